@@ -1,0 +1,123 @@
+"""
+What travels beside a payload: CloudEvents metadata, as typed fields here and as record headers on the wire.
+
+Source: CloudEvents 1.0.2 Kafka protocol binding, binary mode (`ce_` headers, UTF-8 text); W3C Trace Context for
+`traceparent` and `tracestate`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NewType
+from uuid import UUID, uuid5
+
+import msgspec
+
+from orderflow.messaging.errors import Poison
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EventId = NewType("EventId", UUID)
+Headers = list[tuple[str, bytes]]
+
+CE_SPECVERSION = "ce_specversion"
+CE_ID = "ce_id"
+CE_TYPE = "ce_type"
+CE_SOURCE = "ce_source"
+CE_TIME = "ce_time"
+CE_SUBJECT = "ce_subject"
+CE_CAUSATION_ID = "ce_causationid"
+CE_CORRELATION_ID = "ce_correlationid"
+CONTENT_TYPE = "content-type"
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+
+AVRO_CONTENT_TYPE = "application/avro"
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+    """One event's metadata. `type` is the schema's full name; `time` is aware UTC, kept to the millisecond."""
+
+    id: EventId
+    type: str
+    source: str
+    time: datetime
+    subject: str
+    correlation_id: str
+    causation_id: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+def derived_id(namespace: UUID, *, cause: EventId, event_type: str, index: int) -> EventId:
+    """
+    The id of an event that another one caused: the same cause, type and index give the same id in every re-run.
+    """
+    return EventId(uuid5(namespace, f"{cause}/{event_type}/{index}"))
+
+
+def rfc3339_ms(moment: datetime) -> str:
+    """`2026-01-31T09:05:00.123Z`: UTC, milliseconds. Raises ValueError on a naive datetime."""
+    if moment.tzinfo is None:
+        raise ValueError(f"naive datetime {moment!r}: time is aware UTC")
+    utc = moment.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+
+
+def to_headers(metadata: Metadata) -> Headers:
+    """The record headers of `metadata`, in a fixed order; absent values make no header."""
+    pairs = (
+        (CE_SPECVERSION, "1.0"),
+        (CE_ID, str(metadata.id)),
+        (CE_TYPE, metadata.type),
+        (CE_SOURCE, metadata.source),
+        (CE_TIME, rfc3339_ms(metadata.time)),
+        (CE_SUBJECT, metadata.subject),
+        (CE_CAUSATION_ID, metadata.causation_id),
+        (CE_CORRELATION_ID, metadata.correlation_id),
+        (CONTENT_TYPE, AVRO_CONTENT_TYPE),
+        (TRACEPARENT, metadata.traceparent),
+        (TRACESTATE, metadata.tracestate),
+    )
+    return [(name, value.encode()) for name, value in pairs if value is not None]
+
+
+def from_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> Metadata:
+    """
+    The metadata of a record.
+
+    Raises Poison when `ce_id` or `ce_type` is missing, or when a header that is there can't be read: such a record has
+    no identity, so nobody could recognise its repetition.
+    """
+    found = {name: value for name, value in headers or () if value is not None}
+    try:
+        text = {name: value.decode() for name, value in found.items() if name in _OURS}
+        return Metadata(
+            id=EventId(UUID(text[CE_ID])),
+            type=text[CE_TYPE],
+            source=text.get(CE_SOURCE, ""),
+            time=datetime.fromisoformat(text[CE_TIME]) if CE_TIME in text else datetime.fromtimestamp(0, UTC),
+            subject=text.get(CE_SUBJECT, ""),
+            correlation_id=text.get(CE_CORRELATION_ID, ""),
+            causation_id=text.get(CE_CAUSATION_ID),
+            traceparent=text.get(TRACEPARENT),
+            tracestate=text.get(TRACESTATE),
+        )
+    except KeyError as missing:
+        raise Poison(f"the record has no {missing.args[0]} header") from missing
+    except ValueError as error:
+        raise Poison(f"a CloudEvents header can't be read: {error}") from error
+
+
+_OURS = {
+    CE_ID,
+    CE_TYPE,
+    CE_SOURCE,
+    CE_TIME,
+    CE_SUBJECT,
+    CE_CORRELATION_ID,
+    CE_CAUSATION_ID,
+    TRACEPARENT,
+    TRACESTATE,
+}

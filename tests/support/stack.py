@@ -1,0 +1,1 @@
+"""The real stack, one per session."""
