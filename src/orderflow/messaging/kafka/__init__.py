@@ -1,0 +1,1 @@
+"""The door to Kafka: clients with the settings that exactly-once needs, transactions, topics, admin."""

@@ -1,0 +1,128 @@
+"""
+The outbox: rows that commit with the facts they tell of, and become records afterwards.
+
+Guarantee: a row is on Kafka if and only if its database transaction committed, in commit order, once for a
+read_committed reader; the `relay` sees to that by reading the write-ahead log. The table is only ever inserted into.
+It has the columns of Debezium's outbox event router, so that CDC can take over without touching a service, and it is
+partitioned by day, so that old rows go by dropping tables. Source: the transactional outbox pattern (Richardson,
+Microservices Patterns, ch. 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from orderflow.messaging.event import Metadata, rfc3339_ms
+from orderflow.messaging.postgres import Cursor
+
+ROWS_MAX = 2_000
+"""The most rows one database transaction may add: a Kafka transaction holds whole database transactions."""
+
+PAYLOAD_BYTES_MAX = 900_000
+"""Below every limit on the way to the reader (a record with headers fits in 1 MiB)."""
+
+TABLE = "outbox"
+STATE_TABLE = "relay_state"
+RETENTION_DAYS = 7
+
+
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One record to be: where it goes, the key that orders it, its bytes as they will be on the wire."""
+
+    topic: str
+    key: str
+    payload: bytes
+    metadata: Metadata
+
+
+def ddl(topics: Iterable[str]) -> str:
+    """
+    The tables a service's migration contains, word for word: the outbox for `topics`, and the relay's state.
+
+    No primary key and no index: a row is written once and read from the log. Topics and sizes that Kafka would refuse
+    are refused here, where the transaction can still fail.
+    """
+    known = ", ".join(f"'{topic}'" for topic in sorted(topics))
+    return f"""\
+CREATE TABLE {TABLE} (
+    id               uuid        NOT NULL,
+    aggregatetype    text        NOT NULL CONSTRAINT outbox_topic_is_known CHECK (aggregatetype IN ({known})),
+    aggregateid      text        NOT NULL,
+    type             text        NOT NULL,
+    payload          bytea       NOT NULL
+                     CONSTRAINT outbox_payload_fits CHECK (octet_length(payload) <= {PAYLOAD_BYTES_MAX}),
+    ce_source        text        NOT NULL,
+    ce_time          text        NOT NULL,
+    ce_subject       text        NOT NULL,
+    ce_causationid   text,
+    ce_correlationid text        NOT NULL,
+    traceparent      text,
+    tracestate       text,
+    created_at       timestamptz NOT NULL DEFAULT now()
+) PARTITION BY RANGE (created_at);
+
+CREATE TABLE {TABLE}_default PARTITION OF {TABLE} DEFAULT;
+
+CREATE TABLE {STATE_TABLE} (
+    service           text        PRIMARY KEY,
+    system_identifier text        NOT NULL,
+    slot              text        NOT NULL,
+    first_position    pg_lsn      NOT NULL,
+    first_position_at timestamptz NOT NULL DEFAULT now()
+);
+"""
+
+
+def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
+    """
+    Add `rows` to the caller's transaction, in their order, with one statement.
+
+    Call it once per transaction. Raises ValueError on more than 2,000 rows; CheckViolation on an unknown topic or a
+    payload over 900,000 bytes. Nothing is published unless, and before, the caller commits.
+    """
+    if len(rows) > ROWS_MAX:
+        raise ValueError(f"{len(rows)} outbox rows in one transaction, at most {ROWS_MAX}: commit in smaller groups")
+    if not rows:
+        return
+    told = [row.metadata for row in rows]
+    columns = (
+        [metadata.id for metadata in told],
+        [row.topic for row in rows],
+        [row.key for row in rows],
+        [metadata.type for metadata in told],
+        [row.payload for row in rows],
+        [metadata.source for metadata in told],
+        [rfc3339_ms(metadata.time) for metadata in told],
+        [metadata.subject for metadata in told],
+        [metadata.causation_id for metadata in told],
+        [metadata.correlation_id for metadata in told],
+        [metadata.traceparent for metadata in told],
+        [metadata.tracestate for metadata in told],
+    )
+    cursor.execute(_INSERT, columns)
+
+
+def first_position_committed(cursor: Cursor, service: str) -> bool:
+    """
+    Has the relay of `service` committed its first position for this very database?
+
+    Until then a row written here might not be seen by the relay: an API is not ready before. A copy of another
+    server's database does not count.
+    """
+    cursor.execute(_FIRST_POSITION, (service,))
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+_INSERT = f"""
+INSERT INTO {TABLE} (id, aggregatetype, aggregateid, type, payload, ce_source, ce_time, ce_subject, ce_causationid,
+                     ce_correlationid, traceparent, tracestate)
+SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[],
+                     %s::text[], %s::text[], %s::text[], %s::text[])
+"""  # noqa: S608 - the table's name is a constant
+_FIRST_POSITION = f"""
+SELECT EXISTS (SELECT FROM {STATE_TABLE} AS ours, pg_control_system() AS server
+               WHERE ours.service = %s AND ours.system_identifier = server.system_identifier::text)
+"""  # noqa: S608 - the table's name is a constant
