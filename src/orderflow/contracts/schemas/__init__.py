@@ -1,0 +1,10 @@
+"""The schemas as committed, by type and version. A committed version never changes: a change is a new version."""
+
+from pathlib import Path
+
+from orderflow.contracts.topics import TYPES_BY_TOPIC
+from orderflow.messaging.catalogue import Catalogue
+
+DIRECTORY = Path(__file__).parent
+
+CATALOGUE = Catalogue.read(DIRECTORY, TYPES_BY_TOPIC)
