@@ -1,0 +1,60 @@
+"""
+`make lock-jars`: resolve the Java parts and write `src/orderflow/stack/jars.lock`.
+
+Change a version here, run it, and review the difference: set-up fetches exactly what the lock names.
+"""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import truststore
+from jgo.maven import Artifact, MavenContext
+
+KAFKA = "4.3.1"
+LOG4J = "2.25.4"
+APICURIO = "3.3.3"
+LOCK = Path(__file__).parents[1] / "src" / "orderflow" / "stack" / "jars.lock"
+HEADER = """\
+# The Java parts of the local stack. Made by `make lock-jars` from setup/lock_jars.py; not edited by hand.
+# use  coordinates  sha256  bytes
+"""
+
+
+def wanted(context: MavenContext) -> list[Artifact]:
+    """The broker, its tools without Connect, and a logger for slf4j 1.7."""
+    dependencies = [
+        context.create_dependency(f"org.apache.kafka:kafka_2.13:{KAFKA}"),
+        context.create_dependency(
+            f"org.apache.kafka:kafka-tools:{KAFKA}",
+            [
+                context.project("org.apache.kafka", "connect-runtime"),
+                context.project("com.fasterxml.jackson.jakarta.rs", "*"),
+            ],
+        ),
+        context.create_dependency(f"org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J}"),
+    ]
+    for dependency in dependencies:
+        dependency.raw = True  # Each names its own versions; used as each other's BOM they would be downgraded.
+    inputs, transitive = context.resolver.resolve(dependencies)
+    return [dependency.artifact for dependency in inputs + transitive]
+
+
+def row(use: str, artifact: Artifact) -> str:
+    content = artifact.resolve().read_bytes()
+    parts = [artifact.groupId, artifact.artifactId, artifact.version, artifact.packaging, artifact.classifier]
+    return f"{use} {':'.join(filter(None, parts))} {hashlib.sha256(content).hexdigest()} {len(content)}\n"
+
+
+def main() -> None:
+    truststore.inject_into_ssl()
+    with tempfile.TemporaryDirectory() as scratch:
+        context = MavenContext(repo_cache=Path(scratch), timeout=60)
+        archive = context.project("io.apicurio", "apicurio-registry-app").at_version(APICURIO).artifact("all", "tar.gz")
+        rows = [*sorted({row("kafka", artifact) for artifact in wanted(context)}), row("apicurio", archive)]
+    LOCK.write_text(HEADER + "".join(rows))
+    print(f"{LOCK.name}: {len(rows)} files")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
