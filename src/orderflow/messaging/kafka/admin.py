@@ -1,0 +1,167 @@
+"""
+A cluster's topics: look, create, alter. What is to be done decides `topics`; here it is done.
+
+Two traps of the client are closed here: a future dies with a client that nobody holds, and after the controller's death
+a client asks the dead one for up to five minutes unless its metadata is refreshed often.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from orderflow.messaging.errors import ConfigurationError, OrderflowError, Unavailable
+from orderflow.messaging.kafka.clients import client_config
+from orderflow.messaging.kafka.topics import Creation, Difference, Durability, Found, Plan, Topic, TopicSettings, decide
+from orderflow.messaging.settings import KafkaSettings
+
+REQUEST_TIMEOUT_S = 10.0
+SETTLE_TIMEOUT_S = 20.0
+_METADATA_REFRESH_MS = 2_000
+
+
+class Admin:
+    """
+    One administrative client of one cluster.
+
+    Every call raises Unavailable when the cluster does not answer in time, ConfigurationError when it says no.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._servers = settings.bootstrap_servers
+        self._client = AdminClient(
+            {**client_config(settings), "topic.metadata.refresh.interval.ms": _METADATA_REFRESH_MS}
+        )
+
+    def brokers(self) -> int:
+        """How many brokers are up."""
+        return len(self._metadata().brokers)
+
+    def find(self, names: Iterable[str]) -> dict[str, Found]:
+        """Those of the named topics that exist, as they are."""
+        metadata = self._metadata().topics
+        present = [name for name in names if name in metadata and metadata[name].error is None]
+        configs = self._configs(present)
+        return {
+            name: Found(
+                partitions=len(metadata[name].partitions),
+                replicas=min(len(partition.replicas) for partition in metadata[name].partitions.values()),
+                config=configs[name],
+            )
+            for name in present
+        }
+
+    def create(self, creations: Sequence[Creation]) -> None:
+        """Make topics, and wait until each partition has a leader. One that somebody else made meanwhile is left."""
+        if not creations:
+            return
+        topics = [
+            NewTopic(c.topic, num_partitions=c.partitions, replication_factor=c.replicas, config=dict(c.config))
+            for c in creations
+        ]
+        for name, future in self._client.create_topics(topics, request_timeout=REQUEST_TIMEOUT_S).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise self._translated(f"create topic {name}", error) from error
+        self._await_leaders([creation.topic for creation in creations])
+
+    def alter(self, alterations: Sequence[Difference]) -> None:
+        """Set one setting each."""
+        for change in alterations:
+            entry = ConfigEntry(change.setting, change.wanted, incremental_operation=AlterConfigOpType.SET)
+            resource = ConfigResource(ResourceType.TOPIC, change.topic, incremental_configs=[entry])
+            futures = self._client.incremental_alter_configs([resource], request_timeout=REQUEST_TIMEOUT_S)
+            self._result(f"set {change.setting} of topic {change.topic}", futures[resource])
+
+    def _await_leaders(self, names: Sequence[str]) -> None:
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while not self._settled(names):
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"topics {', '.join(names)} have no leaders after {SETTLE_TIMEOUT_S:.0f} s", resource="broker"
+                )
+            time.sleep(0.05)
+
+    def _settled(self, names: Sequence[str]) -> bool:
+        topics = self._metadata().topics
+        return all(
+            name in topics
+            and topics[name].partitions
+            and all(partition.leader >= 0 for partition in topics[name].partitions.values())
+            for name in names
+        )
+
+    def _configs(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        futures = self._client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
+        return {
+            resource.name: {
+                entry.name: entry.value
+                for entry in self._result(f"read the settings of topic {resource.name}", future).values()
+            }
+            for resource, future in futures.items()
+        }
+
+    def _metadata(self) -> Any:
+        try:
+            return self._client.list_topics(timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise self._translated("read metadata", error) from error
+
+    def _result(self, what: str, future: Future[Any]) -> Any:
+        try:
+            return future.result()
+        except KafkaException as error:
+            raise self._translated(what, error) from error
+
+    def _translated(self, what: str, error: KafkaException) -> OrderflowError:
+        detail = error.args[0]
+        message = f"could not {what} on {self._servers}: {detail.str()}"
+        if detail.retriable() or _code(error) in _UNREACHABLE:
+            return Unavailable(message, resource="broker")
+        return ConfigurationError(message)
+
+
+def plan(wanted: Sequence[Topic], admin: Admin, settings: TopicSettings) -> Plan:
+    """What `apply` would do on this cluster. Raises Incompatible if it has too few brokers; changes nothing."""
+    durability = Durability.on(admin.brokers(), settings)
+    return decide(wanted, admin.find(topic.name for topic in wanted), durability, settings)
+
+
+def apply(planned: Plan, admin: Admin) -> None:
+    """
+    Do what was planned; again it does nothing.
+
+    Raises Incompatible, naming every refused setting, before anything is changed.
+    """
+    planned.refuse_unsafe()
+    admin.create(planned.creations)
+    admin.alter(planned.alterations)
+
+
+def _code(error: KafkaException) -> int:
+    return int(error.args[0].code())
+
+
+_UNREACHABLE = (
+    KafkaError._TRANSPORT,  # noqa: SLF001 - the client's public names for its own errors begin so
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._RESOLVE,  # noqa: SLF001
+)
