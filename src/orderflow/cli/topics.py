@@ -1,0 +1,65 @@
+"""`orderflow topics plan | apply`: what the cluster's topics should be, and making them so."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orderflow.cli.configuration import tool_settings
+from orderflow.contracts.topics import TOPICS
+from orderflow.messaging.kafka.admin import Admin, plan
+from orderflow.messaging.kafka.admin import apply as apply_plan
+from orderflow.messaging.kafka.topics import Plan
+
+app = typer.Typer(help="The topics: compare them with the cluster, and make them.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@app.command("plan")
+def show_plan(as_json: Json = False) -> None:
+    """Show what `apply` would do. Exit 1 if the cluster has something unsafe."""
+    settings = tool_settings()
+    planned = plan(TOPICS, Admin(settings.kafka), settings.topics)
+    _show(planned, as_json=as_json, done=False)
+    planned.refuse_unsafe()
+
+
+@app.command("apply")
+def apply(as_json: Json = False) -> None:
+    """Create what is missing; refuse, before any change, what is unsafe."""
+    settings = tool_settings()
+    admin = Admin(settings.kafka)
+    planned = plan(TOPICS, admin, settings.topics)
+    apply_plan(planned, admin)
+    _show(planned, as_json=as_json, done=True)
+
+
+def _show(planned: Plan, *, as_json: bool, done: bool) -> None:
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(planned).decode() + "\n")
+        return
+    table = Table("topic", "what", "detail", box=None, pad_edge=False)
+    for creation in planned.creations:
+        days = int(creation.config.get("retention.ms", 0)) // 86_400_000
+        detail = (
+            f"{creation.partitions} partition{'s' * (creation.partitions > 1)}, RF {creation.replicas}, "
+            f"min ISR {creation.config['min.insync.replicas']}, {f'{days} d' if days else 'compacted'}"
+        )
+        table.add_row(creation.topic, "created" if done else "create", detail)
+    for change in planned.alterations:
+        table.add_row(
+            change.topic, "altered" if done else "alter", f"{change.setting} {change.found} → {change.wanted}"
+        )
+    for refusal in planned.refusals:
+        table.add_row(
+            refusal.topic, "[red]refused[/red]", f"{refusal.setting} is {refusal.found}, not {refusal.wanted}"
+        )
+    for name in planned.unchanged:
+        table.add_row(name, "as promised", "")
+    Console().print(table)
