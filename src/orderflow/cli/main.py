@@ -1,0 +1,129 @@
+"""
+The `orderflow` command: a table of commands, each imported when it is called.
+
+Exit codes: 0 done, 1 failed (one line on stderr says what and what to do), 2 wrong usage or setting, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+
+from orderflow import __version__
+from orderflow.messaging.errors import ConfigurationError, OrderflowError
+
+# name → "module:attribute", a function (one command) or a typer.Typer (a group), and a line for the list of commands.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("orderflow.cli.stack:up", "Start the local stack, and wait until everything is ready."),
+    "down": ("orderflow.cli.stack:down", "Stop the local stack; its data stays."),
+    "status": ("orderflow.cli.stack:status", "What runs, where, and how it is."),
+    "logs": ("orderflow.cli.stack:logs", "What the processes said."),
+    "stop": ("orderflow.cli.stack:stop", "Stop one process of the running stack."),
+    "start": ("orderflow.cli.stack:start", "Start one process of the running stack."),
+    "restart": ("orderflow.cli.stack:restart", "Stop and start one process of the running stack."),
+    "env": ("orderflow.cli.stack:env", "Addresses as shell exports, for any outside client."),
+    "reset": ("orderflow.cli.stack:reset", "Delete the local stack's data, after asking."),
+    "demo": ("orderflow.cli.demo:demo", "Place a few orders and show them arrive."),
+    "tail": ("orderflow.cli.tail:tail", "Print a topic's records, decoded."),
+    "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
+    "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
+    "bench": ("orderflow.bench.cli:app", "Measure, each figure beside its baseline."),
+    "clean": ("orderflow.cli.clean:clean", "Remove everything that set-up and stack made, after asking."),
+}
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """Commands from the table; only the one that is called is imported."""
+
+    def list_commands(self, _context: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _context: Any, name: str) -> Any:
+        if name not in COMMANDS:
+            return None
+        target, summary = COMMANDS[name]
+        command = _stub(name) if sys.argv[1:2] in ([], ["--help"], ["-h"]) else _load(target)
+        command.name = name
+        command.short_help = summary
+        return command
+
+
+def _stub(name: str) -> Any:
+    """Stands for a command in the list of commands, which needs its name and its line only."""
+    listed = typer.Typer(add_completion=False)
+    listed.command(name)(lambda: None)
+    return typer.main.get_command(listed)
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    single = typer.Typer(add_completion=False)
+    single.command()(found)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"orderflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """An event-driven order backbone on Apache Kafka and PostgreSQL.
+
+    Start with [bold]orderflow up[/bold], then [bold]orderflow demo[/bold]; [bold]orderflow COMMAND --help[/bold] shows
+    examples.
+    """
+
+
+def main() -> None:
+    """Run a command; every failure on purpose becomes one line on stderr and an exit code."""
+    try:
+        app()
+    except ConfigurationError as error:
+        _fail(str(error), code=2)
+    except OrderflowError as error:
+        _fail(str(error), code=1)
+    except KeyboardInterrupt:
+        _fail("interrupted", code=130)
+    except BrokenPipeError:
+        # Whoever read our output has left; pointing stdout nowhere keeps Python quiet at exit.
+        sys.stdout = None
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"the disk is full ({error.filename or 'while writing'}): free some space, then try again", code=1)
+
+
+def _fail(line: str, *, code: int) -> None:
+    print(f"orderflow: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
