@@ -1,0 +1,91 @@
+"""`orderflow schemas plan | apply | check`: the contracts against the registry, and against their own history."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orderflow.cli.configuration import tool_settings
+from orderflow.contracts.events import EVENT_TYPES
+from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
+from orderflow.contracts.topics import TYPES_BY_TOPIC
+from orderflow.messaging import registration
+from orderflow.messaging.catalogue import Catalogue
+from orderflow.messaging.compatibility import breaks, changed_since_committed
+from orderflow.messaging.conformity import mismatches
+from orderflow.messaging.errors import Incompatible
+from orderflow.messaging.registration import SchemaPlan
+from orderflow.messaging.registry import FULL_TRANSITIVE, Registry
+
+app = typer.Typer(
+    help="The schemas: check them offline, compare them with the registry, register.", no_args_is_help=True
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@app.command("plan")
+def show_plan(as_json: Json = False) -> None:
+    """Show which committed versions the registry lacks. Changes nothing."""
+    _show(registration.plan(CATALOGUE, Registry(tool_settings().registry)), as_json=as_json)
+
+
+@app.command("apply")
+def apply(as_json: Json = False) -> None:
+    """Register every committed version, oldest first, with FULL_TRANSITIVE set on its subject and read back."""
+    _show(registration.apply(CATALOGUE, Registry(tool_settings().registry)), as_json=as_json)
+
+
+@app.command("check")
+def check(
+    as_json: Json = False,
+    directory: Annotated[Path, typer.Option("--schemas", help="The schemas to check.")] = DIRECTORY,
+) -> None:
+    """
+    Offline: committed versions are unchanged, every version can read every other, types and schemas agree.
+
+    Exit 1, with a line for each complaint that says which field breaks which reader.
+    """
+    catalogue = Catalogue.read(directory, TYPES_BY_TOPIC)
+    complaints = find_complaints(catalogue, directory)
+    if as_json:
+        sys.stdout.write(msgspec.json.encode({"ok": not complaints, "complaints": complaints}).decode() + "\n")
+        raise typer.Exit(1 if complaints else 0)
+    if complaints:
+        raise Incompatible("\n".join(complaints))
+    versions = sum(len(catalogue.versions(name)) for name in catalogue.types)
+    typer.echo(f"{len(catalogue.types)} event types, {versions} versions: unchanged, compatible, as typed")
+
+
+def find_complaints(catalogue: Catalogue, directory: Path) -> list[str]:
+    """Everything `check` has to say; empty when all is well."""
+    typed, committed = set(EVENT_TYPES), set(catalogue.types)
+    return [
+        *changed_since_committed(directory),
+        *(str(found) for found in breaks(catalogue)),
+        *(f"{name} has a schema and no type" for name in sorted(committed - typed)),
+        *(f"{name} has a type and no schema" for name in sorted(typed - committed)),
+        *(
+            complaint
+            for name in sorted(typed & committed)
+            for complaint in mismatches(EVENT_TYPES[name], catalogue.versions(name)[-1].text)
+        ),
+    ]
+
+
+def _show(planned: SchemaPlan, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(planned).decode() + "\n")
+        return
+    table = Table("subject", "version", "registry", "compatibility", box=None, pad_edge=False)
+    for entry in planned.registrations:
+        state = "to be registered" if entry.schema_id is None else f"id {entry.schema_id}"
+        level = planned.levels[entry.subject] or f"to be set to {FULL_TRANSITIVE}"
+        table.add_row(entry.subject, str(entry.version), state, level)
+    Console().print(table)
