@@ -67,8 +67,8 @@ def find_complaints(catalogue: Catalogue, directory: Path) -> list[str]:
     """Everything `check` has to say; empty when all is well."""
     typed, committed = set(EVENT_TYPES), set(catalogue.types)
     return [
-        *changed_since_committed(directory),
         *(str(found) for found in breaks(catalogue)),
+        *changed_since_committed(directory),
         *(f"{name} has a schema and no type" for name in sorted(committed - typed)),
         *(f"{name} has a type and no schema" for name in sorted(typed - committed)),
         *(
