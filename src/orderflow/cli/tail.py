@@ -64,7 +64,8 @@ def _print(record: ReadableRecord, console: Console, *, as_json: bool) -> None:
     )
     headers = "  ".join(f"{name}={value}" for name, value in record.headers.items() if name != CE_TYPE)
     console.print(place)
-    console.print(Text(f"  {headers}", "dim"))
+    if headers:
+        console.print(Text(f"  {headers}", "dim"))
     console.print(_value(record))
 
 

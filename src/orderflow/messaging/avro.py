@@ -21,7 +21,7 @@ import msgspec
 
 from orderflow.messaging.catalogue import Catalogue, CommittedSchema, subject
 from orderflow.messaging.errors import ConfigurationError, Poison
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.registry import SchemaLookup
 
 MAGIC = 0
 FRAME_BYTES = 5
@@ -43,7 +43,7 @@ class Encoder:
         self._writers = writers
 
     @classmethod
-    def load(cls, registry: Registry, catalogue: Catalogue, topics: Iterable[str] | None = None) -> Encoder:
+    def load(cls, registry: SchemaLookup, catalogue: Catalogue, topics: Iterable[str] | None = None) -> Encoder:
         """
         Look up the ids of everything that may be written to `topics` (all, if None).
 
@@ -83,7 +83,7 @@ class Decoder:
     new and the registry can't be asked: then the record must wait. Safe to share between threads.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: SchemaLookup) -> None:
         self._registry = registry
         self._schemas: dict[int, Any] = {}
 
@@ -137,7 +137,7 @@ def parse(text: str) -> Any:
         raise ConfigurationError(f"not an Avro schema: {error}") from error
 
 
-def _registered_id(registry: Registry, subject_name: str, schema: CommittedSchema) -> int:
+def _registered_id(registry: SchemaLookup, subject_name: str, schema: CommittedSchema) -> int:
     schema_id = registry.id_of(subject_name, schema.text)
     if schema_id is None:
         raise ConfigurationError(

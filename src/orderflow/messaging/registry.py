@@ -11,7 +11,7 @@ Services look up; only the deploy step registers.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -26,13 +26,28 @@ _CONTENT_TYPE = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class Registry:
-    """A connection to the registry; safe to share between threads. User and password may stand in the URL."""
+class SchemaLookup(Protocol):
+    """The half of a registry that services need: questions, no changes."""
 
-    def __init__(self, settings: RegistrySettings) -> None:
+    def schema_text(self, schema_id: int) -> str | None:
+        """The schema that records with this id were written with; None if the registry has no such id."""
+
+    def id_of(self, subject: str, text: str) -> int | None:
+        """The id under which this schema is registered with this subject; None if it is not."""
+
+
+class Registry:
+    """
+    A connection to the registry; safe to share between threads. User and password may stand in the URL.
+
+    `transport` replaces the network, in tests.
+    """
+
+    def __init__(self, settings: RegistrySettings, *, transport: httpx2.BaseTransport | None = None) -> None:
         self.url = settings.url.rstrip("/")
         self._http = httpx2.Client(
             timeout=settings.timeout_s,
+            transport=transport,
             # A proxy from the environment is for the outside world: it can't reach our loopback.
             trust_env=urlsplit(self.url).hostname not in _LOOPBACK,
         )
