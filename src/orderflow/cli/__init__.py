@@ -1,1 +1,1 @@
-"""The `orderflow` command. Reaches services over HTTP and as processes; imports the kit, the contracts and the stack."""
+"""The `orderflow` command: reaches services over HTTP and as processes; imports the kit, contracts and stack."""

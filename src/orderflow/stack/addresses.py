@@ -1,0 +1,41 @@
+"""Where everything is, and how others are told: shell exports for people and tools, `ORDERFLOW_…` for our processes."""
+
+from __future__ import annotations
+
+from orderflow.stack import jars, kafka, registry
+from orderflow.stack.java import java_home
+from orderflow.stack.ports import HOST
+from orderflow.stack.settings import StackSettings
+
+
+def database_url(settings: StackSettings, name: str) -> str:
+    """A database of the local PostgreSQL."""
+    return f"postgresql://postgres@{HOST}:{settings.ports.postgres}/{name}"
+
+
+def order_api_url(settings: StackSettings) -> str:
+    return f"http://{HOST}:{settings.ports.order_api}"
+
+
+def exports(settings: StackSettings) -> dict[str, str]:
+    """
+    What an outside client needs, Kafka's own Java tools included.
+
+    The names are public and stay. Each service adds `<SERVICE>_API_URL` and `<SERVICE>_DATABASE_URL` to this table.
+    """
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers(settings),
+        "SCHEMA_REGISTRY_URL": registry.url(settings),
+        "ORDER_API_URL": order_api_url(settings),
+        "ORDER_DATABASE_URL": database_url(settings, "order"),
+        "KAFKA_CLASSPATH": jars.locate(settings.cache_dir).kafka_classpath,
+        "JAVA_HOME": str(java_home()),
+    }
+
+
+def process_environment(settings: StackSettings) -> dict[str, str]:
+    """What our own processes and deploy steps read, in the form of their settings."""
+    return {
+        "ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers(settings),
+        "ORDERFLOW_REGISTRY__URL": registry.url(settings),
+    }

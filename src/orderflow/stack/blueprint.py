@@ -1,0 +1,25 @@
+"""The whole stack as one list, in the order in which it reads; `needs` say what may start when."""
+
+from __future__ import annotations
+
+from orderflow.stack import kafka, postgres, registry, services
+from orderflow.stack.component import Component
+from orderflow.stack.settings import StackSettings
+
+
+def infrastructure(settings: StackSettings, *, databases: tuple[str, ...] = ()) -> list[Component]:
+    """Kafka, PostgreSQL and the registry, and nothing of ours."""
+    return [
+        *kafka.components(settings),
+        *postgres.components(settings, databases=(registry.DATABASE, *databases)),
+        *registry.components(settings),
+    ]
+
+
+def everything(settings: StackSettings) -> list[Component]:
+    """What `orderflow up` runs."""
+    return [
+        *infrastructure(settings, databases=services.DATABASES),
+        *services.deploy_steps(settings),
+        *services.components(settings),
+    ]

@@ -1,0 +1,36 @@
+"""
+The last step before a child process: become its user, tie its life to the supervisor's, exec.
+
+Runs as `python -I -S launch.py PARENT_PID SIGNAL USER -- program args…` (USER `-`: unchanged). The kernel sends SIGNAL
+when the supervisor's thread that started us dies, however it dies, so no child outlives it (prctl(2),
+PR_SET_PDEATHSIG). A change of user clears that mark, which is why it comes second. Imports nothing of the project: it
+runs before every child, in 20 ms.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> None:
+    parent, signal_number, user, separator, *command = arguments
+    if separator != "--":
+        raise SystemExit("launch: expected PARENT_PID SIGNAL USER -- program args…")
+    if user != "-":
+        entry = pwd.getpwnam(user)
+        os.setgroups([])
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+    if os.getppid() != int(parent):
+        raise SystemExit("launch: the supervisor is gone")
+    os.execvp(command[0], command)  # noqa: S606 - becoming the child is the purpose
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

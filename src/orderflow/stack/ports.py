@@ -1,0 +1,80 @@
+"""Ports: whether one is free, who has it, and free ones for tests."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+import psutil
+
+from orderflow.messaging.errors import OrderflowError
+
+HOST = "127.0.0.1"
+TEST_PORTS = range(20000, 32000)
+"""Below the range that the kernel hands out for outgoing connections (from 32768), so nothing steals them."""
+
+
+class PortTaken(OrderflowError):
+    """A port that the stack needs belongs to somebody else."""
+
+
+def is_free(port: int) -> bool:
+    """Whether we could listen there. A socket in TIME_WAIT does not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def is_open(port: int, *, timeout_s: float = 1.0) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        with socket.create_connection((HOST, port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def holder(port: int) -> str:
+    """Who listens on the port, as far as we may know: `nginx (pid 812)`."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            listens_at = connection.laddr[1:2] if connection.status == psutil.CONN_LISTEN else ()
+            if listens_at == (port,) and connection.pid:
+                process = psutil.Process(connection.pid)
+                return f"{_title(process)} (pid {process.pid})"
+    except psutil.Error:
+        pass
+    return "a process of another user"
+
+
+def refuse_taken(port: int, *, purpose: str) -> None:
+    """Raise PortTaken, saying by whom and what to do, unless the port is free."""
+    if is_free(port):
+        return
+    raise PortTaken(
+        f"port {port}, wanted for {purpose}, is taken by {holder(port)}: "
+        "stop that process, or move all ports with ORDERFLOW_STACK__PORT_OFFSET=1000"
+    )
+
+
+def free_ports(count: int, *, candidates: Iterable[int] = TEST_PORTS, start: int = 0) -> list[int]:
+    """`count` ports that are free now, from the candidates, beginning at an offset that differs by process."""
+    pool = list(candidates)
+    pool = pool[start % len(pool) :] + pool[: start % len(pool)]
+    found: list[int] = []
+    for port in pool:
+        if is_free(port):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise PortTaken(f"no {count} free ports from {pool[0]} on")
+
+
+def _title(process: psutil.Process) -> str:
+    words = process.cmdline() or [process.name()]
+    return " ".join(words)[:80]

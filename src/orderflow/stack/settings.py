@@ -1,0 +1,119 @@
+"""
+The local stack's own settings, `ORDERFLOW_STACK__…`, and the directories that follow from them.
+
+| setting | meaning |
+|---|---|
+| STATE_DIR | data and logs; default: per checkout, in the XDG state directory, or as root in `/var/lib/orderflow` |
+| CACHE_DIR | what checkouts share: jars, AOT caches |
+| BROKERS | 1 or 3; each is an instance of its own, with its own data |
+| PORT_OFFSET | added to every port, so that a second instance can run beside the first |
+| PORTS__… | single ports, by the names of `Ports` |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import Field
+
+import orderflow
+from orderflow.messaging.settings import Port, ProcessSettings, Section, load
+from orderflow.stack.jars import default_cache_dir
+
+NEIGHBOURS = ("order", "test_stack")
+"""Sections of other processes of this system; they may stand in our environment."""
+
+
+class Ports(Section):
+    """Where each process listens, on 127.0.0.1. A broker's controller listens one port above the broker."""
+
+    kafka: tuple[Port, Port, Port] = (19092, 19094, 19096)
+    postgres: Port = 15432
+    registry: Port = 18081
+    registry_health: Port = 18082
+    order_api: Port = 8080
+    order_relay: Port = 8090
+
+    def moved_by(self, offset: int) -> Ports:
+        """The same ports, each raised by `offset`."""
+        return Ports.model_validate(
+            {
+                name: tuple(port + offset for port in value) if isinstance(value, tuple) else value + offset
+                for name, value in self
+            }
+        )
+
+
+class StackSection(Section):
+    """`ORDERFLOW_STACK__…`."""
+
+    state_dir: Path | None = None
+    cache_dir: Path = Field(default_factory=default_cache_dir)
+    brokers: Literal[1, 3] = 1
+    port_offset: Annotated[int, Field(ge=0, le=30000)] = 0
+    ports: Ports = Ports()
+    maven_url: str | None = None
+
+
+class StackProcessSettings(ProcessSettings):
+    """The environment of `orderflow up` and of the supervisor."""
+
+    stack: StackSection = Field(default_factory=StackSection)
+
+
+class StackSettings(Section):
+    """One instance of the local stack: everything that decides where it runs and where its data is."""
+
+    home: Path
+    cache_dir: Path
+    brokers: Literal[1, 3] = 1
+    ports: Ports = Ports()
+
+    @property
+    def instance(self) -> str:
+        return "single" if self.brokers == 1 else "cluster"
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+
+def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
+    """This checkout's instance. Raises ConfigurationError, naming a setting that is unknown or wrong."""
+    section = load(StackProcessSettings, neighbours=NEIGHBOURS).stack
+    chosen = brokers or section.brokers
+    return StackSettings(
+        home=(section.state_dir or default_state_dir()).expanduser().absolute()
+        / ("single" if chosen == 1 else "cluster"),
+        cache_dir=section.cache_dir.expanduser().absolute(),
+        brokers=chosen,
+        ports=section.ports.moved_by(section.port_offset),
+    )
+
+
+def default_state_dir() -> Path:
+    """Per checkout; as root in a system directory, because PostgreSQL then runs as `nobody` and must reach its data."""
+    root = checkout()
+    name = f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
+    if os.geteuid() == 0:
+        return Path("/var/lib/orderflow") / name
+    return platformdirs.user_state_path("orderflow", appauthor=False) / name
+
+
+def checkout() -> Path:
+    """The directory that holds `src/`; for an installed package, the environment it is installed in."""
+    root = Path(orderflow.__file__).resolve().parents[2]
+    return root if (root / "pyproject.toml").is_file() else Path(sys.prefix).resolve()
