@@ -34,8 +34,19 @@ def exports(settings: StackSettings) -> dict[str, str]:
 
 
 def process_environment(settings: StackSettings) -> dict[str, str]:
-    """What our own processes and deploy steps read, in the form of their settings."""
-    return {
-        "ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers(settings),
-        "ORDERFLOW_REGISTRY__URL": registry.url(settings),
+    """
+    What our own processes and deploy steps read, in the form of their settings.
+
+    A server that this stack does not run is left out: their own setting then says where it is.
+    """
+    local = {
+        "kafka": {"ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers(settings)},
+        "registry": {"ORDERFLOW_REGISTRY__URL": registry.url(settings)},
+        "postgres": {"ORDERFLOW_ORDER__DATABASE__DSN": database_url(settings, "order")},
+        "order": {
+            "ORDERFLOW_ORDER__API__HOST": HOST,
+            "ORDERFLOW_ORDER__API__PORT": str(settings.ports.order_api),
+            "ORDERFLOW_ORDER__RELAY__PORT": str(settings.ports.order_relay),
+        },
     }
+    return {name: value for service in settings.services for name, value in local.get(service, {}).items()}

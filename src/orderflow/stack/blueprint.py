@@ -17,9 +17,10 @@ def infrastructure(settings: StackSettings, *, databases: tuple[str, ...] = ()) 
 
 
 def everything(settings: StackSettings) -> list[Component]:
-    """What `orderflow up` runs."""
-    return [
+    """What `orderflow up` runs: all of it, or the services that the settings name."""
+    components = [
         *infrastructure(settings, databases=services.DATABASES),
         *services.deploy_steps(settings),
         *services.components(settings),
     ]
+    return [part for part in components if part.service in settings.services]

@@ -8,9 +8,9 @@ Tests use it as it is; the supervisor wraps it in a daemon.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -18,8 +18,10 @@ import psutil
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.blueprint import everything
 from orderflow.stack.component import Component, make_directory
+from orderflow.stack.ports import refuse_taken
 from orderflow.stack.process import Managed, State
 from orderflow.stack.settings import StackSettings
+from orderflow.stack.wake import Wake
 
 TURN_S = 0.1
 STOP_WITHIN_S = 90.0
@@ -45,25 +47,41 @@ class LocalStack:
         self.settings = settings
         self._progress = progress
         self._told: dict[str, State] = {}
-        self.wake = threading.Event()
+        self.wake = Wake()
         chosen = everything(settings) if components is None else components
         self.managed = {part.name: Managed(part, settings.logs / f"{part.name}.log") for part in chosen}
 
     def start(self) -> None:
         """Start everything and wait until it is ready; on failure stop what had started, then raise StackFailed."""
-        make_directory(self.settings.home)
-        make_directory(self.settings.run)
-        sweep(self.settings.run / "children.json")
-        for one in self.managed.values():
-            one.wanted = True
         try:
-            while not all(one.is_up for one in self.managed.values()):
+            self.begin()
+            while not self.is_up:
                 self.turn()
-                self._raise_failures(self.managed.values())
+                self.raise_failures()
                 self.wait()
         except BaseException:
             self.stop()
             raise
+
+    def begin(self) -> None:
+        """Make ready to start: the next turns do it. Raises PortTaken before anything has happened."""
+        make_directory(self.settings.home)
+        make_directory(self.settings.run)
+        sweep(self.settings.run / "children.json")
+        for one in self.managed.values():
+            for port in one.component.ports:
+                refuse_taken(port, purpose=one.name)
+        for one in self.managed.values():
+            one.wanted = True
+
+    @property
+    def is_up(self) -> bool:
+        """Whether all that is wanted is ready."""
+        return all(one.is_up for one in self.managed.values() if one.wanted)
+
+    def raise_failures(self) -> None:
+        """Raise StackFailed, naming the first component that could not be started."""
+        self._raise_failures(self.managed.values())
 
     def stop(self) -> None:
         """Stop everything, what depends on others first. Returns when nothing runs any more."""
@@ -125,7 +143,6 @@ class LocalStack:
     def wait(self, timeout_s: float = TURN_S) -> None:
         """Until the next turn is due, or `wake` is set."""
         self.wake.wait(timeout_s)
-        self.wake.clear()
 
     def _advance(self, one: Managed, *, in_order: bool) -> None:
         if not one.wanted:
@@ -164,7 +181,9 @@ class LocalStack:
     def _record_children(self) -> None:
         alive = {one.name: one.child.pid for one in self.managed.values() if one.child is not None}
         records = [[pid, psutil.Process(pid).create_time()] for pid in alive.values() if psutil.pid_exists(pid)]
-        (self.settings.run / "children.json").write_text(json.dumps(records))
+        with suppress(OSError):
+            # The record is a second net under the kernel's: a full disk must not keep us from stopping what runs.
+            (self.settings.run / "children.json").write_text(json.dumps(records))
 
 
 def sweep(record: Path) -> None:

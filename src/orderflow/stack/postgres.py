@@ -163,7 +163,7 @@ def _settle(fresh: Path, cluster: Path) -> None:
 
 def _is_ready(port: int) -> str:
     asked = subprocess.run(
-        [str(bin_dir() / "pg_isready"), "-q", "-h", HOST, "-p", str(port), "-t", "2"],
+        [str(bin_dir() / "pg_isready"), "-q", "-h", HOST, "-p", str(port), "-U", "postgres", "-t", "2"],
         check=False,
         env=plain_environment(),
         capture_output=True,

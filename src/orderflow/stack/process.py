@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import shutil
 import signal
 import time
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from orderflow.stack.ports import refuse_taken
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 HEALTHY_AFTER_S = 60.0
-LOG_TAIL_LINES = 40
+DISK_FULL_BELOW_BYTES = 5_000_000
 
 
 class State(StrEnum):
@@ -83,7 +84,7 @@ class Managed:
             self.child = Child(self.component, self.component.command(), self.log)
         except (OrderflowError, OSError) as error:
             self.child = None
-            self._failed(_os_trouble(error), final=False)
+            self._failed(trouble(error), final=False)
             return
         self.deadline = time.monotonic() + self.component.start_within_s
         self.state, self.reason = State.STARTING, ""
@@ -125,7 +126,7 @@ class Managed:
         assert self.child is not None
         line = self.component.ready_line
         if line and line not in since(self.log, self.child.log_offset):
-            return "starting"
+            return "not ready yet"
         return self.component.probe()
 
     def _exited(self, child: Child) -> None:
@@ -135,7 +136,7 @@ class Managed:
             try:
                 self.component.finish()
             except OSError as error:
-                self._failed(_os_trouble(error), final=False)
+                self._failed(trouble(error), final=False)
                 return
             self.state, self.reason = State.DONE, ""
             return
@@ -154,6 +155,33 @@ class Managed:
         self.state = State.BACKING_OFF
 
 
+def report(one: Managed) -> dict[str, object]:
+    """
+    One row of `orderflow status --json`; the fields are public and stay.
+
+    `state` is one of State's values. `health`: `ok`, `failing` (with `reason`), or `unknown` while it does not run.
+    `restarts` counts since `up`. `slot` counts processes of one role from 0. Takes at most PROBE_TIMEOUT_S.
+    """
+    child = one.child
+    reason, health = one.reason, "unknown"
+    if one.state is State.RUNNING and child is not None:
+        reason = one.component.probe()
+        health = "failing" if reason else "ok"
+    part = one.component
+    return {
+        "name": part.name,
+        "service": part.service,
+        "role": part.role,
+        "slot": part.slot,
+        "pid": child.pid if child is not None else None,
+        "address": part.address,
+        "state": one.state.value,
+        "health": health,
+        "restarts": one.restarts,
+        "reason": reason,
+    }
+
+
 def _describe(code: int | None, *, final: bool) -> str:
     if code is not None and code < 0:
         return f"ended by {signal.Signals(-code).name}"
@@ -161,8 +189,10 @@ def _describe(code: int | None, *, final: bool) -> str:
 
 
 def _last_word(log: Path, offset: int) -> str:
-    """What explains the exit: a trouble we know, or the last line it wrote."""
+    """What explains the exit: a trouble we know, or the last line it wrote. A full disk may have kept it silent."""
     said = since(log, offset)
+    if shutil.disk_usage(log.parent).free < DISK_FULL_BELOW_BYTES:
+        said += "No space left on device"
     for sign, meaning in KNOWN_TROUBLE.items():
         if sign in said:
             return f": {meaning}"
@@ -170,7 +200,8 @@ def _last_word(log: Path, offset: int) -> str:
     return f": {lines[0].strip()[:300]}" if lines else ""
 
 
-def _os_trouble(error: OrderflowError | OSError) -> str:
+def trouble(error: OrderflowError | OSError) -> str:
+    """What an error means, and what to do."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return KNOWN_TROUBLE["No space left on device"]
     return str(error)

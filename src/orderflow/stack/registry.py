@@ -47,6 +47,7 @@ def _command(settings: StackSettings) -> Command:
         QUARKUS_MANAGEMENT_HOST=HOST,
         QUARKUS_MANAGEMENT_PORT=str(ports.registry_health),
         QUARKUS_LOG_CONSOLE_COLOR="false",
+        QUARKUS_HTTP_ACCESS_LOG_ENABLED="false",
         APICURIO_RULES_GLOBAL_COMPATIBILITY="FULL_TRANSITIVE",
         APICURIO_STORAGE_KIND="sql",
         APICURIO_STORAGE_SQL_KIND="postgresql",

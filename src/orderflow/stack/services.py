@@ -6,7 +6,7 @@ import os
 import sys
 
 from orderflow.stack import kafka
-from orderflow.stack.addresses import database_url, order_api_url, process_environment
+from orderflow.stack.addresses import order_api_url, process_environment
 from orderflow.stack.component import Command, Component, http_probe
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import StackSettings
@@ -16,18 +16,25 @@ DEPLOYED = ("topics", "schemas", "order-migrate")
 
 
 def deploy_steps(settings: StackSettings) -> list[Component]:
-    """What has to be in place before a service starts. Each can be repeated, and changes nothing then."""
+    """What has to be in place before any service starts. Each can be repeated, and changes nothing then."""
     return [
         _step(settings, "topics", "orderflow.cli.main", "topics", "apply", needs=kafka.names(settings)),
         _step(settings, "schemas", "orderflow.cli.main", "schemas", "apply", needs=("registry",)),
-        _step(settings, "order-migrate", "orderflow.services.order", "--roles", "migrate", needs=("databases",)),
     ]
 
 
 def components(settings: StackSettings) -> list[Component]:
-    """The services' processes."""
+    """The services' migrations and processes."""
     ports = settings.ports
     return [
+        Component(
+            name="order-migrate",
+            service="order",
+            role="step",
+            once=True,
+            needs=("databases",),
+            command=lambda: _python(settings, "orderflow.services.order", "--roles", "migrate"),
+        ),
         Component(
             name="order-api",
             service="order",
@@ -69,12 +76,8 @@ def _python(settings: StackSettings, module: str, *arguments: str) -> Command:
         for name, value in os.environ.items()
         if not name.upper().startswith(("ORDERFLOW_STACK__", "ORDERFLOW_TEST_STACK"))
     }
-    ports = settings.ports
-    own = {
-        **process_environment(settings),
-        "ORDERFLOW_ORDER__DATABASE__DSN": database_url(settings, "order"),
-        "ORDERFLOW_ORDER__API__HOST": HOST,
-        "ORDERFLOW_ORDER__API__PORT": str(ports.order_api),
-        "ORDERFLOW_ORDER__RELAY__PORT": str(ports.order_relay),
-    }
-    return Command(argv=(sys.executable, "-m", module, *arguments), env={**inherited, **own}, cwd=str(settings.home))
+    return Command(
+        argv=(sys.executable, "-m", module, *arguments),
+        env={**inherited, **process_environment(settings)},
+        cwd=str(settings.home),
+    )

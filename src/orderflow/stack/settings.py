@@ -7,6 +7,7 @@ The local stack's own settings, `ORDERFLOW_STACK__…`, and the directories that
 | CACHE_DIR | what checkouts share: jars, AOT caches |
 | BROKERS | 1 or 3; each is an instance of its own, with its own data |
 | PORT_OFFSET | added to every port, so that a second instance can run beside the first |
+| SERVICES | what to run, as JSON; default: all. What is left out is reached where its own setting says |
 | PORTS__… | single ports, by the names of `Ports` |
 """
 
@@ -22,11 +23,17 @@ import platformdirs
 from pydantic import Field
 
 import orderflow
+from orderflow.contracts import SERVICES
 from orderflow.messaging.settings import Port, ProcessSettings, Section, load
 from orderflow.stack.jars import default_cache_dir
 
-NEIGHBOURS = ("order", "test_stack")
+NEIGHBOURS = (*SERVICES, "topics")
 """Sections of other processes of this system; they may stand in our environment."""
+
+
+Service = Literal["kafka", "postgres", "registry", "deploy", "order"]
+"""What can be left out of a stack: servers, the deploy steps, our services."""
+ALL: tuple[Service, ...] = ("kafka", "postgres", "registry", "deploy", "order")
 
 
 class Ports(Section):
@@ -56,6 +63,7 @@ class StackSection(Section):
     cache_dir: Path = Field(default_factory=default_cache_dir)
     brokers: Literal[1, 3] = 1
     port_offset: Annotated[int, Field(ge=0, le=30000)] = 0
+    services: tuple[Service, ...] = ALL
     ports: Ports = Ports()
     maven_url: str | None = None
 
@@ -72,6 +80,7 @@ class StackSettings(Section):
     home: Path
     cache_dir: Path
     brokers: Literal[1, 3] = 1
+    services: tuple[Service, ...] = ALL
     ports: Ports = Ports()
 
     @property
@@ -100,6 +109,7 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
         / ("single" if chosen == 1 else "cluster"),
         cache_dir=section.cache_dir.expanduser().absolute(),
         brokers=chosen,
+        services=section.services,
         ports=section.ports.moved_by(section.port_offset),
     )
 

@@ -1,0 +1,226 @@
+"""`orderflow up | down | status | logs | stop | start | restart | env | reset`: the local stack."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from typing import Annotated, Any, Literal, cast
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orderflow.messaging.errors import OrderflowError
+from orderflow.stack import lifecycle
+from orderflow.stack.addresses import exports, order_api_url
+from orderflow.stack.logs import follow, last_lines
+from orderflow.stack.settings import from_environment
+
+BrokersOption = Annotated[
+    int | None,
+    typer.Option("--brokers", metavar="1|3", help="Which instance: 1 broker, or a cluster of 3. Default: what runs."),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+Name = Annotated[str, typer.Argument(help="A process, as `orderflow status` calls it.")]
+
+
+def up(
+    brokers: Annotated[
+        int | None,
+        typer.Option("--brokers", metavar="1|3", help="3: a cluster with RF 3 and min ISR 2, with data of its own."),
+    ] = None,
+) -> None:
+    """
+    Start Kafka, PostgreSQL, the registry and the services, and wait until everything is ready.
+
+    If the stack runs already, what was stopped in it is started. On failure nothing is left running.
+
+    Examples:  orderflow up    |    orderflow up --brokers 3    |    ORDERFLOW_STACK__PORT_OFFSET=1000 orderflow up
+    """
+    settings = from_environment(brokers=_brokers(brokers))
+    console = Console(stderr=True, highlight=False)
+    begun = time.monotonic()
+    with console.status("starting …") as spinner:
+        progress = _Progress(console, spinner.update)
+        outcome = lifecycle.up(
+            settings, progress, waiting=lambda: console.print("another `orderflow up` is at it: waiting for it")
+        )
+    took = f" in {time.monotonic() - begun:.1f} s" if outcome == "started" else ""
+    console.print(f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end="")
+    console.print(f"{order_api_url(settings)}  (docs: {order_api_url(settings)}/docs)")
+    console.print("next: orderflow status | orderflow tail orders | orderflow down", style="dim")
+
+
+def down(brokers: BrokersOption = None) -> None:
+    """
+    Stop everything, what depends on others first. Data stays.
+
+    Examples:  orderflow down    |    orderflow down --brokers 3
+    """
+    settings = lifecycle.current(brokers=_brokers(brokers))
+    console = Console(stderr=True, highlight=False)
+    with console.status("stopping …"):
+        ran = lifecycle.down(settings)
+    console.print("stopped; the data stays" if ran else "nothing was running")
+
+
+def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
+    """
+    Every process: pid, address, state, health, restarts. Exit 0 if all are running and healthy, else 1.
+
+    Examples:  orderflow status    |    orderflow status --json | jq -r '.processes[] | select(.health != "ok").name'
+    """
+    processes = lifecycle.status(lifecycle.current(brokers=_brokers(brokers)))
+    if as_json:
+        print(json.dumps({"processes": processes}))
+    else:
+        Console(highlight=False).print(_table(processes))
+    if any(process["health"] != "ok" for process in processes):
+        raise typer.Exit(1)
+
+
+def logs(
+    name: Annotated[str | None, typer.Argument(help="A process or step; default: all.")] = None,
+    keep_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines arrive, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines of each.")] = 50,
+    as_json: Json = False,
+    brokers: BrokersOption = None,
+) -> None:
+    """
+    The last lines that each process wrote, and with -f the next ones.
+
+    Examples:  orderflow logs order-relay    |    orderflow logs kafka -f    |    orderflow logs supervisor -n 200
+    """
+    settings = lifecycle.current(brokers=_brokers(brokers))
+    written = sorted(settings.logs.glob("*.log"))
+    chosen = [path for path in written if name is None or path.stem == name]
+    if not chosen:
+        known = ", ".join(path.stem for path in written) or "none: nothing has been started yet"
+        raise OrderflowError(f"there is no log called {name!r}; there are: {known}" if name else f"logs: {known}")
+    for path in chosen:
+        for line in last_lines(path, lines):
+            _print_line(path.stem, line, as_json=as_json, alone=name is not None)
+    if keep_on:
+        for source, line in follow(chosen):
+            _print_line(source, line, as_json=as_json, alone=name is not None)
+
+
+def stop(name: Name, brokers: BrokersOption = None) -> None:
+    """
+    Stop one process and leave it stopped, until `start` or `up`. The others go on without it.
+
+    Examples:  orderflow stop kafka    |    orderflow stop order-relay
+    """
+    _steer("stop", name, brokers)
+
+
+def start(name: Name, brokers: BrokersOption = None) -> None:
+    """
+    Start one process, and wait until it is ready.
+
+    Examples:  orderflow start kafka
+    """
+    _steer("start", name, brokers)
+
+
+def restart(name: Name, brokers: BrokersOption = None) -> None:
+    """
+    Stop and start one process, and wait until it is ready.
+
+    Examples:  orderflow restart order-api
+    """
+    _steer("restart", name, brokers)
+
+
+def env(as_json: Json = False, brokers: BrokersOption = None) -> None:
+    """
+    Addresses as shell exports, so that any outside client can connect, Kafka's own Java tools included.
+
+    Examples:  eval "$(orderflow env)" && curl $ORDER_API_URL/products    |    eval "$(orderflow env)" &&
+    $JAVA_HOME/bin/java -cp "$KAFKA_CLASSPATH" org.apache.kafka.tools.TopicCommand --bootstrap-server
+    $KAFKA_BOOTSTRAP_SERVERS --list
+    """
+    wanted = exports(lifecycle.current(brokers=_brokers(brokers)))
+    if as_json:
+        print(json.dumps(wanted))
+        return
+    for variable, value in wanted.items():
+        print(f"export {variable}={shlex.quote(value)}")
+
+
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False, brokers: BrokersOption = None
+) -> None:
+    """
+    Stop the stack and delete its data: topics, databases, schemas, logs. Asks first.
+
+    Examples:  orderflow reset    |    orderflow reset --yes --brokers 3
+    """
+    settings = lifecycle.current(brokers=_brokers(brokers))
+    if not settings.home.exists():
+        print(f"nothing to delete: {settings.home} does not exist")
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise OrderflowError("reset deletes all data and nobody is here to be asked: say --yes")
+        typer.confirm(f"Delete all orders, topics, schemas and logs in {settings.home}?", abort=True)
+    lifecycle.reset(settings)
+    print(f"deleted {settings.home}")
+
+
+class _Progress:
+    """A line for each process that is ready; a spinner that names those that are not."""
+
+    def __init__(self, console: Console, spin: Any) -> None:
+        self._console, self._spin = console, spin
+        self._begun: dict[str, float] = {}
+
+    def __call__(self, name: str, state: str, reason: str) -> None:
+        if state == "starting":
+            self._begun[name] = time.monotonic()
+        elif name in self._begun and state in ("running", "done"):
+            took = time.monotonic() - self._begun.pop(name)
+            self._console.print(f"[green]✓[/green] {name} [dim]{took:.1f} s[/dim]")
+        elif state == "stopping":
+            self._begun.pop(name, None)
+        self._spin(f"starting {', '.join(self._begun)} …" if self._begun else "…")
+
+
+def _steer(verb: Literal["start", "stop", "restart"], name: str, brokers: int | None) -> None:
+    console = Console(stderr=True, highlight=False)
+    with console.status(f"{verb} {name} …"):
+        lifecycle.steer(lifecycle.current(brokers=_brokers(brokers)), verb, name)
+    console.print(f"{name}: {'stopped' if verb == 'stop' else 'running'}")
+
+
+def _brokers(number: int | None) -> Literal[1, 3] | None:
+    if number not in (None, 1, 3):
+        raise typer.BadParameter("there are instances with 1 and with 3 brokers", param_hint="--brokers")
+    return cast("Literal[1, 3] | None", number)
+
+
+def _table(processes: list[dict[str, Any]]) -> Table:
+    table = Table("name", "role", "pid", "address", "state", "health", "restarts", box=None, pad_edge=False)
+    for process in processes:
+        colour = {"ok": "green", "failing": "red"}.get(process["health"], "yellow")
+        health = f"[{colour}]{process['health']}[/{colour}]"
+        table.add_row(
+            process["name"],
+            process["role"],
+            str(process["pid"] or "–"),
+            process["address"],
+            process["state"],
+            health + (f" {process['reason']}" if process["reason"] else ""),
+            str(process["restarts"]),
+        )
+    return table
+
+
+def _print_line(source: str, line: str, *, as_json: bool, alone: bool) -> None:
+    if as_json:
+        print(json.dumps({"name": source, "line": line}))
+    else:
+        print(line if alone else f"{source:<14} {line}")
+    sys.stdout.flush()

@@ -1,0 +1,194 @@
+"""`up`, `down` and the rest, as calls: what the commands and the demo use to steer the supervisor."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from orderflow.stack.blueprint import everything
+from orderflow.stack.component import make_directory
+from orderflow.stack.control import Message, NotRunning, answers, ask
+from orderflow.stack.local import Progress, StackFailed, sweep
+from orderflow.stack.logs import last_lines, trim
+from orderflow.stack.process import Managed, report
+from orderflow.stack.settings import StackSettings, from_environment
+
+ANSWER_WITHIN_S = 30.0
+OTHER_UP_WITHIN_S = 300.0
+GONE_WITHIN_S = 120.0
+NEEDED_BYTES = 200_000_000
+
+
+def silent(_name: str, _state: str, _reason: str) -> None:
+    """No progress is wanted."""
+
+
+def current(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
+    """The instance that a command is about: the one asked for, else the one that runs, else the configured one."""
+    for candidate in (brokers,) if brokers else (1, 3):
+        record = from_environment(brokers=candidate).run / "instance.json"
+        if record.exists() and answers(record.parent):
+            return StackSettings.model_validate_json(record.read_bytes())
+    return from_environment(brokers=brokers)
+
+
+def up(
+    settings: StackSettings, progress: Progress = silent, *, waiting: Callable[[], None] = lambda: None
+) -> Literal["started", "running"]:
+    """
+    Start the instance and wait until everything is ready; if it runs, start only what was stopped in it.
+
+    `waiting` is called once when another `up` is at it and has to be waited for. Raises StackFailed; then nothing runs.
+    An interrupt stops again what had started.
+    """
+    make_directory(settings.run)
+    _refuse_full_disk(settings)
+    with _alone(settings, waiting):
+        if answers(settings.run):
+            _revive(settings, progress)
+            return "running"
+        _wait_until_gone(settings)
+        supervisor = _spawn(settings)
+        try:
+            _follow(settings, supervisor, progress)
+        except KeyboardInterrupt:
+            _undo(settings, supervisor)
+            raise
+        return "started"
+
+
+def down(settings: StackSettings, progress: Progress = silent) -> bool:
+    """Stop the instance; its data stays. False if it did not run."""
+    if not settings.run.is_dir():
+        return False
+    try:
+        for event in ask(settings.run, {"do": "down"}):
+            if event["event"] == "progress":
+                progress(event["name"], event["state"], event["reason"])
+    except NotRunning:
+        sweep(settings.run / "children.json")
+        return not _wait_until_gone(settings)
+    _wait_until_gone(settings)
+    return True
+
+
+def status(settings: StackSettings) -> list[Message]:
+    """One row a process, as `report` words it; all `stopped` when no supervisor answers."""
+    if settings.run.is_dir():
+        try:
+            return list(next(ask(settings.run, {"do": "status"}))["processes"])
+        except NotRunning:
+            pass
+    idle = (Managed(part, settings.logs / f"{part.name}.log") for part in everything(settings))
+    return [report(one) for one in idle if not one.component.once]
+
+
+def steer(settings: StackSettings, verb: Literal["start", "stop", "restart"], name: str) -> None:
+    """Start, stop or restart one process, and wait until it is done. Raises NotRunning or StackFailed."""
+    if not settings.run.is_dir():
+        raise NotRunning("the local stack is not running: start it with `orderflow up`")
+    answer = next(ask(settings.run, {"do": verb, "name": name}))
+    if "failed" in answer:
+        raise StackFailed(answer["failed"])
+
+
+def reset(settings: StackSettings) -> None:
+    """Stop the instance and delete all its data and logs."""
+    down(settings)
+    shutil.rmtree(settings.home, ignore_errors=False)
+
+
+@contextmanager
+def _alone(settings: StackSettings, waiting: Callable[[], None]) -> Iterator[None]:
+    """One `up` at a time; the next one waits, and then finds the stack running."""
+    lock = FileLock(settings.run / "up.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        try:
+            lock.acquire(timeout=OTHER_UP_WITHIN_S)
+        except Timeout:
+            raise StackFailed("another `orderflow up` has been at it for 5 minutes: end it, then try again") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _spawn(settings: StackSettings) -> subprocess.Popen[bytes]:
+    log = make_directory(settings.logs) / "supervisor.log"
+    trim(log)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "orderflow.stack.supervisor", settings.model_dump_json()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=settings.home,
+            start_new_session=True,
+        )
+
+
+def _follow(settings: StackSettings, supervisor: subprocess.Popen[bytes], progress: Progress) -> None:
+    deadline = time.monotonic() + ANSWER_WITHIN_S
+    while not answers(settings.run):
+        if supervisor.poll() is not None or time.monotonic() > deadline:
+            said = last_lines(settings.logs / "supervisor.log", 1)
+            raise StackFailed(f"the supervisor did not start: {' '.join(said) or 'it said nothing'}")
+        time.sleep(0.05)
+    for event in ask(settings.run, {"do": "up"}):
+        if event["event"] == "progress":
+            progress(event["name"], event["state"], event["reason"])
+        elif event["event"] != "ready":
+            supervisor.wait(GONE_WITHIN_S)
+            raise StackFailed(event.get("reason", "stopped by another command while it was starting"))
+
+
+def _revive(settings: StackSettings, progress: Progress) -> None:
+    for process in status(settings):
+        if process["state"] in ("stopped", "failed"):
+            progress(process["name"], "starting", "")
+            steer(settings, "start", process["name"])
+            progress(process["name"], "running", "")
+
+
+def _undo(settings: StackSettings, supervisor: subprocess.Popen[bytes]) -> None:
+    """After an interrupt: SIGTERM reaches the supervisor even if it does not answer yet."""
+    supervisor.terminate()
+    supervisor.wait(GONE_WITHIN_S)
+    sweep(settings.run / "children.json")
+
+
+def _wait_until_gone(settings: StackSettings) -> bool:
+    """Until no supervisor holds the instance; whether none did from the beginning."""
+    lock = FileLock(settings.run / "supervisor.lock")
+    try:
+        lock.acquire(timeout=0)
+        first = True
+    except Timeout:
+        first = False
+        try:
+            lock.acquire(timeout=GONE_WITHIN_S)
+        except Timeout:
+            raise StackFailed(
+                f"the supervisor of {settings.home} neither answers nor ends: see `orderflow logs supervisor`"
+            ) from None
+    lock.release()
+    return first
+
+
+def _refuse_full_disk(settings: StackSettings) -> None:
+    free = shutil.disk_usage(settings.home).free
+    if free < NEEDED_BYTES:
+        raise StackFailed(
+            f"only {free // 1_000_000} MB are free on the disk of {settings.home}, {NEEDED_BYTES // 1_000_000} MB are "
+            "needed: free some space, or set ORDERFLOW_STACK__STATE_DIR to another disk"
+        )
