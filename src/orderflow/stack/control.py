@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ class NotRunning(OrderflowError):
 
 def ask(directory: Path, request: Message) -> Iterator[Message]:
     """The supervisor's answers. Raises NotRunning if there is none, or if it dies before its last word."""
+    caller = socket.socket(socket.AF_UNIX)
     try:
         with _short_name(directory) as name:
-            connection = Client(name, family="AF_UNIX")
+            caller.connect(name)
     except (FileNotFoundError, ConnectionRefusedError):
+        caller.close()
         raise NotRunning("the local stack is not running: start it with `orderflow up`") from None
-    with connection:
+    with Connection(caller.detach()) as connection:
         _send(connection, request)
         while True:
             try:
@@ -61,8 +64,10 @@ class ControlServer:
     def __init__(self, directory: Path, handler: Handler) -> None:
         self._path = directory / SOCKET
         self._path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
         with _short_name(directory) as name:
-            self._listener = Listener(name, family="AF_UNIX", backlog=16)
+            self._listener.bind(name)
+        self._listener.listen()
         self._path.chmod(0o600)
         self._handler = handler
         self._talks: list[threading.Thread] = []
@@ -76,9 +81,9 @@ class ControlServer:
 
     def _accept(self) -> None:
         while True:
-            connection = self._listener.accept()
+            caller, _ = self._listener.accept()
             self._talks = [talk for talk in self._talks if talk.is_alive()]
-            talk = threading.Thread(target=self._talk, args=(connection,), daemon=True)
+            talk = threading.Thread(target=self._talk, args=(Connection(caller.detach()),), daemon=True)
             self._talks.append(talk)
             talk.start()
 

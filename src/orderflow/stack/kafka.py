@@ -30,6 +30,9 @@ COMMON = {
     "transaction.state.log.num.partitions": "8",
     "share.coordinator.state.topic.num.partitions": "2",
     "log.cleaner.dedupe.buffer.size": "16777216",
+    # A dead broker is noticed, and may come back, after 3 s. Below that a busy machine loses brokers by mistake.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     # A stack left alone for weeks must find its positions again: a year instead of a week.
     "offsets.retention.minutes": "525600",
 }
@@ -48,9 +51,6 @@ THREE = {
     "share.coordinator.state.topic.min.isr": "2",
     "default.replication.factor": "3",
     "min.insync.replicas": "2",
-    # A dead broker is noticed within seconds, not half a minute. Below 3 s a busy machine loses brokers by mistake.
-    "broker.session.timeout.ms": "3000",
-    "broker.heartbeat.interval.ms": "500",
     "replica.lag.time.max.ms": "5000",
     "controller.quorum.fetch.timeout.ms": "1500",
     "controller.quorum.election.timeout.ms": "1000",

@@ -81,12 +81,13 @@ def down(settings: StackSettings, progress: Progress = silent) -> bool:
 
 def status(settings: StackSettings) -> list[Message]:
     """One row a process, as `report` words it; all `stopped` when no supervisor answers."""
+    why = ""
     if settings.run.is_dir():
         try:
             return list(next(ask(settings.run, {"do": "status"}))["processes"])
         except NotRunning:
-            pass
-    idle = (Managed(part, settings.logs / f"{part.name}.log") for part in everything(settings))
+            why = "its supervisor was killed" if (settings.run / "instance.json").exists() else ""
+    idle = (Managed(part, settings.logs / f"{part.name}.log", reason=why) for part in everything(settings))
     return [report(one) for one in idle if not one.component.once]
 
 
@@ -124,6 +125,7 @@ def _alone(settings: StackSettings, waiting: Callable[[], None]) -> Iterator[Non
 
 
 def _spawn(settings: StackSettings) -> subprocess.Popen[bytes]:
+    (settings.run / "failure").unlink(missing_ok=True)
     log = make_directory(settings.logs) / "supervisor.log"
     trim(log)
     with log.open("ab") as output:
@@ -140,16 +142,32 @@ def _spawn(settings: StackSettings) -> subprocess.Popen[bytes]:
 def _follow(settings: StackSettings, supervisor: subprocess.Popen[bytes], progress: Progress) -> None:
     deadline = time.monotonic() + ANSWER_WITHIN_S
     while not answers(settings.run):
-        if supervisor.poll() is not None or time.monotonic() > deadline:
-            said = last_lines(settings.logs / "supervisor.log", 1)
-            raise StackFailed(f"the supervisor did not start: {' '.join(said) or 'it said nothing'}")
+        if supervisor.poll() is not None:
+            raise StackFailed(_last_words(settings))
+        if time.monotonic() > deadline:
+            supervisor.terminate()
+            raise StackFailed(f"the supervisor does not answer: {_last_words(settings)}")
         time.sleep(0.05)
-    for event in ask(settings.run, {"do": "up"}):
-        if event["event"] == "progress":
-            progress(event["name"], event["state"], event["reason"])
-        elif event["event"] != "ready":
-            supervisor.wait(GONE_WITHIN_S)
-            raise StackFailed(event.get("reason", "stopped by another command while it was starting"))
+    try:
+        for event in ask(settings.run, {"do": "up"}):
+            if event["event"] == "progress":
+                progress(event["name"], event["state"], event["reason"])
+            elif event["event"] == "stopped":
+                raise StackFailed("stopped by another command while it was starting")
+            elif event["event"] == "failed":
+                supervisor.wait(GONE_WITHIN_S)
+                raise StackFailed(event["reason"])
+    except NotRunning:
+        raise StackFailed(_last_words(settings)) from None
+
+
+def _last_words(settings: StackSettings) -> str:
+    """Why the supervisor ended: what it wrote down for us, or else the last line of its log."""
+    failure = settings.run / "failure"
+    if failure.exists():
+        return failure.read_text()
+    said = " ".join(last_lines(settings.logs / "supervisor.log", 1))
+    return f"the supervisor ended unexpectedly: {said or 'it said nothing'}"
 
 
 def _revive(settings: StackSettings, progress: Progress) -> None:

@@ -186,7 +186,7 @@ class LocalStack:
             (self.settings.run / "children.json").write_text(json.dumps(records))
 
 
-def sweep(record: Path) -> None:
+def sweep(record: Path, *, patience_s: float = 3.0) -> None:
     """End what a killed predecessor left behind. A process that only has the same number is never touched."""
     if not record.is_file():
         return
@@ -198,7 +198,7 @@ def sweep(record: Path) -> None:
                 left.append(process)
         except psutil.NoSuchProcess:
             continue
-    _, alive = psutil.wait_procs(left, timeout=3)
+    _, alive = psutil.wait_procs(left, timeout=patience_s)
     for process in alive:
         process.kill()
     psutil.wait_procs(alive, timeout=10)

@@ -65,6 +65,9 @@ class Supervisor:
             self._look_after()
         except (OrderflowError, OSError) as error:
             last = {"event": "failed", "reason": trouble(error)}
+            with suppress(OSError):
+                # For an `up` that asks too late to hear it.
+                (self._settings.run / "failure").write_text(trouble(error))
         finally:
             self._stack.stop()
             record.unlink(missing_ok=True)
