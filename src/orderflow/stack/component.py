@@ -85,10 +85,14 @@ def plain_environment(**more: str) -> dict[str, str]:
     return {"LANG": "C.UTF-8", "TZ": "UTC", **kept, **more}
 
 
-def make_directory(path: Path, *, mode: int = 0o755) -> Path:
-    """The directory, made with its parents if it was not there; `mode` for those that are made, whatever the umask."""
-    missing = [place for place in (path, *path.parents) if not place.exists()]
-    for place in reversed(missing):
+def make_directory(path: Path, *, mode: int | None = None) -> Path:
+    """
+    The directory, made with its parents if it was not there, with this mode whatever the umask.
+
+    By default it is ours alone; as root others may pass through it, because PostgreSQL's user has to.
+    """
+    wanted = mode or (0o711 if os.geteuid() == 0 else 0o700)
+    for place in reversed([place for place in (path, *path.parents) if not place.exists()]):
         place.mkdir(exist_ok=True)
-        place.chmod(mode)
+        place.chmod(wanted)
     return path

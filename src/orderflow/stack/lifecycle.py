@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from filelock import FileLock, Timeout
@@ -55,11 +55,13 @@ def up(
             _revive(settings, progress)
             return "running"
         _wait_until_gone(settings)
-        supervisor = _spawn(settings)
+        supervisor = None
         try:
+            supervisor = _spawn(settings)
             _follow(settings, supervisor, progress)
         except KeyboardInterrupt:
-            _undo(settings, supervisor)
+            if supervisor is not None:
+                _undo(settings, supervisor)
             raise
         return "started"
 
@@ -103,7 +105,10 @@ def steer(settings: StackSettings, verb: Literal["start", "stop", "restart"], na
 def reset(settings: StackSettings) -> None:
     """Stop the instance and delete all its data and logs."""
     down(settings)
-    shutil.rmtree(settings.home, ignore_errors=False)
+    shutil.rmtree(settings.home)
+    with suppress(OSError):
+        # Unless the other instance of this checkout is still in it.
+        settings.home.parent.rmdir()
 
 
 @contextmanager

