@@ -37,6 +37,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "clean": ("orderflow.cli.clean:clean", "Remove everything that set-up and stack made, after asking."),
 }
 
+ENVIRONMENTAL = {
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EACCES: "permission denied: become its owner, or choose another place (ORDERFLOW_STACK__STATE_DIR)",
+    errno.EROFS: "the file system is read-only: choose another place (ORDERFLOW_STACK__STATE_DIR)",
+}
+"""Failures of the machine, not of the program: what to do about them."""
+
 
 class LazyGroup(typer.core.TyperGroup):
     """Commands from the table; only the one that is called is imported."""
@@ -115,9 +122,9 @@ def main() -> None:
         sys.stdout = None
         sys.exit(1)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in ENVIRONMENTAL:
             raise
-        _fail(f"the disk is full ({error.filename or 'while writing'}): free some space, then try again", code=1)
+        _fail(f"{error.filename or 'writing'}: {ENVIRONMENTAL[error.errno]}, then try again", code=1)
 
 
 def _fail(line: str, *, code: int) -> None:

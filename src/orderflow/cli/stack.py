@@ -76,7 +76,11 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
     if as_json:
         print(json.dumps({"processes": processes}))
     else:
-        Console(highlight=False).print(_table(processes))
+        console = Console(highlight=False)
+        console.print(_table(processes))
+        for process in processes:
+            if process["reason"]:
+                console.print(f"{process['name']}: {process['reason']}", style="yellow", markup=False)
     if any(process["health"] != "ok" for process in processes):
         raise typer.Exit(1)
 
@@ -212,7 +216,7 @@ def _table(processes: list[dict[str, Any]]) -> Table:
             str(process["pid"] or "–"),
             process["address"],
             process["state"],
-            health + (f" {process['reason']}" if process["reason"] else ""),
+            health,
             str(process["restarts"]),
         )
     return table

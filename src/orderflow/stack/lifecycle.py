@@ -48,12 +48,17 @@ def up(
     `waiting` is called once when another `up` is at it and has to be waited for. Raises StackFailed; then nothing runs.
     An interrupt stops again what had started.
     """
-    make_directory(settings.run)
-    _refuse_full_disk(settings)
+    try:
+        make_directory(settings.run)
+    except OSError as error:
+        raise StackFailed(
+            f"can't write {settings.home} ({error.strerror}): choose another place with ORDERFLOW_STACK__STATE_DIR"
+        ) from error
     with _alone(settings, waiting):
         if answers(settings.run):
             _revive(settings, progress)
             return "running"
+        _refuse_full_disk(settings)
         _wait_until_gone(settings)
         supervisor = None
         try:

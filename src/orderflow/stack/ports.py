@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterable
 
@@ -76,5 +77,8 @@ def free_ports(count: int, *, candidates: Iterable[int] = TEST_PORTS, start: int
 
 
 def _title(process: psutil.Process) -> str:
-    words = process.cmdline() or [process.name()]
-    return " ".join(words)[:80]
+    for ancestor in process.parents():
+        words = ancestor.cmdline()
+        if "orderflow.stack.supervisor" in words:
+            return f"{process.name()} of the local stack in {json.loads(words[-1])['home']}"
+    return " ".join(process.cmdline() or [process.name()])[:80]
