@@ -34,7 +34,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
     "bench": ("orderflow.bench.cli:app", "Measure, each figure beside its baseline."),
-    "clean": ("orderflow.cli.clean:clean", "Remove everything that set-up and stack made, after asking."),
 }
 
 ENVIRONMENTAL = {

@@ -1,0 +1,71 @@
+# One verb per chore. Every verb sets up what it needs first; when nothing changed, that takes a moment.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PYTHON
+
+BIN := .venv/bin
+UNIT := tests/unit tests/contract
+REAL := tests/integration tests/chaos
+
+.PHONY: help demo up down setup setup-dev check test soak mutants bench lock lock-jars clean clean-all
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## set up, start everything, place real orders and watch them arrive; stays up
+	@setup/run --jars --ports
+	@$(BIN)/orderflow demo
+
+up: ## set up and start the local stack
+	@setup/run --jars --ports
+	@$(BIN)/orderflow up
+
+down: ## stop the local stack; its data stays
+	@if [ -x $(BIN)/orderflow ]; then $(BIN)/orderflow down; else echo "nothing was ever set up here"; fi
+
+setup: ## only set up: .venv from hashed requirements, the Java parts by checksum
+	@setup/run --jars
+
+setup-dev:
+	@setup/run --jars development bench
+
+check: ## format, lint, types, import law, unit and contract tests, schema history: under a minute
+	@setup/run development bench
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/orderflow schemas check
+	$(BIN)/pytest $(UNIT)
+
+test: setup-dev check ## all that CI runs: check, then integration and chaos tests on real parts
+	$(BIN)/pytest $(REAL) -m 'not soak'
+
+soak: setup-dev ## the long campaigns: hundreds of kills
+	$(BIN)/pytest $(REAL) -m soak --timeout 3600
+
+mutants: setup-dev ## plant known bugs in a scratch copy and expect their tests to fail
+	$(BIN)/python -m tests.mutants
+
+bench: setup-dev ## measure, each figure beside its baseline
+	$(BIN)/orderflow bench post
+	$(BIN)/orderflow bench relay
+
+lock: ## pin the Python requirements anew, with hashes
+	@setup/run development bench
+	@for name in runtime fetch development bench installer; do \
+	  $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
+	    requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
+	done
+
+lock-jars: ## resolve the Java parts anew (versions: setup/lock_jars.py) and pin them
+	@setup/run
+	@$(BIN)/python setup/lock_jars.py
+
+clean: ## remove what tools left in the work tree
+	@rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache build dist
+	@find src tests setup -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-all: clean ## stop the stack; delete its data, .venv and the shared cache, after asking (YES=1: without)
+	@$${PYTHON:-python3} -B setup/clean.py $(if $(YES),--yes)

@@ -1,0 +1,175 @@
+"""
+What a machine must offer, checked before anything is downloaded: platform, Python, room, rights, ports.
+
+Standard library only: set-up runs it with the system's Python, before there is an environment. Deciding is apart from
+looking: `troubles` is a function of the facts that `look` gathers, one line per trouble, each saying what to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+DEFAULT_PORTS = {
+    "Kafka": 19092,
+    "Kafka's controller": 19093,
+    "PostgreSQL": 15432,
+    "the schema registry": 18081,
+    "the schema registry's health": 18082,
+    "the order API": 8080,
+    "the order relay's health": 8090,
+}
+PYTHON_MIN = (3, 11)
+GLIBC_MIN = (2, 28)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found on this machine. `free_bytes` and `needed_bytes` are by file system, `taken` by port."""
+
+    python: tuple[int, int]
+    has_venv: bool
+    system: str
+    machine: str
+    glibc: tuple[int, int] | None
+    free_bytes: Mapping[Path, int]
+    needed_bytes: Mapping[Path, int]
+    unwritable: Sequence[Path] = ()
+    taken: Mapping[int, str] = field(default_factory=dict)
+
+
+def troubles(facts: Facts) -> list[str]:
+    """One line for each thing in the way; nothing if the machine will do."""
+    return [*_platform(facts), *_python(facts), *_room(facts), *_ports(facts)]
+
+
+def look(places: Mapping[Path, int], *, checkout: Path | None = None) -> Facts:
+    """
+    Gather the facts. `places` are directories to be, with the bytes that will go there.
+
+    With a `checkout`, the stack's ports are looked at too, and those held by that checkout's own stack are fine.
+    """
+    existing = {place: _existing(place) for place in places}
+    needed: dict[Path, int] = {}
+    first_on: dict[int, Path] = {}
+    for place, size in places.items():
+        disk = first_on.setdefault(existing[place].stat().st_dev, existing[place])
+        needed[disk] = needed.get(disk, 0) + size
+    return Facts(
+        python=sys.version_info[:2],
+        has_venv=find_spec("venv") is not None and find_spec("ensurepip") is not None,
+        system=platform.system(),
+        machine=platform.machine(),
+        glibc=_glibc(),
+        free_bytes={disk: shutil.disk_usage(disk).free for disk in needed},
+        needed_bytes=needed,
+        unwritable=[path for path in existing.values() if not os.access(path, os.W_OK)],
+        taken=_taken(_wanted_ports(os.environ), checkout) if checkout else {},
+    )
+
+
+def _platform(facts: Facts) -> list[str]:
+    if (facts.system, facts.machine) != ("Linux", "x86_64"):
+        here = f"{facts.system} {facts.machine}"
+        return [
+            f"the local stack runs on Linux x86-64 with glibc, this is {here}: use such a machine (WSL 2 is one)"
+        ]
+    if facts.glibc is None or facts.glibc < GLIBC_MIN:
+        found = "another C library (musl?)" if facts.glibc is None else f"glibc {facts.glibc[0]}.{facts.glibc[1]}"
+        return [f"glibc {GLIBC_MIN[0]}.{GLIBC_MIN[1]} or newer is needed, this system has {found}: use a glibc Linux"]
+    return []
+
+
+def _python(facts: Facts) -> list[str]:
+    version = f"{facts.python[0]}.{facts.python[1]}"
+    if facts.python < PYTHON_MIN:
+        return [
+            f"Python 3.11 or newer is needed, this is {version}: install one, or name it: make PYTHON=/path/to/python3"
+        ]
+    if not facts.has_venv:
+        return [f"this Python {version} lacks venv or ensurepip: apt install python3-venv (or python{version}-venv)"]
+    return []
+
+
+def _room(facts: Facts) -> list[str]:
+    lines = [
+        f"can't write in {path}: change its owner or rights, or work from another place" for path in facts.unwritable
+    ]
+    for disk, needed in facts.needed_bytes.items():
+        free = facts.free_bytes[disk]
+        if free < needed:
+            lines.append(
+                f"the disk of {disk} has {free // 1_000_000} MB free and {needed // 1_000_000} MB are needed: free some, "
+                "or move cache and data with ORDERFLOW_STACK__CACHE_DIR and ORDERFLOW_STACK__STATE_DIR"
+            )
+    return lines
+
+
+def _ports(facts: Facts) -> list[str]:
+    return [
+        f"port {port} is taken by {who}: stop that, or move all ports with ORDERFLOW_STACK__PORT_OFFSET=1000"
+        for port, who in facts.taken.items()
+    ]
+
+
+def checkout_name(checkout: Path) -> str:
+    """What the stack's data of this checkout is called."""
+    return f"{checkout.name}-{hashlib.sha256(str(checkout).encode()).hexdigest()[:8]}"
+
+
+def _existing(place: Path) -> Path:
+    """The place itself, or the nearest directory above it that exists."""
+    return next(path for path in (place, *place.parents) if path.is_dir())
+
+
+def _glibc() -> tuple[int, int] | None:
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (ValueError, OSError):
+        return None
+    major, _, minor = version.partition(".")
+    return (int(major), int(minor.partition(".")[0])) if name == "glibc" else None
+
+
+def _wanted_ports(environment: Mapping[str, str]) -> list[int]:
+    """The default ports; none if they are configured one by one, as `orderflow up` then checks them itself."""
+    if any(name.startswith(("ORDERFLOW_STACK__PORTS", "ORDERFLOW_STACK__SERVICES")) for name in environment):
+        return []
+    offset = environment.get("ORDERFLOW_STACK__PORT_OFFSET", "0")
+    return [port + int(offset) for port in DEFAULT_PORTS.values()] if offset.isdigit() else []
+
+
+def _taken(ports: Sequence[int], checkout: Path) -> dict[int, str]:
+    """Wanted ports on which somebody listens who is not this checkout's own stack."""
+    own = (f"{checkout}/", checkout_name(checkout))
+    listening = _listening()
+    busy = {port: _holder(listening[port]) for port in ports if port in listening}
+    return {port: who for port, (who, command) in busy.items() if not any(mark in command for mark in own)}
+
+
+def _listening() -> dict[int, str]:
+    """Port → inode of the socket that listens there (state 0A in /proc/net/tcp)."""
+    rows: list[list[str]] = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if Path(table).exists():
+            rows += [line.split() for line in Path(table).read_text().splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16): row[9] for row in rows if row[3] == "0A"}
+
+
+def _holder(inode: str) -> tuple[str, str]:
+    """Who has that socket: a name for people, and its command line."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(handle) == f"socket:[{inode}]" for handle in (process / "fd").iterdir()):  # noqa: PTH115
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                return f"{Path(command.split(' ')[0]).name} (pid {process.name})", command
+        except OSError:
+            continue
+    return "a process of another user", ""
