@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from orderflow.messaging.errors import OrderflowError
-from orderflow.stack import lifecycle
+from orderflow.stack import jars, lifecycle
 from orderflow.stack.addresses import exports, order_api_url
 from orderflow.stack.logs import follow, last_lines
-from orderflow.stack.settings import from_environment
+from orderflow.stack.settings import StackSettings, from_environment
 
 BrokersOption = Annotated[
     int | None,
@@ -41,6 +42,7 @@ def up(
     """
     settings = from_environment(brokers=_brokers(brokers))
     console = Console(stderr=True, highlight=False)
+    _fetch_jars(settings, console)
     begun = time.monotonic()
     with console.status("starting …") as spinner:
         progress = _Progress(console, spinner.update)
@@ -172,6 +174,19 @@ def reset(
         typer.confirm(f"Delete all orders, topics, schemas and logs in {settings.home}?", abort=True)
     lifecycle.reset(settings)
     print(f"deleted {settings.home}")
+
+
+def _fetch_jars(settings: StackSettings, console: Console) -> None:
+    """What set-up has fetched is there at once; otherwise fetch it now, with a bar."""
+    if not {"kafka", "registry"} & set(settings.services):
+        return
+    with Progress(TextColumn("fetching Java parts"), BarColumn(), DownloadColumn(), console=console) as bar:
+        task = bar.add_task("", total=None, visible=False)
+        jars.fetch(
+            settings.cache_dir,
+            lambda done, total: bar.update(task, completed=done, total=total, visible=True),
+            maven_url=settings.maven_url,
+        )
 
 
 class _Progress:

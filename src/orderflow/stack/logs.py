@@ -34,22 +34,34 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 def since(path: Path, offset: int) -> str:
     """What was appended after `offset` bytes; the whole file if it was cut since then."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        file.seek(offset if path.stat().st_size >= offset else 0)
-        return file.read().decode(errors="replace")
+    return _bytes_since(path, offset).decode(errors="replace")
 
 
-def follow(paths: list[Path], *, until: Callable[[], bool] = lambda: False) -> Iterator[tuple[str, str]]:
-    """(name, line) as lines are appended to any of the files, until told otherwise."""
-    offsets = {path: path.stat().st_size if path.is_file() else 0 for path in paths}
+def follow(
+    paths: list[Path], *, every_s: float = 0.2, until: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[str, str]]:
+    """(name, line) as whole lines are appended to any of the files, until told otherwise."""
+    offsets = {path: _size(path) for path in paths}
     while not until():
         for path in paths:
-            size = path.stat().st_size if path.is_file() else 0
-            if size != offsets[path]:
-                fresh = since(path, offsets[path])
-                whole = fresh[: fresh.rfind("\n") + 1]
-                offsets[path] = (offsets[path] if size >= offsets[path] else 0) + len(whole.encode())
-                yield from ((path.stem, line) for line in whole.splitlines())
-        time.sleep(0.2)
+            size = _size(path)
+            if size < offsets[path]:
+                offsets[path] = 0
+            if size > offsets[path]:
+                fresh = _bytes_since(path, offsets[path])
+                whole = fresh[: fresh.rfind(b"\n") + 1]
+                offsets[path] += len(whole)
+                yield from ((path.stem, line) for line in whole.decode(errors="replace").splitlines())
+        time.sleep(every_s)
+
+
+def _bytes_since(path: Path, offset: int) -> bytes:
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        file.seek(offset if _size(path) >= offset else 0)
+        return file.read()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

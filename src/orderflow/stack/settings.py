@@ -9,6 +9,7 @@ The local stack's own settings, `ORDERFLOW_STACK__…`, and the directories that
 | PORT_OFFSET | added to every port, so that a second instance can run beside the first |
 | SERVICES | what to run, as JSON; default: all. What is left out is reached where its own setting says |
 | PORTS__… | single ports, by the names of `Ports` |
+| MAVEN_URL | another Maven repository than the public one |
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class StackSettings(Section):
     brokers: Literal[1, 3] = 1
     services: tuple[Service, ...] = ALL
     ports: Ports = Ports()
+    maven_url: str | None = None
 
     @property
     def instance(self) -> str:
@@ -111,6 +113,7 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
         brokers=chosen,
         services=section.services,
         ports=section.ports.moved_by(section.port_offset),
+        maven_url=section.maven_url,
     )
 
 
