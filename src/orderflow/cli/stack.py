@@ -38,7 +38,11 @@ def up(
 
     If the stack runs already, what was stopped in it is started. On failure nothing is left running.
 
-    Examples:  orderflow up    |    orderflow up --brokers 3    |    ORDERFLOW_STACK__PORT_OFFSET=1000 orderflow up
+    \b
+    Examples:
+      orderflow up
+      orderflow up --brokers 3
+      ORDERFLOW_STACK__PORT_OFFSET=1000 orderflow up
     """
     settings = from_environment(brokers=_brokers(brokers))
     console = Console(stderr=True, highlight=False)
@@ -59,7 +63,10 @@ def down(brokers: BrokersOption = None) -> None:
     """
     Stop everything, what depends on others first. Data stays.
 
-    Examples:  orderflow down    |    orderflow down --brokers 3
+    \b
+    Examples:
+      orderflow down
+      orderflow down --brokers 3
     """
     settings = lifecycle.current(brokers=_brokers(brokers))
     console = Console(stderr=True, highlight=False)
@@ -72,7 +79,10 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
     Every process: pid, address, state, health, restarts. Exit 0 if all are running and healthy, else 1.
 
-    Examples:  orderflow status    |    orderflow status --json | jq -r '.processes[] | select(.health != "ok").name'
+    \b
+    Examples:
+      orderflow status
+      orderflow status --json | jq -r '.processes[] | select(.health != "ok").name'
     """
     processes = lifecycle.status(lifecycle.current(brokers=_brokers(brokers)))
     if as_json:
@@ -97,7 +107,11 @@ def logs(
     """
     The last lines that each process wrote, and with -f the next ones.
 
-    Examples:  orderflow logs order-relay    |    orderflow logs kafka -f    |    orderflow logs supervisor -n 200
+    \b
+    Examples:
+      orderflow logs order-relay
+      orderflow logs kafka -f
+      orderflow logs supervisor -n 200
     """
     settings = lifecycle.current(brokers=_brokers(brokers))
     written = sorted(settings.logs.glob("*.log"))
@@ -117,7 +131,10 @@ def stop(name: Name, brokers: BrokersOption = None) -> None:
     """
     Stop one process and leave it stopped, until `start` or `up`. The others go on without it.
 
-    Examples:  orderflow stop kafka    |    orderflow stop order-relay
+    \b
+    Examples:
+      orderflow stop kafka
+      orderflow stop order-relay
     """
     _steer("stop", name, brokers)
 
@@ -126,7 +143,9 @@ def start(name: Name, brokers: BrokersOption = None) -> None:
     """
     Start one process, and wait until it is ready.
 
-    Examples:  orderflow start kafka
+    \b
+    Examples:
+      orderflow start kafka
     """
     _steer("start", name, brokers)
 
@@ -135,7 +154,9 @@ def restart(name: Name, brokers: BrokersOption = None) -> None:
     """
     Stop and start one process, and wait until it is ready.
 
-    Examples:  orderflow restart order-api
+    \b
+    Examples:
+      orderflow restart order-api
     """
     _steer("restart", name, brokers)
 
@@ -144,9 +165,11 @@ def env(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
     Addresses as shell exports, so that any outside client can connect, Kafka's own Java tools included.
 
-    Examples:  eval "$(orderflow env)" && curl $ORDER_API_URL/products    |    eval "$(orderflow env)" &&
-    $JAVA_HOME/bin/java -cp "$KAFKA_CLASSPATH" org.apache.kafka.tools.TopicCommand --bootstrap-server
-    $KAFKA_BOOTSTRAP_SERVERS --list
+    \b
+    Examples:
+      eval "$(orderflow env)" && curl $ORDER_API_URL/products
+      eval "$(orderflow env)" && $JAVA_HOME/bin/java -cp "$KAFKA_CLASSPATH" \\
+        org.apache.kafka.tools.TopicCommand --bootstrap-server $KAFKA_BOOTSTRAP_SERVERS --list
     """
     wanted = exports(lifecycle.current(brokers=_brokers(brokers)))
     if as_json:
@@ -162,7 +185,10 @@ def reset(
     """
     Stop the stack and delete its data: topics, databases, schemas, logs. Asks first.
 
-    Examples:  orderflow reset    |    orderflow reset --yes --brokers 3
+    \b
+    Examples:
+      orderflow reset
+      orderflow reset --yes --brokers 3
     """
     settings = lifecycle.current(brokers=_brokers(brokers))
     if not settings.home.exists():
