@@ -1,0 +1,76 @@
+"""Events as tests need them: valid, arbitrary, or one in particular."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from orderflow.contracts.events import OrderCreated, OrderEvent, OrderLine, OrderStatus
+from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
+
+INT = st.integers(-(2**31), 2**31 - 1)
+LONG = st.integers(-(2**63), 2**63 - 1)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
+
+MOMENTS = st.integers(0, 4_102_444_800_000).map(
+    lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+)
+"""1970 to 2100, in the milliseconds that the wire keeps."""
+
+ORDER_LINES = st.builds(OrderLine, sku=TEXT.map(Sku), quantity=INT, unit_price_minor=LONG)
+
+ORDERS_CREATED = st.builds(
+    OrderCreated,
+    order_id=TEXT.map(OrderId),
+    customer_id=TEXT.map(CustomerId),
+    version=INT,
+    lines=st.lists(ORDER_LINES, max_size=4).map(tuple),
+    amount_minor=LONG,
+    currency=TEXT,
+    payment_mode=TEXT,
+    attempt=INT,
+    payment_id=st.none() | TEXT.map(PaymentId),
+    payment_method=st.none() | TEXT,
+    occurred_at=MOMENTS,
+)
+
+ORDER_EVENTS = st.builds(
+    OrderEvent,
+    order_id=TEXT.map(OrderId),
+    customer_id=TEXT.map(CustomerId),
+    status=st.sampled_from(OrderStatus),
+    description=TEXT,
+    timestamp=MOMENTS,
+    version=INT,
+    previous_status=st.none() | st.sampled_from(OrderStatus),
+    reason=st.none() | TEXT,
+)
+
+ORDER_CREATED = OrderCreated(
+    order_id=OrderId("0198a0b2-1111-7222-8333-444455556666"),
+    customer_id=CustomerId("customer-123"),
+    version=1,
+    lines=(
+        OrderLine(sku=Sku("SKU-1"), quantity=2, unit_price_minor=1_999),
+        OrderLine(sku=Sku("SKU-2"), quantity=1, unit_price_minor=500),
+    ),
+    amount_minor=4_498,
+    currency="EUR",
+    payment_mode="AUTOMATIC",
+    attempt=1,
+    payment_id=PaymentId("5f1c3c5e-0000-5000-8000-000000000001"),
+    payment_method="pm_ok",
+    occurred_at=datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC),
+)
+
+ORDER_EVENT = OrderEvent(
+    order_id=OrderId("0198a0b2-1111-7222-8333-444455556666"),
+    customer_id=CustomerId("customer-123"),
+    status=OrderStatus.CANCELLED,
+    description="Order has been cancelled",
+    timestamp=datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC),
+    version=2,
+    previous_status=OrderStatus.CREATED,
+    reason="CUSTOMER",
+)

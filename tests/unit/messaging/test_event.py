@@ -1,0 +1,90 @@
+"""Metadata ↔ headers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.events import MOMENTS, TEXT
+
+from orderflow.messaging.errors import Poison
+from orderflow.messaging.event import (
+    CE_ID,
+    CE_TYPE,
+    EventId,
+    Metadata,
+    derived_id,
+    from_headers,
+    rfc3339_ms,
+    to_headers,
+)
+
+METADATA = st.builds(
+    Metadata,
+    id=st.uuids().map(EventId),
+    type=TEXT,
+    source=TEXT,
+    time=MOMENTS,
+    subject=TEXT,
+    correlation_id=TEXT,
+    causation_id=st.none() | TEXT,
+    traceparent=st.none() | TEXT,
+    tracestate=st.none() | TEXT,
+)
+
+
+@given(METADATA)
+def test_what_goes_into_headers_comes_out_of_them(metadata: Metadata) -> None:
+    assert from_headers(to_headers(metadata)) == metadata
+
+
+@given(METADATA)
+def test_absent_values_make_no_header(metadata: Metadata) -> None:
+    names = {name for name, _ in to_headers(metadata)}
+    assert ("ce_causationid" in names) == (metadata.causation_id is not None)
+    assert ("traceparent" in names) == (metadata.traceparent is not None)
+
+
+@pytest.mark.parametrize("missing", [CE_ID, CE_TYPE])
+def test_a_record_without_identity_is_poison(missing: str) -> None:
+    headers = [(CE_ID, str(uuid4()).encode()), (CE_TYPE, b"orderflow.OrderCreated")]
+    with pytest.raises(Poison, match=missing):
+        from_headers([header for header in headers if header[0] != missing])
+
+
+def test_a_record_without_any_header_is_poison() -> None:
+    with pytest.raises(Poison, match=CE_ID):
+        from_headers(None)
+
+
+def test_a_header_without_value_counts_as_absent() -> None:
+    headers: list[tuple[str, bytes | None]] = [(CE_ID, str(uuid4()).encode()), (CE_TYPE, b"t"), ("traceparent", None)]
+    assert from_headers(headers).traceparent is None
+
+
+@given(st.lists(st.tuples(st.sampled_from([CE_ID, CE_TYPE, "ce_time", "other"]), st.none() | st.binary(max_size=40))))
+def test_whatever_the_headers_hold_the_answer_is_metadata_or_poison(headers: list[tuple[str, bytes | None]]) -> None:
+    with suppress(Poison):
+        assert isinstance(from_headers(headers), Metadata)
+
+
+def test_time_is_shown_in_utc_to_the_millisecond() -> None:
+    moment = datetime(2026, 1, 31, 10, 5, 0, 123_999, tzinfo=timezone(timedelta(hours=1)))
+    assert rfc3339_ms(moment) == "2026-01-31T09:05:00.123Z"
+
+
+def test_a_naive_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="naive"):
+        rfc3339_ms(datetime(2026, 1, 31, tzinfo=UTC).replace(tzinfo=None))
+
+
+@given(st.uuids().map(EventId), TEXT, st.integers(0, 9))
+def test_the_same_cause_type_and_index_give_the_same_id(cause: EventId, event_type: str, index: int) -> None:
+    namespace = UUID(int=1)
+    first = derived_id(namespace, cause=cause, event_type=event_type, index=index)
+    assert first == derived_id(namespace, cause=cause, event_type=event_type, index=index)
+    assert first != derived_id(namespace, cause=cause, event_type=event_type, index=index + 1)
