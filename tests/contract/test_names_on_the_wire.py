@@ -1,0 +1,68 @@
+"""Names that others know us by. A change here breaks somebody else's program."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from orderflow.contracts import NAMESPACE
+from orderflow.contracts.ids import OrderId, payment_id, refund_id
+from orderflow.contracts.schemas import CATALOGUE
+from orderflow.contracts.topics import TOPICS
+from orderflow.messaging.event import EventId, Metadata, derived_id, to_headers
+
+ORDER = OrderId("0198a0b2-1111-7222-8333-444455556666")
+
+
+def test_the_topics_keep_their_names_keys_and_promises() -> None:
+    assert [(t.name, t.key, t.retention.days if t.retention else None, t.cleanup, t.partitions) for t in TOPICS] == [
+        ("orders", "orderId", 7, "delete", None),
+        ("order-events", "orderId", 30, "delete", None),
+        ("payments", "orderId", 7, "delete", None),
+        ("inventory", "orderId", 7, "delete", None),
+        ("notifications", "customerId", 7, "delete", None),
+        ("relay-positions", "none: it holds offsets, no records", 7, "delete", 1),
+    ]
+
+
+def test_the_subjects_are_topic_and_full_name() -> None:
+    assert [subject for subject, _ in CATALOGUE.subjects()] == [
+        "orders-orderflow.OrderCreated",
+        "order-events-orderflow.OrderEvent",
+    ]
+
+
+def test_the_headers_keep_their_names_order_and_form() -> None:
+    metadata = Metadata(
+        id=EventId(UUID("0198a0b2-0000-7000-8000-000000000001")),
+        type="orderflow.OrderCreated",
+        source="/orderflow/order",
+        time=datetime(2026, 1, 31, 9, 5, 0, 123_456, tzinfo=UTC),
+        subject=ORDER,
+        correlation_id=ORDER,
+        causation_id="0198a0b2-0000-7000-8000-000000000000",
+        traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        tracestate="vendor=1",
+    )
+    assert to_headers(metadata) == [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", b"0198a0b2-0000-7000-8000-000000000001"),
+        ("ce_type", b"orderflow.OrderCreated"),
+        ("ce_source", b"/orderflow/order"),
+        ("ce_time", b"2026-01-31T09:05:00.123Z"),
+        ("ce_subject", b"0198a0b2-1111-7222-8333-444455556666"),
+        ("ce_causationid", b"0198a0b2-0000-7000-8000-000000000000"),
+        ("ce_correlationid", b"0198a0b2-1111-7222-8333-444455556666"),
+        ("content-type", b"application/avro"),
+        ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("tracestate", b"vendor=1"),
+    ]
+
+
+def test_derived_ids_never_move() -> None:
+    assert str(NAMESPACE) == "c058a1fc-e2bb-5efa-aa86-6a7c65348410"
+    assert payment_id(ORDER, 1) == "ec229692-800b-5a2d-aab1-f18974532d01"
+    assert str(refund_id(payment_id(ORDER, 1))) == "ffb3b4e9-5b00-518a-b185-5e72443bc554"
+    cause = EventId(UUID("0198a0b2-0000-7000-8000-000000000001"))
+    derived = derived_id(NAMESPACE, cause=cause, event_type="orderflow.OrderEvent", index=0)
+    assert str(derived) == "ba21c31e-34c4-514c-804b-cc43929dda3c"

@@ -1,0 +1,74 @@
+"""Types ≡ schemas, and every version ever committed stays readable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.support.events import ORDER_CREATED, ORDER_EVENT
+
+from orderflow.cli.schemas import find_complaints
+from orderflow.contracts.events import EVENT_TYPES, OrderCreated, OrderEvent
+from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
+from orderflow.messaging.avro import Decoder, Encoder
+from orderflow.messaging.conformity import mismatches
+from orderflow.messaging.testing.registry import InMemoryRegistry
+
+GOLDEN = Path(__file__).parent / "golden"
+
+VERSIONS = [(name, schema.version) for name in CATALOGUE.types for schema in CATALOGUE.versions(name)]
+
+
+class Registered(InMemoryRegistry):
+    """Knows one schema, under the id that the golden bytes carry."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def schema_text(self, schema_id: int) -> str | None:
+        return self.text if schema_id == 1 else None
+
+
+@pytest.mark.parametrize("type_name", EVENT_TYPES)
+def test_type_and_schema_have_the_same_fields_in_the_same_order(type_name: str) -> None:
+    assert mismatches(EVENT_TYPES[type_name], CATALOGUE.versions(type_name)[-1].text) == []
+
+
+def test_the_offline_check_has_no_complaint() -> None:
+    assert find_complaints(CATALOGUE, DIRECTORY) == []
+
+
+def test_a_type_that_drifts_from_its_schema_is_told_by_field() -> None:
+    text = CATALOGUE.versions("orderflow.OrderCreated")[-1].text
+    assert mismatches(OrderCreated, text.replace('"attempt", "type": "int"', '"attempt", "type": "string"')) == [
+        "OrderCreated.attempt: the type is int, the schema has string"
+    ]
+    assert mismatches(OrderEvent, text)
+
+
+@pytest.mark.parametrize(("type_name", "version"), VERSIONS)
+def test_golden_bytes_of_every_version_stay_readable(type_name: str, version: int) -> None:
+    short = type_name.rpartition(".")[2]
+    payload = bytes.fromhex((GOLDEN / short / f"{version}.hex").read_text())
+    expected = msgspec.json.decode((GOLDEN / short / f"{version}.json").read_text(), type=EVENT_TYPES[type_name])
+    decoder = Decoder(Registered(CATALOGUE.versions(type_name)[version - 1].text))
+    assert decoder.decode_as(payload, EVENT_TYPES[type_name]) == expected
+
+
+@pytest.mark.parametrize(
+    ("topic", "event"), [("orders", ORDER_CREATED), ("order-events", ORDER_EVENT)], ids=["OrderCreated", "OrderEvent"]
+)
+def test_what_is_written_today_is_byte_for_byte_the_newest_golden_record(topic: str, event: msgspec.Struct) -> None:
+    type_name = f"orderflow.{type(event).__name__}"
+    newest = GOLDEN / type(event).__name__ / f"{CATALOGUE.versions(type_name)[-1].version}.hex"
+    encoder = Encoder.load(InMemoryRegistry.holding(CATALOGUE), CATALOGUE)
+    assert encoder.encode(topic, event)[5:] == bytes.fromhex(newest.read_text())[5:]
+
+
+def test_every_schema_stands_alone_in_the_namespace() -> None:
+    for type_name in CATALOGUE.types:
+        for schema in CATALOGUE.versions(type_name):
+            assert json.loads(schema.text)["namespace"] == "orderflow"
