@@ -5,6 +5,8 @@ from __future__ import annotations
 from orderflow.contracts import SERVICES
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import ProcessSettings, load
+from orderflow.stack import kafka, registry
+from orderflow.stack.settings import from_environment
 
 NEIGHBOURS = (*SERVICES, "stack")
 
@@ -16,5 +18,15 @@ class ToolSettings(ProcessSettings):
 
 
 def tool_settings() -> ToolSettings:
-    """Raises ConfigurationError, naming the variable that is unknown or wrong."""
-    return load(ToolSettings, neighbours=NEIGHBOURS)
+    """
+    The settings of this command; an address that is not set is this checkout's local stack.
+
+    Raises ConfigurationError, naming the variable that is unknown or wrong.
+    """
+    settings, local = load(ToolSettings, neighbours=NEIGHBOURS), from_environment()
+    found: dict[str, object] = {}
+    if "bootstrap_servers" not in settings.kafka.model_fields_set:
+        found["kafka"] = settings.kafka.model_copy(update={"bootstrap_servers": kafka.bootstrap_servers(local)})
+    if "url" not in settings.registry.model_fields_set:
+        found["registry"] = settings.registry.model_copy(update={"url": registry.url(local)})
+    return settings.model_copy(update=found)
