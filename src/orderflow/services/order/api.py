@@ -1,0 +1,140 @@
+"""The order API's routes. Reads run in a thread pool; writes are in `placing`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import swagger_ui
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from orderflow.contracts.ids import OrderId
+from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
+from orderflow.messaging.telemetry import render_metrics
+from orderflow.services.order import problems, repository
+from orderflow.services.order.openapi import document
+from orderflow.services.order.placing import ROUTES, Placing
+from orderflow.services.order.views import ProductPage, history_page, order_view
+
+Reasons = Callable[[], list[str]]
+
+
+class OrderApi:
+    """The ASGI application: the hot path first, everything else through the router."""
+
+    def __init__(self, *, placing: Placing, pool: ConnectionPool, reasons: Reasons) -> None:
+        self._placing = placing
+        self._rest: ASGIApp = Starlette(
+            routes=[*_reads(pool), *observability(reasons), *_documentation()],
+            exception_handlers={HTTPException: problems.handle, Exception: problems.handle},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ROUTES:
+            await self._placing(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+
+def observability(reasons: Reasons) -> list[BaseRoute]:
+    """Health and metrics, the same for each of the service's processes."""
+
+    def livez(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    def readyz(_request: Request) -> Response:
+        missing = reasons()
+        return _json({"ready": not missing, "reasons": missing}, status=503 if missing else 200)
+
+    def metrics(_request: Request) -> Response:
+        body, content_type = render_metrics()
+        return Response(body, headers={"content-type": content_type})
+
+    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+def _reads(pool: ConnectionPool) -> list[BaseRoute]:
+    def get_order(request: Request) -> Response:
+        order_id = _order_id(request)
+        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+            order = repository.find(cursor, order_id)
+        if order is None:
+            raise problems.no_such_order()
+        return _json(order_view(order))
+
+    def get_history(request: Request) -> Response:
+        order_id, facts_too = _order_id(request), _flag(request, "all")
+        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+            entries = repository.history(cursor, order_id, facts_too=facts_too)
+        if not entries:
+            raise problems.no_such_order()
+        return _json(history_page(entries))
+
+    def get_products(_request: Request) -> Response:
+        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+            products = repository.catalogue(cursor)
+        return _json(ProductPage(items=tuple(products.values())))
+
+    def post_only(_request: Request) -> Response:
+        raise HTTPException(405, headers={"Allow": "POST"})
+
+    return [
+        Route("/orders/{order_id}", get_order, methods=["GET"]),
+        Route("/orders/{order_id}/history", get_history, methods=["GET"]),
+        Route("/products", get_products, methods=["GET"]),
+        *(Route(path, post_only, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]) for path in ROUTES),
+    ]
+
+
+def _documentation() -> list[BaseRoute]:
+    def openapi(_request: Request) -> Response:
+        return _json(document())
+
+    def docs(_request: Request) -> Response:
+        return HTMLResponse(_SWAGGER_PAGE)
+
+    assets = StaticFiles(directory=Path(swagger_ui.__file__).parent / "static")
+    return [Route("/openapi.json", openapi), Route("/docs", docs), Mount("/docs/assets", assets)]
+
+
+def _order_id(request: Request) -> OrderId:
+    try:
+        return OrderId(str(UUID(request.path_params["order_id"])))
+    except ValueError:
+        raise problems.no_such_order() from None
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "false")
+    if value not in ("true", "false"):
+        raise problems.invalid(f"{name} is true or false, not {value!r}")
+    return value == "true"
+
+
+def _json(value: object, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+_SWAGGER_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Orderflow: order API</title>
+<link rel="icon" href="/docs/assets/favicon-32x32.png">
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="ui"></div>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#ui", deepLinking: true});</script>
+</body>
+</html>
+"""

@@ -1,0 +1,45 @@
+"""The order service's settings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from orderflow.contracts import SERVICES
+from orderflow.messaging.settings import DatabaseSettings, Port, ProcessSettings, Section
+from orderflow.messaging.settings import load as load_settings
+
+
+class ApiSettings(Section):
+    """`body_bytes_max`: a longer request is 413. `queue_max`: orders waiting for the committer; beyond it, 503."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    body_bytes_max: Annotated[int, Field(ge=1024)] = 65_536
+    batch_max: Annotated[int, Field(ge=1, le=500)] = 500
+    queue_max: Annotated[int, Field(ge=1)] = 10_000
+
+
+class RelayHealthSettings(Section):
+    """Where the relay's process answers /livez, /readyz and /metrics."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8090
+
+
+class OrderSettings(Section):
+    database: DatabaseSettings
+    api: ApiSettings = ApiSettings()
+    relay: RelayHealthSettings = RelayHealthSettings()
+    default_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
+    default_payment_method: str = "pm_ok"
+    idempotency_hours: Annotated[int, Field(ge=1)] = 24
+
+
+class Settings(ProcessSettings):
+    order: OrderSettings
+
+
+def load() -> Settings:
+    return load_settings(Settings, neighbours={*SERVICES, "stack"})

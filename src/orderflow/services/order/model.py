@@ -1,0 +1,177 @@
+"""An order's rules, without a driver in sight. What changes an order returns a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
+from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku, payment_id
+from orderflow.messaging.errors import OrderflowError
+
+ATTEMPTS_MAX = 5
+LINES_MAX = 100
+QUANTITY_MAX = 10_000
+AMOUNT_MINOR_MAX = 10**15
+
+
+class RuleBroken(OrderflowError):
+    """The order can't be what was asked for. `slug` names the rule, for good."""
+
+    slug = "rule-broken"
+    title = "The order breaks a rule"
+
+
+class UnknownSku(RuleBroken):
+    slug = "unknown-sku"
+    title = "A line names a product that does not exist"
+
+
+class NoPrice(RuleBroken):
+    slug = "no-price"
+    title = "A product has no price in the order's currency"
+
+
+class RepeatedSku(RuleBroken):
+    slug = "repeated-sku"
+    title = "Two lines name the same product"
+
+
+class AmountTooLarge(RuleBroken):
+    slug = "amount-too-large"
+    title = "The order's total is too large"
+
+
+class PaymentState(StrEnum):
+    NONE = "NONE"
+    REQUESTED = "REQUESTED"
+    FAILED = "FAILED"
+    SUCCEEDED = "SUCCEEDED"
+    REFUNDED = "REFUNDED"
+
+
+class StockState(StrEnum):
+    NONE = "NONE"
+    RESERVED = "RESERVED"
+    REJECTED = "REJECTED"
+    RELEASED = "RELEASED"
+
+
+class Action(StrEnum):
+    PAY = "pay"
+    SHIP = "ship"
+    DELIVER = "deliver"
+    CANCEL = "cancel"
+
+
+class Product(msgspec.Struct, frozen=True, kw_only=True):
+    """`prices`: minor units by ISO 4217 currency."""
+
+    sku: Sku
+    name: str
+    prices: dict[str, int]
+
+
+class RequestedLine(msgspec.Struct, frozen=True, kw_only=True):
+    sku: Sku
+    quantity: int
+
+
+class Payment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    attempt: int
+    state: PaymentState
+    payment_id: PaymentId | None
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`version` counts status changes, `revision` every change."""
+
+    order_id: OrderId
+    customer_id: CustomerId
+    status: OrderStatus
+    version: int
+    revision: int
+    payment: Payment
+    stock: StockState
+    payment_mode: PaymentMode
+    payment_method: str | None
+    lines: tuple[OrderLine, ...]
+    amount_minor: int
+    currency: str
+    created_at: datetime
+    updated_at: datetime
+
+
+def place(
+    *,
+    order_id: OrderId,
+    customer_id: CustomerId,
+    lines: tuple[OrderLine, ...],
+    currency: str,
+    mode: PaymentMode,
+    payment_method: str | None,
+    now: datetime,
+) -> Order:
+    """A new order. AUTOMATIC asks for its first payment at once; ON_REQUEST waits to be asked."""
+    amount_minor = sum(line.quantity * line.unit_price_minor for line in lines)
+    if amount_minor > AMOUNT_MINOR_MAX:
+        raise AmountTooLarge(f"{amount_minor} minor units; at most {AMOUNT_MINOR_MAX}")
+    if mode is PaymentMode.AUTOMATIC:
+        payment = Payment(attempt=1, state=PaymentState.REQUESTED, payment_id=payment_id(order_id, 1))
+    else:
+        payment = Payment(attempt=0, state=PaymentState.NONE, payment_id=None)
+    return Order(
+        order_id=order_id,
+        customer_id=customer_id,
+        status=OrderStatus.CREATED,
+        version=1,
+        revision=1,
+        payment=payment,
+        stock=StockState.NONE,
+        payment_mode=mode,
+        payment_method=payment_method,
+        lines=lines,
+        amount_minor=amount_minor,
+        currency=currency,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def priced(
+    requested: Sequence[RequestedLine], *, catalogue: Mapping[Sku, Product], currency: str
+) -> tuple[OrderLine, ...]:
+    """The requested lines with the catalogue's prices. Raises UnknownSku, NoPrice or RepeatedSku."""
+    if len({line.sku for line in requested}) < len(requested):
+        twice = sorted({line.sku for line in requested if sum(line.sku == other.sku for other in requested) > 1})
+        raise RepeatedSku(f"{', '.join(twice)}: one line for each product, with the whole quantity")
+    return tuple(
+        OrderLine(sku=line.sku, quantity=line.quantity, unit_price_minor=_price(catalogue, line.sku, currency))
+        for line in requested
+    )
+
+
+def allowed_actions(order: Order) -> tuple[Action, ...]:
+    """What may be commanded now."""
+    status, payment = order.status, order.payment
+    payable = payment.state in (PaymentState.NONE, PaymentState.FAILED) and payment.attempt < ATTEMPTS_MAX
+    allowed = {
+        Action.PAY: status is OrderStatus.CREATED and payable,
+        Action.SHIP: status is OrderStatus.PAID and order.stock is StockState.RESERVED,
+        Action.DELIVER: status is OrderStatus.SHIPPED,
+        Action.CANCEL: status in (OrderStatus.CREATED, OrderStatus.PAID),
+    }
+    return tuple(action for action, yes in allowed.items() if yes)
+
+
+def _price(catalogue: Mapping[Sku, Product], sku: Sku, currency: str) -> int:
+    product = catalogue.get(sku)
+    if product is None:
+        raise UnknownSku(f"{sku} is not in the catalogue: see GET /products")
+    price = product.prices.get(currency)
+    if price is None:
+        raise NoPrice(f"{sku} has no price in {currency}; it has {', '.join(sorted(product.prices))}")
+    return price

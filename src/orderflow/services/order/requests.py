@@ -1,0 +1,91 @@
+"""What a client may send, as types; everything else is refused here, before anything happens."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from orderflow.contracts.events import PaymentMode
+from orderflow.contracts.ids import CustomerId, Sku
+from orderflow.services.order.config import OrderSettings
+from orderflow.services.order.handlers import PlaceOrder
+from orderflow.services.order.model import LINES_MAX, QUANTITY_MAX, RequestedLine
+
+_END = r"(?![\s\S])"
+"""The end of the text in every regex dialect: Python's `$` lets a newline pass, and `\\Z` is not JavaScript."""
+
+Identifier = Annotated[
+    str,
+    Meta(
+        pattern=rf"^[A-Za-z0-9][A-Za-z0-9._:@+-]{{0,63}}{_END}",
+        description="1 to 64 letters, digits and . _ : @ + -, beginning with a letter or digit",
+        examples=["customer-123"],
+    ),
+]
+Currency = Annotated[str, Meta(pattern=rf"^[A-Z]{{3}}{_END}", description="ISO 4217", examples=["EUR"])]
+Quantity = Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
+
+
+class LineRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    sku: Identifier
+    quantity: Quantity
+
+
+class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Prices come from the catalogue, never from here."""
+
+    customer_id: Identifier
+    lines: Annotated[tuple[LineRequest, ...], Meta(min_length=1, max_length=LINES_MAX)]
+    currency: Currency | None = None
+    payment_method: Identifier | None = None
+
+    mode = PaymentMode.AUTOMATIC
+
+
+class ShortOrderRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Nothing is charged until somebody asks for it."""
+
+    customer_id: Identifier
+    lines: Annotated[tuple[LineRequest, ...], Meta(max_length=LINES_MAX)] = ()
+    currency: Currency | None = None
+    payment_method: Identifier | None = None
+
+    mode = PaymentMode.ON_REQUEST
+
+
+AnyOrderRequest = OrderRequest | ShortOrderRequest
+
+
+def command(request: AnyOrderRequest, *, settings: OrderSettings, traceparent: str) -> PlaceOrder:
+    automatic = request.mode is PaymentMode.AUTOMATIC
+    return PlaceOrder(
+        customer_id=CustomerId(request.customer_id),
+        lines=tuple(RequestedLine(sku=Sku(line.sku), quantity=line.quantity) for line in request.lines),
+        currency=request.currency or settings.default_currency,
+        mode=request.mode,
+        payment_method=request.payment_method or (settings.default_payment_method if automatic else None),
+        traceparent=traceparent,
+    )
+
+
+def request_hash(request: msgspec.Struct) -> bytes:
+    """The same for the same request, however its JSON was written."""
+    return hashlib.sha256(msgspec.json.encode(request)).digest()
+
+
+IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def traceparent_of(header: bytes | None) -> str:
+    """The client's `traceparent` if it is well-formed (W3C Trace Context, version 00), else a new one."""
+    text = header.decode("latin-1") if header else ""
+    if _TRACEPARENT.fullmatch(text):
+        return text
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

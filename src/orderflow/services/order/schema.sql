@@ -1,0 +1,78 @@
+CREATE TABLE product (
+    sku    text  PRIMARY KEY,
+    name   text  NOT NULL,
+    prices jsonb NOT NULL
+);
+
+CREATE TABLE orders (
+    order_id        uuid        PRIMARY KEY,
+    customer_id     text        NOT NULL,
+    status          text        NOT NULL CHECK (status IN ('CREATED', 'PAID', 'SHIPPED', 'DELIVERED', 'CANCELLED')),
+    version         integer     NOT NULL CHECK (version >= 1),
+    revision        integer     NOT NULL CHECK (revision >= version),
+    payment_attempt smallint    NOT NULL CHECK (payment_attempt BETWEEN 0 AND 5),
+    payment_state   text        NOT NULL
+                    CHECK (payment_state IN ('NONE', 'REQUESTED', 'FAILED', 'SUCCEEDED', 'REFUNDED')),
+    payment_id      uuid,
+    stock           text        NOT NULL CHECK (stock IN ('NONE', 'RESERVED', 'REJECTED', 'RELEASED')),
+    payment_mode    text        NOT NULL CHECK (payment_mode IN ('AUTOMATIC', 'ON_REQUEST')),
+    payment_method  text,
+    lines           jsonb       NOT NULL,
+    amount_minor    bigint      NOT NULL CHECK (amount_minor >= 0),
+    currency        text        NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    created_at      timestamptz NOT NULL,
+    updated_at      timestamptz NOT NULL
+);
+
+-- One row for each revision. A row with an event_id is a status change, and that event is on order-events.
+CREATE TABLE order_history (
+    order_id    uuid        NOT NULL REFERENCES orders,
+    revision    integer     NOT NULL,
+    version     integer     NOT NULL,
+    status      text        NOT NULL,
+    description text        NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    event_id    uuid,
+    cause_type  text        NOT NULL,
+    cause_id    text        NOT NULL,
+    PRIMARY KEY (order_id, revision)
+);
+
+-- Written in the transaction of the order it made: a failed attempt leaves no row.
+CREATE TABLE idempotency_key (
+    scope        text        NOT NULL,
+    key          text        NOT NULL,
+    request_hash bytea       NOT NULL,
+    order_id     uuid        NOT NULL,
+    answer       bytea       NOT NULL,
+    created_at   timestamptz NOT NULL,
+    PRIMARY KEY (scope, key)
+);
+CREATE INDEX idempotency_key_created_at ON idempotency_key (created_at);
+
+CREATE TABLE outbox (
+    id               uuid        NOT NULL,
+    aggregatetype    text        NOT NULL CONSTRAINT outbox_topic_is_known CHECK (aggregatetype IN ('order-events', 'orders')),
+    aggregateid      text        NOT NULL,
+    type             text        NOT NULL,
+    payload          bytea       NOT NULL
+                     CONSTRAINT outbox_payload_fits CHECK (octet_length(payload) <= 900000),
+    ce_source        text        NOT NULL,
+    ce_time          text        NOT NULL,
+    ce_subject       text        NOT NULL,
+    ce_causationid   text,
+    ce_correlationid text        NOT NULL,
+    traceparent      text,
+    tracestate       text,
+    created_at       timestamptz NOT NULL DEFAULT now()
+) PARTITION BY RANGE (created_at);
+
+CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
+
+CREATE TABLE relay_state (
+    service           text        PRIMARY KEY,
+    system_identifier text        NOT NULL,
+    slot              text        NOT NULL,
+    first_position    pg_lsn      NOT NULL,
+    first_position_at timestamptz NOT NULL DEFAULT now()
+);
