@@ -34,7 +34,7 @@ class OrderApi:
         self._placing = placing
         self._rest: ASGIApp = Starlette(
             routes=[*_reads(pool), *observability(reasons), *_documentation()],
-            exception_handlers={HTTPException: problems.handle, Exception: problems.handle},
+            exception_handlers=problems.HANDLERS,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

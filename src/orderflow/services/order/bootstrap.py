@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 
 from orderflow.messaging import postgres
 from orderflow.messaging.group_commit import GroupCommit
@@ -97,10 +96,7 @@ def relay(settings: Settings, on_failure: Callable[[BaseException], None]) -> Se
         health = publisher.health
         return [] if health.ready else [f"relay {health.state}: {health.reason}".rstrip(": ")]
 
-    app = Starlette(
-        routes=observability(reasons),
-        exception_handlers={HTTPException: problems.handle, Exception: problems.handle},
-    )
+    app = Starlette(routes=observability(reasons), exception_handlers=problems.HANDLERS)
     return Served(
         name="order-relay", host=order.relay.host, port=order.relay.port, app=app, start=thread.start, close=close
     )

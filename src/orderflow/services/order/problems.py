@@ -107,3 +107,7 @@ async def handle(_request: Request, error: Exception) -> Response:
     response = Response(body, status)
     response.raw_headers = headers
     return response
+
+
+HANDLERS = dict.fromkeys((HTTPException, Problem, Transient, Exception), handle)
+"""For Starlette: what is expected is named, so that only the unexpected is logged with its traceback."""
