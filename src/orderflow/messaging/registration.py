@@ -19,7 +19,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SchemaPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry has and lacks. `levels` is each subject's own compatibility level, None if it has none."""
+    """What the registry has and lacks. `levels` is each subject's compatibility level, None if it says none."""
 
     registrations: tuple[Registration, ...]
     levels: dict[str, str | None]
@@ -65,8 +65,11 @@ def apply(catalogue: Catalogue, registry: Registry) -> SchemaPlan:
 
 
 def _demand_full_transitive(subject: str, registry: Registry) -> None:
-    if registry.compatibility(subject) != FULL_TRANSITIVE:
-        registry.set_compatibility(FULL_TRANSITIVE, subject)
-        level = registry.compatibility(subject)
-        if level != FULL_TRANSITIVE:
-            raise ConfigurationError(f"{subject} was set to {FULL_TRANSITIVE}, and the registry says {level}")
+    """
+    Set the level even where it seems to be set: a registry may answer with its default for a subject that has no level
+    of its own, and the default can change. (Apicurio 3.3 does, and its answer can be out of date.)
+    """
+    registry.set_compatibility(FULL_TRANSITIVE, subject)
+    level = registry.compatibility(subject)
+    if level != FULL_TRANSITIVE:
+        raise ConfigurationError(f"{subject} was set to {FULL_TRANSITIVE}, and the registry says {level}")

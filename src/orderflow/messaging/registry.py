@@ -70,7 +70,7 @@ class Registry:
         return list(self._ask("GET", f"/subjects/{quote(subject, safe='')}/versions") or ())
 
     def compatibility(self, subject: str | None = None) -> str | None:
-        """The subject's own compatibility level, or the registry's default; None if the subject has none of its own."""
+        """The subject's level, or the registry's default. For a subject without one: None, or the default as well."""
         answer = self._ask("GET", f"/config{_part(subject)}")
         return None if answer is None else str(answer["compatibilityLevel"])
 
