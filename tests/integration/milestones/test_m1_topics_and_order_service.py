@@ -5,15 +5,22 @@ broker); an API call produces an OrderCreated record on `orders`, verifiable wit
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
+import httpx2
 import pytest
-from tests.support.kafka_tools import kafka_tool, orderflow
+from tests.support.kafka_tools import console_consumer, kafka_tool, orderflow
+from tests.support.order_service import order_service
 from tests.support.stack import OwnStack, Stack, private_stack
 
 from orderflow.contracts.topics import TOPICS
 
+RECORD = re.compile(
+    r"Partition:(?P<partition>\d)\tOffset:(?P<offset>\d+)\t(?P<headers>ce_specversion:1\.0,\S*)\t(?P<key>\S+)\t(?P<value>.*)",
+    re.DOTALL,
+)
 NAMED_BY_THE_MILESTONE = ("orders", "payments", "inventory", "notifications")
 
 
@@ -22,6 +29,44 @@ def cluster() -> Iterator[OwnStack]:
     """Three brokers, and nothing else."""
     with private_stack(brokers=3, only=("kafka",)) as own:
         yield own
+
+
+@pytest.fixture(scope="module")
+def api(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    with order_service(own_stack, tmp_path_factory.mktemp("order")) as client:
+        yield client
+
+
+def test_an_api_call_produces_an_order_created_that_kafkas_own_console_consumer_reads(
+    own_stack: OwnStack, api: httpx2.Client
+) -> None:
+    sku = api.get("/products").json()["items"][0]["sku"]
+    placed = api.post("/orders", json={"customerId": "customer-123", "lines": [{"sku": sku, "quantity": 2}]})
+    assert placed.status_code == 201, placed.text
+    order_id = placed.json()["orderId"]
+
+    printed = console_consumer(own_stack, "orders", records_max=1)
+    record = RECORD.match(printed)
+    assert record is not None, printed
+    assert record["key"] == order_id
+    assert "ce_type:orderflow.OrderCreated," in record["headers"]
+    assert f"ce_subject:{order_id}," in record["headers"]
+    for text in (order_id, "customer-123", sku, "EUR"):
+        assert text in record["value"]
+
+    event = RECORD.match(console_consumer(own_stack, "order-events", records_max=1))
+    assert event is not None
+    assert event["key"] == order_id
+    assert "ce_type:orderflow.OrderEvent," in event["headers"]
+
+
+def test_tail_shows_the_same_record_decoded(own_stack: OwnStack, api: httpx2.Client) -> None:
+    order_id = api.post("/api/orders", json={"customerId": "customer-456"}).json()["orderId"]
+    shown = orderflow(own_stack, "tail", "orders", "--from-beginning", "--key", order_id, "--max", "1", "--json")
+    assert shown.returncode == 0, shown.stderr
+    record = json.loads(shown.stdout)
+    assert record["headers"]["ce_type"] == "orderflow.OrderCreated"
+    assert (record["key"], record["value"]["customerId"]) == (order_id, "customer-456")
 
 
 def described(stack: Stack) -> dict[str, dict[str, str]]:
@@ -49,10 +94,10 @@ def assert_as_designed(stack: Stack, *, replicas: str, in_sync_min: str) -> None
         assert int(found["retention.ms"]) == topic.retention.total_seconds() * 1000, topic.name
 
 
-def test_one_broker_keeps_one_replica(stack: Stack) -> None:
-    applied = orderflow(stack, "topics", "apply")
+def test_one_broker_keeps_one_replica(own_stack: OwnStack) -> None:
+    applied = orderflow(own_stack, "topics", "apply")
     assert applied.returncode == 0, applied.stderr
-    assert_as_designed(stack, replicas="1", in_sync_min="1")
+    assert_as_designed(own_stack, replicas="1", in_sync_min="1")
 
 
 def test_three_brokers_keep_three_replicas_and_two_must_have_a_record_before_it_counts(cluster: OwnStack) -> None:
@@ -61,21 +106,21 @@ def test_three_brokers_keep_three_replicas_and_two_must_have_a_record_before_it_
     assert_as_designed(cluster, replicas="3", in_sync_min="2")
 
 
-def test_applying_again_changes_nothing(stack: Stack) -> None:
-    assert orderflow(stack, "topics", "apply").returncode == 0
-    before = described(stack)
-    again = orderflow(stack, "topics", "apply", "--json")
+def test_applying_again_changes_nothing(own_stack: OwnStack) -> None:
+    assert orderflow(own_stack, "topics", "apply").returncode == 0
+    before = described(own_stack)
+    again = orderflow(own_stack, "topics", "apply", "--json")
     assert again.returncode == 0, again.stderr
     assert '"creations":[],"alterations":[],"refusals":[]' in again.stdout
-    assert described(stack) == before
+    assert described(own_stack) == before
 
 
-def test_another_partition_count_is_refused(stack: Stack) -> None:
-    assert orderflow(stack, "topics", "apply").returncode == 0
-    refused = orderflow(stack, "topics", "apply", ORDERFLOW_TOPICS__PARTITIONS="6")
+def test_another_partition_count_is_refused(own_stack: OwnStack) -> None:
+    assert orderflow(own_stack, "topics", "apply").returncode == 0
+    refused = orderflow(own_stack, "topics", "apply", ORDERFLOW_TOPICS__PARTITIONS="6")
     assert refused.returncode == 1
     assert "orders: partitions is 3, wanted 6: a partition count is fixed for life" in refused.stderr
-    assert described(stack)["orders"]["partitions"] == "3"
+    assert described(own_stack)["orders"]["partitions"] == "3"
 
 
 @pytest.mark.parametrize(

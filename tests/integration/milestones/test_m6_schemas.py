@@ -6,7 +6,9 @@ check before that.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from shutil import copytree
 from uuid import uuid4
@@ -15,16 +17,19 @@ import httpx2
 import pytest
 from tests.support.events import ORDER_CREATED
 from tests.support.kafka_tools import orderflow
-from tests.support.stack import Stack
+from tests.support.order_service import order_service
+from tests.support.stack import OwnStack, Stack
 
-from orderflow.contracts.events import OrderCreated
+from orderflow.contracts.events import OrderCreated, OrderEvent
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
 from orderflow.messaging import registration
 from orderflow.messaging.avro import Decoder, Encoder
 from orderflow.messaging.catalogue import Catalogue, CommittedSchema
 from orderflow.messaging.errors import Incompatible
+from orderflow.messaging.kafka.reader import read
 from orderflow.messaging.registry import FULL_TRANSITIVE, Registry
-from orderflow.messaging.settings import RegistrySettings
+from orderflow.messaging.settings import KafkaSettings, RegistrySettings
+from orderflow.messaging.testing.eventually import eventually
 from orderflow.messaging.testing.registry import InMemoryRegistry
 
 TYPE = "orderflow.OrderCreated"
@@ -33,9 +38,8 @@ FIRST = CATALOGUE.versions(TYPE)[0]
 
 @pytest.fixture
 def registry(stack: Stack) -> Iterator[Registry]:
-    connected = Registry(RegistrySettings(url=stack.registry_url))
-    yield connected
-    connected.close()
+    with closing(Registry(RegistrySettings(url=stack.registry_url))) as connected:
+        yield connected
 
 
 @pytest.fixture
@@ -159,3 +163,31 @@ def test_the_registry_in_memory_answers_as_the_real_one(registry: Registry, topi
     with pytest.raises(Incompatible):
         answering.register(subject, REQUIRED)
     assert answering.register(subject, OPTIONAL) != registered
+
+
+@pytest.mark.timeout(180)
+def test_a_registry_that_is_off_for_20_seconds_while_orders_are_placed_loses_nothing(
+    own_stack: OwnStack, tmp_path: Path
+) -> None:
+    kafka = KafkaSettings(bootstrap_servers=own_stack.bootstrap_servers)
+    with order_service(own_stack, tmp_path) as api:
+        own_stack.stop("registry")
+        placed: list[str] = []
+        over = time.monotonic() + 20
+        while time.monotonic() < over:
+            answer = api.post("/api/orders", json={"customerId": f"customer-{len(placed) % 7}"})
+            assert answer.status_code == 201, answer.text
+            placed.append(answer.json()["orderId"])
+        own_stack.start("registry")
+
+        eventually(lambda: count(kafka, "order-events") >= len(placed), within_s=30)
+    with closing(Registry(RegistrySettings(url=own_stack.registry_url))) as registry:
+        cold = Decoder(registry)
+        for topic, event_type in (("orders", OrderCreated), ("order-events", OrderEvent)):
+            records = [record for record in read(kafka, topic, follow=False) if record is not None]
+            decoded = [cold.decode_as(record.value, event_type).order_id for record in records]
+            assert sorted(decoded) == sorted(placed), "each order once"
+
+
+def count(kafka: KafkaSettings, topic: str) -> int:
+    return sum(1 for _ in read(kafka, topic, follow=False))
