@@ -1,0 +1,85 @@
+"""Log lines and metrics as others parse them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from orderflow.messaging.settings import TelemetrySettings
+from orderflow.messaging.telemetry import configure, counter, gauge, logger, render_metrics
+
+placed = counter("test_orders_placed", "Orders placed.", ["service"])
+waiting = gauge("test_orders_waiting", "Orders waiting.")
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_a_line_is_one_json_object_with_level_time_service_and_logger(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("order", TelemetrySettings(log_format="json"))
+    logger("order.relay").info("published", topic="orders", records=3)
+    (line,) = lines(capsys)
+    assert str(line.pop("timestamp")).endswith("Z")
+    assert line == {
+        "message": "published",
+        "level": "info",
+        "service": "order",
+        "logger": "order.relay",
+        "topic": "orders",
+        "records": 3,
+    }
+
+
+def test_a_logger_made_before_configuration_speaks_as_configured(capsys: pytest.CaptureFixture[str]) -> None:
+    early = logger("early")
+    configure("order", TelemetrySettings(log_format="json", log_level="warning"))
+    early.info("not shown")
+    early.warning("shown")
+    assert [line["message"] for line in lines(capsys)] == ["shown"]
+
+
+def test_other_libraries_lines_come_out_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("order", TelemetrySettings(log_format="json"))
+    logging.getLogger("uvicorn.error").warning("closing %d connections", 2)
+    (line,) = lines(capsys)
+    assert (line["message"], line["logger"], line["service"]) == ("closing 2 connections", "uvicorn.error", "order")
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_traceback_shows_no_local_variable(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    configure("order", TelemetrySettings.model_validate({"log_format": log_format}))
+    secret = "".join(["hunt", "er2"])
+    users: dict[str, str] = {}
+    try:
+        _ = users[f"no such user, {len(secret)} letters"]
+    except KeyError:
+        logger("order").exception("login failed")
+        logging.getLogger("other").exception("login failed")
+    shown = capsys.readouterr().err
+    assert "no such user" in shown
+    assert "hunter2" not in shown
+
+
+def test_metrics_carry_our_prefix_and_the_process_is_measured() -> None:
+    placed.labels("order").inc(2)
+    waiting.set(5)
+    text, content_type = render_metrics()
+    assert content_type.startswith("text/plain")
+    assert b'orderflow_test_orders_placed_total{service="order"} 2.0' in text
+    assert b"orderflow_test_orders_waiting 5.0" in text
+    assert b"process_resident_memory_bytes" in text
