@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
+from pydantic import SecretStr
+
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.ids import OrderId, payment_id, refund_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import TOPICS
 from orderflow.messaging.event import EventId, Metadata, derived_id, to_headers
+from orderflow.messaging.relay import RelaySettings
+from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 
 ORDER = OrderId("0198a0b2-1111-7222-8333-444455556666")
 
@@ -57,6 +61,14 @@ def test_the_headers_keep_their_names_order_and_form() -> None:
         ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ("tracestate", b"vendor=1"),
     ]
+
+
+def test_the_relay_keeps_its_group_transactional_id_and_slot() -> None:
+    """Under other names it would not find its position, and would not fence its predecessor."""
+    relay = RelaySettings(
+        service="order", database=DatabaseSettings(dsn=SecretStr("postgresql://")), kafka=KafkaSettings()
+    )
+    assert (relay.group, relay.transactional_id, relay.slot) == ("relay.order", "order.relay.0", "relay_order")
 
 
 def test_derived_ids_never_move() -> None:
