@@ -6,7 +6,7 @@ from orderflow.contracts import SERVICES
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import ProcessSettings, load
 from orderflow.stack import kafka, registry
-from orderflow.stack.settings import from_environment
+from orderflow.stack.lifecycle import current
 
 NEIGHBOURS = (*SERVICES, "stack")
 
@@ -19,11 +19,11 @@ class ToolSettings(ProcessSettings):
 
 def tool_settings() -> ToolSettings:
     """
-    The settings of this command; an address that is not set is this checkout's local stack.
+    The settings of this command; an address that is not set is this checkout's local stack, the one that runs.
 
     Raises ConfigurationError, naming the variable that is unknown or wrong.
     """
-    settings, local = load(ToolSettings, neighbours=NEIGHBOURS), from_environment()
+    settings, local = load(ToolSettings, neighbours=NEIGHBOURS), current()
     found: dict[str, object] = {}
     if "bootstrap_servers" not in settings.kafka.model_fields_set:
         found["kafka"] = settings.kafka.model_copy(update={"bootstrap_servers": kafka.bootstrap_servers(local)})

@@ -23,30 +23,25 @@ def exports(settings: StackSettings) -> dict[str, str]:
 
     The names are public and stay. Each service adds `<SERVICE>_API_URL` and `<SERVICE>_DATABASE_URL` to this table.
     """
+    ours = process_environment(settings)
     return {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers(settings),
-        "SCHEMA_REGISTRY_URL": registry.url(settings),
+        "KAFKA_BOOTSTRAP_SERVERS": ours["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"],
+        "SCHEMA_REGISTRY_URL": ours["ORDERFLOW_REGISTRY__URL"],
         "ORDER_API_URL": order_api_url(settings),
-        "ORDER_DATABASE_URL": database_url(settings, "order"),
+        "ORDER_DATABASE_URL": ours["ORDERFLOW_ORDER__DATABASE__DSN"],
         "KAFKA_CLASSPATH": jars.locate(settings.cache_dir).kafka_classpath,
         "JAVA_HOME": str(java_home()),
     }
 
 
 def process_environment(settings: StackSettings) -> dict[str, str]:
-    """
-    What our own processes and deploy steps read, in the form of their settings.
-
-    A server that this stack does not run is left out: their own setting then says where it is.
-    """
-    local = {
-        "kafka": {"ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers(settings)},
-        "registry": {"ORDERFLOW_REGISTRY__URL": registry.url(settings)},
-        "postgres": {"ORDERFLOW_ORDER__DATABASE__DSN": database_url(settings, "order")},
-        "order": {
-            "ORDERFLOW_ORDER__API__HOST": HOST,
-            "ORDERFLOW_ORDER__API__PORT": str(settings.ports.order_api),
-            "ORDERFLOW_ORDER__RELAY__PORT": str(settings.ports.order_relay),
-        },
+    """What our own processes and deploy steps read, in the form of their settings."""
+    return {
+        "ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers(settings),
+        "ORDERFLOW_REGISTRY__URL": registry.url(settings),
+        "ORDERFLOW_ORDER__DATABASE__DSN": database_url(settings, "order"),
+        "ORDERFLOW_ORDER__API__HOST": HOST,
+        "ORDERFLOW_ORDER__API__PORT": str(settings.ports.order_api),
+        "ORDERFLOW_ORDER__RELAY__PORT": str(settings.ports.order_relay),
+        **settings.elsewhere,
     }
-    return {name: value for service in settings.services for name, value in local.get(service, {}).items()}

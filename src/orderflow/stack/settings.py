@@ -7,7 +7,7 @@ The local stack's own settings, `ORDERFLOW_STACK__…`, and the directories that
 | CACHE_DIR | what checkouts share: jars, AOT caches |
 | BROKERS | 1 or 3; each is an instance of its own, with its own data |
 | PORT_OFFSET | added to every port, so that a second instance can run beside the first |
-| SERVICES | what to run, as JSON; default: all. What is left out is reached where its own setting says |
+| SERVICES | what to run, as JSON; default: all. What is left out is reached where its own setting says it is |
 | PORTS__… | single ports, by the names of `Ports` |
 | MAVEN_URL | another Maven repository than the public one |
 """
@@ -84,6 +84,8 @@ class StackSettings(Section):
     services: tuple[Service, ...] = ALL
     ports: Ports = Ports()
     maven_url: str | None = None
+    elsewhere: dict[str, str] = Field(default_factory=dict)
+    """Environment of our processes for servers that are not run here: variable → address."""
 
     @property
     def instance(self) -> str:
@@ -103,17 +105,28 @@ class StackSettings(Section):
 
 
 def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
-    """This checkout's instance. Raises ConfigurationError, naming a setting that is unknown or wrong."""
-    section = load(StackProcessSettings, neighbours=NEIGHBOURS).stack
-    chosen = brokers or section.brokers
+    """
+    This checkout's instance. Raises ConfigurationError, naming a setting that is unknown or wrong.
+
+    A Kafka or a registry that the environment says is elsewhere is not run here.
+    """
+    found = load(StackProcessSettings, neighbours=NEIGHBOURS)
+    section, chosen = found.stack, brokers or found.stack.brokers
+    elsewhere = {
+        "kafka": {"ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": found.kafka.bootstrap_servers}
+        if "bootstrap_servers" in found.kafka.model_fields_set
+        else {},
+        "registry": {"ORDERFLOW_REGISTRY__URL": found.registry.url} if "url" in found.registry.model_fields_set else {},
+    }
     return StackSettings(
         home=(section.state_dir or default_state_dir()).expanduser().absolute()
         / ("single" if chosen == 1 else "cluster"),
         cache_dir=section.cache_dir.expanduser().absolute(),
         brokers=chosen,
-        services=section.services,
+        services=tuple(service for service in section.services if not elsewhere.get(service)),
         ports=section.ports.moved_by(section.port_offset),
         maven_url=section.maven_url,
+        elsewhere={name: value for given in elsewhere.values() for name, value in given.items()},
     )
 
 
