@@ -92,7 +92,7 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
         console.print(_table(processes))
         for process in processes:
             if process["reason"]:
-                console.print(f"{process['name']}: {process['reason']}", style="yellow", markup=False)
+                console.print(f"{process['name']}: {process['reason']}", style="yellow", markup=False, soft_wrap=True)
     if any(process["health"] != "ok" for process in processes):
         raise typer.Exit(1)
 

@@ -142,7 +142,9 @@ class Managed:
             return
         ours = self.component.service not in ("kafka", "postgres", "registry")
         final = ours and code in FINAL_EXITS
-        self._failed(f"{_describe(code, final=final)}{_last_word(self.log, child.log_offset)}", final=final)
+        # Whoever is killed says nothing about it: its last line is about something else.
+        last_word = "" if code is not None and code < 0 else _last_word(self.log, child.log_offset)
+        self._failed(f"{_describe(code, final=final)}{last_word}", final=final)
 
     def _failed(self, reason: str, *, final: bool) -> None:
         self.reason = reason
