@@ -13,6 +13,7 @@ batch is answered with that error: it may or may not have happened, and only the
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -26,7 +27,9 @@ Work = TypeVar("Work")
 Answer = TypeVar("Answer")
 
 BATCH_MAX = 500
-UNDONE_TRIES_MAX = 5
+UNDONE_RETRY_S = 2.0
+"""A deadlock is over at once and tried again; a lock that was waited for in vain is not."""
+
 IDLE_S = 0.5
 
 BATCH_SIZE = histogram(
@@ -119,15 +122,15 @@ class GroupCommit(Generic[Work, Answer]):
         return [(token, answer) for (_, token), answer in zip(batch, answers, strict=True)]
 
     def _transaction(self, batch: list[Work]) -> list[Answer]:
-        for tries_left in reversed(range(UNDONE_TRIES_MAX)):
+        give_up_at = time.monotonic() + UNDONE_RETRY_S
+        while True:
             try:
                 return self._try_once(batch)
             except Unavailable:
                 raise
             except Transient:
-                if not tries_left:
+                if time.monotonic() >= give_up_at:
                     raise
-        raise AssertionError("unreachable")
 
     def _try_once(self, batch: list[Work]) -> list[Answer]:
         connection = self._connection or self._connect()

@@ -78,9 +78,7 @@ def look(places: Mapping[Path, int], *, checkout: Path | None = None) -> Facts:
 def _platform(facts: Facts) -> list[str]:
     if (facts.system, facts.machine) != ("Linux", "x86_64"):
         here = f"{facts.system} {facts.machine}"
-        return [
-            f"the local stack runs on Linux x86-64 with glibc, this is {here}: use such a machine (WSL 2 is one)"
-        ]
+        return [f"the local stack runs on Linux x86-64 with glibc, this is {here}: use such a machine (WSL 2 is one)"]
     if facts.glibc is None or facts.glibc < GLIBC_MIN:
         found = "another C library (musl?)" if facts.glibc is None else f"glibc {facts.glibc[0]}.{facts.glibc[1]}"
         return [f"glibc {GLIBC_MIN[0]}.{GLIBC_MIN[1]} or newer is needed, this system has {found}: use a glibc Linux"]
@@ -106,8 +104,8 @@ def _room(facts: Facts) -> list[str]:
         free = facts.free_bytes[disk]
         if free < needed:
             lines.append(
-                f"the disk of {disk} has {free // 1_000_000} MB free and {needed // 1_000_000} MB are needed: free some, "
-                "or move cache and data with ORDERFLOW_STACK__CACHE_DIR and ORDERFLOW_STACK__STATE_DIR"
+                f"the disk of {disk} has {free // 1_000_000} MB free and {needed // 1_000_000} MB are needed: make "
+                "room, or move cache and data with ORDERFLOW_STACK__CACHE_DIR and ORDERFLOW_STACK__STATE_DIR"
             )
     return lines
 

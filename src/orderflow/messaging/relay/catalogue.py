@@ -1,0 +1,93 @@
+"""What the relay asks and tells its database over an ordinary connection: slot, publication, first position."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from orderflow.messaging.outbox import STATE_TABLE, TABLE
+from orderflow.messaging.postgres import Connection, DatabaseError
+from orderflow.messaging.relay.admission import Slot
+from orderflow.messaging.relay.position import Database, lsn_text
+
+DROP_WAIT_S = 5.0
+
+
+def database_oid(connection: Connection) -> int:
+    """Tells a database from its namesake made later on the same server."""
+    return int(_one(connection, "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"))
+
+
+def wal_end(connection: Connection) -> int:
+    """The end of the server's log on disk."""
+    return int(_one(connection, "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint"))
+
+
+def outbox_empty(connection: Connection) -> bool:
+    return not _one(connection, f"SELECT EXISTS (SELECT FROM {TABLE})")  # noqa: S608 - a constant name
+
+
+def find_slot(connection: Connection, name: str) -> Slot | None:
+    """The slot as it is now. `lost`: the server removed log files that it needed (`max_slot_wal_keep_size`)."""
+    row = connection.execute(
+        "SELECT COALESCE((confirmed_flush_lsn - '0/0')::bigint, 0), COALESCE(wal_status, '') = 'lost'"
+        " FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()",
+        (name,),
+    ).fetchone()
+    return Slot(confirmed_flush=row[0], lost=row[1]) if row else None
+
+
+def slot_reader(connection: Connection, name: str) -> int | None:
+    """The backend that reads the slot."""
+    row = connection.execute("SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", (name,)).fetchone()
+    return row[0] if row else None
+
+
+def drop_slot(connection: Connection, name: str) -> None:
+    """Drop it as soon as its last reader's backend has let go, within 5 s; a slot that is gone is fine."""
+    deadline = time.monotonic() + DROP_WAIT_S
+    while slot_reader(connection, name) is not None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    connection.execute(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND NOT active",
+        (name,),
+    )
+
+
+def make_publication(connection: Connection, name: str) -> None:
+    """Inserts only, told as rows of the partitioned table. One that is there is replaced: no slot reads it yet."""
+    connection.execute(f"DROP PUBLICATION IF EXISTS {name}")
+    connection.execute(
+        f"CREATE PUBLICATION {name} FOR TABLE {TABLE} WITH (publish = 'insert', publish_via_partition_root = true)"
+    )
+
+
+def publication_fits(connection: Connection, name: str) -> bool:
+    """Is it there, for the outbox, with inserts, by the partitioned table, and without a row filter?"""
+    return bool(
+        _one(
+            connection,
+            "SELECT EXISTS (SELECT FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid"
+            " WHERE p.pubname = %s AND p.pubinsert AND p.pubviaroot AND r.prrelid = %s::regclass AND r.prqual IS NULL)",
+            name,
+            TABLE,
+        )
+    )
+
+
+def note_first_position(connection: Connection, *, service: str, database: Database, lsn: int) -> None:
+    """Say in the database that the relay's first position for it is on Kafka: the API waits for that."""
+    connection.execute(
+        f"INSERT INTO {STATE_TABLE} AS known (service, system_identifier, slot, first_position) VALUES (%s, %s, %s, %s)"  # noqa: S608
+        " ON CONFLICT (service) DO UPDATE SET system_identifier = excluded.system_identifier, slot = excluded.slot,"
+        " first_position = excluded.first_position, first_position_at = now()"
+        " WHERE known.system_identifier <> excluded.system_identifier",
+        (service, database.system_identifier, database.slot, lsn_text(lsn)),
+    )
+
+
+def _one(connection: Connection, query: str, *parameters: object) -> Any:
+    row = connection.execute(query, parameters or None).fetchone()
+    if row is None:
+        raise DatabaseError(f"no row from: {query}")
+    return row[0]

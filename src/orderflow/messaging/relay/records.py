@@ -1,0 +1,75 @@
+"""Outbox rows → Kafka records: the columns by name, whatever their order in the table; unknown ones are ignored."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.event import (
+    AVRO_CONTENT_TYPE,
+    CE_CAUSATION_ID,
+    CE_CORRELATION_ID,
+    CE_ID,
+    CE_SOURCE,
+    CE_SPECVERSION,
+    CE_SUBJECT,
+    CE_TIME,
+    CE_TYPE,
+    CONTENT_TYPE,
+    TRACEPARENT,
+    TRACESTATE,
+    Headers,
+)
+from orderflow.messaging.relay.pgoutput import Reader, Relation, Values
+
+_HEADER_OF_COLUMN = (
+    ("type", CE_TYPE),
+    ("ce_source", CE_SOURCE),
+    ("ce_time", CE_TIME),
+    ("ce_subject", CE_SUBJECT),
+    ("ce_causationid", CE_CAUSATION_ID),
+    ("ce_correlationid", CE_CORRELATION_ID),
+    ("traceparent", TRACEPARENT),
+    ("tracestate", TRACESTATE),
+)
+_SPECVERSION = (CE_SPECVERSION, b"1.0")
+_CONTENT_TYPE = (CONTENT_TYPE, AVRO_CONTENT_TYPE.encode())
+
+
+class Record(NamedTuple):
+    """What is produced; `headers` are those of `event.to_headers`, in an order that readers must not rely on."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+def record_reader(relation: Relation) -> Reader[Record]:
+    """
+    How to read rows of this relation as records. Raises ConfigurationError when a column is missing: the table was
+    changed under the relay.
+    """
+    places = {column: index for index, column in enumerate(relation.columns)}
+    try:
+        topic_at, key_at, id_at, value_at = (
+            places[column] for column in ("aggregatetype", "aggregateid", "id", "payload")
+        )
+        header_places = tuple((name, places[column]) for column, name in _HEADER_OF_COLUMN)
+    except KeyError as missing:
+        raise ConfigurationError(f"table {relation.name} has no column {missing.args[0]}: not an outbox") from missing
+    topics: dict[bytes | None, str] = {}
+
+    def read(values: Values) -> Record:
+        headers: Headers = [_SPECVERSION, (CE_ID, _uuid_text(values[id_at] or b""))]
+        headers += [(name, value) for name, at in header_places if (value := values[at]) is not None]
+        headers.append(_CONTENT_TYPE)
+        topic = topics.get(values[topic_at]) or topics.setdefault(values[topic_at], (values[topic_at] or b"").decode())
+        return Record(topic, values[key_at] or b"", values[value_at] or b"", headers)
+
+    return read
+
+
+def _uuid_text(raw: bytes) -> bytes:
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()

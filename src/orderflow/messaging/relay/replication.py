@@ -1,0 +1,209 @@
+"""
+The replication connection: PostgreSQL's walsender protocol over a driver connection.
+
+The driver has no replication API, so this speaks through its low-level connection: simple queries, then a two-way copy
+stream that is read without blocking. The walsender drops a silent reader after `wal_sender_timeout` (10 s on this
+connection), so `confirm` must be called every 2 s, whatever else goes on. Source: PostgreSQL documentation, "Streaming
+Replication Protocol".
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from struct import Struct
+from typing import NamedTuple
+
+import psycopg
+from psycopg import pq
+
+from orderflow.messaging.errors import ResyncNeeded, Unavailable
+from orderflow.messaging.postgres import RESOURCE, conninfo
+from orderflow.messaging.relay.admission import WAY_OUT
+from orderflow.messaging.relay.pgoutput import POSTGRES_EPOCH
+from orderflow.messaging.relay.position import lsn_number
+
+WAL_SENDER_TIMEOUT_S = 10
+
+_SLOT_IS_ACTIVE = "55006"
+_SLOT_IS_GONE = {"42704", "55000"}
+_DUPLICATE = "42710"
+_WAL, _KEEPALIVE = b"wk"
+_WAL_HEADER_BYTES = 25
+_WAL_END = Struct(">Q")
+_STATUS = Struct(">cQQQqB")
+
+
+class Server(NamedTuple):
+    """What IDENTIFY_SYSTEM says: which cluster, which timeline, and how far its log is on disk."""
+
+    system_identifier: str
+    timeline: int
+    wal_end: int
+
+
+class NewSlot(NamedTuple):
+    """Where a slot made just now begins, and whether the outbox already held rows that it will not show."""
+
+    start: int
+    misses_rows: bool
+
+
+class ReplicationConnection:
+    """
+    One walsender session. Every method raises Unavailable when the connection is gone; then `close` and open anew.
+
+    `stopping` is asked at least every 0.2 s while a command waits (making a slot waits for running transactions).
+    """
+
+    def __init__(self, dsn: str, *, application_name: str, stopping: Callable[[], bool]) -> None:
+        session = {"wal_sender_timeout": f"{WAL_SENDER_TIMEOUT_S}s", "TimeZone": "UTC"}
+        target = conninfo(dsn, application_name=application_name, session=session, replication="database")
+        try:
+            self._connection = psycopg.connect(target, autocommit=True)
+        except psycopg.Error as error:
+            raise _away(error) from error
+        self._pg = self._connection.pgconn
+        self._pg.nonblocking = 1
+        self._stopping = stopping
+        self.backend_pid = self._pg.backend_pid
+        self.wal_end = 0
+        self.reply_requested = False
+
+    def identify(self) -> Server:
+        """Which server this is."""
+        system_identifier, timeline, wal_end, _name = self._row(self._command("IDENTIFY_SYSTEM"))
+        return Server(system_identifier, int(timeline), lsn_number(wal_end))
+
+    def make_slot(self, slot: str, *, table: str) -> NewSlot | None:
+        """
+        Make the slot, or return None because another process just did.
+
+        The slot shows every row that its snapshot does not see, and none that it sees: so rows visible in that
+        snapshot are rows nobody will ever publish.
+        """
+        self._command("BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ")
+        made = self._command(f"CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'use')", may_fail={_DUPLICATE})
+        if made.status == pq.ExecStatus.FATAL_ERROR:
+            self._command("ROLLBACK")
+            return None
+        before = self._row(self._command(f"SELECT EXISTS (SELECT FROM {table})"))  # noqa: S608 - a constant name
+        self._command("COMMIT")
+        return NewSlot(lsn_number(self._row(made)[1]), misses_rows=before[0] == "t")
+
+    def start(self, slot: str, publication: str) -> bool:
+        """
+        Begin to stream from the slot's confirmed position; False when another process reads it.
+
+        PostgreSQL allows one reader per slot: whoever got True is the only one until its connection ends. Raises
+        ResyncNeeded when the server can't serve the slot any more.
+        """
+        options = f"proto_version '1', publication_names '{publication}', binary 'true'"
+        begun = self._command(
+            f"START_REPLICATION SLOT {slot} LOGICAL 0/0 ({options})", may_fail={_SLOT_IS_ACTIVE, *_SLOT_IS_GONE}
+        )
+        if begun.status == pq.ExecStatus.COPY_BOTH:
+            return True
+        if _sqlstate(begun) == _SLOT_IS_ACTIVE:
+            return False
+        raise ResyncNeeded(f"slot {slot} can't be read: {_message(begun)}; {WAY_OUT}")
+
+    def wait(self, timeout_s: float) -> bool:
+        """Take in what has arrived, waiting for it up to `timeout_s`; False when nothing came."""
+        if not select.select([self._pg.socket], [], [], timeout_s)[0]:
+            return False
+        try:
+            self._pg.consume_input()
+        except psycopg.Error as error:
+            raise _away(error) from error
+        return True
+
+    def next_message(self) -> bytes | None:
+        """
+        The next pgoutput message, or None when nothing more has arrived.
+
+        Keepalives are taken in on the way: see `wal_end` (all that ended before it was sent) and `reply_requested`.
+        """
+        take = self._pg.get_copy_data
+        while True:
+            try:
+                size, data = take(1)
+            except psycopg.Error as error:
+                raise _away(error) from error
+            if size <= 0:
+                if size == 0:
+                    return None
+                raise Unavailable(f"the server ended the stream: {self._last_error()}", resource=RESOURCE)
+            if data[0] == _WAL:
+                return bytes(data[_WAL_HEADER_BYTES:])
+            if data[0] == _KEEPALIVE:
+                self.wal_end = _WAL_END.unpack_from(data, 1)[0]
+                self.reply_requested |= bool(data[17])
+
+    def confirm(self, lsn: int) -> None:
+        """Tell the server that all up to `lsn` may be forgotten, and that this reader lives."""
+        now_us = int((time.time() - POSTGRES_EPOCH.timestamp()) * 1_000_000)
+        try:
+            self._pg.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now_us, 0))
+            while self._pg.flush():
+                select.select([], [self._pg.socket], [], 0.2)
+        except psycopg.Error as error:
+            raise _away(error) from error
+        self.reply_requested = False
+
+    def close(self) -> None:
+        """End the session, a running command included; the slot is free when the server has noticed."""
+        with suppress(psycopg.Error):
+            if self._pg.transaction_status == pq.TransactionStatus.ACTIVE:
+                self._pg.get_cancel().cancel()
+        with suppress(psycopg.Error):
+            self._connection.close()
+
+    def _command(self, command: str, *, may_fail: set[str] | frozenset[str] = frozenset()) -> pq.abc.PGresult:
+        """Run a simple query. Raises Unavailable when it fails with another state than those of `may_fail`."""
+        try:
+            self._pg.send_query(command.encode())
+            result = self._result()
+            while result.status != pq.ExecStatus.COPY_BOTH and (following := self._result_or_none()) is not None:
+                result = following
+        except psycopg.Error as error:
+            raise _away(error) from error
+        if result.status == pq.ExecStatus.FATAL_ERROR and _sqlstate(result) not in may_fail:
+            raise Unavailable(f"{command.partition('(')[0].strip()}: {_message(result)}", resource=RESOURCE)
+        return result
+
+    def _result(self) -> pq.abc.PGresult:
+        result = self._result_or_none()
+        if result is None:
+            raise Unavailable("the server gave no answer", resource=RESOURCE)
+        return result
+
+    def _result_or_none(self) -> pq.abc.PGresult | None:
+        while self._pg.flush() or self._pg.is_busy():
+            select.select([self._pg.socket], [], [], 0.2)
+            self._pg.consume_input()
+            if self._stopping():
+                raise Unavailable("stopped while a command was running", resource=RESOURCE)
+        return self._pg.get_result()
+
+    def _row(self, result: pq.abc.PGresult) -> list[str]:
+        return [(result.get_value(0, column) or b"").decode() for column in range(result.nfields)]
+
+    def _last_error(self) -> str:
+        result = self._pg.get_result()
+        return _message(result) if result is not None and result.error_message else "no reason given"
+
+
+def _sqlstate(result: pq.abc.PGresult) -> str:
+    return (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+
+
+def _message(result: pq.abc.PGresult) -> str:
+    return result.error_message.decode(errors="replace").strip().partition("\n")[0]
+
+
+def _away(error: psycopg.Error) -> Unavailable:
+    reason = str(error).strip().partition("\n")[0]
+    return Unavailable(f"the replication connection failed: {reason}", resource=RESOURCE)
