@@ -1,64 +1,176 @@
-"""The order service as processes of their own, against a stack of a test."""
+"""
+The order service as processes of their own, against a stack of a test.
+
+A broker has one relay position for the name `order`, a server one slot of it: a service deployed here forgets those of
+the service before it, so that each module may have a database of its own.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from uuid import uuid4
 
 import httpx2
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from tests.support.kafka_tools import orderflow
 from tests.support.stack import Stack
 
+from orderflow.messaging import postgres
+from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.kafka.reader import end_offsets, read
+from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack.ports import HOST, free_ports
+
+TOPICS = ("orders", "order-events")
+TABLES = ("orders", "order_history", "outbox", "idempotency_key")
+
+Offsets = dict[str, dict[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderProcess:
+    """A running process of the service. `url` is the API's, or of a relay alone its health's."""
+
+    popen: subprocess.Popen[bytes]
+    url: str
+    client: httpx2.Client
+    log: Path
+
+    def terminate(self, *, within_s: float = 15) -> int:
+        """SIGTERM; the exit code."""
+        self.popen.terminate()
+        return self.popen.wait(within_s)
+
+    def ready(self) -> bool:
+        assert self.popen.poll() is None, f"ended by itself:\n{self.log.read_text()}"
+        return self.client.get("/readyz").status_code == 200
+
+
+@dataclass(frozen=True)
+class OrderService:
+    """Topics, schemas and a database, deployed; processes start on demand and end with the test."""
+
+    stack: Stack
+    logs: Path
+    database_url: str
+    running: ExitStack
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        return {**self.stack.service_environment, "ORDERFLOW_ORDER__DATABASE__DSN": self.database_url}
+
+    @cached_property
+    def kafka(self) -> KafkaSettings:
+        return KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
+
+    def migrate(self) -> None:
+        subprocess.run(command("migrate"), env=self.environment, check=True, timeout=60, stderr=subprocess.PIPE)
+
+    def start(self, roles: str, *, wait: bool = True, **environment: str) -> OrderProcess:
+        """Start a process with `roles`, and unless told otherwise wait until it is ready."""
+        api, relay = free_ports(2, start=os.getpid() * 7 + 3_000)
+        ports = {"ORDERFLOW_ORDER__API__PORT": str(api), "ORDERFLOW_ORDER__RELAY__PORT": str(relay)}
+        url = f"http://{HOST}:{api if 'api' in roles else relay}"
+        log = self.logs / f"order-{roles.replace(',', '-')}-{uuid4().hex[:6]}.log"
+        with log.open("wb") as sink:
+            popen = subprocess.Popen(command(roles), env={**self.environment, **ports, **environment}, stderr=sink)
+        self.running.callback(_end, popen)
+        client = self.running.enter_context(httpx2.Client(base_url=url, timeout=20, trust_env=False))
+        process = OrderProcess(popen=popen, url=url, client=client, log=log)
+        if wait:
+            eventually(process.ready, within_s=60, why=f"{roles} is ready")
+        return process
+
+    @contextmanager
+    def connection(self) -> Iterator[postgres.Connection]:
+        with postgres.connect(database_settings(self.database_url), application_name="test") as connection:
+            yield connection
+
+    def rows(self) -> dict[str, int]:
+        """How many rows each table has."""
+        with self.connection() as connection:
+            counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in TABLES]
+        return {table: count[0] for table, count in zip(TABLES, counts, strict=True) if count}
+
+    def ends(self) -> Offsets:
+        """Where each topic ends now: give it to `keys`."""
+        return {topic: end_offsets(self.kafka, topic) for topic in TOPICS}
+
+    def keys(self, topic: str, since: Offsets | None = None) -> Counter[str]:
+        """How often each order is on a topic, among its committed records."""
+        start = since[topic] if since else None
+        records = read(self.kafka, topic, start=start, follow=False)
+        return Counter(record.key.decode() for record in records if record and record.key)
+
+
+@contextmanager
+def order_deployed(stack: Stack, logs: Path, *, migrated: bool = True) -> Iterator[OrderService]:
+    """The service with a database of its own, and no process yet."""
+    for step in ("topics", "schemas"):
+        applied = orderflow(stack, step, "apply")
+        assert applied.returncode == 0, applied.stderr
+    forget_relay(stack)
+    name = f"order_{uuid4().hex[:8]}"
+    url = stack.create_database(name)
+    try:
+        with ExitStack() as running:
+            service = OrderService(stack=stack, logs=logs, database_url=url, running=running)
+            if migrated:
+                service.migrate()
+            yield service
+    finally:
+        with suppress(OrderflowError):
+            forget_relay(stack)
+            _execute(stack, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @contextmanager
 def order_service(stack: Stack, logs: Path) -> Iterator[httpx2.Client]:
-    """
-    Topics, schemas and tables deployed, API and relay running; a client of the API. Both must end with 0 on SIGTERM.
-    """
-    api, relay = free_ports(2, start=os.getpid() * 7 + 3_000)
-    environment = {
-        **stack.service_environment,
-        "ORDERFLOW_ORDER__DATABASE__DSN": stack.create_database("order"),
-        "ORDERFLOW_ORDER__API__PORT": str(api),
-        "ORDERFLOW_ORDER__RELAY__PORT": str(relay),
-    }
-    for step in ("topics", "schemas"):
-        applied = orderflow(stack, step, "apply")
-        assert applied.returncode == 0, applied.stderr
-    subprocess.run([*_command("migrate")], env=environment, check=True, timeout=60)
-    with ExitStack() as running:
-        running.enter_context(_process("relay", environment, relay, logs))
-        running.enter_context(_process("api", environment, api, logs))
-        yield running.enter_context(httpx2.Client(base_url=f"http://{HOST}:{api}", timeout=15, trust_env=False))
+    """Deployed, with API and relay running; a client of the API. Both must end with 0 on SIGTERM."""
+    with order_deployed(stack, logs) as service:
+        relay, api = service.start("relay"), service.start("api")
+        yield api.client
+        for process in (relay, api):
+            assert process.popen.poll() is None, f"ended by itself:\n{process.log.read_text()}"
+            assert process.terminate() == 0, process.log.read_text()
 
 
-@contextmanager
-def _process(role: str, environment: dict[str, str], port: int, logs: Path) -> Iterator[None]:
-    log = logs / f"order-{role}.log"
-    with log.open("wb") as sink, subprocess.Popen(_command(role), env=environment, stderr=sink) as process:
-        try:
-            eventually(lambda: _ready(process, port), within_s=60, why=f"{role} is ready\n{log.read_text()}")
-            yield
-            assert process.poll() is None, f"{role} ended by itself:\n{log.read_text()}"
-            process.terminate()
-            assert process.wait(15) == 0, f"{role}:\n{log.read_text()}"
-        finally:
-            if process.poll() is None:
-                process.kill()
+def command(roles: str) -> list[str]:
+    return [sys.executable, "-m", "orderflow.services.order", "--roles", roles]
 
 
-def _command(role: str) -> list[str]:
-    return [sys.executable, "-m", "orderflow.services.order", "--roles", role]
+def database_settings(url: str) -> DatabaseSettings:
+    return DatabaseSettings.model_validate({"dsn": url})
 
 
-def _ready(process: subprocess.Popen[bytes], port: int) -> bool:
-    if process.poll() is not None:
-        return False
-    return httpx2.get(f"http://{HOST}:{port}/readyz", trust_env=False).status_code == 200
+def forget_relay(stack: Stack) -> None:
+    """Drop the slot and the position of `order`, whichever database they were for."""
+    _execute(
+        stack, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name='relay_order'"
+    )
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    forgetting = admin.delete_consumer_groups(["relay.order"], request_timeout=20)["relay.order"]
+    with suppress(KafkaException):  # There is none yet.
+        forgetting.result(30)
+
+
+def _execute(stack: Stack, statement: str) -> None:
+    settings = database_settings(stack.postgres_url("postgres"))
+    with postgres.connect(settings, application_name="test", autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def _end(popen: subprocess.Popen[bytes]) -> None:
+    if popen.poll() is None:
+        popen.kill()
+    popen.wait(10)

@@ -32,10 +32,12 @@ class OrderApi:
 
     def __init__(self, *, placing: Placing, pool: ConnectionPool, reasons: Reasons) -> None:
         self._placing = placing
-        self._rest: ASGIApp = Starlette(
+        rest = Starlette(
             routes=[*_reads(pool), *observability(reasons), *_documentation()],
             exception_handlers=problems.HANDLERS,
         )
+        rest.router.redirect_slashes = False
+        self._rest: ASGIApp = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ROUTES:
