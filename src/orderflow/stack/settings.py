@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 import orderflow
 from orderflow.contracts import SERVICES
+from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.settings import Port, ProcessSettings, Section, load
 from orderflow.stack.jars import default_cache_dir
 
@@ -48,13 +49,18 @@ class Ports(Section):
     order_relay: Port = 8090
 
     def moved_by(self, offset: int) -> Ports:
-        """The same ports, each raised by `offset`."""
-        return Ports.model_validate(
-            {
-                name: tuple(port + offset for port in value) if isinstance(value, tuple) else value + offset
-                for name, value in self
-            }
-        )
+        """The same ports, each raised by `offset`. Raises ConfigurationError when one leaves the range."""
+        raised = {
+            name: tuple(port + offset for port in value) if isinstance(value, tuple) else value + offset
+            for name, value in self
+        }
+        try:
+            return Ports.model_validate(raised)
+        except ValidationError as error:
+            name = error.errors()[0]["loc"][0]
+            raise ConfigurationError(
+                f"ORDERFLOW_STACK__PORT_OFFSET: {offset} moves the port {name} beyond 65535"
+            ) from error
 
 
 class StackSection(Section):

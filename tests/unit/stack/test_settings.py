@@ -1,0 +1,53 @@
+"""The stack's settings: instances that do not mix, ports that move together, servers that are elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orderflow.messaging.errors import ConfigurationError
+from orderflow.stack.addresses import process_environment
+from orderflow.stack.blueprint import everything
+from orderflow.stack.settings import Ports, from_environment
+
+
+@pytest.fixture(autouse=True)
+def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERFLOW_STACK__STATE_DIR", str(tmp_path))
+
+
+def test_one_broker_and_three_are_two_instances_with_data_of_their_own(tmp_path: Path) -> None:
+    assert from_environment(brokers=1).home == tmp_path / "single"
+    assert from_environment(brokers=3).home == tmp_path / "cluster"
+
+
+def test_an_offset_moves_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERFLOW_STACK__PORT_OFFSET", "1000")
+    moved, default = from_environment().ports, Ports()
+    assert moved.kafka == tuple(port + 1000 for port in default.kafka)
+    assert moved.order_api == default.order_api + 1000
+
+
+def test_a_kafka_that_is_elsewhere_is_not_run_here_and_our_processes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS", "kafka.example:9092")
+    settings = from_environment()
+    assert "kafka" not in {part.service for part in everything(settings)}
+    assert process_environment(settings)["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"] == "kafka.example:9092"
+
+
+def test_every_need_names_a_component_that_exists() -> None:
+    parts = everything(from_environment(brokers=3))
+    assert {need for part in parts for need in part.needs} <= {part.name for part in parts}
+
+
+def test_no_two_components_listen_on_one_port() -> None:
+    ports = [port for part in everything(from_environment(brokers=3)) for port in part.ports]
+    assert len(ports) == len(set(ports))
+
+
+def test_an_offset_beyond_the_last_port_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERFLOW_STACK__PORT_OFFSET", "30000")
+    monkeypatch.setenv("ORDERFLOW_STACK__PORTS__ORDER_API", "60000")
+    with pytest.raises(ConfigurationError, match="PORT_OFFSET"):
+        from_environment()
