@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from uuid import uuid4
 
@@ -116,9 +116,7 @@ class OrderService:
 @contextmanager
 def order_deployed(stack: Stack, logs: Path, *, migrated: bool = True) -> Iterator[OrderService]:
     """The service with a database of its own, and no process yet."""
-    for step in ("topics", "schemas"):
-        applied = orderflow(stack, step, "apply")
-        assert applied.returncode == 0, applied.stderr
+    deploy_contracts(stack)
     forget_relay(stack)
     name = f"order_{uuid4().hex[:8]}"
     url = stack.create_database(name)
@@ -143,6 +141,14 @@ def order_service(stack: Stack, logs: Path) -> Iterator[httpx2.Client]:
         for process in (relay, api):
             assert process.popen.poll() is None, f"ended by itself:\n{process.log.read_text()}"
             assert process.terminate() == 0, process.log.read_text()
+
+
+@cache
+def deploy_contracts(stack: Stack) -> None:
+    """Topics and schemas, once for each stack."""
+    for step in ("topics", "schemas"):
+        applied = orderflow(stack, step, "apply")
+        assert applied.returncode == 0, applied.stderr
 
 
 def command(roles: str) -> list[str]:

@@ -1,0 +1,53 @@
+"""The OpenAPI document: valid, and of exactly the routes that there are."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+import msgspec
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from orderflow.messaging.postgres import ConnectionPool
+from orderflow.messaging.settings import DatabaseSettings
+from orderflow.services.order.api import OrderApi
+from orderflow.services.order.config import OrderSettings
+from orderflow.services.order.openapi import document
+from orderflow.services.order.placing import ROUTES, Placing
+
+SETTINGS = OrderSettings(database=DatabaseSettings.model_validate({"dsn": "postgresql://nowhere/order"}))
+
+
+def routes() -> set[tuple[str, str]]:
+    no_pool = cast("ConnectionPool", None)
+    api = OrderApi(placing=Placing(SETTINGS), pool=no_pool, reasons=list)
+    rest = cast("Starlette", api._rest)
+    reads = {
+        (_unnamed(route.path), method.lower())
+        for route in rest.routes
+        if isinstance(route, Route) and route.path not in ROUTES
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    return reads | {(path, "post") for path in ROUTES}
+
+
+def _unnamed(path: str) -> str:
+    return re.sub(r"{\w+}", "{}", path)
+
+
+def test_the_document_is_valid() -> None:
+    served: Any = msgspec.json.decode(msgspec.json.encode(document()))
+    OpenAPIV31SpecValidator(served).validate()
+
+
+def test_every_route_is_in_the_document_and_every_path_of_it_is_a_route() -> None:
+    documented = {(_unnamed(path), method) for path, item in document()["paths"].items() for method in item}
+    assert documented == routes()
+
+
+def test_a_request_with_a_field_too_many_is_not_valid_by_the_document_either() -> None:
+    for name in ("OrderRequest", "ShortOrderRequest", "LineRequest"):
+        assert document()["components"]["schemas"][name]["additionalProperties"] is False
