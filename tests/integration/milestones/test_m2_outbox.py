@@ -1,0 +1,283 @@
+"""
+Milestone 2: outbox row and order in one database transaction, relayed to Kafka. "Killing the app between DB commit and
+publish never loses or double-commits an event."
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.support.order_service import OrderService, order_deployed
+from tests.support.probe import Probe, drop_slot, forget_position, other_database, probe_service
+from tests.support.stack import Stack
+
+from orderflow.messaging.event import CE_ID, CE_TYPE
+from orderflow.messaging.kafka.reader import read
+from orderflow.messaging.testing.eventually import eventually
+
+RELAY_POINTS = ("relay.after_produce", "relay.after_send_offsets", "relay.after_kafka_commit")
+KILLS = [10, pytest.param(100, marks=pytest.mark.soak)]
+CLIENTS = 4
+POSTS_MAX = 20_000
+KILLED = -signal.SIGKILL
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+class Load:
+    """Clients that post orders without pause, at whatever API runs just now, and keep what they were told."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.accepted: list[str] = []
+        self._stop = threading.Event()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            clients = [pool.submit(self._client) for _ in range(CLIENTS)]
+            try:
+                yield
+            finally:
+                self._stop.set()
+            for client in clients:
+                client.result()
+
+    def _client(self) -> None:
+        with httpx2.Client(timeout=10, trust_env=False) as client:
+            for _ in range(POSTS_MAX):
+                if self._stop.is_set():
+                    return
+                try:
+                    answer = client.post(f"{self.url}/orders", json=ORDER)
+                except httpx2.TransportError:
+                    self._stop.wait(0.02)
+                else:
+                    if answer.status_code == 201:
+                        self.accepted.append(answer.json()["orderId"])
+                self._stop.wait(0.004)
+
+
+ORDER = {"customerId": "customer-123", "lines": [{"sku": "MOUSE-01", "quantity": 1}]}
+
+
+@pytest.fixture(scope="module")
+def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrderService]:
+    with order_deployed(stack, tmp_path_factory.mktemp("order")) as deployed:
+        yield deployed
+
+
+@pytest.fixture
+def probe(stack: Stack, tmp_path: Path) -> Iterator[Probe]:
+    with probe_service(stack, tmp_path) as deployed:
+        yield deployed
+
+
+def outbox_rows(service: OrderService) -> Counter[tuple[str, str, str]]:
+    """(event id, order id, type) of what committed."""
+    with service.connection() as connection:
+        rows = connection.execute("SELECT id::text, aggregateid, type FROM outbox").fetchall()
+    return Counter((row[0], row[1], row[2]) for row in rows)
+
+
+def records(service: OrderService, committed: Counter[tuple[str, str, str]]) -> Counter[tuple[str, str, str]]:
+    """The same of what a read_committed scan sees, of this database's orders."""
+    ours = {order_id for _, order_id, _ in committed}
+    found: Counter[tuple[str, str, str]] = Counter()
+    for topic in ("orders", "order-events"):
+        for record in read(service.kafka, topic, follow=False):
+            if record is not None and record.key is not None and record.key.decode() in ours:
+                headers = dict(record.headers)
+                event_id, event_type = headers[CE_ID], headers[CE_TYPE]
+                assert event_id is not None
+                assert event_type is not None
+                found[event_id.decode(), record.key.decode(), event_type.decode()] += 1
+    return found
+
+
+def assert_nothing_lost_nothing_repeated(service: OrderService, load: Load) -> None:
+    committed = outbox_rows(service)
+    assert committed, "the load wrote nothing: nothing was proved"
+    eventually(lambda: sum(records(service, committed).values()) >= len(committed), within_s=60, every_s=0.5)
+    assert records(service, committed) == committed
+    with service.connection() as connection:
+        orders = {str(row[0]) for row in connection.execute("SELECT order_id FROM orders").fetchall()}
+    assert Counter((order, kind) for _, order, kind in committed) == Counter(
+        (order, kind) for order in orders for kind in ("orderflow.OrderCreated", "orderflow.OrderEvent")
+    )
+    assert set(load.accepted) <= orders
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_killing_the_api_after_the_database_commit_loses_nothing_and_repeats_nothing(
+    service: OrderService, kills: int
+) -> None:
+    relay = service.start("relay")
+    api = service.start("api")
+    load = Load(api.url)
+    with load.running():
+        api.popen.kill()
+        for kill in range(kills):
+            doomed = service.start(
+                "api", wait=False, ORDERFLOW_FAILPOINTS=f"api.after_db_commit=kill@{random.randint(1, 20)}"
+            )
+            load.url = doomed.url
+            assert doomed.popen.wait(60) == KILLED, f"kill {kill} was not reached:\n{doomed.log.read_text()}"
+        load.url = service.start("api").url
+    assert_nothing_lost_nothing_repeated(service, load)
+    assert relay.terminate() == 0
+
+
+@pytest.mark.parametrize("kills", KILLS)
+@pytest.mark.parametrize("point", RELAY_POINTS)
+def test_killing_the_relay_at_any_line_loses_nothing_and_repeats_nothing(
+    service: OrderService, point: str, kills: int
+) -> None:
+    first = service.start("relay")
+    api = service.start("api")
+    first.popen.kill()
+    load = Load(api.url)
+    with load.running():
+        for kill in range(kills):
+            failpoints = f"{point}=kill@{random.randint(1, 12)}"
+            doomed = service.start("relay", wait=False, ORDERFLOW_FAILPOINTS=failpoints)
+            assert doomed.popen.wait(60) == KILLED, f"kill {kill} was not reached:\n{doomed.log.read_text()}"
+        relay = service.start("relay")
+    assert_nothing_lost_nothing_repeated(service, load)
+    assert relay.terminate() == 0
+    assert api.terminate() == 0
+
+
+def test_events_of_a_key_arrive_once_and_in_order_while_relays_are_killed(probe: Probe) -> None:
+    keys = [f"key-{number:03d}" for number in range(200)]
+    relay = probe.relay()
+    relay.popen.kill()
+    with ThreadPoolExecutor(8) as pool:
+        writers = [pool.submit(probe.write_all, keys[number::8], each=20) for number in range(8)]
+        for point in (*RELAY_POINTS, *RELAY_POINTS):
+            doomed = probe.relay(failpoints=f"{point}=kill@{random.randint(1, 4)}", wait=False)
+            eventually(lambda: doomed.popen.poll() is not None or _done(writers), within_s=60)  # noqa: B023
+            if doomed.popen.poll() is None:
+                doomed.popen.kill()
+        for writer in writers:
+            writer.result()
+    probe.relay()
+    assert sum(probe.wanted().values()) == 4_000
+    probe.assert_each_once_in_order()
+
+
+def test_transactions_that_commit_late_or_roll_back_are_told_of_exactly_if_they_commit(probe: Probe) -> None:
+    probe.relay()
+    late_writers(probe)
+    probe.assert_each_once_in_order()
+
+
+def test_a_poller_on_id_greater_than_last_would_lose_rows(probe: Probe) -> None:
+    """The test above can fail: the same writers, followed the naive way."""
+    seen: set[str] = set()
+    stop = threading.Event()
+
+    def poll() -> None:
+        last = None
+        with probe.connection() as connection:
+            while not stop.wait(0.02):
+                rows = connection.execute(
+                    "SELECT created_at, id::text FROM outbox WHERE %s::timestamptz IS NULL OR created_at > %s "
+                    "ORDER BY created_at",
+                    (last, last),
+                ).fetchall()
+                connection.rollback()
+                seen.update(row[1] for row in rows)
+                last = rows[-1][0] if rows else last
+
+    with ThreadPoolExecutor(1) as pool:
+        poller = pool.submit(poll)
+        late_writers(probe)
+        stop.set()
+        poller.result()
+    assert set(probe.wanted()) - seen, "the writers are too tame: nobody committed late"
+
+
+def late_writers(probe: Probe) -> None:
+    """32 writers, 0 to 500 ms between INSERT and COMMIT, one in twenty rolled back."""
+
+    def write(number: int) -> None:
+        chance = random.Random(number)
+        with probe.connection() as connection:
+            for _ in range(20):
+                hold_s = chance.uniform(0, 0.5)
+                keep = chance.random() >= 0.05
+                probe.write(connection, f"writer-{number}", hold=lambda: time.sleep(hold_s), keep=keep)  # noqa: B023
+
+    with ThreadPoolExecutor(32) as pool:
+        for writer in [pool.submit(write, number) for number in range(32)]:
+            writer.result()
+    assert sum(probe.wanted().values()) > 500
+
+
+def test_a_relay_that_was_stopped_inside_a_transaction_publishes_nothing_after_another_took_over(probe: Probe) -> None:
+    probe.relay().popen.terminate()
+    zombie = probe.relay(failpoints="relay.after_send_offsets=stop@1", wait=False)
+    probe.write_all(["a", "b", "c"], each=5)
+    eventually(lambda: _stopped(zombie.popen.pid), within_s=30, why="the zombie stopped inside its transaction")
+    probe.relay()
+    probe.write_all(["a", "b", "c"], each=5)
+    probe.assert_each_once_in_order(within_s=60)
+    zombie.popen.send_signal(signal.SIGCONT)
+    assert zombie.wait() == 3
+    assert zombie.said("_FENCED")
+    assert zombie.said("runs elsewhere")
+    probe.write_all(["a", "b", "c"], each=5)
+    probe.assert_each_once_in_order()
+
+
+def test_a_relay_refuses_to_start_when_its_slot_was_dropped(probe: Probe) -> None:
+    published(probe)
+    drop_slot(probe.stack, probe.name)
+    assert_refuses(probe, "was dropped")
+
+
+def test_a_relay_refuses_to_start_when_its_position_is_gone_but_its_slot_has_advanced(probe: Probe) -> None:
+    published(probe)
+    eventually(lambda: forget_position(probe), within_s=30, why="the group is empty and can be deleted")
+    assert_refuses(probe, "the position is missing")
+
+
+def test_a_relay_refuses_to_start_on_another_database_of_the_same_name(probe: Probe) -> None:
+    published(probe)
+    drop_slot(probe.stack, probe.name)
+    assert_refuses(probe, "another database", database_url=other_database(probe))
+
+
+def published(probe: Probe) -> None:
+    """Some rows are on Kafka, and the relay has stopped."""
+    relay = probe.relay()
+    probe.write_all(["a"], each=3)
+    probe.assert_each_once_in_order()
+    relay.popen.terminate()
+    assert relay.wait() == 0
+
+
+def assert_refuses(probe: Probe, reason: str, *, database_url: str | None = None) -> None:
+    relay = probe.relay(wait=False, database_url=database_url)
+    assert relay.wait() == 3, relay.log.read_text()
+    assert relay.said(reason), relay.log.read_text()
+    assert relay.said("orderflow relay resync")
+
+
+def _done(writers: list[Future[None]]) -> bool:
+    return all(writer.done() for writer in writers)
+
+
+def _stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
