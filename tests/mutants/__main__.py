@@ -1,0 +1,94 @@
+"""`python -m tests.mutants [name …]`: plant each bug in a scratch copy, run its test there, expect red."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PATCHES = Path(__file__).parent
+M2 = "tests/integration/milestones/test_m2_outbox.py"
+PYTEST_TESTS_FAILED = 1
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A patch beside this file, and the test that it must break."""
+
+    name: str
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        "poller-id-greater-than-last",
+        f"{M2}::test_transactions_that_commit_late_or_roll_back_are_told_of_exactly_if_they_commit",
+    ),
+    Mutant(
+        "publish-after-commit-without-outbox",
+        f"{M2}::test_killing_the_api_after_the_database_commit_loses_nothing_and_repeats_nothing",
+    ),
+    Mutant(
+        "position-outside-the-transaction",
+        f"{M2}::test_killing_the_relay_at_any_line_loses_nothing_and_repeats_nothing[relay.after_kafka_commit-10]",
+    ),
+)
+
+
+def main(names: list[str]) -> int:
+    unknown = set(names) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        sys.stderr.write(f"no mutant {', '.join(sorted(unknown))}; known: {', '.join(m.name for m in MUTANTS)}\n")
+        return 2
+    survivors = [mutant.name for mutant in MUTANTS if (not names or mutant.name in names) and not _killed(mutant)]
+    if survivors:
+        sys.stderr.write(f"survived: {', '.join(survivors)}: their tests can't fail\n")
+    return 1 if survivors else 0
+
+
+def _killed(mutant: Mutant) -> bool:
+    sys.stdout.write(f"{mutant.name}: ")
+    sys.stdout.flush()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="orderflow-mutant-") as scratch:
+        _copy(Path(scratch))
+        subprocess.run(["git", "apply", str(PATCHES / f"{mutant.name}.patch")], cwd=scratch, check=True)
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", mutant.test, "-m", "not soak"],
+            cwd=scratch,
+            env={**os.environ, "PYTHONPATH": f"{scratch}/src"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    killed = ran.returncode == PYTEST_TESTS_FAILED
+    took_s = time.monotonic() - began
+    sys.stdout.write(f"{'its test is red, as it must be' if killed else 'SURVIVED'} ({took_s:.0f} s)\n")
+    if not killed:
+        sys.stdout.write(ran.stdout.decode(errors="replace")[-3000:])
+    return killed
+
+
+def _copy(scratch: Path) -> None:
+    """What git knows or would take, as it is in the work tree."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        source, target = ROOT / name, scratch / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+            target.chmod(source.stat().st_mode)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
