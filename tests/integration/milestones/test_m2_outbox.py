@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from tests.support.order_service import OrderService, order_deployed
-from tests.support.probe import Probe, drop_slot, forget_position, other_database, probe_service
+from tests.support.outbox_probe import Probe, drop_slot, forget_position, other_database, probe_service
 from tests.support.stack import Stack
 
 from orderflow.messaging.event import CE_ID, CE_TYPE

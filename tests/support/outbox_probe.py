@@ -1,0 +1,196 @@
+"""
+A service that belongs to the tests: its own database, topic and outbox through the kit, and rows that say who they are.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from tests.support.order_service import database_settings
+from tests.support.stack import Stack
+
+from orderflow.messaging import outbox, postgres
+from orderflow.messaging.event import CE_ID, EventId, Metadata
+from orderflow.messaging.kafka.reader import read
+from orderflow.messaging.outbox import OutboxRow
+from orderflow.messaging.settings import KafkaSettings
+from orderflow.messaging.testing.eventually import eventually
+
+PARTITIONS = 3
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class RelayProcess:
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    def said(self, words: str) -> bool:
+        return words in self.log.read_text()
+
+    def wait(self, within_s: float = 60) -> int:
+        return self.popen.wait(within_s)
+
+
+@dataclass
+class Probe:
+    """One probe service. `committed` are the ids whose transactions committed, by key in commit order."""
+
+    stack: Stack
+    name: str
+    topic: str
+    database_url: str
+    logs: Path
+    running: ExitStack
+    committed: dict[str, list[UUID]] = field(default_factory=lambda: defaultdict(list))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        return KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
+
+    def relay(self, *, failpoints: str = "", database_url: str | None = None, wait: bool = True) -> RelayProcess:
+        """Start a relay; unless it is expected to die or refuse, wait until it streams or stands by."""
+        log = self.logs / f"{self.name}-{uuid4().hex[:6]}.log"
+        environment = {
+            **self.stack.service_environment,
+            "ORDERFLOW_PROBE__SERVICE": self.name,
+            "ORDERFLOW_PROBE__DATABASE__DSN": database_url or self.database_url,
+            "ORDERFLOW_FAILPOINTS": failpoints,
+        }
+        with log.open("wb") as sink:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.outbox_probe_relay"], env=environment, stderr=sink, cwd=ROOT
+            )
+        self.running.callback(_end, popen)
+        process = RelayProcess(popen=popen, log=log)
+        if wait:
+            streams = lambda: process.said("the relay streams") or process.said("the relay stands by")  # noqa: E731
+            eventually(streams, within_s=60, why=f"the relay of {self.name} streams")
+        return process
+
+    @contextmanager
+    def connection(self) -> Iterator[postgres.Connection]:
+        with postgres.connect(database_settings(self.database_url), application_name="probe") as connection:
+            yield connection
+
+    def write(
+        self, connection: postgres.Connection, key: str, *, hold: Callable[[], None] = lambda: None, keep: bool = True
+    ) -> None:
+        """One transaction with one row: insert, `hold`, then commit, or roll back if not `keep`."""
+        row = _row(self.topic, key)
+        with connection.cursor() as cursor:
+            outbox.append(cursor, [row])
+        hold()
+        if keep:
+            connection.commit()
+            with self.lock:
+                self.committed[key].append(row.metadata.id)
+        else:
+            connection.rollback()
+
+    def write_all(self, keys: list[str], *, each: int) -> None:
+        with self.connection() as connection:
+            for _ in range(each):
+                for key in keys:
+                    self.write(connection, key)
+
+    def wanted(self) -> Counter[str]:
+        return Counter(str(event_id) for ids in self.committed.values() for event_id in ids)
+
+    def scanned(self) -> dict[str, list[str]]:
+        """The committed records' ids by key, as they lie on the topic."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for record in read(self.kafka, self.topic, follow=False):
+            if record is not None and record.key is not None:
+                event_id = dict(record.headers)[CE_ID]
+                assert event_id is not None
+                found[record.key.decode()].append(event_id.decode())
+        return found
+
+    def assert_each_once_in_order(self, *, within_s: float = 60) -> None:
+        """What committed is on the topic, each once, in commit order per key, and nothing else is."""
+        size = sum(self.wanted().values())
+        eventually(lambda: sum(map(len, self.scanned().values())) >= size, within_s=within_s, every_s=0.5)
+        scanned = self.scanned()
+        assert Counter(event_id for ids in scanned.values() for event_id in ids) == self.wanted()
+        assert scanned == {key: [str(event_id) for event_id in ids] for key, ids in self.committed.items()}
+
+
+@contextmanager
+def probe_service(stack: Stack, logs: Path) -> Iterator[Probe]:
+    """Deployed, no relay yet; everything it made on the server is gone afterwards."""
+    name = f"probe{uuid4().hex[:8]}"
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    topics = [NewTopic(name, PARTITIONS, 1), NewTopic("relay-positions", 1, 1)]
+    for made in admin.create_topics(topics).values():
+        with suppress(Exception):  # relay-positions is there already, except for the first
+            made.result(30)
+    eventually(lambda: len(admin.list_topics(name, timeout=5).topics[name].partitions) == PARTITIONS, within_s=20)
+    url = _database(stack, name, topic=name)
+    with ExitStack() as running:
+        yield Probe(stack=stack, name=name, topic=name, database_url=url, logs=logs, running=running)
+    drop_slot(stack, name)
+    _server(stack, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def other_database(probe: Probe) -> str:
+    """Another database with the same tables: a copy that somebody points the relay at by mistake."""
+    name = f"{probe.name}_other"
+    probe.running.callback(_server, probe.stack, f"DROP DATABASE {name} WITH (FORCE)")
+    return _database(probe.stack, name, topic=probe.topic)
+
+
+def drop_slot(stack: Stack, name: str) -> None:
+    find = f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'relay_{name}'"
+    eventually(lambda: _server(stack, find), within_s=30, why="nobody reads the slot any more")
+
+
+def forget_position(probe: Probe) -> bool:
+    admin = AdminClient({"bootstrap.servers": probe.stack.bootstrap_servers})
+    group = f"relay.{probe.name}"
+    admin.delete_consumer_groups([group], request_timeout=20)[group].result(30)
+    return True
+
+
+def _database(stack: Stack, name: str, *, topic: str) -> str:
+    url = stack.create_database(name)
+    with postgres.connect(database_settings(url), application_name="probe") as connection:
+        connection.execute(outbox.ddl([topic]).encode())
+    return url
+
+
+def _server(stack: Stack, statement: str) -> bool:
+    settings = database_settings(stack.postgres_url("postgres"))
+    with postgres.connect(settings, application_name="probe", autocommit=True) as connection:
+        connection.execute(statement.encode())
+    return True
+
+
+def _row(topic: str, key: str) -> OutboxRow:
+    metadata = Metadata(
+        id=EventId(uuid4()),
+        type="probe.Written",
+        source="/probe",
+        time=datetime.now(UTC),
+        subject=key,
+        correlation_id=key,
+    )
+    return OutboxRow(topic=topic, key=key, payload=os.urandom(40), metadata=metadata)
+
+
+def _end(popen: subprocess.Popen[bytes]) -> None:
+    if popen.poll() is None:
+        popen.kill()
+    popen.wait(10)
