@@ -12,9 +12,11 @@ failure, and aborting after one could be refused or wrong. Source: librdkafka, "
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from enum import Enum
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from orderflow.messaging.errors import Transient
@@ -30,6 +32,8 @@ RESOURCE = "broker"
 SLICE_S = 2.0
 BUDGET_S = 20.0
 """Longer than the transaction time-out: by then the broker has ended the transaction one way or the other."""
+HANGING_S = 6.0
+"""A call that was given `SLICE_S` and has not returned by then never will."""
 
 T = TypeVar("T")
 Between = Callable[[], None]
@@ -109,10 +113,15 @@ class Transactions:
             self._undo("produce", error)
 
     def send_offsets(self, offsets: list[TopicPartition], group_metadata: Any) -> None:
-        """Put `offsets` into the transaction. The topic must exist: else this blocks until the budget ends."""
+        """
+        Put `offsets` into the transaction. The topic must exist: else this blocks until the budget ends.
+
+        Raises ProducerLost also when the call does not come back at all.
+        """
         # Positional only: the client raises TypeError on keywords, and blocks for good without a time-out.
         send = self._producer.send_offsets_to_transaction
-        self._insist("send_offsets_to_transaction", lambda: send(offsets, group_metadata, SLICE_S))
+        name = "send_offsets_to_transaction"
+        self._insist(name, lambda: self._not_for_good(name, lambda: send(offsets, group_metadata, SLICE_S)))
 
     def commit(self) -> None:
         """Returns only when the broker said that it is committed."""
@@ -127,6 +136,37 @@ class Transactions:
         """Undo the open transaction and raise TransactionAborted, or ProducerLost if even that fails."""
         self._insist("abort_transaction", lambda: self._producer.abort_transaction(SLICE_S), aborting=True)
         raise TransactionAborted(reason, resource=RESOURCE) from cause
+
+    def _not_for_good(self, name: str, call: Callable[[], object]) -> None:
+        """
+        Make a call that may never return, whatever its time-out.
+
+        Seen with librdkafka 2.16 after the only broker was off for 15 s and the transaction aborted: the next call
+        waits for the coordinator without end. The hanging thread keeps the lost producer; the next producer fences it.
+        """
+        outcome: SimpleQueue[BaseException | None] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001 - it is raised where the call was asked for
+                outcome.put(error)
+            else:
+                outcome.put(None)
+
+        threading.Thread(target=run, name=name, daemon=True).start()
+        given_up_at = time.monotonic() + HANGING_S
+        while True:
+            try:
+                error = outcome.get(timeout=SLICE_S)
+            except Empty:
+                self._between()
+                if time.monotonic() >= given_up_at:
+                    raise ProducerLost(f"{name} did not come back within {HANGING_S} s", fenced=False) from None
+            else:
+                if error is not None:
+                    raise error
+                return
 
     def _insist(
         self, name: str, call: Callable[[], object], *, budget_s: float | None = BUDGET_S, aborting: bool = False
