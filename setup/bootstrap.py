@@ -66,6 +66,8 @@ def main() -> int:
 
 def set_up(screen: Screen, groups: set[str], *, jars: bool, ports: bool) -> None:
     """Bring the environment, and the Java parts if asked for, to what this checkout says."""
+    for name in groups:
+        requirements(name)
     present = installed_groups()
     wanted = sorted(groups | set(present or ()))
     synced = present is not None and set(wanted) == set(present) and stamp(wanted) == STAMP.read_text()
