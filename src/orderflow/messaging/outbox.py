@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from orderflow.messaging.event import Metadata, rfc3339_ms
-from orderflow.messaging.postgres import Cursor
+from orderflow.messaging.postgres import Cursor, array
 
 ROWS_MAX = 2_000
 """The most rows one database transaction may add: a Kafka transaction holds whole database transactions."""
@@ -101,7 +101,7 @@ def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
         [metadata.traceparent for metadata in told],
         [metadata.tracestate for metadata in told],
     )
-    cursor.execute(_INSERT, columns)
+    cursor.execute(_INSERT, [array(column) for column in columns])
 
 
 def first_position_committed(cursor: Cursor, service: str) -> bool:

@@ -8,12 +8,14 @@ from here, and nothing from the driver itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import psycopg
 import yoyo
 from psycopg import errors
@@ -49,6 +51,7 @@ _SESSION = {
 _UNDONE = {"40001", "40P01", "55P03", "57014"}
 # The server, or this connection, is gone, going, starting, full, or read-only while it fails over.
 _GONE_CLASSES = {"08", "53", "58"}
+_ESCAPED_CONTROL = re.compile(rb"\\[bfnrtu]")
 _GONE = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006"}
 
 
@@ -89,6 +92,27 @@ def open_pool(settings: DatabaseSettings, *, application_name: str) -> Connectio
         name=application_name,
         open=True,
     )
+
+
+def array(values: Sequence[object]) -> str:
+    """
+    `values` as the literal of an array, to be bound and cast (`%s::text[]`): what `unnest` takes.
+
+    Text, numbers, None, UUIDs, aware datetimes, enums and bytes. JSON's form is nearly PostgreSQL's, and is written in
+    C: a tenth of the driver's time for a list, and lists are most of what a group commit costs.
+    """
+    plain = [f"\\x{value.hex()}" if isinstance(value, bytes) else value for value in values]
+    encoded = msgspec.json.encode(plain)
+    if _ESCAPED_CONTROL.search(encoded):
+        return "{" + ",".join(_quoted(value) for value in plain) + "}"
+    return "{" + encoded[1:-1].decode() + "}"
+
+
+def _quoted(value: object) -> str:
+    """One element, with control characters as they are: JSON's escapes for them mean nothing to PostgreSQL."""
+    if value is None:
+        return "NULL"
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def transient(error: BaseException) -> Transient | None:

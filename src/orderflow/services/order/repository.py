@@ -12,7 +12,7 @@ from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
 from orderflow.messaging import outbox
 from orderflow.messaging.event import EventId
-from orderflow.messaging.postgres import Cursor
+from orderflow.messaging.postgres import Cursor, array
 from orderflow.services.order.handlers import HistoryEntry, Placed
 from orderflow.services.order.model import Order, Payment, PaymentState, Product, StockState
 
@@ -126,8 +126,8 @@ def _insert(cursor: Cursor, batch: list[Placed]) -> None:
     outbox.append(cursor, list(chain.from_iterable(one.outbox for one in batch)))
 
 
-def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _columns(rows: Iterable[tuple[object, ...]]) -> list[str]:
+    return [array(column) for column in zip(*rows, strict=True)]
 
 
 def _order_row(order: Order) -> tuple[object, ...]:
