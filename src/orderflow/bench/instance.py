@@ -1,0 +1,49 @@
+"""A local stack for one benchmark: own ports, own data, gone at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orderflow.stack import jars
+from orderflow.stack.local import LocalStack
+from orderflow.stack.ports import free_ports
+from orderflow.stack.settings import Ports, StackSettings
+
+
+@contextmanager
+def private_stack() -> Iterator[LocalStack]:
+    """The whole stack, ready. Ports are free ones; data is in a temporary directory on the disk of `TMPDIR`."""
+    directory = Path(tempfile.mkdtemp(prefix="orderflow-bench-"))
+    directory.chmod(0o755)  # PostgreSQL runs as another user when we are root.
+    try:
+        stack = LocalStack(settings(directory / "stack"))
+        stack.start()
+        try:
+            yield stack
+        finally:
+            stack.stop()
+    finally:
+        shutil.rmtree(directory)
+
+
+def settings(home: Path) -> StackSettings:
+    free = free_ports(40, start=os.getpid() * 40)
+    pairs = [port for port in free if port + 1 in free][::2][:3]
+    rest = [port for port in free if port not in pairs and port - 1 not in pairs]
+    return StackSettings(
+        home=home,
+        cache_dir=jars.default_cache_dir(),
+        ports=Ports(
+            kafka=(pairs[0], pairs[1], pairs[2]),
+            postgres=rest[0],
+            registry=rest[1],
+            registry_health=rest[2],
+            order_api=rest[3],
+            order_relay=rest[4],
+        ),
+    )
