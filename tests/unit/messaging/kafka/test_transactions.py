@@ -1,0 +1,129 @@
+"""What each error of a transactional call leads to, with a producer that says what it is told to."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from orderflow.messaging.kafka import transactions
+from orderflow.messaging.kafka.clients import KafkaError, KafkaException, Producer
+from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted, Transactions, Verdict, verdict
+
+
+def error(code: int, *, fatal: bool = False, retriable: bool = False, aborts: bool = False) -> KafkaError:
+    return KafkaError(code, "said the test", fatal, retriable, aborts)
+
+
+FENCED = error(KafkaError._FENCED, fatal=True)
+ABORTABLE = error(KafkaError.UNKNOWN_MEMBER_ID, aborts=True)
+TIMED_OUT = error(KafkaError._TIMED_OUT, retriable=True)
+CONFLICT = error(KafkaError._CONFLICT, retriable=True)
+AFTER_FATAL = error(KafkaError._FATAL)
+
+
+class Told:
+    """A producer whose calls answer in the order given: an error to raise, or None for success."""
+
+    def __init__(self, **answers: list[KafkaError | None]) -> None:
+        self.answers = answers
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*_: object, **__: object) -> int:
+            self.calls.append(name)
+            left = self.answers.get(name)
+            answer = left.pop(0) if left else None
+            if answer is not None:
+                raise KafkaException(answer)
+            return 0
+
+        return call
+
+
+def told(**answers: list[KafkaError | None]) -> tuple[Transactions, Told, list[str]]:
+    producer = Told(**answers)
+    between: list[str] = []
+    return Transactions(cast("Producer", producer), between=lambda: between.append("slice")), producer, between
+
+
+@pytest.mark.parametrize(
+    ("found", "means"),
+    [
+        (FENCED, Verdict.FATAL),
+        (error(1, fatal=True, retriable=True, aborts=True), Verdict.FATAL),
+        (ABORTABLE, Verdict.ABORT),
+        (error(1, retriable=True, aborts=True), Verdict.ABORT),
+        (TIMED_OUT, Verdict.RETRY),
+        (CONFLICT, Verdict.UNKNOWN),
+        (AFTER_FATAL, Verdict.UNKNOWN),
+    ],
+)
+def test_flags_are_judged_fatal_first_then_abort_then_retry(found: KafkaError, means: Verdict) -> None:
+    assert verdict(found) is means
+
+
+def test_a_time_out_repeats_the_same_operation_and_keeps_others_alive_between() -> None:
+    sends, producer, between = told(commit_transaction=[TIMED_OUT, TIMED_OUT, None])
+    sends.commit()
+    assert producer.calls == ["commit_transaction"] * 3
+    assert between == ["slice"] * 2
+
+
+def test_an_abortable_error_is_aborted_here_and_said() -> None:
+    sends, producer, _ = told(commit_transaction=[ABORTABLE])
+    with pytest.raises(TransactionAborted, match="UNKNOWN_MEMBER_ID"):
+        sends.commit()
+    assert producer.calls == ["commit_transaction", "abort_transaction"]
+
+
+def test_a_fenced_producer_is_lost_and_never_aborted() -> None:
+    sends, producer, _ = told(commit_transaction=[FENCED])
+    with pytest.raises(ProducerLost, match="_FENCED") as lost:
+        sends.commit()
+    assert lost.value.fenced
+    assert producer.calls == ["commit_transaction"]
+
+
+@pytest.mark.parametrize("unknown", [CONFLICT, AFTER_FATAL])
+def test_an_unknown_outcome_is_neither_aborted_nor_repeated(unknown: KafkaError) -> None:
+    sends, producer, _ = told(commit_transaction=[unknown])
+    with pytest.raises(ProducerLost) as lost:
+        sends.commit()
+    assert not lost.value.fenced
+    assert producer.calls == ["commit_transaction"]
+
+
+def test_a_time_out_beyond_the_budget_is_an_unknown_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "BUDGET_S", 0.0)
+    sends, producer, _ = told(commit_transaction=[TIMED_OUT] * 3)
+    monkeypatch.setattr("time.monotonic", iter(range(0, 1000, 30)).__next__)
+    with pytest.raises(ProducerLost):
+        sends.commit()
+    assert producer.calls == ["commit_transaction"]
+
+
+def test_an_abort_that_fails_loses_the_producer_instead_of_looping() -> None:
+    sends, producer, _ = told(commit_transaction=[ABORTABLE], abort_transaction=[ABORTABLE])
+    with pytest.raises(ProducerLost):
+        sends.commit()
+    assert producer.calls == ["commit_transaction", "abort_transaction"]
+
+
+def test_a_record_that_the_client_refuses_undoes_the_transaction() -> None:
+    sends, producer, _ = told(produce=[None, error(KafkaError.MSG_SIZE_TOO_LARGE, aborts=True)])
+    with pytest.raises(TransactionAborted):
+        sends.produce([("t", b"k", b"v", [])] * 3)
+    assert producer.calls == ["produce", "produce", "abort_transaction"]
+
+
+def test_a_full_client_queue_undoes_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    sends, producer, _ = told()
+
+    def full(*_: object, **__: object) -> None:
+        raise BufferError("Local: Queue full")
+
+    monkeypatch.setattr(producer, "produce", full, raising=False)
+    with pytest.raises(TransactionAborted, match="queue is full"):
+        sends.produce([("t", b"k", b"v", [])])
+    assert producer.calls == ["abort_transaction"]

@@ -1,0 +1,149 @@
+"""The refusal decision, over every combination of what a start can find."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import msgspec
+import pytest
+
+from orderflow.messaging.errors import Refused
+from orderflow.messaging.relay.admission import Found, Refusal, Slot, Step, decide
+from orderflow.messaging.relay.position import (
+    Database,
+    Position,
+    from_committed,
+    lsn_number,
+    lsn_text,
+    to_metadata,
+)
+
+HERE = Database(system_identifier="7711653351264332549", timeline=1, oid=16384, slot="relay_order")
+ELSEWHERE = (
+    msgspec.structs.replace(HERE, system_identifier="1"),
+    msgspec.structs.replace(HERE, timeline=2),
+    msgspec.structs.replace(HERE, oid=16385),
+    msgspec.structs.replace(HERE, slot="relay_payment"),
+)
+WAL_END = 1_000
+POSITIONS = (
+    None,
+    *(Position(lsn=lsn, database=where) for lsn in (400, 500, 1_000, 1_001) for where in (HERE, ELSEWHERE[0])),
+)
+SLOTS = (
+    None,
+    *(
+        Slot(confirmed_flush=500, lost=lost, made_now=made_now, misses_rows=misses_rows)
+        for lost, made_now, misses_rows in product((False, True), repeat=3)
+    ),
+)
+EVERYTHING = [
+    Found(
+        database=HERE,
+        wal_end=WAL_END,
+        position=position,
+        slot=slot,
+        publication_fits=publication_fits,
+        outbox_empty=outbox_empty,
+    )
+    for position, slot, publication_fits, outbox_empty in product(POSITIONS, SLOTS, (True, False), (True, False))
+]
+
+
+def fine(**changes: object) -> Found:
+    """A restart as it should be."""
+    found = Found(
+        database=HERE,
+        wal_end=WAL_END,
+        position=Position(lsn=600, database=HERE),
+        slot=Slot(confirmed_flush=500),
+        publication_fits=True,
+        outbox_empty=False,
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
+def reason(found: Found) -> str:
+    step = decide(found)
+    assert isinstance(step, Refusal), step
+    return step.reason
+
+
+def test_streaming_on_from_a_position_needs_the_whole_invariant() -> None:
+    """confirmed_flush ≤ position ≤ WAL end, same database, same slot, same publication: and nothing less."""
+    for found in EVERYTHING:
+        if found.position is None:
+            continue
+        slot, position = found.slot, found.position
+        holds = (
+            position.database == found.database
+            and slot is not None
+            and not slot.made_now
+            and not slot.lost
+            and found.publication_fits
+            and slot.confirmed_flush <= position.lsn <= found.wal_end
+        )
+        assert (decide(found) is Step.STREAM) == holds, found
+        assert holds or isinstance(decide(found), Refusal), found
+
+
+def test_a_missing_position_is_accepted_only_from_a_slot_made_now_or_over_an_empty_outbox() -> None:
+    for found in EVERYTHING:
+        if found.position is not None:
+            continue
+        slot = found.slot
+        if slot is None:
+            expected: Step | None = Step.MAKE_SLOT
+        elif slot.made_now:
+            expected = None if slot.misses_rows else Step.STREAM
+        else:
+            expected = Step.REMAKE_SLOT if found.outbox_empty else None
+        step = decide(found)
+        assert isinstance(step, Refusal) if expected is None else step is expected, found
+
+
+def test_a_restart_as_it_should_be_streams() -> None:
+    assert decide(fine()) is Step.STREAM
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (fine(slot=None), "was dropped"),
+        (fine(slot=Slot(confirmed_flush=700, made_now=True)), "was dropped"),
+        (fine(slot=Slot(confirmed_flush=0, lost=True)), "is lost"),
+        (fine(slot=Slot(confirmed_flush=601)), "was advanced to 0/259, beyond the position 0/258"),
+        (fine(publication_fits=False), "publication relay_order was dropped or changed"),
+        (fine(wal_end=599), "older copy"),
+        (fine(position=None), "the position is missing"),
+        (fine(position=None, slot=Slot(confirmed_flush=1, made_now=True, misses_rows=True)), "nobody would publish"),
+    ],
+)
+def test_every_refusal_says_what_was_found(found: Found, words: str) -> None:
+    assert words in reason(found)
+
+
+@pytest.mark.parametrize("there", ELSEWHERE)
+def test_another_server_timeline_database_or_slot_is_named(there: Database) -> None:
+    changed = next(field for field in Database.__struct_fields__ if getattr(there, field) != getattr(HERE, field))
+    said = reason(fine(position=Position(lsn=600, database=there)))
+    assert said.startswith("the position belongs to another database")
+    assert f"{changed} {getattr(there, changed)} there, {getattr(HERE, changed)} here" in said
+
+
+def test_a_position_comes_back_from_its_offset_and_metadata() -> None:
+    lsn = 2**62 + 1
+    assert from_committed(lsn, to_metadata(HERE)) == Position(lsn=lsn, database=HERE)
+    assert len(to_metadata(HERE)) < 4_096
+
+
+@pytest.mark.parametrize("metadata", [None, "", "{}", "somebody else's"])
+def test_an_offset_that_no_relay_wrote_is_refused(metadata: str | None) -> None:
+    with pytest.raises(Refused, match="not written by a relay"):
+        from_committed(5, metadata)
+
+
+def test_positions_are_written_as_postgresql_writes_them() -> None:
+    assert lsn_text(0x2_0000_64098) == "20/64098"
+    for number in (0, 1, 0xFFFFFFFF, 0x1_0000_0000, 2**63 - 1):
+        assert lsn_number(lsn_text(number)) == number
