@@ -55,11 +55,18 @@ def drop_slot(connection: Connection, name: str) -> None:
 
 
 def make_publication(connection: Connection, name: str) -> None:
-    """Inserts only, told as rows of the partitioned table. One that is there is replaced: no slot reads it yet."""
-    connection.execute(f"DROP PUBLICATION IF EXISTS {name}")
-    connection.execute(
-        f"CREATE PUBLICATION {name} FOR TABLE {TABLE} WITH (publish = 'insert', publish_via_partition_root = true)"
-    )
+    """
+    Inserts only, told as rows of the partitioned table. One that fits stays, so that of several relays starting at once
+    none takes away what another's slot already reads by; one that does not fit is replaced: no slot reads by it yet.
+    """
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (name,))
+        if publication_fits(connection, name):
+            return
+        connection.execute(f"DROP PUBLICATION IF EXISTS {name}")
+        connection.execute(
+            f"CREATE PUBLICATION {name} FOR TABLE {TABLE} WITH (publish = 'insert', publish_via_partition_root = true)"
+        )
 
 
 def publication_fits(connection: Connection, name: str) -> bool:

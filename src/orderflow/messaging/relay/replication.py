@@ -71,6 +71,7 @@ class ReplicationConnection:
         self.backend_pid = self._pg.backend_pid
         self.wal_end = 0
         self.reply_requested = False
+        self.streaming = False
 
     def identify(self) -> Server:
         """Which server this is."""
@@ -105,6 +106,7 @@ class ReplicationConnection:
             f"START_REPLICATION SLOT {slot} LOGICAL 0/0 ({options})", may_fail={_SLOT_IS_ACTIVE, *_SLOT_IS_GONE}
         )
         if begun.status == pq.ExecStatus.COPY_BOTH:
+            self.streaming = True
             return True
         if _sqlstate(begun) == _SLOT_IS_ACTIVE:
             return False
@@ -143,7 +145,9 @@ class ReplicationConnection:
                 self.reply_requested |= bool(data[17])
 
     def confirm(self, lsn: int) -> None:
-        """Tell the server that all up to `lsn` may be forgotten, and that this reader lives."""
+        """Tell the server that all up to `lsn` may be forgotten, and that we live; before `start`, nothing."""
+        if not self.streaming:
+            return
         now_us = int((time.time() - POSTGRES_EPOCH.timestamp()) * 1_000_000)
         try:
             self._pg.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now_us, 0))
