@@ -20,9 +20,9 @@ ROWS, POLL_EVERY_S = 100, 0.05
 TABLE = """
 CREATE TABLE outbox (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    id uuid NOT NULL, aggregatetype text NOT NULL, aggregateid text NOT NULL, type text NOT NULL, payload bytea NOT NULL,
-    ce_source text NOT NULL, ce_time text NOT NULL, ce_subject text NOT NULL, ce_causationid text,
-    ce_correlationid text NOT NULL, traceparent text, tracestate text, sent_at timestamptz);
+    id uuid NOT NULL, aggregatetype text NOT NULL, aggregateid text NOT NULL, type text NOT NULL,
+    payload bytea NOT NULL, ce_source text NOT NULL, ce_time text NOT NULL, ce_subject text NOT NULL,
+    ce_causationid text, ce_correlationid text NOT NULL, traceparent text, tracestate text, sent_at timestamptz);
 CREATE INDEX outbox_unsent ON outbox (seq) WHERE sent_at IS NULL;
 """
 TAKE = """
@@ -53,7 +53,7 @@ def relay_once(connection: Connection, producer: clients.Producer) -> int:
 def main(dsn: str, bootstrap_servers: str) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    producer = clients.producer(KafkaSettings(bootstrap_servers=bootstrap_servers), linger_ms=0)
+    producer = clients.producer(KafkaSettings(bootstrap_servers=bootstrap_servers), **{"linger.ms": 0})
     producer.list_topics(timeout=10)
     settings = DatabaseSettings.model_validate({"dsn": dsn})
     with connect(settings, application_name="naive-relay", autocommit=True) as connection:

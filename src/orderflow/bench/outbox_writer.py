@@ -58,7 +58,7 @@ def row() -> outbox.OutboxRow:
 
 def preload(dsn: str, *, rows: int, rows_per_transaction: int) -> set[str]:
     """Write a backlog, without waiting for the disk at each commit; the ids in it."""
-    ids = set()
+    ids: set[str] = set()
     with open_connection(dsn) as connection, connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = off")
         for _ in range(rows // rows_per_transaction):

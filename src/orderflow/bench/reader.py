@@ -1,10 +1,11 @@
-"""A read_committed consumer that notes which `ce_id` could be read when, from where a topic ended when it was opened."""
+"""A read_committed consumer that notes which `ce_id` could be read when; it begins where the topic ended."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any, Self
 
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.event import CE_ID
@@ -44,7 +45,7 @@ class Reader:
         self._consumer = consumer(settings, "orderflow.bench")
         self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -78,4 +79,8 @@ class Reader:
         for message in (first, *self._consumer.consume(BATCH, 0)):
             if message.error() is None:
                 into.at_ns.append(time.monotonic_ns())
-                into.in_order.append(dict(message.headers() or ())[CE_ID].decode())
+                into.in_order.append(_id(message.headers()))
+
+
+def _id(headers: Any) -> str:
+    return next(str(value, "utf-8") for name, value in headers if name == CE_ID)

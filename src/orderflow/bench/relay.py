@@ -49,7 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_s: float = 30.0
 
 
-SMOKE = Plan(rows=2_000, rows_per_transaction=(2,), rates_per_s=(200,), paced_s=2.0, rounds=1, warm_up_s=2.0)
+SMOKE = Plan(rows=6_000, rows_per_transaction=(2,), rates_per_s=(200,), paced_s=2.0, rounds=1, warm_up_s=2.0)
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
