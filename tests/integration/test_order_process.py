@@ -115,6 +115,7 @@ def test_requests_in_flight_are_answered_before_the_process_ends_with_0(service:
             signalled_at = time.monotonic()
             api.popen.terminate()
             eventually(lambda: not is_open(urlsplit(api.url).port or 0), within_s=5, why="no new connection")
+            eventually(lambda: time.monotonic() - signalled_at > 1, within_s=3, why="they really have to be waited for")
         assert [answer.result(20).status_code for answer in answers] == [201] * 8
         assert api.popen.wait(STOPPED_WITHIN_S) == 0
     assert time.monotonic() - signalled_at < STOPPED_WITHIN_S
