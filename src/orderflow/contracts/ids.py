@@ -3,6 +3,8 @@
 from typing import NewType
 from uuid import UUID, uuid5
 
+import uuid_utils
+
 from orderflow.contracts import NAMESPACE
 
 OrderId = NewType("OrderId", str)
@@ -10,10 +12,13 @@ CustomerId = NewType("CustomerId", str)
 PaymentId = NewType("PaymentId", str)
 Sku = NewType("Sku", str)
 
+_NAMESPACE = uuid_utils.UUID(str(NAMESPACE))
+"""The same, for the implementation that takes a tenth of the time: every order has a payment id."""
+
 
 def payment_id(order_id: OrderId, attempt: int) -> PaymentId:
     """The payment of one attempt: also the provider's idempotency key and reference."""
-    return PaymentId(str(uuid5(NAMESPACE, f"{order_id}/payment/{attempt}")))
+    return PaymentId(str(uuid_utils.uuid5(_NAMESPACE, f"{order_id}/payment/{attempt}")))
 
 
 def refund_id(payment: PaymentId) -> UUID:

@@ -99,6 +99,7 @@ def _server(part: Served) -> _Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             backlog=BACKLOG,
             timeout_graceful_shutdown=GRACEFUL_S,
         )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
-import uuid_utils.compat as uuids
+import uuid_utils
+import uuid_utils.compat
 
 from orderflow.contracts import topics
 from orderflow.contracts.events import Event, OrderCreated, OrderEvent, PaymentMode
@@ -54,7 +55,7 @@ def place_order(command: PlaceOrder, *, catalogue: Mapping[Sku, Product], encode
     now = _now()
     lines = priced(command.lines, catalogue=catalogue, currency=command.currency)
     order = place(
-        order_id=OrderId(str(uuids.uuid7())),
+        order_id=OrderId(str(uuid_utils.uuid7())),
         customer_id=command.customer_id,
         lines=lines,
         currency=command.currency,
@@ -104,7 +105,7 @@ def _created(order: Order) -> OrderCreated:
 def _told(event: Event, *, topic: str, at: datetime, traceparent: str, encode: Encode) -> OutboxRow:
     """An act of the API starts a chain: fresh ids, and no cause."""
     metadata = Metadata(
-        id=EventId(uuids.uuid7()),
+        id=EventId(uuid_utils.compat.uuid7()),
         type=event.type_name(),
         source=SOURCE,
         time=at,
