@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
+from orderflow.messaging.errors import ConfigurationError
+
 app = typer.Typer(no_args_is_help=True, help="Measure, each figure beside its baseline.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")]
+Output = Annotated[Path | None, typer.Option(help="Also write the whole report as JSON to this file.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="A few seconds: does it run? Its figures mean nothing.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Turns of each side, alternating.")]
+
+PACKAGES = ("asyncpg", "hdrh")
 
 
 @app.command()
@@ -18,8 +26,9 @@ def post(
     as_json: Json = False,
     smoke: Smoke = False,
     connections: Annotated[list[int], typer.Option(help="Connections of the closed loop; may be repeated.")] = [64],  # noqa: B006
-    rounds: Annotated[int, typer.Option(help="Turns of each side, alternating.")] = 3,
+    rounds: Rounds = 3,
     seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 10.0,
+    output: Output = None,
 ) -> None:
     """Orders per second over HTTP, relay stopped, beside a transaction per request."""
     from orderflow.bench import post as bench  # noqa: PLC0415 - heavy, and only for this command
@@ -30,12 +39,40 @@ def post(
         seconds=1.0 if smoke else seconds,
         warm_up_s=1.0 if smoke else 5.0,
     )
-    if as_json:
-        print(msgspec.json.format(msgspec.json.encode(report)).decode())
-    else:
+    if not _told(report, as_json=as_json, output=output):
+        bench.show(report)
+
+
+@app.command()
+def relay(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    rows: Annotated[int, typer.Option(min=10_000, help="Rows in each backlog.")] = 50_000,
+    rounds: Rounds = 3,
+    seconds: Annotated[float, typer.Option(help="Length of a turn at a steady rate.")] = 10.0,
+    output: Output = None,
+) -> None:
+    """From the outbox to a read_committed reader: records per second and milliseconds, beside a poller."""
+    from orderflow.bench import relay as bench  # noqa: PLC0415 - heavy, and only for this command
+
+    plan = bench.SMOKE if smoke else bench.Plan(rows=rows, rounds=rounds, paced_s=seconds)
+    report = bench.run(plan)
+    if not _told(report, as_json=as_json, output=output):
         bench.show(report)
 
 
 @app.callback()
 def root() -> None:
-    """Keep `post` a subcommand although it may be the only one."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(f"{', '.join(missing)} not installed: `make bench` installs what benchmarks need")
+
+
+def _told(report: msgspec.Struct, *, as_json: bool, output: Path | None) -> bool:
+    """Write the report where it is wanted as JSON; whether standard output has had it."""
+    text = msgspec.json.format(msgspec.json.encode(report)).decode()
+    if output is not None:
+        output.write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        print(text)
+    return as_json

@@ -19,6 +19,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import msgspec
+from rich.console import Console
+from rich.table import Table
 
 from orderflow.bench.instance import private_stack
 from orderflow.bench.latency import Latencies, Percentiles
@@ -237,7 +239,38 @@ def _naive(stack: LocalStack) -> Target:
     return Target(name=NAIVE, dsn=dsn, run=process)
 
 
-def median_of(values: Iterator[float] | list[float]) -> str:
+def show(report: Report) -> None:
+    """Medians over the rounds, with their range."""
+    console = Console(highlight=False)
+    drains = Table("backlog", "rows per transaction", "records/s", "relay µs/record", "twice", "never")
+    for name, size in sorted({(one.target, one.rows_per_transaction) for one in report.drains}):
+        found = [one for one in report.drains if (one.target, one.rows_per_transaction) == (name, size)]
+        drains.add_row(
+            name,
+            str(size),
+            _range([one.per_s for one in found], digits=0),
+            _range([one.cpu_us_per_record for one in found]),
+            str(sum(one.duplicates for one in found)),
+            str(sum(one.missing for one in found)),
+        )
+    steady = Table("steady", "rows/s", "p50 ms from commit", "p99 ms", "relay µs/record", "twice", "never", "void")
+    for rate, name in sorted({(one.rate_per_s, one.target) for one in report.paced}):
+        every = [one for one in report.paced if (one.rate_per_s, one.target) == (rate, name)]
+        steady.add_row(
+            name,
+            str(rate),
+            _range([one.from_commit.p50_ms for one in every]),
+            _range([one.from_commit.p99_ms for one in every]),
+            _range([one.cpu_us_per_record for one in every], digits=0),
+            str(sum(one.duplicates for one in every)),
+            str(sum(one.missing for one in every)),
+            f"{sum(one.is_void for one in every)} of {len(every)}",
+        )
+    console.print(drains, steady)
+    console.print(f"void: rows were written more than {LAG_MAX_MS:.0f} ms late at p99; such a turn counts for nothing")
+    console.print(f"{report.machine.cores} cores, {report.machine.cpu}")
+
+
+def _range(values: list[float], *, digits: int = 1) -> str:
     """`median (min–max)`."""
-    found = list(values)
-    return f"{statistics.median(found):,.1f} ({min(found):,.1f}–{max(found):,.1f})"
+    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
