@@ -24,6 +24,8 @@ from orderflow.services.order.repository import KeyTaken, Placement, Written, pu
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 PURGE_EVERY_S = 600
+STOP_WITHIN_S = 5.0
+"""After the edge's 4 s: together below the 10 s that a stop may take."""
 
 log = logger("order")
 
@@ -68,7 +70,7 @@ def api(settings: Settings) -> Served:
     def close() -> None:
         purging.set()
         preparation.close()
-        committer.close()
+        committer.close(STOP_WITHIN_S - 1)
         pool.close()
 
     app = OrderApi(placing=placing, pool=pool, reasons=preparation.reasons)
@@ -90,7 +92,7 @@ def relay(settings: Settings, on_failure: Callable[[BaseException], None]) -> Se
 
     def close() -> None:
         stop.set()
-        thread.join(9)
+        thread.join(STOP_WITHIN_S)
 
     def reasons() -> list[str]:
         health = publisher.health

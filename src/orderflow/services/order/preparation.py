@@ -42,7 +42,7 @@ class Preparation:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(5)
+        self._thread.join(1)
 
     def reasons(self) -> list[str]:
         if self._missing:

@@ -11,6 +11,7 @@ import msgspec
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
 from orderflow.messaging import outbox
+from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres import Cursor, array
 from orderflow.services.order.handlers import HistoryEntry, Placed
@@ -114,6 +115,8 @@ def _claim(cursor: Cursor, batch: list[Placement], lifetime: timedelta) -> dict[
 
 
 def _earlier(claim: Claim, held: dict[tuple[str, str], tuple[bytes, object, bytes]]) -> Written | KeyTaken:
+    if (claim.scope, claim.key) not in held:
+        raise Transient("an Idempotency-Key expired while it was looked up", resource="database")
     request_hash, order_id, answer = held[claim.scope, claim.key]
     if bytes(request_hash) != claim.request_hash:
         return KeyTaken()
