@@ -161,5 +161,7 @@ def _cluster_id(settings: StackSettings) -> str:
     """Drawn once per data directory; all brokers of a cluster are formatted with the same."""
     file = make_directory(settings.data) / "kafka-cluster-id"
     if not file.exists():
-        file.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+        # The first bits are zero, so that the text never begins with a dash, which the tool would take for an option.
+        drawn = bytes([0, *uuid.uuid4().bytes[1:]])
+        file.write_text(base64.urlsafe_b64encode(drawn).decode().rstrip("="))
     return file.read_text()
