@@ -1,5 +1,6 @@
 """A test's folder gives its marker; a missing component fails, it never skips."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 pytest_plugins = ["tests.support.stack"]
 
 TESTS = Path(__file__).parent
+
+# Whoever starts us in the background ignores SIGINT for us, and our children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
