@@ -94,6 +94,41 @@ def open_pool(settings: DatabaseSettings, *, application_name: str) -> Connectio
     )
 
 
+class Session:
+    """
+    One connection of one thread, opened when it is needed and again after it broke.
+
+    `transaction` commits when its block ends and rolls back when it raises; a driver error that time heals leaves it as
+    Transient or Unavailable, all others unchanged.
+    """
+
+    def __init__(self, settings: DatabaseSettings, *, application_name: str) -> None:
+        self._settings = settings
+        self._application_name = application_name
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Cursor]:
+        with unavailable_when_transient():
+            connection = self._open()
+            try:
+                with connection.transaction(), connection.cursor() as cursor:
+                    yield cursor
+            finally:
+                if connection.broken:
+                    self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._settings, application_name=self._application_name, autocommit=True)
+        return self._connection
+
+
 def array(values: Sequence[object]) -> str:
     """
     `values` as the literal of an array, to be bound and cast (`%s::text[]`): what `unnest` takes.

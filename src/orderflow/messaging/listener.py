@@ -1,0 +1,220 @@
+"""
+Listeners as values: what a service hears, what it does then, what it may say, and how that is delivered.
+
+A handler is a plain function over a batch: it gets records and returns the events they caused. The law that keeps
+delivery honest: **a handler touches exactly one transactional resource.** With `ExactlyOnce` that is Kafka, so the
+handler only computes; with `InboxOutbox` it is the one database transaction that it is given. The `container` does the
+rest: batches, order per key, waiting, retries, dead letters, commits.
+
+A batch never holds two records of one key. It may hold several types; a handler that needs one statement per batch
+writes one for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol, runtime_checkable
+from uuid import UUID
+
+import msgspec
+
+from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.event import Metadata
+from orderflow.messaging.kafka.topics import Topic
+from orderflow.messaging.postgres import Cursor
+
+DLT_RETENTION = timedelta(days=30)
+REPLAY_RETENTION = timedelta(days=7)
+GROUP_RECORD_BYTES_MAX = 2 * 1024 * 1024
+"""A dead letter is the record and its evidence: it must always fit."""
+
+
+@runtime_checkable
+class Publishable(Protocol):
+    """What a published event can say of itself: the record's key, `ce_subject` and `ce_time` come from here."""
+
+    @classmethod
+    def type_name(cls) -> str:
+        """The schema's full name."""
+
+    @property
+    def key(self) -> str:
+        """Records of one key stay in order."""
+
+    @property
+    def subject(self) -> str:
+        """Whom it is about."""
+
+    @property
+    def happened_at(self) -> datetime:
+        """Aware UTC, in milliseconds: recorded with the effect, so that a re-run says the same."""
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """One record as a handler gets it. `event` is an instance of one of the listener's types."""
+
+    event: Any
+    metadata: Metadata
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+
+
+Caused = tuple[Received, Any]
+"""A record and an event that it caused. The same record and events, in the same order, get the same ids every time."""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """The outcome is recorded and final: `outcome` goes to the handler, which announces it (or nothing)."""
+
+    outcome: Any
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Somebody outside must be asked: `task` goes to `Prepare.call`, on the pool."""
+
+    task: Any
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """
+    Nobody knows yet how it ended. The record waits in place and comes to `Prepare.intent` again: 1 s to 30 s apart, for
+    an hour from `since` (aware UTC: when the effect was first intended), then it is a dead letter.
+    """
+
+    since: datetime
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What the handler of a listener with `Prepare` gets: the record, and the outcome that was recorded for it."""
+
+    received: Received
+    outcome: Any
+
+
+class Prepare(Protocol):
+    """
+    An idempotent effect outside any transaction (a charge), done before its outcome is announced.
+
+    `intent` and `outcome` run on the container's thread, with one statement each, and may raise Transient. `call` runs
+    on a pool, many at a time, but only ever one for a key; it must end within its own time-outs, and raises Transient
+    only if it is sure that nothing happened. What may have happened is an answer, not an exception.
+    """
+
+    def intent(self, batch: Sequence[Received]) -> Sequence[Settled | Ask | Unknown]:
+        """Record the intent, or find what is recorded. One answer for each record, in their order."""
+
+    def call(self, task: Any) -> Any:
+        """Do it. The answer goes to `outcome`."""
+
+    def outcome(self, finished: Sequence[tuple[Received, Any, Any]]) -> Sequence[Settled | Ask | Unknown]:
+        """
+        Record how the calls ended: (record, task, answer) each, answered in their order. By compare-and-set: another
+        worker may have the partition by now. `Ask` asks once more (a look-up that leads to a refund).
+        """
+
+
+class ExactlyOnce(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Outputs and consumed offsets commit in one Kafka transaction. `handler` touches nothing; it only computes.
+
+    With `prepare`, the handler gets `Prepared` instead of `Received`. `calls_max` calls run at a time; 0 makes them on
+    the container's own thread.
+    """
+
+    handler: Callable[[Sequence[Any]], Iterable[Caused]]
+    prepare: Prepare | None = None
+    calls_max: int = 128
+
+
+class InboxOutbox(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Inbox rows, the handler's effect and outbox rows commit in one database transaction, the offsets after it.
+
+    A record whose event id is in the inbox already does not reach the handler.
+    """
+
+    handler: Callable[[Cursor, Sequence[Received]], Iterable[Caused]]
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What is done about a handler that fails: as many attempts as there are back-offs and one, then a dead letter.
+
+    `back_off_s`: seconds before the second attempt, the third, …; ± 20 %. `unknown_back_off_s`: the least and the most
+    between two look-ups of an unknown outcome, `unknown_for_s` how long they go on.
+    """
+
+    back_off_s: tuple[float, ...] = (2.0, 30.0)
+    unknown_back_off_s: tuple[float, float] = (1.0, 30.0)
+    unknown_for_s: float = 3600.0
+    lone_failures_max: int = 20
+    """So many records in a row that failed alone, with no success in between: the handler is broken, not the records."""
+
+    @property
+    def attempts_max(self) -> int:
+        return len(self.back_off_s) + 1
+
+
+class Listener(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One row of a service's table: `group` hears `topics`, `delivery` says how, events go to `publishes` by their type.
+
+    `name` is the first part of the inbox's key and of the transactional id; never change it. `source` is the `ce_source`
+    of what it publishes, `namespace` that of derived ids. Records of types that belong on a topic but are not in
+    `handles` are skipped and counted.
+    """
+
+    name: str
+    group: str
+    source: str
+    namespace: UUID
+    topics: tuple[Topic, ...]
+    handles: tuple[type[Any], ...]
+    publishes: tuple[Topic, ...] = ()
+    delivery: ExactlyOnce | InboxOutbox
+    retry: RetryPolicy = RetryPolicy()
+
+    @property
+    def subscribed(self) -> Mapping[str, Topic]:
+        """Every topic that the group reads, its replay topics included, with the topic it stands for."""
+        return {
+            **{topic.name: topic for topic in self.topics},
+            **{replay_topic(topic, self.group).name: topic for topic in self.topics},
+        }
+
+    @property
+    def types(self) -> Mapping[str, type[Any]]:
+        """The handled types by their full names."""
+        return {event.type_name(): event for event in self.handles}
+
+    def topic_of(self, type_name: str) -> str:
+        """Where an event of this type is published. Raises ConfigurationError if that is nowhere."""
+        for topic in self.publishes:
+            if type_name in topic.types:
+                return topic.name
+        raise ConfigurationError(f"listener {self.name} publishes {type_name}, but to none of its topics")
+
+
+def dead_letter_topic(topic: Topic, group: str) -> Topic:
+    """Where `group` puts what it could not handle of `topic`: original bytes, key and headers, and the evidence."""
+    return Topic(
+        name=f"{topic.name}.{group}.dlt",
+        key=topic.key,
+        retention=DLT_RETENTION,
+        partitions=1,
+        record_bytes_max=GROUP_RECORD_BYTES_MAX,
+    )
+
+
+def replay_topic(topic: Topic, group: str) -> Topic:
+    """Where dead letters of `topic` are sent back, for `group` alone."""
+    return Topic(
+        name=f"{topic.name}.{group}.replay",
+        key=topic.key,
+        retention=REPLAY_RETENTION,
+        partitions=1,
+        record_bytes_max=GROUP_RECORD_BYTES_MAX,
+    )
