@@ -42,10 +42,14 @@ def ddl(topics: Iterable[str]) -> str:
     The tables a service's migration contains, word for word: the outbox for `topics`, and the relay's state.
 
     No primary key and no index: a row is written once and read from the log. Topics and sizes that Kafka would refuse
-    are refused here, where the transaction can still fail.
+    are refused here, where the transaction can still fail. `sequence` is for a resync, which reads the table: whoever
+    appends holds the lock of the row it tells of, so the order of one key's rows is that of their commits. `tick` tells
+    this database from an older copy of itself.
     """
     known = ", ".join(f"'{topic}'" for topic in sorted(topics))
     return f"""\
+CREATE SEQUENCE {TABLE}_sequence;
+
 CREATE TABLE {TABLE} (
     id               uuid        NOT NULL,
     aggregatetype    text        NOT NULL CONSTRAINT outbox_topic_is_known CHECK (aggregatetype IN ({known})),
@@ -60,7 +64,8 @@ CREATE TABLE {TABLE} (
     ce_correlationid text        NOT NULL,
     traceparent      text,
     tracestate       text,
-    created_at       timestamptz NOT NULL DEFAULT now()
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    sequence         bigint      NOT NULL DEFAULT nextval('{TABLE}_sequence')
 ) PARTITION BY RANGE (created_at);
 
 CREATE TABLE {TABLE}_default PARTITION OF {TABLE} DEFAULT;
@@ -70,9 +75,18 @@ CREATE TABLE {STATE_TABLE} (
     system_identifier text        NOT NULL,
     slot              text        NOT NULL,
     first_position    pg_lsn      NOT NULL,
-    first_position_at timestamptz NOT NULL DEFAULT now()
+    first_position_at timestamptz NOT NULL DEFAULT now(),
+    tick              bigint      NOT NULL DEFAULT 0
 );
 """
+
+
+UPGRADE = f"""\
+CREATE SEQUENCE {TABLE}_sequence;
+ALTER TABLE {TABLE} ADD COLUMN sequence bigint NOT NULL DEFAULT nextval('{TABLE}_sequence');
+ALTER TABLE {STATE_TABLE} ADD COLUMN tick bigint NOT NULL DEFAULT 0;
+"""
+"""For a service whose first migration is older than these columns: the migration that adds them, word for word."""
 
 
 def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:

@@ -50,6 +50,8 @@ CREATE TABLE idempotency_key (
 );
 CREATE INDEX idempotency_key_created_at ON idempotency_key (created_at);
 
+CREATE SEQUENCE outbox_sequence;
+
 CREATE TABLE outbox (
     id               uuid        NOT NULL,
     aggregatetype    text        NOT NULL CONSTRAINT outbox_topic_is_known CHECK (aggregatetype IN ('order-events', 'orders')),
@@ -64,7 +66,8 @@ CREATE TABLE outbox (
     ce_correlationid text        NOT NULL,
     traceparent      text,
     tracestate       text,
-    created_at       timestamptz NOT NULL DEFAULT now()
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    sequence         bigint      NOT NULL DEFAULT nextval('outbox_sequence')
 ) PARTITION BY RANGE (created_at);
 
 CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
@@ -74,5 +77,6 @@ CREATE TABLE relay_state (
     system_identifier text        NOT NULL,
     slot              text        NOT NULL,
     first_position    pg_lsn      NOT NULL,
-    first_position_at timestamptz NOT NULL DEFAULT now()
+    first_position_at timestamptz NOT NULL DEFAULT now(),
+    tick              bigint      NOT NULL DEFAULT 0
 );
