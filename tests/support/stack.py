@@ -124,7 +124,7 @@ def private_stack(
 
 def settings_for_tests(home: Path, *, brokers: Literal[1, 3] = 1) -> StackSettings:
     """An instance on free ports, with its data in `home`."""
-    free = free_ports(11, start=os.getpid() * 11)
+    free = free_ports(14, start=os.getpid() * 11)
     # A broker's controller takes the port above the broker's own: pairs of neighbours are wanted.
     neighbours = free_ports(60, start=os.getpid() * 11 + 500)
     pairs = [port for port in neighbours if port % 2 == 0 and port + 1 in neighbours][:3]
@@ -139,6 +139,9 @@ def settings_for_tests(home: Path, *, brokers: Literal[1, 3] = 1) -> StackSettin
             registry_health=free[8],
             order_api=free[9],
             order_relay=free[10],
+            payment_api=free[11],
+            inventory_api=free[12],
+            psp=free[13],
         ),
     )
 

@@ -38,6 +38,7 @@ def settings(home: Path) -> StackSettings:
     return StackSettings(
         home=home,
         cache_dir=jars.default_cache_dir(),
+        services=("kafka", "postgres", "registry", "deploy", "order"),
         ports=Ports(
             kafka=(pairs[0], pairs[1], pairs[2]),
             postgres=rest[0],

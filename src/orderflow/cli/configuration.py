@@ -8,7 +8,7 @@ from orderflow.messaging.settings import ProcessSettings, load
 from orderflow.stack import kafka, registry
 from orderflow.stack.lifecycle import current
 
-NEIGHBOURS = (*SERVICES, "stack")
+NEIGHBOURS = (*SERVICES, "psp", "stack")
 
 
 class ToolSettings(ProcessSettings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orderflow.stack import jars, kafka, registry
 from orderflow.stack.java import java_home
 from orderflow.stack.ports import HOST
-from orderflow.stack.settings import StackSettings
+from orderflow.stack.settings import PROVIDER_URL, StackSettings
 
 
 def database_url(settings: StackSettings, name: str) -> str:
@@ -15,6 +15,19 @@ def database_url(settings: StackSettings, name: str) -> str:
 
 def order_api_url(settings: StackSettings) -> str:
     return f"http://{HOST}:{settings.ports.order_api}"
+
+
+def payment_api_url(settings: StackSettings) -> str:
+    return f"http://{HOST}:{settings.ports.payment_api}"
+
+
+def inventory_api_url(settings: StackSettings) -> str:
+    return f"http://{HOST}:{settings.ports.inventory_api}"
+
+
+def psp_url(settings: StackSettings) -> str:
+    """The simulated payment provider."""
+    return f"http://{HOST}:{settings.ports.psp}"
 
 
 def exports(settings: StackSettings) -> dict[str, str]:
@@ -29,6 +42,11 @@ def exports(settings: StackSettings) -> dict[str, str]:
         "SCHEMA_REGISTRY_URL": ours["ORDERFLOW_REGISTRY__URL"],
         "ORDER_API_URL": order_api_url(settings),
         "ORDER_DATABASE_URL": ours["ORDERFLOW_ORDER__DATABASE__DSN"],
+        "PAYMENT_API_URL": payment_api_url(settings),
+        "PAYMENT_DATABASE_URL": ours["ORDERFLOW_PAYMENT__DATABASE__DSN"],
+        "INVENTORY_API_URL": inventory_api_url(settings),
+        "INVENTORY_DATABASE_URL": ours["ORDERFLOW_INVENTORY__DATABASE__DSN"],
+        "PSP_URL": ours[PROVIDER_URL],
         "KAFKA_CLASSPATH": jars.locate(settings.cache_dir).kafka_classpath,
         "JAVA_HOME": str(java_home()),
     }
@@ -42,6 +60,16 @@ def process_environment(settings: StackSettings) -> dict[str, str]:
         "ORDERFLOW_ORDER__DATABASE__DSN": database_url(settings, "order"),
         "ORDERFLOW_ORDER__API__HOST": HOST,
         "ORDERFLOW_ORDER__API__PORT": str(settings.ports.order_api),
+        "ORDERFLOW_ORDER__RELAY__HOST": HOST,
         "ORDERFLOW_ORDER__RELAY__PORT": str(settings.ports.order_relay),
+        "ORDERFLOW_PAYMENT__DATABASE__DSN": database_url(settings, "payment"),
+        "ORDERFLOW_PAYMENT__API__HOST": HOST,
+        "ORDERFLOW_PAYMENT__API__PORT": str(settings.ports.payment_api),
+        PROVIDER_URL: psp_url(settings),
+        "ORDERFLOW_INVENTORY__DATABASE__DSN": database_url(settings, "inventory"),
+        "ORDERFLOW_INVENTORY__API__HOST": HOST,
+        "ORDERFLOW_INVENTORY__API__PORT": str(settings.ports.inventory_api),
+        "ORDERFLOW_PSP__HOST": HOST,
+        "ORDERFLOW_PSP__PORT": str(settings.ports.psp),
         **settings.elsewhere,
     }

@@ -25,6 +25,9 @@ DEFAULT_PORTS = {
     "the schema registry's health": 18082,
     "the order API": 8080,
     "the order relay's health": 8090,
+    "the payment API": 8081,
+    "the inventory API": 8082,
+    "the payment provider": 8089,
 }
 PYTHON_MIN = (3, 11)
 GLIBC_MIN = (2, 28)

@@ -6,13 +6,13 @@ import os
 import sys
 
 from orderflow.stack import kafka
-from orderflow.stack.addresses import order_api_url, process_environment
+from orderflow.stack.addresses import process_environment
 from orderflow.stack.component import Command, Component, http_probe
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import StackSettings
 
-DATABASES = ("order",)
-DEPLOYED = ("topics", "schemas", "order-migrate")
+DATABASES = ("order", "payment", "inventory")
+DEPLOYED = ("topics", "schemas")
 
 
 def deploy_steps(settings: StackSettings) -> list[Component]:
@@ -27,35 +27,35 @@ def components(settings: StackSettings) -> list[Component]:
     """The services' migrations and processes."""
     ports = settings.ports
     return [
-        Component(
-            name="order-migrate",
-            service="order",
-            role="step",
-            once=True,
-            needs=("databases",),
-            command=lambda: _python(settings, "orderflow.services.order", "--roles", "migrate"),
-        ),
-        Component(
-            name="order-api",
-            service="order",
-            role="api",
-            needs=DEPLOYED,
-            address=order_api_url(settings),
-            ports=(ports.order_api,),
-            command=lambda: _python(settings, "orderflow.services.order", "--roles", "api"),
-            probe=http_probe(ports.order_api, "/readyz"),
-        ),
-        Component(
-            name="order-relay",
-            service="order",
-            role="relay",
-            needs=DEPLOYED,
-            address=f"http://{HOST}:{ports.order_relay}",
-            ports=(ports.order_relay,),
-            command=lambda: _python(settings, "orderflow.services.order", "--roles", "relay"),
-            probe=http_probe(ports.order_relay, "/readyz"),
-        ),
+        _migration(settings, "order"),
+        _process(settings, "order", "api", port=ports.order_api, name="order-api"),
+        _process(settings, "order", "relay", port=ports.order_relay, name="order-relay"),
     ]
+
+
+def _migration(settings: StackSettings, service: str) -> Component:
+    return Component(
+        name=f"{service}-migrate",
+        service=service,
+        role="step",
+        once=True,
+        needs=("databases",),
+        command=lambda: _python(settings, f"orderflow.services.{service}", "--roles", "migrate"),
+    )
+
+
+def _process(settings: StackSettings, service: str, roles: str, *, port: int, name: str) -> Component:
+    """A process of a service with these roles; `port` is where it tells how it is."""
+    return Component(
+        name=name,
+        service=service,
+        role=roles,
+        needs=(*DEPLOYED, f"{service}-migrate"),
+        address=f"http://{HOST}:{port}",
+        ports=(port,),
+        command=lambda: _python(settings, f"orderflow.services.{service}", "--roles", roles),
+        probe=http_probe(port, "/readyz"),
+    )
 
 
 def _step(settings: StackSettings, name: str, module: str, *arguments: str, needs: tuple[str, ...]) -> Component:

@@ -18,7 +18,7 @@ import hashlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import platformdirs
 from pydantic import Field, ValidationError
@@ -29,13 +29,17 @@ from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.settings import Port, ProcessSettings, Section, load
 from orderflow.stack.jars import default_cache_dir
 
-NEIGHBOURS = (*SERVICES, "topics")
+NEIGHBOURS = (*SERVICES, "psp", "topics")
 """Sections of other processes of this system; they may stand in our environment."""
 
 
-Service = Literal["kafka", "postgres", "registry", "deploy", "order"]
-"""What can be left out of a stack: servers, the deploy steps, our services."""
-ALL: tuple[Service, ...] = ("kafka", "postgres", "registry", "deploy", "order")
+Service = Literal["kafka", "postgres", "registry", "deploy", "order", "payment", "inventory", "psp"]
+"""What can be left out of a stack: servers, the deploy steps, our services, the simulated payment provider."""
+ALL: tuple[Service, ...] = get_args(Service)
+
+
+PROVIDER_URL = "ORDERFLOW_PAYMENT__PSP__URL"
+"""Where the payment service finds its provider; set for `orderflow up`, none is started."""
 
 
 class Ports(Section):
@@ -47,6 +51,9 @@ class Ports(Section):
     registry_health: Port = 18082
     order_api: Port = 8080
     order_relay: Port = 8090
+    payment_api: Port = 8081
+    inventory_api: Port = 8082
+    psp: Port = 8089
 
     def moved_by(self, offset: int) -> Ports:
         """The same ports, each raised by `offset`. Raises ConfigurationError when one leaves the range."""
@@ -114,7 +121,7 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
     """
     This checkout's instance. Raises ConfigurationError, naming a setting that is unknown or wrong.
 
-    A Kafka or a registry that the environment says is elsewhere is not run here.
+    A Kafka, a registry or a payment provider that the environment says is elsewhere is not run here.
     """
     found = load(StackProcessSettings, neighbours=NEIGHBOURS)
     section, chosen = found.stack, brokers or found.stack.brokers
@@ -123,6 +130,7 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
         if "bootstrap_servers" in found.kafka.model_fields_set
         else {},
         "registry": {"ORDERFLOW_REGISTRY__URL": found.registry.url} if "url" in found.registry.model_fields_set else {},
+        "psp": {PROVIDER_URL: os.environ[PROVIDER_URL]} if PROVIDER_URL in os.environ else {},
     }
     return StackSettings(
         home=(section.state_dir or default_state_dir()).expanduser().absolute()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.stack.addresses import process_environment
+from orderflow.stack.addresses import exports, process_environment
 from orderflow.stack.blueprint import everything
 from orderflow.stack.settings import Ports, from_environment
 
@@ -34,6 +34,24 @@ def test_a_kafka_that_is_elsewhere_is_not_run_here_and_our_processes_are_told(mo
     settings = from_environment()
     assert "kafka" not in {part.service for part in everything(settings)}
     assert process_environment(settings)["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"] == "kafka.example:9092"
+
+
+def test_a_payment_provider_that_is_elsewhere_is_not_run_here_and_payment_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ORDERFLOW_PAYMENT__PSP__URL", "https://psp.example")
+    settings = from_environment()
+    assert "psp" not in settings.services
+    assert process_environment(settings)["ORDERFLOW_PAYMENT__PSP__URL"] == "https://psp.example"
+
+
+def test_an_outside_client_is_told_of_every_service_and_of_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERFLOW_STACK__PORT_OFFSET", "1000")
+    told = exports(from_environment())
+    for number, service in enumerate(("order", "payment", "inventory")):
+        assert told[f"{service.upper()}_API_URL"] == f"http://127.0.0.1:{9080 + number}"
+        assert told[f"{service.upper()}_DATABASE_URL"] == f"postgresql://postgres@127.0.0.1:16432/{service}"
+    assert told["PSP_URL"] == "http://127.0.0.1:9089"
 
 
 def test_every_need_names_a_component_that_exists() -> None:

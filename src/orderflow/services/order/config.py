@@ -42,4 +42,4 @@ class Settings(ProcessSettings):
 
 
 def load() -> Settings:
-    return load_settings(Settings, neighbours={*SERVICES, "stack", "topics"})
+    return load_settings(Settings, neighbours={*SERVICES, "psp", "stack", "topics"})
