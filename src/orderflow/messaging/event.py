@@ -2,7 +2,7 @@
 What travels beside a payload: CloudEvents metadata, as typed fields here and as record headers on the wire.
 
 Source: CloudEvents 1.0.2 Kafka protocol binding, binary mode (`ce_` headers, UTF-8 text); W3C Trace Context for
-`traceparent` and `tracestate`.
+`traceparent` and `tracestate`. The names that a dead letter adds stand here too: all header names live in one module.
 """
 
 from __future__ import annotations
@@ -32,6 +32,21 @@ CE_CORRELATION_ID = "ce_correlationid"
 CONTENT_TYPE = "content-type"
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
+
+DLT_ORIGINAL_TOPIC = "kafka_dlt-original-topic"
+DLT_ORIGINAL_PARTITION = "kafka_dlt-original-partition"
+DLT_ORIGINAL_OFFSET = "kafka_dlt-original-offset"
+DLT_ORIGINAL_TIMESTAMP = "kafka_dlt-original-timestamp"
+DLT_ORIGINAL_TIMESTAMP_TYPE = "kafka_dlt-original-timestamp-type"
+DLT_ORIGINAL_CONSUMER_GROUP = "kafka_dlt-original-consumer-group"
+DLT_EXCEPTION_FQCN = "kafka_dlt-exception-fqcn"
+DLT_EXCEPTION_CAUSE_FQCN = "kafka_dlt-exception-cause-fqcn"
+DLT_EXCEPTION_MESSAGE = "kafka_dlt-exception-message"
+DLT_EXCEPTION_STACKTRACE = "kafka_dlt-exception-stacktrace"
+RETRY_ATTEMPTS = "retry_topic-attempts"
+FIRST_FAILURE_TIME = "orderflow-first-failure-time"
+LAST_FAILURE_TIME = "orderflow-last-failure-time"
+REPLAY_COUNT = "orderflow-replay-count"
 
 AVRO_CONTENT_TYPE = "application/avro"
 

@@ -40,7 +40,7 @@ Between = Callable[[], None]
 """Called between two slices: keeps other connections alive, and may raise to give up."""
 
 Headers = Any
-Produced = tuple[str, bytes, bytes, Headers]
+Produced = tuple[str, bytes | None, bytes | None, Headers]
 """Topic, key, value, headers (pairs of name and bytes)."""
 
 
