@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from orderflow.contracts import NAMESPACE
+from orderflow.contracts.events import CancelReason, PaymentFailureReason, PaymentMode, StockRejectionReason
 from orderflow.contracts.ids import OrderId, payment_id, refund_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import TOPICS
@@ -26,14 +27,42 @@ def test_the_topics_keep_their_names_keys_and_promises() -> None:
         ("inventory", "orderId", 7, "delete", None),
         ("notifications", "customerId", 7, "delete", None),
         ("relay-positions", "none: it holds offsets, no records", 7, "delete", 1),
+        ("orders.payment-service.dlt", "orderId", 30, "delete", 1),
+        ("orders.payment-service.replay", "orderId", 7, "delete", 1),
+        ("orders.inventory-service.dlt", "orderId", 30, "delete", 1),
+        ("orders.inventory-service.replay", "orderId", 7, "delete", 1),
+        ("payments.inventory-service.dlt", "orderId", 30, "delete", 1),
+        ("payments.inventory-service.replay", "orderId", 7, "delete", 1),
+        ("payments.order-service.dlt", "orderId", 30, "delete", 1),
+        ("payments.order-service.replay", "orderId", 7, "delete", 1),
+        ("inventory.order-service.dlt", "orderId", 30, "delete", 1),
+        ("inventory.order-service.replay", "orderId", 7, "delete", 1),
+        ("dead-letter-dispositions", "<dead-letter topic>/<partition>/<offset>", None, "compact", 1),
     ]
 
 
 def test_the_subjects_are_topic_and_full_name() -> None:
     assert [subject for subject, _ in CATALOGUE.subjects()] == [
         "orders-orderflow.OrderCreated",
+        "orders-orderflow.PaymentRequested",
+        "orders-orderflow.OrderCancelled",
+        "orders-orderflow.OrderShipped",
         "order-events-orderflow.OrderEvent",
+        "payments-orderflow.PaymentSucceeded",
+        "payments-orderflow.PaymentFailed",
+        "payments-orderflow.PaymentRefunded",
+        "inventory-orderflow.StockReserved",
+        "inventory-orderflow.StockRejected",
+        "inventory-orderflow.StockReleased",
     ]
+
+
+def test_the_codes_keep_their_texts() -> None:
+    """They are strings on the wire: no schema would notice a change."""
+    assert [*PaymentMode] == ["AUTOMATIC", "ON_REQUEST"]
+    assert [*CancelReason] == ["CUSTOMER", "OUT_OF_STOCK", "PAYMENT_DEADLINE", "STOCK_DEADLINE", "OPERATOR"]
+    assert [*PaymentFailureReason] == ["DECLINED", "ORDER_CANCELLED", "OPERATOR"]
+    assert [*StockRejectionReason] == ["OUT_OF_STOCK", "UNKNOWN_SKU"]
 
 
 def test_the_headers_keep_their_names_order_and_form() -> None:
@@ -74,7 +103,7 @@ def test_the_relay_keeps_its_group_transactional_id_and_slot() -> None:
 def test_derived_ids_never_move() -> None:
     assert str(NAMESPACE) == "c058a1fc-e2bb-5efa-aa86-6a7c65348410"
     assert payment_id(ORDER, 1) == "ec229692-800b-5a2d-aab1-f18974532d01"
-    assert str(refund_id(payment_id(ORDER, 1))) == "ffb3b4e9-5b00-518a-b185-5e72443bc554"
+    assert refund_id(payment_id(ORDER, 1)) == "ffb3b4e9-5b00-518a-b185-5e72443bc554"
     cause = EventId(UUID("0198a0b2-0000-7000-8000-000000000001"))
     derived = derived_id(NAMESPACE, cause=cause, event_type="orderflow.OrderEvent", index=0)
     assert str(derived) == "ba21c31e-34c4-514c-804b-cc43929dda3c"

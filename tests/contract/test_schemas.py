@@ -7,13 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.events import ORDER_CREATED, ORDER_EVENT
+from tests.support.events import EXAMPLES
 
 from orderflow.cli.schemas import find_complaints
-from orderflow.contracts.events import EVENT_TYPES, OrderCreated, OrderEvent
+from orderflow.contracts.events import EVENT_TYPES, Event, OrderCreated, OrderEvent
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
 from orderflow.messaging.avro import Decoder, Encoder
 from orderflow.messaging.conformity import mismatches
+from orderflow.messaging.listener import Publishable
 from orderflow.messaging.testing.registry import InMemoryRegistry
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,6 +38,17 @@ def test_type_and_schema_have_the_same_fields_in_the_same_order(type_name: str) 
     assert mismatches(EVENT_TYPES[type_name], CATALOGUE.versions(type_name)[-1].text) == []
 
 
+@pytest.mark.parametrize("event_type", EVENT_TYPES.values())
+def test_every_event_says_first_whom_it_is_about_and_also_when_it_happened(event_type: type[Event]) -> None:
+    fields = event_type.__struct_fields__
+    assert fields[:2] == ("order_id", "customer_id")
+    assert event_type.TIME_FIELD in fields
+    _, event = EXAMPLES[event_type]
+    assert (event.key, event.subject) == (event.order_id, event.order_id)
+    assert event.happened_at == getattr(event, event_type.TIME_FIELD)
+    assert isinstance(event, Publishable)
+
+
 def test_the_offline_check_has_no_complaint() -> None:
     assert find_complaints(CATALOGUE, DIRECTORY) == []
 
@@ -58,11 +70,9 @@ def test_golden_bytes_of_every_version_stay_readable(type_name: str, version: in
     assert decoder.decode_as(payload, EVENT_TYPES[type_name]) == expected
 
 
-@pytest.mark.parametrize(
-    ("topic", "event"), [("orders", ORDER_CREATED), ("order-events", ORDER_EVENT)], ids=["OrderCreated", "OrderEvent"]
-)
-def test_what_is_written_today_is_byte_for_byte_the_newest_golden_record(topic: str, event: msgspec.Struct) -> None:
-    type_name = f"orderflow.{type(event).__name__}"
+@pytest.mark.parametrize(("topic", "event"), EXAMPLES.values(), ids=[event.__name__ for event in EXAMPLES])
+def test_what_is_written_today_is_byte_for_byte_the_newest_golden_record(topic: str, event: Event) -> None:
+    type_name = event.type_name()
     newest = GOLDEN / type(event).__name__ / f"{CATALOGUE.versions(type_name)[-1].version}.hex"
     encoder = Encoder.load(InMemoryRegistry.holding(CATALOGUE), CATALOGUE)
     assert encoder.encode(topic, event)[5:] == bytes.fromhex(newest.read_text())[5:]

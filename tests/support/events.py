@@ -6,8 +6,28 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from orderflow.contracts.events import OrderCreated, OrderEvent, OrderLine, OrderStatus
-from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
+from orderflow.contracts.events import (
+    CancelReason,
+    Event,
+    OrderCancelled,
+    OrderCreated,
+    OrderEvent,
+    OrderLine,
+    OrderShipped,
+    OrderStatus,
+    PaymentFailed,
+    PaymentFailureReason,
+    PaymentRefunded,
+    PaymentRequested,
+    PaymentSucceeded,
+    Shortage,
+    StockLine,
+    StockRejected,
+    StockRejectionReason,
+    StockReleased,
+    StockReserved,
+)
+from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, RefundId, Sku
 
 INT = st.integers(-(2**31), 2**31 - 1)
 LONG = st.integers(-(2**63), 2**63 - 1)
@@ -74,3 +94,115 @@ ORDER_EVENT = OrderEvent(
     previous_status=OrderStatus.CREATED,
     reason="CUSTOMER",
 )
+
+_ORDER = ORDER_CREATED.order_id
+_CUSTOMER = ORDER_CREATED.customer_id
+_LINES = ORDER_CREATED.lines
+_PIECES = tuple(StockLine(sku=line.sku, quantity=line.quantity) for line in _LINES)
+_PAYMENT = PaymentId("5f1c3c5e-0000-5000-8000-000000000001")
+_AT = ORDER_CREATED.occurred_at
+
+EXAMPLES: dict[type[Event], tuple[str, Event]] = {
+    OrderCreated: ("orders", ORDER_CREATED),
+    PaymentRequested: (
+        "orders",
+        PaymentRequested(
+            order_id=_ORDER,
+            customer_id=_CUSTOMER,
+            attempt=2,
+            payment_id=_PAYMENT,
+            amount_minor=4_498,
+            currency="EUR",
+            payment_method="pm_ok",
+            lines=_LINES,
+            occurred_at=_AT,
+        ),
+    ),
+    OrderCancelled: (
+        "orders",
+        OrderCancelled(
+            order_id=_ORDER,
+            customer_id=_CUSTOMER,
+            version=3,
+            reason=CancelReason.OUT_OF_STOCK,
+            description="Order has been cancelled: out of stock",
+            occurred_at=_AT,
+        ),
+    ),
+    OrderShipped: (
+        "orders",
+        OrderShipped(order_id=_ORDER, customer_id=_CUSTOMER, version=3, occurred_at=_AT),
+    ),
+    OrderEvent: ("order-events", ORDER_EVENT),
+    PaymentSucceeded: (
+        "payments",
+        PaymentSucceeded(
+            order_id=_ORDER,
+            customer_id=_CUSTOMER,
+            attempt=1,
+            payment_id=_PAYMENT,
+            amount_minor=4_498,
+            currency="EUR",
+            payment_method="pm_ok",
+            provider_reference="ch_000001",
+            lines=_LINES,
+            occurred_at=_AT,
+        ),
+    ),
+    PaymentFailed: (
+        "payments",
+        PaymentFailed(
+            order_id=_ORDER,
+            customer_id=_CUSTOMER,
+            attempt=1,
+            payment_id=_PAYMENT,
+            amount_minor=4_498,
+            currency="EUR",
+            reason=PaymentFailureReason.DECLINED,
+            message="The provider declined the payment",
+            occurred_at=_AT,
+        ),
+    ),
+    PaymentRefunded: (
+        "payments",
+        PaymentRefunded(
+            order_id=_ORDER,
+            customer_id=_CUSTOMER,
+            attempt=1,
+            payment_id=_PAYMENT,
+            refund_id=RefundId("5f1c3c5e-0000-5000-8000-000000000002"),
+            amount_minor=4_498,
+            currency="EUR",
+            reason=CancelReason.OUT_OF_STOCK,
+            provider_reference="re_000001",
+            occurred_at=_AT,
+        ),
+    ),
+    StockReserved: (
+        "inventory",
+        StockReserved(order_id=_ORDER, customer_id=_CUSTOMER, payment_id=_PAYMENT, lines=_PIECES, occurred_at=_AT),
+    ),
+    StockRejected: (
+        "inventory",
+        StockRejected(
+            order_id=_ORDER,
+            customer_id=_CUSTOMER,
+            payment_id=_PAYMENT,
+            reason=StockRejectionReason.OUT_OF_STOCK,
+            shortages=(Shortage(sku=Sku("SKU-1"), requested=2, available=1),),
+            occurred_at=_AT,
+        ),
+    ),
+    StockReleased: (
+        "inventory",
+        StockReleased(
+            order_id=_ORDER,
+            customer_id=_CUSTOMER,
+            payment_id=_PAYMENT,
+            lines=_PIECES,
+            reason=CancelReason.CUSTOMER,
+            occurred_at=_AT,
+        ),
+    ),
+}
+"""One of each type, and the topic that it belongs on: the golden records are these."""

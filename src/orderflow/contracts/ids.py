@@ -1,7 +1,6 @@
 """Typed ids and the laws that derive them."""
 
 from typing import NewType
-from uuid import UUID, uuid5
 
 import uuid_utils
 
@@ -10,6 +9,7 @@ from orderflow.contracts import NAMESPACE
 OrderId = NewType("OrderId", str)
 CustomerId = NewType("CustomerId", str)
 PaymentId = NewType("PaymentId", str)
+RefundId = NewType("RefundId", str)
 Sku = NewType("Sku", str)
 
 _NAMESPACE = uuid_utils.UUID(str(NAMESPACE))
@@ -21,6 +21,6 @@ def payment_id(order_id: OrderId, attempt: int) -> PaymentId:
     return PaymentId(str(uuid_utils.uuid5(_NAMESPACE, f"{order_id}/payment/{attempt}")))
 
 
-def refund_id(payment: PaymentId) -> UUID:
-    """The one refund of a payment."""
-    return uuid5(NAMESPACE, f"{payment}/refund/1")
+def refund_id(payment: PaymentId) -> RefundId:
+    """The one refund of a payment: also the provider's idempotency key and reference."""
+    return RefundId(str(uuid_utils.uuid5(_NAMESPACE, f"{payment}/refund/1")))

@@ -2,21 +2,68 @@
 
 from datetime import timedelta
 
-from orderflow.contracts.events import OrderCreated, OrderEvent
-from orderflow.messaging.kafka.topics import Topic
+from orderflow.contracts.events import (
+    Event,
+    OrderCancelled,
+    OrderCreated,
+    OrderEvent,
+    OrderShipped,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentRequested,
+    PaymentSucceeded,
+    StockRejected,
+    StockReleased,
+    StockReserved,
+)
+from orderflow.messaging.kafka.topics import Cleanup, Topic
+from orderflow.messaging.listener import dead_letter_topic, replay_topic
 
 DAYS_7 = timedelta(days=7)
 DAYS_30 = timedelta(days=30)
 
-ORDERS = Topic(name="orders", key="orderId", retention=DAYS_7, types=(OrderCreated.type_name(),))
-ORDER_EVENTS = Topic(name="order-events", key="orderId", retention=DAYS_30, types=(OrderEvent.type_name(),))
-PAYMENTS = Topic(name="payments", key="orderId", retention=DAYS_7)
-INVENTORY = Topic(name="inventory", key="orderId", retention=DAYS_7)
+
+def _by_order(name: str, retention: timedelta, *events: type[Event]) -> Topic:
+    return Topic(name=name, key="orderId", retention=retention, types=tuple(event.type_name() for event in events))
+
+
+ORDERS = _by_order("orders", DAYS_7, OrderCreated, PaymentRequested, OrderCancelled, OrderShipped)
+ORDER_EVENTS = _by_order("order-events", DAYS_30, OrderEvent)
+PAYMENTS = _by_order("payments", DAYS_7, PaymentSucceeded, PaymentFailed, PaymentRefunded)
+INVENTORY = _by_order("inventory", DAYS_7, StockReserved, StockRejected, StockReleased)
 NOTIFICATIONS = Topic(name="notifications", key="customerId", retention=DAYS_7)
 RELAY_POSITIONS = Topic(
     name="relay-positions", key="none: it holds offsets, no records", retention=DAYS_7, partitions=1
 )
+DEAD_LETTER_DISPOSITIONS = Topic(
+    name="dead-letter-dispositions",
+    key="<dead-letter topic>/<partition>/<offset>",
+    retention=None,
+    partitions=1,
+    cleanup=Cleanup.COMPACT,
+)
 
-TOPICS: tuple[Topic, ...] = (ORDERS, ORDER_EVENTS, PAYMENTS, INVENTORY, NOTIFICATIONS, RELAY_POSITIONS)
+GROUPS: dict[str, tuple[Topic, ...]] = {
+    "payment-service": (ORDERS,),
+    "inventory-service": (ORDERS, PAYMENTS),
+    "order-service": (PAYMENTS, INVENTORY),
+}
+"""Who hears what. Each pair has a topic for dead letters, and one by which they are sent back to that group alone."""
+
+TOPICS: tuple[Topic, ...] = (
+    ORDERS,
+    ORDER_EVENTS,
+    PAYMENTS,
+    INVENTORY,
+    NOTIFICATIONS,
+    RELAY_POSITIONS,
+    *(
+        derived(topic, group)
+        for group, topics in GROUPS.items()
+        for topic in topics
+        for derived in (dead_letter_topic, replay_topic)
+    ),
+    DEAD_LETTER_DISPOSITIONS,
+)
 
 TYPES_BY_TOPIC: dict[str, tuple[str, ...]] = {topic.name: topic.types for topic in TOPICS if topic.types}
