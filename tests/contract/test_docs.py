@@ -14,12 +14,13 @@ from pydantic import BaseModel
 from orderflow.cli.main import COMMANDS
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import PREFIX
+from orderflow.psp.config import Settings as PspSettings
 from orderflow.services.order.config import Settings
 from orderflow.stack.settings import StackProcessSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-SETTINGS: tuple[type[BaseModel], ...] = (Settings, StackProcessSettings)
+SETTINGS: tuple[type[BaseModel], ...] = (Settings, PspSettings, StackProcessSettings)
 
 
 def commands(text: str) -> list[list[str]]:

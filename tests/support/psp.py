@@ -1,0 +1,86 @@
+"""The simulated payment provider as a process of its own, which a test may kill and start again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from orderflow.messaging.testing.eventually import eventually
+from orderflow.stack.ports import HOST, free_ports
+
+
+@dataclass
+class Psp:
+    """`environment` holds its settings; they count from the next `start`."""
+
+    directory: Path
+    port: int
+    client: httpx2.Client
+    environment: dict[str, str]
+    popen: subprocess.Popen[bytes] | None = field(default=None)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def start(self) -> None:
+        ours = {
+            "ORDERFLOW_PSP__PORT": str(self.port),
+            "ORDERFLOW_PSP__DIRECTORY": str(self.directory),
+            **self.environment,
+        }
+        with (self.directory.parent / "psp.log").open("ab") as log:
+            self.popen = subprocess.Popen([sys.executable, "-m", "orderflow.psp"], env=os.environ | ours, stderr=log)
+        eventually(lambda: self.client.get("/readyz").status_code == 200, within_s=20, why="the provider is ready")
+
+    def kill(self) -> None:
+        if self.popen is not None:
+            self.popen.kill()
+            self.popen.wait(10)
+            self.popen = None
+
+    def faults(self, **rates: float) -> None:
+        """By their names on the wire; what is left out is 0."""
+        answer = self.client.put("/faults", json=rates)
+        assert answer.status_code == 200, answer.text
+
+    def ledger(self) -> dict[str, Any]:
+        ledger: dict[str, Any] = self.client.get("/ledger").json()
+        return ledger
+
+    def calls(self) -> list[dict[str, Any]]:
+        calls: list[dict[str, Any]] = self.client.get("/calls").json()["items"]
+        return calls
+
+    def captures(self) -> Counter[str]:
+        """How often money was taken under each reference."""
+        return Counter(one["reference"] for one in self.ledger()["charges"] if one["status"] == "CAPTURED")
+
+    def charge(self, reference: str, *, key: str | None = None, **fields: Any) -> httpx2.Response:
+        body = {"reference": reference, "amountMinor": 1000, "currency": "EUR", "token": "pm_ok", **fields}
+        return self.client.post("/charges", json=body, headers={"Idempotency-Key": key or reference})
+
+    def refund(self, reference: str, of: str, **fields: Any) -> httpx2.Response:
+        body = {"reference": reference, "chargeReference": of, "amountMinor": 1000, "currency": "EUR", **fields}
+        return self.client.post("/refunds", json=body, headers={"Idempotency-Key": reference})
+
+
+@contextmanager
+def running_psp(home: Path, **environment: str) -> Iterator[Psp]:
+    (port,) = free_ports(1, start=os.getpid() * 13 + 7_000)
+    with httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=20, trust_env=False) as client:
+        psp = Psp(directory=home / "psp", port=port, client=client, environment=environment)
+        psp.start()
+        try:
+            yield psp
+        finally:
+            psp.kill()
