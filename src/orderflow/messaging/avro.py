@@ -87,6 +87,12 @@ class Decoder:
         self._registry = registry
         self._schemas: dict[int, Any] = {}
 
+    def knows(self, payload: bytes | None) -> bool:
+        """Can this be judged without asking the registry?"""
+        if payload is None or len(payload) < FRAME_BYTES or payload[0] != MAGIC:
+            return True
+        return int.from_bytes(payload[1:FRAME_BYTES], "big") in self._schemas
+
     def decode(self, payload: bytes | None) -> tuple[str, dict[str, Any]]:
         """The full name of the record's type and its fields by wire name, as the writer's schema has them."""
         schema = self._schema(_schema_id(payload))

@@ -151,7 +151,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     unknown_back_off_s: tuple[float, float] = (1.0, 30.0)
     unknown_for_s: float = 3600.0
     lone_failures_max: int = 20
-    """So many records in a row that failed alone, with no success in between: the handler is broken, not the records."""
+    """So many records in a row failed alone, with no success in between: the handler is broken, not the records."""
 
     @property
     def attempts_max(self) -> int:
@@ -162,9 +162,9 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     """
     One row of a service's table: `group` hears `topics`, `delivery` says how, events go to `publishes` by their type.
 
-    `name` is the first part of the inbox's key and of the transactional id; never change it. `source` is the `ce_source`
-    of what it publishes, `namespace` that of derived ids. Records of types that belong on a topic but are not in
-    `handles` are skipped and counted.
+    `name` is the first part of the inbox's key and of the transactional id; never change it. `source` is the
+    `ce_source` of what it publishes, `namespace` that of derived ids. Records of types that belong on a
+    topic but are not in `handles` are skipped and counted.
     """
 
     name: str

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from orderflow.messaging.settings import KafkaSettings
 
 __all__ = [
+    "OFFSET_BEGINNING",
     "Consumer",
     "KafkaError",
     "KafkaException",
@@ -21,6 +22,7 @@ __all__ = [
     "TopicPartition",
     "consumer",
     "consumer_config",
+    "listener_consumer",
     "producer",
     "producer_config",
     "transactional_producer",
@@ -119,3 +121,27 @@ def transactional_producer(settings: KafkaSettings, transactional_id: str, **ove
 def consumer(settings: KafkaSettings, group: str, **overrides: object) -> Consumer:
     """See `consumer_config`. One thread owns it: not even `pause()` may come from another."""
     return Consumer({**consumer_config(settings, group), **overrides})
+
+
+def listener_consumer(
+    settings: KafkaSettings,
+    group: str,
+    *,
+    instance_id: str,
+    protocol: Literal["classic", "consumer"] = "classic",
+    **overrides: object,
+) -> Consumer:
+    """
+    A member of a listener's group. `classic`: static membership, so that a restarted slot keeps its partitions.
+
+    `consumer` (KIP-848): the broker assigns and keeps the time-outs, so the client refuses them; and no static id, for
+    a kill and a quick restart would fence the new member until the old one's session ends.
+    """
+    config = {**consumer_config(settings, group), **overrides}
+    if protocol == "consumer":
+        config = {name: value for name, value in config.items() if name not in _CLASSIC_ONLY}
+        return Consumer({**config, "group.protocol": "consumer"})
+    return Consumer({**config, "group.instance.id": instance_id})
+
+
+_CLASSIC_ONLY = {"session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"}

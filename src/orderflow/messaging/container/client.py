@@ -1,0 +1,340 @@
+"""
+A container's Kafka half: its consumer, its transactional producer, and the partitions it was given.
+
+Everything here runs on the container's thread, the rebalance callbacks too: they run inside `poll`, which is only
+called with no transaction open. A callback never raises; what went wrong in it comes out of the next `poll`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from orderflow.messaging import offsets
+from orderflow.messaging.container.partition import BEGINNING, Partition
+from orderflow.messaging.container.settings import ContainerSettings
+from orderflow.messaging.errors import Fenced, Unavailable
+from orderflow.messaging.kafka import clients
+from orderflow.messaging.kafka.clients import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from orderflow.messaging.kafka.transactions import Produced, ProducerLost, TransactionAborted, Transactions
+from orderflow.messaging.telemetry import counter, logger
+from orderflow.messaging.testing.failpoints import failpoint
+
+SLICE_S = 2.0
+PAUSED_POLL_S = 0.1
+FENCED_TWICE_WITHIN_S = 60.0
+FENCED_INSTANCE_POLL_S = 4.0
+"""After `_FENCED`: longer than a heartbeat, by which the consumer learns whether its instance id was taken too."""
+
+RENEWALS = counter("listener_producer_renewals", "Producers that were replaced by a new one.", ("listener",))
+REBALANCES = counter("listener_rebalances", "Partitions given and taken.", ("listener", "what"))
+
+log = logger("listener")
+
+_Key = tuple[str, int]
+
+
+class Client:
+    """
+    `partitions` are those that are ours now. `drop` is called with the ones that were taken away, after they were
+    marked `gone`; `before_revoke` with those that are about to be, while their offsets may still be committed.
+    """
+
+    def __init__(
+        self,
+        settings: ContainerSettings,
+        *,
+        between: Callable[[], None],
+        before_revoke: Callable[[list[Partition]], None],
+    ) -> None:
+        self._settings = settings
+        self._name = settings.listener.name
+        self._between = between
+        self._before_revoke = before_revoke
+        self.partitions: dict[_Key, Partition] = {}
+        self.metadata: Any = None
+        self.broker_error = ""
+        self._problem: BaseException | None = None
+        self._fenced_at = -FENCED_TWICE_WITHIN_S
+        self._renewing = False
+        self._consumer = clients.listener_consumer(
+            settings.kafka,
+            settings.listener.group,
+            instance_id=settings.instance_id,
+            protocol=settings.protocol,
+            **settings.consumer_overrides,
+        )
+        self._transactions = self._new_producer()
+
+    def open(self) -> None:
+        """Fence the predecessor and end what it left open, then join the group. Waits for the broker without bound."""
+        while True:
+            try:
+                self._transactions.init()
+                break
+            except ProducerLost as error:
+                self.broker_error = str(error)
+                self._between()
+                self._transactions = self._new_producer()
+        self.broker_error = ""
+        topics = list(self._settings.listener.subscribed)
+        self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+
+    def close(self) -> None:
+        """Leave. With static membership the partitions stay ours until the session ends."""
+        self._consumer.close()
+
+    @property
+    def is_member(self) -> bool:
+        """After `max.poll.interval.ms` the metadata still looks normal; the member id tells."""
+        return bool(self._consumer.memberid())
+
+    def poll(self, timeout_s: float, records_max: int) -> list[Any]:
+        """
+        At most `records_max` records of our partitions. Rebalances happen in here, and only here.
+
+        Raises Fenced when another process has our instance id, Unavailable when a callback could not do its work.
+        """
+        first = self._consumer.poll(timeout_s)
+        found = [] if first is None else [first, *self._consumer.consume(records_max - 1, 0)]
+        self.metadata = self._consumer.consumer_group_metadata()
+        if self._problem is not None:
+            raise self._problem
+        partitions = self.partitions
+        ours = []
+        message: Any
+        for message in found:
+            error = message.error()
+            partition = partitions.get((message.topic(), message.partition()))
+            if error is None:
+                if partition is not None:
+                    ours.append(message)
+            elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public name
+                self._judge(error)
+            elif partition is not None:
+                partition.eof = message.offset()
+        if ours:
+            self.broker_error = ""
+        return ours
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Fetch no more of these for now; `poll` goes on and keeps us in the group."""
+        self._set_paused([p for p in partitions if not p.paused and not p.gone], paused=True)
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        self._set_paused([p for p in partitions if p.paused and not p.gone], paused=False)
+
+    def transact(self, records: Sequence[Produced], windows: Sequence[tuple[Partition, offsets.Window]]) -> None:
+        """
+        `records` and the offsets of `windows`, in one transaction.
+
+        Raises TransactionAborted (nothing of it is visible) or ProducerLost (unknown: `renew`, then start over).
+        """
+        transactions = self._transactions
+        transactions.begin()
+        transactions.produce(records)
+        failpoint("listener.after_produce", before=transactions.flush)
+        failpoint("listener.before_send_offsets")
+        transactions.send_offsets([_commit_of(p, window) for p, window in windows], self.metadata)
+        failpoint("listener.before_commit", before=transactions.flush)
+        transactions.commit()
+        failpoint("listener.after_commit")
+
+    def commit(self, windows: Sequence[tuple[Partition, offsets.Window]]) -> None:
+        """Commit offsets outside any transaction, and wait for it. Raises Unavailable."""
+        try:
+            done = self._consumer.commit(offsets=[_commit_of(p, w) for p, w in windows], asynchronous=False)
+        except KafkaException as error:
+            raise Unavailable(f"offsets could not be committed: {error.args[0].str()}", resource="broker") from error
+        failed = [tp.error for tp in done or () if tp.error is not None]
+        if failed:
+            raise Unavailable(f"offsets could not be committed: {failed[0].str()}", resource="broker")
+
+    def renew(self, lost: ProducerLost) -> None:
+        """
+        A new producer, and every partition again from what is committed. All state from before is `gone`.
+
+        Raises Fenced when another process runs in this slot.
+        """
+        if lost.fenced:
+            self._refuse_if_replaced(lost)
+        RENEWALS.labels(self._name).inc()
+        log.warning("the producer is replaced", listener=self._name, why=str(lost))
+        self._forget(list(self.partitions.values()))
+        self._renewing = True
+        try:
+            self._pause_all()
+            while True:
+                self._transactions = self._new_producer()
+                try:
+                    self._transactions.init()
+                    break
+                except ProducerLost as error:
+                    self._poll_paused()
+                    self.broker_error = str(error)
+            # Whatever a callback made meanwhile may be older than the end of the transaction: read all of it again.
+            assigned = self._consumer.assignment()
+            self._forget(list(self.partitions.values()))
+            for partition in self._committed(assigned):
+                self._seek(partition)
+                self.partitions[partition.topic, partition.number] = partition
+            self._consumer.resume(self._consumer.assignment())
+        finally:
+            self._renewing = False
+
+    def _refuse_if_replaced(self, lost: ProducerLost) -> None:
+        now = time.monotonic()
+        if now - self._fenced_at < FENCED_TWICE_WITHIN_S:
+            raise self._replaced(str(lost))
+        self._fenced_at = now
+        # If our instance id was taken too, the consumer says so now: `poll` raises Fenced.
+        until = now + FENCED_INSTANCE_POLL_S
+        self._pause_all()
+        while time.monotonic() < until:
+            self._poll_paused()
+
+    def _replaced(self, why: str) -> Fenced:
+        return Fenced(
+            f"slot {self._settings.slot} of {self._name} runs elsewhere ({why}): nothing of this worker's last batch "
+            f"is visible; it ends. Give each worker a slot of its own: --slot {self._settings.slot + 1}"
+        )
+
+    def _new_producer(self) -> Transactions:
+        producer = clients.transactional_producer(self._settings.kafka, self._settings.transactional_id)
+        return Transactions(producer, between=self._between_slices)
+
+    def _between_slices(self) -> None:
+        self._between()
+        if self._renewing:
+            self._poll_paused()
+
+    def _poll_paused(self) -> None:
+        """Stay in the group, take no records; a partition that comes now is paused at once."""
+        message: Any = self._consumer.poll(PAUSED_POLL_S)
+        if message is not None and message.error() is not None:
+            self._judge(message.error())
+        if self._problem is not None:
+            raise self._problem
+        self._pause_all()
+
+    def _pause_all(self) -> None:
+        with suppress(KafkaException):  # One of them may have been taken away this very moment.
+            self._consumer.pause(self._consumer.assignment())
+
+    def _judge(self, error: KafkaError) -> None:
+        if error.code() == KafkaError.FENCED_INSTANCE_ID:
+            raise self._replaced(error.str())
+        if error.fatal():
+            raise Unavailable(f"the consumer of {self._name} is finished: {error.str()}", resource="broker")
+        if error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - the client's public name
+            log.warning("polled too late; partitions are taken away", listener=self._name)
+            return
+        if self.broker_error != error.str():
+            log.warning("consumer", listener=self._name, error=error.str())
+        self.broker_error = error.str()
+
+    def _assigned(self, consumer: Any, given: list[TopicPartition]) -> None:
+        try:
+            made = self._committed(given)
+            consumer.incremental_assign([TopicPartition(p.topic, p.number, _position(p)) for p in made])
+            for partition in made:
+                self.partitions[partition.topic, partition.number] = partition
+            if made:
+                # A pause outlives the partition's absence.
+                consumer.resume([TopicPartition(p.topic, p.number) for p in made])
+            REBALANCES.labels(self._name, "assigned").inc(len(given))
+        except BaseException as error:  # noqa: BLE001 - an exception must not cross the client's C code
+            self._problem = error
+
+    def _revoked(self, _consumer: Any, taken: list[TopicPartition]) -> None:
+        try:
+            leaving = self._named(taken)
+            self._before_revoke(leaving)
+            self._forget(leaving)
+            REBALANCES.labels(self._name, "revoked").inc(len(taken))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._problem = error
+
+    def _lost(self, _consumer: Any, taken: list[TopicPartition]) -> None:
+        self._forget(self._named(taken))
+        REBALANCES.labels(self._name, "lost").inc(len(taken))
+        log.warning("partitions lost", listener=self._name, partitions=[f"{p.topic}-{p.partition}" for p in taken])
+
+    def _named(self, given: list[TopicPartition]) -> list[Partition]:
+        return [p for tp in given if (p := self.partitions.get((tp.topic, tp.partition))) is not None]
+
+    def _forget(self, leaving: list[Partition]) -> None:
+        for partition in leaving:
+            partition.gone = True
+            self.partitions.pop((partition.topic, partition.number), None)
+
+    def _committed(self, given: list[TopicPartition]) -> list[Partition]:
+        """
+        New state for `given`, from the committed offset and what its metadata says is finished.
+
+        The broker holds the answer back while a predecessor's transaction is open. Raises Unavailable after 40 s.
+        """
+        if not given:
+            return []
+        deadline = time.monotonic() + self._settings.committed_within_s
+        while True:
+            why = ""
+            try:
+                answers = self._consumer.committed(
+                    [TopicPartition(tp.topic, tp.partition) for tp in given], timeout=SLICE_S
+                )
+                why = "; ".join(tp.error.str() for tp in answers if tp.error is not None)
+            except KafkaException as error:
+                why = error.args[0].str()
+            if not why:
+                return [self._partition(tp) for tp in answers]
+            if time.monotonic() > deadline:
+                raise Unavailable(f"committed offsets of {self._name} can't be read: {why}", resource="broker")
+
+    def _partition(self, answer: TopicPartition) -> Partition:
+        if answer.offset < 0:
+            return Partition(answer.topic, answer.partition, offsets.Window(BEGINNING, ()))
+        where = f"{answer.topic}-{answer.partition}"
+
+        def ignored(why: str) -> None:
+            log.warning("metadata beside a committed offset is ignored", listener=self._name, partition=where, why=why)
+
+        window = offsets.decode(answer.metadata, offset=answer.offset, on_ignored=ignored)
+        if window.unfinished:
+            log.info("finished records were handed over", partition=where, waiting=len(window.unfinished))
+        return Partition(answer.topic, answer.partition, window)
+
+    def _seek(self, partition: Partition) -> None:
+        target = TopicPartition(partition.topic, partition.number, _position(partition))
+        deadline = time.monotonic() + self._settings.committed_within_s
+        while True:
+            try:
+                self._consumer.seek(target)
+                return
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"seek on {partition.topic}: {error.args[0].str()}", resource="broker") from error
+                # Not by `poll`: it could return a record of a partition that is read already.
+                time.sleep(PAUSED_POLL_S)
+
+    def _set_paused(self, partitions: list[Partition], *, paused: bool) -> None:
+        if not partitions:
+            return
+        change = self._consumer.pause if paused else self._consumer.resume
+        try:
+            change([TopicPartition(p.topic, p.number) for p in partitions])
+        except KafkaException as error:
+            raise TransactionAborted(f"pause or resume: {error.args[0].str()}", resource="broker") from error
+        for partition in partitions:
+            partition.paused = paused
+
+
+def _position(partition: Partition) -> int:
+    base = partition.committed.base
+    return base if base >= 0 else OFFSET_BEGINNING
+
+
+def _commit_of(partition: Partition, window: offsets.Window) -> TopicPartition:
+    return TopicPartition(partition.topic, partition.number, window.base, offsets.encode(window))

@@ -1,0 +1,40 @@
+"""How a wave's records meet the handler: the two deliveries, as one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orderflow.messaging import inbox, outbox
+from orderflow.messaging.container.partition import Item
+from orderflow.messaging.container.publishing import Publisher
+from orderflow.messaging.kafka.transactions import Produced
+from orderflow.messaging.listener import ExactlyOnce, InboxOutbox, Prepared
+from orderflow.messaging.postgres import Session
+from orderflow.messaging.telemetry import counter
+from orderflow.messaging.testing.failpoints import failpoint
+
+REPEATS = counter("inbox_repeats", "Events that the inbox knew already; they had no effect.", ("listener",))
+
+
+def exactly_once(delivery: ExactlyOnce, publisher: Publisher, wave: Sequence[Item]) -> list[Produced]:
+    """What the wave causes; nothing is published yet."""
+    if delivery.prepare is None:
+        return publisher.records(delivery.handler([item.received for item in wave]))
+    return publisher.records(delivery.handler([Prepared(item.received, item.outcome) for item in wave]))
+
+
+def inbox_outbox(
+    delivery: InboxOutbox, publisher: Publisher, wave: Sequence[Item], *, listener: str, session: Session
+) -> None:
+    """Inbox, effect and outbox of the wave, in one database transaction; committed when this returns."""
+    by_id = {item.received.metadata.id: item.received for item in wave}
+    with session.transaction() as cursor:
+        fresh = inbox.claim(cursor, listener, list(by_id))
+        # In the wave's order, whatever order the database answered in.
+        batch = [received for event_id, received in by_id.items() if event_id in fresh]
+        if batch:
+            outbox.append(cursor, publisher.rows(delivery.handler(cursor, batch)))
+        failpoint("listener.before_database_commit")
+    failpoint("listener.after_database_commit")
+    if len(wave) > len(batch):
+        REPEATS.labels(listener).inc(len(wave) - len(batch))

@@ -1,0 +1,75 @@
+"""What a handler returned, as records or outbox rows: encoded, keyed, named and chained to its cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from orderflow.messaging.avro import Encoder
+from orderflow.messaging.event import EventId, Metadata, derived_id, to_headers
+from orderflow.messaging.kafka.transactions import Produced
+from orderflow.messaging.listener import Caused, Listener, Received
+from orderflow.messaging.outbox import OutboxRow
+
+HEADERS_BYTES = 2_048
+"""Room for our headers, within a topic's limit for a record."""
+
+
+class Publisher:
+    """
+    Turns (cause, event) pairs into what is published.
+
+    The id of an event is derived from its cause, its type and how many of that type the cause had before it: the same
+    batch, and any other batch with that record, gives the same ids.
+    """
+
+    def __init__(self, listener: Listener, encoder: Encoder) -> None:
+        self._listener = listener
+        self._encoder = encoder
+        self._routes = {
+            name: (topic.name, topic.record_bytes_max) for topic in listener.publishes for name in topic.types
+        }
+
+    def records(self, caused: Iterable[Caused]) -> list[Produced]:
+        """Raises ValueError for an event that its topic would refuse, ConfigurationError for one that has no topic."""
+        return [
+            (topic, event.key.encode(), value, to_headers(metadata))
+            for topic, event, value, metadata in self._published(caused)
+        ]
+
+    def rows(self, caused: Iterable[Caused]) -> list[OutboxRow]:
+        """As `records`."""
+        return [
+            OutboxRow(topic=topic, key=event.key, payload=value, metadata=metadata)
+            for topic, event, value, metadata in self._published(caused)
+        ]
+
+    def _published(self, caused: Iterable[Caused]) -> Iterator[tuple[str, Any, bytes, Metadata]]:
+        counts: dict[tuple[EventId, str], int] = {}
+        encode = self._encoder.encode
+        for cause, event in caused:
+            type_name = event.type_name()
+            route = self._routes.get(type_name)
+            if route is None:
+                self._listener.topic_of(type_name)
+            topic, bytes_max = route  # type: ignore[misc]
+            seen = (cause.metadata.id, type_name)
+            index = counts[seen] = counts.get(seen, -1) + 1
+            value = encode(topic, event)
+            if len(value) + HEADERS_BYTES > bytes_max:
+                raise ValueError(f"{type_name} of {len(value)} bytes does not fit on {topic} (at most {bytes_max})")
+            yield topic, event, value, self._metadata(cause, event, type_name, index)
+
+    def _metadata(self, cause: Received, event: Any, type_name: str, index: int) -> Metadata:
+        told = cause.metadata
+        return Metadata(
+            id=derived_id(self._listener.namespace, cause=told.id, event_type=type_name, index=index),
+            type=type_name,
+            source=self._listener.source,
+            time=event.happened_at,
+            subject=event.subject,
+            correlation_id=told.correlation_id or event.subject,
+            causation_id=str(told.id),
+            traceparent=told.traceparent,
+            tracestate=told.tracestate,
+        )

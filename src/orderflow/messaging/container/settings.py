@@ -1,0 +1,47 @@
+"""What a container is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from orderflow.messaging.catalogue import Catalogue
+from orderflow.messaging.listener import Listener
+from orderflow.messaging.settings import DatabaseSettings, KafkaSettings, RegistrySettings
+
+Protocol = Literal["classic", "consumer"]
+
+
+class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One worker: `slot` tells it from the other workers of its group, and stays its own over restarts.
+
+    `protocol`: `classic` with static membership, cooperative-sticky; `consumer` is KIP-848, without it. `database` is
+    needed by `InboxOutbox`. `consumer_overrides` are librdkafka's keys. Every limit is here or in `offsets.admits`.
+    """
+
+    listener: Listener
+    kafka: KafkaSettings
+    registry: RegistrySettings
+    catalogue: Catalogue
+    slot: int = 0
+    database: DatabaseSettings | None = None
+    protocol: Protocol = "classic"
+    consumer_overrides: Mapping[str, object] = {}
+    records_max: int = 500
+    turn_s_max: float = 5.0
+    rest_s: tuple[float, float] = (0.015, 0.1)
+    commit_every_s: float = 0.2
+    idle_after_s: float = 1.0
+    committed_within_s: float = 40.0
+    stop_within_s: float = 5.0
+
+    @property
+    def transactional_id(self) -> str:
+        return f"{self.listener.name}.listener.{self.slot}"
+
+    @property
+    def instance_id(self) -> str:
+        return f"{self.listener.group}-{self.slot}"
