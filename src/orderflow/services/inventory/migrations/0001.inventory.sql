@@ -1,0 +1,60 @@
+-- received = on_hand + shipped. What is reserved is still on hand.
+CREATE TABLE stock (
+    sku      text COLLATE "C" PRIMARY KEY,
+    on_hand  integer NOT NULL,
+    reserved integer NOT NULL DEFAULT 0,
+    shipped  bigint  NOT NULL DEFAULT 0,
+    CONSTRAINT stock_reserves_what_is_there CHECK (reserved >= 0 AND reserved <= on_hand),
+    CONSTRAINT stock_shipped_is_not_negative CHECK (shipped >= 0)
+);
+
+-- One row for each order that was ever paid or refunded, never deleted: the second wall against repeats, for good.
+CREATE TABLE reservation (
+    order_id    text COLLATE "C" PRIMARY KEY,
+    customer_id text        NOT NULL,
+    payment_id  text        NOT NULL,
+    status      text        NOT NULL
+                CONSTRAINT reservation_status_is_known CHECK (status IN ('RESERVED', 'REJECTED', 'RELEASED', 'SHIPPED')),
+    lines       jsonb       NOT NULL,
+    created_at  timestamptz NOT NULL,
+    updated_at  timestamptz NOT NULL
+);
+
+CREATE TABLE inbox (
+    listener    text        NOT NULL,
+    event_id    uuid        NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (listener, event_id)
+);
+CREATE INDEX inbox_received_at ON inbox USING brin (received_at);
+
+CREATE SEQUENCE outbox_sequence;
+
+CREATE TABLE outbox (
+    id               uuid        NOT NULL,
+    aggregatetype    text        NOT NULL CONSTRAINT outbox_topic_is_known CHECK (aggregatetype IN ('inventory')),
+    aggregateid      text        NOT NULL,
+    type             text        NOT NULL,
+    payload          bytea       NOT NULL
+                     CONSTRAINT outbox_payload_fits CHECK (octet_length(payload) <= 900000),
+    ce_source        text        NOT NULL,
+    ce_time          text        NOT NULL,
+    ce_subject       text        NOT NULL,
+    ce_causationid   text,
+    ce_correlationid text        NOT NULL,
+    traceparent      text,
+    tracestate       text,
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    sequence         bigint      NOT NULL DEFAULT nextval('outbox_sequence')
+) PARTITION BY RANGE (created_at);
+
+CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
+
+CREATE TABLE relay_state (
+    service           text        PRIMARY KEY,
+    system_identifier text        NOT NULL,
+    slot              text        NOT NULL,
+    first_position    pg_lsn      NOT NULL,
+    first_position_at timestamptz NOT NULL DEFAULT now(),
+    tick              bigint      NOT NULL DEFAULT 0
+);
