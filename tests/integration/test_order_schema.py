@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
+from tests.support.databases import catalogue, empty_database
 from tests.support.order_service import database_settings
 from tests.support.stack import Stack
 
@@ -20,55 +19,16 @@ MIGRATIONS = SERVICE / "migrations"
 SCHEMA = (SERVICE / "schema.sql").read_text()
 OUTBOX = outbox.ddl([ORDERS.name, ORDER_EVENTS.name])
 
-CATALOGUE = """
-SELECT 'column', attrelid::regclass::text, attnum::text, attname, format_type(atttypid, atttypmod), attnotnull::text,
-       pg_get_expr(adbin, adrelid)
-FROM pg_attribute JOIN ours ON ours.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-WHERE attnum > 0 AND NOT attisdropped
-UNION ALL
-SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(pg_constraint.oid), '', '', ''
-FROM pg_constraint JOIN ours ON ours.oid = conrelid
-UNION ALL
-SELECT 'index', indrelid::regclass::text, indexrelid::regclass::text, pg_get_indexdef(indexrelid), '', '', ''
-FROM pg_index JOIN ours ON ours.oid = indrelid
-UNION ALL
-SELECT 'table', relname, relkind::text, pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid), relpersistence::text, ''
-FROM ours
-UNION ALL
-SELECT 'routine or trigger', found.name, '', '', '', '', ''
-FROM (SELECT proname AS name FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-      UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal) AS found
-"""
-OURS = """
-WITH ours AS (SELECT * FROM pg_class
-              WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
-                    AND relname NOT LIKE '%yoyo%')
-"""
-
-
-@contextmanager
-def database(stack: Stack) -> Iterator[str]:
-    name = f"order_schema_{uuid4().hex[:8]}"
-    yield stack.create_database(name)
-    administrator = database_settings(stack.postgres_url("postgres"))
-    with postgres.connect(administrator, application_name="test", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
 
 @pytest.fixture
 def migrated(stack: Stack) -> Iterator[str]:
-    with database(stack) as url:
+    with empty_database(stack, "order_schema") as url:
         postgres.migrate(url, MIGRATIONS)
         yield url
 
 
-def catalogue(url: str) -> set[tuple[object, ...]]:
-    with postgres.connect(database_settings(url), application_name="test") as connection:
-        return set(connection.execute((OURS + CATALOGUE).encode()).fetchall())
-
-
 def test_schema_sql_is_all_migrations_together(stack: Stack, migrated: str) -> None:
-    with database(stack) as url:
+    with empty_database(stack, "order_schema") as url:
         with postgres.connect(database_settings(url), application_name="test") as connection:
             connection.execute(SCHEMA.encode())
         described = catalogue(url)
