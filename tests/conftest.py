@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.support.stack"]
+pytest_plugins = ["tests.support.mock_cluster", "tests.support.stack"]
 
 TESTS = Path(__file__).parent
 

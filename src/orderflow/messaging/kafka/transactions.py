@@ -6,6 +6,8 @@ One transactional producer, its calls cut into slices, and every error judged by
 - `retriable`, and not `_CONFLICT`: the same operation again, until its budget ends
 - anything else, or the budget ended: whether it committed is unknown → ProducerLost
 
+After a transaction in which the broker refused a record (too large, say), the next one of that producer is aborted once
+more, with OUT_OF_ORDER_SEQUENCE_NUMBER, whatever is in it: its records did nothing wrong.
 After ProducerLost: a new producer, then go on from what `committed()` says; never from memory. A time-out is not a
 failure, and aborting after one could be refused or wrong. Source: librdkafka, "Transactional producer: error handling".
 """
