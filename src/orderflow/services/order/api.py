@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
-import msgspec
 import swagger_ui
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orderflow.contracts.ids import OrderId
+from orderflow.messaging import observability
+from orderflow.messaging.observability import Reasons, json
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
-from orderflow.messaging.telemetry import render_metrics
+from orderflow.messaging.problems import invalid
 from orderflow.services.order import problems, repository
 from orderflow.services.order.openapi import document
 from orderflow.services.order.placing import ROUTES, Placing
 from orderflow.services.order.views import ProductPage, history_page, order_view
-
-Reasons = Callable[[], list[str]]
 
 
 class OrderApi:
@@ -33,7 +31,7 @@ class OrderApi:
     def __init__(self, *, placing: Placing, pool: ConnectionPool, reasons: Reasons) -> None:
         self._placing = placing
         rest = Starlette(
-            routes=[*_reads(pool), *observability(reasons), *_documentation()],
+            routes=[*_reads(pool), *observability.routes(reasons), *_documentation()],
             exception_handlers=problems.HANDLERS,
         )
         rest.router.redirect_slashes = False
@@ -46,23 +44,6 @@ class OrderApi:
             await self._rest(scope, receive, send)
 
 
-def observability(reasons: Reasons) -> list[BaseRoute]:
-    """Health and metrics, the same for each of the service's processes."""
-
-    def livez(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    def readyz(_request: Request) -> Response:
-        missing = reasons()
-        return _json({"ready": not missing, "reasons": missing}, status=503 if missing else 200)
-
-    def metrics(_request: Request) -> Response:
-        body, content_type = render_metrics()
-        return Response(body, headers={"content-type": content_type})
-
-    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
-
-
 def _reads(pool: ConnectionPool) -> list[BaseRoute]:
     def get_order(request: Request) -> Response:
         order_id = _order_id(request)
@@ -70,7 +51,7 @@ def _reads(pool: ConnectionPool) -> list[BaseRoute]:
             order = repository.find(cursor, order_id)
         if order is None:
             raise problems.no_such_order()
-        return _json(order_view(order))
+        return json(order_view(order))
 
     def get_history(request: Request) -> Response:
         order_id, facts_too = _order_id(request), _flag(request, "all")
@@ -78,12 +59,12 @@ def _reads(pool: ConnectionPool) -> list[BaseRoute]:
             entries = repository.history(cursor, order_id, facts_too=facts_too)
         if not entries:
             raise problems.no_such_order()
-        return _json(history_page(entries))
+        return json(history_page(entries))
 
     def get_products(_request: Request) -> Response:
         with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
             products = repository.catalogue(cursor)
-        return _json(ProductPage(items=tuple(products.values())))
+        return json(ProductPage(items=tuple(products.values())))
 
     def post_only(_request: Request) -> Response:
         raise HTTPException(405, headers={"Allow": "POST"})
@@ -98,7 +79,7 @@ def _reads(pool: ConnectionPool) -> list[BaseRoute]:
 
 def _documentation() -> list[BaseRoute]:
     def openapi(_request: Request) -> Response:
-        return _json(document())
+        return json(document())
 
     def docs(_request: Request) -> Response:
         return HTMLResponse(_SWAGGER_PAGE)
@@ -117,12 +98,8 @@ def _order_id(request: Request) -> OrderId:
 def _flag(request: Request, name: str) -> bool:
     value = request.query_params.get(name, "false")
     if value not in ("true", "false"):
-        raise problems.invalid(f"{name} is true or false, not {value!r}")
+        raise invalid(f"{name} is true or false, not {value!r}")
     return value == "true"
-
-
-def _json(value: object, *, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 _SWAGGER_PAGE = """<!doctype html>

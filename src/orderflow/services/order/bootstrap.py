@@ -7,16 +7,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from starlette.applications import Starlette
-
 from orderflow.messaging import postgres
 from orderflow.messaging.group_commit import GroupCommit
+from orderflow.messaging.process import STOP_WITHIN_S, Fail, Role, relay_role
 from orderflow.messaging.relay import Relay, RelaySettings
-from orderflow.messaging.serving import Served
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.testing.failpoints import failpoint
-from orderflow.services.order import problems
-from orderflow.services.order.api import OrderApi, observability
+from orderflow.services.order.api import OrderApi
 from orderflow.services.order.config import Settings
 from orderflow.services.order.placing import Placing, Ready, resolve
 from orderflow.services.order.preparation import Preparation
@@ -24,8 +21,6 @@ from orderflow.services.order.repository import KeyTaken, Placement, Written, pu
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 PURGE_EVERY_S = 600
-STOP_WITHIN_S = 5.0
-"""After the edge's 4 s: together below the 10 s that a stop may take."""
 
 log = logger("order")
 
@@ -34,7 +29,13 @@ def migrate(settings: Settings) -> list[str]:
     return postgres.migrate(settings.order.database.dsn.get_secret_value(), MIGRATIONS)
 
 
-def api(settings: Settings) -> Served:
+def role(settings: Settings, name: str, _slot: int, fail: Fail) -> Role:
+    if name == "api":
+        return api(settings)
+    return relay(settings, fail)
+
+
+def api(settings: Settings) -> Role:
     order = settings.order
     loop = asyncio.get_running_loop()
     placing = Placing(order)
@@ -73,35 +74,21 @@ def api(settings: Settings) -> Served:
         committer.close(STOP_WITHIN_S - 1)
         pool.close()
 
-    app = OrderApi(placing=placing, pool=pool, reasons=preparation.reasons)
-    return Served(name="order-api", host=order.api.host, port=order.api.port, app=app, start=start, close=close)
+    return Role(
+        name="order-api",
+        host=order.api.host,
+        port=order.api.port,
+        start=start,
+        close=close,
+        reasons=preparation.reasons,
+        app=lambda reasons: OrderApi(placing=placing, pool=pool, reasons=reasons),
+    )
 
 
-def relay(settings: Settings, on_failure: Callable[[BaseException], None]) -> Served:
+def relay(settings: Settings, fail: Fail) -> Role:
     order = settings.order
     publisher = Relay(RelaySettings(service="order", database=order.database, kafka=settings.kafka))
-    stop = threading.Event()
-
-    def run() -> None:
-        try:
-            publisher.run(stop)
-        except BaseException as error:  # noqa: BLE001 - the thread's end is the process's end: it is told in main
-            on_failure(error)
-
-    thread = threading.Thread(target=run, name="relay", daemon=True)
-
-    def close() -> None:
-        stop.set()
-        thread.join(STOP_WITHIN_S)
-
-    def reasons() -> list[str]:
-        health = publisher.health
-        return [] if health.ready else [f"relay {health.state}: {health.reason}".rstrip(": ")]
-
-    app = Starlette(routes=observability(reasons), exception_handlers=problems.HANDLERS)
-    return Served(
-        name="order-relay", host=order.relay.host, port=order.relay.port, app=app, start=thread.start, close=close
-    )
+    return relay_role(publisher, name="order-relay", host=order.relay.host, port=order.relay.port, fail=fail)
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -14,7 +14,9 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from orderflow.contracts.ids import Sku
+from orderflow.messaging.bodies import decoded, read_body
 from orderflow.messaging.group_commit import GroupCommit
+from orderflow.messaging.problems import document, unavailable
 from orderflow.messaging.telemetry import counter
 from orderflow.services.order import problems
 from orderflow.services.order.config import OrderSettings
@@ -36,7 +38,9 @@ ROUTES: Mapping[str, type[AnyOrderRequest]] = {"/orders": OrderRequest, "/api/or
 
 ACCEPTED = counter("orders_accepted", "Orders answered with 201, repeats of an Idempotency-Key left out")
 
-_DECODERS = {path: msgspec.json.Decoder(request) for path, request in ROUTES.items()}
+_DECODERS: Mapping[str, msgspec.json.Decoder[AnyOrderRequest]] = {
+    path: msgspec.json.Decoder(request) for path, request in ROUTES.items()
+}
 _WANTED = frozenset((b"content-type", b"content-length", b"idempotency-key", b"traceparent"))
 
 
@@ -64,15 +68,15 @@ class Placing:
         try:
             status, body, headers = 201, *await self._place(path, scope, receive)
         except Exception as error:  # noqa: BLE001 - the edge: every failure becomes a problem document
-            status, body, headers = problems.document(problems.from_error(error))
+            status, body, headers = document(problems.from_error(error))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     async def _place(self, path: str, scope: Scope, receive: Receive) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         sent = {name: value for name, value in scope["headers"] if name in _WANTED}
-        request = _parse(path, await _body(sent, receive, limit=self._settings.api.body_bytes_max))
+        request = decoded(_DECODERS[path], await read_body(sent, receive, limit=self._settings.api.body_bytes_max))
         if self._ready is None or self._committer is None:
-            raise problems.unavailable("the service is starting: see /readyz")
+            raise unavailable("the service is starting: see /readyz")
         asked = command(request, settings=self._settings, traceparent=traceparent_of(sent.get(b"traceparent")))
         placed = place_order(asked, catalogue=self._ready.catalogue, encode=self._ready.encode)
         message = SHORT_MESSAGE if path.startswith("/api/") else None
@@ -107,39 +111,9 @@ def resolve(done: list[tuple[object, Written | KeyTaken | Exception]]) -> None:
             future.set_result(outcome)
 
 
-def _parse(path: str, body: bytes) -> AnyOrderRequest:
-    try:
-        request: AnyOrderRequest = _DECODERS[path].decode(body)
-    except msgspec.ValidationError as error:
-        raise problems.invalid(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise problems.malformed(str(error)) from error
-    return request
-
-
 def _claim(path: str, request: AnyOrderRequest, key: bytes | None) -> Claim | None:
     if key is None:
         return None
     if not IDEMPOTENCY_KEY.fullmatch(key):
         raise problems.key_malformed()
     return Claim(scope=f"POST {path}", key=key.decode(), request_hash=request_hash(request))
-
-
-async def _body(sent: Mapping[bytes, bytes], receive: Receive, *, limit: int) -> bytes:
-    """The body, counted while it streams: a long one is refused after `limit` bytes, however long it claims to be."""
-    media_type = sent.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if media_type != b"application/json":
-        raise problems.unsupported_media_type()
-    length = sent.get(b"content-length", b"0")
-    if len(length) > 18 or int(length) > limit:
-        raise problems.too_large(limit)
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise problems.malformed("the client went away")
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise problems.too_large(limit)
-        if not message.get("more_body"):
-            return bytes(body)

@@ -1,50 +1,12 @@
-"""Problem documents (RFC 9457). A `type` never changes its meaning; clients may switch on it."""
+"""The problems that only the order service has; the others are the kit's."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette_problem.error import Problem
-
-from orderflow.messaging.errors import Transient
-from orderflow.messaging.group_commit import QueueFull
-from orderflow.messaging.telemetry import logger
+from orderflow.messaging import problems
+from orderflow.messaging.problems import Problem, problem
 from orderflow.services.order.model import RuleBroken
-
-CONTENT_TYPE = "application/problem+json"
-URI = "/problems/{type}"
-RETRY_AFTER_S = 2
-
-log = logger("order.api")
-
-
-def problem(status: HTTPStatus, slug: str, title: str, detail: str | None = None, **headers: str) -> Problem:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Problem(title, type_=slug, detail=detail, status=int(status), headers=named)
-
-
-def malformed(detail: str) -> Problem:
-    return problem(HTTPStatus.BAD_REQUEST, "malformed-json", "The body is not JSON", detail)
-
-
-def invalid(detail: str) -> Problem:
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid", detail)
-
-
-def too_large(limit: int) -> Problem:
-    detail = f"at most {limit} bytes"
-    return problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is too large", detail, Connection="close"
-    )
-
-
-def unsupported_media_type() -> Problem:
-    detail = "send Content-Type: application/json"
-    return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON", detail)
 
 
 def no_such_order() -> Problem:
@@ -65,49 +27,11 @@ def key_taken() -> Problem:
     )
 
 
-def unavailable(detail: str) -> Problem:
-    return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "unavailable",
-        "The service can't take this request now",
-        detail,
-        Retry_After=str(RETRY_AFTER_S),
-    )
-
-
 def from_error(error: BaseException) -> Problem:
     """What a client is told of `error`; nothing of our insides."""
-    match error:
-        case Problem():
-            return error
-        case RuleBroken():
-            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.slug, error.title, str(error))
-        case QueueFull():
-            return unavailable("too many requests wait already")
-        case Transient():
-            return unavailable(
-                "the database is away, or its answer was lost: repeat the request, with the same Idempotency-Key if any"
-            )
-        case HTTPException():
-            slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
-            return Problem(error.detail, type_=slug, status=error.status_code, headers=dict(error.headers or {}))
-    log.error("request failed", error=repr(error))
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong on our side")
+    if isinstance(error, RuleBroken):
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.slug, error.title, str(error))
+    return problems.from_error(error)
 
 
-def document(told: Problem) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    """Status, body and headers of a problem document."""
-    body = msgspec.json.encode(told.marshal(uri=URI))
-    headers = {"content-type": CONTENT_TYPE, "content-length": str(len(body)), **(told.headers or {})}
-    return told.status, body, [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
-async def handle(_request: Request, error: Exception) -> Response:
-    status, body, headers = document(from_error(error))
-    response = Response(body, status)
-    response.raw_headers = headers
-    return response
-
-
-HANDLERS = dict.fromkeys((HTTPException, Problem, Transient, Exception), handle)
-"""For Starlette: what is expected is named, so that only the unexpected is logged with its traceback."""
+HANDLERS = problems.handlers(RuleBroken, translate=from_error)

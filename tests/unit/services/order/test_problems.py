@@ -7,6 +7,7 @@ import json
 import pytest
 from starlette.exceptions import HTTPException
 
+from orderflow.messaging import problems as kit
 from orderflow.messaging.errors import Transient, Unavailable
 from orderflow.messaging.group_commit import QueueFull
 from orderflow.services.order import problems
@@ -16,7 +17,7 @@ SECRET = "host=db.internal password=hunter2"  # a driver's message may hold such
 
 
 def told(error: BaseException) -> tuple[int, dict[str, object], dict[bytes, bytes]]:
-    status, body, headers = problems.document(problems.from_error(error))
+    status, body, headers = kit.document(problems.from_error(error))
     return status, json.loads(body), dict(headers)
 
 
@@ -27,10 +28,10 @@ def told(error: BaseException) -> tuple[int, dict[str, object], dict[bytes, byte
         (NoPrice("A"), 422, "no-price"),
         (RepeatedSku("A"), 422, "repeated-sku"),
         (AmountTooLarge("A"), 422, "amount-too-large"),
-        (problems.malformed("A"), 400, "malformed-json"),
-        (problems.invalid("A"), 422, "invalid-request"),
-        (problems.too_large(1), 413, "body-too-large"),
-        (problems.unsupported_media_type(), 415, "unsupported-media-type"),
+        (kit.malformed("A"), 400, "malformed-json"),
+        (kit.invalid("A"), 422, "invalid-request"),
+        (kit.too_large(1), 413, "body-too-large"),
+        (kit.unsupported_media_type(), 415, "unsupported-media-type"),
         (problems.no_such_order(), 404, "order-not-found"),
         (problems.key_malformed(), 400, "idempotency-key-malformed"),
         (problems.key_taken(), 422, "idempotency-key-reused"),
