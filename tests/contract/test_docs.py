@@ -15,12 +15,13 @@ from orderflow.cli.main import COMMANDS
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import PREFIX
 from orderflow.psp.config import Settings as PspSettings
+from orderflow.services.inventory.config import Settings as InventorySettings
 from orderflow.services.order.config import Settings
 from orderflow.stack.settings import StackProcessSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-SETTINGS: tuple[type[BaseModel], ...] = (Settings, PspSettings, StackProcessSettings)
+SETTINGS: tuple[type[BaseModel], ...] = (Settings, InventorySettings, PspSettings, StackProcessSettings)
 
 
 def commands(text: str) -> list[list[str]]:

@@ -138,7 +138,13 @@ def test_a_batch_of_every_kind_is_one_effect_and_survives_a_reading_back(worker:
     kept, short, back, gone, early, empty = (new_order() for _ in range(6))
     told = worker.hear(*(record(paid(order, ("CABLE", 2), ("LAMP", 1))) for order in (kept, back, gone)))
     assert [type(event) for event in told] == [StockReserved] * 3
-    batch = [refunded(back), shipped(gone), paid(short, ("CABLE", 1), ("LAMP", 3)), refunded(early), paid(empty)]
+    batch: list[Heard] = [
+        refunded(back),
+        shipped(gone),
+        paid(short, ("CABLE", 1), ("LAMP", 3)),
+        refunded(early),
+        paid(empty),
+    ]
     told = worker.hear(*(record(event) for event in batch))
     assert [(event.order_id, type(event)) for event in told] == [
         (back, StockReleased),
@@ -179,7 +185,9 @@ def test_a_batch_of_five_hundred_takes_as_many_statements_as_one_record(worker: 
     standing = [new_order() for _ in range(20)]
 
     def everything(count: int) -> list[Received]:
-        new = [paid(new_order(), *((f"SKU-{(number + step) % 20}", 1) for step in range(3))) for number in range(count)]
+        new: list[Heard] = [
+            paid(new_order(), *((f"SKU-{(number + step) % 20}", 1) for step in range(3))) for number in range(count)
+        ]
         return [record(event) for event in (*new, refunded(standing.pop()), shipped(standing.pop()))]
 
     worker.hear(*(record(paid(order, ("SKU-1", 1))) for order in standing))
@@ -268,9 +276,10 @@ def test_a_reservation_that_was_opened_meanwhile_is_found_the_next_time(url: str
     with worker.session.transaction() as cursor:
         assert repository.lock_reservations(cursor, {order}) == {}
         assert other.hear(record(refunded(order))) == []
-    with pytest.raises(Transient, match="another worker"), worker.session.transaction() as cursor:
-        blind = Spy(cursor, blind_to="FROM reservation")
-        move_stock(cast("postgres.Cursor", blind), [record(paid(order, ("CABLE", 1)))])
+    with worker.session.transaction() as cursor:
+        blind = cast("postgres.Cursor", Spy(cursor, blind_to="FROM reservation"))
+        with pytest.raises(Transient, match="another worker"):
+            move_stock(blind, [record(paid(order, ("CABLE", 1)))])
     assert worker.hear(record(paid(order, ("CABLE", 1)))) == []
     assert counts(worker) == {"CABLE": (10, 0, 0)}
     other.session.close()
