@@ -112,6 +112,7 @@ class Container:
         self._last_record_at = 0.0
         self._stop_seen_at: float | None = None
         self._client: Client | None = None
+        self._registry: Registry | None = None
         self._ready: deque[Item] = deque()
         self._prep: deque[Item] = deque()
         self._unread: deque[Item] = deque()
@@ -157,20 +158,20 @@ class Container:
 
     def _start(self) -> None:
         settings = self._settings
-        self._registry = Registry(settings.registry)
-        encoder = self._load_encoder()
-        self._intake = Intake(self._listener, Decoder(self._registry))
+        self._registry = registry = Registry(settings.registry)
+        encoder = self._load_encoder(registry)
+        self._intake = Intake(self._listener, Decoder(registry))
         self._publisher = Publisher(self._listener, encoder)
         self._missing = ["broker: joining"]
         self._client = Client(settings, between=self._between, before_revoke=self._commit_before_revoke)
         self._kafka = self._client
         self._kafka.open()
 
-    def _load_encoder(self) -> Encoder:
+    def _load_encoder(self, registry: Registry) -> Encoder:
         topics = [topic.name for topic in self._listener.publishes]
         while True:
             try:
-                return Encoder.load(self._registry, self._settings.catalogue, topics)
+                return Encoder.load(registry, self._settings.catalogue, topics)
             except (Transient, ConfigurationError) as error:
                 # Not registered yet may be a deploy step that is still to come.
                 self._missing = [f"registry: {error}"]
@@ -208,6 +209,8 @@ class Container:
     def _close(self) -> None:
         if self._calls is not None:
             self._calls.close()
+        if self._registry is not None:
+            self._registry.close()
         if self._client is not None:
             self._client.close()
         if self._session is not None:

@@ -1,0 +1,299 @@
+"""
+A listener that belongs to the tests: its own topic, group and database, workers as processes, and a diary of every
+call of its handler (an inbox would hide what ran twice).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import msgspec
+from tests.support.order_service import database_settings
+from tests.support.probe_language import Asked, asked, catalogue, topics
+from tests.support.stack import Stack
+
+from orderflow.messaging import inbox, outbox, postgres
+from orderflow.messaging.avro import Encoder
+from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, EventId, Metadata, to_headers
+from orderflow.messaging.kafka import admin, clients
+from orderflow.messaging.kafka.reader import Record, end_offsets, read
+from orderflow.messaging.kafka.topics import TopicSettings
+from orderflow.messaging.listener import dead_letter_topic, replay_topic
+from orderflow.messaging.registration import apply
+from orderflow.messaging.registry import Registry
+from orderflow.messaging.settings import KafkaSettings, RegistrySettings
+from orderflow.messaging.testing.eventually import eventually
+
+ROOT = Path(__file__).parents[2]
+
+
+class Call(NamedTuple):
+    """One record in one call of the handler."""
+
+    pid: int
+    key: str
+    number: int
+    place: str
+
+
+@dataclass
+class Worker:
+    popen: subprocess.Popen[bytes]
+    log: Path
+    ready: Path
+
+    @property
+    def reasons(self) -> list[str] | None:
+        """What is in its way; None before it has said anything."""
+        return self.ready.read_text().split("\n") if self.ready.exists() and self.ready.read_text() else None
+
+    @property
+    def is_ready(self) -> bool:
+        assert self.popen.poll() is None, f"ended by itself:\n{self.log.read_text()}"
+        return self.ready.exists() and not self.ready.read_text()
+
+    def terminate(self, within_s: float = 15) -> int:
+        self.popen.terminate()
+        return self.popen.wait(within_s)
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait(10)
+
+
+@dataclass
+class Probe:
+    """`produced`: the event ids by key, in the order in which they were produced."""
+
+    stack: Stack
+    name: str
+    partitions: int
+    encoder: Encoder
+    database_url: str
+    directory: Path
+    running: ExitStack
+    produced: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def group(self) -> str:
+        return f"{self.name}-group"
+
+    @property
+    def dlt(self) -> str:
+        return f"{self.name}.{self.group}.dlt"
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        return KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
+
+    @property
+    def diary(self) -> Path:
+        return self.directory / f"{self.name}.diary"
+
+    @property
+    def broken(self) -> Path:
+        return self.directory / f"{self.name}.broken"
+
+    @cached_property
+    def producer(self) -> clients.Producer:
+        return clients.producer(self.kafka, **{"linger.ms": 5})
+
+    def worker(
+        self, delivery: str, *, slot: int = 0, failpoints: str = "", wait: bool = True, **settings: Any
+    ) -> Worker:
+        """Start a worker, and unless told otherwise wait until it is a ready member of the group."""
+        told = {
+            "name": self.name,
+            "group": self.group,
+            "partitions": self.partitions,
+            "delivery": delivery,
+            "slot": slot,
+            "diary": self.diary,
+            "broken": self.broken,
+            "ready": self.directory / f"{self.name}-{slot}-{uuid4().hex[:6]}.ready",
+            "database__dsn": self.database_url,
+            **settings,
+        }
+        environment = {
+            **self.stack.service_environment,
+            **{
+                f"ORDERFLOW_PROBE__{name.upper()}": value if isinstance(value, str) else _text(value)
+                for name, value in told.items()
+            },
+            "ORDERFLOW_FAILPOINTS": failpoints,
+        }
+        log = self.directory / f"{self.name}-{slot}-{uuid4().hex[:6]}.log"
+        with log.open("wb") as sink:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.listener_probe_worker"], env=environment, stderr=sink, cwd=ROOT
+            )
+        self.running.callback(_end, popen)
+        worker = Worker(popen=popen, log=log, ready=Path(str(told["ready"])))
+        if wait:
+            eventually(lambda: worker.is_ready, within_s=60, why=f"worker {slot} is ready")
+        return worker
+
+    def ask(self, events: Iterable[Asked], *, partition: int = -1) -> None:
+        """Produce events, and wait until the broker has them."""
+        for event in events:
+            event_id = EventId(uuid4())
+            metadata = Metadata(
+                id=event_id,
+                type=event.type_name(),
+                source="/test",
+                time=event.at,
+                subject=event.key,
+                correlation_id=event.key,
+            )
+            self.send(event.key.encode(), self.encoder.encode(self.name, event), to_headers(metadata), partition)
+            self.produced[event.key].append(str(event_id))
+        assert self.producer.flush(30) == 0
+
+    def send(self, key: bytes | None, value: bytes | None, headers: Any, partition: int = -1) -> None:
+        while True:
+            try:
+                self.producer.produce(self.name, value, key, partition=partition, headers=headers)
+                return
+            except BufferError:
+                self.producer.poll(0.1)
+
+    def ask_each(self, keys: Iterable[str], numbers: Iterable[int]) -> None:
+        """For every number an event of every key."""
+        keys = list(keys)
+        self.ask(asked(key, number) for number in numbers for key in keys)
+
+    def calls(self) -> list[Call]:
+        if not self.diary.exists():
+            return []
+        lines = self.diary.read_text().splitlines()
+        return [Call(int(pid), key, int(number), place) for pid, key, number, place in map(str.split, lines)]
+
+    def effects(self) -> dict[str, list[str]]:
+        """Event ids by key, in the order in which their effects were made."""
+        found: dict[str, list[str]] = defaultdict(list)
+        with postgres.connect(database_settings(self.database_url), application_name="probe") as connection:
+            for event_id, key in connection.execute("SELECT event_id, key FROM effect ORDER BY position"):
+                found[key].append(str(event_id))
+        return found
+
+    def told(self) -> dict[str, list[str]]:
+        """The ids of the causes of what was told, by key, in the topic's order."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for record in self.records(f"{self.name}-told"):
+            assert record.key is not None
+            found[record.key.decode()].append(header(record, CE_CAUSATION_ID))
+        return found
+
+    def told_ids(self) -> Counter[str]:
+        return Counter(header(record, CE_ID) for record in self.records(f"{self.name}-told"))
+
+    def records(self, topic: str) -> list[Record]:
+        return [record for record in read(self.kafka, topic, follow=False) if record is not None]
+
+    def dead(self) -> list[Record]:
+        return self.records(self.dlt)
+
+    def outcome(self, delivery: str) -> dict[str, list[str]]:
+        return self.told() if delivery == "exactly-once" else self.effects()
+
+    def lag(self) -> int:
+        """Committed records that are not behind the group's offsets, markers included: 0 at rest."""
+        consumer = clients.consumer(self.kafka, self.group)
+        try:
+            ends = end_offsets(self.kafka, self.name)
+            asked_for = [clients.TopicPartition(self.name, number) for number in ends]
+            committed = {tp.partition: max(tp.offset, 0) for tp in consumer.committed(asked_for, timeout=10)}
+        finally:
+            consumer.close()
+        return sum(end - committed[number] for number, end in ends.items())
+
+    def assert_each_once_in_order(self, delivery: str, *, within_s: float = 60, without: Iterable[str] = ()) -> None:
+        """Every produced event had its effect once, in order per key, but for those `without`; nothing else did."""
+        missing = set(without)
+        wanted = {
+            key: kept for key, ids in self.produced.items() if (kept := [one for one in ids if one not in missing])
+        }
+        size = sum(map(len, wanted.values()))
+        eventually(
+            lambda: sum(map(len, self.outcome(delivery).values())) >= size,
+            within_s=within_s,
+            every_s=0.5,
+            why=f"{size} effects are there",
+        )
+        assert dict(self.outcome(delivery)) == wanted
+
+
+@contextmanager
+def listener_probe(stack: Stack, directory: Path, *, partitions: int = 3) -> Iterator[Probe]:
+    """Topics, schemas and a database of its own; no worker yet."""
+    name = f"probe{uuid4().hex[:8]}"
+    kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
+    asked_topic, told = topics(name, partitions)
+    group = f"{name}-group"
+    every = (asked_topic, told, dead_letter_topic(asked_topic, group), replay_topic(asked_topic, group))
+    cluster = admin.Admin(kafka)
+    admin.apply(admin.plan(every, cluster, TopicSettings(partitions=partitions)), cluster)
+    registry = Registry(RegistrySettings(url=stack.registry_url))
+    apply(catalogue(name), registry)
+    encoder = Encoder.load(registry, catalogue(name))
+    registry.close()
+    url = stack.create_database(name)
+    with postgres.connect(database_settings(url), application_name="probe") as connection:
+        connection.execute(inbox.DDL.encode())
+        connection.execute(outbox.ddl([told.name]).encode())
+        connection.execute(_EFFECT.encode())
+    with ExitStack() as running:
+        yield Probe(
+            stack=stack,
+            name=name,
+            partitions=partitions,
+            encoder=encoder,
+            database_url=url,
+            directory=directory,
+            running=running,
+        )
+    with postgres.connect(
+        database_settings(stack.postgres_url("postgres")), application_name="probe", autocommit=True
+    ) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def header(record: Record, name: str) -> str:
+    value = dict(record.headers)[name]
+    assert value is not None
+    return value.decode()
+
+
+def is_uuid(text: str) -> bool:
+    return bool(UUID(text))
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, Path | int) else msgspec.json.encode(value).decode()
+
+
+def _end(popen: subprocess.Popen[bytes]) -> None:
+    if popen.poll() is None:
+        os.kill(popen.pid, 18)  # SIGCONT: a stopped process would not even notice SIGKILL's cleanup in time
+        popen.kill()
+    popen.wait(10)
+
+
+_EFFECT = """
+CREATE TABLE effect (
+    event_id uuid PRIMARY KEY,
+    key text NOT NULL,
+    number integer NOT NULL,
+    position bigint GENERATED ALWAYS AS IDENTITY
+)
+"""
