@@ -24,7 +24,7 @@ def test_what_was_answered_is_in_the_ledger_after_kill_9(psp: Psp) -> None:
     assert psp.charge("p1").status_code == 201
     assert psp.charge("p2", token="pm_declined").status_code == 402
     assert psp.refund("r1", of="p1", amountMinor=400).status_code == 201
-    assert psp.client.post("/charges/p3/void").json()["voided"] is True
+    assert psp.void("p3").json()["voided"] is True
     before = psp.ledger()
     psp.kill()
     psp.start()
@@ -81,9 +81,15 @@ def test_without_a_key_window_the_same_key_charges_twice_and_a_void_stops_what_i
             late = pool.submit(psp.charge, "p2")
             eventually(lambda: any(call["reference"] == "p2" for call in psp.calls()), within_s=5)
             psp.faults()
-            assert psp.client.post("/charges/p2/void").json()["voided"] is True
+            assert psp.void("p2").json()["voided"] is True
             assert late.result().status_code == 409
         assert psp.captures()["p2"] == 0
+
+
+def test_nothing_is_charged_after_a_final_void(psp: Psp) -> None:
+    assert psp.void("p1", final=True).json()["voided"] is True
+    assert psp.charge("p1", afterVoids=9).status_code == 409
+    assert psp.captures()["p1"] == 0
 
 
 @pytest.mark.parametrize("fields", [{"amountMinor": 0}, {"amountMinor": 1.5}, {"currency": "euro"}, {"more": 1}])

@@ -69,6 +69,9 @@ class Psp:
         body = {"reference": reference, "amountMinor": 1000, "currency": "EUR", "token": "pm_ok", **fields}
         return self.client.post("/charges", json=body, headers={"Idempotency-Key": key or reference})
 
+    def void(self, reference: str, **fields: Any) -> httpx2.Response:
+        return self.client.post(f"/charges/{reference}/void", json=fields)
+
     def refund(self, reference: str, of: str, **fields: Any) -> httpx2.Response:
         body = {"reference": reference, "chargeReference": of, "amountMinor": 1000, "currency": "EUR", **fields}
         return self.client.post("/refunds", json=body, headers={"Idempotency-Key": reference})

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from orderflow.messaging.telemetry import render_metrics
-from orderflow.psp.books import ChargeRequest, RefundRequest, Refusal, ledger_view
+from orderflow.psp.books import ChargeRequest, RefundRequest, Refusal, VoidRequest, ledger_view
 from orderflow.psp.faults import Faults
 from orderflow.psp.provider import Answer, Provider
 
@@ -41,7 +41,8 @@ def app(provider: Provider) -> Starlette:
         return _answered(await provider.refund(key, body))
 
     async def void(request: Request) -> Response:
-        return _answered(await provider.void(request.path_params["reference"]))
+        body = await _body(request, VoidRequest)
+        return _answered(await provider.void(request.path_params["reference"], body))
 
     async def find(request: Request) -> Response:
         reference = request.query_params.get("reference")

@@ -57,9 +57,16 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
     at: datetime
 
 
+class VoidRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """`final`: nothing is ever charged under this reference again, whatever the client knows."""
+
+    final: bool = False
+
+
 class Void(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="entry", tag="void"):
     reference: str
     number: int
+    final: bool = False
     at: datetime
 
 
@@ -89,6 +96,7 @@ class Account(msgspec.Struct, kw_only=True):
     charges: list[Charge] = []
     refunds: list[Refund] = []
     voids: int = 0
+    closed: bool = False
 
     @property
     def refundable_minor(self) -> int:
@@ -123,7 +131,8 @@ class Books:
         self.entries.append(entry)
         match entry:
             case Void():
-                self._account(entry.reference).voids = entry.number
+                account = self._account(entry.reference)
+                account.voids, account.closed = entry.number, account.closed or entry.final
             case Charge():
                 self._account(entry.request.reference).charges.append(entry)
                 self._count_charge(entry)
@@ -146,9 +155,9 @@ class Books:
 
     def charge(self, key: str, request: ChargeRequest, *, charge_id: str, now: datetime) -> Charge:
         """A second charge under a reference is made like the first: only the key, while it is known, prevents it."""
-        voids = self.account(request.reference).voids
-        if request.after_voids < voids:
-            raise Refusal(409, "reference-voided", f"void {voids} of this reference came between")
+        account = self.account(request.reference)
+        if account.closed or request.after_voids < account.voids:
+            raise Refusal(409, "reference-voided", f"void {account.voids} of this reference came between, or is final")
         declined = _declined(request.token)
         return Charge(
             charge_id=charge_id,
@@ -159,10 +168,12 @@ class Books:
             at=now,
         )
 
-    def void(self, reference: str, *, now: datetime) -> Void | None:
+    def void(self, reference: str, request: VoidRequest, *, now: datetime) -> Void | None:
         """None when there is a charge already: then nothing is voided, and the charge stands."""
         account = self.account(reference)
-        return None if account.charges else Void(reference=reference, number=account.voids + 1, at=now)
+        if account.charges:
+            return None
+        return Void(reference=reference, number=account.voids + 1, final=request.final, at=now)
 
     def refund(self, key: str, request: RefundRequest, *, refund_id: str, now: datetime) -> Refund:
         refundable = self.account(request.charge_reference).refundable_minor

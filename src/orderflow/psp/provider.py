@@ -22,6 +22,7 @@ from orderflow.psp.books import (
     Refund,
     RefundRequest,
     Refusal,
+    VoidRequest,
     charge_view,
     refund_view,
 )
@@ -96,9 +97,9 @@ class Provider:
         call = Call(at=_now(), operation="refund", reference=request.reference, key=key, fault=self._fault())
         return await self._act(call, work)
 
-    async def void(self, reference: str) -> Answer:
+    async def void(self, reference: str, request: VoidRequest) -> Answer:
         def work() -> Answer:
-            void = self.books.void(reference, now=_now())
+            void = self.books.void(reference, request, now=_now())
             if void is not None:
                 self._enter(void, new=True)
             return Answer(status=200, body={"voided": void is not None, **self.books.view(reference)})

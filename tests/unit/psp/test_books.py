@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orderflow.psp.books import Books, Charge, ChargeRequest, ChargeStatus, RefundRequest, Refusal
+from orderflow.psp.books import Books, Charge, ChargeRequest, ChargeStatus, RefundRequest, Refusal, VoidRequest
 
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -63,7 +63,7 @@ def test_a_decline_is_entered_and_takes_nothing(token: str) -> None:
 
 def test_a_void_refuses_what_was_sent_before_it_and_lets_through_what_knows_of_it() -> None:
     found = books()
-    void = found.void("p1", now=NOW)
+    void = found.void("p1", VoidRequest(), now=NOW)
     assert void is not None
     found.enter(void)
     with pytest.raises(Refusal, match="void 1"):
@@ -74,7 +74,7 @@ def test_a_void_refuses_what_was_sent_before_it_and_lets_through_what_knows_of_i
 def test_a_void_leaves_a_charge_that_is_there_as_it_is() -> None:
     found = books()
     charged(found)
-    assert found.void("p1", now=NOW) is None
+    assert found.void("p1", VoidRequest(), now=NOW) is None
     assert found.account("p1").refundable_minor == 1000
 
 
