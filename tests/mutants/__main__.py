@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent
+RESYNC = "tests/integration/test_relay_resync.py"
 M2 = "tests/integration/milestones/test_m2_outbox.py"
 PYTEST_TESTS_FAILED = 1
 
@@ -36,6 +37,14 @@ MUTANTS = (
     Mutant(
         "position-outside-the-transaction",
         f"{M2}::test_killing_the_relay_at_any_line_loses_nothing_and_repeats_nothing[relay.after_kafka_commit-10]",
+    ),
+    Mutant(
+        "fresh-id-on-resend",
+        f"{RESYNC}::test_after_a_resync_everything_committed_is_on_the_topic_in_order_and_the_relay_goes_on",
+    ),
+    Mutant(
+        "idle-confirm-before-the-position-commit",
+        f"{RESYNC}::test_a_relay_at_rest_confirms_no_more_than_its_position_so_that_a_kill_finds_it_fit",
     ),
 )
 

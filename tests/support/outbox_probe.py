@@ -62,6 +62,19 @@ class Probe:
 
     def relay(self, *, failpoints: str = "", database_url: str | None = None, wait: bool = True) -> RelayProcess:
         """Start a relay; unless it is expected to die or refuse, wait until it streams or stands by."""
+        process = self._start(failpoints=failpoints, database_url=database_url)
+        if wait:
+            streams = lambda: process.said("the relay streams") or process.said("the relay stands by")  # noqa: E731
+            eventually(streams, within_s=60, why=f"the relay of {self.name} streams")
+        return process
+
+    def resync(self, *, failpoints: str = "", database_url: str | None = None) -> RelayProcess:
+        """A resync, to its end or its death."""
+        process = self._start("resync", failpoints=failpoints, database_url=database_url)
+        process.wait()
+        return process
+
+    def _start(self, *arguments: str, failpoints: str, database_url: str | None) -> RelayProcess:
         log = self.logs / f"{self.name}-{uuid4().hex[:6]}.log"
         environment = {
             **self.stack.service_environment,
@@ -71,14 +84,13 @@ class Probe:
         }
         with log.open("wb") as sink:
             popen = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.outbox_probe_relay"], env=environment, stderr=sink, cwd=ROOT
+                [sys.executable, "-m", "tests.support.outbox_probe_relay", *arguments],
+                env=environment,
+                stderr=sink,
+                cwd=ROOT,
             )
         self.running.callback(_end, popen)
-        process = RelayProcess(popen=popen, log=log)
-        if wait:
-            streams = lambda: process.said("the relay streams") or process.said("the relay stands by")  # noqa: E731
-            eventually(streams, within_s=60, why=f"the relay of {self.name} streams")
-        return process
+        return RelayProcess(popen=popen, log=log)
 
     @contextmanager
     def connection(self) -> Iterator[postgres.Connection]:

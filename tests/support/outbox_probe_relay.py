@@ -1,4 +1,4 @@
-"""`python -m tests.support.outbox_probe_relay`: the kit's relay for a probe service, as a process of its own."""
+"""`python -m tests.support.outbox_probe_relay [resync]`: the kit's relay for a probe service, in its own process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import signal
 import sys
 import threading
 
+from orderflow.messaging import outbox
 from orderflow.messaging.errors import Fenced, Refused
 from orderflow.messaging.relay import Relay, RelaySettings
+from orderflow.messaging.relay.resync import resync
 from orderflow.messaging.settings import DatabaseSettings, ProcessSettings, Section, load
 from orderflow.messaging.telemetry import configure
 
@@ -15,6 +17,7 @@ from orderflow.messaging.telemetry import configure
 class Probe(Section):
     service: str
     database: DatabaseSettings
+    tick_every_s: float = 60.0
 
 
 class Settings(ProcessSettings):
@@ -26,9 +29,18 @@ def main() -> int:
     configure(settings.probe.service, settings.telemetry)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    relay = Relay(RelaySettings(service=settings.probe.service, database=settings.probe.database, kafka=settings.kafka))
+    relay = RelaySettings(
+        service=settings.probe.service,
+        database=settings.probe.database,
+        kafka=settings.kafka,
+        rows_max=50 if "resync" in sys.argv else outbox.ROWS_MAX,
+        tick_every_s=settings.probe.tick_every_s,
+    )
     try:
-        relay.run(stop)
+        if "resync" in sys.argv:
+            resync(relay)
+        else:
+            Relay(relay).run(stop)
     except (Refused, Fenced) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 3

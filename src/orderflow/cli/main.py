@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tail": ("orderflow.cli.tail:tail", "Print a topic's records, decoded."),
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
+    "relay": ("orderflow.cli.relay:app", "Start a relay anew after it refused."),
     "bench": ("orderflow.bench.cli:app", "Measure, each figure beside its baseline."),
 }
 

@@ -1,8 +1,9 @@
 """
 May this relay go on from what it found? Decided here, without touching anything; done elsewhere.
 
-The invariant: confirmed_flush_lsn ≤ position ≤ the server's WAL end, in one and the same database. Where it does not
-hold, going on would lose rows or repeat them silently, so the relay refuses, says what it found, and names the way out.
+The invariant: confirmed_flush_lsn ≤ position ≤ the server's WAL end, in one and the same database, which is not an
+older copy of itself: it has counted as far as the position says, or further. Where it does not hold, going on would
+lose rows or repeat them silently, so the relay refuses, says what it found, and names the way out.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole state that the decision rests on."""
+    """The whole state that the decision rests on. `tick` is what the database has counted."""
 
     database: Database
     wal_end: int
+    tick: int
     position: Position | None
     slot: Slot | None
     publication_fits: bool
@@ -82,10 +84,17 @@ def _with_position(  # noqa: PLR0911 - one return per reason
     here, there = found.database, position.database
     if there != here:
         return Refusal(f"the position belongs to another database: {_differences(there, here)}")
+    if position.resyncing:
+        return Refusal("a resync was begun and did not end: rows may be missing on Kafka; it can be run again")
     if position.lsn > found.wal_end:
         return Refusal(
             f"the position {lsn_text(position.lsn)} is beyond the end of the server's log ({lsn_text(found.wal_end)}): "
             "this database is an older copy"
+        )
+    if position.tick > found.tick:
+        return Refusal(
+            f"this database is an older copy of itself: it has counted to {found.tick}, but had counted to "
+            f"{position.tick} when the position {lsn_text(position.lsn)} was committed"
         )
     if slot is None or slot.made_now:
         return Refusal(f"slot {here.slot} was dropped: rows after {lsn_text(position.lsn)} may be missing from the log")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from orderflow.messaging.errors import ResyncNeeded
 from orderflow.messaging.outbox import STATE_TABLE, TABLE
 from orderflow.messaging.postgres import Connection, DatabaseError
-from orderflow.messaging.relay.admission import Slot
+from orderflow.messaging.relay.admission import WAY_OUT, Slot
 from orderflow.messaging.relay.position import Database, lsn_text
 
 DROP_WAIT_S = 5.0
@@ -91,6 +92,28 @@ def note_first_position(connection: Connection, *, service: str, database: Datab
         " WHERE known.system_identifier <> excluded.system_identifier",
         (service, database.system_identifier, database.slot, lsn_text(lsn)),
     )
+
+
+def tick(connection: Connection, service: str) -> int:
+    """How far this database has counted for the relay of `service`; 0 before its first position."""
+    return int(_one(connection, f"SELECT COALESCE(max(tick), 0) FROM {STATE_TABLE} WHERE service = %s", service))  # noqa: S608
+
+
+def raise_tick(connection: Connection, service: str, *, above: int = 0) -> int:
+    """
+    Count on, beyond `above` too, and return the new count once it is on this server's disk.
+
+    Raises ResyncNeeded when the relay's row is gone: a copy of this database could no longer be told from it.
+    """
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit = on")
+        row = connection.execute(
+            f"UPDATE {STATE_TABLE} SET tick = greatest(tick, %s) + 1 WHERE service = %s RETURNING tick",  # noqa: S608
+            (above, service),
+        ).fetchone()
+    if row is None:
+        raise ResyncNeeded(f"{STATE_TABLE} has no row of the relay of {service} any more; {WAY_OUT}")
+    return int(row[0])
 
 
 def _one(connection: Connection, query: str, *parameters: object) -> Any:

@@ -26,26 +26,41 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that ends at or before `lsn` in `database`'s log is on Kafka."""
+    """
+    Everything that ends at or before `lsn` in `database`'s log is on Kafka.
+
+    `tick` is what the database counted before this was committed: it never has less again, unless it is an older copy
+    of itself. `resyncing`: a resync was begun, and this is not true yet.
+    """
 
     lsn: int
     database: Database
+    tick: int = 0
+    resyncing: bool = False
 
 
-def to_metadata(database: Database) -> str:
-    """At most some 150 bytes; Kafka takes 4,095."""
-    return msgspec.json.encode(database).decode()
+class _Metadata(Database, frozen=True, kw_only=True, omit_defaults=True):
+    tick: int = 0
+    resyncing: bool = False
+
+
+def to_metadata(position: Position) -> str:
+    """All but the LSN, which is the offset: at most some 180 bytes; Kafka takes 4,095."""
+    where = msgspec.structs.asdict(position.database)
+    return msgspec.json.encode(_Metadata(**where, tick=position.tick, resyncing=position.resyncing)).decode()
 
 
 def from_committed(lsn: int, metadata: str | None) -> Position:
     """Raises Refused when the metadata is not ours: somebody else writes this group's offsets."""
     try:
-        return Position(lsn=lsn, database=msgspec.json.decode(metadata or "", type=Database))
+        told = msgspec.json.decode(metadata or "", type=_Metadata)
     except msgspec.DecodeError as error:
         raise Refused(
             f"the offset {lsn} on {POSITIONS_TOPIC} was not written by a relay (metadata {metadata!r}); "
             "nothing was changed: find out who commits to this group"
         ) from error
+    database = Database(**{field: getattr(told, field) for field in Database.__struct_fields__})
+    return Position(lsn=lsn, database=database, tick=told.tick, resyncing=told.resyncing)
 
 
 def lsn_text(lsn: int) -> str:

@@ -51,6 +51,13 @@ class NewSlot(NamedTuple):
     misses_rows: bool
 
 
+class ExportedSlot(NamedTuple):
+    """Where a slot made just now begins, and the name of the snapshot that sees all that lies before."""
+
+    start: int
+    snapshot: str
+
+
 class ReplicationConnection:
     """
     One walsender session. Every method raises Unavailable when the connection is gone; then `close` and open anew.
@@ -93,6 +100,21 @@ class ReplicationConnection:
         before = self._row(self._command(f"SELECT EXISTS (SELECT FROM {table})"))  # noqa: S608 - a constant name
         self._command("COMMIT")
         return NewSlot(lsn_number(self._row(made)[1]), misses_rows=before[0] == "t")
+
+    def export_slot(self, slot: str) -> ExportedSlot | None:
+        """
+        Make the slot, or return None because another process just did.
+
+        The slot shows every row that the named snapshot does not see, and none that it sees. The snapshot can be used
+        in other sessions until this one is told anything more.
+        """
+        made = self._command(
+            f"CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'export')", may_fail={_DUPLICATE}
+        )
+        if made.status == pq.ExecStatus.FATAL_ERROR:
+            return None
+        _name, start, snapshot, _plugin = self._row(made)
+        return ExportedSlot(lsn_number(start), snapshot)
 
     def start(self, slot: str, publication: str) -> bool:
         """

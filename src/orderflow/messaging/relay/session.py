@@ -52,6 +52,8 @@ class RelaySettings(msgspec.Struct, frozen=True, kw_only=True):
     rows_max: int = 2_000
     bytes_max: int = 8 * 1024 * 1024
     idle_commit_every_s: float = 60.0
+    tick_every_s: float = 60.0
+    """How often the database counts on: an older copy of it is noticed if a count lies between."""
 
     @property
     def slot(self) -> str:
@@ -65,6 +67,11 @@ class RelaySettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def transactional_id(self) -> str:
         return f"{self.service}.relay.0"
+
+
+def position_offset(position: Position) -> TopicPartition:
+    """The position as the offset that says it."""
+    return TopicPartition(POSITIONS_TOPIC, POSITIONS_PARTITION, position.lsn, to_metadata(position))
 
 
 class Stopped(OrderflowError):
@@ -87,6 +94,8 @@ class Session:
         self._confirmed_at = 0.0
         self._broken: Unavailable | None = None
         self._in_transaction = False
+        self._tick = 0
+        self._ticked_at = float("-inf")
         self.position = 0
         self._producer = clients.transactional_producer(settings.kafka, settings.transactional_id)
         self._consumer = clients.consumer(settings.kafka, settings.group)
@@ -114,7 +123,6 @@ class Session:
             self._transactions.init()
             position = self._committed()
             self._admit(position, slot)
-            self._metadata = to_metadata(self._database)
             self._group_metadata = self._consumer.consumer_group_metadata()
             if position is None:
                 before_first(self.admin)
@@ -134,7 +142,7 @@ class Session:
         """
         if end_lsn < self.position:
             raise AssertionError(f"position {lsn_text(end_lsn)} is behind {lsn_text(self.position)}")
-        offset = TopicPartition(POSITIONS_TOPIC, POSITIONS_PARTITION, end_lsn, self._metadata)
+        offset = position_offset(Position(lsn=end_lsn, database=self._database, tick=self._tick))
         self._in_transaction = True
         try:
             self._transactions.begin()
@@ -149,6 +157,19 @@ class Session:
         self.position = end_lsn
         if self._broken is not None:
             raise self._broken
+
+    def count_on(self) -> None:
+        """
+        Let the database count on when that is due; what is published next carries the count to Kafka.
+
+        In this order: Kafka never knows a higher count than the database that was not replaced. Raises Unavailable, or
+        ResyncNeeded when the relay's row is gone.
+        """
+        if time.monotonic() - self._ticked_at < self._settings.tick_every_s:
+            return
+        with unavailable_when_transient():
+            self._tick = catalogue.raise_tick(self.admin, self._settings.service)
+        self._ticked_at = time.monotonic()
 
     def keep_alive(self) -> None:
         """
@@ -225,9 +246,11 @@ class Session:
             raise Unavailable("a slot that nothing needs was dropped, and is made again now", resource="database")
 
     def _judge(self, position: Position | None, slot: Slot | None) -> Step:
+        self._tick = catalogue.tick(self.admin, self._settings.service)
         found = Found(
             database=self._database,
             wal_end=max(self._server.wal_end, catalogue.wal_end(self.admin)),
+            tick=self._tick,
             position=position,
             slot=slot,
             publication_fits=catalogue.publication_fits(self.admin, self._settings.slot),

@@ -26,9 +26,15 @@ ELSEWHERE = (
     msgspec.structs.replace(HERE, slot="relay_payment"),
 )
 WAL_END = 1_000
+TICK = 7
 POSITIONS = (
     None,
-    *(Position(lsn=lsn, database=where) for lsn in (400, 500, 1_000, 1_001) for where in (HERE, ELSEWHERE[0])),
+    *(
+        Position(lsn=lsn, database=where, tick=tick, resyncing=resyncing)
+        for lsn, where, tick, resyncing in product(
+            (400, 500, 1_000, 1_001), (HERE, ELSEWHERE[0]), (TICK - 1, TICK, TICK + 1), (False, True)
+        )
+    ),
 )
 SLOTS = (
     None,
@@ -41,6 +47,7 @@ EVERYTHING = [
     Found(
         database=HERE,
         wal_end=WAL_END,
+        tick=TICK,
         position=position,
         slot=slot,
         publication_fits=publication_fits,
@@ -55,6 +62,7 @@ def fine(**changes: object) -> Found:
     found = Found(
         database=HERE,
         wal_end=WAL_END,
+        tick=TICK,
         position=Position(lsn=600, database=HERE),
         slot=Slot(confirmed_flush=500),
         publication_fits=True,
@@ -70,7 +78,7 @@ def reason(found: Found) -> str:
 
 
 def test_streaming_on_from_a_position_needs_the_whole_invariant() -> None:
-    """confirmed_flush ≤ position ≤ WAL end, same database, same slot, same publication: and nothing less."""
+    """confirmed_flush ≤ position ≤ WAL end, same database, no older copy, same slot, same publication: no less."""
     for found in EVERYTHING:
         if found.position is None:
             continue
@@ -82,6 +90,8 @@ def test_streaming_on_from_a_position_needs_the_whole_invariant() -> None:
             and not slot.lost
             and found.publication_fits
             and slot.confirmed_flush <= position.lsn <= found.wal_end
+            and position.tick <= found.tick
+            and not position.resyncing
         )
         assert (decide(found) is Step.STREAM) == holds, found
         assert holds or isinstance(decide(found), Refusal), found
@@ -114,7 +124,9 @@ def test_a_restart_as_it_should_be_streams() -> None:
         (fine(slot=Slot(confirmed_flush=0, lost=True)), "is lost"),
         (fine(slot=Slot(confirmed_flush=601)), "was advanced to 0/259, beyond the position 0/258"),
         (fine(publication_fits=False), "publication relay_order was dropped or changed"),
-        (fine(wal_end=599), "older copy"),
+        (fine(wal_end=599), "beyond the end of the server's log"),
+        (fine(tick=6, position=Position(lsn=600, database=HERE, tick=7)), "counted to 6, but had counted to 7"),
+        (fine(position=Position(lsn=0, database=HERE, resyncing=True)), "a resync was begun and did not end"),
         (fine(position=None), "the position is missing"),
         (fine(position=None, slot=Slot(confirmed_flush=1, made_now=True, misses_rows=True)), "nobody would publish"),
     ],
@@ -132,9 +144,14 @@ def test_another_server_timeline_database_or_slot_is_named(there: Database) -> N
 
 
 def test_a_position_comes_back_from_its_offset_and_metadata() -> None:
-    lsn = 2**62 + 1
-    assert from_committed(lsn, to_metadata(HERE)) == Position(lsn=lsn, database=HERE)
-    assert len(to_metadata(HERE)) < 4_096
+    for tick, resyncing in ((0, False), (2**62, True)):
+        position = Position(lsn=2**62 + 1, database=HERE, tick=tick, resyncing=resyncing)
+        assert from_committed(position.lsn, to_metadata(position)) == position
+        assert len(to_metadata(position)) < 4_096
+
+
+def test_a_position_from_before_ticks_were_counted_is_read_as_tick_0() -> None:
+    assert from_committed(5, msgspec.json.encode(HERE).decode()) == Position(lsn=5, database=HERE)
 
 
 @pytest.mark.parametrize("metadata", [None, "", "{}", "somebody else's"])

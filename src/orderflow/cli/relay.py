@@ -1,0 +1,89 @@
+"""`orderflow relay resync`: the way out when a relay refuses to start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from pydantic import ConfigDict, create_model
+from rich.console import Console
+
+from orderflow.cli.configuration import NEIGHBOURS, tool_settings
+from orderflow.contracts import SERVICES
+from orderflow.messaging.errors import ConfigurationError, OrderflowError
+from orderflow.messaging.relay import RelaySettings
+from orderflow.messaging.relay.position import lsn_text
+from orderflow.messaging.relay.resync import Retained, resync, retained
+from orderflow.messaging.settings import DatabaseSettings, ProcessSettings, Section, load
+from orderflow.stack.addresses import database_url
+from orderflow.stack.lifecycle import current
+
+app = typer.Typer(help="Outbox relays, when they need a hand.", no_args_is_help=True)
+
+
+class _Database(Section):
+    """Of a service's section only its database is read; the rest belongs to the service."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    database: DatabaseSettings | None = None
+
+
+@app.callback()
+def _group() -> None:
+    """Outbox relays, when they need a hand."""
+
+
+@app.command("resync")
+def resync_relay(
+    service: Annotated[str, typer.Argument(help="The service whose relay refuses to start.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """
+    Give a service's relay a new slot and a new position, and publish again every row that its outbox still has.
+
+    Nothing that the database has is lost. What was published before is published twice, under the same event id: our
+    listeners know it by that, other readers of the topics must. The relay has to be stopped; start it afterwards. Cut
+    off half-way, it can be run again.
+
+    \b
+    Examples:
+      orderflow relay resync order
+      orderflow relay resync inventory --yes --json
+    """
+    settings = _settings(service)
+    if not yes and not sys.stdin.isatty():
+        raise OrderflowError("a resync publishes records again and nobody is here to be asked: say --yes")
+    found = retained(settings)
+    if not yes:
+        typer.confirm(_question(service, found), abort=True)
+    console = Console(stderr=True, highlight=False)
+    with console.status("making a new slot …") as spinner:
+        done = resync(settings, progress=lambda rows: spinner.update(f"{rows:,} of some {found.rows:,} rows …"))
+    if as_json:
+        print(json.dumps({"service": service, "rows": done.rows, "position": lsn_text(done.position)}))
+    else:
+        print(f"published {done.rows:,} rows; the relay of {service} will go on from {lsn_text(done.position)}")
+        console.print("now start it, on the local stack with `orderflow up`", style="dim")
+
+
+def _question(service: str, found: Retained) -> str:
+    since = f" (the oldest of {found.since:%Y-%m-%d %H:%M} UTC)" if found.since else ""
+    return f"Publish {found.rows:,} rows of {service}{since} again?"
+
+
+def _settings(service: str) -> RelaySettings:
+    """The relay of a service, in the database that its own setting names, else in the local stack's."""
+    if service not in SERVICES:
+        raise ConfigurationError(f"no service is called {service!r}; there are: {', '.join(SERVICES)}")
+    section: dict[str, Any] = {service: (_Database, _Database())}
+    model = create_model("Settings", __base__=ProcessSettings, **section)
+    database = getattr(load(model, neighbours=(*NEIGHBOURS, "topics")), service).database
+    return RelaySettings(
+        service=service,
+        database=database or DatabaseSettings.model_validate({"dsn": database_url(current(), service)}),
+        kafka=tool_settings().kafka,
+    )
