@@ -71,5 +71,6 @@ def process_environment(settings: StackSettings) -> dict[str, str]:
         "ORDERFLOW_INVENTORY__API__PORT": str(settings.ports.inventory_api),
         "ORDERFLOW_PSP__HOST": HOST,
         "ORDERFLOW_PSP__PORT": str(settings.ports.psp),
+        "ORDERFLOW_PSP__DIRECTORY": str(settings.data / "psp"),
         **settings.elsewhere,
     }

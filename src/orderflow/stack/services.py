@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from orderflow.stack import kafka
 from orderflow.stack.addresses import process_environment
-from orderflow.stack.component import Command, Component, http_probe
+from orderflow.stack.component import Command, Component, http_probe, make_directory
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import StackSettings
 
@@ -30,6 +31,9 @@ def components(settings: StackSettings) -> list[Component]:
         _migration(settings, "order"),
         _process(settings, "order", "api", port=ports.order_api, name="order-api"),
         _process(settings, "order", "relay", port=ports.order_relay, name="order-relay"),
+        _provider(settings),
+        _migration(settings, "inventory"),
+        _process(settings, "inventory", "api,listener,relay", port=ports.inventory_api, name="inventory"),
     ]
 
 
@@ -56,6 +60,25 @@ def _process(settings: StackSettings, service: str, roles: str, *, port: int, na
         command=lambda: _python(settings, f"orderflow.services.{service}", "--roles", roles),
         probe=http_probe(port, "/readyz"),
     )
+
+
+def _provider(settings: StackSettings) -> Component:
+    """The simulated payment provider: a neighbour with a ledger of its own, and no need of anything of ours."""
+    port = settings.ports.psp
+    return Component(
+        name="psp",
+        service="psp",
+        role="provider",
+        address=f"http://{HOST}:{port}",
+        ports=(port,),
+        prepare=lambda: _make(settings.data / "psp"),
+        command=lambda: _python(settings, "orderflow.psp"),
+        probe=http_probe(port, "/readyz"),
+    )
+
+
+def _make(place: Path) -> None:
+    make_directory(place)
 
 
 def _step(settings: StackSettings, name: str, module: str, *arguments: str, needs: tuple[str, ...]) -> Component:
