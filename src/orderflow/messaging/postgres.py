@@ -9,7 +9,7 @@ from here, and nothing from the driver itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,14 @@ _SESSION = {
     "lock_timeout": "3s",
     "idle_in_transaction_session_timeout": "10s",
 }
+_NO_MORE: Mapping[str, str] = {}
+
+BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""
+For sessions that only ever look rows up by their keys. Without it a statement that was planned while its tables were
+small, or without statistics, scans them whole, batch after batch.
+"""
+
 # The server is there and undid the work: deadlock, serialization failure, lock or statement time-out.
 _UNDONE = {"40001", "40P01", "55P03", "57014"}
 # The server, or this connection, is gone, going, starting, full, or read-only while it fails over.
@@ -68,9 +76,21 @@ def conninfo(dsn: str, *, application_name: str, session: dict[str, str] | None 
     )
 
 
-def connect(settings: DatabaseSettings, *, application_name: str, autocommit: bool = False) -> Connection:
-    """One connection of the caller's own. Raises Unavailable when the database can't be reached within 5 s."""
-    target = conninfo(settings.dsn.get_secret_value(), application_name=application_name)
+def connect(
+    settings: DatabaseSettings,
+    *,
+    application_name: str,
+    autocommit: bool = False,
+    session: Mapping[str, str] = _NO_MORE,
+) -> Connection:
+    """
+    One connection of the caller's own. Raises Unavailable when the database can't be reached within 5 s.
+
+    `session`: server settings for it, beside ours.
+    """
+    target = conninfo(
+        settings.dsn.get_secret_value(), application_name=application_name, session={**_SESSION, **session}
+    )
     with unavailable_when_transient():
         return psycopg.connect(target, autocommit=autocommit)
 
@@ -102,8 +122,11 @@ class Session:
     Transient or Unavailable, all others unchanged.
     """
 
-    def __init__(self, settings: DatabaseSettings, *, application_name: str) -> None:
+    def __init__(
+        self, settings: DatabaseSettings, *, application_name: str, session: Mapping[str, str] = _NO_MORE
+    ) -> None:
         self._settings = settings
+        self._session = session
         self._application_name = application_name
         self._connection: Connection | None = None
 
@@ -125,7 +148,9 @@ class Session:
 
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._settings, application_name=self._application_name, autocommit=True)
+            self._connection = connect(
+                self._settings, application_name=self._application_name, autocommit=True, session=self._session
+            )
         return self._connection
 
 
