@@ -17,11 +17,18 @@ from orderflow.messaging.settings import PREFIX
 from orderflow.psp.config import Settings as PspSettings
 from orderflow.services.inventory.config import Settings as InventorySettings
 from orderflow.services.order.config import Settings
+from orderflow.services.payment.config import Settings as PaymentSettings
 from orderflow.stack.settings import StackProcessSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-SETTINGS: tuple[type[BaseModel], ...] = (Settings, InventorySettings, PspSettings, StackProcessSettings)
+SETTINGS: tuple[type[BaseModel], ...] = (
+    Settings,
+    InventorySettings,
+    PspSettings,
+    PaymentSettings,
+    StackProcessSettings,
+)
 
 
 def commands(text: str) -> list[list[str]]:

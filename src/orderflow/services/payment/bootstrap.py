@@ -1,0 +1,80 @@
+"""The only place that builds things. Read from top to bottom: migrate, api, listener."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from orderflow.contracts.schemas import CATALOGUE
+from orderflow.messaging import postgres
+from orderflow.messaging.container import Container, ContainerSettings
+from orderflow.messaging.errors import Transient
+from orderflow.messaging.listener import Listener
+from orderflow.messaging.process import Fail, Role, container_role
+from orderflow.services.payment.api import app
+from orderflow.services.payment.calling import Calling
+from orderflow.services.payment.config import Settings
+from orderflow.services.payment.gateway import Gateway, HttpGateway
+from orderflow.services.payment.handlers import Payments
+from orderflow.services.payment.listeners import listener as table
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def migrate(settings: Settings) -> list[str]:
+    return postgres.migrate(settings.payment.database.dsn.get_secret_value(), MIGRATIONS)
+
+
+def build(settings: Settings, role: str, slot: int, fail: Fail) -> Role:
+    return api(settings) if role == "api" else listener(settings, slot, fail)
+
+
+def api(settings: Settings) -> Role:
+    payment = settings.payment
+    pool = postgres.open_pool(payment.database, application_name="payment-api")
+
+    def reasons() -> list[str]:
+        try:
+            with postgres.unavailable_when_transient(), pool.connection() as connection:
+                connection.execute("SELECT FROM payment LIMIT 0")
+        except Transient as error:
+            return [str(error)]
+        except postgres.DatabaseError:
+            return ["the database is not migrated: run --roles migrate"]
+        return []
+
+    return Role(
+        name="payment-api",
+        host=payment.api.host,
+        port=payment.api.port,
+        start=lambda: None,
+        close=pool.close,
+        reasons=reasons,
+        app=lambda all_reasons: app(pool, all_reasons),
+    )
+
+
+def listener(settings: Settings, slot: int, fail: Fail) -> Role:
+    payment = settings.payment
+    heard = listening(settings, HttpGateway(payment.psp), calls_max=payment.psp.calls_max)
+    container = Container(
+        ContainerSettings(
+            listener=heard,
+            kafka=settings.kafka,
+            registry=settings.registry,
+            catalogue=CATALOGUE,
+            slot=slot,
+            protocol=payment.listener.protocol,
+        )
+    )
+    return container_role(
+        container, name="payment-listener", host=payment.listener.host, port=payment.listener.port + slot, fail=fail
+    )
+
+
+def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listener:
+    """The table over a provider; any other gateway than the one over HTTP is a benchmark's or a test's."""
+    payment = settings.payment
+    session = postgres.Session(payment.database, application_name="payment-listener", session=postgres.BY_KEY)
+    calling = Calling(gateway, key_window=timedelta(seconds=payment.psp.key_window_s))
+    return table(Payments(session.transaction, calling), calls_max=calls_max)

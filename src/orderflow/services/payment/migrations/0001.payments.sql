@@ -1,0 +1,63 @@
+-- One row for each order that payment was told of: the row that intents and outcomes lock.
+CREATE TABLE known_order (
+    order_id uuid PRIMARY KEY
+);
+
+-- Orders that were cancelled. Never deleted: whatever comes later is not charged.
+CREATE TABLE closed_order (
+    order_id    uuid        PRIMARY KEY REFERENCES known_order,
+    customer_id text        NOT NULL,
+    reason      text        NOT NULL,
+    closed_by   uuid        NOT NULL,
+    closed_at   timestamptz NOT NULL
+);
+
+-- One row for each attempt, written before the provider is asked; never deleted. `settled_by` is the event whose
+-- record announces the outcome. `live` is a column of its own so that settling changes no index.
+CREATE TABLE payment (
+    order_id           uuid        NOT NULL,
+    attempt            smallint    NOT NULL CHECK (attempt >= 1),
+    payment_id         uuid        NOT NULL,
+    customer_id        text        NOT NULL,
+    state              text        NOT NULL
+                       CONSTRAINT payment_state_is_known CHECK (state IN ('REQUESTED', 'UNKNOWN', 'SUCCEEDED', 'FAILED')),
+    live               boolean     NOT NULL
+                       CONSTRAINT payment_failed_is_not_live CHECK (live = (state <> 'FAILED')),
+    amount_minor       bigint      NOT NULL CHECK (amount_minor >= 0),
+    currency           text        NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    payment_method     text        NOT NULL,
+    lines              json        NOT NULL,
+    provider_reference text,
+    reason             text,
+    message            text,
+    captured_minor     bigint      NOT NULL DEFAULT 0
+                       CONSTRAINT payment_captures_all_or_nothing
+                       CHECK (captured_minor = CASE state WHEN 'SUCCEEDED' THEN amount_minor ELSE 0 END),
+    refunded_minor     bigint      NOT NULL DEFAULT 0
+                       CONSTRAINT payment_refunds_within_capture CHECK (refunded_minor BETWEEN 0 AND captured_minor),
+    created_at         timestamptz NOT NULL,
+    settled_at         timestamptz,
+    settled_by         uuid,
+    PRIMARY KEY (order_id, attempt),
+    CONSTRAINT payment_settled_is_told
+    CHECK ((state IN ('SUCCEEDED', 'FAILED')) = (settled_at IS NOT NULL AND settled_by IS NOT NULL))
+) WITH (fillfactor = 60);
+CREATE UNIQUE INDEX payment_one_live ON payment (order_id) WHERE live;
+
+-- A refund is counted in its payment's `refunded_minor` by the statement that inserts it.
+CREATE TABLE refund (
+    refund_id          uuid        PRIMARY KEY,
+    order_id           uuid        NOT NULL,
+    attempt            smallint    NOT NULL,
+    amount_minor       bigint      NOT NULL CHECK (amount_minor >= 0),
+    reason             text        NOT NULL,
+    state              text        NOT NULL
+                       CONSTRAINT refund_state_is_known CHECK (state IN ('REQUESTED', 'SUCCEEDED')),
+    provider_reference text,
+    created_at         timestamptz NOT NULL,
+    created_by         uuid        NOT NULL,
+    settled_at         timestamptz,
+    FOREIGN KEY (order_id, attempt) REFERENCES payment,
+    CONSTRAINT refund_settled_is_dated CHECK ((state = 'SUCCEEDED') = (settled_at IS NOT NULL))
+);
+CREATE INDEX refund_of_payment ON refund (order_id, attempt);
