@@ -1,0 +1,245 @@
+"""
+Milestone 4: stock is reserved once, all lines of an order or none, whoever repeats, races or is killed.
+
+On a stack of its own, with eight partitions, so that eight workers have one each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+from uuid import UUID, uuid4
+
+import pytest
+from tests.support.inventory import paid, refunded, shipped
+from tests.support.kafka_tools import orderflow
+from tests.support.service import Said, Service, service_deployed
+from tests.support.stack import OwnStack
+
+from orderflow.contracts.events import PaymentSucceeded
+from orderflow.contracts.ids import OrderId
+from orderflow.contracts.topics import INVENTORY, ORDERS, PAYMENTS
+from orderflow.messaging.listener import dead_letter_topic
+from orderflow.messaging.testing.eventually import eventually
+
+PARTITIONS = 8
+GROUP = "inventory-service"
+KILLS = [3, pytest.param(10, marks=pytest.mark.soak), pytest.param(100, marks=pytest.mark.soak)]
+
+
+@pytest.fixture(scope="module")
+def service(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    deployed = orderflow(own_stack, "topics", "apply", ORDERFLOW_TOPICS__PARTITIONS=str(PARTITIONS))
+    assert deployed.returncode == 0, deployed.stderr
+    assert orderflow(own_stack, "schemas", "apply").returncode == 0
+    logs = tmp_path_factory.mktemp("inventory")
+    hears = (PAYMENTS.name, ORDERS.name)
+    with service_deployed(own_stack, logs, "inventory", group=GROUP, hears=hears) as service:
+        yield service
+
+
+@pytest.fixture
+def relay(service: Service) -> Iterator[None]:
+    process = service.start("relay")
+    yield
+    assert process.terminate() == 0, process.log.read_text()
+
+
+@dataclass
+class Orders:
+    """What a test sends, and what has to be true of these orders, and of nothing but them, at its end."""
+
+    service: Service
+    on_hand: dict[str, int]
+    paid: dict[OrderId, PaymentSucceeded] = field(default_factory=dict)
+    ids: dict[OrderId, UUID] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows = ", ".join(f"('{sku}', {count})" for sku, count in self.on_hand.items())
+        with self.service.connection() as connection:
+            connection.execute(f"INSERT INTO stock (sku, on_hand) VALUES {rows}".encode())
+
+    def pay(self, *lines: tuple[str, int]) -> OrderId:
+        order_id = OrderId(str(uuid4()))
+        self.paid[order_id], self.ids[order_id] = paid(order_id, *lines), uuid4()
+        self.repeat(order_id)
+        return order_id
+
+    def repeat(self, order_id: OrderId, *, key: str | None = None, partition: int = -1) -> None:
+        """The same event, with the same id."""
+        event = self.paid[order_id]
+        self.service.send(PAYMENTS.name, event, event_id=self.ids[order_id], key=key, partition=partition)
+
+    def stock(self) -> list[tuple[object, ...]]:
+        """Its rows, with the transaction that wrote each and where it lies: a row written again is another."""
+        names = ", ".join(f"'{sku}'" for sku in self.on_hand)
+        return self.service.rows(f"SELECT ctid::text, xmin::text, * FROM stock WHERE sku IN ({names}) ORDER BY sku")
+
+    def said(self) -> list[Said]:
+        return [said for said in self.service.said(INVENTORY.name) if said.key in self.paid]
+
+    def answers(self) -> dict[OrderId, str]:
+        """StockReserved or StockRejected for each order: exactly one, caused by its payment, once each is there."""
+
+        def all_answered() -> bool:
+            return len({said.key for said in self.said() if said.type != "StockReleased"}) == len(self.paid)
+
+        eventually(all_answered, within_s=90, every_s=0.5, why="every order has its answer on the topic")
+        self.service.eventually_at_rest()
+        said = self.said()
+        counted = Counter(said_of.key for said_of in said if said_of.type != "StockReleased")
+        assert set(counted.values()) == {1}, "an order was answered twice"
+        assert len({one.id for one in said}) == len(said)
+        answers = {OrderId(one.key): one for one in said if one.type != "StockReleased"}
+        assert {order: one.cause for order, one in answers.items()} == {k: str(v) for k, v in self.ids.items()}
+        return {order: one.type for order, one in answers.items()}
+
+    def assert_balanced(self) -> None:
+        """Every piece is where the reservations say; what was told is what is kept; nothing became a dead letter."""
+        answers = self.answers()
+        status = {
+            OrderId(str(order)): (str(found), lines)
+            for order, found, lines in self.service.rows("SELECT order_id, status, lines FROM reservation")
+            if order in self.paid
+        }
+        assert status.keys() == answers.keys()
+        kept: Counter[str] = Counter()
+        left: Counter[str] = Counter()
+        released = {OrderId(said.key) for said in self.said() if said.type == "StockReleased"}
+        for order, (found, lines) in status.items():
+            assert lines == [{"sku": line.sku, "quantity": line.quantity} for line in self.paid[order].lines]
+            assert (answers[order] == "StockRejected") == (found == "REJECTED")
+            assert (order in released) == (found == "RELEASED")
+            pile = {"RESERVED": kept, "SHIPPED": left}.get(found, Counter())
+            pile.update({line.sku: line.quantity for line in self.paid[order].lines})
+        for sku, on_hand, reserved, gone in (row[2:] for row in self.stock()):
+            assert (reserved, gone) == (kept[str(sku)], left[str(sku)])
+            assert int(str(on_hand)) + int(str(gone)) == self.on_hand[str(sku)]
+        for topic in (PAYMENTS, ORDERS):
+            assert self.service.records(dead_letter_topic(topic, GROUP).name) == []
+        # PostgreSQL counts a deadlock when it ends one, whoever hears of it.
+        assert self.service.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
+
+
+def test_a_listener_does_not_begin_before_its_relay_has_a_position(service: Service) -> None:
+    orders = Orders(service, {"EARLY": 1})
+    orders.pay(("EARLY", 1))
+    service.flush()
+    listener = service.start("listener", wait=False)
+    eventually(lambda: "first position" in str(listener.reasons), within_s=60, why="it says what it waits for")
+    assert [row[4] for row in orders.stock()] == [0]
+    relay = service.start("relay")
+    eventually(listener.ready, within_s=60, why="it listens")
+    orders.assert_balanced()
+    assert set(orders.answers().values()) == {"StockReserved"}
+    assert (listener.terminate(), relay.terminate()) == (0, 0)
+
+
+@pytest.mark.usefixtures("relay")
+def test_the_same_payment_again_and_again_has_one_effect_and_is_told_once(service: Service) -> None:
+    orders = Orders(service, {"REPEATED": 100})
+    listener = service.start("listener")
+    order = orders.pay(("REPEATED", 2))
+    service.flush()
+    orders.assert_balanced()
+    [row] = before = orders.stock()
+    assert row[4] == 2, "the first effect is there"
+    for _ in range(3):
+        orders.repeat(order)
+        service.flush()
+        service.eventually_at_rest()
+    # Within one batch: on one key, where the second waits for the first, and on two keys, where both are in one wave.
+    orders.repeat(order)
+    orders.repeat(order)
+    orders.repeat(order, key="another key")
+    service.flush()
+    service.eventually_at_rest()
+    assert listener.terminate() == 0
+    assert orders.stock() == before
+    assert [said.type for said in orders.said()] == ["StockReserved"]
+
+
+@pytest.mark.usefixtures("relay")
+def test_the_same_payments_at_eight_workers_at_once_have_one_effect_each(service: Service) -> None:
+    orders = Orders(service, {"EVERYWHERE": 1_000})
+    known = [orders.pay(("EVERYWHERE", 1)) for _ in range(20)]
+    service.flush()
+    workers = [service.start("listener", slot=slot, wait=False) for slot in range(PARTITIONS)]
+    eventually(lambda: all(worker.ready() for worker in workers), within_s=90, why="eight workers are ready")
+    orders.assert_balanced()
+    before = orders.stock()
+    for order in known:
+        for partition in range(PARTITIONS):
+            orders.repeat(order, partition=partition)
+    service.flush()
+    service.eventually_at_rest()
+    assert orders.stock() == before
+    assert len(orders.said()) == len(known)
+    # And once more with payments that nobody has seen before.
+    for _ in range(50):
+        order = orders.pay(("EVERYWHERE", 1))
+        for partition in range(PARTITIONS):
+            orders.repeat(order, partition=partition)
+    service.flush()
+    orders.assert_balanced()
+    assert len(orders.said()) == len(orders.paid) == 70
+    assert [worker.terminate() for worker in workers] == [0] * PARTITIONS
+
+
+@pytest.mark.usefixtures("relay")
+def test_five_thousand_orders_for_what_a_few_hundred_can_have_reserve_exactly_what_fits(service: Service) -> None:
+    skus = [f"WANTED-{number:02}" for number in range(20)]
+    orders = Orders(service, dict.fromkeys(skus, 100))
+    random = Random(4)
+    for _ in range(5_000):
+        orders.pay(*((sku, random.randint(1, 3)) for sku in random.sample(skus, 3)))
+    service.flush()
+    workers = [service.start("listener", slot=slot, wait=False) for slot in range(4)]
+    orders.assert_balanced()
+    answers = orders.answers()
+    left = {
+        str(sku): int(str(on_hand)) - int(str(reserved))
+        for sku, on_hand, reserved, _ in (r[2:] for r in orders.stock())
+    }
+    for order, answer in answers.items():
+        fits = all(line.quantity <= left[line.sku] for line in orders.paid[order].lines)
+        assert not (fits and answer == "StockRejected"), "rejected, and it would still fit"
+    assert sum(left.values()) < 100, "hardly anything is left when demand is ten times what there is"
+    assert [worker.terminate() for worker in workers] == [0] * 4
+
+
+@pytest.mark.usefixtures("relay")
+@pytest.mark.parametrize("kills", KILLS)
+@pytest.mark.parametrize(
+    "line", ["inventory.between_lines", "listener.before_database_commit", "listener.after_database_commit"]
+)
+def test_killed_at_any_line_nothing_is_partial_nothing_lost_nothing_done_twice(
+    service: Service, line: str, kills: int
+) -> None:
+    skus = [f"{line}-{kills}-{number}" for number in range(3)]
+    orders = Orders(service, dict.fromkeys(skus, 40 * kills))
+
+    def more() -> list[OrderId]:
+        return [orders.pay(*((sku, 1) for sku in skus)) for _ in range(20)]
+
+    for kill in range(kills):
+        doomed = service.start("listener", wait=False, ORDERFLOW_FAILPOINTS=f"{line}=kill@2")
+        for number, order in enumerate(more()):
+            # The second record of a key is in a later wave than the first.
+            if number % 3 == 0:
+                service.send(PAYMENTS.name, refunded(order))
+        service.flush()
+        doomed.assert_killed()
+        assert kill == 0 or len(orders.service.rows("SELECT FROM reservation")) > 0
+    last = more()
+    service.flush()
+    listener = service.start("listener")
+    assert set(orders.answers()) >= set(last)
+    for order in last[:5]:
+        service.send(ORDERS.name, shipped(order))
+    service.flush()
+    orders.assert_balanced()
+    assert sum(int(str(row[5])) for row in orders.stock()) == 15, "five orders of three pieces each left"
+    assert listener.terminate() == 0
