@@ -13,11 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
-from orderflow.messaging.errors import OrderflowError
+from orderflow.cli.configuration import tool_settings
+from orderflow.contracts.topics import GROUPS, subscribed
+from orderflow.messaging.errors import OrderflowError, Unavailable
+from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import jars, lifecycle
-from orderflow.stack.addresses import exports, order_api_url
+from orderflow.stack.addresses import exports, order_api_url, process_environment
 from orderflow.stack.logs import follow, last_lines
 from orderflow.stack.settings import StackSettings, from_environment
+
+LAG_WITHIN_S = 3.0
 
 BrokersOption = Annotated[
     int | None,
@@ -77,19 +82,29 @@ def down(brokers: BrokersOption = None) -> None:
 
 def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
-    Every process: pid, address, state, health, restarts. Exit 0 if all are running and healthy, else 1.
+    Every process: pid, address, state, health, restarts; and how many records each consumer group is behind.
+
+    Exit 0 if all processes are running and healthy, else 1. A record that waits, for a provider or for its next try,
+    is behind; those after it that are done are not.
 
     \b
     Examples:
       orderflow status
+      orderflow status --json | jq '.groups[] | {group, lag}'
       orderflow status --json | jq -r '.processes[] | select(.health != "ok").name'
     """
-    processes = lifecycle.status(lifecycle.current(brokers=_brokers(brokers)))
+    settings = lifecycle.current(brokers=_brokers(brokers))
+    processes = lifecycle.status(settings)
+    groups, trouble = _groups(settings, processes)
     if as_json:
-        print(json.dumps({"processes": processes}))
+        print(json.dumps({"processes": processes, "groups": groups}))
     else:
         console = Console(highlight=False)
         console.print(_table(processes))
+        if groups:
+            console.print(_lag_table(groups))
+        if trouble:
+            console.print(f"lag: {trouble}", style="yellow", markup=False, soft_wrap=True)
         for process in processes:
             if process["reason"]:
                 console.print(f"{process['name']}: {process['reason']}", style="yellow", markup=False, soft_wrap=True)
@@ -260,6 +275,47 @@ def _table(processes: list[dict[str, Any]]) -> Table:
             health,
             str(process["restarts"]),
         )
+    return table
+
+
+def _groups(settings: StackSettings, processes: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """Each group's lag, and why it is not known."""
+    brokers = [process for process in processes if process["service"] == "kafka"]
+    if "kafka" in settings.services and not any(process["health"] == "ok" for process in brokers):
+        return [], "Kafka does not run"
+    if "deploy" not in settings.services:
+        return [], ""
+    heard = {group: subscribed(group) for group in GROUPS}
+    servers = process_environment(settings)["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"]
+    try:
+        kafka = tool_settings().kafka.model_copy(update={"bootstrap_servers": servers})
+        found = lags(kafka, heard, timeout_s=LAG_WITHIN_S)
+    except Unavailable as error:
+        return [], str(error)
+    return [_group(group, [lag for lag in found if lag.group == group]) for group in heard], ""
+
+
+def _group(group: str, found: list[Lag]) -> dict[str, Any]:
+    """One row of `status --json`'s groups; the fields are public and stay."""
+    topics: dict[str, int] = {}
+    for lag in found:
+        topics[lag.topic] = topics.get(lag.topic, 0) + lag.records
+    return {
+        "group": group,
+        "lag": sum(topics.values()),
+        "waiting": sum(lag.waiting for lag in found),
+        "topics": topics,
+    }
+
+
+def _lag_table(groups: list[dict[str, Any]]) -> Table:
+    table = Table("consumer group", box=None, pad_edge=False)
+    table.add_column("lag", justify="right")
+    table.add_column("waiting", justify="right")
+    table.add_column("records behind, by topic")
+    for group in groups:
+        behind = ", ".join(f"{topic} {lag:,}" for topic, lag in group["topics"].items() if lag)
+        table.add_row(group["group"], f"{group['lag']:,}", f"{group['waiting']:,}", behind or "none")
     return table
 
 

@@ -50,6 +50,12 @@ GROUPS: dict[str, tuple[Topic, ...]] = {
 }
 """Who hears what. Each pair has a topic for dead letters, and one by which they are sent back to that group alone."""
 
+
+def subscribed(group: str) -> tuple[str, ...]:
+    """Names of all topics that a group reads: those it hears, and those by which its dead letters come back."""
+    return tuple(name for topic in GROUPS[group] for name in (topic.name, replay_topic(topic, group).name))
+
+
 TOPICS: tuple[Topic, ...] = (
     ORDERS,
     ORDER_EVENTS,
