@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import msgspec
+from prometheus_client.parser import text_string_to_metric_families
 from tests.support.order_service import database_settings
 from tests.support.probe_language import Asked, asked, catalogue, topics
 from tests.support.stack import Stack
 
-from orderflow.messaging import inbox, outbox, postgres
+from orderflow.messaging import inbox, offsets, outbox, postgres
 from orderflow.messaging.avro import Encoder
 from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, EventId, Metadata, to_headers
 from orderflow.messaging.kafka import admin, clients
@@ -61,6 +62,11 @@ class Worker:
     def is_ready(self) -> bool:
         assert self.popen.poll() is None, f"ended by itself:\n{self.log.read_text()}"
         return self.ready.exists() and not self.ready.read_text()
+
+    def metric(self, name: str) -> float:
+        """A metric's sum over its labels, as it was when the worker stopped."""
+        families = text_string_to_metric_families(self.ready.with_suffix(".metrics").read_text())
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def terminate(self, within_s: float = 15) -> int:
         self.popen.terminate()
@@ -206,16 +212,30 @@ class Probe:
     def outcome(self, delivery: str) -> dict[str, list[str]]:
         return self.told() if delivery == "exactly-once" else self.effects()
 
-    def lag(self) -> int:
-        """Committed records that are not behind the group's offsets, markers included: 0 at rest."""
+    def committed(self) -> dict[int, offsets.Window]:
+        """What the group has committed, by partition: the offset and what its metadata says."""
         consumer = clients.consumer(self.kafka, self.group)
         try:
-            ends = end_offsets(self.kafka, self.name)
-            asked_for = [clients.TopicPartition(self.name, number) for number in ends]
-            committed = {tp.partition: max(tp.offset, 0) for tp in consumer.committed(asked_for, timeout=10)}
+            asked_for = [clients.TopicPartition(self.name, number) for number in range(self.partitions)]
+            answers = consumer.committed(asked_for, timeout=10)
         finally:
             consumer.close()
-        return sum(end - committed[number] for number, end in ends.items())
+        return {tp.partition: offsets.decode(tp.metadata, offset=tp.offset) for tp in answers if tp.offset >= 0}
+
+    def lag(self) -> int:
+        """How far the group's offsets are behind the ends of its partitions: 0 at rest."""
+        committed = self.committed()
+        nothing = offsets.Window(0, ())
+        ends = end_offsets(self.kafka, self.name)
+        return sum(end - committed.get(number, nothing).base for number, end in ends.items())
+
+    def unfinished(self) -> int | None:
+        """How many records are not finished, by the commits; None while some lie beyond what was committed."""
+        committed = self.committed()
+        ends = end_offsets(self.kafka, self.name)
+        if any(end and (number not in committed or committed[number].end < end) for number, end in ends.items()):
+            return None
+        return sum(len(window.unfinished) for window in committed.values())
 
     def assert_each_once_in_order(self, delivery: str, *, within_s: float = 60, without: Iterable[str] = ()) -> None:
         """Every produced event had its effect once, in order per key, but for those `without`; nothing else did."""

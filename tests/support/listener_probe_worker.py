@@ -18,7 +18,7 @@ from orderflow.messaging.errors import ConfigurationError, Fenced, OrderflowErro
 from orderflow.messaging.listener import Caused, ExactlyOnce, InboxOutbox, Listener, Received, RetryPolicy
 from orderflow.messaging.postgres import Cursor, array
 from orderflow.messaging.settings import DatabaseSettings, ProcessSettings, Section, load
-from orderflow.messaging.telemetry import configure
+from orderflow.messaging.telemetry import configure, render_metrics
 from orderflow.messaging.testing.failpoints import failpoint
 
 
@@ -121,6 +121,7 @@ def main() -> int:
     threading.Thread(target=_publish_health, args=(container, probe.ready), daemon=True).start()
     try:
         container.run(stop)
+        probe.ready.with_suffix(".metrics").write_bytes(render_metrics()[0])
     except (Fenced, Refused) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 3

@@ -1,0 +1,118 @@
+"""Rebalances under load: whoever comes, goes or dies, each record has its effect once, and in the order of its key."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tests.support.listener_probe import Probe, Worker, listener_probe
+from tests.support.probe_language import asked
+from tests.support.stack import Stack
+
+from orderflow.messaging.testing.eventually import eventually
+
+PARTITIONS = 8
+KEYS = [f"key-{number}" for number in range(400)]
+SLOTS = range(4)
+EVERY_S = 3.0
+RECORDS_PER_S = 250
+
+
+class Fleet:
+    """Workers by slot. One acts at a time: one comes, one leaves, or one is killed and restarted in its slot."""
+
+    def __init__(self, probe: Probe, delivery: str, protocol: str) -> None:
+        self._probe = probe
+        self._delivery = delivery
+        self._protocol = protocol
+        self._workers: dict[int, Worker] = {}
+        self._logs: list[Path] = []
+        self.kills = 0
+
+    def start(self, slot: int) -> None:
+        worker = self._probe.worker(
+            self._delivery,
+            slot=slot,
+            protocol=self._protocol,
+            session_timeout_ms=6_000,
+            back_off_s=[1.0] * 20,
+            wait=False,
+        )
+        self._workers[slot] = worker
+        self._logs.append(worker.log)
+
+    def act(self, chance: random.Random) -> None:
+        free = [slot for slot in SLOTS if slot not in self._workers]
+        if free and (len(self._workers) < 2 or chance.random() < 0.5):
+            self.start(free[0])
+        elif chance.random() < 0.4:
+            slot = chance.choice(sorted(self._workers))
+            assert self._workers.pop(slot).terminate() == 0
+        else:
+            slot = chance.choice(sorted(self._workers))
+            self._workers.pop(slot).kill()
+            self.kills += 1
+            if self.kills % 4:
+                self.start(slot)
+
+    def handed_over(self) -> int:
+        """How often a worker was given a partition of which something was finished above something unfinished."""
+        return sum(log.read_text().count("finished records were handed over") for log in self._logs)
+
+    def assert_alive(self) -> None:
+        for worker in self._workers.values():
+            assert worker.popen.poll() is None, worker.log.read_text()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("delivery", "protocol", "seconds"),
+    [
+        ("exactly-once", "classic", 60),
+        ("exactly-once", "consumer", 60),
+        pytest.param("inbox-outbox", "classic", 60, marks=pytest.mark.soak),
+        pytest.param("inbox-outbox", "consumer", 60, marks=pytest.mark.soak),
+        pytest.param("exactly-once", "classic", 600, marks=pytest.mark.soak),
+    ],
+)
+def test_workers_that_come_go_and_die_lose_nothing_and_repeat_nothing(
+    stack: Stack, tmp_path: Path, delivery: str, protocol: str, seconds: int
+) -> None:
+    chance = random.Random(20_260)
+    with listener_probe(stack, tmp_path, partitions=PARTITIONS) as probe:
+        fleet = Fleet(probe, delivery, protocol)
+        fleet.start(0)
+        fleet.start(1)
+        stop = threading.Event()
+        load = threading.Thread(target=_load, args=(probe, stop))
+        load.start()
+        try:
+            until = time.monotonic() + seconds
+            while (now := time.monotonic()) < until:
+                eventually(lambda at=now: time.monotonic() >= at + EVERY_S, within_s=EVERY_S + 5)
+                fleet.act(chance)
+        finally:
+            stop.set()
+            load.join(30)
+        fleet.assert_alive()
+        probe.assert_each_once_in_order(delivery, within_s=120)
+        assert fleet.kills >= 4
+        assert fleet.handed_over() > 0, "finished ranges were handed over"
+        assert not probe.dead()
+
+
+def _load(probe: Probe, stop: threading.Event) -> None:
+    """A second's share every 100 ms; one key in a hundred waits for 1 s to 10 s."""
+    chance = random.Random(20_261)
+    number = 0
+    while not stop.wait(0.1):
+        batch = []
+        for _ in range(RECORDS_PER_S // 10):
+            number += 1
+            slow = chance.random() < 0.01
+            behaviour = f"fail-until:{time.time() + chance.uniform(1, 10)}" if slow else ""
+            batch.append(asked(chance.choice(KEYS), number, behaviour))
+        probe.ask(batch)
