@@ -13,6 +13,7 @@ from starlette.routing import Route
 from orderflow.messaging.postgres import ConnectionPool
 from orderflow.messaging.settings import DatabaseSettings
 from orderflow.services.order.api import OrderApi
+from orderflow.services.order.commanding import Commanding
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.openapi import document
 from orderflow.services.order.placing import ROUTES, Placing
@@ -22,7 +23,7 @@ SETTINGS = OrderSettings(database=DatabaseSettings.model_validate({"dsn": "postg
 
 def routes() -> set[tuple[str, str]]:
     no_pool = cast("ConnectionPool", None)
-    api = OrderApi(placing=Placing(SETTINGS), pool=no_pool, reasons=list)
+    api = OrderApi(placing=Placing(SETTINGS), commanding=Commanding(no_pool), pool=no_pool, reasons=list)
     rest = cast("Starlette", api._rest)
     reads = {
         (_unnamed(route.path), method.lower())

@@ -54,6 +54,8 @@ def test_every_operation_answers_as_documented(api: OrderProcess, document: dict
     placed = client.post("/orders", json=LONG)
     location = placed.headers["location"]
     form = {"content-type": "text/plain"}
+    cancelled = client.post("/api/orders", json={"customerId": "customer-123"}).headers["location"]
+    client.post(f"{cancelled}/cancel")
     answers = [
         ("/orders", 201, placed),
         ("/api/orders", 201, client.post("/api/orders", json={"customerId": "customer-123"})),
@@ -73,6 +75,18 @@ def test_every_operation_answers_as_documented(api: OrderProcess, document: dict
         ("/orders/{orderId}/history", 200, client.get(f"{location}/history?all=true")),
         ("/orders/{orderId}/history", 404, client.get(f"{NO_SUCH}/history")),
         ("/orders/{orderId}/history", 422, client.get(f"{location}/history?all=maybe")),
+        *(
+            (f"{prefix}/orders/{{orderId}}/cancel", status, client.post(f"{prefix}{target}/cancel"))
+            for prefix in ("", "/api")
+            for status, target in (
+                (404, NO_SUCH),
+                (200, client.post("/api/orders", json={"customerId": "customer-123"}).headers["location"]),
+            )
+        ),
+        *(
+            (f"{prefix}/orders/{{orderId}}/cancel", 409, client.post(f"{prefix}{cancelled}/cancel"))
+            for prefix in ("", "/api")
+        ),
         *((path, 200, client.get(path)) for path in ("/products", "/livez", "/readyz", "/metrics", "/docs")),
         ("/openapi.json", 200, client.get("/openapi.json")),
     ]
@@ -94,6 +108,8 @@ def test_an_api_that_is_not_ready_answers_as_documented(
         ("/products", api.client.get("/products")),
         ("/orders/{orderId}", api.client.get(NO_SUCH)),
         ("/orders/{orderId}/history", api.client.get(f"{NO_SUCH}/history")),
+        ("/orders/{orderId}/cancel", api.client.post(f"{NO_SUCH}/cancel")),
+        ("/api/orders/{orderId}/cancel", api.client.post(f"/api{NO_SUCH}/cancel")),
     ):
         assert answer.status_code == 503, path
         assert_documented(document, path, answer)

@@ -12,7 +12,7 @@ from tests.support.stack import Stack
 
 import orderflow.services.order
 from orderflow.contracts.topics import ORDER_EVENTS, ORDERS
-from orderflow.messaging import outbox, postgres
+from orderflow.messaging import inbox, outbox, postgres
 
 SERVICE = Path(orderflow.services.order.__file__).parent
 MIGRATIONS = SERVICE / "migrations"
@@ -39,6 +39,11 @@ def test_schema_sql_is_all_migrations_together(stack: Stack, migrated: str) -> N
 def test_the_outbox_is_the_kits_word_for_word() -> None:
     assert OUTBOX in SCHEMA
     assert any(outbox.UPGRADE in migration.read_text() for migration in MIGRATIONS.glob("*.sql"))
+
+
+def test_the_inbox_is_the_kits_word_for_word() -> None:
+    assert inbox.DDL in SCHEMA
+    assert any(inbox.DDL in migration.read_text() for migration in MIGRATIONS.glob("*.sql"))
 
 
 def test_migrating_twice_applies_each_migration_once(migrated: str) -> None:

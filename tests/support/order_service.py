@@ -26,12 +26,14 @@ from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.kafka.groups import begin_at
 from orderflow.messaging.kafka.reader import end_offsets, read
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack.ports import HOST, free_ports
 
 TOPICS = ("orders", "order-events")
+HEARD = ("payments", "inventory", *(f"{topic}.order-service.replay" for topic in ("payments", "inventory")))
 TABLES = ("orders", "order_history", "outbox", "idempotency_key")
 
 Offsets = dict[str, dict[int, int]]
@@ -78,9 +80,10 @@ class OrderService:
 
     def start(self, roles: str, *, wait: bool = True, **environment: str) -> OrderProcess:
         """Start a process with `roles`, and unless told otherwise wait until it is ready."""
-        api, relay = free_ports(2, start=os.getpid() * 7 + 3_000)
-        ports = {"ORDERFLOW_ORDER__API__PORT": str(api), "ORDERFLOW_ORDER__RELAY__PORT": str(relay)}
-        url = f"http://{HOST}:{api if 'api' in roles else relay}"
+        free = dict(zip(("api", "relay", "listener"), free_ports(3, start=os.getpid() * 7 + 3_000), strict=True))
+        ports = {f"ORDERFLOW_ORDER__{role.upper()}__PORT": str(port) for role, port in free.items()}
+        asked = roles.split(",")
+        url = f"http://{HOST}:{free['api' if 'api' in asked else asked[0]]}"
         log = self.logs / f"order-{roles.replace(',', '-')}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
             popen = subprocess.Popen(command(roles), env={**self.environment, **ports, **environment}, stderr=sink)
@@ -160,7 +163,7 @@ def database_settings(url: str) -> DatabaseSettings:
 
 
 def forget_relay(stack: Stack) -> None:
-    """Drop the slot and the position of `order`, whichever database they were for."""
+    """Drop the slot and the position of `order`, whichever database they were for; its listener begins at the ends."""
     _execute(
         stack, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name='relay_order'"
     )
@@ -168,6 +171,9 @@ def forget_relay(stack: Stack) -> None:
     forgetting = admin.delete_consumer_groups(["relay.order"], request_timeout=20)["relay.order"]
     with suppress(KafkaException):  # There is none yet.
         forgetting.result(30)
+    kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
+    for topic in HEARD:
+        begin_at(kafka, "order-service", topic, end_offsets(kafka, topic))
 
 
 def _execute(stack: Stack, statement: str) -> None:

@@ -30,6 +30,7 @@ from orderflow.messaging.telemetry import configure, logger
 
 if TYPE_CHECKING:
     from orderflow.messaging.container import Container
+    from orderflow.messaging.container.relayed import Relayed
 
 MIGRATE = "migrate"
 STOP_WITHIN_S = 5.0
@@ -129,7 +130,7 @@ def relay_role(relay: Relay, *, name: str, host: str, port: int, fail: Fail) -> 
     return worker_role(name, host=host, port=port, run=relay.run, reasons=reasons, fail=fail)
 
 
-def container_role(container: Container, *, name: str, host: str, port: int, fail: Fail) -> Role:
+def container_role(container: Container | Relayed, *, name: str, host: str, port: int, fail: Fail) -> Role:
     """A listener in its container. Workers of one host have neighbouring ports: give the first one's plus the slot."""
     return worker_role(name, host=host, port=port, run=container.run, reasons=container.reasons, fail=fail)
 

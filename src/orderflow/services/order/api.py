@@ -1,9 +1,8 @@
-"""The order API's routes. Reads run in a thread pool; writes are in `placing`."""
+"""The order API's routes. Reads run in a thread pool; writes are in `placing` and `commanding`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from uuid import UUID
 
 import swagger_ui
 from starlette.applications import Starlette
@@ -14,24 +13,25 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orderflow.contracts.ids import OrderId
 from orderflow.messaging import observability
 from orderflow.messaging.observability import Reasons, json
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.messaging.problems import invalid
 from orderflow.services.order import problems, repository
+from orderflow.services.order.commanding import Commanding
 from orderflow.services.order.openapi import document
 from orderflow.services.order.placing import ROUTES, Placing
+from orderflow.services.order.requests import order_id_of
 from orderflow.services.order.views import ProductPage, history_page, order_view
 
 
 class OrderApi:
     """The ASGI application: the hot path first, everything else through the router."""
 
-    def __init__(self, *, placing: Placing, pool: ConnectionPool, reasons: Reasons) -> None:
+    def __init__(self, *, placing: Placing, commanding: Commanding, pool: ConnectionPool, reasons: Reasons) -> None:
         self._placing = placing
         rest = Starlette(
-            routes=[*_reads(pool), *observability.routes(reasons), *_documentation()],
+            routes=[*_reads(pool), *commanding.routes(), *observability.routes(reasons), *_documentation()],
             exception_handlers=problems.HANDLERS,
         )
         rest.router.redirect_slashes = False
@@ -46,7 +46,7 @@ class OrderApi:
 
 def _reads(pool: ConnectionPool) -> list[BaseRoute]:
     def get_order(request: Request) -> Response:
-        order_id = _order_id(request)
+        order_id = order_id_of(request)
         with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
             order = repository.find(cursor, order_id)
         if order is None:
@@ -54,7 +54,7 @@ def _reads(pool: ConnectionPool) -> list[BaseRoute]:
         return json(order_view(order))
 
     def get_history(request: Request) -> Response:
-        order_id, facts_too = _order_id(request), _flag(request, "all")
+        order_id, facts_too = order_id_of(request), _flag(request, "all")
         with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
             entries = repository.history(cursor, order_id, facts_too=facts_too)
         if not entries:
@@ -86,13 +86,6 @@ def _documentation() -> list[BaseRoute]:
 
     assets = StaticFiles(directory=Path(swagger_ui.__file__).parent / "static")
     return [Route("/openapi.json", openapi), Route("/docs", docs), Mount("/docs/assets", assets)]
-
-
-def _order_id(request: Request) -> OrderId:
-    try:
-        return OrderId(str(UUID(request.path_params["order_id"])))
-    except ValueError:
-        raise problems.no_such_order() from None
 
 
 def _flag(request: Request, name: str) -> bool:

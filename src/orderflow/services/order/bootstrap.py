@@ -1,4 +1,4 @@
-"""The only place that builds things. Read from top to bottom: migrate, api, relay."""
+"""The only place that builds things. Read from top to bottom: migrate, api, relay, listener."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
+from orderflow.messaging.container import Container, ContainerSettings
+from orderflow.messaging.container.relayed import Relayed
 from orderflow.messaging.group_commit import GroupCommit
-from orderflow.messaging.process import STOP_WITHIN_S, Fail, Role, relay_role
+from orderflow.messaging.process import STOP_WITHIN_S, Fail, Role, container_role, relay_role
 from orderflow.messaging.relay import Relay, RelaySettings
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.testing.failpoints import failpoint
 from orderflow.services.order.api import OrderApi
+from orderflow.services.order.commanding import Commanding
 from orderflow.services.order.config import Settings
+from orderflow.services.order.listeners import LISTENER
 from orderflow.services.order.placing import Placing, Ready, resolve
 from orderflow.services.order.preparation import Preparation
 from orderflow.services.order.repository import KeyTaken, Placement, Written, purge_keys, writer
@@ -29,10 +34,13 @@ def migrate(settings: Settings) -> list[str]:
     return postgres.migrate(settings.order.database.dsn.get_secret_value(), MIGRATIONS)
 
 
-def role(settings: Settings, name: str, _slot: int, fail: Fail) -> Role:
-    if name == "api":
-        return api(settings)
-    return relay(settings, fail)
+def role(settings: Settings, name: str, slot: int, fail: Fail) -> Role:
+    match name:
+        case "api":
+            return api(settings)
+        case "relay":
+            return relay(settings, fail)
+    return listener(settings, slot, fail)
 
 
 def api(settings: Settings) -> Role:
@@ -40,6 +48,7 @@ def api(settings: Settings) -> Role:
     loop = asyncio.get_running_loop()
     placing = Placing(order)
     pool = postgres.open_pool(order.database, application_name="order-api")
+    commanding = Commanding(pool)
     committer: GroupCommit[Placement, Written | KeyTaken] = GroupCommit(
         connect=lambda: postgres.connect(order.database, application_name="order-api-committer"),
         write=writer(order.idempotency_hours),
@@ -50,6 +59,7 @@ def api(settings: Settings) -> Role:
     )
 
     def on_ready(ready: Ready) -> None:
+        commanding.open(ready.encode)
         _on_loop(loop, lambda: placing.open(ready, committer))
 
     preparation = Preparation(pool=pool, registry=settings.registry, on_ready=on_ready)
@@ -81,7 +91,7 @@ def api(settings: Settings) -> Role:
         start=start,
         close=close,
         reasons=preparation.reasons,
-        app=lambda reasons: OrderApi(placing=placing, pool=pool, reasons=reasons),
+        app=lambda reasons: OrderApi(placing=placing, commanding=commanding, pool=pool, reasons=reasons),
     )
 
 
@@ -89,6 +99,27 @@ def relay(settings: Settings, fail: Fail) -> Role:
     order = settings.order
     publisher = Relay(RelaySettings(service="order", database=order.database, kafka=settings.kafka))
     return relay_role(publisher, name="order-relay", host=order.relay.host, port=order.relay.port, fail=fail)
+
+
+def listener(settings: Settings, slot: int, fail: Fail) -> Role:
+    order = settings.order
+    container = Container(
+        ContainerSettings(
+            listener=LISTENER,
+            kafka=settings.kafka,
+            registry=settings.registry,
+            catalogue=CATALOGUE,
+            slot=slot,
+            database=order.database,
+        )
+    )
+    return container_role(
+        Relayed(container, service="order", database=order.database),
+        name="order-listener",
+        host=order.listener.host,
+        port=order.listener.port + slot,
+        fail=fail,
+    )
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

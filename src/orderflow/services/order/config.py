@@ -28,9 +28,17 @@ class RelayHealthSettings(Section):
     port: Port = 8090
 
 
+class ListenerSettings(Section):
+    """Where a listener of its own answers them: `port` and its slot."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8200
+
+
 class OrderSettings(Section):
     database: DatabaseSettings
     api: ApiSettings = ApiSettings()
+    listener: ListenerSettings = ListenerSettings()
     relay: RelayHealthSettings = RelayHealthSettings()
     default_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     default_payment_method: str = "pm_ok"

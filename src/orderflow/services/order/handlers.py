@@ -1,24 +1,37 @@
-"""Use cases: what a request causes, as facts to be written together."""
+"""Use cases: what a request causes, and what a fact from another service does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 import uuid_utils
 import uuid_utils.compat
 
-from orderflow.contracts import topics
-from orderflow.contracts.events import Event, OrderCreated, OrderEvent, PaymentMode
+from orderflow.contracts import NAMESPACE, topics
+from orderflow.contracts.events import CancelReason, Event, OrderCancelled, OrderCreated, OrderEvent, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
-from orderflow.messaging.event import EventId, Metadata
+from orderflow.messaging import outbox
+from orderflow.messaging.errors import Poison
+from orderflow.messaging.event import EventId, Metadata, derived_id
+from orderflow.messaging.listener import Caused, Received
 from orderflow.messaging.outbox import OutboxRow
-from orderflow.services.order.model import Order, Product, RequestedLine, place, priced
+from orderflow.messaging.postgres import Cursor
+from orderflow.services.order import repository
+from orderflow.services.order.model import HistoryEntry, Order, Product, RequestedLine, place, priced
+from orderflow.services.order.repository import Placed, Saved
+from orderflow.services.order.rules import Change, cancel, events, on_fact
 
 SOURCE = "/orderflow/order"
 
 Encode = Callable[[str, msgspec.Struct], bytes]
+
+TOPIC_OF: Mapping[type[Event], str] = {
+    OrderCreated: topics.ORDERS.name,
+    OrderCancelled: topics.ORDERS.name,
+    OrderEvent: topics.ORDER_EVENTS.name,
+}
 
 
 class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,25 +43,16 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str
 
 
-class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One revision: a status change when `event_id` is there, else a fact that was noted."""
+class CancelOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """`customer_id`: whose order it has to be, if that is asked for."""
 
-    revision: int
-    version: int
-    status: str
-    description: str
-    occurred_at: datetime
-    event_id: EventId | None
-    cause_type: str
-    cause_id: str
+    order_id: OrderId
+    customer_id: str | None
+    traceparent: str
 
 
-class Placed(msgspec.Struct, frozen=True, kw_only=True):
-    """What one order writes, in one transaction."""
-
-    order: Order
-    entry: HistoryEntry
-    outbox: tuple[OutboxRow, ...]
+class UnknownOrder(Poison):
+    """A fact about an order that is not in this database: it was committed before anybody could hear of it."""
 
 
 def place_order(command: PlaceOrder, *, catalogue: Mapping[Sku, Product], encode: Encode) -> Placed:
@@ -71,8 +75,8 @@ def place_order(command: PlaceOrder, *, catalogue: Mapping[Sku, Product], encode
         timestamp=now,
         version=order.version,
     )
-    changed = _told(change, topic=topics.ORDER_EVENTS.name, at=now, traceparent=command.traceparent, encode=encode)
-    created = _told(_created(order), topic=topics.ORDERS.name, at=now, traceparent=command.traceparent, encode=encode)
+    changed = _told(change, traceparent=command.traceparent, encode=encode)
+    created = _told(_created(order), traceparent=command.traceparent, encode=encode)
     entry = HistoryEntry(
         revision=order.revision,
         version=order.version,
@@ -102,13 +106,76 @@ def _created(order: Order) -> OrderCreated:
     )
 
 
-def _told(event: Event, *, topic: str, at: datetime, traceparent: str, encode: Encode) -> OutboxRow:
+def cancel_order(cursor: Cursor, command: CancelOrder, *, encode: Encode) -> Order | None:
+    """The cancelled order; None if there is none of that id and customer. Raises NotAllowed."""
+    order = repository.lock(cursor, [command.order_id]).get(command.order_id)
+    if order is None or command.customer_id not in (None, order.customer_id):
+        return None
+    change = cancel(order, reason=CancelReason.CUSTOMER, now=_now())
+    outbox_rows = [_told(event, traceparent=command.traceparent, encode=encode) for event in events(change)]
+    changed_id = next(row.metadata.id for row in outbox_rows if row.metadata.type == OrderEvent.type_name())
+    repository.save(cursor, [Saved(change=change, entry=_entry(change, changed_id, "command", "cancel"))])
+    outbox.append(cursor, outbox_rows)
+    return change.after
+
+
+def on_facts(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
+    """Record what payment and inventory say, then judge: as many statements for a batch as for one record."""
+    orders = repository.lock(cursor, [received.event.order_id for received in batch])
+    now = _now()
+    saved: list[Saved] = []
+    caused: list[Caused] = []
+    for received in batch:
+        changes = on_fact(_known(orders, received), received.event, now=now)
+        saved += _remembered(changes, received.metadata)
+        caused += [(received, event) for change in changes for event in events(change)]
+        orders |= {change.after.order_id: change.after for change in changes}
+    repository.save(cursor, saved)
+    return caused
+
+
+def _known(orders: Mapping[OrderId, Order], received: Received) -> Order:
+    order_id = received.event.order_id
+    if order_id not in orders:
+        raise UnknownOrder(
+            f"{received.metadata.type} {received.metadata.id} is about {order_id}: there is no such order"
+        )
+    return orders[order_id]
+
+
+def _remembered(changes: Sequence[Change], cause: Metadata) -> Iterator[Saved]:
+    """The history of a fact's revisions; the ids of the OrderEvents are those that they will have on the topic."""
+    of_status = 0
+    for change in changes:
+        event_id = None
+        if change.is_of_status:
+            event_id = derived_id(NAMESPACE, cause=cause.id, event_type=OrderEvent.type_name(), index=of_status)
+            of_status += 1
+        yield Saved(change=change, entry=_entry(change, event_id, cause.type, str(cause.id)))
+
+
+def _entry(change: Change, event_id: EventId | None, cause_type: str, cause_id: str) -> HistoryEntry:
+    order = change.after
+    return HistoryEntry(
+        revision=order.revision,
+        version=order.version,
+        status=order.status,
+        description=change.description,
+        occurred_at=order.updated_at,
+        event_id=event_id,
+        cause_type=cause_type,
+        cause_id=cause_id,
+    )
+
+
+def _told(event: Event, *, traceparent: str, encode: Encode) -> OutboxRow:
     """An act of the API starts a chain: fresh ids, and no cause."""
+    topic = TOPIC_OF[type(event)]
     metadata = Metadata(
         id=EventId(uuid_utils.compat.uuid7()),
         type=event.type_name(),
         source=SOURCE,
-        time=at,
+        time=event.happened_at,
         subject=event.order_id,
         correlation_id=event.order_id,
         traceparent=traceparent,

@@ -11,6 +11,7 @@ import msgspec
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku, payment_id
 from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.event import EventId
 
 ATTEMPTS_MAX = 5
 LINES_MAX = 100
@@ -103,6 +104,19 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     currency: str
     created_at: datetime
     updated_at: datetime
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One revision: a status change when `event_id` is there, else a fact that was noted."""
+
+    revision: int
+    version: int
+    status: str
+    description: str
+    occurred_at: datetime
+    event_id: EventId | None
+    cause_type: str
+    cause_id: str
 
 
 def place(

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 import orderflow
+from orderflow.contracts.events import OrderStatus
+from orderflow.services.order.model import Action
 from orderflow.services.order.requests import OrderRequest, ShortOrderRequest
 from orderflow.services.order.views import HistoryPage, OrderView, ProductPage
 
@@ -21,6 +23,13 @@ class ProblemDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
     title: str
     status: int
     detail: str = ""
+
+
+class ConflictDocument(ProblemDocument, kw_only=True, omit_defaults=True):
+    """What the order is instead, and what it allows."""
+
+    order_status: OrderStatus = msgspec.field(name="orderStatus")
+    allowed_actions: tuple[Action, ...] = msgspec.field(name="allowedActions")
 
 
 _EXAMPLES: dict[type, Schema] = {
@@ -38,7 +47,7 @@ _PROBLEMS = {
 
 @cache
 def document() -> Schema:
-    types = (OrderRequest, ShortOrderRequest, OrderView, HistoryPage, ProductPage, ProblemDocument)
+    types = (OrderRequest, ShortOrderRequest, OrderView, HistoryPage, ProductPage, ProblemDocument, ConflictDocument)
     references, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schema = dict(zip(types, references, strict=True))
     problem = {"application/problem+json": {"schema": schema[ProblemDocument]}}
@@ -49,8 +58,22 @@ def document() -> Schema:
             ("/api/orders", ShortOrderRequest, "Place an order in the short form; nothing is charged until asked"),
         )
     }
+    conflict = {"application/problem+json": {"schema": schema[ConflictDocument]}}
     no_such = {"404": {"description": "There is no such order", "content": problem}}
     away = {"503": {"description": "The database is away", "content": problem}}
+    cancel = {
+        "summary": "Cancel an order that has not left the house; what was paid is refunded",
+        "parameters": [_ORDER_ID, _CUSTOMER_ID],
+        "responses": {
+            "200": {
+                "description": "Cancelled",
+                "content": {"application/json": {"schema": schema[OrderView]}},
+            },
+            "404": {"description": "There is no such order, or it is not this customer's", "content": problem},
+            "409": {"description": "The order's status does not allow it", "content": conflict},
+            "503": {"description": "Starting, or the database is away", "content": problem},
+        },
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -71,6 +94,8 @@ def document() -> Schema:
                     parameters=[_ORDER_ID, _ALL],
                 )
             },
+            "/orders/{orderId}/cancel": {"post": cancel},
+            "/api/orders/{orderId}/cancel": {"post": cancel},
             "/products": {"get": _get("The catalogue, prices in minor units", schema[ProductPage], away)},
             "/livez": {"get": _plain("The process runs", "text/plain")},
             "/readyz": {
@@ -116,6 +141,12 @@ def _plain(summary: str, media_type: str) -> Schema:
 
 
 _ORDER_ID = {"name": "orderId", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+_CUSTOMER_ID = {
+    "name": "customerId",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "If given, the order must be this customer's",
+}
 _ALL = {"name": "all", "in": "query", "schema": {"type": "boolean", "default": False}}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",

@@ -6,11 +6,24 @@ from http import HTTPStatus
 
 from orderflow.messaging import problems
 from orderflow.messaging.problems import Problem, problem
-from orderflow.services.order.model import RuleBroken
+from orderflow.services.order.model import RuleBroken, allowed_actions
+from orderflow.services.order.rules import NotAllowed
 
 
 def no_such_order() -> Problem:
     return problem(HTTPStatus.NOT_FOUND, "order-not-found", "There is no such order")
+
+
+def not_allowed(error: NotAllowed) -> Problem:
+    order, allowed = error.order, allowed_actions(error.order)
+    return Problem(
+        "The order does not allow that now",
+        type_="not-allowed",
+        detail=str(error),
+        status=int(HTTPStatus.CONFLICT),
+        orderStatus=order.status,
+        allowedActions=allowed,
+    )
 
 
 def key_malformed() -> Problem:
@@ -31,7 +44,9 @@ def from_error(error: BaseException) -> Problem:
     """What a client is told of `error`; nothing of our insides."""
     if isinstance(error, RuleBroken):
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.slug, error.title, str(error))
+    if isinstance(error, NotAllowed):
+        return not_allowed(error)
     return problems.from_error(error)
 
 
-HANDLERS = problems.handlers(RuleBroken, translate=from_error)
+HANDLERS = problems.handlers(RuleBroken, NotAllowed, translate=from_error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -13,9 +13,25 @@ from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
 from orderflow.messaging import outbox
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
+from orderflow.messaging.outbox import OutboxRow
 from orderflow.messaging.postgres import Cursor, array
-from orderflow.services.order.handlers import HistoryEntry, Placed
-from orderflow.services.order.model import Order, Payment, PaymentState, Product, StockState
+from orderflow.services.order.model import HistoryEntry, Order, Payment, PaymentState, Product, StockState
+from orderflow.services.order.rules import Change
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """What one order writes, in one transaction."""
+
+    order: Order
+    entry: HistoryEntry
+    outbox: tuple[OutboxRow, ...]
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """What one revision of an order writes. Several of one order come in their order."""
+
+    change: Change
+    entry: HistoryEntry
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +87,28 @@ def find(cursor: Cursor, order_id: OrderId) -> Order | None:
     cursor.execute(_FIND, (order_id,))
     row = cursor.fetchone()
     return None if row is None else _order(*row)
+
+
+def lock(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, Order]:
+    """Those that exist, locked until the transaction ends; always in the same order, so that nobody waits in a ring."""
+    cursor.execute(_LOCK, (array(sorted(set(order_ids))),))
+    return {order.order_id: order for order in (_order(*row) for row in cursor)}
+
+
+def save(cursor: Cursor, saved: Sequence[Saved]) -> None:
+    """
+    Bring locked orders to their last revision, with the history of all.
+
+    Raises Transient if a row is not at the revision that was locked: then nothing may be written.
+    """
+    if not saved:
+        return
+    first = {one.change.before.order_id: one.change.before.revision for one in reversed(saved)}
+    last = {one.change.after.order_id: one.change.after for one in saved}
+    cursor.execute(_UPDATE, _columns((*_moving(order), first[order_id]) for order_id, order in last.items()))
+    if cursor.rowcount != len(last):
+        raise Transient("an order changed although it was locked", resource="database")
+    cursor.execute(_INSERT_HISTORY, _columns(_history_row(one.change.after.order_id, one.entry) for one in saved))
 
 
 def history(cursor: Cursor, order_id: OrderId, *, facts_too: bool) -> list[HistoryEntry]:
@@ -154,6 +192,20 @@ def _order_row(order: Order) -> tuple[object, ...]:
     )
 
 
+def _moving(order: Order) -> tuple[object, ...]:
+    return (
+        order.order_id,
+        order.status.value,
+        order.version,
+        order.revision,
+        order.payment.attempt,
+        order.payment.state.value,
+        order.payment.payment_id,
+        order.stock.value,
+        order.updated_at,
+    )
+
+
 def _history_row(order_id: OrderId, entry: HistoryEntry) -> tuple[object, ...]:
     return (
         order_id,
@@ -221,11 +273,23 @@ INSERT INTO order_history (order_id, revision, version, status, description, occ
 SELECT * FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[], %s::timestamptz[], %s::uuid[],
                      %s::text[], %s::text[])
 """
-_FIND = """
+_UPDATE = """
+UPDATE orders SET status = changed.status, version = changed.version, revision = changed.revision,
+                  payment_attempt = changed.payment_attempt, payment_state = changed.payment_state,
+                  payment_id = changed.payment_id, stock = changed.stock, updated_at = changed.updated_at
+FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::smallint[], %s::text[], %s::uuid[], %s::text[],
+            %s::timestamptz[], %s::int[])
+     AS changed (order_id, status, version, revision, payment_attempt, payment_state, payment_id, stock, updated_at,
+                 locked_revision)
+WHERE orders.order_id = changed.order_id AND orders.revision = changed.locked_revision
+"""
+_SELECT = """
 SELECT order_id, customer_id, status, version, revision, payment_attempt, payment_state, payment_id, stock,
        payment_mode, payment_method, lines, amount_minor, currency, created_at, updated_at
-FROM orders WHERE order_id = %s
+FROM orders
 """
+_FIND = f"{_SELECT} WHERE order_id = %s"
+_LOCK = f"{_SELECT} WHERE order_id = ANY (%s::uuid[]) ORDER BY order_id FOR NO KEY UPDATE"
 _HISTORY = """
 SELECT revision, version, status, description, occurred_at, event_id, cause_type, cause_id
 FROM order_history WHERE order_id = %s AND (event_id IS NOT NULL OR %s) ORDER BY revision

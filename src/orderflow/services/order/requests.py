@@ -6,12 +6,15 @@ import hashlib
 import re
 from random import getrandbits
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
+from starlette.requests import Request
 
 from orderflow.contracts.events import PaymentMode
-from orderflow.contracts.ids import CustomerId, Sku
+from orderflow.contracts.ids import CustomerId, OrderId, Sku
+from orderflow.services.order import problems
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.handlers import PlaceOrder
 from orderflow.services.order.model import LINES_MAX, QUANTITY_MAX, RequestedLine
@@ -71,6 +74,14 @@ def command(request: AnyOrderRequest, *, settings: OrderSettings, traceparent: s
         payment_method=request.payment_method or (settings.default_payment_method if automatic else None),
         traceparent=traceparent,
     )
+
+
+def order_id_of(request: Request) -> OrderId:
+    """The id in the path. What is no UUID is no order's: 404."""
+    try:
+        return OrderId(str(UUID(request.path_params["order_id"])))
+    except ValueError:
+        raise problems.no_such_order() from None
 
 
 def request_hash(request: msgspec.Struct) -> bytes:

@@ -7,8 +7,7 @@ from datetime import datetime
 import msgspec
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
-from orderflow.services.order.handlers import HistoryEntry
-from orderflow.services.order.model import Action, Order, Payment, Product, StockState, allowed_actions
+from orderflow.services.order.model import Action, HistoryEntry, Order, Payment, Product, StockState, allowed_actions
 
 SHORT_MESSAGE = "Order has been created"
 

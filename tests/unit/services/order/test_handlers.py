@@ -10,8 +10,9 @@ import pytest
 from orderflow.contracts.events import OrderCreated, OrderEvent, PaymentMode
 from orderflow.contracts.ids import CustomerId, Sku
 from orderflow.messaging.event import rfc3339_ms
-from orderflow.services.order.handlers import Placed, PlaceOrder, place_order
+from orderflow.services.order.handlers import PlaceOrder, place_order
 from orderflow.services.order.model import Product, RequestedLine, UnknownSku
+from orderflow.services.order.repository import Placed
 
 MOUSE = Product(sku=Sku("MOUSE"), name="Mouse", prices={"EUR": 3_490})
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -1,0 +1,27 @@
+"""The table: what the order service hears from payment and inventory, what it does then, what it says."""
+
+from __future__ import annotations
+
+from orderflow.contracts import NAMESPACE
+from orderflow.contracts.events import (
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    StockRejected,
+    StockReleased,
+    StockReserved,
+)
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.messaging.listener import InboxOutbox, Listener
+from orderflow.services.order.handlers import SOURCE, on_facts
+
+LISTENER = Listener(
+    name="order",
+    group="order-service",
+    source=SOURCE,
+    namespace=NAMESPACE,
+    topics=(PAYMENTS, INVENTORY),
+    handles=(PaymentSucceeded, PaymentFailed, PaymentRefunded, StockReserved, StockRejected, StockReleased),
+    publishes=(ORDERS, ORDER_EVENTS),
+    delivery=InboxOutbox(handler=on_facts),
+)
