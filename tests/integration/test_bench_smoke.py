@@ -41,3 +41,11 @@ def test_a_relay_benchmark_finds_every_row_once_on_both_sides(tmp_path: Path) ->
     assert len({turn["target"] for turn in found["paced"]}) == 2
     assert all(turn["from_commit"]["count"] > 100 for turn in found["paced"])
     assert [(turn["duplicates"], turn["missing"]) for turn in (*found["drains"], *found["paced"])] == [(0, 0)] * 4
+
+
+def test_a_payment_benchmark_pays_every_order_once_on_every_side(tmp_path: Path) -> None:
+    found = report("payment", tmp_path)
+    assert len({turn["target"] for turn in found["turns"]}) == 6
+    assert all(turn["per_s"] > 0 for turn in found["turns"])
+    assert [(turn["duplicates"], turn["missing"]) for turn in found["turns"]] == [(0, 0)] * 6
+    assert set(found["ratios"]) == {"one transaction each", "no transactions"}

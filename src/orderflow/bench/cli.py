@@ -61,6 +61,22 @@ def relay(
         bench.show(report)
 
 
+@app.command()
+def payment(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    records: Annotated[int, typer.Option(min=5_000, help="Orders preloaded for each turn.")] = 20_000,
+    rounds: Rounds = 3,
+    output: Output = None,
+) -> None:
+    """From OrderCreated to payments: records per second, beside one transaction each and beside none at all."""
+    from orderflow.bench import payment as bench  # noqa: PLC0415 - heavy, and only for this command
+
+    report = bench.run(bench.SMOKE if smoke else bench.Plan(records=records, rounds=rounds))
+    if not _told(report, as_json=as_json, output=output):
+        bench.show(report)
+
+
 @app.callback()
 def root() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]

@@ -46,5 +46,8 @@ def settings(home: Path) -> StackSettings:
             registry_health=rest[2],
             order_api=rest[3],
             order_relay=rest[4],
+            payment_api=rest[5],
+            inventory_api=rest[6],
+            psp=rest[7],
         ),
     )

@@ -1,0 +1,132 @@
+"""Puts valid events on a topic, as a relay would have; and warms a broker up with transactions."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import uuid_utils.compat as uuids
+
+from orderflow.contracts.events import Event, OrderCreated, OrderLine, PaymentSucceeded
+from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id
+from orderflow.contracts.schemas import CATALOGUE
+from orderflow.messaging.avro import Encoder
+from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.event import EventId, Headers, Metadata, to_headers
+from orderflow.messaging.kafka import clients
+from orderflow.messaging.registry import Registry
+from orderflow.messaging.settings import KafkaSettings, RegistrySettings
+
+Record = tuple[str, bytes, Headers]
+"""Key, value, headers."""
+
+WARM_UP_TOPIC = "order-events"
+WARM_UP_BATCH = 20
+
+
+def orders(count: int) -> list[OrderCreated]:
+    """Two lines each, to be charged at once."""
+    lines = (
+        OrderLine(sku=Sku("KEYBOARD-01"), quantity=2, unit_price_minor=8_990),
+        OrderLine(sku=Sku("MOUSE-01"), quantity=1, unit_price_minor=3_490),
+    )
+    made = []
+    for number in range(count):
+        order_id = OrderId(str(uuids.uuid7()))
+        made.append(
+            OrderCreated(
+                order_id=order_id,
+                customer_id=CustomerId(f"customer-{number % 1_000}"),
+                version=1,
+                lines=lines,
+                amount_minor=21_470,
+                currency="EUR",
+                payment_mode="AUTOMATIC",
+                attempt=1,
+                payment_id=payment_id(order_id, 1),
+                payment_method="pm_ok",
+                occurred_at=_now(),
+            )
+        )
+    return made
+
+
+def payments(count: int, *, skus: Sequence[str], draw: random.Random) -> list[PaymentSucceeded]:
+    """Three lines each, of different SKUs, one to three pieces."""
+    made = []
+    for _ in range(count):
+        order_id = OrderId(str(uuids.uuid7()))
+        lines = tuple(
+            OrderLine(sku=Sku(sku), quantity=draw.randint(1, 3), unit_price_minor=1_000) for sku in draw.sample(skus, 3)
+        )
+        made.append(
+            PaymentSucceeded(
+                order_id=order_id,
+                customer_id=CustomerId("customer-123"),
+                attempt=1,
+                payment_id=payment_id(order_id, 1),
+                amount_minor=1_000 * sum(line.quantity for line in lines),
+                currency="EUR",
+                payment_method="pm_ok",
+                provider_reference=order_id,
+                lines=lines,
+                occurred_at=_now(),
+            )
+        )
+    return made
+
+
+def encoded(topic: str, events: Iterable[Event], registry_url: str) -> list[Record]:
+    """As they will be on the wire, each with an id of its own."""
+    registry = Registry(RegistrySettings(url=registry_url))
+    encoder = Encoder.load(registry, CATALOGUE, [topic])
+    registry.close()
+    return [(event.key, encoder.encode(topic, event), to_headers(_metadata(event))) for event in events]
+
+
+def produce(servers: KafkaSettings, topic: str, records: Iterable[Record]) -> None:
+    """Returns when the broker has them."""
+    producer = clients.producer(servers, **{"linger.ms": 5})
+    headers: Any
+    for key, value, headers in records:
+        while True:
+            try:
+                producer.produce(topic, value, key, headers=headers)
+                break
+            except BufferError:
+                producer.poll(0.05)
+        producer.poll(0)
+    if producer.flush(60):
+        raise OrderflowError(f"the broker did not take all records of {topic} within 60 s")
+
+
+def warm_up(servers: KafkaSettings, seconds: float) -> None:
+    """Transactions, one after another: a broker that has just started is several times slower."""
+    producer = clients.transactional_producer(servers, "orderflow.bench.warm-up")
+    producer.init_transactions(30)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        producer.begin_transaction()
+        for number in range(WARM_UP_BATCH):
+            producer.produce(WARM_UP_TOPIC, b"warm", str(number))
+        producer.commit_transaction(30)
+
+
+def _metadata(event: Event) -> Metadata:
+    return Metadata(
+        id=EventId(uuids.uuid7()),
+        type=event.type_name(),
+        source="/orderflow/bench",
+        time=event.happened_at,
+        subject=event.subject,
+        correlation_id=event.subject,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )
+
+
+def _now() -> datetime:
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
