@@ -32,6 +32,8 @@ def components(settings: StackSettings) -> list[Component]:
         _process(settings, "order", "api", port=ports.order_api, name="order-api"),
         _process(settings, "order", "relay", port=ports.order_relay, name="order-relay"),
         _provider(settings),
+        _migration(settings, "payment"),
+        _process(settings, "payment", "api,listener", port=ports.payment_api, name="payment"),
         _migration(settings, "inventory"),
         _process(settings, "inventory", "api,listener,relay", port=ports.inventory_api, name="inventory"),
     ]
