@@ -246,6 +246,23 @@ def test_a_cancel_that_finds_an_open_payment_resolves_it_first(
     assert sums(url) == sums_of(provider)
 
 
+@pytest.mark.parametrize("window", [DAY, NEVER])
+def test_nobody_who_still_means_to_charge_can_do_so_after_the_cancellation_resolved_the_payment(
+    url: str, window: timedelta
+) -> None:
+    provider = FlakyProvider(window=window)
+    one, other = Worker(url, provider, window), Worker(url, provider, window)
+    told = record(created(new_order_id()))
+    one.payments.intent([told])
+    (again,) = one.payments.intent([told])
+    assert isinstance(again, Ask)
+    assert [type(event) for event in other.hear(record(cancelled(told.event.order_id)))] == [PaymentFailed]
+    assert one.payments.call(again.task).verdict is Verdict.UNKNOWN
+    assert captured(provider, told.event.order_id) == 0
+    one.session.close()
+    other.session.close()
+
+
 def test_an_intent_that_exists_is_looked_up_before_it_is_sent_again(worker: Worker, provider: FlakyProvider) -> None:
     provider.books = FlakyProvider(window=NEVER).books
     worker.payments.call.__init__(provider, key_window=NEVER)  # type: ignore[misc]
