@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent
 RESYNC = "tests/integration/test_relay_resync.py"
 M2 = "tests/integration/milestones/test_m2_outbox.py"
+M4 = "tests/integration/milestones/test_m4_inventory.py"
 PYTEST_TESTS_FAILED = 1
 
 
@@ -45,6 +46,10 @@ MUTANTS = (
     Mutant(
         "idle-confirm-before-the-position-commit",
         f"{RESYNC}::test_a_relay_at_rest_confirms_no_more_than_its_position_so_that_a_kill_finds_it_fit",
+    ),
+    Mutant(
+        "read-then-write-stock",
+        f"{M4}::test_five_thousand_orders_for_what_a_few_hundred_can_have_reserve_exactly_what_fits",
     ),
 )
 
