@@ -18,7 +18,7 @@ def report(command: str, directory: Path) -> dict[str, Any]:
     subprocess.run(
         (sys.executable, "-m", "orderflow.cli.main", "bench", command, "--smoke", "--output", str(file)),
         check=True,
-        timeout=180,
+        timeout=280,
         env=environment,
     )
     found: dict[str, Any] = msgspec.json.decode(file.read_bytes())
@@ -49,3 +49,13 @@ def test_a_payment_benchmark_pays_every_order_once_on_every_side(tmp_path: Path)
     assert all(turn["per_s"] > 0 for turn in found["turns"])
     assert [(turn["duplicates"], turn["missing"]) for turn in found["turns"]] == [(0, 0)] * 6
     assert set(found["ratios"]) == {"one transaction each", "no transactions"}
+
+
+def test_an_inventory_benchmark_keeps_the_stock_right_and_follows_every_order_to_the_shelf(tmp_path: Path) -> None:
+    found = report("inventory", tmp_path)
+    assert {turn["target"] for turn in found["turns"]} == {"orderflow inventory", "a transaction for each event"}
+    assert all(turn["per_s"] > 0 and turn["reserved"] > 0 for turn in found["turns"])
+    (way,) = found["flows"]
+    assert (way["duplicates"], way["missing"]) == (0, 0)
+    assert way["whole"]["count"] > 400
+    assert all(hop["count"] == way["whole"]["count"] for hop in way["hops"].values())

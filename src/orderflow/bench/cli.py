@@ -77,6 +77,23 @@ def payment(
         bench.show(report)
 
 
+@app.command()
+def inventory(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    events: Annotated[int, typer.Option(min=5_000, help="Payments preloaded for each turn.")] = 20_000,
+    rounds: Rounds = 3,
+    seconds: Annotated[float, typer.Option(help="Length of a turn at a steady rate.")] = 20.0,
+    output: Output = None,
+) -> None:
+    """From payments to stock: events per second, beside a transaction for each; and milliseconds from POST."""
+    from orderflow.bench import inventory as bench  # noqa: PLC0415 - heavy, and only for this command
+
+    report = bench.run(bench.SMOKE if smoke else bench.Plan(events=events, rounds=rounds, paced_s=seconds))
+    if not _told(report, as_json=as_json, output=output):
+        bench.show(report)
+
+
 @app.callback()
 def root() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]

@@ -12,16 +12,18 @@ from pathlib import Path
 from orderflow.stack import jars
 from orderflow.stack.local import LocalStack
 from orderflow.stack.ports import free_ports
-from orderflow.stack.settings import Ports, StackSettings
+from orderflow.stack.settings import Ports, Service, StackSettings
+
+INFRASTRUCTURE: tuple[Service, ...] = ("kafka", "postgres", "registry", "deploy")
 
 
 @contextmanager
-def private_stack() -> Iterator[LocalStack]:
-    """The whole stack, ready. Ports are free ones; data is in a temporary directory on the disk of `TMPDIR`."""
+def private_stack(services: tuple[Service, ...] = (*INFRASTRUCTURE, "order")) -> Iterator[LocalStack]:
+    """These services, ready. Ports are free ones; data is in a temporary directory on the disk of `TMPDIR`."""
     directory = Path(tempfile.mkdtemp(prefix="orderflow-bench-"))
     directory.chmod(0o755)  # PostgreSQL runs as another user when we are root.
     try:
-        stack = LocalStack(settings(directory / "stack"))
+        stack = LocalStack(settings(directory / "stack", services))
         stack.start()
         try:
             yield stack
@@ -31,14 +33,14 @@ def private_stack() -> Iterator[LocalStack]:
         shutil.rmtree(directory)
 
 
-def settings(home: Path) -> StackSettings:
+def settings(home: Path, services: tuple[Service, ...]) -> StackSettings:
     free = free_ports(40, start=os.getpid() * 40)
     pairs = [port for port in free if port + 1 in free][::2][:3]
     rest = [port for port in free if port not in pairs and port - 1 not in pairs]
     return StackSettings(
         home=home,
         cache_dir=jars.default_cache_dir(),
-        services=("kafka", "postgres", "registry", "deploy", "order"),
+        services=services,
         ports=Ports(
             kafka=(pairs[0], pairs[1], pairs[2]),
             postgres=rest[0],

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import sys
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from orderflow.contracts import NAMESPACE
-from orderflow.contracts.events import OrderCreated, PaymentSucceeded
+from orderflow.contracts.events import Event, OrderCreated, PaymentSucceeded
 from orderflow.contracts.ids import payment_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import ORDERS, PAYMENTS
@@ -52,9 +51,9 @@ def paid(order: OrderCreated) -> PaymentSucceeded:
     )
 
 
-def caused_by(cause: Metadata, event: PaymentSucceeded, namespace: UUID = NAMESPACE) -> Metadata:
+def caused_by(cause: Metadata, event: Event) -> Metadata:
     return Metadata(
-        id=derived_id(namespace, cause=cause.id, event_type=event.type_name(), index=0),
+        id=derived_id(NAMESPACE, cause=cause.id, event_type=event.type_name(), index=0),
         type=event.type_name(),
         source="/orderflow/bench",
         time=event.happened_at,

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench import naive_payment, payment_worker, records
-from orderflow.bench.instance import private_stack
+from orderflow.bench.instance import INFRASTRUCTURE, private_stack
 from orderflow.bench.machine import Machine, cpu_seconds, this_machine
 from orderflow.bench.reader import Arrivals, Reader
 from orderflow.contracts import NAMESPACE
@@ -92,10 +92,7 @@ WORKERS: Mapping[str, Mapping[str, object]] = {
 def run(plan: Plan) -> Report:
     machine = this_machine()
     turns: list[Turn] = []
-    with private_stack() as stack:
-        for name in [name for name, one in stack.managed.items() if one.component.service in _OURS]:
-            if not stack.managed[name].component.once:
-                stack.stop_process(name)
+    with private_stack(INFRASTRUCTURE) as stack:
         bench = _Bench(stack)
         records.warm_up(bench.servers, plan.warm_up_s)
         if plan.warm_up_records:
@@ -106,9 +103,6 @@ def run(plan: Plan) -> Report:
         turns += [bench.turn(name, plan.slow_records) for name in (SLOW, TAIL)]
     ratios = {name: _median(turns, OWNER) / _median(turns, name) for name in (NAIVE, PLAIN)}
     return Report(machine=machine, plan=plan, turns=turns, ratios=ratios)
-
-
-_OURS = ("order", "payment", "inventory", "psp")
 
 
 class _Bench:
