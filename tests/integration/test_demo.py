@@ -1,7 +1,8 @@
-"""`orderflow demo`, twice, on an instance of its own: everything arrives, and each run shows its own orders only."""
+"""`orderflow demo`, twice, on an instance of its own: everything arrives and ends well, each run shows its own."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.stack import RUNNING_STACK, temporary_home
 
+from orderflow.contracts.topics import GROUPS, subscribed
 from orderflow.stack.ports import is_free
 from orderflow.stack.preflight import DEFAULT_PORTS
 
@@ -43,11 +45,32 @@ def orderflow(state: Path, offset: int, *arguments: str) -> subprocess.Completed
 
 
 def order_ids(output: str) -> set[str]:
-    return set(re.findall(r"key +([0-9a-f-]{36})", output))
+    return set(re.findall(r"201 .* ([0-9a-f-]{36})$", output, re.MULTILINE))
+
+
+def count(pattern: str, output: str) -> int:
+    return len(re.findall(pattern, output, re.MULTILINE))
+
+
+RECORDS = {
+    "ada": ("OrderCreated", "OrderEvent", "PaymentSucceeded", "OrderEvent", "StockReserved"),
+    "grace": ("OrderCreated", "OrderEvent", "PaymentFailed"),
+    "linus": (
+        *("OrderCreated", "OrderEvent", "PaymentSucceeded", "OrderEvent"),
+        *("StockRejected", "OrderCancelled", "OrderEvent", "PaymentRefunded"),
+    ),
+    "margaret": ("OrderCreated", "OrderEvent", "PaymentSucceeded", "OrderEvent", "StockReserved"),
+}
+ENDS = {
+    "ada": r"PAID +SUCCEEDED +RESERVED +179.80 EUR captured once",
+    "grace": r"CREATED +FAILED +NONE +nothing captured",
+    "linus": r"CANCELLED +REFUNDED +REJECTED +499.00 EUR captured once, 499.00 EUR refunded",
+    "margaret": r"PAID +SUCCEEDED +RESERVED +237.00 EUR captured once",
+}
 
 
 @pytest.mark.timeout(400)
-def test_the_demo_shows_every_record_as_kafkas_own_consumer_sees_it_and_its_own_orders_only() -> None:
+def test_the_demo_shows_four_kinds_of_order_record_by_record_to_their_ends_and_its_own_orders_only() -> None:
     with temporary_home() as state:
         offset = free_offset()
         try:
@@ -55,15 +78,23 @@ def test_the_demo_shows_every_record_as_kafkas_own_consumer_sees_it_and_its_own_
             assert first.returncode == 0, first.stdout + first.stderr
             second = orderflow(state, offset, "demo")
             assert second.returncode == 0, second.stdout + second.stderr
+            status = orderflow(state, offset, "status", "--json")
         finally:
             orderflow(state, offset, "down")
     for output in (first.stdout, second.stdout):
-        assert len(re.findall(r"^orders-\d@\d+ +OrderCreated", output, re.MULTILINE)) == 5
-        assert len(re.findall(r"^order-events-\d@\d+ +OrderEvent", output, re.MULTILINE)) == 5
-        assert len(re.findall(r"Java saw +Partition:\d +Offset:\d+ +[0-9a-f-]{36}", output)) == 10
-        assert "missing" not in output
+        for customer, names in RECORDS.items():
+            for name in names:
+                assert count(rf"^{customer} +{name} +[a-z-]+-\d@\d+ +", output) == names.count(name), (customer, name)
+            assert count(rf"^{customer} +{ENDS[customer]}", output) == 1, customer
+        assert count(r"^margaret +payment UNKNOWN", output) == 1
+        assert "all 21 seen by Kafka's console consumer too" in output
+        assert count(r"Java saw +Partition:\d +Offset:\d+ +[0-9a-f-]{36}", output) == 1
         assert "make down" in output
         assert f":{8080 + offset}/docs" in output
-    assert len(order_ids(first.stdout)) == len(order_ids(second.stdout)) == 5
+    assert len(order_ids(first.stdout)) == len(order_ids(second.stdout)) == 4
     assert not order_ids(first.stdout) & order_ids(second.stdout)
     assert "already running" in second.stderr
+    told = json.loads(status.stdout)
+    assert {process["health"] for process in told["processes"]} == {"ok"}
+    assert {group["group"]: group["waiting"] for group in told["groups"]} == dict.fromkeys(GROUPS, 0)
+    assert all(set(group["topics"]) == set(subscribed(group["group"])) for group in told["groups"])

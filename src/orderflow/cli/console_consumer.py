@@ -6,13 +6,14 @@ import os
 import re
 import select
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
 import msgspec
 
+from orderflow.messaging.event import CE_ID
 from orderflow.messaging.kafka.groups import forget
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.stack.java import SMALL_SERVER, java
@@ -26,19 +27,32 @@ STOPPED_WITHIN_S = 10.0
 
 
 class Witnessed(msgspec.Struct, frozen=True, kw_only=True):
-    """One record as the console consumer printed it."""
+    """One record as the console consumer printed it. It does not say of which topic."""
 
-    topic: str
     partition: int
     offset: int
     key: str
     headers: str
     value: bytes
 
+    @property
+    def id(self) -> str | None:
+        return self.header(CE_ID)
+
+    def header(self, name: str) -> str | None:
+        """One header's text, if its name and the text hold no comma."""
+        return dict(entry.partition(":")[::2] for entry in self.headers.split(",")).get(name)
+
 
 @contextmanager
 def console_consumer(
-    kafka: KafkaSettings, classpath: str, topic: str, *, group: str, log: Path, seen: Callable[[Witnessed], None]
+    kafka: KafkaSettings,
+    classpath: str,
+    topics: Sequence[str],
+    *,
+    group: str,
+    log: Path,
+    seen: Callable[[Witnessed], None],
 ) -> Iterator[None]:
     """
     Run it in that group, and call `seen`, on a thread of its own, for each record; it ends with the block.
@@ -46,12 +60,19 @@ def console_consumer(
     What it complains about goes to `log`. A value may hold any byte, a newline too.
     """
     command = [java(), *SMALL_SERVER, "-Xmx128m", "-cp", classpath, "org.apache.kafka.tools.consumer.ConsoleConsumer"]
-    command += ["--bootstrap-server", kafka.bootstrap_servers, "--topic", topic, "--group", group]
+    command += [
+        "--bootstrap-server",
+        kafka.bootstrap_servers,
+        "--include",
+        "|".join(map(re.escape, topics)),
+        "--group",
+        group,
+    ]
     command += ["--isolation-level", "read_committed"]
     command += [word for name in SHOWN for word in ("--formatter-property", f"{name}=true")]
     with log.open("wb") as complaints:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
-    reader = Thread(target=_read, args=(process, topic, seen), daemon=True)
+    reader = Thread(target=_read, args=(process, seen), daemon=True)
     reader.start()
     try:
         yield
@@ -66,7 +87,7 @@ def console_consumer(
         forget(kafka, group)
 
 
-def _read(process: subprocess.Popen[bytes], topic: str, seen: Callable[[Witnessed], None]) -> None:
+def _read(process: subprocess.Popen[bytes], seen: Callable[[Witnessed], None]) -> None:
     """A record is whole when the next one has begun, or when nothing more comes for a moment."""
     assert process.stdout is not None
     text, told, ended = b"", 0, False
@@ -78,14 +99,13 @@ def _read(process: subprocess.Popen[bytes], topic: str, seen: Callable[[Witnesse
         records = list(RECORD.finditer(text))
         whole = len(records) if quiet or ended else len(records) - 1
         for record in records[told : max(whole, told)]:
-            seen(_witnessed(topic, record))
+            seen(_witnessed(record))
         told = max(whole, told)
 
 
-def _witnessed(topic: str, record: re.Match[bytes]) -> Witnessed:
+def _witnessed(record: re.Match[bytes]) -> Witnessed:
     partition, offset, headers, key, value = record.groups()
     return Witnessed(
-        topic=topic,
         partition=int(partition),
         offset=int(offset),
         key=key.decode(errors="backslashreplace"),

@@ -1,18 +1,19 @@
-"""`orderflow demo`: real orders over HTTP, and every record that they cause, seen by us and by Kafka's own consumer."""
+"""`orderflow demo`: four kinds of order over HTTP, and every record they cause, seen by us and by Kafka's consumer."""
 
 from __future__ import annotations
 
 import queue
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
-import httpx2
 import msgspec
 from rich.console import Console
 
@@ -20,8 +21,9 @@ from orderflow.cli import demo_view as view
 from orderflow.cli import stack as stack_commands
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.console_consumer import Witnessed, console_consumer
+from orderflow.cli.demo_services import NEEDED, Services
+from orderflow.cli.demo_stories import SLOW, SOLD_OUT, STORIES, TOLD_BY, WATCHED, Story
 from orderflow.cli.records import ReadableRecord, readable_records
-from orderflow.contracts.topics import ORDER_EVENTS, ORDERS
 from orderflow.messaging.avro import Decoder
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.kafka.groups import begin_at
@@ -29,81 +31,79 @@ from orderflow.messaging.kafka.reader import Offsets, end_offsets
 from orderflow.messaging.registry import Registry
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.stack import jars
-from orderflow.stack.addresses import order_api_url
 from orderflow.stack.lifecycle import current
 from orderflow.stack.settings import StackSettings
 
-WATCHED = (ORDERS.name, ORDER_EVENTS.name)
-ARRIVED_WITHIN_S = 90.0
-REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("/orders", {"customerId": "ada", "lines": [{"sku": "KEYBOARD-01", "quantity": 2}]}),
-    (
-        "/orders",
-        {"customerId": "grace", "lines": [{"sku": "MONITOR-27", "quantity": 1}, {"sku": "DOCK-01", "quantity": 1}]},
-    ),
-    ("/orders", {"customerId": "linus", "currency": "USD", "lines": [{"sku": "HEADSET-01", "quantity": 3}]}),
-    ("/orders", {"customerId": "ada", "lines": [{"sku": "CABLE-USBC-2M", "quantity": 10}]}),
-    ("/api/orders", {"customerId": "customer-123"}),
-)
-
-Seen = ReadableRecord | Witnessed
-Place = tuple[str, int, int]
+ARRIVED_WITHIN_S = 120.0
+WITNESSED_WITHIN_S = 60.0
+ENDED_WITHIN_S = 30.0
+LOOK_EVERY_S = 0.2
+HELD_BACK_S = 0.5
+UNKNOWN = "UNKNOWN"
 
 
-class Sighting(msgspec.Struct):
-    """One record of ours, and when we saw it; `witness` is what Kafka's own consumer saw of it."""
+class Unknown(msgspec.Struct, frozen=True):
+    """Payment says that it does not know whether this order was paid."""
 
-    record: ReadableRecord
-    at: float
-    witness: Witnessed | None = None
+    key: str
+    timestamp: datetime
+
+
+class Placed(msgspec.Struct, kw_only=True):
+    """One of the demo's orders: its story, when it was answered, what came of it so far."""
+
+    story: Story
+    order: dict[str, Any]
+    at: datetime
+    seen: Counter[str] = msgspec.field(default_factory=Counter)
+
+    @property
+    def order_id(self) -> str:
+        return str(self.order["orderId"])
+
+    @property
+    def complete(self) -> bool:
+        return not self.story.lacks(self.seen)
 
 
 class Arrivals:
-    """What came, matched by topic, partition and offset; complete when each order is on both topics, seen by both."""
+    """
+    What came, from any thread, in the order in which it was written. `witnessed`: what Kafka's consumer saw, by event.
+
+    Four readers see four topics, each with a delay of its own: what they bring is held back until all have had time.
+    """
 
     def __init__(self) -> None:
-        self._inbox: queue.SimpleQueue[tuple[Seen, float]] = queue.SimpleQueue()
-        self._witnessed: dict[Place, Witnessed] = {}
-        self.sightings: dict[Place, Sighting] = {}
+        self._inbox: queue.SimpleQueue[tuple[ReadableRecord | Unknown | Witnessed, float]] = queue.SimpleQueue()
+        self._held: list[tuple[ReadableRecord | Unknown, float]] = []
+        self.witnessed: dict[str, Witnessed] = {}
 
-    def put(self, seen: Seen) -> None:
+    def put(self, seen: ReadableRecord | Unknown | Witnessed) -> None:
         """From any thread."""
         self._inbox.put((seen, time.monotonic()))
 
-    def shown(self, order_ids: set[str], *, until: float) -> Iterator[Sighting]:
-        """Each record of these orders, once both have seen it; ends when all are there, or at the deadline."""
-        wanted, told = len(WATCHED) * len(order_ids), 0
-        while told < wanted and (left := until - time.monotonic()) > 0:
-            try:
-                seen, at = self._inbox.get(timeout=min(left, 1.0))
-            except queue.Empty:
-                continue
-            if seen.key not in order_ids:
-                continue
-            sighting = self._match(seen, at)
-            if sighting is not None:
-                told += 1
-                yield sighting
-
-    def _match(self, seen: Seen, at: float) -> Sighting | None:
-        place = (seen.topic, seen.partition, seen.offset)
-        if isinstance(seen, Witnessed):
-            self._witnessed[place] = seen
-        else:
-            self.sightings[place] = Sighting(record=seen, at=at)
-        sighting = self.sightings.get(place)
-        if sighting is None or sighting.witness is not None or place not in self._witnessed:
-            return None
-        sighting.witness = self._witnessed[place]
-        return sighting
+    def take(self) -> list[ReadableRecord | Unknown]:
+        """What is due to be shown; waits for a moment if there is nothing."""
+        with suppress(queue.Empty):
+            seen, at = self._inbox.get(timeout=LOOK_EVERY_S)
+            if isinstance(seen, Witnessed):
+                self.witnessed[seen.id or ""] = seen
+            else:
+                self._held.append((seen, at))
+        now = time.monotonic()
+        due = [one for one in self._held if now - one[1] >= HELD_BACK_S]
+        self._held = [one for one in self._held if now - one[1] < HELD_BACK_S]
+        return sorted((seen for seen, _ in due), key=lambda seen: seen.timestamp)
 
 
 def demo() -> None:
     """
-    Start the stack if it does not run, place a few orders, and show each record arrive on `orders` and `order-events`.
+    Start the stack if it does not run, place four kinds of order, and show every record that they cause.
 
-    Under each record as we read it stands what Kafka's own console consumer, a Java program, sees of it. Exit 0 only
-    if every record was seen by both. The stack stays up.
+    Paid and reserved; declined; out of stock, so cancelled and refunded; and one whose payment nobody knows about for a
+    while. Each record is read by us and by Kafka's own console consumer, a Java program. At the end each order is
+    compared with how it should end, and with the payment provider's own ledger. Exit 0 only if all of that is so. The
+    stack stays up.
 
     \b
     Example:
@@ -112,60 +112,158 @@ def demo() -> None:
     console = Console(highlight=False)
     stack_commands.up(brokers=current().brokers)
     settings, tools = current(), tool_settings()
+    _refuse_partial(settings)
     arrivals = Arrivals()
-    with _watching(settings, tools.kafka, Decoder(Registry(tools.registry)), arrivals):
-        orders, answered = _place_orders(order_api_url(settings), console)
-        until = time.monotonic() + ARRIVED_WITHIN_S
-        complete = 0
-        with console.status("waiting for the records, and for Kafka's console consumer (a Java program) to see them"):
-            for sighting in arrivals.shown(set(orders), until=until):
-                complete += 1
-                late_ms = max(0.0, sighting.at - answered[str(sighting.record.key)]) * 1000
-                view.record(console, sighting.record, sighting.witness, late_ms)
-    expected = len(WATCHED) * len(orders)
-    if complete < expected:
+    with closing(Services(settings)) as services, ExitStack() as running:
+        running.enter_context(_watching(settings, tools.kafka, Decoder(Registry(tools.registry)), arrivals))
+        orders = _place_orders(services, console)
+        running.enter_context(_asking_payment(services, orders, arrivals))
+        shown = _show_arrivals(console, orders, arrivals)
+        _show_witness(console, shown, arrivals)
+        _show_ends(console, services, orders)
+        view.farewell(console, services.order_url)
+
+
+def _refuse_partial(settings: StackSettings) -> None:
+    missing = [name for name in NEEDED if name not in settings.services and name != "psp"]
+    if missing:
         raise OrderflowError(
-            f"{expected - complete} of {expected} records did not arrive within {ARRIVED_WITHIN_S:.0f} s: "
-            "see `orderflow status` and `orderflow logs order-relay`"
+            f"the demo needs {', '.join(missing)}, which this stack does not run: unset ORDERFLOW_STACK__SERVICES, "
+            "`orderflow down`, and try again"
         )
-    records = [sighting.record for sighting in arrivals.sightings.values()]
-    view.summary(console, list(orders.values()), records)
-    view.farewell(console, order_api_url(settings))
 
 
-def _place_orders(url: str, console: Console) -> tuple[dict[str, Any], dict[str, float]]:
-    """The orders by id, and when each was answered."""
-    orders: dict[str, Any] = {}
-    answered: dict[str, float] = {}
-    console.rule("orders, over HTTP")
-    with httpx2.Client(base_url=url, timeout=30) as client:
-        for path, body in REQUESTS:
+def _place_orders(services: Services, console: Console) -> dict[str, Placed]:
+    view.heading(console, "four kinds of order, over HTTP")
+    placed: dict[str, Placed] = {}
+    wanted = services.more_than_there_is()
+    for story in STORIES:
+        quantity = wanted if story.sku == SOLD_OUT else story.quantity
+        told = msgspec.structs.replace(story, quantity=quantity)
+        order = services.place(told.request)
+        one = Placed(story=told, order=order, at=datetime.now(UTC))
+        placed[one.order_id] = one
+        view.placed(console, told, order)
+    return placed
+
+
+def _show_arrivals(console: Console, orders: dict[str, Placed], arrivals: Arrivals) -> list[ReadableRecord]:
+    """Every record as it comes, until each order has all of its records."""
+    view.heading(console, "what comes of it, record by record")
+    until = time.monotonic() + ARRIVED_WITHIN_S
+    shown: list[ReadableRecord] = []
+    with console.status("") as spinner:
+        while not all(one.complete for one in orders.values()):
+            if time.monotonic() > until:
+                raise OrderflowError(_missing(orders))
+            spinner.update(view.waiting_for(one.story.customer for one in orders.values() if not one.complete))
+            for seen in arrivals.take():
+                one = orders.get(seen.key or "")
+                if one is None:
+                    continue
+                late_s = max(0.0, (seen.timestamp - one.at).total_seconds())
+                if isinstance(seen, Unknown):
+                    view.unknown(console, one.story, late_s)
+                else:
+                    one.seen[str(seen.type)] += 1
+                    view.record(console, one.story, seen, late_s)
+                    shown.append(seen)
+    return shown
+
+
+def _show_witness(console: Console, shown: list[ReadableRecord], arrivals: Arrivals) -> None:
+    """Wait until Kafka's own consumer has seen each of these too; one of them in full."""
+    until = time.monotonic() + WITNESSED_WITHIN_S
+    wanted = {str(record.id) for record in shown}
+    with console.status("waiting for Kafka's console consumer, a Java program, to see each of them too"):
+        while (missing := len(wanted - arrivals.witnessed.keys())) and time.monotonic() < until:
+            arrivals.take()
+    if missing:
+        raise OrderflowError(f"Kafka's own console consumer did not see {missing} of {len(wanted)} records")
+    sample = shown[-1]
+    view.in_full(console, len(wanted), sample, arrivals.witnessed[str(sample.id)])
+
+
+def _missing(orders: dict[str, Placed]) -> str:
+    """Which records did not come, and where to look."""
+    lacks = {one.story.customer: one.story.lacks(one.seen) for one in orders.values() if not one.complete}
+    names = "; ".join(
+        f"{customer}'s order lacks {', '.join(name.rpartition('.')[2] for name in lack)}"
+        for customer, lack in lacks.items()
+    )
+    logs = ", ".join(f"`orderflow logs {name}`" for name in dict.fromkeys(TOLD_BY.values()))
+    return f"after {ARRIVED_WITHIN_S:.0f} s {names}: see `orderflow status`, then {logs}"
+
+
+def _show_ends(console: Console, services: Services, orders: dict[str, Placed]) -> None:
+    """Each order at its end, beside the provider's ledger. Raises OrderflowError if one ended otherwise."""
+    until = time.monotonic() + ENDED_WITHIN_S
+    rows, wrong = [], []
+    for one in orders.values():
+        order = _ended(services, one, until=until)
+        ledger = services.ledger(str(order["payment"]["paymentId"]))
+        amount = order["amountMinor"]
+        fits = ledger.captures == (amount,) * one.story.captures and ledger.refunds == (amount,) * one.story.refunds
+        if _state(order) != one.story.ends or not fits:
+            wrong.append(one.story.customer)
+        rows.append((one.story, order, ledger))
+    view.summary(console, rows)
+    if wrong:
+        raise OrderflowError(f"not as it should be: the order of {', '.join(wrong)}; see `orderflow status`")
+
+
+def _ended(services: Services, one: Placed, *, until: float) -> dict[str, Any]:
+    """The order once it is as its story ends, or as it is when time is up."""
+    patience = Event()
+    while True:
+        order = services.order(one.order_id)
+        if _state(order) == one.story.ends or time.monotonic() > until:
+            return order
+        patience.wait(LOOK_EVERY_S)
+
+
+def _state(order: dict[str, Any]) -> tuple[str, str, str]:
+    return order["status"], order["payment"]["state"], order["stock"]
+
+
+@contextmanager
+def _asking_payment(services: Services, orders: dict[str, Placed], arrivals: Arrivals) -> Iterator[None]:
+    """Beside the records: say it when payment does not know whether an order was paid."""
+    ended = Event()
+    slow = next(one.order_id for one in orders.values() if one.story.payment_method == SLOW)
+
+    def ask() -> None:
+        while not ended.wait(LOOK_EVERY_S):
             try:
-                response = client.post(path, json=body)
-            except httpx2.HTTPError as error:
-                raise OrderflowError(f"POST {path} failed ({error}): see `orderflow logs order-api`") from error
-            if response.status_code != 201:
-                raise OrderflowError(f"POST {path} answered {response.status_code}: {response.text[:300]}")
-            order = response.json()
-            answered[order["orderId"]] = time.monotonic()
-            orders[order["orderId"]] = order
-            view.placed(console, path, body, order)
-    console.rule("records, as they arrive")
-    return orders, answered
+                known = services.payment_state(slow)
+            except OrderflowError:
+                continue
+            if known == UNKNOWN:
+                arrivals.put(Unknown(slow, datetime.now(UTC)))
+                return
+
+    asking = Thread(target=ask, daemon=True)
+    asking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        asking.join()
 
 
 @contextmanager
 def _watching(settings: StackSettings, kafka: KafkaSettings, decoder: Decoder, arrivals: Arrivals) -> Iterator[None]:
     """From where the topics end now: what others placed before is not shown."""
     classpath = jars.locate(settings.cache_dir).kafka_classpath
+    group = f"orderflow-demo-{uuid4()}"
     with ExitStack() as running, tempfile.TemporaryDirectory(prefix="orderflow-demo-") as scratch:
         ended = Event()
-        for topic in WATCHED:
-            ends = end_offsets(kafka, topic)
-            group = f"orderflow-demo-{uuid4()}"
+        starts = {topic: end_offsets(kafka, topic) for topic in WATCHED}
+        for topic, ends in starts.items():
             begin_at(kafka, group, topic, ends)
-            log = Path(scratch) / f"{topic}.log"
-            running.enter_context(console_consumer(kafka, classpath, topic, group=group, log=log, seen=arrivals.put))
+        log = Path(scratch) / "console-consumer.log"
+        running.enter_context(console_consumer(kafka, classpath, WATCHED, group=group, log=log, seen=arrivals.put))
+        for topic, ends in starts.items():
             reader = Thread(target=_read, args=(kafka, decoder, topic, ends, ended, arrivals), daemon=True)
             reader.start()
             running.callback(reader.join)

@@ -1,0 +1,121 @@
+"""The four kinds of order that the demo places: what is asked, every record that must come of it, and how it ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from orderflow.contracts.events import (
+    Event,
+    OrderCancelled,
+    OrderCreated,
+    OrderEvent,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    StockRejected,
+    StockReserved,
+)
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+
+WATCHED = tuple(topic.name for topic in (ORDERS, ORDER_EVENTS, PAYMENTS, INVENTORY))
+TOLD_BY = {
+    ORDERS.name: "order-relay",
+    ORDER_EVENTS.name: "order-relay",
+    PAYMENTS.name: "payment",
+    INVENTORY.name: "inventory",
+}
+"""Which process writes a topic: where to look when a record is missing."""
+
+SOLD_OUT = "DESK-160"
+SLOW = "pm_slow"
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One kind of order. `records`: how many of each event it causes; `ends` is status, payment and stock at the end.
+
+    `captures` and `refunds`: how often the provider takes and gives back the money, by its own ledger.
+    """
+
+    name: str
+    about: str
+    customer: str
+    sku: str
+    quantity: int
+    payment_method: str
+    records: Counter[str]
+    ends: tuple[str, str, str]
+    captures: int
+    refunds: int = 0
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The body of POST /orders. What it costs the shop knows."""
+        return {
+            "customerId": self.customer,
+            "paymentMethod": self.payment_method,
+            "lines": [{"sku": self.sku, "quantity": self.quantity}],
+        }
+
+    def lacks(self, seen: Counter[str]) -> Counter[str]:
+        """What has not come yet."""
+        return self.records - seen
+
+
+def _each(*events: type[Event]) -> Counter[str]:
+    return Counter(event.type_name() for event in events)
+
+
+STORIES = (
+    Story(
+        name="paid and reserved",
+        about="the usual way",
+        customer="ada",
+        sku="KEYBOARD-01",
+        quantity=2,
+        payment_method="pm_ok",
+        records=_each(OrderCreated, OrderEvent, PaymentSucceeded, OrderEvent, StockReserved),
+        ends=("PAID", "SUCCEEDED", "RESERVED"),
+        captures=1,
+    ),
+    Story(
+        name="declined",
+        about="the provider says no, so the order stays CREATED",
+        customer="grace",
+        sku="MONITOR-27",
+        quantity=1,
+        payment_method="pm_declined",
+        records=_each(OrderCreated, OrderEvent, PaymentFailed),
+        ends=("CREATED", "FAILED", "NONE"),
+        captures=0,
+    ),
+    Story(
+        name="out of stock",
+        about="paid, but sold out: cancelled, the money goes back",
+        customer="linus",
+        sku=SOLD_OUT,
+        quantity=1,
+        payment_method="pm_ok",
+        records=_each(
+            *(OrderCreated, OrderEvent, PaymentSucceeded, OrderEvent),
+            *(StockRejected, OrderCancelled, OrderEvent, PaymentRefunded),
+        ),
+        ends=("CANCELLED", "REFUNDED", "REJECTED"),
+        captures=1,
+        refunds=1,
+    ),
+    Story(
+        name="unknown for a while",
+        about="the provider is silent; nobody guesses, it is asked again",
+        customer="margaret",
+        sku="HEADSET-01",
+        quantity=3,
+        payment_method=SLOW,
+        records=_each(OrderCreated, OrderEvent, PaymentSucceeded, OrderEvent, StockReserved),
+        ends=("PAID", "SUCCEEDED", "RESERVED"),
+        captures=1,
+    ),
+)
