@@ -33,13 +33,15 @@ class Psp:
         return f"http://{HOST}:{self.port}"
 
     def start(self) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ORDERFLOW_")}
         ours = {
+            **inherited,
             "ORDERFLOW_PSP__PORT": str(self.port),
             "ORDERFLOW_PSP__DIRECTORY": str(self.directory),
             **self.environment,
         }
         with (self.directory.parent / "psp.log").open("ab") as log:
-            self.popen = subprocess.Popen([sys.executable, "-m", "orderflow.psp"], env=os.environ | ours, stderr=log)
+            self.popen = subprocess.Popen([sys.executable, "-m", "orderflow.psp"], env=ours, stderr=log)
         eventually(lambda: self.client.get("/readyz").status_code == 200, within_s=20, why="the provider is ready")
 
     def kill(self) -> None:
@@ -82,8 +84,8 @@ def running_psp(home: Path, **environment: str) -> Iterator[Psp]:
     (port,) = free_ports(1, start=os.getpid() * 13 + 7_000)
     with httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=20, trust_env=False) as client:
         psp = Psp(directory=home / "psp", port=port, client=client, environment=environment)
-        psp.start()
         try:
+            psp.start()
             yield psp
         finally:
             psp.kill()
