@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NewType
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
+from uuid_utils.compat import uuid5
 
 from orderflow.messaging.errors import Poison
 
@@ -76,26 +77,29 @@ def rfc3339_ms(moment: datetime) -> str:
     """`2026-01-31T09:05:00.123Z`: UTC, milliseconds. Raises ValueError on a naive datetime."""
     if moment.tzinfo is None:
         raise ValueError(f"naive datetime {moment!r}: time is aware UTC")
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def to_headers(metadata: Metadata) -> Headers:
     """The record headers of `metadata`, in a fixed order; absent values make no header."""
-    pairs = (
-        (CE_SPECVERSION, "1.0"),
-        (CE_ID, str(metadata.id)),
-        (CE_TYPE, metadata.type),
-        (CE_SOURCE, metadata.source),
-        (CE_TIME, rfc3339_ms(metadata.time)),
-        (CE_SUBJECT, metadata.subject),
-        (CE_CAUSATION_ID, metadata.causation_id),
-        (CE_CORRELATION_ID, metadata.correlation_id),
-        (CONTENT_TYPE, AVRO_CONTENT_TYPE),
-        (TRACEPARENT, metadata.traceparent),
-        (TRACESTATE, metadata.tracestate),
-    )
-    return [(name, value.encode()) for name, value in pairs if value is not None]
+    headers = [
+        _SPECVERSION,
+        (CE_ID, str(metadata.id).encode()),
+        (CE_TYPE, metadata.type.encode()),
+        (CE_SOURCE, metadata.source.encode()),
+        (CE_TIME, rfc3339_ms(metadata.time).encode()),
+        (CE_SUBJECT, metadata.subject.encode()),
+        (CE_CORRELATION_ID, metadata.correlation_id.encode()),
+        _AVRO,
+    ]
+    if metadata.causation_id is not None:
+        headers.insert(_CAUSATION_PLACE, (CE_CAUSATION_ID, metadata.causation_id.encode()))
+    if metadata.traceparent is not None:
+        headers.append((TRACEPARENT, metadata.traceparent.encode()))
+    if metadata.tracestate is not None:
+        headers.append((TRACESTATE, metadata.tracestate.encode()))
+    return headers
 
 
 def from_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> Metadata:
@@ -105,9 +109,8 @@ def from_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> Metadata
     Raises Poison when `ce_id` or `ce_type` is missing, or when a header that is there can't be read: such a record has
     no identity, so nobody could recognise its repetition.
     """
-    found = {name: value for name, value in headers or () if value is not None}
     try:
-        text = {name: value.decode() for name, value in found.items() if name in _OURS}
+        text = {name: value.decode() for name, value in headers or () if name in _OURS and value is not None}
         return Metadata(
             id=EventId(UUID(text[CE_ID])),
             type=text[CE_TYPE],
@@ -125,6 +128,9 @@ def from_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> Metadata
         raise Poison(f"a CloudEvents header can't be read: {error}") from error
 
 
+_SPECVERSION = (CE_SPECVERSION, b"1.0")
+_AVRO = (CONTENT_TYPE, AVRO_CONTENT_TYPE.encode())
+_CAUSATION_PLACE = 6
 _OURS = {
     CE_ID,
     CE_TYPE,
