@@ -77,7 +77,14 @@ def listener(settings: Settings, slot: int, fail: Fail) -> Role:
 
 def relay(settings: Settings, fail: Fail) -> Role:
     inventory = settings.inventory
-    publisher = Relay(RelaySettings(service=SERVICE, database=inventory.database, kafka=settings.kafka))
+    publisher = Relay(
+        RelaySettings(
+            service=SERVICE,
+            database=inventory.database,
+            kafka=settings.kafka,
+            tick_every_s=inventory.relay.tick_every_s,
+        )
+    )
     return relay_role(
         publisher, name="inventory-relay", host=inventory.relay.host, port=inventory.relay.port, fail=fail
     )

@@ -26,18 +26,23 @@ class ListenerSettings(Section):
     port: Port = 8220
 
 
-class RelayHealthSettings(Section):
-    """Where a relay of its own answers them."""
+class RelaySection(Section):
+    """
+    Where a relay of its own answers /livez, /readyz and /metrics, and how often the database counts on.
+
+    An older copy of the database is noticed if such a count lies between: one younger than `tick_every_s` is not.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8092
+    tick_every_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
 
 
 class InventorySettings(Section):
     database: DatabaseSettings
     api: ApiSettings = ApiSettings()
     listener: ListenerSettings = ListenerSettings()
-    relay: RelayHealthSettings = RelayHealthSettings()
+    relay: RelaySection = RelaySection()
 
 
 class Settings(ProcessSettings):

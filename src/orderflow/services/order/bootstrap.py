@@ -97,7 +97,11 @@ def api(settings: Settings) -> Role:
 
 def relay(settings: Settings, fail: Fail) -> Role:
     order = settings.order
-    publisher = Relay(RelaySettings(service="order", database=order.database, kafka=settings.kafka))
+    publisher = Relay(
+        RelaySettings(
+            service="order", database=order.database, kafka=settings.kafka, tick_every_s=order.relay.tick_every_s
+        )
+    )
     return relay_role(publisher, name="order-relay", host=order.relay.host, port=order.relay.port, fail=fail)
 
 

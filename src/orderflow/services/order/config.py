@@ -21,11 +21,16 @@ class ApiSettings(Section):
     queue_max: Annotated[int, Field(ge=1)] = 10_000
 
 
-class RelayHealthSettings(Section):
-    """Where the relay's process answers /livez, /readyz and /metrics."""
+class RelaySection(Section):
+    """
+    Where a relay of its own answers /livez, /readyz and /metrics, and how often the database counts on.
+
+    An older copy of the database is noticed if such a count lies between: one younger than `tick_every_s` is not.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8090
+    tick_every_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
 
 
 class ListenerSettings(Section):
@@ -39,7 +44,7 @@ class OrderSettings(Section):
     database: DatabaseSettings
     api: ApiSettings = ApiSettings()
     listener: ListenerSettings = ListenerSettings()
-    relay: RelayHealthSettings = RelayHealthSettings()
+    relay: RelaySection = RelaySection()
     default_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     default_payment_method: str = "pm_ok"
     idempotency_hours: Annotated[int, Field(ge=1)] = 24
