@@ -47,7 +47,8 @@ def test_an_unregistered_schema_is_refused_at_start_with_what_to_do() -> None:
 
 def test_a_writer_needs_only_the_schemas_of_its_own_topics() -> None:
     registry = InMemoryRegistry()
-    registry.register("orders-orderflow.OrderCreated", CATALOGUE.versions("orderflow.OrderCreated")[0].text)
+    for name in CATALOGUE.types_on("orders"):
+        registry.register(f"orders-{name}", CATALOGUE.versions(name)[0].text)
     assert Encoder.load(registry, CATALOGUE, topics=["orders"]).encode("orders", ORDER_CREATED)
 
 
