@@ -8,7 +8,7 @@ BIN := .venv/bin
 UNIT := tests/unit tests/contract
 REAL := tests/integration tests/chaos
 
-.PHONY: help demo up down setup setup-dev check test soak mutants bench lock lock-jars clean clean-all
+.PHONY: help demo up down setup setup-dev check test test-long soak mutants bench lock lock-jars clean clean-all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,10 @@ check: ## format, lint, types, import law, unit and contract tests, schema histo
 	$(BIN)/pytest $(UNIT)
 
 test: setup-dev check ## all that CI runs: check, then integration and chaos tests on real parts
-	$(BIN)/pytest $(REAL) -m 'not soak'
+	$(BIN)/pytest $(REAL) -m 'not soak and not long'
+
+test-long: setup-dev ## ten kills at each point instead of three
+	$(BIN)/pytest $(REAL) -m long --timeout 1800
 
 soak: setup-dev ## the long campaigns: hundreds of kills
 	$(BIN)/pytest $(REAL) -m soak --timeout 3600

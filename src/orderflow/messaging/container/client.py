@@ -15,7 +15,7 @@ from typing import Any
 from orderflow.messaging import offsets
 from orderflow.messaging.container.partition import BEGINNING, Partition
 from orderflow.messaging.container.settings import ContainerSettings
-from orderflow.messaging.errors import Fenced, Unavailable
+from orderflow.messaging.errors import Fenced, OrderflowError, Unavailable
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.clients import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 from orderflow.messaging.kafka.transactions import Produced, ProducerLost, TransactionAborted, Transactions
@@ -133,12 +133,18 @@ class Client:
         Raises TransactionAborted (nothing of it is visible) or ProducerLost (unknown: `renew`, then start over).
         """
         transactions = self._transactions
+        commits = [_commit_of(partition, window) for partition, window in windows]
         transactions.begin()
-        transactions.produce(records)
-        failpoint("listener.after_produce", before=transactions.flush)
-        failpoint("listener.before_send_offsets")
-        transactions.send_offsets([_commit_of(p, window) for p, window in windows], self.metadata)
-        failpoint("listener.before_commit", before=transactions.flush)
+        try:
+            transactions.produce(records)
+            failpoint("listener.after_produce", before=transactions.flush)
+            failpoint("listener.before_send_offsets", before=transactions.flush)
+            transactions.send_offsets(commits, self.metadata)
+            failpoint("listener.before_commit", before=transactions.flush)
+        except OrderflowError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing was committed: undo it, whatever it was
+            transactions.abort(f"unexpected {error!r}", error)
         transactions.commit()
         failpoint("listener.after_commit")
 

@@ -40,6 +40,7 @@ from orderflow.messaging.offsets import Window
 from orderflow.messaging.postgres import Session
 from orderflow.messaging.registry import Registry
 from orderflow.messaging.telemetry import counter, gauge, histogram, logger
+from orderflow.messaging.testing.failpoints import failpoint
 
 CALLS_POLL_S = 0.005
 START_AGAIN_S = 0.5
@@ -206,6 +207,7 @@ class Container:
             partitions = self._kafka.partitions
             for message in messages:
                 self._admit(partitions[message.topic(), message.partition()], message)
+            failpoint("listener.after_poll")
         now = time.monotonic()
         self._wake(now)
         if self._preparing is not None:
@@ -408,7 +410,8 @@ class Container:
         if now - self._last_record_at < self._settings.idle_after_s:
             return
         for partition in self._kafka.partitions.values():
-            if partition.eof > partition.next and all(item is None for item in partition.unfinished.values()):
+            # Of an empty partition there is nothing to say: 0 is where a reader begins anyway.
+            if partition.eof > max(partition.next, 0) and all(item is None for item in partition.unfinished.values()):
                 partition.reach_eof()
 
     def _transact(self) -> None:

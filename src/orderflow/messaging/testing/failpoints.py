@@ -3,7 +3,7 @@ Named lines at which a test can make the process die, as kill -9 would: no handl
 
 Inert unless `ORDERFLOW_FAILPOINTS` is set when the process starts: `name=kill@N`, comma-separated, kills at the N-th
 pass of that line (N ≥ 1); `name=stop@N` stops the process there until it gets SIGCONT, as a long pause of the machine
-would. Source of the idea: FreeBSD fail(9).
+would; `name=raise@N` raises what nobody expects. Source of the idea: FreeBSD fail(9).
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from collections.abc import Callable
 from orderflow.messaging.errors import ConfigurationError
 
 VARIABLE = "ORDERFLOW_FAILPOINTS"
-ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+RAISE = "raise"
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+ACTIONS = (*SIGNALS, RAISE)
+
+
+class ForcedError(Exception):
+    """Raised by an armed failpoint; of no kind that the code knows."""
 
 
 def parse(text: str) -> dict[str, tuple[str, int]]:
@@ -25,7 +31,7 @@ def parse(text: str) -> dict[str, tuple[str, int]]:
         name, _, rest = part.partition("=")
         action, _, count = rest.partition("@")
         if not name or action not in ACTIONS or not count.isdigit() or int(count) < 1:
-            raise ConfigurationError(f"{VARIABLE}: {part!r} is not of the form name=kill@N or name=stop@N with N ≥ 1")
+            raise ConfigurationError(f"{VARIABLE}: {part!r} is not of the form name=kill|stop|raise@N, N ≥ 1")
         armed[name] = (action, int(count))
     return armed
 
@@ -35,7 +41,7 @@ _armed = parse(os.environ.get(VARIABLE, ""))
 
 def failpoint(name: str, *, before: Callable[[], None] | None = None) -> None:
     """
-    Die or stop here if this pass of `name` is the armed one; cost nothing worth naming otherwise.
+    Die, stop or raise here if this pass of `name` is the armed one; cost nothing worth naming otherwise.
 
     `before` runs just then, and only then: what must have happened for the line to mean what its name says.
     """
@@ -46,4 +52,6 @@ def failpoint(name: str, *, before: Callable[[], None] | None = None) -> None:
     if passes_left == 1:
         if before is not None:
             before()
-        os.kill(os.getpid(), ACTIONS[action])
+        if action == RAISE:
+            raise ForcedError(f"failpoint {name}")
+        os.kill(os.getpid(), SIGNALS[action])
