@@ -9,7 +9,7 @@ from orderflow.messaging import postgres
 from orderflow.messaging.container import Container, ContainerSettings
 from orderflow.messaging.container.relayed import Relayed
 from orderflow.messaging.postgres import DatabaseError, transient
-from orderflow.messaging.process import Fail, Role, relay_role, worker_role
+from orderflow.messaging.process import Fail, Role, container_role, relay_role
 from orderflow.messaging.relay import Relay, RelaySettings
 from orderflow.services.inventory.api import application
 from orderflow.services.inventory.config import Settings
@@ -64,13 +64,11 @@ def listener(settings: Settings, slot: int, fail: Fail) -> Role:
             database=inventory.database,
         )
     )
-    relayed = Relayed(container, service=SERVICE, database=inventory.database)
-    return worker_role(
-        "inventory-listener",
+    return container_role(
+        Relayed(container, service=SERVICE, database=inventory.database),
+        name="inventory-listener",
         host=inventory.listener.host,
         port=inventory.listener.port + slot,
-        run=relayed.run,
-        reasons=relayed.reasons,
         fail=fail,
     )
 
