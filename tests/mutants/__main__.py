@@ -48,6 +48,11 @@ MUTANTS = (
         f"{RESYNC}::test_a_relay_at_rest_confirms_no_more_than_its_position_so_that_a_kill_finds_it_fit",
     ),
     Mutant(
+        "tick-not-compared",
+        "tests/integration/test_relay_older_copy.py"
+        "::test_an_older_copy_of_the_database_is_refused_and_a_resync_loses_nothing[order]",
+    ),
+    Mutant(
         "read-then-write-stock",
         f"{M4}::test_five_thousand_orders_for_what_a_few_hundred_can_have_reserve_exactly_what_fits",
     ),
