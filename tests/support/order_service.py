@@ -25,7 +25,7 @@ from tests.support.kafka_tools import orderflow
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
-from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.errors import OrderflowError, Transient
 from orderflow.messaging.kafka.groups import begin_at
 from orderflow.messaging.kafka.reader import end_offsets, read
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
@@ -131,7 +131,7 @@ def order_deployed(stack: Stack, logs: Path, *, migrated: bool = True) -> Iterat
             yield service
     finally:
         with suppress(OrderflowError):
-            forget_relay(stack)
+            _forget_position(stack)
             _execute(stack, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
@@ -164,6 +164,21 @@ def database_settings(url: str) -> DatabaseSettings:
 
 def forget_relay(stack: Stack) -> None:
     """Drop the slot and the position of `order`, whichever database they were for; its listener begins at the ends."""
+    _forget_position(stack)
+    kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
+
+    def begin() -> bool:
+        for topic in HEARD:
+            begin_at(kafka, "order-service", topic, end_offsets(kafka, topic))
+        return True
+
+    try:
+        begin()
+    except Transient:  # Former members count until their session is over.
+        eventually(begin, within_s=60, every_s=1, why="order-service is empty")
+
+
+def _forget_position(stack: Stack) -> None:
     _execute(
         stack, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name='relay_order'"
     )
@@ -171,9 +186,6 @@ def forget_relay(stack: Stack) -> None:
     forgetting = admin.delete_consumer_groups(["relay.order"], request_timeout=20)["relay.order"]
     with suppress(KafkaException):  # There is none yet.
         forgetting.result(30)
-    kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
-    for topic in HEARD:
-        begin_at(kafka, "order-service", topic, end_offsets(kafka, topic))
 
 
 def _execute(stack: Stack, statement: str) -> None:
