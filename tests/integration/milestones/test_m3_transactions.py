@@ -71,8 +71,16 @@ def test_killing_one_of_two_workers_at_any_line_loses_nothing_and_repeats_nothin
     assert not probe.dead()
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
-@pytest.mark.parametrize("point", ["listener.before_send_offsets", "listener.after_poll"])
+@pytest.mark.parametrize(
+    ("point", "protocol"),
+    [
+        ("listener.before_send_offsets", "classic"),
+        ("listener.after_poll", "classic"),
+        ("listener.before_send_offsets", "consumer"),
+        # The broker's own session, 45 s, must pass.
+        pytest.param("listener.after_poll", "consumer", marks=pytest.mark.long),
+    ],
+)
 def test_a_worker_stopped_beyond_its_session_publishes_nothing_that_another_has_taken_over(
     probe: Probe, point: str, protocol: str
 ) -> None:

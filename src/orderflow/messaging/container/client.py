@@ -230,9 +230,11 @@ class Client:
             self._consumer.pause(self._consumer.assignment())
 
     def _judge(self, error: KafkaError) -> None:
-        if error.code() == KafkaError.FENCED_INSTANCE_ID:
+        # A fatal error comes as _FATAL, whose own `fatal()` is false; which one it was, only its text says.
+        fatal = error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - the client's public name
+        if error.code() == KafkaError.FENCED_INSTANCE_ID or (fatal and "group.instance.id" in error.str()):
             raise self._replaced(error.str())
-        if error.fatal():
+        if fatal:
             raise Unavailable(f"the consumer of {self._name} is finished: {error.str()}", resource="broker")
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - the client's public name
             log.warning("polled too late; partitions are taken away", listener=self._name)
