@@ -16,7 +16,7 @@ from orderflow.contracts.topics import GROUPS, subscribed
 from orderflow.stack.ports import is_free
 from orderflow.stack.preflight import DEFAULT_PORTS
 
-WITHIN_S = 180
+WITHIN_S = 300
 
 
 def free_offset() -> int:
@@ -69,7 +69,7 @@ ENDS = {
 }
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 def test_the_demo_shows_four_kinds_of_order_record_by_record_to_their_ends_and_its_own_orders_only() -> None:
     with temporary_home() as state:
         offset = free_offset()
