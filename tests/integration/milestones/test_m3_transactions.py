@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.listener_probe import Probe, Worker, listener_probe
@@ -84,7 +85,7 @@ def test_killing_one_of_two_workers_at_any_line_loses_nothing_and_repeats_nothin
 def test_a_worker_stopped_beyond_its_session_publishes_nothing_that_another_has_taken_over(
     probe: Probe, point: str, protocol: str
 ) -> None:
-    settings = {"session_timeout_ms": 6_000, "protocol": protocol}
+    settings: dict[str, Any] = {"session_timeout_ms": 6_000, "protocol": protocol}
     probe.ask_each(KEYS, range(2))
     stopped = probe.worker(EXACTLY_ONCE, failpoints=f"{point}=stop@2", wait=False, **settings)
 

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_one_key_waits_while_thousands_pass_its_partition_through_a_kill(
             probe.ask([asked("slow", 2)])
             workers[name] = probe.worker(name, back_off_s=[wait_s, wait_s])
         for name, probe in probes.items():
-            eventually(lambda p=probe: p.unfinished() == 3, within_s=wait_s, why=f"{name}: only slow ones wait")
+            eventually(partial(_unfinished_are, probe, 3), within_s=wait_s, why=f"{name}: only slow ones wait")
             assert time.time() < until, "everything else passed while it waited"
             workers[name].kill()
             killed[name] = workers[name].popen.pid
@@ -53,14 +54,18 @@ def test_one_key_waits_while_thousands_pass_its_partition_through_a_kill(
             probe.ask([asked("slow", 3)])
             workers[name] = probe.worker(name, back_off_s=[wait_s, wait_s])
         for name, probe in probes.items():
-            eventually(lambda p=probe: p.unfinished() == 4, within_s=wait_s, why=f"{name}: only slow ones wait again")
+            eventually(partial(_unfinished_are, probe, 4), within_s=wait_s, why=f"{name}: only slow ones wait again")
             assert not [call for call in probe.calls() if call.key == "slow" and call.number > 0]
         for name, probe in probes.items():
             probe.assert_each_once_in_order(name, within_s=3 * wait_s)
-            assert eventually(lambda p=probe: p.lag() == 0, within_s=20)
+            assert eventually(partial(_unfinished_are, probe, 0), within_s=20)
             assert workers[name].terminate() == 0
             assert workers[name].metric("orderflow_listener_window_pauses_total") == 0
             _no_finished_record_ran_again(probe, killed=killed[name])
+
+
+def _unfinished_are(probe: Probe, count: int) -> bool:
+    return probe.unfinished() == count
 
 
 def _no_finished_record_ran_again(probe: Probe, *, killed: int) -> None:
