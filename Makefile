@@ -54,6 +54,8 @@ mutants: setup-dev ## plant known bugs in a scratch copy and expect their tests 
 bench: setup-dev ## measure, each figure beside its baseline
 	$(BIN)/orderflow bench post
 	$(BIN)/orderflow bench relay
+	$(BIN)/orderflow bench payment
+	$(BIN)/orderflow bench inventory
 
 lock: ## pin the Python requirements anew, with hashes
 	@setup/run development bench
