@@ -67,12 +67,12 @@ def test_killing_one_of_two_workers_at_any_line_charges_once_and_announces_once(
         doomed.assert_killed()
     last = pays.start(slot=0)
     announced = pays.eventually_announced(within_s=60)
-    assert last.terminate() == 0, last.log.read_text()
     declined = {order for number, order in enumerate(pays.orders) if number % len(TOKENS) == 2}
     assert announced == {order: [FAILED if order in declined else SUCCEEDED] for order in pays.orders}
     pays.assert_each_said_once()
     pays.assert_ledgers_agree()
     pays.assert_one_key_for_each_payment()
+    assert last.terminate() == 0, last.log.read_text()
     captures = pays.psp.captures()
     assert {order: captures[payment_of(order)] for order in pays.orders} == {
         order: int(order not in declined) for order in pays.orders
