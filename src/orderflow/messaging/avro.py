@@ -28,6 +28,15 @@ FRAME_BYTES = 5
 
 _frame = struct.Struct(">bI")
 _NATIVE = (datetime,)
+_NO_AVRO = (
+    msgspec.DecodeError,
+    fastavro.schema.SchemaParseException,
+    fastavro.schema.UnknownType,
+    LookupError,
+    TypeError,
+    RecursionError,
+)
+"""What fastavro raises for the texts that a registry keeps: JSON schemas, references to other schemas, anything."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -93,6 +102,14 @@ class Decoder:
             return True
         return int.from_bytes(payload[1:FRAME_BYTES], "big") in self._schemas
 
+    def type_of(self, payload: bytes | None) -> str:
+        """
+        The full name of the type that the record was written as; its body is not read.
+
+        Ask before `decode` if only some types are welcome: a body of a schema that nests itself can end the process.
+        """
+        return str(self._schema(_schema_id(payload))["name"])
+
     def decode(self, payload: bytes | None) -> tuple[str, dict[str, Any]]:
         """The full name of the record's type and its fields by wire name, as the writer's schema has them."""
         schema = self._schema(_schema_id(payload))
@@ -139,7 +156,7 @@ def parse(text: str) -> Any:
     """A schema as fastavro wants it. Raises ConfigurationError if the text is none."""
     try:
         return fastavro.parse_schema(msgspec.json.decode(text))
-    except (msgspec.DecodeError, fastavro.schema.SchemaParseException) as error:
+    except _NO_AVRO as error:
         raise ConfigurationError(f"not an Avro schema: {error}") from error
 
 

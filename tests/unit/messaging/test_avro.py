@@ -102,3 +102,31 @@ def test_a_single_damaged_byte_never_raises_anything_but_poison(position: int, v
 def test_an_event_of_another_type_is_poison_to_a_reader_that_wants_this_one() -> None:
     with pytest.raises(Poison, match=r"orderflow\.OrderCreated, not a OrderEvent"):
         DECODER.decode_as(PAYLOAD, OrderEvent)
+
+
+NO_AVRO = {
+    "a JSON schema": '{"type": "object", "properties": {}}',
+    "a reference to another schema": '{"type": "record", "name": "A", "fields": [{"name": "x", "type": "b.C"}]}',
+    "a reference in JSON": '{"$ref": "x"}',
+    "a number": "5",
+    "nothing": "null",
+    "a nameless record": '{"type": "record", "fields": []}',
+    "a record without end": "[" * 3_000 + "]" * 3_000,
+    "Protobuf": 'syntax = "proto3"; message A {}',
+}
+
+
+@pytest.mark.parametrize("text", NO_AVRO.values(), ids=NO_AVRO)
+def test_a_schema_that_is_no_avro_makes_its_records_poison_and_hurts_nobody(text: str) -> None:
+    class Anything(InMemoryRegistry):
+        def schema_text(self, schema_id: int) -> str | None:
+            return text
+
+    with pytest.raises(Poison):
+        Decoder(Anything()).decode(b"\0\0\0\0\1body")
+
+
+def test_the_type_of_a_record_is_known_without_reading_its_body() -> None:
+    assert DECODER.type_of(PAYLOAD[:5] + b"junk") == "orderflow.OrderCreated"
+    with pytest.raises(Poison):
+        DECODER.type_of(b"\1" + PAYLOAD[1:])
