@@ -102,7 +102,7 @@ class Failures:
             timestamp_type=timestamp_type,
             key=message.key(),
             value=message.value(),
-            headers=message.headers(),
+            headers=item.headers,
             evidence=dead_letter.Evidence(
                 exception=error,
                 attempts=attempts,

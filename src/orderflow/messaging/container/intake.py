@@ -6,6 +6,7 @@ from orderflow.messaging.avro import Decoder
 from orderflow.messaging.container.partition import Item
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import from_headers
+from orderflow.messaging.kafka.headers import headers_of
 from orderflow.messaging.listener import Listener, Received
 
 
@@ -28,15 +29,18 @@ class Intake:
         Raises Poison (nobody can ever read it, or it does not belong here), Unavailable (the registry must be asked).
         """
         message = item.message
-        metadata = from_headers(message.headers())
+        if item.headers is None:
+            item.headers = headers_of(message)
+        metadata = from_headers(item.headers)
         topic = item.partition.topic
         if metadata.type not in self._belongs[topic]:
             raise Poison(f"a {metadata.type or 'nameless type'} does not belong on topic {topic}")
+        written_as = self._decoder.type_of(message.value())
+        if written_as != metadata.type:
+            raise Poison(f"ce_type says {metadata.type}, the bytes are a {written_as}")
         event_type = self._types.get(metadata.type)
         if event_type is None:
-            written_as, _value = self._decoder.decode(message.value())
-            if written_as != metadata.type:
-                raise Poison(f"ce_type says {metadata.type}, the bytes are a {written_as}")
+            self._decoder.decode(message.value())
             return False
         event = self._decoder.decode_as(message.value(), event_type)
         item.received = Received(

@@ -19,13 +19,18 @@ RESUME_UNFINISHED_MAX = (225, 1_000)
 
 
 class Item:
-    """One admitted record on its way. `message` is the client's; what is computed from it is kept for the next try."""
+    """
+    One admitted record on its way. `message` is the client's; what is computed from it is kept for the next try.
+
+    `headers` stay None if they can't be read.
+    """
 
     __slots__ = (
         "alone",
         "attempts",
         "done",
         "first_failure",
+        "headers",
         "key",
         "lane",
         "looks",
@@ -43,6 +48,7 @@ class Item:
         self.offset = offset
         self.key = key
         self.lane = lane
+        self.headers: Any = None
         self.received: Any = None
         self.outcome: Any = None
         self.settled = False

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from orderflow.messaging.errors import ConfigurationError, Unavailable
+from orderflow.messaging.errors import ConfigurationError, Poison, Unavailable
 from orderflow.messaging.kafka.clients import Consumer, KafkaError, KafkaException, TopicPartition, consumer
+from orderflow.messaging.kafka.headers import headers_of
 from orderflow.messaging.settings import KafkaSettings
 
 GROUP = "orderflow.reader"
@@ -26,7 +27,11 @@ Offsets = Mapping[int, int]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A record as it is on the topic, before anybody made sense of it."""
+    """
+    A record as it is on the topic, before anybody made sense of it.
+
+    Without `headers` if the client can't read them.
+    """
 
     topic: str
     partition: int
@@ -108,6 +113,10 @@ def _passing(error: KafkaError) -> bool:
 
 
 def _record(message: Any) -> Record:
+    try:
+        headers = headers_of(message)
+    except Poison:
+        headers = []
     return Record(
         topic=message.topic(),
         partition=message.partition(),
@@ -115,5 +124,5 @@ def _record(message: Any) -> Record:
         timestamp=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
         key=message.key(),
         value=message.value(),
-        headers=list(message.headers() or ()),
+        headers=headers,
     )
