@@ -21,7 +21,7 @@ from orderflow.messaging.avro import Encoder
 from orderflow.messaging.container import Container, ContainerSettings, client
 from orderflow.messaging.errors import Fenced
 from orderflow.messaging.event import CE_CAUSATION_ID, EventId, Metadata, to_headers
-from orderflow.messaging.kafka import clients
+from orderflow.messaging.kafka import clients, transactions
 from orderflow.messaging.kafka.clients import KafkaError
 from orderflow.messaging.kafka.reader import read
 from orderflow.messaging.listener import Caused, ExactlyOnce, Listener, Received, dead_letter_topic, replay_topic
@@ -30,7 +30,6 @@ from orderflow.messaging.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 
-AWAY_S = 8.0
 KEYS = [f"key-{number}" for number in range(10)]
 
 
@@ -172,12 +171,28 @@ def test_a_commit_that_is_answered_late_is_waited_for(running: Running) -> None:
     assert running.ended == []
 
 
-def test_a_broker_that_is_away_for_a_while_is_waited_for(running: Running) -> None:
+def test_after_a_commit_without_any_answer_another_producer_goes_on(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.ask(0)
+    eventually(running.all_told, within_s=30, every_s=0.2)
+    monkeypatch.setattr(transactions, "SLICE_S", 0.1)
+    monkeypatch.setattr(transactions.Transactions._insist, "__kwdefaults__", {"budget_s": 1.0, "aborting": False})
+    running.cluster.delay(Api.END_TXN, 4_000)
+    running.ask(1)
+    eventually(lambda: _renewals(running) == 1, within_s=30, why="the producer is replaced")
+    running.ask(2)
+    eventually(running.all_told, within_s=30, every_s=0.2)
+    assert running.dead() == 0
+    assert running.ended == []
+
+
+def test_a_broker_that_is_away_is_told_and_waited_for(running: Running) -> None:
     running.ask(0)
     eventually(running.all_told, within_s=30, every_s=0.2)
     running.ask(1)
     running.cluster.down()
-    threading.Event().wait(AWAY_S)
+    eventually(lambda: any("broker" in reason for reason in running.container.reasons()), within_s=20)
     running.cluster.up()
     running.ask(2)
     eventually(running.all_told, within_s=40, every_s=0.2)
@@ -196,3 +211,8 @@ def test_a_worker_that_is_fenced_a_second_time_soon_after_ends_and_says_who_runs
     (ended,) = eventually(lambda: running.ended, within_s=30)
     assert isinstance(ended, Fenced)
     assert "slot 0" in str(ended)
+
+
+def _renewals(running: Running) -> float:
+    name = running.asked.name
+    return float(client.RENEWALS.labels(name)._value.get())
