@@ -17,7 +17,7 @@ import msgspec
 from orderflow.bench.latency import poisson_schedule, wait_until
 
 ORDER = b'{"customerId":"customer-123","lines":[{"sku":"%s","quantity":1}]}'
-POSTERS = 8
+POSTERS = 32
 START_IN_NS = 500_000_000
 
 
