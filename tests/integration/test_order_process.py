@@ -46,7 +46,7 @@ def assert_one_line(ended: subprocess.CompletedProcess[str], code: int, *told: s
 
 
 def test_an_unknown_role_is_refused_by_name(service: OrderService) -> None:
-    assert_one_line(end_of(service, "api,cook"), 2, "cook", "migrate, api, relay")
+    assert_one_line(end_of(service, "api,cook"), 2, "cook", "migrate, api, relay, listener")
 
 
 def test_a_port_in_use_is_refused_with_its_number_and_starts_nothing(service: OrderService) -> None:
@@ -78,6 +78,28 @@ def test_api_and_relay_run_in_one_process_and_an_order_arrives(service: OrderSer
     order_id = both.client.post("/api/orders", json=ORDER).json()["orderId"]
     eventually(lambda: service.keys("orders")[order_id] == 1, within_s=20)
     assert both.terminate(within_s=STOPPED_WITHIN_S) == 0
+
+
+def test_all_roles_run_behind_one_port_whose_readiness_speaks_for_all(service: OrderService) -> None:
+    all_of_them = service.start("api,relay,listener", wait=False)
+    eventually(lambda: "relay" in reasons(all_of_them), within_s=20)
+    eventually(all_of_them.ready, within_s=60)
+    order_id = all_of_them.client.post("/api/orders", json=ORDER).json()["orderId"]
+    assert all_of_them.client.post(f"/orders/{order_id}/cancel").status_code == 200
+    eventually(lambda: service.keys("orders")[order_id] == 2, within_s=20)
+    assert all_of_them.terminate(within_s=STOPPED_WITHIN_S) == 0
+
+
+def test_a_slot_that_is_none_is_refused(service: OrderService) -> None:
+    ended = subprocess.run(
+        [*command("listener"), "--slot", "-1"],
+        env=service.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert_one_line(ended, 2, "--slot", "-1")
 
 
 def test_no_order_is_taken_before_the_relays_first_position(service: OrderService) -> None:
