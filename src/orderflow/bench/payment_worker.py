@@ -85,7 +85,7 @@ class PlainClient(client.Client):
             self._plain.produce(topic, value, key, headers=headers)
         while self._plain.flush(client.SLICE_S):
             self._between()
-        self.commit(windows)
+        self.commit_now(windows)
 
 
 def main(task: Task) -> None:

@@ -24,6 +24,8 @@ from orderflow.messaging.testing.failpoints import failpoint
 
 SLICE_S = 2.0
 PAUSED_POLL_S = 0.1
+ASK_EVERY_S = 1.0
+ASK_FOR_S = 0.5
 FENCED_TWICE_WITHIN_S = 60.0
 FENCED_INSTANCE_POLL_S = 4.0
 """After `_FENCED`: longer than a heartbeat, by which the consumer learns whether its instance id was taken too."""
@@ -34,6 +36,7 @@ REBALANCES = counter("listener_rebalances", "Partitions given and taken.", ("lis
 log = logger("listener")
 
 _Key = tuple[str, int]
+Windows = Sequence[tuple[Partition, offsets.Window]]
 
 
 class Client:
@@ -59,11 +62,17 @@ class Client:
         self._problem: BaseException | None = None
         self._fenced_at = -FENCED_TWICE_WITHIN_S
         self._renewing = False
+        self._ask_at = 0.0
+        self._in_flight: Windows = ()
+        self._in_flight_since = 0.0
+        self._answer: list[KafkaError | None] = []
         self._consumer = clients.listener_consumer(
             settings.kafka,
             settings.listener.group,
             instance_id=settings.instance_id,
             protocol=settings.protocol,
+            error_cb=self._heard,
+            on_commit=self._answered,
             **settings.consumer_overrides,
         )
         self._transactions = self._new_producer()
@@ -97,6 +106,8 @@ class Client:
 
         Raises Fenced when another process has our instance id, Unavailable when a callback could not do its work.
         """
+        if self.broker_error:
+            self._ask_again()
         first = self._consumer.poll(timeout_s)
         found = [] if first is None else [first, *self._consumer.consume(records_max - 1, 0)]
         self.metadata = self._consumer.consumer_group_metadata()
@@ -126,7 +137,7 @@ class Client:
     def resume(self, partitions: Iterable[Partition]) -> None:
         self._set_paused([p for p in partitions if p.paused and not p.gone], paused=False)
 
-    def transact(self, records: Sequence[Produced], windows: Sequence[tuple[Partition, offsets.Window]]) -> None:
+    def transact(self, records: Sequence[Produced], windows: Windows) -> None:
         """
         `records` and the offsets of `windows`, in one transaction.
 
@@ -146,17 +157,44 @@ class Client:
         except Exception as error:  # noqa: BLE001 - nothing was committed: undo it, whatever it was
             transactions.abort(f"unexpected {error!r}", error)
         transactions.commit()
+        self.broker_error = ""
         failpoint("listener.after_commit")
 
-    def commit(self, windows: Sequence[tuple[Partition, offsets.Window]]) -> None:
-        """Commit offsets outside any transaction, and wait for it. Raises Unavailable."""
+    @property
+    def committing(self) -> bool:
+        """Is a commit outside transactions on its way? Then nothing else may commit."""
+        return bool(self._in_flight)
+
+    def begin_commit(self, windows: Windows) -> None:
+        """
+        Send offsets outside any transaction. One at a time; `end_commit` tells how it ended, after some `poll`.
+
+        Not synchronously: with the broker away that call would hold this thread for a minute.
+        """
+        self._in_flight, self._in_flight_since, self._answer = windows, time.monotonic(), []
         try:
-            done = self._consumer.commit(offsets=[_commit_of(p, w) for p, w in windows], asynchronous=False)
+            self._consumer.commit(offsets=[_commit_of(p, w) for p, w in windows], asynchronous=True)
         except KafkaException as error:
-            raise Unavailable(f"offsets could not be committed: {error.args[0].str()}", resource="broker") from error
-        failed = [tp.error for tp in done or () if tp.error is not None]
-        if failed:
-            raise Unavailable(f"offsets could not be committed: {failed[0].str()}", resource="broker")
+            self._answer = [error.args[0]]
+
+    def end_commit(self) -> tuple[Windows, KafkaError | None] | None:
+        """What was sent and the error if it failed; None while there is no answer."""
+        if not self._answer:
+            if self._in_flight and time.monotonic() - self._in_flight_since > SLICE_S:
+                self.broker_error = self.broker_error or "an offset commit is not answered"
+            return None
+        windows, self._in_flight = self._in_flight, ()
+        return windows, self._answer.pop()
+
+    def commit_now(self, windows: Windows) -> None:
+        """Commit outside any transaction and wait for it; errors are swallowed: what is lost by that is time."""
+        if windows and not self.broker_error:
+            with suppress(KafkaException):
+                self._consumer.commit(offsets=[_commit_of(p, w) for p, w in windows], asynchronous=False)
+
+    def _answered(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        failed = [tp.error for tp in partitions if tp.error is not None]
+        self._answer = [error or (failed[0] if failed else None)]
 
     def renew(self, lost: ProducerLost) -> None:
         """
@@ -211,7 +249,23 @@ class Client:
         producer = clients.transactional_producer(self._settings.kafka, self._settings.transactional_id)
         return Transactions(producer, between=self._between_slices)
 
+    def _heard(self, error: KafkaError) -> None:
+        """What the client tells outside of any call, from within `poll`: an idle consumer learns of it only so."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the client's public name
+            self.broker_error = error.str()
+
+    def _ask_again(self) -> None:
+        """Once a second while the broker seems to be away: an idle consumer would not hear that it is back."""
+        now = time.monotonic()
+        if now < self._ask_at:
+            return
+        self._ask_at = now + ASK_EVERY_S
+        with suppress(KafkaException):
+            self._consumer.list_topics(self._settings.listener.topics[0].name, ASK_FOR_S)
+            self.broker_error = ""
+
     def _between_slices(self) -> None:
+        self.broker_error = self.broker_error or f"no answer to a transaction for {SLICE_S} s"
         self._between()
         if self._renewing:
             self._poll_paused()

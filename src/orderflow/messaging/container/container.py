@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -184,8 +184,14 @@ class Container:
                 time.sleep(CALLS_POLL_S)
             self._preparing.collect()
         self._waves()
-        self._committed_at = 0.0
-        self._end_turn()
+        while self._kafka.committing and time.monotonic() < deadline:
+            # What this brings is not admitted any more: somebody reads it again.
+            self._kafka.poll(START_AGAIN_S, 1)
+            self._end_commit()
+        if self._exactly_once or self._queues.dead:
+            self._end_turn()
+        else:
+            self._kafka.commit_now(self._plain_windows(self._kafka.partitions.values()))
 
     def _close(self) -> None:
         if self._preparing is not None:
@@ -208,6 +214,8 @@ class Container:
             for message in messages:
                 self._admit(partitions[message.topic(), message.partition()], message)
             failpoint("listener.after_poll")
+        if self._kafka.committing:
+            self._end_commit()
         now = time.monotonic()
         self._wake(now)
         if self._preparing is not None:
@@ -255,6 +263,7 @@ class Container:
 
     def _refill(self) -> None:
         """Admit what was held back, and fetch again where there is room and nothing is away."""
+        self._open_idle_gates()
         away = any(gate.single for stage, gate in self._gates.items() if stage != "decode")
         for partition in list(self._kafka.partitions.values()):
             held = partition.held
@@ -266,6 +275,23 @@ class Container:
                 self._kafka.pause([partition])
             elif partition.paused and partition.may_resume():
                 self._kafka.resume([partition])
+
+    def _open_idle_gates(self) -> None:
+        """A closed stage with nothing left to probe with (its partitions went) must try with what comes next."""
+        now, queues = time.monotonic(), self._queues
+        calling = bool(queues.prep) or (self._preparing is not None and self._preparing.calls.running > 0)
+        to_commit = queues.dead or queues.skipped or self._any_changed() or self._kafka.committing
+        to_do = {
+            "decode": queues.unread,
+            "handle": queues.ready,
+            "intent": calling,
+            "call": calling,
+            "outcome": queues.ended,
+            "commit": to_commit or (self._exactly_once and queues.ready),
+        }
+        for stage, gate in self._gates.items():
+            if gate.single and gate.may_try(now) and not to_do[stage]:
+                gate.succeeded()
 
     def _wake(self, now: float) -> None:
         """Records whose waiting is over."""
@@ -397,10 +423,12 @@ class Container:
         if self._exactly_once:
             if queues.done or queues.skipped or queues.dead or self._any_changed():
                 self._transact()
-        elif queues.dead and self._gates["commit"].may_try(now):
+        elif self._kafka.committing or not self._gates["commit"].may_try(now):
+            return
+        elif queues.dead:
             self._transact()
         elif self._any_changed() and now - self._committed_at >= self._settings.commit_every_s:
-            self._commit_plainly(list(self._kafka.partitions.values()))
+            self._commit_plainly()
 
     def _any_changed(self) -> bool:
         return any(partition.changed for partition in self._kafka.partitions.values())
@@ -447,6 +475,8 @@ class Container:
         handled = queues.done
         for item in queues.committed():
             item.partition.finish(item)
+        for partition, _window in windows:
+            partition.changed = False
         self._note(windows)
         if self._preparing is not None:
             for item in handled:
@@ -459,31 +489,39 @@ class Container:
         touched.update(partition for partition in self._kafka.partitions.values() if partition.changed)
         return [(partition, partition.window()) for partition in touched if partition.next >= 0]
 
-    def _commit_plainly(self, partitions: list[Partition]) -> None:
-        began = time.monotonic()
-        windows = [(p, p.window(settled=False)) for p in partitions if p.changed and p.next >= 0]
-        if not windows:
-            return
-        try:
-            self._kafka.commit(windows)
-        except Unavailable as error:
-            self._gates["commit"].failed(error)
-            return
-        finally:
+    def _commit_plainly(self) -> None:
+        windows = self._plain_windows(self._kafka.partitions.values())
+        if windows:
             self._committed_at = time.monotonic()
-        self._gates["commit"].succeeded()
-        self._note(windows)
-        self._rest(began)
+            for partition, _window in windows:
+                partition.changed = False
+            self._kafka.begin_commit(windows)
+
+    def _end_commit(self) -> None:
+        """A plain commit was answered, or not yet. What could not be committed is committed with the next."""
+        ended = self._kafka.end_commit()
+        if ended is None:
+            return
+        windows, error = ended
+        if error is None:
+            self._gates["commit"].succeeded()
+            self._note(windows)
+            return
+        for partition, _window in windows:
+            partition.changed = True
+        self._gates["commit"].failed(Unavailable(f"offsets: {error.str()}", resource="broker"))
 
     def _commit_before_revoke(self, leaving: list[Partition]) -> None:
         """What is done but not committed would be repeated by the next owner; the inbox would absorb it."""
-        if not self._exactly_once and leaving:
-            self._commit_plainly(leaving)
+        if not self._exactly_once:
+            self._kafka.commit_now(self._plain_windows(leaving))
+
+    def _plain_windows(self, partitions: Iterable[Partition]) -> list[tuple[Partition, Window]]:
+        return [(p, p.window(settled=False)) for p in partitions if p.changed and p.next >= 0]
 
     def _note(self, windows: Sequence[tuple[Partition, Window]]) -> None:
         for partition, window in windows:
             partition.committed = window
-            partition.changed = False
         WAITING.labels(self._name).set(sum(len(p.unfinished) for p in self._kafka.partitions.values()))
 
     def _rest(self, began: float) -> None:

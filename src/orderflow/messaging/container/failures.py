@@ -43,11 +43,14 @@ class Failures:
 
     def alone(self, item: Item, error: Exception, queue: deque[Item]) -> bool:
         """
-        Charge an attempt: the record waits, or is given up. True if it was given up.
+        Charge an attempt: the record waits, or is given up. True if it was given up; what is poison is, at once.
 
         Not if 20 failed alone with no success in between: then the gate closes, and the record goes to the end of
         `queue`, so that the next probe is another one.
         """
+        if isinstance(error, Poison):
+            self.give_up(item, error, attempts=item.attempts + 1)
+            return True
         self._lone_in_a_row += 1
         if self._handle.single or self._lone_in_a_row > self._listener.retry.lone_failures_max:
             why = f"it fails for every record, last for {item.place}: {error!r}"
@@ -59,7 +62,7 @@ class Failures:
         item.alone = True
         item.first_failure = item.first_failure or datetime.now(UTC)
         back_off_s = self._listener.retry.back_off_s
-        if isinstance(error, Poison) or item.attempts > len(back_off_s):
+        if item.attempts > len(back_off_s):
             self.give_up(item, error, attempts=item.attempts)
             return True
         wait_s = back_off_s[item.attempts - 1]
