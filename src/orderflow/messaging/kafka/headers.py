@@ -10,8 +10,8 @@ from orderflow.messaging.errors import Poison
 _headers = methodcaller("headers")
 """
 Not `message.headers()`: for a name that is not UTF-8 the client (confluent-kafka 2.16) both returns a list and leaves
-an exception set. Called from hot Python code nobody notices: the exception comes out of some innocent line later, or the
-list, which has holes, ends the process. Called from C the interpreter checks, drops the list and raises SystemError.
+an exception set. Called from hot Python code nobody notices: the exception comes out of some innocent line later, or
+the list, which has holes, ends the process. Called from C the interpreter checks, drops the list, raises SystemError.
 """
 
 
