@@ -9,17 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import zip_longest
-from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
 import pytest
 from tests.support.facts import CANCEL, END_OF, fact, schedules, topic_of
+from tests.support.house import House, house_running
 from tests.support.order_service import OrderService, order_deployed
-from tests.support.payment import Paying, paying
-from tests.support.service import Process, Service, service_deployed
+from tests.support.service import Service
 from tests.support.stack import OwnStack, Stack
 
 from orderflow.contracts.events import EVENT_TYPES, Event, OrderCancelled, OrderCreated, OrderEvent, PaymentSucceeded
@@ -200,84 +198,10 @@ def assert_same_end(heard: Heard, orders: Sequence[OrderCreated], ends: Sequence
     assert len(set(ids)) == len(ids), "an event was published twice"
 
 
-@dataclass
-class House:
-    """Order, payment with its provider, and inventory, on a stack of their own."""
-
-    order: Service
-    paying: Paying
-    inventory: Service
-    api: httpx2.Client
-    running: list[Process]
-
-    @property
-    def services(self) -> tuple[Service, ...]:
-        return self.order, self.paying.service, self.inventory
-
-    def place(self, count: int, **fields: Any) -> list[str]:
-        body = {"customerId": "customer-123", "lines": [{"sku": "MOUSE-01", "quantity": 2}], **fields}
-        return [str(self.api.post("/orders", json=body).json()["orderId"]) for _ in range(count)]
-
-    def at_rest(self) -> None:
-        """Twice around: what one says may make another say something."""
-        for _ in range(3):
-            for service in self.services:
-                service.eventually_at_rest()
-
-    def ends(self, orders: Sequence[str]) -> list[tuple[str, str, str]]:
-        shown = [self.api.get(f"/orders/{order}").json() for order in orders]
-        return [(one["status"], one["payment"]["state"], one["stock"]) for one in shown]
-
-    def record_of(self, topic: str, order: str, event_type: type[Event]) -> Record:
-        """The first of that type."""
-        return next(
-            record
-            for record in self.order.records(topic)
-            if record.key == order.encode() and from_headers(record.headers).type == event_type.type_name()
-        )
-
-    def replay(self, topic: str, record: Record, *, fresh_id: bool) -> None:
-        """The same bytes on the same topic; under an id of its own if it is to pass every inbox."""
-        headers: list[tuple[str, str | bytes | None]] = [
-            (name, str(uuid4()) if fresh_id and name == CE_ID else value) for name, value in record.headers
-        ]
-        self.order.producer.produce(topic, record.value, record.key, headers=headers)
-        self.order.flush()
-
-    def effects(self) -> dict[str, object]:
-        """All that must not move: money at the provider, pieces in the house, orders, and what is told of them."""
-        return {
-            "calls": [call for call in self.paying.psp.calls() if call["operation"] in ("charge", "refund")],
-            "ledger": self.paying.psp.ledger(),
-            "stock": self.inventory.rows("SELECT ctid::text, xmin::text, * FROM stock ORDER BY sku"),
-            "orders": self.order.rows("SELECT ctid::text, xmin::text, orders::text FROM orders ORDER BY order_id"),
-            "told": [sorted(said.id for said in self.order.said(name)) for name in (ORDER_EVENTS.name, INVENTORY.name)],
-            "cancelled": sorted(said.id for said in self.order.said(ORDERS.name) if said.type != OrderCreated.__name__),
-        }
-
-    def dead_letters(self) -> list[Record]:
-        names = [dead_letter_topic(topic, group).name for group, topics in GROUPS.items() for topic in topics]
-        return [record for name in names for record in self.order.records(name)]
-
-
 @pytest.fixture(scope="module")
 def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    home = tmp_path_factory.mktemp("house")
-    deploy = partial(service_deployed, own_stack, home)
-    with (
-        paying(own_stack, home) as pays,
-        deploy("order", group="order-service", hears=HEARS) as order,
-        deploy("inventory", group="inventory-service", hears=(PAYMENTS.name, ORDERS.name)) as inventory,
-    ):
-        running = [
-            order.start("relay,listener"),
-            pays.start("api,listener"),
-            inventory.start("api,listener,relay"),
-            order.start("api"),
-        ]
-        yield House(order=order, paying=pays, inventory=inventory, api=running[-1].client, running=running)
-        for process in running:
-            assert process.terminate() == 0, process.log.read_text()
+    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
+        yield house
 
 
 def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_again(house: House) -> None:

@@ -1,0 +1,102 @@
+"""The whole house: order, payment with its provider, and inventory, as processes on a stack of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+from tests.support.payment import Paying, paying
+from tests.support.service import Process, Service, service_deployed
+from tests.support.stack import OwnStack
+
+from orderflow.contracts.events import Event, OrderCreated
+from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.messaging.event import CE_ID, from_headers
+from orderflow.messaging.kafka.reader import Record
+from orderflow.messaging.listener import dead_letter_topic
+
+
+@dataclass
+class House:
+    """Order, payment with its provider, and inventory, on a stack of their own."""
+
+    order: Service
+    paying: Paying
+    inventory: Service
+    api: httpx2.Client
+    running: list[Process]
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        return self.order, self.paying.service, self.inventory
+
+    def place(self, count: int, **fields: Any) -> list[str]:
+        body = {"customerId": "customer-123", "lines": [{"sku": "MOUSE-01", "quantity": 2}], **fields}
+        return [str(self.api.post("/orders", json=body).json()["orderId"]) for _ in range(count)]
+
+    def at_rest(self) -> None:
+        """Twice around: what one says may make another say something."""
+        for _ in range(3):
+            for service in self.services:
+                service.eventually_at_rest()
+
+    def ends(self, orders: Sequence[str]) -> list[tuple[str, str, str]]:
+        shown = [self.api.get(f"/orders/{order}").json() for order in orders]
+        return [(one["status"], one["payment"]["state"], one["stock"]) for one in shown]
+
+    def record_of(self, topic: str, order: str, event_type: type[Event]) -> Record:
+        """The first of that type."""
+        return next(
+            record
+            for record in self.order.records(topic)
+            if record.key == order.encode() and from_headers(record.headers).type == event_type.type_name()
+        )
+
+    def replay(self, topic: str, record: Record, *, fresh_id: bool) -> None:
+        """The same bytes on the same topic; under an id of its own if it is to pass every inbox."""
+        headers: list[tuple[str, str | bytes | None]] = [
+            (name, str(uuid4()) if fresh_id and name == CE_ID else value) for name, value in record.headers
+        ]
+        self.order.producer.produce(topic, record.value, record.key, headers=headers)
+        self.order.flush()
+
+    def effects(self) -> dict[str, object]:
+        """All that must not move: money at the provider, pieces in the house, orders, and what is told of them."""
+        return {
+            "calls": [call for call in self.paying.psp.calls() if call["operation"] in ("charge", "refund")],
+            "ledger": self.paying.psp.ledger(),
+            "stock": self.inventory.rows("SELECT ctid::text, xmin::text, * FROM stock ORDER BY sku"),
+            "orders": self.order.rows("SELECT ctid::text, xmin::text, orders::text FROM orders ORDER BY order_id"),
+            "told": [sorted(said.id for said in self.order.said(name)) for name in (ORDER_EVENTS.name, INVENTORY.name)],
+            "cancelled": sorted(said.id for said in self.order.said(ORDERS.name) if said.type != OrderCreated.__name__),
+        }
+
+    def dead_letters(self) -> list[Record]:
+        names = [dead_letter_topic(topic, group).name for group, topics in GROUPS.items() for topic in topics]
+        return [record for name in names for record in self.order.records(name)]
+
+
+@contextmanager
+def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
+    """All of it, ready. Every process must end with 0 on SIGTERM."""
+    deploy = partial(service_deployed, stack, home)
+    with (
+        paying(stack, home) as pays,
+        deploy("order", group="order-service", hears=(PAYMENTS.name, INVENTORY.name)) as order,
+        deploy("inventory", group="inventory-service", hears=(PAYMENTS.name, ORDERS.name)) as inventory,
+    ):
+        running = [
+            order.start("relay,listener"),
+            pays.start("api,listener"),
+            inventory.start("api,listener,relay"),
+            order.start("api"),
+        ]
+        yield House(order=order, paying=pays, inventory=inventory, api=running[-1].client, running=running)
+        for process in running:
+            assert process.terminate() == 0, process.log.read_text()
