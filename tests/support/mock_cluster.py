@@ -38,33 +38,33 @@ class MockCluster:
     """One broker. Faults are answers to the next requests of a kind, in order, once each."""
 
     def __init__(self) -> None:
-        library = _library()
+        librdkafka = library()
         reason = ctypes.create_string_buffer(512)
-        settings = library.rd_kafka_conf_new()  # The handle that is made of it owns it.
-        library.rd_kafka_conf_set(settings, b"log_level", b"0", reason, len(reason))
-        self._handle = library.rd_kafka_new(_PRODUCER, settings, reason, len(reason))
+        settings = librdkafka.rd_kafka_conf_new()  # The handle that is made of it owns it.
+        librdkafka.rd_kafka_conf_set(settings, b"log_level", b"0", reason, len(reason))
+        self._handle = librdkafka.rd_kafka_new(_PRODUCER, settings, reason, len(reason))
         assert self._handle, f"librdkafka made no handle: {reason.value.decode()}"
-        self._cluster = library.rd_kafka_mock_cluster_new(self._handle, 1)
+        self._cluster = librdkafka.rd_kafka_mock_cluster_new(self._handle, 1)
         assert self._cluster, "librdkafka made no mock cluster"
 
     @property
     def bootstrap_servers(self) -> str:
-        servers: bytes = _library().rd_kafka_mock_cluster_bootstraps(self._cluster)
+        servers: bytes = library().rd_kafka_mock_cluster_bootstraps(self._cluster)
         return servers.decode()
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
-        code = _library().rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1)
+        code = library().rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1)
         assert code == 0, f"mock topic {name}: error {code}"
 
     def fail(self, api: Api, *codes: int) -> None:
         """The next requests of this kind are answered with these error codes; `_TRANSPORT` breaks the connection."""
         errors = (ctypes.c_int * len(codes))(*codes)
-        _library().rd_kafka_mock_push_request_errors_array(self._cluster, api, len(codes), errors)
+        library().rd_kafka_mock_push_request_errors_array(self._cluster, api, len(codes), errors)
 
     def delay(self, api: Api, delay_ms: int) -> None:
         """The next request of this kind is answered well, but late."""
         # Variadic: each argument needs its C type.
-        code = _library().rd_kafka_mock_broker_push_request_error_rtts(
+        code = library().rd_kafka_mock_broker_push_request_error_rtts(
             ctypes.c_void_p(self._cluster),
             ctypes.c_int32(BROKER),
             ctypes.c_int16(api),
@@ -76,22 +76,22 @@ class MockCluster:
 
     def heal(self, api: Api) -> None:
         """Forget the faults of this kind that nobody met."""
-        _library().rd_kafka_mock_clear_request_errors(self._cluster, api)
+        library().rd_kafka_mock_clear_request_errors(self._cluster, api)
 
     def down(self) -> None:
         """Every connection breaks, and no new one is taken."""
-        assert _library().rd_kafka_mock_broker_set_down(self._cluster, BROKER) == 0
+        assert library().rd_kafka_mock_broker_set_down(self._cluster, BROKER) == 0
 
     def slow(self, rtt_ms: int) -> None:
         """Every answer comes this late, until told otherwise."""
-        assert _library().rd_kafka_mock_broker_set_rtt(self._cluster, BROKER, rtt_ms) == 0
+        assert library().rd_kafka_mock_broker_set_rtt(self._cluster, BROKER, rtt_ms) == 0
 
     def up(self) -> None:
-        assert _library().rd_kafka_mock_broker_set_up(self._cluster, BROKER) == 0
+        assert library().rd_kafka_mock_broker_set_up(self._cluster, BROKER) == 0
 
     def close(self) -> None:
-        _library().rd_kafka_mock_cluster_destroy(self._cluster)
-        _library().rd_kafka_destroy(self._handle)
+        library().rd_kafka_mock_cluster_destroy(self._cluster)
+        library().rd_kafka_destroy(self._handle)
 
 
 @pytest.fixture
@@ -103,17 +103,20 @@ def mock_cluster() -> Iterator[MockCluster]:
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """librdkafka as the client's wheel carries it; functions that take a variable number of arguments are untyped."""
     assert confluent_kafka.__file__ is not None
     carried = Path(confluent_kafka.__file__).parent.with_name("confluent_kafka.libs")
     (path,) = carried.glob("librdkafka-*.so*")
-    library = ctypes.CDLL(str(path))
+    loaded = ctypes.CDLL(str(path))
     pointer, text = ctypes.c_void_p, ctypes.c_char_p
     for name, result, *arguments in (
         ("rd_kafka_conf_new", pointer),
         ("rd_kafka_conf_set", ctypes.c_int, pointer, text, text, text, ctypes.c_size_t),
         ("rd_kafka_new", pointer, ctypes.c_int, pointer, text, ctypes.c_size_t),
         ("rd_kafka_destroy", None, pointer),
+        ("rd_kafka_produceva", pointer, pointer, pointer, ctypes.c_size_t),
+        ("rd_kafka_flush", ctypes.c_int, pointer, ctypes.c_int),
         ("rd_kafka_mock_cluster_new", pointer, pointer, ctypes.c_int),
         ("rd_kafka_mock_cluster_destroy", None, pointer),
         ("rd_kafka_mock_cluster_bootstraps", text, pointer),
@@ -128,6 +131,6 @@ def _library() -> ctypes.CDLL:
         ("rd_kafka_mock_broker_set_rtt", ctypes.c_int, pointer, ctypes.c_int32, ctypes.c_int),
         ("rd_kafka_mock_broker_set_up", ctypes.c_int, pointer, ctypes.c_int32),
     ):
-        function = getattr(library, name)
+        function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments
-    return library
+    return loaded

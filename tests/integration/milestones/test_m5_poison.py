@@ -1,0 +1,389 @@
+"""
+Milestone 5, poison: whatever anybody writes to a topic, each group that hears it has it among its dead letters, as it
+was and with the evidence; its neighbours do not notice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import cycle, zip_longest
+from typing import Any, cast
+from uuid import uuid4
+
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.support import raw_producer
+from tests.support.house import House, house_running
+from tests.support.inventory import paid, refunded, shipped
+from tests.support.payment import created, new_order_id, requested
+from tests.support.poison import KINDS, NO_UTF8, Raw, register_foreign, register_twin
+from tests.support.service import Process, metadata_headers
+from tests.support.stack import OwnStack
+
+from orderflow.contracts.events import Event, PaymentFailed, StockRejected, StockReserved
+from orderflow.contracts.ids import OrderId, payment_id
+from orderflow.contracts.schemas import CATALOGUE
+from orderflow.contracts.topics import GROUPS, INVENTORY, ORDERS, PAYMENTS, subscribed
+from orderflow.messaging import event as names
+from orderflow.messaging.avro import Encoder
+from orderflow.messaging.event import CE_TYPE
+from orderflow.messaging.kafka.lag import lags
+from orderflow.messaging.kafka.reader import Record
+from orderflow.messaging.listener import dead_letter_topic
+from orderflow.messaging.registry import Registry
+from orderflow.messaging.settings import RegistrySettings
+from orderflow.messaging.testing.eventually import eventually
+from orderflow.services.inventory.listeners import LISTENER as INVENTORY_LISTENER
+from orderflow.services.order.listeners import LISTENER as ORDER_LISTENER
+from orderflow.services.payment.listeners import listener as payment_listener
+
+POISON = "orderflow.messaging.errors.Poison"
+UNKNOWN_ORDER = "orderflow.services.order.handlers.UnknownOrder"
+NOTHING_RESERVED = "orderflow.services.inventory.model.NothingReserved"
+NO_UUID = "psycopg.errors.InvalidTextRepresentation"
+ATTEMPTS_MAX = 3
+
+PAYMENT, INVENTORY_GROUP, ORDER = "payment-service", "inventory-service", "order-service"
+INPUTS = (ORDERS, PAYMENTS, INVENTORY)
+NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
+
+PAID, DECLINED, SHORT = (
+    ("PAID", "SUCCEEDED", "RESERVED"),
+    ("CREATED", "FAILED", "NONE"),
+    ("CANCELLED", "REFUNDED", "REJECTED"),
+)
+BODIES: dict[tuple[str, str, str], dict[str, Any]] = {
+    PAID: {},
+    DECLINED: {"paymentMethod": "pm_declined"},
+    SHORT: {"lines": [{"sku": "DESK-160", "quantity": 1}]},
+}
+ORDERS_EVERY = 4
+"""Bad records between two real orders."""
+
+Place = tuple[str, int, int]
+"""Topic, partition, offset."""
+
+Verdict = tuple[str, int]
+"""The exception's class, and after how many attempts."""
+
+pytestmark = pytest.mark.timeout(600)
+
+
+HANDLED = {
+    one.group: set(one.types)
+    for one in (payment_listener(cast("Any", None), calls_max=1), INVENTORY_LISTENER, ORDER_LISTENER)
+}
+HEARING = {topic.name: [group for group, topics in GROUPS.items() if topic in topics] for topic in INPUTS}
+
+
+@dataclass(frozen=True)
+class Bad:
+    """What is sent, what its name in a failure is, and which groups must find it bad, and how."""
+
+    kind: str
+    topic: str
+    raw: Raw
+    dead_for: dict[str, Verdict]
+
+
+@dataclass
+class Flood:
+    """Bad records on every topic between real orders."""
+
+    house: House
+    registry_url: str
+    places: dict[Place, Bad] = field(default_factory=dict)
+    orders: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        registry = Registry(RegistrySettings(url=self.registry_url))
+        try:
+            return Encoder.load(registry, CATALOGUE, [topic.name for topic in INPUTS])
+        finally:
+            registry.close()
+
+    @cached_property
+    def schemas(self) -> dict[str, int]:
+        return register_foreign(self.registry_url)
+
+    def place_order(self, end: tuple[str, str, str]) -> None:
+        [order] = self.house.place(1, **BODIES[end])
+        self.orders[order] = end
+
+    def kind_of(self, place: Place) -> str:
+        bad = self.places.get(place)
+        return f"{place}: {bad.kind if bad else 'a good record'}"
+
+    def outcome(self, record: Record, bad: Bad | None, group: str) -> str:
+        """How `group` must have counted a record."""
+        if bad is not None and group in bad.dead_for:
+            return "dead"
+        handled = (dict(record.headers)[CE_TYPE] or b"").decode() in HANDLED[group]
+        return "handled" if handled else "skipped"
+
+    def good(self, topic: str, event: Event, *, key: str | None = None) -> Raw:
+        """A record of an order that nobody placed, under a real one's key: it is in that one's way."""
+        foreign_topic, foreign = FOREIGN[topic], GOOD[FOREIGN[topic]](new_order_id())
+        return Raw(
+            key=(key or event.key).encode(),
+            value=self.encoder.encode(topic, event),
+            headers=tuple(metadata_headers(event, uuid4())),
+            another=self.encoder.encode(topic, ANOTHER[topic](new_order_id())),
+            foreign=self.encoder.encode(foreign_topic, foreign),
+            foreign_type=foreign.type_name(),
+            schemas=self.schemas,
+        )
+
+    def bad(self, topic: str) -> Iterator[Bad]:
+        """Every kind, for this topic."""
+        hearing = dict.fromkeys(HEARING[topic], (POISON, 0))
+        keys = cycle(list(self.orders))
+        for kind, spoil in KINDS.items():
+            good = self.good(topic, GOOD[topic](new_order_id()), key=next(keys))
+            yield Bad(kind, topic, spoil(good), hearing)
+        event = GOOD[topic](new_order_id())
+        twin = register_twin(self.registry_url, event.type_name())
+        good = self.good(topic, event, key=next(keys))
+        twins_value = b"\0" + twin.to_bytes(4, "big") + b"\x04no"
+        yield Bad(
+            "only the name of the type is right",
+            topic,
+            replace(good, value=twins_value),
+            {group: verdict for group, verdict in hearing.items() if event.type_name() in HANDLED[group]},
+        )
+        for kind, event, dead_for in told_by_handlers(topic):
+            yield Bad(kind, topic, self.good(topic, event), dead_for)
+
+    def send(self, bad: Bad) -> None:
+        def placed(error: object, message: object) -> None:
+            assert error is None, f"{bad.kind}: {error}"
+            self.places[message.topic(), message.partition(), message.offset()] = bad  # type: ignore[attr-defined]
+
+        producer = self.house.order.producer
+        producer.produce(
+            bad.topic, bad.raw.value, bad.raw.key, headers=list(bad.raw.headers) or None, on_delivery=placed
+        )
+        producer.poll(0)
+
+    def send_unreadable_header(self, topic: str) -> None:
+        """Our client can't write such a name, and not read it either."""
+        good = self.good(topic, GOOD[topic](new_order_id()), key=next(iter(self.orders)))
+        headers = [*((name.encode(), value or b"") for name, value in good.headers), (NO_UTF8, b"x")]
+        assert good.key
+        raw_producer.produce(
+            self.house.order.kafka.bootstrap_servers, topic, key=good.key, value=good.good, headers=headers
+        )
+        [record] = [one for one in self.house.order.records(topic) if one.value == good.value]
+        hearing = dict.fromkeys(HEARING[topic], (POISON, 0))
+        bad = Bad("the name of a header is no UTF-8", topic, replace(good, headers=()), hearing)
+        self.places[place_of(record)] = bad
+
+
+GOOD: dict[str, Callable[[OrderId], Event]] = {
+    ORDERS.name: created,
+    PAYMENTS.name: lambda order_id: paid(order_id, ("MOUSE-01", 7)),
+    INVENTORY.name: lambda order_id: StockReserved(
+        order_id=order_id,
+        customer_id=created(order_id).customer_id,
+        payment_id=payment_id(order_id, 1),
+        lines=(),
+        occurred_at=NOW,
+    ),
+}
+ANOTHER: dict[str, Callable[[OrderId], Event]] = {
+    ORDERS.name: lambda order_id: requested(order_id, 2),
+    PAYMENTS.name: refunded,
+    INVENTORY.name: lambda order_id: StockRejected(
+        order_id=order_id,
+        customer_id=created(order_id).customer_id,
+        payment_id=payment_id(order_id, 1),
+        reason="OUT_OF_STOCK",
+        shortages=(),
+        occurred_at=NOW,
+    ),
+}
+FOREIGN = {ORDERS.name: PAYMENTS.name, PAYMENTS.name: INVENTORY.name, INVENTORY.name: ORDERS.name}
+
+
+def payment_failed(order_id: OrderId) -> PaymentFailed:
+    return PaymentFailed(
+        order_id=order_id,
+        customer_id=created(order_id).customer_id,
+        attempt=1,
+        payment_id=payment_id(order_id, 1),
+        amount_minor=100,
+        currency="EUR",
+        reason="DECLINED",
+        message="no",
+        occurred_at=NOW,
+    )
+
+
+def told_by_handlers(topic: str) -> list[tuple[str, Event, dict[str, Verdict]]]:
+    """Well-formed, and wrong all the same: who handles that type says so, at once or after the last attempt."""
+    nobody, no_uuid = new_order_id(), OrderId("no-uuid")
+    once, thrice = 1, ATTEMPTS_MAX
+    match topic:
+        case ORDERS.name:
+            return [
+                (
+                    "another's payment",
+                    msgspec.structs.replace(created(new_order_id()), payment_id=payment_id(nobody, 1)),
+                    {PAYMENT: (POISON, once)},
+                ),
+                ("an order that is no UUID", created(no_uuid), {PAYMENT: (NO_UUID, thrice)}),
+                ("shipped, but never reserved", shipped(nobody), {INVENTORY_GROUP: (NOTHING_RESERVED, thrice)}),
+            ]
+        case PAYMENTS.name:
+            return [
+                ("nobody's order", payment_failed(nobody), {ORDER: (UNKNOWN_ORDER, once)}),
+                ("an order that is no UUID", payment_failed(no_uuid), {ORDER: (NO_UUID, thrice)}),
+            ]
+        case _:
+            return [
+                ("nobody's order", GOOD[topic](nobody), {ORDER: (UNKNOWN_ORDER, once)}),
+                ("an order that is no UUID", GOOD[topic](no_uuid), {ORDER: (NO_UUID, thrice)}),
+            ]
+
+
+@pytest.fixture(scope="module")
+def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
+        yield house
+
+
+def test_each_group_has_exactly_its_share_of_the_poison_and_neighbours_do_not_notice(
+    house: House, own_stack: OwnStack
+) -> None:
+    assert len(KINDS) >= 50
+    flood = Flood(house=house, registry_url=own_stack.registry_url)
+    for end in BODIES:
+        flood.place_order(end)
+    ends = cycle(BODIES)
+    for number, together in enumerate(zip_longest(*(flood.bad(topic.name) for topic in INPUTS))):
+        for bad in filter(None, together):
+            flood.send(bad)
+        if number % ORDERS_EVERY == 0:
+            flood.place_order(next(ends))
+    for topic in INPUTS:
+        flood.send_unreadable_header(topic.name)
+    flood.place_order(PAID)
+    house.order.flush()
+
+    eventually(
+        lambda: house.ends(list(flood.orders)) == list(flood.orders.values()), within_s=60, every_s=0.5, why="all end"
+    )
+    house.at_rest()
+    found = lags(house.order.kafka, {group: subscribed(group) for group in GROUPS})
+    assert {(lag.group, lag.topic): lag for lag in found if lag.records} == {}
+
+    assert_dead_letters(flood)
+    assert_counted(flood)
+    assert_neighbours_effects(flood)
+    for process in house.running:
+        assert process.ready(), process.reasons
+
+
+def assert_dead_letters(flood: Flood) -> None:
+    sent = {place_of(record): record for topic in INPUTS for record in flood.house.order.records(topic.name)}
+    for place, bad in flood.places.items():
+        kept = sent[place]
+        assert (kept.key, kept.value, tuple(kept.headers)) == (bad.raw.key, bad.raw.value, bad.raw.headers), bad.kind
+    for group, topics in GROUPS.items():
+        for topic in topics:
+            dead = flood.house.order.records(dead_letter_topic(topic, group).name)
+            share = {place: bad for place, bad in flood.places.items() if place[0] == topic.name}
+            share = {place: bad for place, bad in share.items() if group in bad.dead_for}
+            assert share
+            told = Counter(told_place(one) for one in dead)
+            assert {flood.kind_of(place): count for place, count in told.items()} == {
+                flood.kind_of(place): 1 for place in share
+            }, f"the dead letters of {group} for {topic.name}"
+            for letter in dead:
+                bad = share[told_place(letter)]
+                assert_letter(letter, sent[told_place(letter)], group=group, bad=bad)
+
+
+def assert_letter(letter: Record, original: Record, *, group: str, bad: Bad) -> None:
+    why = f"{bad.kind} on {bad.topic} for {group}"
+    assert letter.key == original.key, why
+    assert letter.value == original.value, why
+    own = len(original.headers)
+    assert letter.headers[:own] == original.headers, why
+    added = dict(letter.headers[own:])
+    assert len(added) == len(letter.headers) - own, why
+    exception, attempts = bad.dead_for[group]
+    stamp_ms = int(original.timestamp.timestamp() * 1000 + 0.5)
+    evidence = {
+        names.DLT_ORIGINAL_TOPIC: original.topic.encode(),
+        names.DLT_ORIGINAL_PARTITION: original.partition.to_bytes(4, "big"),
+        names.DLT_ORIGINAL_OFFSET: original.offset.to_bytes(8, "big"),
+        names.DLT_ORIGINAL_TIMESTAMP: stamp_ms.to_bytes(8, "big"),
+        names.DLT_ORIGINAL_TIMESTAMP_TYPE: b"CreateTime",
+        names.DLT_ORIGINAL_CONSUMER_GROUP: group.encode(),
+        names.DLT_EXCEPTION_FQCN: exception.encode(),
+        names.RETRY_ATTEMPTS: attempts.to_bytes(4, "big"),
+        names.REPLAY_COUNT: b"0",
+    }
+    assert {name: added.get(name) for name in evidence} == evidence, why
+    assert added[names.DLT_EXCEPTION_MESSAGE], why
+    assert exception.rpartition(".")[2].encode() in (added[names.DLT_EXCEPTION_STACKTRACE] or b""), why
+    first, last = (
+        datetime.fromisoformat((added[name] or b"").decode())
+        for name in (names.FIRST_FAILURE_TIME, names.LAST_FAILURE_TIME)
+    )
+    assert (first < last) == (attempts == ATTEMPTS_MAX), why
+
+
+def assert_counted(flood: Flood) -> None:
+    """A legal type that a group does not handle is skipped, not dead, and each record counts once."""
+    wanted: dict[str, Counter[str]] = {group: Counter() for group in GROUPS}
+    for topic in INPUTS:
+        for record in flood.house.order.records(topic.name):
+            bad = flood.places.get(place_of(record))
+            for group in HEARING[topic.name]:
+                wanted[group][flood.outcome(record, bad, group)] += 1
+    order, payment, inventory, _ = flood.house.running
+    counted = {ORDER: outcomes(order), PAYMENT: outcomes(payment), INVENTORY_GROUP: outcomes(inventory)}
+    assert counted == wanted
+    assert wanted[PAYMENT]["skipped"]
+    assert wanted[INVENTORY_GROUP]["skipped"]
+
+
+def assert_neighbours_effects(flood: Flood) -> None:
+    """All of the real orders', and none of the others'."""
+    house, ends = flood.house, Counter(flood.orders.values())
+    house.paying.assert_ledgers_agree()
+    charged = {payment_id(OrderId(order), 1) for order, end in flood.orders.items() if end != DECLINED}
+    assert set(house.paying.psp.captures()) - {"probe"} == charged
+    assert house.inventory.rows("SELECT sku, reserved FROM stock WHERE reserved > 0") == [("MOUSE-01", 2 * ends[PAID])]
+    for service, table in ((house.order, "orders"), (house.paying.service, "payment")):
+        known = {row[0] for row in service.rows(f"SELECT DISTINCT order_id::text FROM {table}")}
+        assert known == set(flood.orders), table
+
+
+def outcomes(process: Process) -> Counter[str]:
+    families = text_string_to_metric_families(process.client.get("/metrics").text)
+    samples = [one for family in families if family.name == "orderflow_listener_records" for one in family.samples]
+    found = {one.labels["outcome"]: int(one.value) for one in samples if one.name.endswith("_total")}
+    return Counter({outcome: count for outcome, count in found.items() if count})
+
+
+def place_of(record: Record) -> Place:
+    return record.topic, record.partition, record.offset
+
+
+def told_place(letter: Record) -> Place:
+    """Where it says it comes from."""
+    told = {name: value or b"" for name, value in letter.headers}
+    return (
+        told[names.DLT_ORIGINAL_TOPIC].decode(),
+        int.from_bytes(told[names.DLT_ORIGINAL_PARTITION], "big"),
+        int.from_bytes(told[names.DLT_ORIGINAL_OFFSET], "big"),
+    )
