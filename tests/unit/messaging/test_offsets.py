@@ -130,7 +130,8 @@ def test_damaged_text_never_becomes_another_window(window: Window, data: st.Data
     except ConfigurationError:  # The damage made a newer version of it.
         return
     assert found in (window, Window(window.base))
-    assert (found == window and damaged == text) or not damaged or told
+    # Base64 has bits that say nothing: a text may differ and mean the same.
+    assert found == window or not damaged or told
 
 
 @given(st.text() | st.binary().map(lambda raw: "ofw" + b64encode(raw).decode()))
