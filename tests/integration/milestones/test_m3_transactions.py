@@ -95,7 +95,8 @@ def test_a_worker_stopped_beyond_its_session_publishes_nothing_that_another_has_
 
     eventually(feed, within_s=60, every_s=0.3, why="the worker is stopped in the middle")
     probe.worker(EXACTLY_ONCE, slot=1, wait=False, **settings)
-    probe.assert_each_once_in_order(EXACTLY_ONCE, within_s=120)
+    # Not by what is read: the open transaction hides that until its time is up, and then anybody would be fenced.
+    eventually(lambda: probe.unfinished() == 0, within_s=120, every_s=0.2, why="the other one has done all of it")
     os.kill(stopped.popen.pid, signal.SIGCONT)
     eventually(lambda: stopped.is_ready, within_s=90, why="it is a member again")
     probe.ask_each(KEYS, range(1_000, 1_002))
