@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,9 +38,45 @@ def test_a_record_that_fails_alone_becomes_a_dead_letter_and_its_neighbours_do_n
     probe.ask_each(KEYS, range(10))
     probe.ask([asked("key-3", 10, "fail")])
     probe.ask_each(KEYS, range(11, 20))
-    probe.worker(delivery, back_off_s=[0.5, 1.0])
+    worker = probe.worker(delivery, back_off_s=[0.5, 1.0])
     bad = probe.produced["key-3"][10]
-    probe.assert_each_once_in_order(delivery, without=[bad])
+    probe.assert_each_once_in_order(delivery, without=[bad], within_s=30)
     (dead,) = eventually(probe.dead, within_s=20, why="the dead letter is there")
     assert header(dead, "ce_id") == bad
     assert len([call for call in probe.calls() if call.key == "key-3" and call.number == 10]) >= 3
+    assert worker.terminate() == 0
+    assert worker.metric("orderflow_listener_failed_attempts_total") == 3, "nobody else is charged"
+
+
+@pytest.mark.parametrize(
+    ("delivery", "line"),
+    [("exactly-once", "listener.before_commit"), ("inbox-outbox", "listener.before_database_commit")],
+)
+def test_what_a_worker_was_at_when_it_was_killed_is_done_by_its_successor(
+    probe: Probe, delivery: str, line: str
+) -> None:
+    probe.ask_each(KEYS, range(5))
+    doomed = probe.worker(delivery, failpoints=f"{line}=kill@1", wait=False)
+    assert doomed.popen.wait(60) == -signal.SIGKILL, doomed.log.read_text()
+    probe.worker(delivery)
+    probe.assert_each_once_in_order(delivery, within_s=30)
+    assert not probe.dead()
+
+
+@BOTH
+def test_what_was_finished_beside_a_waiting_record_is_not_even_read_again_after_a_kill(
+    probe: Probe, delivery: str
+) -> None:
+    probe.ask([asked("slow", 0, "fail")])
+    probe.ask_each(KEYS, range(5))
+    killed = probe.worker(delivery, back_off_s=[60.0])
+    eventually(lambda: probe.unfinished() == 1, within_s=30, why="only the slow one waits")
+    killed.kill()
+    successor = probe.worker(delivery, back_off_s=[])
+    (bad,) = probe.produced["slow"]
+    (dead,) = eventually(probe.dead, within_s=30, why="the successor, which waits for nothing, has given it up")
+    assert header(dead, "ce_id") == bad
+    probe.assert_each_once_in_order(delivery, without=[bad], within_s=10)
+    assert successor.terminate() == 0
+    assert {call.key for call in probe.calls() if call.pid == successor.popen.pid} == {"slow"}
+    assert successor.metric("orderflow_inbox_repeats_total") == 0
