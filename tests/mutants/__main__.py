@@ -134,7 +134,7 @@ def _killed(mutant: Mutant) -> bool:
             check=False,
         )
     # Pytest ends the same way when a fixture breaks: that kills nothing.
-    killed = ran.returncode == PYTEST_TESTS_FAILED and b"\nFAILED " in ran.stdout and b"\nERROR " not in ran.stdout
+    killed = ran.returncode == PYTEST_TESTS_FAILED and b"\nFAILED tests/" in ran.stdout
     took_s = time.monotonic() - began
     sys.stdout.write(f"{'its test is red, as it must be' if killed else 'SURVIVED'} ({took_s:.0f} s)\n")
     if not killed:
