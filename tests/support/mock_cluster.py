@@ -74,17 +74,9 @@ class MockCluster:
         )
         assert code == 0, f"mock delay of {api.name}: error {code}"
 
-    def heal(self, api: Api) -> None:
-        """Forget the faults of this kind that nobody met."""
-        library().rd_kafka_mock_clear_request_errors(self._cluster, api)
-
     def down(self) -> None:
         """Every connection breaks, and no new one is taken."""
         assert library().rd_kafka_mock_broker_set_down(self._cluster, BROKER) == 0
-
-    def slow(self, rtt_ms: int) -> None:
-        """Every answer comes this late, until told otherwise."""
-        assert library().rd_kafka_mock_broker_set_rtt(self._cluster, BROKER, rtt_ms) == 0
 
     def up(self) -> None:
         assert library().rd_kafka_mock_broker_set_up(self._cluster, BROKER) == 0
@@ -126,9 +118,7 @@ def library() -> ctypes.CDLL:
             None,
             *(pointer, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int)),
         ),
-        ("rd_kafka_mock_clear_request_errors", None, pointer, ctypes.c_int16),
         ("rd_kafka_mock_broker_set_down", ctypes.c_int, pointer, ctypes.c_int32),
-        ("rd_kafka_mock_broker_set_rtt", ctypes.c_int, pointer, ctypes.c_int32, ctypes.c_int),
         ("rd_kafka_mock_broker_set_up", ctypes.c_int, pointer, ctypes.c_int32),
     ):
         function = getattr(loaded, name)
