@@ -137,6 +137,17 @@ def test_a_fenced_producer_is_lost_and_says_so(mock_cluster: MockCluster, worker
     assert lost.value.fenced
 
 
+def test_a_producer_that_is_fenced_between_two_records_says_so(mock_cluster: MockCluster, worker: Worker) -> None:
+    worker.sends.begin()
+    mock_cluster.fail(Api.PRODUCE, KafkaError.INVALID_PRODUCER_EPOCH)
+    worker.sends.produce([RECORD])
+    with pytest.raises(KafkaException):
+        worker.producer.flush(5)
+    with pytest.raises(ProducerLost) as lost:
+        worker.sends.produce([RECORD])
+    assert lost.value.fenced
+
+
 @pytest.mark.parametrize(("api", "name"), LOSES)
 def test_a_fatal_error_that_is_no_fencing_loses_the_producer_too(
     mock_cluster: MockCluster, worker: Worker, api: Api, name: str

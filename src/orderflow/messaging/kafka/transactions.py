@@ -112,7 +112,7 @@ class Transactions:
         except BufferError as error:
             self.abort(f"the client's queue is full: {error}", error)
         except KafkaException as error:
-            self._undo("produce", error)
+            self._undo("produce", self._reason(error))
 
     def send_offsets(self, offsets: list[TopicPartition], group_metadata: Any) -> None:
         """
@@ -187,6 +187,15 @@ class Transactions:
                     raise _lost(name, error.args[0]) from error
                 self._undo(name, error)
             return
+
+    def _reason(self, error: KafkaException) -> KafkaException:
+        """`produce` only says that the producer is finished; the transactional calls say why: fenced, or else."""
+        if error.args[0].code() == KafkaError._FATAL:  # noqa: SLF001 - the client's public name
+            try:
+                self._producer.begin_transaction()
+            except KafkaException as reason:
+                return reason
+        return error
 
     def _undo(self, name: str, error: KafkaException) -> None:
         kafka_error: KafkaError = error.args[0]

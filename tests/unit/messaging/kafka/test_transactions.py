@@ -110,6 +110,14 @@ def test_an_abort_that_fails_loses_the_producer_instead_of_looping() -> None:
     assert producer.calls == ["commit_transaction", "abort_transaction"]
 
 
+def test_a_producer_that_is_fenced_while_records_are_handed_to_it_says_so() -> None:
+    sends, producer, _ = told(produce=[None, AFTER_FATAL], begin_transaction=[FENCED])
+    with pytest.raises(ProducerLost, match="_FENCED") as lost:
+        sends.produce([("t", b"k", b"v", [])] * 3)
+    assert lost.value.fenced
+    assert "abort_transaction" not in producer.calls
+
+
 def test_a_record_that_the_client_refuses_undoes_the_transaction() -> None:
     sends, producer, _ = told(produce=[None, error(KafkaError.MSG_SIZE_TOO_LARGE, aborts=True)])
     with pytest.raises(TransactionAborted):
