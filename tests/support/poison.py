@@ -19,7 +19,7 @@ from orderflow.messaging.avro import FRAME_BYTES
 from orderflow.messaging.event import CE_ID, CE_SOURCE, CE_TIME, CE_TYPE, TRACEPARENT
 
 NO_UTF8 = b"caf\xe9\xff"
-BIG = 900_000
+BIG = 1_047_000
 """Bytes: just within a topic's limit, so that the dead letter with its evidence is beyond it."""
 
 FOREIGN_SCHEMAS: Mapping[str, tuple[str, dict[str, Any]]] = {
