@@ -165,13 +165,13 @@ class LocalStack:
             one.check_running()
 
     def _is_needed(self, one: Managed) -> bool:
-        """Whether something alive needs it, directly or through steps."""
+        """Whether something that is not told to be gone yet needs it, directly or through steps."""
         reached, frontier = set[str](), {one.name}
         while frontier:
             found = {m.name for m in self.managed.values() if frontier & set(m.component.needs)} - reached
             reached |= found
             frontier = found
-        return any(self.managed[name].is_alive for name in reached)
+        return any(self.managed[name].child is not None for name in reached)
 
     def _raise_failures(self, among: Iterable[Managed]) -> None:
         for one in among:
