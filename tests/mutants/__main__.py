@@ -17,7 +17,6 @@ LISTENER = "tests/integration/test_listener.py"
 FAULTS = "tests/integration/test_container_under_faults.py"
 M2 = "tests/integration/milestones/test_m2_outbox.py"
 M3 = "tests/integration/milestones/test_m3_transactions.py"
-M4 = "tests/integration/milestones/test_m4_inventory.py"
 PYTEST_TESTS_FAILED = 1
 
 
@@ -57,7 +56,8 @@ MUTANTS = (
     ),
     Mutant(
         "read-then-write-stock",
-        f"{M4}::test_five_thousand_orders_for_what_a_few_hundred_can_have_reserve_exactly_what_fits",
+        "tests/integration/test_inventory_stock.py"
+        "::test_four_workers_who_want_the_same_products_reserve_exactly_what_fits",
     ),
     Mutant(
         "group-metadata-fetched-late",
