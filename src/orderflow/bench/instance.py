@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from orderflow.messaging.errors import OrderflowError
 from orderflow.stack import jars
 from orderflow.stack.local import LocalStack
 from orderflow.stack.ports import free_ports
@@ -31,6 +33,23 @@ def private_stack(services: tuple[Service, ...] = (*INFRASTRUCTURE, "order")) ->
             stack.stop()
     finally:
         shutil.rmtree(directory)
+
+
+@contextmanager
+def running(command: tuple[str, ...], environment: Mapping[str, str]) -> Iterator[int]:
+    """A process (`python -m module …`) for as long as the block lasts; its pid. Raises if it ended before that."""
+    process = subprocess.Popen(command, env=environment)
+    try:
+        yield process.pid
+        if process.poll() is not None:
+            raise OrderflowError(f"{command[2]} ended by itself with {process.returncode}")
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def settings(home: Path, services: tuple[Service, ...]) -> StackSettings:

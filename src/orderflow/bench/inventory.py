@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench import flow, naive_inventory, records
-from orderflow.bench.instance import private_stack
+from orderflow.bench.instance import private_stack, running
 from orderflow.bench.machine import Machine, cpu_seconds, this_machine
 from orderflow.contracts.topics import PAYMENTS
 from orderflow.messaging.errors import OrderflowError
@@ -171,7 +171,7 @@ class _Bench:
     def _ours(self) -> Iterator[int]:
         port = {"ORDERFLOW_INVENTORY__LISTENER__PORT": str(free_ports(1, start=8_300)[0])}
         command = (sys.executable, "-m", "orderflow.services.inventory", "--roles", "listener")
-        with _process(command, {**self._environment, **port}) as pid:
+        with running(command, {**self._environment, **port}) as pid:
             yield pid
 
     @contextmanager
@@ -184,7 +184,7 @@ class _Bench:
             start=dict(start),
         )
         command = (sys.executable, "-m", "orderflow.bench.naive_inventory", msgspec.json.encode(task).decode())
-        with _process(command, self._environment) as pid:
+        with running(command, self._environment) as pid:
             yield pid
 
     def _naive_database(self) -> str:
@@ -229,22 +229,6 @@ def _verified(connection: Connection, skus: list[str], distinct: int | None) -> 
     if distinct is not None and reserved + rejected != distinct:
         raise OrderflowError(f"{distinct} orders, but {reserved + rejected} reservations: no figure")
     return reserved, rejected
-
-
-@contextmanager
-def _process(command: tuple[str, ...], environment: Mapping[str, str]) -> Iterator[int]:
-    process = subprocess.Popen(command, env=environment)
-    try:
-        yield process.pid
-        if process.poll() is not None:
-            raise OrderflowError(f"{command[2]} ended by itself with {process.returncode}")
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _median(turns: list[Turn], target: str) -> float:

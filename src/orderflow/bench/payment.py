@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench import naive_payment, payment_worker, records
-from orderflow.bench.instance import INFRASTRUCTURE, private_stack
+from orderflow.bench.instance import INFRASTRUCTURE, private_stack, running
 from orderflow.bench.machine import Machine, cpu_seconds, this_machine
 from orderflow.bench.reader import Arrivals, Reader
 from orderflow.contracts import NAMESPACE
@@ -140,7 +140,7 @@ class _Bench:
         migrate = (sys.executable, "-m", "orderflow.services.payment", "--roles", "migrate")
         subprocess.run(migrate, env=environment, check=True, capture_output=True)
         task = msgspec.convert({"group": group, **WORKERS[target]}, payment_worker.Task)
-        with _process("orderflow.bench.payment_worker", task, environment) as pid:
+        with running(_worker("orderflow.bench.payment_worker", task), environment) as pid:
             yield pid
 
     @contextmanager
@@ -151,7 +151,7 @@ class _Bench:
             group=group,
             start=dict(start),
         )
-        with _process("orderflow.bench.naive_payment", task, self._environment) as pid:
+        with running(_worker("orderflow.bench.naive_payment", task), self._environment) as pid:
             yield pid
 
 
@@ -181,21 +181,8 @@ def _payment_of(order: records.Record) -> str:
     return str(derived_id(NAMESPACE, cause=cause, event_type=PaymentSucceeded.type_name(), index=0))
 
 
-@contextmanager
-def _process(module: str, task: msgspec.Struct, environment: Mapping[str, str]) -> Iterator[int]:
-    command = (sys.executable, "-m", module, msgspec.json.encode(task).decode())
-    process = subprocess.Popen(command, env=environment)
-    try:
-        yield process.pid
-        if process.poll() is not None:
-            raise OrderflowError(f"{module} ended by itself with {process.returncode}")
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _worker(module: str, task: msgspec.Struct) -> tuple[str, ...]:
+    return (sys.executable, "-m", module, msgspec.json.encode(task).decode())
 
 
 def _median(turns: list[Turn], target: str) -> float:
