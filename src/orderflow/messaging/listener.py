@@ -19,7 +19,6 @@ from uuid import UUID
 
 import msgspec
 
-from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.event import Metadata
 from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.postgres import Cursor
@@ -190,12 +189,15 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
         """The handled types by their full names."""
         return {event.type_name(): event for event in self.handles}
 
-    def topic_of(self, type_name: str) -> str:
-        """Where an event of this type is published. Raises ConfigurationError if that is nowhere."""
-        for topic in self.publishes:
-            if type_name in topic.types:
-                return topic.name
-        raise ConfigurationError(f"listener {self.name} publishes {type_name}, but to none of its topics")
+    @property
+    def is_exactly_once(self) -> bool:
+        """Do its outputs and offsets share one Kafka transaction?"""
+        return isinstance(self.delivery, ExactlyOnce)
+
+    @property
+    def prepares(self) -> bool:
+        """Is there an effect to be done before the handler announces it?"""
+        return isinstance(self.delivery, ExactlyOnce) and self.delivery.prepare is not None
 
 
 def dead_letter_topic(topic: Topic, group: str) -> Topic:

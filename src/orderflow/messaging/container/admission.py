@@ -15,7 +15,7 @@ from orderflow.messaging.container.metrics import PAUSES, RECORDS
 from orderflow.messaging.container.partition import Item, Partition
 from orderflow.messaging.container.queues import Queues
 from orderflow.messaging.errors import Poison, Transient
-from orderflow.messaging.listener import ExactlyOnce, Listener
+from orderflow.messaging.listener import Listener
 
 
 class Admission:
@@ -32,8 +32,8 @@ class Admission:
         failures: Failures,
     ) -> None:
         self._name = listener.name
-        self._exactly_once = isinstance(listener.delivery, ExactlyOnce)
-        self._prepares = isinstance(listener.delivery, ExactlyOnce) and listener.delivery.prepare is not None
+        self._exactly_once = listener.is_exactly_once
+        self._prepares = listener.prepares
         self._kafka = kafka
         self._intake = intake
         self._gates = gates

@@ -41,8 +41,8 @@ Windows = Sequence[tuple[Partition, offsets.Window]]
 
 class Client:
     """
-    `partitions` are those that are ours now. `drop` is called with the ones that were taken away, after they were
-    marked `gone`; `before_revoke` with those that are about to be, while their offsets may still be committed.
+    `partitions` are those that are ours now; one that was taken away is marked `gone`. `before_revoke` is called with
+    those that are about to be, while their offsets may still be committed.
     """
 
     def __init__(
@@ -394,8 +394,7 @@ class Client:
 
 
 def _position(partition: Partition) -> int:
-    base = partition.committed.base
-    return base if base >= 0 else OFFSET_BEGINNING
+    return partition.start if partition.start >= 0 else OFFSET_BEGINNING
 
 
 def _commit_of(partition: Partition, window: offsets.Window) -> TopicPartition:

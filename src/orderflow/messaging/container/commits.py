@@ -13,7 +13,6 @@ from orderflow.messaging.container.queues import Queues
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
-from orderflow.messaging.listener import ExactlyOnce
 from orderflow.messaging.offsets import Window
 from orderflow.messaging.telemetry import logger
 
@@ -36,9 +35,8 @@ class Commits:
     ) -> None:
         self._settings = settings
         self._name = settings.listener.name
-        delivery = settings.listener.delivery
-        self._exactly_once = isinstance(delivery, ExactlyOnce)
-        self._prepares = isinstance(delivery, ExactlyOnce) and delivery.prepare is not None
+        self._exactly_once = settings.listener.is_exactly_once
+        self._prepares = settings.listener.prepares
         self._kafka = kafka
         self._gates = gates
         self._queues = queues
@@ -119,7 +117,7 @@ class Commits:
             item.partition.finish(item)
         for partition, _window in windows:
             partition.changed = False
-        self._note(windows)
+        self._show_waiting()
         if self._prepares:
             for item in handled:
                 self._hand_on(item)
@@ -147,7 +145,7 @@ class Commits:
         windows, error = ended
         if error is None:
             self._gates["commit"].succeeded()
-            self._note(windows)
+            self._show_waiting()
             return
         for partition, _window in windows:
             partition.changed = True
@@ -161,9 +159,7 @@ class Commits:
     def _plain_windows(self, partitions: Iterable[Partition]) -> list[tuple[Partition, Window]]:
         return [(p, p.window(settled=False)) for p in partitions if p.changed and p.next >= 0]
 
-    def _note(self, windows: Sequence[tuple[Partition, Window]]) -> None:
-        for partition, window in windows:
-            partition.committed = window
+    def _show_waiting(self) -> None:
         WAITING.labels(self._name).set(sum(len(p.unfinished) for p in self._kafka.partitions.values()))
 
     def _rest(self, began: float) -> None:

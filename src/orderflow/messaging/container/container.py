@@ -34,7 +34,7 @@ from orderflow.messaging.container.queues import Queues
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.container.waves import Waves
 from orderflow.messaging.errors import ConfigurationError, OrderflowError, Refused, Transient
-from orderflow.messaging.listener import ExactlyOnce, InboxOutbox
+from orderflow.messaging.listener import InboxOutbox
 from orderflow.messaging.postgres import Session
 from orderflow.messaging.registry import Registry
 from orderflow.messaging.telemetry import logger
@@ -62,7 +62,6 @@ class Container:
         self._settings = settings
         self._listener = listener = settings.listener
         self._name = listener.name
-        self._exactly_once = isinstance(listener.delivery, ExactlyOnce)
         self._stop = threading.Event()
         self._stop_seen_at: float | None = None
         self._missing = ["starting"]
@@ -261,7 +260,7 @@ class Container:
             "intent": calling,
             "call": calling,
             "outcome": queues.ended,
-            "commit": to_commit or (self._exactly_once and queues.ready),
+            "commit": to_commit or (self._listener.is_exactly_once and queues.ready),
         }
         for stage, gate in self._gates.items():
             if gate.single and gate.may_try(now) and not to_do[stage]:

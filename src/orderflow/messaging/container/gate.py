@@ -33,15 +33,11 @@ class Gate:
         self._back_off_s = 0.0
 
     @property
-    def is_open(self) -> bool:
-        return self._back_off_s == 0.0
-
-    @property
     def single(self) -> bool:
         return self._back_off_s != 0.0
 
     def may_try(self, now: float) -> bool:
-        return self._back_off_s == 0.0 or now >= self._closed_until
+        return not self.single or now >= self._closed_until
 
     @property
     def next_try_at(self) -> float:
@@ -54,7 +50,7 @@ class Gate:
         if self.single and now < self._closed_until:
             return
         least, most = BACK_OFF_S
-        if self.is_open:
+        if not self.single:
             log.warning("waiting", listener=self._listener, stage=self._stage, resource=error.resource, why=str(error))
         self._back_off_s = min(most, max(least, 2 * self._back_off_s))
         self._closed_until = now + self._back_off_s * _jitter.uniform(1 - JITTER, 1 + JITTER)

@@ -85,7 +85,7 @@ class Partition:
         self.unfinished: OrderedDict[int, Item | None] = OrderedDict.fromkeys(window.unfinished)
         self.held: deque[Any] = deque()
         self.eof = BEGINNING
-        self.committed = window
+        self.start = window.base
         self.changed = False
         self.paused = False
         self.gone = False

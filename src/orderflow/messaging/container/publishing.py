@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orderflow.messaging.avro import Encoder
+from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.event import EventId, Metadata, derived_id, to_headers
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import Caused, Listener, Received
@@ -49,10 +50,11 @@ class Publisher:
         encode = self._encoder.encode
         for cause, event in caused:
             type_name = event.type_name()
-            route = self._routes.get(type_name)
-            if route is None:
-                self._listener.topic_of(type_name)
-            topic, bytes_max = route  # type: ignore[misc]
+            try:
+                topic, bytes_max = self._routes[type_name]
+            except KeyError:
+                why = f"listener {self._listener.name} publishes {type_name}, but to none of its topics"
+                raise ConfigurationError(why) from None
             seen = (cause.metadata.id, type_name)
             index = counts[seen] = counts.get(seen, -1) + 1
             value = encode(topic, event)

@@ -39,9 +39,8 @@ class Waves:
         self._settings = settings
         self._listener = settings.listener
         self._name = settings.listener.name
-        delivery = settings.listener.delivery
-        self._exactly_once = isinstance(delivery, ExactlyOnce)
-        self._prepares = isinstance(delivery, ExactlyOnce) and delivery.prepare is not None
+        self._exactly_once = settings.listener.is_exactly_once
+        self._prepares = settings.listener.prepares
         self._publisher = publisher
         self._session = session
         self._gates = gates
