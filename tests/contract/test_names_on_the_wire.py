@@ -37,6 +37,18 @@ def test_the_topics_keep_their_names_keys_and_promises() -> None:
         ("payments.order-service.replay", "orderId", 7, "delete", 1),
         ("inventory.order-service.dlt", "orderId", 30, "delete", 1),
         ("inventory.order-service.replay", "orderId", 7, "delete", 1),
+        ("orders.notification-service.dlt", "orderId", 30, "delete", 1),
+        ("orders.notification-service.replay", "orderId", 7, "delete", 1),
+        ("payments.notification-service.dlt", "orderId", 30, "delete", 1),
+        ("payments.notification-service.replay", "orderId", 7, "delete", 1),
+        ("inventory.notification-service.dlt", "orderId", 30, "delete", 1),
+        ("inventory.notification-service.replay", "orderId", 7, "delete", 1),
+        ("order-events.notification-service.dlt", "orderId", 30, "delete", 1),
+        ("order-events.notification-service.replay", "orderId", 7, "delete", 1),
+        ("order-events.order-processor.dlt", "orderId", 30, "delete", 1),
+        ("order-events.order-processor.replay", "orderId", 7, "delete", 1),
+        ("order-events.analytics-service.dlt", "orderId", 30, "delete", 1),
+        ("order-events.analytics-service.replay", "orderId", 7, "delete", 1),
         ("dead-letter-dispositions", "<dead-letter topic>/<partition>/<offset>", None, "compact", 1),
     ]
 
@@ -54,6 +66,8 @@ def test_the_subjects_are_topic_and_full_name() -> None:
         "inventory-orderflow.StockReserved",
         "inventory-orderflow.StockRejected",
         "inventory-orderflow.StockReleased",
+        "notifications-orderflow.NotificationSent",
+        "notifications-orderflow.NotificationFailed",
     ]
 
 

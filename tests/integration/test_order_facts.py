@@ -17,7 +17,7 @@ from tests.support.facts import CANCEL, END_OF, fact, schedules
 from tests.support.order_service import database_settings
 from tests.support.stack import Stack
 
-from orderflow.contracts.events import EVENT_TYPES, Event, OrderStatus, PaymentMode
+from orderflow.contracts.events import EVENT_TYPES, Envelope, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import inbox, outbox, postgres
@@ -108,7 +108,7 @@ class Orders:
         tables = ("orders", "order_history ORDER BY order_id, revision", "outbox ORDER BY sequence")
         return [sorted(self.rows(f"SELECT {table.split()[0]}::text FROM {table}")) for table in tables]
 
-    def told(self) -> dict[str, list[tuple[str, Event]]]:
+    def told(self) -> dict[str, list[tuple[str, Envelope]]]:
         """What each order told, as (event id, event), in the order of its outbox rows."""
         found = defaultdict(list)
         for order_id, event_id, name, payload in self.rows(

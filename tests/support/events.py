@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from orderflow.contracts.events import (
     CancelReason,
-    Event,
+    Envelope,
+    NotificationFailed,
+    NotificationSent,
     OrderCancelled,
     OrderCreated,
     OrderEvent,
@@ -27,7 +29,7 @@ from orderflow.contracts.events import (
     StockReleased,
     StockReserved,
 )
-from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, RefundId, Sku
+from orderflow.contracts.ids import CustomerId, NotificationId, OrderId, PaymentId, RefundId, Sku
 
 INT = st.integers(-(2**31), 2**31 - 1)
 LONG = st.integers(-(2**63), 2**63 - 1)
@@ -101,8 +103,10 @@ _LINES = ORDER_CREATED.lines
 _PIECES = tuple(StockLine(sku=line.sku, quantity=line.quantity) for line in _LINES)
 _PAYMENT = PaymentId("5f1c3c5e-0000-5000-8000-000000000001")
 _AT = ORDER_CREATED.occurred_at
+_NOTIFICATION = NotificationId("5f1c3c5e-0000-5000-8000-000000000003")
+_CAUSE = "0198a0b2-1111-7222-8333-444455556667"
 
-EXAMPLES: dict[type[Event], tuple[str, Event]] = {
+EXAMPLES: dict[type[Envelope], tuple[str, Envelope]] = {
     OrderCreated: ("orders", ORDER_CREATED),
     PaymentRequested: (
         "orders",
@@ -202,6 +206,36 @@ EXAMPLES: dict[type[Event], tuple[str, Event]] = {
             lines=_PIECES,
             reason=CancelReason.CUSTOMER,
             occurred_at=_AT,
+        ),
+    ),
+    NotificationSent: (
+        "notifications",
+        NotificationSent(
+            notification_id=_NOTIFICATION,
+            customer_id=_CUSTOMER,
+            sequence=7,
+            order_id=_ORDER,
+            kind="ORDER_CREATED",
+            channel="EMAIL",
+            cause_id=_CAUSE,
+            cause_type=OrderCreated.type_name(),
+            occurred_at=_AT,
+        ),
+    ),
+    NotificationFailed: (
+        "notifications",
+        NotificationFailed(
+            notification_id=_NOTIFICATION,
+            customer_id=_CUSTOMER,
+            sequence=8,
+            order_id=_ORDER,
+            kind="ORDER_CREATED",
+            channel="EMAIL",
+            cause_id=_CAUSE,
+            cause_type=OrderCreated.type_name(),
+            occurred_at=_AT,
+            reason="550 no such mailbox",
+            attempts=1,
         ),
     ),
 }

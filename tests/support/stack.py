@@ -25,7 +25,7 @@ from orderflow.stack import jars, kafka, postgres, registry
 from orderflow.stack.blueprint import infrastructure
 from orderflow.stack.java import java_home
 from orderflow.stack.local import LocalStack
-from orderflow.stack.ports import HOST, free_ports
+from orderflow.stack.ports import HOST
 from orderflow.stack.settings import Ports, StackSettings
 
 RUNNING_STACK = "ORDERFLOW_TEST_STACK"
@@ -124,25 +124,11 @@ def private_stack(
 
 def settings_for_tests(home: Path, *, brokers: Literal[1, 3] = 1) -> StackSettings:
     """An instance on free ports, with its data in `home`."""
-    free = free_ports(14, start=os.getpid() * 11)
-    # A broker's controller takes the port above the broker's own: pairs of neighbours are wanted.
-    neighbours = free_ports(60, start=os.getpid() * 11 + 500)
-    pairs = [port for port in neighbours if port % 2 == 0 and port + 1 in neighbours][:3]
     return StackSettings(
         home=home,
         cache_dir=jars.default_cache_dir(),
         brokers=brokers,
-        ports=Ports(
-            kafka=(pairs[0], pairs[1], pairs[2]),
-            postgres=free[6],
-            registry=free[7],
-            registry_health=free[8],
-            order_api=free[9],
-            order_relay=free[10],
-            payment_api=free[11],
-            inventory_api=free[12],
-            psp=free[13],
-        ),
+        ports=Ports.free(start=os.getpid() * 11),
     )
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack import jars
 from orderflow.stack.local import LocalStack
-from orderflow.stack.ports import free_ports
 from orderflow.stack.settings import Ports, Service, StackSettings
 
 INFRASTRUCTURE: tuple[Service, ...] = ("kafka", "postgres", "registry", "deploy")
@@ -53,22 +52,9 @@ def running(command: tuple[str, ...], environment: Mapping[str, str]) -> Iterato
 
 
 def settings(home: Path, services: tuple[Service, ...]) -> StackSettings:
-    free = free_ports(40, start=os.getpid() * 40)
-    pairs = [port for port in free if port + 1 in free][::2][:3]
-    rest = [port for port in free if port not in pairs and port - 1 not in pairs]
     return StackSettings(
         home=home,
         cache_dir=jars.default_cache_dir(),
         services=services,
-        ports=Ports(
-            kafka=(pairs[0], pairs[1], pairs[2]),
-            postgres=rest[0],
-            registry=rest[1],
-            registry_health=rest[2],
-            order_api=rest[3],
-            order_relay=rest[4],
-            payment_api=rest[5],
-            inventory_api=rest[6],
-            psp=rest[7],
-        ),
+        ports=Ports.free(start=os.getpid() * 40),
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from orderflow.contracts import SERVICES
+from orderflow.contracts import SECTIONS
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import ProcessSettings, load
 from orderflow.stack import kafka, registry
 from orderflow.stack.lifecycle import current
-
-NEIGHBOURS = (*SERVICES, "psp", "stack")
 
 
 class ToolSettings(ProcessSettings):
@@ -23,7 +21,7 @@ def tool_settings() -> ToolSettings:
 
     Raises ConfigurationError, naming the variable that is unknown or wrong.
     """
-    settings, local = load(ToolSettings, neighbours=NEIGHBOURS), current()
+    settings, local = load(ToolSettings, neighbours=SECTIONS), current()
     found: dict[str, object] = {}
     if "bootstrap_servers" not in settings.kafka.model_fields_set:
         found["kafka"] = settings.kafka.model_copy(update={"bootstrap_servers": kafka.bootstrap_servers(local)})

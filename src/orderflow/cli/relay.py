@@ -10,8 +10,8 @@ import typer
 from pydantic import ConfigDict, create_model
 from rich.console import Console
 
-from orderflow.cli.configuration import NEIGHBOURS, tool_settings
-from orderflow.contracts import SERVICES
+from orderflow.cli.configuration import tool_settings
+from orderflow.contracts import SECTIONS, SERVICES
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.relay import RelaySettings
 from orderflow.messaging.relay.position import lsn_text
@@ -81,7 +81,7 @@ def _settings(service: str) -> RelaySettings:
         raise ConfigurationError(f"no service is called {service!r}; there are: {', '.join(SERVICES)}")
     section: dict[str, Any] = {service: (_Database, _Database())}
     model = create_model("Settings", __base__=ProcessSettings, **section)
-    database = getattr(load(model, neighbours=(*NEIGHBOURS, "topics")), service).database
+    database = getattr(load(model, neighbours=SECTIONS), service).database
     return RelaySettings(
         service=service,
         database=database or DatabaseSettings.model_validate({"dsn": database_url(current(), service)}),

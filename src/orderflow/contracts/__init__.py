@@ -7,3 +7,6 @@ NAMESPACE = uuid5(NAMESPACE_DNS, "orderflow")
 
 SERVICES = ("order", "payment", "inventory", "notification", "fulfilment", "analytics", "revenue")
 """Every service's name; each may have a section of its own among the settings (`ORDERFLOW_<SERVICE>__…`)."""
+
+SECTIONS = (*SERVICES, "psp", "mail", "stack", "topics")
+"""Every top-level section among the settings: whoever reads its own lets the others stand beside it."""

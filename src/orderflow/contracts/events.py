@@ -11,16 +11,15 @@ from typing import ClassVar
 
 import msgspec
 
-from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, RefundId, Sku
+from orderflow.contracts.ids import CustomerId, NotificationId, OrderId, PaymentId, RefundId, Sku
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A fact about one order. It is its own envelope: key, subject and time of the record are in it."""
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An event is its own envelope: key, subject and time of the record are in it."""
 
     TIME_FIELD: ClassVar[str] = "occurred_at"
-
-    order_id: OrderId
-    customer_id: CustomerId
+    KEY_FIELD: ClassVar[str] = "order_id"
+    SUBJECT_FIELD: ClassVar[str] = "order_id"
 
     @classmethod
     def type_name(cls) -> str:
@@ -29,19 +28,33 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def key(self) -> str:
-        """The record's key: what happens to an order stays in order."""
-        return self.order_id
+        """The record's key: what happens to whom it names stays in order."""
+        key: str = getattr(self, self.KEY_FIELD)
+        return key
 
     @property
     def subject(self) -> str:
         """`ce_subject`."""
-        return self.order_id
+        subject: str = getattr(self, self.SUBJECT_FIELD)
+        return subject
 
     @property
     def happened_at(self) -> datetime:
         """`ce_time`: aware UTC, in milliseconds."""
         moment: datetime = getattr(self, self.TIME_FIELD)
         return moment
+
+    @property
+    def headline(self) -> str:
+        """What a log line calls it."""
+        return type(self).__name__
+
+
+class Event(Envelope, frozen=True, kw_only=True):
+    """A fact about one order; its records are in order by order."""
+
+    order_id: OrderId
+    customer_id: CustomerId
 
 
 class OrderLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -145,6 +158,10 @@ class OrderEvent(Event, frozen=True, kw_only=True):
     previous_status: OrderStatus | None = None
     reason: str | None = None
 
+    @property
+    def headline(self) -> str:
+        return self.status.value
+
 
 class PaymentSucceeded(Event, frozen=True, kw_only=True):
     attempt: int
@@ -200,7 +217,38 @@ class StockReleased(Event, frozen=True, kw_only=True):
     occurred_at: datetime
 
 
-EVENT_TYPES: dict[str, type[Event]] = {
+class Notification(Envelope, frozen=True, kw_only=True):
+    """
+    What became of one message to a customer; its records are in order by customer.
+
+    `sequence` counts a customer's messages, sent and failed, from 1 and without a gap.
+    """
+
+    KEY_FIELD: ClassVar[str] = "customer_id"
+
+    notification_id: NotificationId
+    customer_id: CustomerId
+    sequence: int
+    order_id: OrderId
+    kind: str
+    channel: str
+    cause_id: str
+    cause_type: str
+    occurred_at: datetime
+
+
+class NotificationSent(Notification, frozen=True, kw_only=True):
+    """The channel has taken it over."""
+
+
+class NotificationFailed(Notification, frozen=True, kw_only=True):
+    """The channel's explicit, final no. One that is away is neither a yes nor a no."""
+
+    reason: str
+    attempts: int
+
+
+EVENT_TYPES: dict[str, type[Envelope]] = {
     event.type_name(): event
     for event in (
         OrderCreated,
@@ -214,5 +262,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         StockReserved,
         StockRejected,
         StockReleased,
+        NotificationSent,
+        NotificationFailed,
     )
 }

@@ -10,6 +10,7 @@ OrderId = NewType("OrderId", str)
 CustomerId = NewType("CustomerId", str)
 PaymentId = NewType("PaymentId", str)
 RefundId = NewType("RefundId", str)
+NotificationId = NewType("NotificationId", str)
 Sku = NewType("Sku", str)
 
 _NAMESPACE = uuid_utils.UUID(str(NAMESPACE))

@@ -3,7 +3,9 @@
 from datetime import timedelta
 
 from orderflow.contracts.events import (
-    Event,
+    Envelope,
+    NotificationFailed,
+    NotificationSent,
     OrderCancelled,
     OrderCreated,
     OrderEvent,
@@ -23,15 +25,15 @@ DAYS_7 = timedelta(days=7)
 DAYS_30 = timedelta(days=30)
 
 
-def _by_order(name: str, retention: timedelta, *events: type[Event]) -> Topic:
-    return Topic(name=name, key="orderId", retention=retention, types=tuple(event.type_name() for event in events))
+def _topic(name: str, retention: timedelta, *events: type[Envelope], key: str = "orderId") -> Topic:
+    return Topic(name=name, key=key, retention=retention, types=tuple(event.type_name() for event in events))
 
 
-ORDERS = _by_order("orders", DAYS_7, OrderCreated, PaymentRequested, OrderCancelled, OrderShipped)
-ORDER_EVENTS = _by_order("order-events", DAYS_30, OrderEvent)
-PAYMENTS = _by_order("payments", DAYS_7, PaymentSucceeded, PaymentFailed, PaymentRefunded)
-INVENTORY = _by_order("inventory", DAYS_7, StockReserved, StockRejected, StockReleased)
-NOTIFICATIONS = Topic(name="notifications", key="customerId", retention=DAYS_7)
+ORDERS = _topic("orders", DAYS_7, OrderCreated, PaymentRequested, OrderCancelled, OrderShipped)
+ORDER_EVENTS = _topic("order-events", DAYS_30, OrderEvent)
+PAYMENTS = _topic("payments", DAYS_7, PaymentSucceeded, PaymentFailed, PaymentRefunded)
+INVENTORY = _topic("inventory", DAYS_7, StockReserved, StockRejected, StockReleased)
+NOTIFICATIONS = _topic("notifications", DAYS_7, NotificationSent, NotificationFailed, key="customerId")
 RELAY_POSITIONS = Topic(
     name="relay-positions", key="none: it holds offsets, no records", retention=DAYS_7, partitions=1
 )
@@ -47,6 +49,9 @@ GROUPS: dict[str, tuple[Topic, ...]] = {
     "payment-service": (ORDERS,),
     "inventory-service": (ORDERS, PAYMENTS),
     "order-service": (PAYMENTS, INVENTORY),
+    "notification-service": (ORDERS, PAYMENTS, INVENTORY, ORDER_EVENTS),
+    "order-processor": (ORDER_EVENTS,),
+    "analytics-service": (ORDER_EVENTS,),
 }
 """Who hears what. Each pair has a topic for dead letters, and one by which they are sent back to that group alone."""
 

@@ -13,52 +13,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
-
-import msgspec
-from starlette.types import ASGIApp
+from typing import TypeVar
 
 from orderflow.messaging.errors import ConfigurationError, Fenced, OrderflowError, Refused
-from orderflow.messaging.observability import Reasons, application
-from orderflow.messaging.relay import Relay
+from orderflow.messaging.observability import application
+from orderflow.messaging.role import Fail, Role
 from orderflow.messaging.serving import Served, serve
 from orderflow.messaging.settings import ProcessSettings
 from orderflow.messaging.telemetry import configure, logger
 
-if TYPE_CHECKING:
-    from orderflow.messaging.container import Container
-    from orderflow.messaging.container.relayed import Relayed
-
 MIGRATE = "migrate"
-STOP_WITHIN_S = 5.0
-"""After the edge's 4 s: together below the 10 s that a stop may take."""
-
-Fail = Callable[[BaseException], None]
-"""By this a role says that it can't go on; the process ends with the exit code of that error."""
 
 S = TypeVar("S", bound=ProcessSettings)
 
 log = logger("process")
-
-
-class Role(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    A part of a service that can run as a process of its own.
-
-    `start` returns at once; `close` within 5 s. `app` only if it has an API: it gets the reasons of all roles of the
-    process, so that its `/readyz` speaks for them all.
-    """
-
-    name: str
-    host: str
-    port: int
-    start: Callable[[], None]
-    close: Callable[[], None]
-    reasons: Reasons
-    app: Callable[[Reasons], ASGIApp] | None = None
 
 
 def main(
@@ -90,49 +60,6 @@ def main(
     except OrderflowError as error:
         return _end(service, error, 1)
     return 0
-
-
-def worker_role(
-    name: str, *, host: str, port: int, run: Callable[[threading.Event], None], reasons: Reasons, fail: Fail
-) -> Role:
-    """
-    `run(stop)` on a thread of its own, told to stop by the event. What it raises ends the process.
-
-    A worker that does not come to its end within 5 s is left to end with the process: nothing it has not committed
-    counts.
-    """
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            run(stop)
-        except BaseException as error:  # noqa: BLE001 - the thread's end is the process's end: it is told in main
-            fail(error)
-
-    thread = threading.Thread(target=work, name=name, daemon=True)
-
-    def close() -> None:
-        stop.set()
-        thread.join(STOP_WITHIN_S)
-        if thread.is_alive():
-            log.warning("a role did not stop in time: it ends with the process", role=name, waited_s=STOP_WITHIN_S)
-
-    return Role(name=name, host=host, port=port, start=thread.start, close=close, reasons=reasons)
-
-
-def relay_role(relay: Relay, *, name: str, host: str, port: int, fail: Fail) -> Role:
-    """An outbox's relay."""
-
-    def reasons() -> list[str]:
-        health = relay.health
-        return [] if health.ready else [f"relay {health.state}: {health.reason}".rstrip(": ")]
-
-    return worker_role(name, host=host, port=port, run=relay.run, reasons=reasons, fail=fail)
-
-
-def container_role(container: Container | Relayed, *, name: str, host: str, port: int, fail: Fail) -> Role:
-    """A listener in its container. Workers of one host have neighbouring ports: give the first one's plus the slot."""
-    return worker_role(name, host=host, port=port, run=container.run, reasons=container.reasons, fail=fail)
 
 
 def _checked(asked: str, known: Sequence[str]) -> list[str]:

@@ -55,11 +55,44 @@ class DatabaseSettings(Section):
     pool_size_max: Annotated[int, Field(ge=1, le=100)] = 4
 
 
+class ApiSection(Section):
+    """Where a process's API listens; a service sets its own port."""
+
+    host: str = "127.0.0.1"
+    port: Port
+
+
+class RoleSection(Section):
+    """
+    Where a role without an API answers /livez, /readyz and /metrics, if it is the first of its process.
+
+    Workers of one host have neighbouring ports: `port` is that of slot 0.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port
+
+
+class RelaySection(RoleSection):
+    """
+    A relay, and how often its database counts on.
+
+    An older copy of the database is noticed if such a count lies between: one younger than `tick_every_s` is not.
+    """
+
+    tick_every_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+
+
 class TelemetrySettings(Section):
-    """Logs: `json` one object a line, `text` for people, `auto` text on a terminal."""
+    """
+    Logs: `json` one object a line, `text` for people, `auto` text on a terminal.
+
+    `log_records`: a line for each record that a listener is done with.
+    """
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
+    log_records: bool = True
 
 
 class ProcessSettings(BaseSettings):

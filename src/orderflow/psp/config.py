@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from orderflow.contracts import SERVICES
+from orderflow.contracts import SECTIONS
 from orderflow.messaging.settings import Port, ProcessSettings, Section
 from orderflow.messaging.settings import load as load_settings
 
@@ -44,4 +44,4 @@ class Settings(ProcessSettings):
 
 
 def load() -> Settings:
-    return load_settings(Settings, neighbours={*SERVICES, "stack", "topics"})
+    return load_settings(Settings, neighbours=SECTIONS)

@@ -27,7 +27,12 @@ DEFAULT_PORTS = {
     "the order relay's health": 8090,
     "the payment API": 8081,
     "the inventory API": 8082,
+    "the notification API": 8083,
+    "the fulfilment API": 8084,
+    "the analytics API": 8085,
     "the payment provider": 8089,
+    "the mail sink": 8025,
+    "the mail sink's API": 8087,
 }
 PYTHON_MIN = (3, 11)
 GLIBC_MIN = (2, 28)

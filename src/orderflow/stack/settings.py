@@ -24,17 +24,27 @@ import platformdirs
 from pydantic import Field, ValidationError
 
 import orderflow
-from orderflow.contracts import SERVICES
+from orderflow.contracts import SECTIONS
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.settings import Port, ProcessSettings, Section, load
 from orderflow.stack.jars import default_cache_dir
+from orderflow.stack.ports import free_ports
 
-NEIGHBOURS = (*SERVICES, "psp", "topics")
-"""Sections of other processes of this system; they may stand in our environment."""
-
-
-Service = Literal["kafka", "postgres", "registry", "deploy", "order", "payment", "inventory", "psp"]
-"""What can be left out of a stack: servers, the deploy steps, our services, the simulated payment provider."""
+Service = Literal[
+    "kafka",
+    "postgres",
+    "registry",
+    "deploy",
+    "order",
+    "payment",
+    "inventory",
+    "notification",
+    "fulfilment",
+    "analytics",
+    "psp",
+    "mail",
+]
+"""What can be left out of a stack: servers, the deploy steps, our services, the simulated neighbours."""
 ALL: tuple[Service, ...] = get_args(Service)
 
 
@@ -53,7 +63,23 @@ class Ports(Section):
     order_relay: Port = 8090
     payment_api: Port = 8081
     inventory_api: Port = 8082
+    notification_api: Port = 8083
+    fulfilment_api: Port = 8084
+    analytics_api: Port = 8085
     psp: Port = 8089
+    mail_api: Port = 8087
+    mail_smtp: Port = 8025
+
+    @classmethod
+    def free(cls, *, start: int) -> Ports:
+        """Ports that nobody has now, looked for from `start` on: for an instance beside others."""
+        neighbours = free_ports(100, start=start)
+        # A broker's controller takes the port above the broker's own: pairs of neighbours are wanted.
+        pairs = [port for port in neighbours if port % 2 == 0 and port + 1 in neighbours][:3]
+        single = (port for port in neighbours if port & ~1 not in pairs)
+        return cls.model_validate(
+            {name: tuple(pairs) if name == "kafka" else next(single) for name in cls.model_fields}
+        )
 
     def moved_by(self, offset: int) -> Ports:
         """The same ports, each raised by `offset`. Raises ConfigurationError when one leaves the range."""
@@ -123,7 +149,7 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
 
     A Kafka, a registry or a payment provider that the environment says is elsewhere is not run here.
     """
-    found = load(StackProcessSettings, neighbours=NEIGHBOURS)
+    found = load(StackProcessSettings, neighbours=SECTIONS)
     section, chosen = found.stack, brokers or found.stack.brokers
     elsewhere = {
         "kafka": {"ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": found.kafka.bootstrap_servers}

@@ -20,7 +20,7 @@ from tests.support.order_service import OrderService, order_deployed
 from tests.support.service import Service
 from tests.support.stack import OwnStack, Stack
 
-from orderflow.contracts.events import EVENT_TYPES, Event, OrderCancelled, OrderCreated, OrderEvent, PaymentSucceeded
+from orderflow.contracts.events import EVENT_TYPES, Envelope, OrderCancelled, OrderCreated, OrderEvent, PaymentSucceeded
 from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.avro import Decoder
 from orderflow.messaging.event import CE_ID, from_headers
@@ -80,7 +80,7 @@ class Heard:
         found = read(self.deployed.kafka, topic, start=self.since[topic], follow=False)
         return [record for record in found if record is not None]
 
-    def told(self, topic: str) -> list[Event]:
+    def told(self, topic: str) -> list[Envelope]:
         return [
             self.decoder.decode_as(record.value, EVENT_TYPES[from_headers(record.headers).type])
             for record in self.records(topic)

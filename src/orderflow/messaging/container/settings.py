@@ -37,6 +37,7 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     idle_after_s: float = 1.0
     committed_within_s: float = 40.0
     stop_within_s: float = 5.0
+    log_records: bool = True
 
     @property
     def transactional_id(self) -> str:

@@ -6,11 +6,8 @@ from pathlib import Path
 
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.container.relayed import Relayed
-from orderflow.messaging.postgres import DatabaseError, transient
-from orderflow.messaging.process import Fail, Role, container_role, relay_role
-from orderflow.messaging.relay import Relay, RelaySettings
+from orderflow.messaging.role import Fail, Role
+from orderflow.messaging.roles import api_role, listener_role, relay_role
 from orderflow.services.inventory.api import application
 from orderflow.services.inventory.config import Settings
 from orderflow.services.inventory.listeners import LISTENER
@@ -31,58 +28,28 @@ def role(settings: Settings, name: str, slot: int, fail: Fail) -> Role:
 
 def api(settings: Settings) -> Role:
     inventory = settings.inventory
-    pool = postgres.open_pool(inventory.database, application_name="inventory-api")
-
-    def reasons() -> list[str]:
-        try:
-            with pool.connection(timeout=1) as connection:
-                connection.execute("SELECT 1")
-        except DatabaseError as error:
-            return [f"database: {transient(error) or error}"]
-        return []
-
-    return Role(
-        name="inventory-api",
-        host=inventory.api.host,
-        port=inventory.api.port,
-        start=lambda: None,
-        close=pool.close,
-        reasons=reasons,
-        app=lambda reasons: application(pool, reasons=reasons, body_bytes_max=inventory.api.body_bytes_max),
+    return api_role(
+        SERVICE,
+        section=inventory.api,
+        database=inventory.database,
+        table="stock",
+        app=lambda pool, reasons: application(pool, reasons=reasons, body_bytes_max=inventory.api.body_bytes_max),
     )
 
 
 def listener(settings: Settings, slot: int, fail: Fail) -> Role:
     inventory = settings.inventory
-    container = Container(
-        ContainerSettings(
-            listener=LISTENER,
-            kafka=settings.kafka,
-            registry=settings.registry,
-            catalogue=CATALOGUE,
-            slot=slot,
-            database=inventory.database,
-        )
-    )
-    return container_role(
-        Relayed(container, service=SERVICE, database=inventory.database),
-        name="inventory-listener",
-        host=inventory.listener.host,
-        port=inventory.listener.port + slot,
+    return listener_role(
+        LISTENER,
+        settings=settings,
+        catalogue=CATALOGUE,
+        section=inventory.listener,
+        slot=slot,
         fail=fail,
+        database=inventory.database,
     )
 
 
 def relay(settings: Settings, fail: Fail) -> Role:
     inventory = settings.inventory
-    publisher = Relay(
-        RelaySettings(
-            service=SERVICE,
-            database=inventory.database,
-            kafka=settings.kafka,
-            tick_every_s=inventory.relay.tick_every_s,
-        )
-    )
-    return relay_role(
-        publisher, name="inventory-relay", host=inventory.relay.host, port=inventory.relay.port, fail=fail
-    )
+    return relay_role(SERVICE, settings=settings, database=inventory.database, section=inventory.relay, fail=fail)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import swagger_ui
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orderflow.messaging import observability
+from orderflow.messaging import observability, openapi
 from orderflow.messaging.observability import Reasons, json
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.messaging.problems import invalid
 from orderflow.services.order import problems, repository
 from orderflow.services.order.commanding import Commanding
-from orderflow.services.order.openapi import document
+from orderflow.services.order.openapi import TITLE, document
 from orderflow.services.order.placing import ROUTES, Placing
 from orderflow.services.order.requests import order_id_of
 from orderflow.services.order.views import ProductPage, history_page, order_view
@@ -31,7 +27,12 @@ class OrderApi:
     def __init__(self, *, placing: Placing, commanding: Commanding, pool: ConnectionPool, reasons: Reasons) -> None:
         self._placing = placing
         rest = Starlette(
-            routes=[*_reads(pool), *commanding.routes(), *observability.routes(reasons), *_documentation()],
+            routes=[
+                *_reads(pool),
+                *commanding.routes(),
+                *observability.routes(reasons),
+                *openapi.routes(document, title=TITLE),
+            ],
             exception_handlers=problems.HANDLERS,
         )
         rest.router.redirect_slashes = False
@@ -77,36 +78,8 @@ def _reads(pool: ConnectionPool) -> list[BaseRoute]:
     ]
 
 
-def _documentation() -> list[BaseRoute]:
-    def openapi(_request: Request) -> Response:
-        return json(document())
-
-    def docs(_request: Request) -> Response:
-        return HTMLResponse(_SWAGGER_PAGE)
-
-    assets = StaticFiles(directory=Path(swagger_ui.__file__).parent / "static")
-    return [Route("/openapi.json", openapi), Route("/docs", docs), Mount("/docs/assets", assets)]
-
-
 def _flag(request: Request, name: str) -> bool:
     value = request.query_params.get(name, "false")
     if value not in ("true", "false"):
         raise invalid(f"{name} is true or false, not {value!r}")
     return value == "true"
-
-
-_SWAGGER_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>Orderflow: order API</title>
-<link rel="icon" href="/docs/assets/favicon-32x32.png">
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
-</head>
-<body>
-<div id="ui"></div>
-<script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#ui", deepLinking: true});</script>
-</body>
-</html>
-"""

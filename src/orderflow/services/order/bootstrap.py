@@ -9,11 +9,9 @@ from pathlib import Path
 
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.container.relayed import Relayed
 from orderflow.messaging.group_commit import GroupCommit
-from orderflow.messaging.process import STOP_WITHIN_S, Fail, Role, container_role, relay_role
-from orderflow.messaging.relay import Relay, RelaySettings
+from orderflow.messaging.role import STOP_WITHIN_S, Fail, Role
+from orderflow.messaging.roles import listener_role, relay_role
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.testing.failpoints import failpoint
 from orderflow.services.order.api import OrderApi
@@ -97,32 +95,19 @@ def api(settings: Settings) -> Role:
 
 def relay(settings: Settings, fail: Fail) -> Role:
     order = settings.order
-    publisher = Relay(
-        RelaySettings(
-            service="order", database=order.database, kafka=settings.kafka, tick_every_s=order.relay.tick_every_s
-        )
-    )
-    return relay_role(publisher, name="order-relay", host=order.relay.host, port=order.relay.port, fail=fail)
+    return relay_role("order", settings=settings, database=order.database, section=order.relay, fail=fail)
 
 
 def listener(settings: Settings, slot: int, fail: Fail) -> Role:
     order = settings.order
-    container = Container(
-        ContainerSettings(
-            listener=LISTENER,
-            kafka=settings.kafka,
-            registry=settings.registry,
-            catalogue=CATALOGUE,
-            slot=slot,
-            database=order.database,
-        )
-    )
-    return container_role(
-        Relayed(container, service="order", database=order.database),
-        name="order-listener",
-        host=order.listener.host,
-        port=order.listener.port + slot,
+    return listener_role(
+        LISTENER,
+        settings=settings,
+        catalogue=CATALOGUE,
+        section=order.listener,
+        slot=slot,
         fail=fail,
+        database=order.database,
     )
 
 

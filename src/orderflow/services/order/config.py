@@ -6,37 +6,33 @@ from typing import Annotated
 
 from pydantic import Field
 
-from orderflow.contracts import SERVICES
-from orderflow.messaging.settings import DatabaseSettings, Port, ProcessSettings, Section
+from orderflow.contracts import SECTIONS
+from orderflow.messaging.settings import (
+    ApiSection,
+    DatabaseSettings,
+    Port,
+    ProcessSettings,
+    RelaySection,
+    RoleSection,
+    Section,
+)
 from orderflow.messaging.settings import load as load_settings
 
 
-class ApiSettings(Section):
+class ApiSettings(ApiSection):
     """`body_bytes_max`: a longer request is 413. `queue_max`: orders waiting for the committer; beyond it, 503."""
 
-    host: str = "127.0.0.1"
     port: Port = 8080
     body_bytes_max: Annotated[int, Field(ge=1024)] = 65_536
     batch_max: Annotated[int, Field(ge=1, le=500)] = 500
     queue_max: Annotated[int, Field(ge=1)] = 10_000
 
 
-class RelaySection(Section):
-    """
-    Where a relay of its own answers /livez, /readyz and /metrics, and how often the database counts on.
-
-    An older copy of the database is noticed if such a count lies between: one younger than `tick_every_s` is not.
-    """
-
-    host: str = "127.0.0.1"
+class RelaySettings(RelaySection):
     port: Port = 8090
-    tick_every_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
 
 
-class ListenerSettings(Section):
-    """Where a listener of its own answers them: `port` and its slot."""
-
-    host: str = "127.0.0.1"
+class ListenerSettings(RoleSection):
     port: Port = 8200
 
 
@@ -44,7 +40,7 @@ class OrderSettings(Section):
     database: DatabaseSettings
     api: ApiSettings = ApiSettings()
     listener: ListenerSettings = ListenerSettings()
-    relay: RelaySection = RelaySection()
+    relay: RelaySettings = RelaySettings()
     default_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     default_payment_method: str = "pm_ok"
     idempotency_hours: Annotated[int, Field(ge=1)] = 24
@@ -55,4 +51,4 @@ class Settings(ProcessSettings):
 
 
 def load() -> Settings:
-    return load_settings(Settings, neighbours={*SERVICES, "psp", "stack", "topics"})
+    return load_settings(Settings, neighbours=SECTIONS)

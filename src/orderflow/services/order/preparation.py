@@ -13,6 +13,7 @@ from orderflow.messaging.avro import Encoder
 from orderflow.messaging.errors import ConfigurationError, Transient
 from orderflow.messaging.postgres import ConnectionPool, DatabaseError, transient
 from orderflow.messaging.registry import Registry
+from orderflow.messaging.roles import unreachable
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.telemetry import logger
 from orderflow.services.order import repository
@@ -47,12 +48,7 @@ class Preparation:
     def reasons(self) -> list[str]:
         if self._missing:
             return self._missing
-        try:
-            with self._pool.connection(timeout=1) as connection:
-                connection.execute("SELECT 1")
-        except DatabaseError as error:
-            return [f"database: {transient(error) or error}"]
-        return []
+        return unreachable(self._pool, "orders")
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import Listener
-from orderflow.messaging.process import Fail, Role, container_role
+from orderflow.messaging.role import Fail, Role
+from orderflow.messaging.roles import api_role, listener_role
 from orderflow.services.payment.api import app
 from orderflow.services.payment.calling import Calling
 from orderflow.services.payment.config import Settings
@@ -31,44 +30,19 @@ def build(settings: Settings, role: str, slot: int, fail: Fail) -> Role:
 
 def api(settings: Settings) -> Role:
     payment = settings.payment
-    pool = postgres.open_pool(payment.database, application_name="payment-api")
-
-    def reasons() -> list[str]:
-        try:
-            with postgres.unavailable_when_transient(), pool.connection() as connection:
-                connection.execute("SELECT FROM payment LIMIT 0")
-        except Transient as error:
-            return [str(error)]
-        except postgres.DatabaseError:
-            return ["the database is not migrated: run --roles migrate"]
-        return []
-
-    return Role(
-        name="payment-api",
-        host=payment.api.host,
-        port=payment.api.port,
-        start=lambda: None,
-        close=pool.close,
-        reasons=reasons,
-        app=lambda all_reasons: app(pool, all_reasons),
-    )
+    return api_role("payment", section=payment.api, database=payment.database, table="payment", app=app)
 
 
 def listener(settings: Settings, slot: int, fail: Fail) -> Role:
     payment = settings.payment
-    heard = listening(settings, HttpGateway(payment.psp), calls_max=payment.psp.calls_max)
-    container = Container(
-        ContainerSettings(
-            listener=heard,
-            kafka=settings.kafka,
-            registry=settings.registry,
-            catalogue=CATALOGUE,
-            slot=slot,
-            protocol=payment.listener.protocol,
-        )
-    )
-    return container_role(
-        container, name="payment-listener", host=payment.listener.host, port=payment.listener.port + slot, fail=fail
+    return listener_role(
+        listening(settings, HttpGateway(payment.psp), calls_max=payment.psp.calls_max),
+        settings=settings,
+        catalogue=CATALOGUE,
+        section=payment.listener,
+        slot=slot,
+        fail=fail,
+        protocol=payment.listener.protocol,
     )
 
 

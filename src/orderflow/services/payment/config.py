@@ -6,20 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from orderflow.contracts import SERVICES
-from orderflow.messaging.settings import DatabaseSettings, Port, ProcessSettings, Section
+from orderflow.contracts import SECTIONS
+from orderflow.messaging.settings import ApiSection, DatabaseSettings, Port, ProcessSettings, RoleSection, Section
 from orderflow.messaging.settings import load as load_settings
 
 
-class ApiSettings(Section):
-    host: str = "127.0.0.1"
+class ApiSettings(ApiSection):
     port: Port = 8081
 
 
-class ListenerSettings(Section):
-    """Where a listener of its own answers /livez, /readyz and /metrics: `port` and its slot."""
-
-    host: str = "127.0.0.1"
+class ListenerSettings(RoleSection):
     port: Port = 8210
     protocol: Literal["classic", "consumer"] = "classic"
 
@@ -50,4 +46,4 @@ class Settings(ProcessSettings):
 
 
 def load() -> Settings:
-    return load_settings(Settings, neighbours={*SERVICES, "psp", "stack", "topics"})
+    return load_settings(Settings, neighbours=SECTIONS)

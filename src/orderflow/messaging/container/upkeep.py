@@ -2,7 +2,8 @@
 What a listener with `InboxOutbox` needs around it: a relay that will see its outbox, and an inbox that does not grow.
 
 Guarantee: no record is handled before the outbox's relay has committed its first position, because a row from before
-might never be told. While the database or the relay is away it waits, and says so.
+might never be told. While the database or the relay is away it waits, and says so. A follower, which publishes nothing,
+has neither outbox nor relay, and waits for none.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ PURGE_EVERY_S = 600.0
 log = logger("listener")
 
 
-class Relayed:
-    """A container, run in those surroundings. `service` is the relay's name."""
+class Maintained:
+    """A container, run in those surroundings. `service` is the relay's name; `publishes`: there is one to wait for."""
 
-    def __init__(self, container: Container, *, service: str, database: DatabaseSettings) -> None:
+    def __init__(self, container: Container, *, service: str, database: DatabaseSettings, publishes: bool) -> None:
         self._container = container
         self._service = service
         self._database = database
-        self._missing = "relay: starting"
+        self._publishes = publishes
+        self._missing = "starting"
 
     def run(self, stop: threading.Event) -> None:
-        """Wait for the relay's first position, then listen until `stop` is set. Raises what the container raises."""
+        """Listen until `stop` is set, once the relay, if any, has a position. Raises what the container raises."""
         session = Session(self._database, application_name=f"{self._service}-listener-upkeep")
         try:
             self._wait(session, stop)
@@ -51,7 +53,7 @@ class Relayed:
         while not stop.is_set():
             try:
                 with session.transaction() as cursor:
-                    if outbox.first_position_committed(cursor, self._service):
+                    if not self._publishes or outbox.first_position_committed(cursor, self._service):
                         self._missing = ""
                         return
                 self._missing = f"relay: its first position is not committed yet; is {self._service}'s relay running?"
