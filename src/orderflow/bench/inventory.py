@@ -30,7 +30,7 @@ from orderflow.messaging.kafka.reader import end_offsets
 from orderflow.messaging.postgres import Connection, array, connect
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 from orderflow.stack import postgres
-from orderflow.stack.addresses import database_url, order_api_url, process_environment
+from orderflow.stack.addresses import api_url, database_url, process_environment
 from orderflow.stack.local import LocalStack
 from orderflow.stack.ports import free_ports
 from orderflow.stack.settings import ALL
@@ -107,7 +107,7 @@ class _Bench:
     def flows(self) -> list[flow.Flow]:
         with _connection(self._dsn[OURS]) as connection:
             connection.execute(_SEED, (array([FLOW_SKU]), PLENTY))
-        url = order_api_url(self._stack.settings)
+        url = api_url(self._stack.settings, "order")
 
         def measure(rate: int, seconds: float, seed: int) -> flow.Flow:
             return flow.measure(self.servers, url, sku=FLOW_SKU, rate_per_s=rate, seconds=seconds, seed=seed)

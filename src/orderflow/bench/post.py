@@ -29,7 +29,7 @@ from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.postgres import connect
 from orderflow.messaging.settings import DatabaseSettings
 from orderflow.stack import postgres
-from orderflow.stack.addresses import database_url, order_api_url
+from orderflow.stack.addresses import api_url, database_url
 from orderflow.stack.local import LocalStack
 from orderflow.stack.ports import HOST, free_ports, is_open
 
@@ -131,7 +131,7 @@ def _load(target: Target, connections: int, seconds: float) -> load.Load:
 
 def _ours(stack: LocalStack) -> Target:
     return Target(
-        url=f"{order_api_url(stack.settings)}/orders",
+        url=f"{api_url(stack.settings, 'order')}/orders",
         pid=_pid(stack, "order-api"),
         database_url=database_url(stack.settings, "order"),
     )

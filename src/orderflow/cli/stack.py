@@ -18,7 +18,7 @@ from orderflow.contracts.topics import GROUPS, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import jars, lifecycle
-from orderflow.stack.addresses import exports, order_api_url, process_environment
+from orderflow.stack.addresses import api_url, exports, process_environment
 from orderflow.stack.logs import follow, last_lines
 from orderflow.stack.settings import StackSettings, from_environment
 
@@ -60,7 +60,7 @@ def up(
         )
     took = f" in {time.monotonic() - begun:.1f} s" if outcome == "started" else ""
     console.print(f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end="")
-    console.print(f"{order_api_url(settings)}  (docs: {order_api_url(settings)}/docs)")
+    console.print(f"{api_url(settings, 'order')}  (docs: {api_url(settings, 'order')}/docs)")
     console.print("next: orderflow status | orderflow tail orders | orderflow down", style="dim")
 
 

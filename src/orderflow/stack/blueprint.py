@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orderflow.stack import kafka, postgres, registry, services
+from orderflow.stack.addresses import SERVICES
 from orderflow.stack.component import Component
 from orderflow.stack.settings import StackSettings
 
@@ -19,7 +20,7 @@ def infrastructure(settings: StackSettings, *, databases: tuple[str, ...] = ()) 
 def everything(settings: StackSettings) -> list[Component]:
     """What `orderflow up` runs: all of it, or the services that the settings name."""
     components = [
-        *infrastructure(settings, databases=services.DATABASES),
+        *infrastructure(settings, databases=SERVICES),
         *services.deploy_steps(settings),
         *services.components(settings),
     ]

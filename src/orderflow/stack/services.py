@@ -12,7 +12,6 @@ from orderflow.stack.component import Command, Component, http_probe, make_direc
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import StackSettings
 
-DATABASES = ("order", "payment", "inventory")
 DEPLOYED = ("topics", "schemas")
 
 
