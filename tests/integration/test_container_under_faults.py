@@ -18,7 +18,8 @@ from tests.support.probe_language import NAMESPACE, Asked, Told, asked, catalogu
 from tests.support.stack import Stack
 
 from orderflow.messaging.avro import Encoder
-from orderflow.messaging.container import Container, ContainerSettings, client
+from orderflow.messaging.container import Container, ContainerSettings, client, record_log
+from orderflow.messaging.container.record_log import RecordLine
 from orderflow.messaging.errors import Fenced
 from orderflow.messaging.event import CE_CAUSATION_ID, EventId, Metadata, to_headers
 from orderflow.messaging.kafka import clients, transactions
@@ -160,6 +161,21 @@ def test_the_container_goes_on_and_charges_nobody(running: Running, api: Api, na
     eventually(lambda: running.container.reasons() == [], within_s=10)
     assert running.dead() == 0
     assert running.ended == []
+
+
+def test_a_record_whose_transaction_was_aborted_has_its_line_when_it_is_committed(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[RecordLine] = []
+    monkeypatch.setattr(record_log, "write_lines", written.extend)
+    running.ask(0)
+    eventually(lambda: len(written) == len(KEYS), within_s=30)
+    running.arm(Api.TXN_OFFSET_COMMIT, "UNKNOWN_MEMBER_ID")
+    running.ask(1)
+    eventually(lambda: len(written) == 2 * len(KEYS), within_s=30)
+    running.ask(2)
+    eventually(lambda: len(written) == 3 * len(KEYS), within_s=30)
+    assert [line.offset for line in written] == [*range(3 * len(KEYS))]
 
 
 def test_a_commit_that_is_answered_late_is_waited_for(running: Running) -> None:

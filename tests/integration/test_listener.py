@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.listener_probe import Probe, header, listener_probe
-from tests.support.probe_language import asked
+from tests.support.probe_language import Ignored, asked
 from tests.support.stack import Stack
 
 from orderflow.messaging.testing.eventually import eventually
@@ -46,6 +46,29 @@ def test_a_record_that_fails_alone_becomes_a_dead_letter_and_its_neighbours_do_n
     assert len([call for call in probe.calls() if call.key == "key-3" and call.number == 10]) >= 3
     assert worker.terminate() == 0
     assert worker.metric("orderflow_listener_failed_attempts_total") == 3, "nobody else is charged"
+
+
+@BOTH
+def test_a_line_tells_of_each_record_what_became_of_it_and_of_none_twice(probe: Probe, delivery: str) -> None:
+    once = asked("key-0", 0)
+    event_id = probe.tell(once, partition=1)
+    probe.tell(once, event_id=event_id, partition=1)
+    probe.tell(Ignored(id="key-1", number=1, at=once.at), partition=1)
+    probe.tell(asked("key-2", 2, "dead"), partition=1)
+    probe.send(b"\xff", b"no event", None, 1)
+    worker = probe.worker(delivery)
+    eventually(lambda: len(worker.record_lines()) >= 5, within_s=30, why="each record has its line")
+    assert worker.terminate() == 0
+    repeat = "repeat" if delivery == "inbox-outbox" else "handled"
+    assert sorted((line["offset"], line["key"], line["event"], line["outcome"]) for line in worker.record_lines()) == [
+        (0, "key-0", "Asked", "handled"),
+        (1, "key-0", "Asked", repeat),
+        (2, "key-1", "Ignored", "skipped"),
+        (3, "key-2", "Asked", "dead letter"),
+        (4, "\\xff", None, "dead letter"),
+    ]
+    places = {(line["topic"], line["partition"], line["group"]) for line in worker.record_lines()}
+    assert places == {(probe.name, 1, probe.group)}
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,11 @@ class Worker:
         families = text_string_to_metric_families(self.ready.with_suffix(".metrics").read_text())
         return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
+    def record_lines(self) -> list[dict[str, Any]]:
+        """The lines that tell of single records, so far."""
+        lines = [msgspec.json.decode(line) for line in self.log.read_bytes().splitlines()]
+        return [line for line in lines if line["logger"] == "record"]
+
     def terminate(self, within_s: float = 15) -> int:
         self.popen.terminate()
         return self.popen.wait(within_s)
@@ -152,18 +157,21 @@ class Probe:
     def ask(self, events: Iterable[Asked], *, partition: int = -1) -> None:
         """Produce events, and wait until the broker has them."""
         for event in events:
-            event_id = EventId(uuid4())
-            metadata = Metadata(
-                id=event_id,
-                type=event.type_name(),
-                source="/test",
-                time=event.at,
-                subject=event.key,
-                correlation_id=event.key,
-            )
-            self.send(event.key.encode(), self.encoder.encode(self.name, event), to_headers(metadata), partition)
-            self.produced[event.key].append(str(event_id))
+            self.produced[event.key].append(self.tell(event, partition=partition))
         assert self.producer.flush(30) == 0
+
+    def tell(self, event: Asked, *, event_id: str | None = None, partition: int = -1) -> str:
+        """Produce one event, under an id that was there before if one is given; its id."""
+        metadata = Metadata(
+            id=EventId(UUID(event_id) if event_id else uuid4()),
+            type=event.type_name(),
+            source="/test",
+            time=event.at,
+            subject=event.key,
+            correlation_id=event.key,
+        )
+        self.send(event.key.encode(), self.encoder.encode(self.name, event), to_headers(metadata), partition)
+        return str(metadata.id)
 
     def send(self, key: bytes | None, value: bytes | None, headers: Any, partition: int = -1) -> None:
         while True:

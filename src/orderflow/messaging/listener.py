@@ -163,7 +163,8 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
 
     `name` is the first part of the inbox's key and of the transactional id; never change it. `source` is the
     `ce_source` of what it publishes, `namespace` that of derived ids. Records of types that belong on a
-    topic but are not in `handles` are skipped and counted.
+    topic but are not in `handles` are skipped and counted. A log line calls an event by its `headline` (a text), if its
+    type has one, else by its type's short name.
     """
 
     name: str

@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -32,6 +33,7 @@ __all__ = [
     "Counter",
     "Gauge",
     "Histogram",
+    "Line",
     "Logger",
     "configure",
     "counter",
@@ -39,6 +41,7 @@ __all__ = [
     "histogram",
     "logger",
     "render_metrics",
+    "write_lines",
 ]
 
 NAMESPACE = "orderflow"
@@ -49,6 +52,32 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 Logger = structlog.typing.FilteringBoundLogger
 
 
+class Line(msgspec.Struct, kw_only=True):
+    """
+    A line at `info` that is written together with many others; a subclass adds its fields. `str()` is for people.
+
+    `timestamp` and `service` are filled in when it is written.
+    """
+
+    timestamp: str = ""
+    level: str = "info"
+    service: str = ""
+    logger: str
+    message: str
+
+
+class _Output:
+    """Where and how `write_lines` writes; `configure` says. Before that, nowhere."""
+
+    service = ""
+    as_text = False
+    stream: TextIO | None = None
+
+
+_output = _Output()
+_encoder = msgspec.json.Encoder()
+
+
 def configure(service: str, settings: TelemetrySettings) -> None:
     """
     Send every log line of this process to standard error, with `service` on it. Called once, at start.
@@ -56,7 +85,10 @@ def configure(service: str, settings: TelemetrySettings) -> None:
     Lines of other libraries appear from `warning` upwards, whatever our own level is.
     """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    render = _renderers(settings.log_format)
+    as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    render = _renderers(as_text=as_text)
+    _output.service, _output.as_text = service, as_text
+    _output.stream = sys.stderr if level <= logging.INFO else None
 
     def with_service(_logger: object, _method: str, line: EventDict) -> EventDict:
         line["service"] = service
@@ -91,6 +123,24 @@ def logger(name: str) -> Logger:
     return cast("Logger", structlog.get_logger(logger_name=name))
 
 
+def write_lines(lines: Sequence[Line]) -> None:
+    """
+    Write all of them with one write: what must be told of each record costs a microsecond or two, not thirty.
+
+    They get one timestamp, that of the writing. Nothing is written below level `info`, or before `configure`.
+    """
+    stream, service = _output.stream, _output.service
+    if stream is None or not lines:
+        return
+    now = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    if _output.as_text:
+        stream.write("".join([f"{now} [info     ] {line}\n" for line in lines]))
+        return
+    for line in lines:
+        line.timestamp, line.service = now, service
+    stream.write(_encoder.encode_lines(lines).decode())
+
+
 def counter(name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
     """A number that only grows: `orderflow_<name>_total`. Made once, where its module is imported."""
     return Counter(name, documentation, labels, namespace=NAMESPACE)
@@ -113,9 +163,9 @@ def render_metrics() -> tuple[bytes, str]:
     return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
 
 
-def _renderers(log_format: str) -> list[Processor]:
+def _renderers(*, as_text: bool) -> list[Processor]:
     """Tracebacks are plain text in both forms: the richer ones print local variables, and those may hold secrets."""
-    if log_format == "text" or (log_format == "auto" and sys.stderr.isatty()):
+    if as_text:
         plain = structlog.dev.plain_traceback
         return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     return [

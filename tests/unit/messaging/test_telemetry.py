@@ -10,10 +10,20 @@ import pytest
 import structlog
 
 from orderflow.messaging.settings import TelemetrySettings
-from orderflow.messaging.telemetry import configure, counter, gauge, logger, render_metrics
+from orderflow.messaging.telemetry import Line, configure, counter, gauge, logger, render_metrics, write_lines
 
 placed = counter("test_orders_placed", "Orders placed.", ["service"])
 waiting = gauge("test_orders_waiting", "Orders waiting.")
+
+
+class Parcel(Line, kw_only=True):
+    number: int
+
+    def __str__(self) -> str:
+        return f"parcel {self.number} has left"
+
+
+PARCELS = [Parcel(logger="parcels", message="left", number=number) for number in (1, 2)]
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +53,28 @@ def test_a_line_is_one_json_object_with_level_time_service_and_logger(capsys: py
         "topic": "orders",
         "records": 3,
     }
+
+
+def test_lines_written_together_are_lines_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("order", TelemetrySettings(log_format="json"))
+    write_lines(PARCELS)
+    logger("parcels").info("left", number=3)
+    told = lines(capsys)
+    assert [line["number"] for line in told] == [1, 2, 3]
+    assert all(str(line.pop("timestamp")).endswith("Z") and line.pop("number") for line in told)
+    assert told[0] == told[1] == told[2]
+
+
+def test_lines_written_together_read_as_text_and_are_silent_below_info(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("order", TelemetrySettings(log_format="text"))
+    write_lines(PARCELS)
+    assert [line.partition("]")[2] for line in capsys.readouterr().err.splitlines()] == [
+        " parcel 1 has left",
+        " parcel 2 has left",
+    ]
+    configure("order", TelemetrySettings(log_format="json", log_level="warning"))
+    write_lines(PARCELS)
+    assert not capsys.readouterr().err
 
 
 def test_a_logger_made_before_configuration_speaks_as_configured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from orderflow.messaging.container.intake import Intake
 from orderflow.messaging.container.metrics import PAUSES, RECORDS
 from orderflow.messaging.container.partition import Item, Partition
 from orderflow.messaging.container.queues import Queues
+from orderflow.messaging.container.record_log import RecordLog
 from orderflow.messaging.errors import Poison, Transient
 from orderflow.messaging.listener import Listener
 
@@ -30,6 +31,7 @@ class Admission:
         gates: dict[str, Gate],
         queues: Queues,
         failures: Failures,
+        record_log: RecordLog,
     ) -> None:
         self._name = listener.name
         self._exactly_once = listener.is_exactly_once
@@ -39,6 +41,7 @@ class Admission:
         self._gates = gates
         self._queues = queues
         self._failures = failures
+        self._record_log = record_log
 
     def admit(self, partition: Partition, message: Any) -> None:
         if partition.held or not partition.may_admit(message.offset()):
@@ -119,4 +122,5 @@ class Admission:
             self._queues.skipped.append(item)
         else:
             item.partition.finish(item)
+            self._record_log.over((item,), "skipped")
         return item.partition.advance(item)

@@ -10,6 +10,7 @@ from orderflow.messaging.container.gate import Gate
 from orderflow.messaging.container.metrics import COMMIT_S, RECORDS, WAITING
 from orderflow.messaging.container.partition import Item, Partition
 from orderflow.messaging.container.queues import Queues
+from orderflow.messaging.container.record_log import RecordLog
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
@@ -31,6 +32,7 @@ class Commits:
         kafka: Client,
         gates: dict[str, Gate],
         queues: Queues,
+        record_log: RecordLog,
         hand_on: Callable[[Item], None],
     ) -> None:
         self._settings = settings
@@ -40,6 +42,7 @@ class Commits:
         self._kafka = kafka
         self._gates = gates
         self._queues = queues
+        self._record_log = record_log
         self._hand_on = hand_on
         self._committed_at = 0.0
         self.rest_until = 0.0
@@ -112,6 +115,9 @@ class Commits:
         queues = self._queues
         RECORDS.labels(self._name, "handled").inc(len(queues.done))
         RECORDS.labels(self._name, "dead").inc(len(queues.dead))
+        self._record_log.over(queues.done, "handled")
+        self._record_log.over(queues.skipped, "skipped")
+        self._record_log.over((item for item, _letter in queues.dead), "dead letter")
         handled = queues.done
         for item in queues.committed():
             item.partition.finish(item)

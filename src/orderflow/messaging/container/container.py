@@ -31,6 +31,7 @@ from orderflow.messaging.container.partition import Item, Partition
 from orderflow.messaging.container.preparing import Preparing
 from orderflow.messaging.container.publishing import Publisher
 from orderflow.messaging.container.queues import Queues
+from orderflow.messaging.container.record_log import RecordLog
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.container.waves import Waves
 from orderflow.messaging.errors import ConfigurationError, OrderflowError, Refused, Transient
@@ -74,6 +75,7 @@ class Container:
         }
         self._queues = Queues()
         self._failures = Failures(listener, self._queues, self._gates["handle"])
+        self._record_log = RecordLog(listener, wanted=settings.log_records)
         self._fresh = 0
         if isinstance(listener.delivery, InboxOutbox):
             if settings.database is None:
@@ -103,6 +105,7 @@ class Container:
             self._start()
             while not stop.is_set():
                 self._turn()
+                self._record_log.write()
                 if self._missing and self._kafka.is_member:
                     self._missing = []
                     log.info("listening", listener=self._name, group=self._listener.group, slot=self._settings.slot)
@@ -133,6 +136,7 @@ class Container:
             gates=self._gates,
             queues=self._queues,
             failures=self._failures,
+            record_log=self._record_log,
         )
         self._waves = Waves(
             settings,
@@ -141,10 +145,16 @@ class Container:
             gates=self._gates,
             queues=self._queues,
             failures=self._failures,
+            record_log=self._record_log,
             hand_on=self._hand_on,
         )
         self._commits = Commits(
-            settings, kafka=self._kafka, gates=self._gates, queues=self._queues, hand_on=self._hand_on
+            settings,
+            kafka=self._kafka,
+            gates=self._gates,
+            queues=self._queues,
+            record_log=self._record_log,
+            hand_on=self._hand_on,
         )
         self._kafka.open()
 
@@ -194,6 +204,7 @@ class Container:
         self._commits.last(deadline)
 
     def _close(self) -> None:
+        self._record_log.write()
         if self._preparing is not None:
             self._preparing.calls.close()
         if self._registry is not None:

@@ -25,16 +25,23 @@ def exactly_once(delivery: ExactlyOnce, publisher: Publisher, wave: Sequence[Ite
 
 def inbox_outbox(
     delivery: InboxOutbox, publisher: Publisher, wave: Sequence[Item], *, listener: str, session: Session
-) -> None:
-    """Inbox, effect and outbox of the wave, in one database transaction; committed when this returns."""
-    by_id = {item.received.metadata.id: item.received for item in wave}
+) -> tuple[list[Item], list[Item]]:
+    """
+    Inbox, effect and outbox of the wave, in one database transaction; committed when this returns.
+
+    The records that the handler got, and those that the inbox knew, or that came twice in the wave.
+    """
+    by_id = {item.received.metadata.id: item for item in wave}
     with session.transaction() as cursor:
-        fresh = inbox.claim(cursor, listener, list(by_id))
+        unknown = inbox.claim(cursor, listener, list(by_id))
         # In the wave's order, whatever order the database answered in.
-        batch = [received for event_id, received in by_id.items() if event_id in fresh]
-        if batch:
-            outbox.append(cursor, publisher.rows(delivery.handler(cursor, batch)))
+        fresh = [item for event_id, item in by_id.items() if event_id in unknown]
+        if fresh:
+            outbox.append(cursor, publisher.rows(delivery.handler(cursor, [item.received for item in fresh])))
         failpoint("listener.before_database_commit")
     failpoint("listener.after_database_commit")
-    if len(wave) > len(batch):
-        REPEATS.labels(listener).inc(len(wave) - len(batch))
+    if len(fresh) == len(wave):
+        return fresh, []
+    REPEATS.labels(listener).inc(len(wave) - len(fresh))
+    handled = set(fresh)
+    return fresh, [item for item in wave if item not in handled]

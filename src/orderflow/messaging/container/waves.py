@@ -13,6 +13,7 @@ from orderflow.messaging.container.partition import Item
 from orderflow.messaging.container.preparing import STOPPING
 from orderflow.messaging.container.publishing import Publisher
 from orderflow.messaging.container.queues import Queues
+from orderflow.messaging.container.record_log import RecordLog
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import ExactlyOnce
@@ -34,6 +35,7 @@ class Waves:
         gates: dict[str, Gate],
         queues: Queues,
         failures: Failures,
+        record_log: RecordLog,
         hand_on: Callable[[Item], None],
     ) -> None:
         self._settings = settings
@@ -46,6 +48,7 @@ class Waves:
         self._gates = gates
         self._queues = queues
         self._failures = failures
+        self._record_log = record_log
         self._hand_on = hand_on
         self._wave_max = settings.records_max
 
@@ -97,8 +100,12 @@ class Waves:
                     self._hand_on(item)
             return
         assert self._session is not None
-        deliveries.inbox_outbox(delivery, self._publisher, wave, listener=self._name, session=self._session)
+        fresh, repeats = deliveries.inbox_outbox(
+            delivery, self._publisher, wave, listener=self._name, session=self._session
+        )
         RECORDS.labels(self._name, "handled").inc(len(wave))
+        self._record_log.over(fresh, "handled")
+        self._record_log.over(repeats, "repeat")
         for item in wave:
             item.done = True
             item.partition.finish(item)
