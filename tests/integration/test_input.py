@@ -211,7 +211,9 @@ def test_a_body_that_says_it_is_too_long_is_refused_unread(api: OrderProcess) ->
     [
         ("GET", "/nowhere", 404, "not-found"),
         ("POST", "/orders/", 404, "not-found"),
-        ("GET", "/orders", 405, "method-not-allowed"),
+        ("PUT", "/orders", 405, "method-not-allowed"),
+        ("GET", "/api/orders", 405, "method-not-allowed"),
+        ("GET", "/orders?limit=0", 422, "invalid-request"),
         ("DELETE", "/api/orders", 405, "method-not-allowed"),
         ("POST", "/products", 405, "method-not-allowed"),
         ("DELETE", "/orders/0198a0b2-1111-7222-8333-444455556666", 405, "method-not-allowed"),

@@ -69,6 +69,8 @@ def test_every_operation_answers_as_documented(api: OrderProcess, document: dict
                 (422, b"{}", {}),
             )
         ),
+        ("/orders", 200, client.get("/orders?limit=2")),
+        ("/orders", 422, client.get("/orders?limit=0")),
         ("/orders/{orderId}", 200, client.get(location)),
         ("/orders/{orderId}", 404, client.get(NO_SUCH)),
         ("/orders/{orderId}/history", 200, client.get(f"{location}/history")),
@@ -105,6 +107,7 @@ def test_an_api_that_is_not_ready_answers_as_documented(
     for path, answer in (
         ("/readyz", readiness),
         ("/orders", api.client.post("/orders", json=LONG)),
+        ("/orders", api.client.get("/orders")),
         ("/products", api.client.get("/products")),
         ("/orders/{orderId}", api.client.get(NO_SUCH)),
         ("/orders/{orderId}/history", api.client.get(f"{NO_SUCH}/history")),

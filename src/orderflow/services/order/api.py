@@ -15,6 +15,7 @@ from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transi
 from orderflow.messaging.problems import invalid
 from orderflow.services.order import problems, repository
 from orderflow.services.order.commanding import Commanding
+from orderflow.services.order.listing import Listing
 from orderflow.services.order.openapi import TITLE, document
 from orderflow.services.order.placing import ROUTES, Placing
 from orderflow.services.order.requests import order_id_of
@@ -24,10 +25,13 @@ from orderflow.services.order.views import ProductPage, history_page, order_view
 class OrderApi:
     """The ASGI application: the hot path first, everything else through the router."""
 
-    def __init__(self, *, placing: Placing, commanding: Commanding, pool: ConnectionPool, reasons: Reasons) -> None:
+    def __init__(
+        self, *, placing: Placing, commanding: Commanding, listing: Listing, pool: ConnectionPool, reasons: Reasons
+    ) -> None:
         self._placing = placing
         rest = Starlette(
             routes=[
+                *listing.routes(),
                 *_reads(pool),
                 *commanding.routes(),
                 *observability.routes(reasons),
@@ -67,15 +71,22 @@ def _reads(pool: ConnectionPool) -> list[BaseRoute]:
             products = repository.catalogue(cursor)
         return json(ProductPage(items=tuple(products.values())))
 
-    def post_only(_request: Request) -> Response:
-        raise HTTPException(405, headers={"Allow": "POST"})
-
     return [
         Route("/orders/{order_id}", get_order, methods=["GET"]),
         Route("/orders/{order_id}/history", get_history, methods=["GET"]),
         Route("/products", get_products, methods=["GET"]),
-        *(Route(path, post_only, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]) for path in ROUTES),
+        *_other_methods(),
     ]
+
+
+def _other_methods() -> list[BaseRoute]:
+    """What may be done besides, where orders are placed: the router does not know of the hot path."""
+    allowed = {"/orders": "GET, POST", "/api/orders": "POST"}
+
+    def refuse(request: Request) -> Response:
+        raise HTTPException(405, headers={"Allow": allowed[request.url.path]})
+
+    return [Route(path, refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]) for path in ROUTES]
 
 
 def _flag(request: Request, name: str) -> bool:

@@ -18,6 +18,7 @@ from orderflow.services.order.api import OrderApi
 from orderflow.services.order.commanding import Commanding
 from orderflow.services.order.config import Settings
 from orderflow.services.order.listeners import LISTENER
+from orderflow.services.order.listing import Listing
 from orderflow.services.order.placing import Placing, Ready, resolve
 from orderflow.services.order.preparation import Preparation
 from orderflow.services.order.repository import KeyTaken, Placement, Written, purge_keys, writer
@@ -47,6 +48,7 @@ def api(settings: Settings) -> Role:
     placing = Placing(order)
     pool = postgres.open_pool(order.database, application_name="order-api")
     commanding = Commanding(pool)
+    listing = Listing(pool, order.deadlines.limits)
     committer: GroupCommit[Placement, Written | KeyTaken] = GroupCommit(
         connect=lambda: postgres.connect(order.database, application_name="order-api-committer"),
         write=writer(order.idempotency_hours),
@@ -89,7 +91,9 @@ def api(settings: Settings) -> Role:
         start=start,
         close=close,
         reasons=preparation.reasons,
-        app=lambda reasons: OrderApi(placing=placing, commanding=commanding, pool=pool, reasons=reasons),
+        app=lambda reasons: OrderApi(
+            placing=placing, commanding=commanding, listing=listing, pool=pool, reasons=reasons
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import Field
@@ -17,6 +18,10 @@ from orderflow.messaging.settings import (
     Section,
 )
 from orderflow.messaging.settings import load as load_settings
+from orderflow.services.order.deadlines import Limits
+from orderflow.services.order.model import WaitingFor
+
+Seconds = Annotated[float, Field(gt=0)]
 
 
 class ApiSettings(ApiSection):
@@ -36,6 +41,20 @@ class ListenerSettings(RoleSection):
     port: Port = 8200
 
 
+class DeadlineSettings(Section):
+    """How long an order may wait, in seconds: for a command (pay, ship, deliver) or a fact (payment, stock)."""
+
+    pay_s: Seconds = 86_400
+    payment_s: Seconds = 1_800
+    stock_s: Seconds = 900
+    ship_s: Seconds = 604_800
+    deliver_s: Seconds = 2_592_000
+
+    @property
+    def limits(self) -> Limits:
+        return {awaited: timedelta(seconds=getattr(self, f"{awaited.lower()}_s")) for awaited in WaitingFor}
+
+
 class OrderSettings(Section):
     database: DatabaseSettings
     api: ApiSettings = ApiSettings()
@@ -43,6 +62,7 @@ class OrderSettings(Section):
     relay: RelaySettings = RelaySettings()
     default_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     default_payment_method: str = "pm_ok"
+    deadlines: DeadlineSettings = DeadlineSettings()
     idempotency_hours: Annotated[int, Field(ge=1)] = 24
 
 

@@ -68,6 +68,16 @@ class Action(StrEnum):
     CANCEL = "cancel"
 
 
+class WaitingFor(StrEnum):
+    """What has to happen next: a command (PAY, SHIP, DELIVER), or a fact (PAYMENT, STOCK)."""
+
+    PAY = "PAY"
+    PAYMENT = "PAYMENT"
+    STOCK = "STOCK"
+    SHIP = "SHIP"
+    DELIVER = "DELIVER"
+
+
 class Product(msgspec.Struct, frozen=True, kw_only=True):
     """`prices`: minor units by ISO 4217 currency."""
 
@@ -88,7 +98,11 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`version` counts status changes, `revision` every change."""
+    """
+    `version` counts status changes, `revision` every change.
+
+    `waiting_since`: when it began to wait for what it waits for now. A revision that leaves that as it is leaves this.
+    """
 
     order_id: OrderId
     customer_id: CustomerId
@@ -104,6 +118,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     currency: str
     created_at: datetime
     updated_at: datetime
+    waiting_since: datetime
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -152,7 +167,30 @@ def place(
         currency=currency,
         created_at=now,
         updated_at=now,
+        waiting_since=now,
     )
+
+
+def revised(before: Order, after: Order, *, now: datetime) -> Order:
+    """`after` as the next revision of `before`."""
+    since = before.waiting_since if waiting_for(after) is waiting_for(before) else now
+    return msgspec.structs.replace(after, revision=before.revision + 1, updated_at=now, waiting_since=since)
+
+
+def waiting_for(order: Order) -> WaitingFor | None:
+    """What has to happen next, None if nothing has to."""
+    match order.status, order.payment.state, order.stock:
+        case OrderStatus.CREATED, PaymentState.NONE | PaymentState.FAILED, _:
+            return WaitingFor.PAY
+        case OrderStatus.CREATED, _, _:
+            return WaitingFor.PAYMENT
+        case OrderStatus.PAID, _, StockState.RESERVED:
+            return WaitingFor.SHIP
+        case OrderStatus.PAID, _, _:
+            return WaitingFor.STOCK
+        case OrderStatus.SHIPPED, _, _:
+            return WaitingFor.DELIVER
+    return None
 
 
 def priced(

@@ -9,9 +9,10 @@ import msgspec
 from orderflow.contracts.events import OrderStatus
 from orderflow.messaging import openapi
 from orderflow.messaging.openapi import ProblemDocument, Schema, Schemas, operation, path_parameter, query_parameter
+from orderflow.services.order.listing import LIMIT_DEFAULT, LIMIT_MAX
 from orderflow.services.order.model import Action
 from orderflow.services.order.requests import OrderRequest, ShortOrderRequest
-from orderflow.services.order.views import HistoryPage, OrderView, ProductPage
+from orderflow.services.order.views import HistoryPage, OrderPage, OrderView, ProductPage
 
 TITLE = "Orderflow: order API"
 
@@ -40,10 +41,13 @@ _AWAY = {"503": "The database is away"}
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(OrderRequest, ShortOrderRequest, OrderView, HistoryPage, ProductPage, ConflictDocument)
+    schemas = Schemas(OrderRequest, ShortOrderRequest, OrderView, OrderPage, HistoryPage, ProductPage, ConflictDocument)
     cancel = {"post": _cancel(schemas)}
     paths = {
-        "/orders": {"post": _post(schemas, OrderRequest, "Place an order; its first payment is asked for at once")},
+        "/orders": {
+            "get": _list(schemas),
+            "post": _post(schemas, OrderRequest, "Place an order; its first payment is asked for at once"),
+        },
         "/api/orders": {
             "post": _post(
                 schemas, ShortOrderRequest, "Place an order in the short form; nothing is charged until asked"
@@ -76,6 +80,17 @@ def _post(schemas: Schemas, request: type, summary: str) -> Schema:
         **operation(summary, {"201": created, **schemas.problems(_PROBLEMS)}, parameters=[_IDEMPOTENCY_KEY]),
         "requestBody": schemas.request(request, example=_EXAMPLES[request]),
     }
+
+
+def _list(schemas: Schemas) -> Schema:
+    return operation(
+        "Orders, newest first, a page at a time, each with what it waits for",
+        {
+            "200": schemas.answer("A page; nextCursor leads to the next, if there is one", OrderPage, example=_PAGE),
+            **schemas.problems({**_AWAY, "422": "A parameter is unknown, repeated or wrong; the detail names it"}),
+        },
+        parameters=_FILTERS,
+    )
 
 
 def _history(schemas: Schemas) -> Schema:
@@ -113,4 +128,48 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     "description": "The same key and body give the first answer again for 24 hours; another body is 422",
+}
+_MOMENT = {"type": "string", "format": "date-time"}
+_STATUSES = {"type": "array", "items": {"type": "string", "enum": [status.value for status in OrderStatus]}}
+_FILTERS = [
+    query_parameter("customerId", {"type": "string"}, "Only this customer's"),
+    query_parameter("status", _STATUSES, "Only in one of these; repeated, or separated by commas"),
+    query_parameter("from", _MOMENT, "Created at that moment or later, RFC 3339"),
+    query_parameter("to", _MOMENT, "Created before that moment"),
+    query_parameter(
+        "stuck", {"type": "boolean", "default": False}, "Only those past the deadline of what they wait for"
+    ),
+    query_parameter(
+        "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}, "Items on a page"
+    ),
+    query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before"),
+]
+_PAGE = {
+    "items": [
+        {
+            "orderId": "0198a0b2-1111-7222-8333-444455556666",
+            "customerId": "customer-123",
+            "status": "CREATED",
+            "version": 1,
+            "revision": 1,
+            "payment": {"attempt": 1, "state": "REQUESTED", "paymentId": "a0b4ba0f-6d5e-5b3f-9d0b-0f4be0c8f2a1"},
+            "stock": "NONE",
+            "paymentMode": "AUTOMATIC",
+            "lines": [{"sku": "MOUSE-01", "quantity": 1, "unitPriceMinor": 3490}],
+            "amountMinor": 3490,
+            "currency": "EUR",
+            "createdAt": "2026-01-31T09:05:00.123Z",
+            "updatedAt": "2026-01-31T09:05:00.123Z",
+            "allowedActions": ["cancel"],
+            "waiting": {
+                "for": "PAYMENT",
+                "since": "2026-01-31T09:05:00.123Z",
+                "deadline": "2026-01-31T09:35:00.123Z",
+                "overdue": True,
+                "owner": "payment",
+                "nextAction": "ask payment again: orderflow stuck retry 0198a0b2-1111-7222-8333-444455556666",
+            },
+        }
+    ],
+    "nextCursor": "AZigshERciKDM0REVVVmZg",
 }

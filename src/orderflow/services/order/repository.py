@@ -15,7 +15,7 @@ from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
 from orderflow.messaging.outbox import OutboxRow
 from orderflow.messaging.postgres import Cursor, array
-from orderflow.services.order.model import HistoryEntry, Order, Payment, PaymentState, Product, StockState
+from orderflow.services.order.model import HistoryEntry, Order, Payment, PaymentState, Product, StockState, waiting_for
 from orderflow.services.order.rules import Change
 
 
@@ -86,13 +86,13 @@ def purge_keys(cursor: Cursor, *, idempotency_hours: int) -> None:
 def find(cursor: Cursor, order_id: OrderId) -> Order | None:
     cursor.execute(_FIND, (order_id,))
     row = cursor.fetchone()
-    return None if row is None else _order(*row)
+    return None if row is None else order_of(*row)
 
 
 def lock(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, Order]:
     """Those that exist, locked until the transaction ends; always in the same order, so that nobody waits in a ring."""
     cursor.execute(_LOCK, (array(sorted(set(order_ids))),))
-    return {order.order_id: order for order in (_order(*row) for row in cursor)}
+    return {order.order_id: order for order in (order_of(*row) for row in cursor)}
 
 
 def save(cursor: Cursor, saved: Sequence[Saved]) -> None:
@@ -189,6 +189,8 @@ def _order_row(order: Order) -> tuple[object, ...]:
         order.currency,
         order.created_at,
         order.updated_at,
+        waiting_for(order),
+        order.waiting_since,
     )
 
 
@@ -203,6 +205,8 @@ def _moving(order: Order) -> tuple[object, ...]:
         order.payment.payment_id,
         order.stock.value,
         order.updated_at,
+        waiting_for(order),
+        order.waiting_since,
     )
 
 
@@ -220,7 +224,7 @@ def _history_row(order_id: OrderId, entry: HistoryEntry) -> tuple[object, ...]:
     )
 
 
-def _order(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
+def order_of(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
     order_id: object,
     customer_id: str,
     status: str,
@@ -237,6 +241,7 @@ def _order(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
     currency: str,
     created_at: datetime,
     updated_at: datetime,
+    waiting_since: datetime,
 ) -> Order:
     return Order(
         order_id=OrderId(str(order_id)),
@@ -257,15 +262,17 @@ def _order(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
         currency=currency,
         created_at=created_at,
         updated_at=updated_at,
+        waiting_since=waiting_since,
     )
 
 
 _INSERT_ORDERS = """
 INSERT INTO orders (order_id, customer_id, status, version, revision, payment_attempt, payment_state, payment_id, stock,
-                    payment_mode, payment_method, lines, amount_minor, currency, created_at, updated_at)
+                    payment_mode, payment_method, lines, amount_minor, currency, created_at, updated_at,
+                    waiting_for, waiting_since)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::smallint[], %s::text[], %s::uuid[],
                      %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::bigint[], %s::text[], %s::timestamptz[],
-                     %s::timestamptz[])
+                     %s::timestamptz[], %s::text[], %s::timestamptz[])
 """
 _INSERT_HISTORY = """
 INSERT INTO order_history (order_id, revision, version, status, description, occurred_at, event_id, cause_type,
@@ -276,20 +283,21 @@ SELECT * FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[], %
 _UPDATE = """
 UPDATE orders SET status = changed.status, version = changed.version, revision = changed.revision,
                   payment_attempt = changed.payment_attempt, payment_state = changed.payment_state,
-                  payment_id = changed.payment_id, stock = changed.stock, updated_at = changed.updated_at
+                  payment_id = changed.payment_id, stock = changed.stock, updated_at = changed.updated_at,
+                  waiting_for = changed.waiting_for, waiting_since = changed.waiting_since
 FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::smallint[], %s::text[], %s::uuid[], %s::text[],
-            %s::timestamptz[], %s::int[])
+            %s::timestamptz[], %s::text[], %s::timestamptz[], %s::int[])
      AS changed (order_id, status, version, revision, payment_attempt, payment_state, payment_id, stock, updated_at,
-                 locked_revision)
+                 waiting_for, waiting_since, locked_revision)
 WHERE orders.order_id = changed.order_id AND orders.revision = changed.locked_revision
 """
-_SELECT = """
+SELECT = """
 SELECT order_id, customer_id, status, version, revision, payment_attempt, payment_state, payment_id, stock,
-       payment_mode, payment_method, lines, amount_minor, currency, created_at, updated_at
+       payment_mode, payment_method, lines, amount_minor, currency, created_at, updated_at, waiting_since
 FROM orders
 """
-_FIND = f"{_SELECT} WHERE order_id = %s"
-_LOCK = f"{_SELECT} WHERE order_id = ANY (%s::uuid[]) ORDER BY order_id FOR NO KEY UPDATE"
+_FIND = f"{SELECT} WHERE order_id = %s"
+_LOCK = f"{SELECT} WHERE order_id = ANY (%s::uuid[]) ORDER BY order_id FOR NO KEY UPDATE"
 _HISTORY = """
 SELECT revision, version, status, description, occurred_at, event_id, cause_type, cause_id
 FROM order_history WHERE order_id = %s AND (event_id IS NOT NULL OR %s) ORDER BY revision

@@ -29,7 +29,7 @@ from orderflow.contracts.events import (
 )
 from orderflow.contracts.ids import payment_id
 from orderflow.messaging.errors import OrderflowError, Poison
-from orderflow.services.order.model import Action, Order, Payment, PaymentState, StockState, allowed_actions
+from orderflow.services.order.model import Action, Order, Payment, PaymentState, StockState, allowed_actions, revised
 
 Fact = PaymentSucceeded | PaymentFailed | PaymentRefunded | StockReserved | StockRejected | StockReleased
 
@@ -60,7 +60,7 @@ def on_fact(order: Order, fact: Fact, *, now: datetime) -> list[Change]:
     noted = _noted(order, fact)
     if noted is None:
         return []
-    after = msgspec.structs.replace(noted, revision=order.revision + 1, updated_at=now)
+    after = revised(order, noted, now=now)
     return [Change(before=order, after=after, description=_WORDS[type(fact)]), *_judged(after, now=now)]
 
 
@@ -148,9 +148,7 @@ def _cancelled(order: Order, *, reason: CancelReason, now: datetime) -> Change:
 def _to(
     order: Order, status: OrderStatus, description: str, *, now: datetime, reason: CancelReason | None = None
 ) -> Change:
-    after = msgspec.structs.replace(
-        order, status=status, version=order.version + 1, revision=order.revision + 1, updated_at=now
-    )
+    after = revised(order, msgspec.structs.replace(order, status=status, version=order.version + 1), now=now)
     return Change(before=order, after=after, description=description, reason=reason)
 
 

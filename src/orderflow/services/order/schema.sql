@@ -21,8 +21,14 @@ CREATE TABLE orders (
     amount_minor    bigint      NOT NULL CHECK (amount_minor >= 0),
     currency        text        NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
     created_at      timestamptz NOT NULL,
-    updated_at      timestamptz NOT NULL
+    updated_at      timestamptz NOT NULL,
+    waiting_for     text        CHECK (waiting_for IN ('PAY', 'PAYMENT', 'STOCK', 'SHIP', 'DELIVER')),
+    waiting_since   timestamptz NOT NULL
 );
+-- Newest first is by order_id: it begins with the millisecond of its making.
+CREATE INDEX orders_customer ON orders (customer_id, order_id);
+CREATE INDEX orders_status ON orders (status, order_id);
+CREATE INDEX orders_waiting ON orders (waiting_for, waiting_since) WHERE waiting_for IS NOT NULL;
 
 -- One row for each revision. A row with an event_id is a status change, and that event is on order-events.
 CREATE TABLE order_history (

@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
+from orderflow.services.order.deadlines import Waiting
 from orderflow.services.order.model import Action, HistoryEntry, Order, Payment, Product, StockState, allowed_actions
 
 SHORT_MESSAGE = "Order has been created"
@@ -28,6 +29,12 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
     created_at: datetime
     updated_at: datetime
     allowed_actions: tuple[Action, ...]
+    waiting: Waiting | None = None
+
+
+class OrderPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    items: tuple[OrderView, ...]
+    next_cursor: str | None
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +62,7 @@ class ProductPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     next_cursor: str | None = None
 
 
-def order_view(order: Order, *, message: str | None = None) -> OrderView:
+def order_view(order: Order, *, message: str | None = None, waiting: Waiting | None = None) -> OrderView:
     return OrderView(
         order_id=order.order_id,
         message=message,
@@ -72,6 +79,7 @@ def order_view(order: Order, *, message: str | None = None) -> OrderView:
         created_at=order.created_at,
         updated_at=order.updated_at,
         allowed_actions=allowed_actions(order),
+        waiting=waiting,
     )
 
 
