@@ -1,4 +1,4 @@
-"""The inventory API over HTTP, on a database of its own; no broker is needed for it."""
+"""The inventory API over HTTP, on a database of its own; every answer is as its OpenAPI document says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.support.documented import holding_to
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
@@ -21,6 +22,7 @@ def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx2.Client]:
     process = service.start("api")
+    process.client.event_hooks["response"].append(holding_to(process.client.get("/openapi.json").json()))
     yield process.client
     assert process.terminate() == 0, process.log.read_text()
 

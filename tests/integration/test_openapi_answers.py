@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import httpx2
-import jsonschema
 import pytest
+from tests.support.documented import assert_documented
 from tests.support.order_service import OrderProcess, OrderService, order_deployed
 from tests.support.stack import Stack
 
@@ -34,19 +33,6 @@ def api(service: OrderService) -> OrderProcess:
 def document(api: OrderProcess) -> dict[str, Any]:
     served: dict[str, Any] = api.client.get("/openapi.json").json()
     return served
-
-
-def assert_documented(document: dict[str, Any], path: str, answer: httpx2.Response) -> None:
-    operation = document["paths"][path][answer.request.method.lower()]
-    described = operation["responses"][str(answer.status_code)]
-    media_type = answer.headers["content-type"].partition(";")[0]
-    schema = described["content"][media_type].get("schema")
-    if schema is not None:
-        components = {"components": document["components"]}
-        checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-        jsonschema.Draft202012Validator({**schema, **components}, format_checker=checker).validate(answer.json())
-    for header in described.get("headers", {}):
-        assert header in answer.headers
 
 
 def test_every_operation_answers_as_documented(api: OrderProcess, document: dict[str, Any]) -> None:

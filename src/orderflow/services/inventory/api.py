@@ -4,59 +4,35 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from orderflow.contracts.events import StockLine
 from orderflow.contracts.ids import OrderId, Sku
-from orderflow.messaging import observability, problems
+from orderflow.messaging import observability, openapi, problems
 from orderflow.messaging.bodies import read_json
 from orderflow.messaging.observability import Reasons, json
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.messaging.problems import Problem, problem
 from orderflow.services.inventory import repository
-from orderflow.services.inventory.model import ON_HAND_MAX, ReservationStatus, Stock
+from orderflow.services.inventory.model import Stock
+from orderflow.services.inventory.openapi import TITLE, document
+from orderflow.services.inventory.views import StockPage, StockRequest, reservation_view, stock_view
 
 PAGE_MAX = 500
 
 
-class StockRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What is there now, whatever was there before; pieces that are reserved are among it."""
-
-    on_hand: Annotated[int, Meta(ge=0, le=ON_HAND_MAX)]
-
-
-class StockView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    sku: str
-    on_hand: int
-    reserved: int
-    available: int
-    shipped: int
-
-
-class StockPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    items: tuple[StockView, ...]
-    next_cursor: str | None
-
-
-class ReservationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    order_id: str
-    customer_id: str
-    payment_id: str
-    status: ReservationStatus
-    lines: tuple[StockLine, ...]
-
-
 def application(pool: ConnectionPool, *, reasons: Reasons, body_bytes_max: int) -> Starlette:
     app = Starlette(
-        routes=[*_routes(pool, body_bytes_max), *observability.routes(reasons)],
+        routes=[
+            *_routes(pool, body_bytes_max),
+            *observability.routes(reasons),
+            *openapi.routes(document, title=TITLE),
+        ],
         exception_handlers=problems.handlers(),
     )
     app.router.redirect_slashes = False
@@ -72,7 +48,7 @@ def _routes(pool: ConnectionPool, body_bytes_max: int) -> list[BaseRoute]:
             raise problems.invalid("cursor is the nextCursor of the page before")
         with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
             found = repository.stock_page(cursor, after=cursor_at, limit=PAGE_MAX + 1)
-        items = tuple(_view(one) for one in found[:PAGE_MAX])
+        items = tuple(stock_view(one) for one in found[:PAGE_MAX])
         return json(StockPage(items=items, next_cursor=items[-1].sku if len(found) > PAGE_MAX else None))
 
     def get_stock(request: Request) -> Response:
@@ -81,14 +57,14 @@ def _routes(pool: ConnectionPool, body_bytes_max: int) -> list[BaseRoute]:
             found = repository.find_stock(cursor, sku) if sku else None
         if found is None:
             raise no_such_sku()
-        return json(_view(found))
+        return json(stock_view(found))
 
     def put(sku: Sku, on_hand: int) -> Response:
         with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
             written = repository.put_on_hand(cursor, sku, on_hand)
             if written is None:
                 raise below_reserved(sku, on_hand, repository.find_stock(cursor, sku))
-        return json(_view(written))
+        return json(stock_view(written))
 
     async def put_stock(request: Request) -> Response:
         asked = await read_json(request, decoder, limit=body_bytes_max)
@@ -102,15 +78,7 @@ def _routes(pool: ConnectionPool, body_bytes_max: int) -> list[BaseRoute]:
             found = repository.find_reservation(cursor, OrderId(order_id)) if _SKU.fullmatch(order_id) else None
         if found is None:
             raise no_such_reservation()
-        return json(
-            ReservationView(
-                order_id=found.order_id,
-                customer_id=found.customer_id,
-                payment_id=found.payment_id,
-                status=found.status,
-                lines=found.lines,
-            )
-        )
+        return json(reservation_view(found))
 
     return [
         Route("/stock", get_page, methods=["GET"]),
@@ -137,12 +105,6 @@ def below_reserved(sku: Sku, on_hand: int, found: Stock | None) -> Problem:
 def _sku(request: Request) -> Sku | None:
     sku = request.path_params["sku"]
     return Sku(sku) if _SKU.fullmatch(sku) else None
-
-
-def _view(one: Stock) -> StockView:
-    return StockView(
-        sku=one.sku, on_hand=one.on_hand, reserved=one.reserved, available=one.available, shipped=one.shipped
-    )
 
 
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")

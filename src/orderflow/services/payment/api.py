@@ -2,70 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging import observability, problems
+from orderflow.messaging import observability, openapi, problems
 from orderflow.messaging.observability import Reasons
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.services.payment import repository
-from orderflow.services.payment.model import Known, Payment
+from orderflow.services.payment.openapi import TITLE, document
+from orderflow.services.payment.views import LedgerSummary, order_payments
 
 
-class RefundView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    refund_id: str
-    state: str
-    amount_minor: int
-    reason: str
-    provider_reference: str | None
-    created_at: datetime
-    settled_at: datetime | None
-
-
-class PaymentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    payment_id: str
-    attempt: int
-    state: str
-    amount_minor: int
-    currency: str
-    payment_method: str
-    provider_reference: str | None
-    reason: str | None
-    message: str | None
-    created_at: datetime
-    settled_at: datetime | None
-    refund: RefundView | None
-
-
-class OrderPayments(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`closed`: the order was cancelled, nothing will be charged any more."""
-
-    order_id: str
-    closed: bool
-    payments: tuple[PaymentView, ...]
-
-
-class LedgerSummary(msgspec.Struct, frozen=True, kw_only=True):
-    items: list[repository.Sum]
-
-
-def app(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
+def app(pool: ConnectionPool, reasons: Reasons) -> Starlette:
     def get_payments(request: Request) -> Response:
         order_id = _order_id(request)
         with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
             found = repository.find(cursor, [order_id])
         if order_id not in found:
             raise _not_heard_of()
-        return observability.json(_view(order_id, found[order_id]))
+        return observability.json(order_payments(order_id, found[order_id]))
 
     def get_summary(_request: Request) -> Response:
         with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
@@ -76,19 +37,10 @@ def app(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
             Route("/payments/{order_id}", get_payments, methods=["GET"]),
             Route("/ledger/summary", get_summary, methods=["GET"]),
             *observability.routes(reasons),
+            *openapi.routes(document, title=TITLE),
         ],
         exception_handlers=problems.handlers(),
     )
-
-
-def _view(order_id: OrderId, known: Known) -> OrderPayments:
-    return OrderPayments(
-        order_id=order_id, closed=known.closed, payments=tuple(_payment(payment) for payment in known.payments)
-    )
-
-
-def _payment(payment: Payment) -> PaymentView:
-    return msgspec.convert(payment, PaymentView, from_attributes=True)
 
 
 def _order_id(request: Request) -> OrderId:

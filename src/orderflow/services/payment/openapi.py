@@ -1,0 +1,82 @@
+"""The OpenAPI document, from the same types that answer."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from orderflow.messaging import openapi
+from orderflow.messaging.openapi import Schema, Schemas, operation, path_parameter
+from orderflow.services.payment.views import LedgerSummary, OrderPayments
+
+TITLE = "Orderflow: payment API"
+
+_PAYMENTS: Schema = {
+    "orderId": "0198a0b2-1111-7222-8333-444455556666",
+    "closed": True,
+    "payments": [
+        {
+            "paymentId": "9d1f5b3e-6f0d-5b0a-8a55-1d0f6f0a7c11",
+            "attempt": 1,
+            "state": "SUCCEEDED",
+            "amountMinor": 4498,
+            "currency": "EUR",
+            "paymentMethod": "pm_ok",
+            "providerReference": "ch_17",
+            "reason": None,
+            "message": None,
+            "createdAt": "2026-01-31T09:05:00.123000Z",
+            "settledAt": "2026-01-31T09:05:00.231000Z",
+            "refund": {
+                "refundId": "3c9b0f6e-0b57-5d0c-9b5e-6a5f7a1e2b90",
+                "state": "SUCCEEDED",
+                "amountMinor": 4498,
+                "reason": "CUSTOMER",
+                "providerReference": "re_3",
+                "createdAt": "2026-01-31T10:15:42.001000Z",
+                "settledAt": "2026-01-31T10:15:42.119000Z",
+            },
+        }
+    ],
+}
+_SUMMARY: Schema = {
+    "items": [
+        {
+            "currency": "EUR",
+            "capturedMinor": 4498,
+            "refundedMinor": 4498,
+            "netMinor": 0,
+            "captures": 1,
+            "refunds": 1,
+            "failed": 0,
+            "unsettled": 0,
+        }
+    ]
+}
+_AWAY = {"503": "The database is away"}
+
+
+@cache
+def document() -> Schema:
+    schemas = Schemas(OrderPayments, LedgerSummary)
+    paths = {
+        "/payments/{orderId}": {
+            "get": operation(
+                "An order's payments, one for each attempt, with what went back",
+                {
+                    "200": schemas.answer("The payments", OrderPayments, example=_PAYMENTS),
+                    **schemas.problems({"404": "Payment has not heard of this order", **_AWAY}),
+                },
+                parameters=[path_parameter("orderId", {"type": "string", "format": "uuid"})],
+            )
+        },
+        "/ledger/summary": {
+            "get": operation(
+                "Our books by currency, to be compared with the provider's",
+                {
+                    "200": schemas.answer("The sums", LedgerSummary, example=_SUMMARY),
+                    **schemas.problems(_AWAY),
+                },
+            )
+        },
+    }
+    return openapi.document(TITLE, paths=paths, schemas=schemas)

@@ -1,0 +1,53 @@
+"""What the payment API answers with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from orderflow.contracts.ids import OrderId
+from orderflow.services.payment import repository
+from orderflow.services.payment.model import Known, PaymentState, RefundState
+
+
+class RefundView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    refund_id: str
+    state: RefundState
+    amount_minor: int
+    reason: str
+    provider_reference: str | None
+    created_at: datetime
+    settled_at: datetime | None
+
+
+class PaymentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    payment_id: str
+    attempt: int
+    state: PaymentState
+    amount_minor: int
+    currency: str
+    payment_method: str
+    provider_reference: str | None
+    reason: str | None
+    message: str | None
+    created_at: datetime
+    settled_at: datetime | None
+    refund: RefundView | None
+
+
+class OrderPayments(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`closed`: the order was cancelled, nothing will be charged any more."""
+
+    order_id: str
+    closed: bool
+    payments: tuple[PaymentView, ...]
+
+
+class LedgerSummary(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[repository.Sum]
+
+
+def order_payments(order_id: OrderId, known: Known) -> OrderPayments:
+    payments = (msgspec.convert(payment, PaymentView, from_attributes=True) for payment in known.payments)
+    return OrderPayments(order_id=order_id, closed=known.closed, payments=tuple(payments))
