@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from tests.support import handling
 from tests.support.databases import catalogue, empty_database
-from tests.support.inventory import NOW, paid, refunded, shipped
+from tests.support.handling import Worker, together
+from tests.support.inventory import paid, refunded, shipped
 from tests.support.order_service import database_settings
 from tests.support.stack import Stack
 
 import orderflow.services.inventory
 from orderflow.contracts.events import StockRejected, StockReleased, StockReserved
 from orderflow.contracts.ids import OrderId, Sku
-from orderflow.contracts.topics import INVENTORY
+from orderflow.contracts.topics import INVENTORY, PAYMENTS
 from orderflow.messaging import inbox, outbox, postgres
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.event import EventId, Metadata
 from orderflow.messaging.listener import InboxOutbox, Received
 from orderflow.services.inventory import repository
 from orderflow.services.inventory.handlers import move_stock
 from orderflow.services.inventory.listeners import LISTENER
-from orderflow.services.inventory.model import Heard, Told
+from orderflow.services.inventory.model import Heard
 
 SERVICE = Path(orderflow.services.inventory.__file__).parent
 MIGRATIONS = SERVICE / "migrations"
 SCHEMA = (SERVICE / "schema.sql").read_text()
-
-TRIES_MAX = 50
 
 
 @pytest.fixture(scope="module")
@@ -44,59 +40,23 @@ def url(stack: Stack) -> Iterator[str]:
         yield url
 
 
-class Worker:
-    """One listener's database half: inbox, handler, commit; again after what time heals."""
-
-    def __init__(self, url: str) -> None:
-        self.session = postgres.Session(database_settings(url), application_name="inventory-test")
-        self.again = 0
-
-    def hear(self, *records: Received) -> list[Told]:
-        for _ in range(TRIES_MAX):
-            try:
-                with self.session.transaction() as cursor:
-                    fresh = inbox.claim(cursor, LISTENER.name, [record.metadata.id for record in records])
-                    batch = [record for record in records if record.metadata.id in fresh]
-                    return [event for _, event in move_stock(cursor, batch)] if batch else []
-            except Transient:
-                self.again += 1
-        raise AssertionError(f"undone {TRIES_MAX} times")
-
-
 @pytest.fixture
 def worker(url: str) -> Iterator[Worker]:
     with postgres.connect(database_settings(url), application_name="test", autocommit=True) as connection:
         connection.execute("TRUNCATE stock, reservation, inbox")
-    worker = Worker(url)
+    worker = Worker(url, LISTENER)
     yield worker
     worker.session.close()
 
 
 def record(event: Heard) -> Received:
-    """`event` as a record with an id of its own."""
-    metadata = Metadata(
-        id=EventId(uuid4()),
-        type=event.type_name(),
-        source="/test",
-        time=NOW,
-        subject=event.order_id,
-        correlation_id=event.order_id,
-    )
-    key = event.order_id.encode()
-    return Received(event=event, metadata=metadata, topic="payments", partition=0, offset=0, key=key)
+    return handling.record(event, topic=PAYMENTS.name)
 
 
 def fill(worker: Worker, **on_hand: int) -> None:
     with worker.session.transaction() as cursor:
         for sku, count in on_hand.items():
             assert repository.put_on_hand(cursor, Sku(sku), count)
-
-
-def rows(worker: Worker, table: str) -> list[tuple[object, ...]]:
-    """Every row with where it lies: a row written again, even with the same values, is another."""
-    with worker.session.transaction() as cursor:
-        cursor.execute(f"SELECT ctid::text, xmin::text, * FROM {table} ORDER BY 3".encode())
-        return cursor.fetchall()
 
 
 def counts(worker: Worker) -> dict[str, tuple[int, int, int]]:
@@ -171,13 +131,13 @@ def test_a_repeat_writes_no_row_anew_and_tells_nothing(worker: Worker, *, inbox_
     orders = [new_order() for _ in range(4)]
     records = [record(paid(order, ("CABLE", 3))) for order in orders]
     assert len(worker.hear(*records)) == 4
-    before = rows(worker, "stock"), rows(worker, "reservation")
+    before = worker.rows("stock"), worker.rows("reservation")
     if inbox_forgets:
         with worker.session.transaction() as cursor:
             cursor.execute("TRUNCATE inbox")
     for _ in range(3):
         assert worker.hear(*records) == []
-    assert (rows(worker, "stock"), rows(worker, "reservation")) == before
+    assert (worker.rows("stock"), worker.rows("reservation")) == before
 
 
 def test_a_batch_of_five_hundred_takes_as_many_statements_as_one_record(worker: Worker) -> None:
@@ -191,37 +151,8 @@ def test_a_batch_of_five_hundred_takes_as_many_statements_as_one_record(worker: 
         return [record(event) for event in (*new, refunded(standing.pop()), shipped(standing.pop()))]
 
     worker.hear(*(record(paid(order, ("SKU-1", 1))) for order in standing))
-    few, many = (statements(worker, everything(count)) for count in (1, 498))
+    few, many = (worker.statements(everything(count)) for count in (1, 498))
     assert few == many == 5
-
-
-class Spy:
-    """A cursor that counts statements, and reads nothing of what it is `blind_to`, as if its snapshot were too old."""
-
-    def __init__(self, cursor: postgres.Cursor, *, blind_to: str | None = None) -> None:
-        self._cursor = cursor
-        self._blind_to = blind_to
-        self._blind = False
-        self.executed = 0
-
-    def execute(self, statement: Any, parameters: Any = None) -> None:
-        self.executed += 1
-        self._blind = self._blind_to is not None and self._blind_to in statement
-        self._cursor.execute(statement, parameters)
-
-    @property
-    def rowcount(self) -> int:
-        return self._cursor.rowcount
-
-    def __iter__(self) -> Iterator[tuple[object, ...]]:
-        return iter(()) if self._blind else iter(self._cursor)
-
-
-def statements(worker: Worker, batch: Sequence[Received]) -> int:
-    with worker.session.transaction() as cursor:
-        spy = Spy(cursor)
-        move_stock(cast("postgres.Cursor", spy), batch)
-        return spy.executed
 
 
 def test_four_workers_who_want_the_same_products_reserve_exactly_what_fits(url: str, worker: Worker) -> None:
@@ -230,7 +161,7 @@ def test_four_workers_who_want_the_same_products_reserve_exactly_what_fits(url: 
     random = Random(7)
     orders = [paid(new_order(), *((sku, random.randint(1, 3)) for sku in random.sample(skus, 3))) for _ in range(2_000)]
     records = [record(event) for event in orders]
-    told, again = together(url, [records[slot::4] for slot in range(4)], batch=50)
+    told, again = together(url, LISTENER, [records[slot::4] for slot in range(4)], batch=50)
     reserved = [event for event in told if isinstance(event, StockReserved)]
     kept: Counter[str] = Counter()
     for event in reserved:
@@ -252,7 +183,7 @@ def test_the_same_records_at_eight_workers_at_once_have_one_effect(url: str, wor
     fill(worker, CABLE=1_000)
     records = [record(paid(new_order(), ("CABLE", 1))) for _ in range(200)]
     shuffled = [Random(slot).sample(records, len(records)) for slot in range(8)]
-    told, _ = together(url, shuffled, batch=25)
+    told, _ = together(url, LISTENER, shuffled, batch=25)
     assert Counter(event.order_id for event in told) == Counter(one.event.order_id for one in records)
     assert counts(worker) == {"CABLE": (1_000, 200, 0)}
 
@@ -262,7 +193,7 @@ def test_payment_and_refund_of_one_order_at_once_end_with_nothing_kept(url: str,
     orders = [new_order() for _ in range(300)]
     payments = [record(paid(order, ("CABLE", 1))) for order in orders]
     refunds = [record(refunded(order)) for order in reversed(orders)]
-    told, _ = together(url, [payments, refunds], batch=7)
+    told, _ = together(url, LISTENER, [payments, refunds], batch=7)
     reserved = {event.order_id for event in told if isinstance(event, StockReserved)}
     released = {event.order_id for event in told if isinstance(event, StockReleased)}
     assert reserved == released
@@ -275,13 +206,8 @@ def test_a_reservation_that_was_opened_meanwhile_is_found_the_next_time(worker: 
     order = new_order()
     assert worker.hear(record(refunded(order))) == []
 
-    def pay_without_having_seen_it() -> None:
-        with worker.session.transaction() as cursor:
-            blind = Spy(cursor, blind_to="FROM reservation")
-            move_stock(cast("postgres.Cursor", blind), [record(paid(order, ("CABLE", 1)))])
-
     with pytest.raises(Transient, match="another worker"):
-        pay_without_having_seen_it()
+        worker.hear_blindly(record(paid(order, ("CABLE", 1))), blind_to="FROM reservation")
     assert worker.hear(record(paid(order, ("CABLE", 1)))) == []
     assert counts(worker) == {"CABLE": (10, 0, 0)}
 
@@ -300,20 +226,3 @@ def test_on_hand_is_absolute_and_never_below_what_is_reserved(worker: Worker) ->
         assert repository.put_on_hand(cursor, Sku("CABLE"), 2) is None
     fill(worker, CABLE=3, LAMP=7)
     assert counts(worker) == {"CABLE": (3, 3, 0), "LAMP": (7, 0, 0)}
-
-
-def together(url: str, shares: Sequence[Sequence[Received]], *, batch: int) -> tuple[list[Told], int]:
-    """Each share at a worker of its own, all at once; what was told, and how often work was undone."""
-    begin = threading.Barrier(len(shares))
-
-    def work(share: Sequence[Received]) -> tuple[list[Told], int]:
-        worker = Worker(url)
-        begin.wait(20)
-        told = [event for start in range(0, len(share), batch) for event in worker.hear(*share[start : start + batch])]
-        worker.session.close()
-        return told, worker.again
-
-    run: Callable[[Sequence[Received]], tuple[list[Told], int]] = work
-    with ThreadPoolExecutor(len(shares)) as pool:
-        done = list(pool.map(run, shares))
-    return [event for told, _ in done for event in told], sum(again for _, again in done)

@@ -1,4 +1,4 @@
-"""The whole house: order, payment with its provider, and inventory, as processes on a stack of their own."""
+"""The whole house: order, payment with its provider, inventory and the followers, on a stack of their own."""
 
 from __future__ import annotations
 
@@ -24,17 +24,24 @@ from orderflow.messaging.listener import dead_letter_topic
 
 @dataclass
 class House:
-    """Order, payment with its provider, and inventory, on a stack of their own."""
+    """`running`: every process, by what it is called in the stack."""
 
     order: Service
     paying: Paying
     inventory: Service
+    fulfilment: Service
     api: httpx2.Client
-    running: list[Process]
+    running: dict[str, Process]
 
     @property
     def services(self) -> tuple[Service, ...]:
-        return self.order, self.paying.service, self.inventory
+        return self.order, self.paying.service, self.inventory, self.fulfilment
+
+    @property
+    def listening(self) -> dict[str, Process]:
+        """Each group with the process that listens for it."""
+        named = {"order": "order-relay"}
+        return {service.group: self.running[named.get(service.name, service.name)] for service in self.services}
 
     def place(self, count: int, **fields: Any) -> list[str]:
         body = {"customerId": "customer-123", "lines": [{"sku": "MOUSE-01", "quantity": 2}], **fields}
@@ -73,6 +80,7 @@ class House:
             "ledger": self.paying.psp.ledger(),
             "stock": self.inventory.rows("SELECT ctid::text, xmin::text, * FROM stock ORDER BY sku"),
             "orders": self.order.rows("SELECT ctid::text, xmin::text, orders::text FROM orders ORDER BY order_id"),
+            "shipments": self.fulfilment.rows("SELECT ctid::text, xmin::text, shipment::text FROM shipment ORDER BY 3"),
             "told": [sorted(said.id for said in self.order.said(name)) for name in (ORDER_EVENTS.name, INVENTORY.name)],
             "cancelled": sorted(said.id for said in self.order.said(ORDERS.name) if said.type != OrderCreated.__name__),
         }
@@ -90,13 +98,22 @@ def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
         paying(stack, home) as pays,
         deploy("order", group="order-service", hears=(PAYMENTS.name, INVENTORY.name)) as order,
         deploy("inventory", group="inventory-service", hears=(PAYMENTS.name, ORDERS.name)) as inventory,
+        deploy("fulfilment", group="order-processor", hears=(ORDER_EVENTS.name,)) as fulfilment,
     ):
-        running = [
-            order.start("relay,listener"),
-            pays.start("api,listener"),
-            inventory.start("api,listener,relay"),
-            order.start("api"),
-        ]
-        yield House(order=order, paying=pays, inventory=inventory, api=running[-1].client, running=running)
-        for process in running:
+        running = {
+            "order-relay": order.start("relay,listener"),
+            "payment": pays.start("api,listener"),
+            "inventory": inventory.start("api,listener,relay"),
+            "fulfilment": fulfilment.start("api,listener"),
+            "order-api": order.start("api"),
+        }
+        yield House(
+            order=order,
+            paying=pays,
+            inventory=inventory,
+            fulfilment=fulfilment,
+            api=running["order-api"].client,
+            running=running,
+        )
+        for process in running.values():
             assert process.terminate() == 0, process.log.read_text()

@@ -35,6 +35,8 @@ def components(settings: StackSettings) -> list[Component]:
         _process(settings, "payment", "api,listener", port=ports.payment_api, name="payment"),
         _migration(settings, "inventory"),
         _process(settings, "inventory", "api,listener,relay", port=ports.inventory_api, name="inventory"),
+        _migration(settings, "fulfilment"),
+        _process(settings, "fulfilment", "api,listener", port=ports.fulfilment_api, name="fulfilment"),
     ]
 
 

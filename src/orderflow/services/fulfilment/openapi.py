@@ -1,0 +1,62 @@
+"""The OpenAPI document, from the same types that answer."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from orderflow.messaging import openapi
+from orderflow.messaging.openapi import Schema, Schemas, operation, path_parameter, query_parameter
+from orderflow.services.fulfilment.model import ShipmentStatus
+from orderflow.services.fulfilment.views import LIMIT_DEFAULT, LIMIT_MAX, ShipmentPage, ShipmentView
+
+TITLE = "Orderflow: fulfilment API"
+
+_ORDER = "0198a0b2-1111-7222-8333-444455556666"
+_SHIPMENT: Schema = {
+    "orderId": _ORDER,
+    "customerId": "customer-123",
+    "status": "TRACKED",
+    "version": 3,
+    "reason": None,
+    "preparedAt": "2026-01-31T09:05:00.123000Z",
+    "trackedAt": "2026-01-31T15:40:12.007000Z",
+    "closedAt": None,
+    "calledOffAt": None,
+}
+_AWAY = {"503": "The database is away"}
+
+
+@cache
+def document() -> Schema:
+    schemas = Schemas(ShipmentView, ShipmentPage)
+    wrong = {"422": "status, limit or cursor is none"}
+    paths = {
+        "/shipments": {
+            "get": operation(
+                "Shipments, oldest order first",
+                {
+                    "200": schemas.answer("A page", ShipmentPage, example={"items": [_SHIPMENT], "nextCursor": _ORDER}),
+                    **schemas.problems({**wrong, **_AWAY}),
+                },
+                parameters=[_STATUS, _LIMIT, _CURSOR],
+            )
+        },
+        "/shipments/{orderId}": {
+            "get": operation(
+                "The shipment of an order",
+                {
+                    "200": schemas.answer("The shipment", ShipmentView, example=_SHIPMENT),
+                    **schemas.problems({"404": "Nothing was ever to be sent for such an order", **_AWAY}),
+                },
+                parameters=[path_parameter("orderId", {"type": "string", "format": "uuid"})],
+            )
+        },
+    }
+    return openapi.document(TITLE, paths=paths, schemas=schemas)
+
+
+_STATUS = query_parameter("status", {"type": "string", "enum": [*ShipmentStatus]}, "Only shipments in this status")
+_LIMIT = query_parameter(
+    "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}, "The most in one page"
+)
+_CURSOR = query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before")

@@ -1,0 +1,23 @@
+-- One row for each order that was paid, never deleted: the second wall against repeats, for good.
+-- version: that of the last event that counted. Times are those of the events.
+CREATE TABLE shipment (
+    order_id      text COLLATE "C" PRIMARY KEY,
+    customer_id   text        NOT NULL,
+    status        text        NOT NULL
+                  CONSTRAINT shipment_status_is_known CHECK (status IN ('PREPARED', 'TRACKED', 'CLOSED', 'CALLED_OFF')),
+    version       integer     NOT NULL CONSTRAINT shipment_version_counts CHECK (version > 0),
+    reason        text,
+    prepared_at   timestamptz,
+    tracked_at    timestamptz,
+    closed_at     timestamptz,
+    called_off_at timestamptz
+);
+CREATE INDEX shipment_by_status ON shipment (status, order_id);
+
+CREATE TABLE inbox (
+    listener    text        NOT NULL,
+    event_id    uuid        NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (listener, event_id)
+);
+CREATE INDEX inbox_received_at ON inbox USING brin (received_at);

@@ -1,0 +1,37 @@
+"""What the API answers with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from orderflow.services.fulfilment.model import Shipment, ShipmentStatus
+
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 500
+
+
+class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Times are when the order changed; one is null if its event never came, or has still to come."""
+
+    order_id: str
+    customer_id: str
+    status: ShipmentStatus
+    version: int
+    reason: str | None
+    prepared_at: datetime | None
+    tracked_at: datetime | None
+    closed_at: datetime | None
+    called_off_at: datetime | None
+
+
+class ShipmentPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """By order id, which is by age. `nextCursor` is null on the last page."""
+
+    items: tuple[ShipmentView, ...]
+    next_cursor: str | None
+
+
+def shipment_view(shipment: Shipment) -> ShipmentView:
+    return msgspec.convert(shipment, ShipmentView, from_attributes=True)

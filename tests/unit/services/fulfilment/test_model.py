@@ -1,0 +1,115 @@
+"""A shipment's rules, over every life of an order, whatever order its events come in."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import msgspec
+import pytest
+from tests.support.feed import CANCELLED, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life, new_order
+
+from orderflow.contracts.events import OrderEvent, OrderStatus
+from orderflow.services.fulfilment.model import NEXT, Contradiction, Decision, Shipment, ShipmentStatus, after, decide
+
+ENDS = {
+    "waits for money": None,
+    "is given up": None,
+    "is to be packed": ShipmentStatus.PREPARED,
+    "is refunded": ShipmentStatus.CALLED_OFF,
+    "is on its way": ShipmentStatus.TRACKED,
+    "is delivered": ShipmentStatus.CLOSED,
+}
+OF = {
+    ShipmentStatus.PREPARED: (CREATED, PAID),
+    ShipmentStatus.TRACKED: (CREATED, PAID, SHIPPED),
+    ShipmentStatus.CLOSED: (CREATED, PAID, SHIPPED, DELIVERED),
+    ShipmentStatus.CALLED_OFF: (CREATED, PAID, CANCELLED),
+}
+
+
+def heard(*events: OrderEvent, held: Shipment | None = None) -> Shipment | None:
+    for event in events:
+        held = after(event, held) or held
+    return held
+
+
+def shipment(status: ShipmentStatus) -> Shipment:
+    found = heard(*life(OF[status]))
+    assert found is not None
+    assert found.status is status
+    return found
+
+
+@pytest.mark.parametrize("kind", LIVES)
+def test_each_life_leads_to_its_end_with_the_times_of_its_events(kind: str) -> None:
+    events = life(LIVES[kind])
+    found = heard(*events)
+    assert (found and found.status) == ENDS[kind]
+    if found is not None:
+        assert found.version == len(events)
+        told = {event.status: event.timestamp for event in events}
+        assert (found.prepared_at, found.tracked_at, found.closed_at, found.called_off_at) == tuple(
+            told.get(status) for status in (PAID, SHIPPED, DELIVERED, CANCELLED)
+        )
+        assert found.reason == ("CUSTOMER" if kind == "is refunded" else None)
+
+
+@pytest.mark.parametrize("kind", LIVES)
+def test_the_end_is_the_same_in_every_order_of_events_and_with_every_one_repeated(kind: str) -> None:
+    events = life(LIVES[kind])
+    for order in permutations(events):
+        found = heard(*order, *order)
+        assert (found and found.status) == ENDS[kind], [event.version for event in order]
+        assert (found.version if found else None) == (len(events) if ENDS[kind] else None)
+
+
+@pytest.mark.parametrize("kind", LIVES)
+def test_whatever_event_is_missing_the_last_one_says_where_the_shipment_is(kind: str) -> None:
+    events = life(LIVES[kind])
+    for missing in range(len(events) - 1):
+        found = heard(*(event for event in events if event.version != missing + 1))
+        assert (found and found.status) == ENDS[kind]
+
+
+@pytest.mark.parametrize(("held", "status"), [*product([None, *ShipmentStatus], OrderStatus)])
+def test_each_status_meets_each_shipment_as_the_table_says(held: ShipmentStatus | None, status: OrderStatus) -> None:
+    """The table in full: what is not in it is a contradiction, but for a start that leaves nothing."""
+    known = shipment(held) if held else None
+    event = msgspec.structs.replace(
+        life((CREATED, PAID))[1], status=status, version=9, previous_status=PAID, order_id=new_order()
+    )
+    if (held, status) in NEXT:
+        moved = after(event, known)
+        assert moved is not None
+        assert (moved.status, moved.version) == (NEXT[held, status], 9)
+    elif held is None:
+        assert status is CREATED
+        assert after(event, None) is None
+    else:
+        with pytest.raises(Contradiction, match=f"version 9 is {status}, but recorded is {held}"):
+            after(event, known)
+
+
+@pytest.mark.parametrize(("held", "status"), [*product(ShipmentStatus, OrderStatus)])
+def test_what_is_not_newer_moves_nothing_whatever_it_says(held: ShipmentStatus, status: OrderStatus) -> None:
+    known = shipment(held)
+    for version in range(1, known.version + 1):
+        event = msgspec.structs.replace(life((CREATED,))[0], status=status, version=version)
+        assert after(event, known) is None
+
+
+def test_an_order_called_off_before_its_payment_was_heard_of_is_not_prepared_any_more() -> None:
+    created, paid, cancelled = life((CREATED, PAID, CANCELLED))
+    found = heard(created, cancelled)
+    assert found is not None
+    assert (found.status, found.prepared_at) == (ShipmentStatus.CALLED_OFF, None)
+    assert heard(paid, held=found) == found
+
+
+def test_a_batch_is_judged_in_its_order_each_event_against_what_the_ones_before_it_left() -> None:
+    known = shipment(ShipmentStatus.PREPARED)
+    new, waiting = life((CREATED, PAID, SHIPPED)), life((CREATED,))
+    old = msgspec.structs.replace(life((CREATED, PAID, SHIPPED))[2], order_id=known.order_id)
+    decision = decide([*new, *waiting, old], {known.order_id: known})
+    assert (*decision.opened, *decision.moved) == (heard(*new), heard(old, held=known))
+    assert decide([*new[:2], *new[:2]], {new[0].order_id: known}) == Decision(opened=(), moved=())
