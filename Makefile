@@ -10,7 +10,7 @@ REAL := tests/integration tests/chaos
 # Files share two workers, each with a stack of its own: most of a test is waiting for somebody else's time-out.
 WORKERS ?= 2
 
-.PHONY: help demo up down setup setup-dev check test test-long soak mutants bench lock lock-jars clean clean-all
+.PHONY: help demo up down setup setup-dev check test test-long soak mutants bench docs lock lock-jars clean clean-all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: setup-dev ## measure, each figure beside its baseline
 	$(BIN)/orderflow bench relay
 	$(BIN)/orderflow bench payment
 	$(BIN)/orderflow bench inventory
+
+docs: setup-dev ## write docs/asyncapi.json anew: topics, schemas and listeners as the code has them
+	$(BIN)/python -m orderflow.services.asyncapi
 
 lock: ## pin the Python requirements anew, with hashes
 	@setup/run development bench
