@@ -15,6 +15,7 @@ from orderflow.cli.main import COMMANDS
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import PREFIX
 from orderflow.psp.config import Settings as PspSettings
+from orderflow.services.analytics.config import Settings as AnalyticsSettings
 from orderflow.services.fulfilment.config import Settings as FulfilmentSettings
 from orderflow.services.inventory.config import Settings as InventorySettings
 from orderflow.services.order.config import Settings
@@ -24,6 +25,7 @@ from orderflow.stack.settings import StackProcessSettings
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SETTINGS: tuple[type[BaseModel], ...] = (
+    AnalyticsSettings,
     FulfilmentSettings,
     Settings,
     InventorySettings,

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from orderflow.messaging.postgres import ConnectionPool
+from orderflow.services.analytics import api as analytics
 from orderflow.services.fulfilment import api as fulfilment
 from orderflow.services.inventory import api as inventory
 from orderflow.services.payment import api as payment
@@ -23,6 +24,7 @@ APPLICATIONS: dict[str, Callable[[], Starlette]] = {
     "payment": lambda: payment.app(NO_POOL, list),
     "inventory": lambda: inventory.application(NO_POOL, reasons=list, body_bytes_max=65_536),
     "fulfilment": lambda: fulfilment.application(NO_POOL, list),
+    "analytics": lambda: analytics.application(NO_POOL, list),
 }
 SERVICES = pytest.mark.parametrize("service", APPLICATIONS)
 

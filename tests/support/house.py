@@ -30,12 +30,13 @@ class House:
     paying: Paying
     inventory: Service
     fulfilment: Service
+    analytics: Service
     api: httpx2.Client
     running: dict[str, Process]
 
     @property
     def services(self) -> tuple[Service, ...]:
-        return self.order, self.paying.service, self.inventory, self.fulfilment
+        return self.order, self.paying.service, self.inventory, self.fulfilment, self.analytics
 
     @property
     def listening(self) -> dict[str, Process]:
@@ -81,6 +82,7 @@ class House:
             "stock": self.inventory.rows("SELECT ctid::text, xmin::text, * FROM stock ORDER BY sku"),
             "orders": self.order.rows("SELECT ctid::text, xmin::text, orders::text FROM orders ORDER BY order_id"),
             "shipments": self.fulfilment.rows("SELECT ctid::text, xmin::text, shipment::text FROM shipment ORDER BY 3"),
+            "funnel": self.running["analytics"].client.get("/analytics/funnel").json(),
             "told": [sorted(said.id for said in self.order.said(name)) for name in (ORDER_EVENTS.name, INVENTORY.name)],
             "cancelled": sorted(said.id for said in self.order.said(ORDERS.name) if said.type != OrderCreated.__name__),
         }
@@ -99,12 +101,14 @@ def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
         deploy("order", group="order-service", hears=(PAYMENTS.name, INVENTORY.name)) as order,
         deploy("inventory", group="inventory-service", hears=(PAYMENTS.name, ORDERS.name)) as inventory,
         deploy("fulfilment", group="order-processor", hears=(ORDER_EVENTS.name,)) as fulfilment,
+        deploy("analytics", group="analytics-service", hears=(ORDER_EVENTS.name,)) as analytics,
     ):
         running = {
             "order-relay": order.start("relay,listener"),
             "payment": pays.start("api,listener"),
             "inventory": inventory.start("api,listener,relay"),
             "fulfilment": fulfilment.start("api,listener"),
+            "analytics": analytics.start("api,listener"),
             "order-api": order.start("api"),
         }
         yield House(
@@ -112,6 +116,7 @@ def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
             paying=pays,
             inventory=inventory,
             fulfilment=fulfilment,
+            analytics=analytics,
             api=running["order-api"].client,
             running=running,
         )

@@ -37,6 +37,8 @@ def components(settings: StackSettings) -> list[Component]:
         _process(settings, "inventory", "api,listener,relay", port=ports.inventory_api, name="inventory"),
         _migration(settings, "fulfilment"),
         _process(settings, "fulfilment", "api,listener", port=ports.fulfilment_api, name="fulfilment"),
+        _migration(settings, "analytics"),
+        _process(settings, "analytics", "api,listener", port=ports.analytics_api, name="analytics"),
     ]
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from itertools import cycle, zip_longest
 from typing import Any
 from uuid import uuid4
@@ -36,10 +35,11 @@ from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.kafka.reader import Record
 from orderflow.messaging.kafka.topics import Topic
-from orderflow.messaging.listener import Listener, dead_letter_topic
+from orderflow.messaging.listener import dead_letter_topic
 from orderflow.messaging.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
+from orderflow.services.asyncapi import TABLES
 
 POISON = "orderflow.messaging.errors.Poison"
 UNKNOWN_ORDER = "orderflow.services.order.handlers.UnknownOrder"
@@ -104,8 +104,7 @@ class Flood:
     @cached_property
     def handled(self) -> dict[str, set[str]]:
         """The types that each group handles, by its service's own table."""
-        listeners = [listener_of(service.name) for service in self.house.services]
-        return {listener.group: set(listener.types) for listener in listeners}
+        return {listener.group: set(listener.types) for listener in TABLES}
 
     def hearing(self, topic: str) -> list[str]:
         return [group for group, topics in self.groups.items() if topic in {one.name for one in topics}]
@@ -227,13 +226,6 @@ FOREIGN = {
     INVENTORY.name: ORDER_EVENTS.name,
     ORDER_EVENTS.name: ORDERS.name,
 }
-
-
-def listener_of(service: str) -> Listener:
-    """Its table; payment's wants a provider, which no record gets to here."""
-    table = import_module(f"orderflow.services.{service}.listeners")
-    found: Listener = table.listener(None, calls_max=1) if hasattr(table, "listener") else table.LISTENER
-    return found
 
 
 def payment_failed(order_id: OrderId) -> PaymentFailed:
@@ -397,6 +389,7 @@ def assert_neighbours_effects(flood: Flood) -> None:
         assert known == set(flood.orders), table
     shipments = {str(order): status for order, status in house.fulfilment.rows("SELECT order_id, status FROM shipment")}
     assert shipments.pop(SENT) == "TRACKED"
+    assert {order for (order,) in house.analytics.rows("SELECT order_id FROM followed_order")} == {SENT, *flood.orders}
     called = {PAID: "PREPARED", SHORT: "CALLED_OFF"}
     assert shipments == {order: called[end] for order, end in flood.orders.items() if end in called}
 

@@ -12,12 +12,13 @@ from starlette.routing import BaseRoute, Route
 
 from orderflow.messaging import observability, openapi, problems
 from orderflow.messaging.observability import Reasons, json
+from orderflow.messaging.parameters import query_value
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.messaging.problems import Problem, problem
 from orderflow.services.fulfilment import repository
 from orderflow.services.fulfilment.model import ShipmentStatus
 from orderflow.services.fulfilment.openapi import TITLE, document
-from orderflow.services.fulfilment.views import LIMIT_DEFAULT, LIMIT_MAX, ShipmentPage, shipment_view
+from orderflow.services.fulfilment.views import LIMIT, LIMIT_DEFAULT, ShipmentPage, shipment_view
 
 
 def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
@@ -31,7 +32,8 @@ def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
 
 def _routes(pool: ConnectionPool) -> list[BaseRoute]:
     def get_page(request: Request) -> Response:
-        status, after, limit = _status(request), _cursor(request), _limit(request)
+        status, after = _status(request), _cursor(request)
+        limit = query_value(request.query_params, "limit", LIMIT, default=LIMIT_DEFAULT)
         with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
             found = repository.page(cursor, status=status, after=after, limit=limit + 1)
         items = tuple(shipment_view(one) for one in found[:limit])
@@ -70,13 +72,6 @@ def _cursor(request: Request) -> str:
     if asked and not _ORDER_ID.fullmatch(asked):
         raise problems.invalid("cursor is the nextCursor of the page before")
     return asked
-
-
-def _limit(request: Request) -> int:
-    asked = request.query_params.get("limit", str(LIMIT_DEFAULT))
-    if not re.fullmatch(r"[0-9]{1,3}", asked) or not 1 <= int(asked) <= LIMIT_MAX:
-        raise problems.invalid(f"limit is 1 to {LIMIT_MAX}, not {asked!r}")
-    return int(asked)
 
 
 _ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from orderflow.services.fulfilment.model import Shipment, ShipmentStatus
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 500
+LIMIT = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
 
 
 class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

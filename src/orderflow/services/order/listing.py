@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 from orderflow.contracts.events import OrderStatus
 from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.messaging.observability import json
+from orderflow.messaging.parameters import query_value
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.messaging.problems import invalid
 from orderflow.services.order import queries
@@ -68,25 +69,17 @@ def wanted_of(query: QueryParams, *, limits: Limits, now: datetime) -> Wanted:
         if name != STATUS and len(query.getlist(name)) > 1:
             raise invalid(f"{name} can be given once")
     statuses = [status for value in query.getlist(STATUS) for status in value.split(",")]
-    customer_id = _read(query, "customerId", Identifier)
+    customer_id = query_value(query, "customerId", Identifier)
     before = query.get("cursor")
     return Wanted(
-        limit=_read(query, "limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)]) or LIMIT_DEFAULT,
+        limit=query_value(query, "limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)], default=LIMIT_DEFAULT),
         customer_id=None if customer_id is None else CustomerId(customer_id),
         statuses=tuple(_status(status) for status in statuses),
-        created_from=_read(query, "from", Moment),
-        created_to=_read(query, "to", Moment),
+        created_from=query_value(query, "from", Moment),
+        created_to=query_value(query, "to", Moment),
         before=None if before is None else _order_id(before),
-        overdue=cutoffs(limits, now=now) if _read(query, "stuck", bool) else None,
+        overdue=cutoffs(limits, now=now) if query_value(query, "stuck", bool) else None,
     )
-
-
-def _read(query: QueryParams, name: str, wanted: Any) -> Any:
-    value = query.get(name)
-    try:
-        return None if value is None else msgspec.convert(value, wanted, strict=False)
-    except msgspec.ValidationError as error:
-        raise invalid(f"{name}: {error}") from error
 
 
 def _status(value: str) -> OrderStatus:

@@ -1,0 +1,29 @@
+"""The analytics service's settings."""
+
+from __future__ import annotations
+
+from orderflow.contracts import SECTIONS
+from orderflow.messaging.settings import ApiSection, DatabaseSettings, Port, ProcessSettings, RoleSection, Section
+from orderflow.messaging.settings import load as load_settings
+
+
+class ApiSettings(ApiSection):
+    port: Port = 8085
+
+
+class ListenerSettings(RoleSection):
+    port: Port = 8250
+
+
+class AnalyticsSettings(Section):
+    database: DatabaseSettings
+    api: ApiSettings = ApiSettings()
+    listener: ListenerSettings = ListenerSettings()
+
+
+class Settings(ProcessSettings):
+    analytics: AnalyticsSettings
+
+
+def load() -> Settings:
+    return load_settings(Settings, neighbours=SECTIONS)

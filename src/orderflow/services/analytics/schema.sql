@@ -1,0 +1,32 @@
+-- Where each order is, by its newest event; also the lock under which its changes are added.
+CREATE TABLE followed_order (
+    order_id text COLLATE "C" PRIMARY KEY,
+    status   text    NOT NULL
+             CONSTRAINT followed_order_status_is_known
+             CHECK (status IN ('CREATED', 'PAID', 'SHIPPED', 'DELIVERED', 'CANCELLED')),
+    version  integer NOT NULL
+);
+
+-- One row for each status change, never deleted: the second wall against repeats, for good.
+-- left_at, left_to: when the next version came, and what it was. Times are those of the events.
+CREATE TABLE status_change (
+    order_id   text COLLATE "C",
+    version    integer,
+    status     text        NOT NULL
+               CONSTRAINT status_change_status_is_known
+               CHECK (status IN ('CREATED', 'PAID', 'SHIPPED', 'DELIVERED', 'CANCELLED')),
+    entered_at timestamptz NOT NULL,
+    left_at    timestamptz,
+    left_to    text,
+    PRIMARY KEY (order_id, version),
+    CONSTRAINT status_change_is_left_for_something CHECK ((left_at IS NULL) = (left_to IS NULL))
+);
+CREATE INDEX status_change_by_time ON status_change (entered_at);
+
+CREATE TABLE inbox (
+    listener    text        NOT NULL,
+    event_id    uuid        NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (listener, event_id)
+);
+CREATE INDEX inbox_received_at ON inbox USING brin (received_at);
