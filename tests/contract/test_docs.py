@@ -12,12 +12,14 @@ import typer
 from pydantic import BaseModel
 
 from orderflow.cli.main import COMMANDS
+from orderflow.mail.config import Settings as MailSettings
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import PREFIX
 from orderflow.psp.config import Settings as PspSettings
 from orderflow.services.analytics.config import Settings as AnalyticsSettings
 from orderflow.services.fulfilment.config import Settings as FulfilmentSettings
 from orderflow.services.inventory.config import Settings as InventorySettings
+from orderflow.services.notification.config import Settings as NotificationSettings
 from orderflow.services.order.config import Settings
 from orderflow.services.payment.config import Settings as PaymentSettings
 from orderflow.stack.settings import StackProcessSettings
@@ -29,6 +31,8 @@ SETTINGS: tuple[type[BaseModel], ...] = (
     FulfilmentSettings,
     Settings,
     InventorySettings,
+    MailSettings,
+    NotificationSettings,
     PspSettings,
     PaymentSettings,
     StackProcessSettings,

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import CancelReason, PaymentFailureReason, PaymentMode, StockRejectionReason
-from orderflow.contracts.ids import OrderId, payment_id, refund_id
+from orderflow.contracts.ids import OrderId, notification_id, payment_id, refund_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import TOPICS
 from orderflow.messaging.event import EventId, Metadata, derived_id, to_headers
@@ -119,5 +119,6 @@ def test_derived_ids_never_move() -> None:
     assert payment_id(ORDER, 1) == "ec229692-800b-5a2d-aab1-f18974532d01"
     assert refund_id(payment_id(ORDER, 1)) == "ffb3b4e9-5b00-518a-b185-5e72443bc554"
     cause = EventId(UUID("0198a0b2-0000-7000-8000-000000000001"))
+    assert notification_id(cause, "ORDER_CREATED") == "d42e7070-036c-582d-b098-b07b537bdc99"
     derived = derived_id(NAMESPACE, cause=cause, event_type="orderflow.OrderEvent", index=0)
     assert str(derived) == "ba21c31e-34c4-514c-804b-cc43929dda3c"

@@ -17,12 +17,14 @@ from orderflow.messaging.postgres import ConnectionPool
 from orderflow.services.analytics import api as analytics
 from orderflow.services.fulfilment import api as fulfilment
 from orderflow.services.inventory import api as inventory
+from orderflow.services.notification import api as notification
 from orderflow.services.payment import api as payment
 
 NO_POOL = cast("ConnectionPool", None)
 APPLICATIONS: dict[str, Callable[[], Starlette]] = {
     "payment": lambda: payment.app(NO_POOL, list),
     "inventory": lambda: inventory.application(NO_POOL, reasons=list, body_bytes_max=65_536),
+    "notification": lambda: notification.application(NO_POOL, list),
     "fulfilment": lambda: fulfilment.application(NO_POOL, list),
     "analytics": lambda: analytics.application(NO_POOL, list),
 }

@@ -91,8 +91,10 @@ class Service:
         [port] = free_ports(1, start=os.getpid() * 7 + 5_000 + slot * 20)
         asked = roles.split(",")
         face = "api" if "api" in asked else asked[0]
-        # A listener adds its slot to its port.
-        told = {f"ORDERFLOW_{self.name.upper()}__{face.upper()}__PORT": str(port - slot * (face == "listener"))}
+        # A listener and a sender add their slots to their ports.
+        told = {
+            f"ORDERFLOW_{self.name.upper()}__{face.upper()}__PORT": str(port - slot * (face in ("listener", "sender")))
+        }
         log = self.logs / f"{self.name}-{roles.replace(',', '-')}-{slot}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
             popen = subprocess.Popen(

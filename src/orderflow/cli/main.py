@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reset": ("orderflow.cli.stack:reset", "Delete the local stack's data, after asking."),
     "demo": ("orderflow.cli.demo:demo", "Place a few orders and show them arrive."),
     "tail": ("orderflow.cli.tail:tail", "Print a topic's records, decoded."),
+    "mail": ("orderflow.cli.mail:mail", "What the local mail sink got."),
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
     "relay": ("orderflow.cli.relay:app", "Start a relay anew after it refused."),

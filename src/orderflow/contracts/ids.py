@@ -25,3 +25,8 @@ def payment_id(order_id: OrderId, attempt: int) -> PaymentId:
 def refund_id(payment: PaymentId) -> RefundId:
     """The one refund of a payment: also the provider's idempotency key and reference."""
     return RefundId(str(uuid_utils.uuid5(_NAMESPACE, f"{payment}/refund/1")))
+
+
+def notification_id(cause_id: object, kind: str) -> NotificationId:
+    """What a customer is told of one event: also the mail's Message-ID, by which a repeat is known."""
+    return NotificationId(str(uuid_utils.uuid5(_NAMESPACE, f"{cause_id}/notification/{kind}")))

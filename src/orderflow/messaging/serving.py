@@ -69,7 +69,7 @@ async def _serve(build: Callable[[Callable[[BaseException], None]], Sequence[Ser
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     parts = build(fail)
-    sockets = [_listen(part) for part in parts]
+    sockets = [listen(part.name, part.host, part.port) for part in parts]
     servers = [_server(part) for part in parts]
     for part in parts:
         part.start()
@@ -105,9 +105,10 @@ def _server(part: Served) -> _Server:
     )
 
 
-def _listen(part: Served) -> socket.socket:
+def listen(name: str, host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConfigurationError, with `name`, when the port can't be had."""
     try:
-        return socket.create_server((part.host, part.port), backlog=BACKLOG)
+        return socket.create_server((host, port), backlog=BACKLOG)
     except OSError as error:
         why = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used: {error.strerror}"
-        raise ConfigurationError(f"{part.name}: port {part.port} on {part.host} {why}") from error
+        raise ConfigurationError(f"{name}: port {port} on {host} {why}") from error

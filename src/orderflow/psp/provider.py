@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import msgspec
 
+from orderflow.messaging.journal import Journal
 from orderflow.psp.books import (
     Books,
     Charge,
@@ -27,7 +28,6 @@ from orderflow.psp.books import (
     refund_view,
 )
 from orderflow.psp.faults import BY_TOKEN, Fault, Faults
-from orderflow.psp.journal import Journal
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

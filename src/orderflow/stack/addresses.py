@@ -5,7 +5,7 @@ from __future__ import annotations
 from orderflow.stack import jars, kafka, registry
 from orderflow.stack.java import java_home
 from orderflow.stack.ports import HOST
-from orderflow.stack.settings import PROVIDER_URL, StackSettings
+from orderflow.stack.settings import PROVIDER_URL, SMTP_HOST, SMTP_PORT, StackSettings
 
 SERVICES = ("order", "payment", "inventory", "notification", "fulfilment", "analytics")
 """Each has an API and a database of its own, both of its name."""
@@ -77,6 +77,13 @@ def process_environment(settings: StackSettings) -> dict[str, str]:
         "ORDERFLOW_PSP__HOST": HOST,
         "ORDERFLOW_PSP__PORT": str(settings.ports.psp),
         "ORDERFLOW_PSP__DIRECTORY": str(settings.data / "psp"),
+        SMTP_HOST: HOST,
+        SMTP_PORT: str(settings.ports.mail_smtp),
+        "ORDERFLOW_MAIL__HOST": HOST,
+        "ORDERFLOW_MAIL__PORT": str(settings.ports.mail_api),
+        "ORDERFLOW_MAIL__SMTP_HOST": HOST,
+        "ORDERFLOW_MAIL__SMTP_PORT": str(settings.ports.mail_smtp),
+        "ORDERFLOW_MAIL__DIRECTORY": str(settings.data / "mail"),
         **settings.elsewhere,
     }
 

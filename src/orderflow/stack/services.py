@@ -39,6 +39,15 @@ def components(settings: StackSettings) -> list[Component]:
         _process(settings, "fulfilment", "api,listener", port=ports.fulfilment_api, name="fulfilment"),
         _migration(settings, "analytics"),
         _process(settings, "analytics", "api,listener", port=ports.analytics_api, name="analytics"),
+        _mail(settings),
+        _migration(settings, "notification"),
+        _process(
+            settings,
+            "notification",
+            "api,listener,sender,relay",
+            port=ports.notification_api,
+            name="notification",
+        ),
     ]
 
 
@@ -79,6 +88,21 @@ def _provider(settings: StackSettings) -> Component:
         prepare=lambda: _make(settings.data / "psp"),
         command=lambda: _python(settings, "orderflow.psp"),
         probe=http_probe(port, "/readyz"),
+    )
+
+
+def _mail(settings: StackSettings) -> Component:
+    """The local mail sink: a neighbour that delivers nothing, and needs nothing of ours."""
+    ports = settings.ports
+    return Component(
+        name="mail",
+        service="mail",
+        role="mailbox",
+        address=f"http://{HOST}:{ports.mail_api}",
+        ports=(ports.mail_api, ports.mail_smtp),
+        prepare=lambda: _make(settings.data / "mail"),
+        command=lambda: _python(settings, "orderflow.mail"),
+        probe=http_probe(ports.mail_api, "/readyz"),
     )
 
 

@@ -51,6 +51,10 @@ ALL: tuple[Service, ...] = get_args(Service)
 PROVIDER_URL = "ORDERFLOW_PAYMENT__PSP__URL"
 """Where the payment service finds its provider; set for `orderflow up`, none is started."""
 
+SMTP_HOST = "ORDERFLOW_NOTIFICATION__SMTP__HOST"
+SMTP_PORT = "ORDERFLOW_NOTIFICATION__SMTP__PORT"
+"""Where the notification service finds its mail server; the host set for `orderflow up`, no sink is started."""
+
 
 class Ports(Section):
     """Where each process listens, on 127.0.0.1. A broker's controller listens one port above the broker."""
@@ -147,7 +151,7 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
     """
     This checkout's instance. Raises ConfigurationError, naming a setting that is unknown or wrong.
 
-    A Kafka, a registry or a payment provider that the environment says is elsewhere is not run here.
+    A Kafka, a registry, a payment provider or a mail server that the environment says is elsewhere is not run here.
     """
     found = load(StackProcessSettings, neighbours=SECTIONS)
     section, chosen = found.stack, brokers or found.stack.brokers
@@ -157,6 +161,9 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
         else {},
         "registry": {"ORDERFLOW_REGISTRY__URL": found.registry.url} if "url" in found.registry.model_fields_set else {},
         "psp": {PROVIDER_URL: os.environ[PROVIDER_URL]} if PROVIDER_URL in os.environ else {},
+        "mail": {name: os.environ[name] for name in (SMTP_HOST, SMTP_PORT) if name in os.environ}
+        if SMTP_HOST in os.environ
+        else {},
     }
     return StackSettings(
         home=(section.state_dir or default_state_dir()).expanduser().absolute()

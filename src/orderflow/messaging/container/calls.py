@@ -1,19 +1,23 @@
-"""Calls to somebody outside, many at a time, on threads that touch nothing of the container but two queues."""
+"""Calls to somebody outside, many at a time, on threads that touch nothing of their owner's but two queues."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from orderflow.messaging.container.partition import Item
 
-Finished = tuple[Item, Any, Any, Exception | None]
-"""Record, task, answer, and instead of an answer what the call raised."""
+Of = TypeVar("Of")
+"""What a call is made for: a record, a customer."""
+
+Ended = tuple[Of, Any, Any, Exception | None]
+"""What it was for, task, answer, and instead of an answer what the call raised."""
+Finished = Ended[Item]
 
 
-class Calls:
+class Calls(Generic[Of]):
     """
     A bounded pool. The caller keeps `running` below `calls_max` by itself; nothing queues in here.
 
@@ -24,8 +28,8 @@ class Calls:
     def __init__(self, call: Callable[[Any], Any], calls_max: int) -> None:
         self._call = call
         self._calls_max = calls_max
-        self._tasks: SimpleQueue[tuple[Item, Any] | None] = SimpleQueue()
-        self._finished: SimpleQueue[Finished] = SimpleQueue()
+        self._tasks: SimpleQueue[tuple[Of, Any] | None] = SimpleQueue()
+        self._finished: SimpleQueue[Ended[Of]] = SimpleQueue()
         self._threads = 0
         self.running = 0
 
@@ -34,7 +38,7 @@ class Calls:
         """How many more may run; None when that is no question."""
         return self._calls_max - self.running if self._calls_max else None
 
-    def submit(self, item: Item, task: Any) -> None:
+    def submit(self, item: Of, task: Any) -> None:
         self.running += 1
         if not self._calls_max:
             self._finished.put(self._made(item, task))
@@ -44,10 +48,12 @@ class Calls:
             threading.Thread(target=self._work, name=f"call-{self._threads}", daemon=True).start()
         self._tasks.put((item, task))
 
-    def collect(self) -> list[Finished]:
-        """What has ended since the last time; never waits."""
-        found: list[Finished] = []
+    def collect(self, *, within_s: float = 0.0) -> list[Ended[Of]]:
+        """What has ended since the last time; if that is nothing, wait for the first at most `within_s`."""
+        found: list[Ended[Of]] = []
         try:
+            if within_s:
+                found.append(self._finished.get(timeout=within_s))
             while True:
                 found.append(self._finished.get_nowait())
         except Empty:
@@ -62,8 +68,8 @@ class Calls:
         while (asked := self._tasks.get()) is not None:
             self._finished.put(self._made(*asked))
 
-    def _made(self, item: Item, task: Any) -> Finished:
+    def _made(self, item: Of, task: Any) -> Ended[Of]:
         try:
             return item, task, self._call(task), None
-        except Exception as error:  # noqa: BLE001 - it is judged on the container's thread
+        except Exception as error:  # noqa: BLE001 - it is judged on the owner's thread
             return item, task, None, error

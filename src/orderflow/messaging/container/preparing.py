@@ -43,7 +43,7 @@ class Preparing:
         self._failures = failures
         self._hand_on = hand_on
         self._stopping = False
-        self.calls = Calls(prepare.call, calls_max)
+        self.calls: Calls[Item] = Calls(prepare.call, calls_max)
 
     def stop(self) -> None:
         """Begin nothing new."""

@@ -1,0 +1,27 @@
+"""The table: what notification hears, and what it says: by its sender, once it is known what became of a message."""
+
+from __future__ import annotations
+
+from orderflow.contracts import NAMESPACE
+from orderflow.contracts.events import (
+    OrderCreated,
+    OrderEvent,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    StockRejected,
+)
+from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.messaging.listener import InboxOutbox, Listener
+from orderflow.services.notification.handlers import SOURCE, note
+
+LISTENER = Listener(
+    name="notification",
+    group="notification-service",
+    source=SOURCE,
+    namespace=NAMESPACE,
+    topics=(ORDERS, PAYMENTS, INVENTORY, ORDER_EVENTS),
+    handles=(OrderCreated, PaymentSucceeded, PaymentFailed, PaymentRefunded, StockRejected, OrderEvent),
+    publishes=(NOTIFICATIONS,),
+    delivery=InboxOutbox(handler=note),
+)

@@ -1,0 +1,81 @@
+"""
+A letter as a mail: the same bytes whenever it is sent, and whoever sends it.
+
+Written by hand, in ASCII throughout: the standard library's message takes a millisecond, more than all the rest of a
+notification's way. Text that is not plain goes as base64; ids stand in headers percent-encoded. Source: RFC 5322.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from email.utils import format_datetime
+from urllib.parse import quote
+from uuid import NAMESPACE_URL, uuid5
+
+from orderflow.services.notification.config import SmtpSettings
+from orderflow.services.notification.model import Letter
+
+LOCAL_PART_MAX = 64
+LINE_MAX = 900
+
+_PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
+_PLAIN_TEXT = re.compile(rf"([\x20-\x7e]{{0,{LINE_MAX}}}\n)*")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_LEADING_DOT = re.compile(r"^\.", re.MULTILINE)
+
+
+def message_id(letter: Letter, settings: SmtpSettings) -> str:
+    """By this the mailbox knows a repeat: the notification's id, and nothing of the try."""
+    return f"<{letter.notification_id}@{_domain(settings)}>"
+
+
+def recipient(customer_id: str, settings: SmtpSettings) -> str:
+    """The customer's address: the id as it is, if it can stand there, else with `=41` for what can't."""
+    local = customer_id if _PLAIN_LOCAL_PART.fullmatch(customer_id) else _escaped(customer_id)
+    named = settings.recipient.replace("{customer}", local)
+    if len(named.rpartition("@")[0]) > LOCAL_PART_MAX:
+        named = settings.recipient.replace("{customer}", uuid5(NAMESPACE_URL, f"customer:{customer_id}").hex)
+    return named
+
+
+def compose(letter: Letter, settings: SmtpSettings) -> bytes:
+    """Headers and text as they go after DATA, the line with the dot included."""
+    encoding, text = _encoded(letter.text)
+    lines = (
+        f"From: Orderflow <{settings.sender}>",
+        f"To: <{recipient(letter.customer_id, settings)}>",
+        f"Subject: {_header(letter.subject)}",
+        f"Date: {format_datetime(letter.noted_at)}",
+        f"Message-ID: {message_id(letter, settings)}",
+        f"X-Orderflow-Order-Id: {quote(letter.order_id)}",
+        f"X-Orderflow-Customer-Id: {quote(letter.customer_id)}",
+        "Auto-Submitted: auto-generated",
+        "MIME-Version: 1.0",
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Transfer-Encoding: {encoding}",
+        "",
+        _LEADING_DOT.sub("..", text).replace("\n", "\r\n") + ".\r\n",
+    )
+    return "\r\n".join(lines).encode("ascii")
+
+
+def _encoded(text: str) -> tuple[str, str]:
+    if _PLAIN_TEXT.fullmatch(text):
+        return "7bit", text
+    return "base64", base64.encodebytes(text.encode()).decode()
+
+
+def _header(text: str) -> str:
+    """As it is, or as one encoded word: nothing in it can end the header."""
+    if text.isascii() and text.isprintable() and "=?" not in text and len(text) <= LINE_MAX:
+        return text
+    return f"=?utf-8?b?{base64.b64encode(text.encode()[:LINE_MAX]).decode()}?="
+
+
+def _escaped(text: str) -> str:
+    return _UNSAFE.sub(lambda found: "".join(f"={byte:02X}" for byte in found[0].encode()), text)
+
+
+def _domain(settings: SmtpSettings) -> str:
+    return settings.sender.rpartition("@")[2]

@@ -1,0 +1,57 @@
+"""The OpenAPI document of the notification API."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from orderflow.messaging import openapi
+from orderflow.messaging.openapi import Schema, Schemas, operation, query_parameter
+from orderflow.services.notification.views import LIMIT, LIMIT_MAX, NotificationPage
+
+TITLE = "Orderflow: notification API"
+
+_ORDER = "019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"
+_EXAMPLE = {
+    "items": [
+        {
+            "notificationId": "3f0d8a52-6f5c-5c5e-9d6c-7d1c2c1f5a11",
+            "customerId": "customer-123",
+            "orderId": _ORDER,
+            "kind": "ORDER_CREATED",
+            "channel": "EMAIL",
+            "state": "SENT",
+            "sequence": 1,
+            "attempts": 1,
+            "reason": None,
+            "subject": f"Your order {_ORDER} has arrived",
+            "causeId": "019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a11",
+            "causeType": "orderflow.OrderCreated",
+            "createdAt": "2026-01-31T09:05:00.123Z",
+            "occurredAt": "2026-01-31T09:05:00.187Z",
+        }
+    ],
+    "nextCursor": None,
+}
+
+
+@cache
+def document() -> Schema:
+    schemas = Schemas(NotificationPage)
+    answers = {
+        "200": schemas.answer("Told, waiting and failed, oldest first", NotificationPage, example=_EXAMPLE),
+        **schemas.problems(
+            {"422": "Neither an order nor a customer, or both; cursor or limit wrong", "503": "The database is away"}
+        ),
+    }
+    asked = operation(
+        "What the customer of an order, or a customer, was told", answers, parameters=[_ID, _CUSTOMER, _CURSOR, _LIMIT]
+    )
+    return openapi.document(TITLE, paths={"/notifications": {"get": asked}}, schemas=schemas)
+
+
+_ID = query_parameter("orderId", {"type": "string"}, "One of orderId and customerId is required")
+_CUSTOMER = query_parameter("customerId", {"type": "string"}, "One of orderId and customerId is required")
+_CURSOR = query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before")
+_LIMIT = query_parameter(
+    "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT}, "The most items of one page"
+)
