@@ -26,7 +26,7 @@ def routes() -> set[tuple[str, str]]:
     no_pool = cast("ConnectionPool", None)
     api = OrderApi(
         placing=Placing(SETTINGS),
-        commanding=Commanding(no_pool),
+        commanding=Commanding(no_pool, SETTINGS),
         listing=Listing(no_pool, SETTINGS.deadlines.limits),
         pool=no_pool,
         reasons=list,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import httpx2
 import pytest
 from tests.support.documented import assert_documented
 from tests.support.order_service import OrderProcess, OrderService, order_deployed
@@ -14,6 +15,9 @@ from tests.support.stack import Stack
 from orderflow.messaging.testing.eventually import eventually
 
 LONG = {"customerId": "customer-123", "lines": [{"sku": "MOUSE-01", "quantity": 1}]}
+JSON = {"content-type": "application/json"}
+HURRY = {"prefer": "wait=0"}
+STEPS = ("pay", "ship", "deliver", "cancel")
 NO_SUCH = "/orders/0198a0b2-1111-7222-8333-444455556666"
 
 
@@ -35,12 +39,16 @@ def document(api: OrderProcess) -> dict[str, Any]:
     return served
 
 
+def new_order(client: httpx2.Client) -> str:
+    return str(client.post("/api/orders", json={"customerId": "customer-123"}).headers["location"])
+
+
 def test_every_operation_answers_as_documented(api: OrderProcess, document: dict[str, Any]) -> None:
     client = api.client
     placed = client.post("/orders", json=LONG)
     location = placed.headers["location"]
     form = {"content-type": "text/plain"}
-    cancelled = client.post("/api/orders", json={"customerId": "customer-123"}).headers["location"]
+    cancelled = new_order(client)
     client.post(f"{cancelled}/cancel")
     answers = [
         ("/orders", 201, placed),
@@ -64,16 +72,24 @@ def test_every_operation_answers_as_documented(api: OrderProcess, document: dict
         ("/orders/{orderId}/history", 404, client.get(f"{NO_SUCH}/history")),
         ("/orders/{orderId}/history", 422, client.get(f"{location}/history?all=maybe")),
         *(
-            (f"{prefix}/orders/{{orderId}}/cancel", status, client.post(f"{prefix}{target}/cancel"))
+            (f"{prefix}/orders/{{orderId}}/{step}", status, client.post(f"{prefix}{target}/{step}", headers=HURRY))
             for prefix in ("", "/api")
-            for status, target in (
-                (404, NO_SUCH),
-                (200, client.post("/api/orders", json={"customerId": "customer-123"}).headers["location"]),
+            for step, status, target in (
+                *((step, 404, NO_SUCH) for step in STEPS),
+                *((step, 409, cancelled) for step in STEPS),
+                ("pay", 202, new_order(client)),
+                ("cancel", 200, new_order(client)),
             )
         ),
         *(
-            (f"{prefix}/orders/{{orderId}}/cancel", 409, client.post(f"{prefix}{cancelled}/cancel"))
-            for prefix in ("", "/api")
+            ("/orders/{orderId}/pay", status, client.post(f"{new_order(client)}/pay", content=body, headers=headers))
+            for status, body, headers in (
+                (400, b"{", JSON),
+                (413, b" " * 70_000, JSON),
+                (415, b"{}", form),
+                (422, b'{"paymentMethod": ""}', JSON),
+                (400, b"", {"idempotency-key": "with a blank"}),
+            )
         ),
         *((path, 200, client.get(path)) for path in ("/products", "/livez", "/readyz", "/metrics", "/docs")),
         ("/openapi.json", 200, client.get("/openapi.json")),
@@ -97,8 +113,11 @@ def test_an_api_that_is_not_ready_answers_as_documented(
         ("/products", api.client.get("/products")),
         ("/orders/{orderId}", api.client.get(NO_SUCH)),
         ("/orders/{orderId}/history", api.client.get(f"{NO_SUCH}/history")),
-        ("/orders/{orderId}/cancel", api.client.post(f"{NO_SUCH}/cancel")),
-        ("/api/orders/{orderId}/cancel", api.client.post(f"/api{NO_SUCH}/cancel")),
+        *(
+            (f"{prefix}/orders/{{orderId}}/{step}", api.client.post(f"{prefix}{NO_SUCH}/{step}"))
+            for prefix in ("", "/api")
+            for step in STEPS
+        ),
     ):
         assert answer.status_code == 503, path
         assert_documented(document, path, answer)

@@ -30,9 +30,9 @@ from orderflow.messaging.postgres import Cursor, Session
 from orderflow.messaging.testing.registry import InMemoryRegistry
 from orderflow.services.order import repository
 from orderflow.services.order.bootstrap import MIGRATIONS
-from orderflow.services.order.handlers import CancelOrder, PlaceOrder, cancel_order, on_facts, place_order
+from orderflow.services.order.handlers import Command, PlaceOrder, obey, on_facts, place_order
 from orderflow.services.order.listeners import LISTENER
-from orderflow.services.order.model import Order, Product, RequestedLine
+from orderflow.services.order.model import Action, Order, Product, RequestedLine
 from orderflow.services.order.repository import Placement
 from orderflow.services.order.rules import Fact, NotAllowed
 
@@ -93,10 +93,10 @@ class Orders:
         return counting.statements[0]
 
     def cancel(self, order: Order) -> None:
-        command = CancelOrder(order_id=order.order_id, customer_id=None, traceparent="")
+        command = Command(action=Action.CANCEL, order_id=order.order_id, customer_id=None, traceparent="")
         with self.session.transaction() as cursor:
             try:
-                assert cancel_order(cursor, command, encode=ENCODER.encode)
+                assert obey(cursor, command, encode=ENCODER.encode)
             except NotAllowed as error:
                 assert error.order.status is OrderStatus.CANCELLED  # noqa: PT017 - too late, and told so
 

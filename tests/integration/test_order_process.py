@@ -144,6 +144,21 @@ def test_requests_in_flight_are_answered_before_the_process_ends_with_0(service:
     assert service.rows()["orders"] == 8
 
 
+def test_whoever_waits_for_a_payment_is_answered_at_once_when_the_process_is_to_end(service: OrderService) -> None:
+    """Nobody pays here: there is no payment service."""
+    service.start("relay")
+    api = service.start("api")
+    order_id = api.client.post("/api/orders", json=ORDER).json()["orderId"]
+    with ThreadPoolExecutor(1) as clients:
+        waiting = clients.submit(api.client.post, f"/orders/{order_id}/pay")
+        eventually(lambda: api.client.get(f"/orders/{order_id}").json()["payment"]["state"] == "REQUESTED", within_s=10)
+        began = time.monotonic()
+        assert api.terminate(within_s=STOPPED_WITHIN_S) == 0
+        answer = waiting.result(1)
+    assert time.monotonic() - began < 4, "it did not wait until it was cut off"
+    assert (answer.status_code, answer.headers["location"]) == (202, f"/orders/{order_id}")
+
+
 @pytest.mark.parametrize("roles", ["api", "api,relay"])
 def test_a_request_that_never_gets_done_holds_the_end_up_for_10_seconds_at_most(
     service: OrderService, roles: str

@@ -99,6 +99,10 @@ def _together(roles: Sequence[Role]) -> Served:
         for role in roles:
             role.start()
 
+    def stopping() -> None:
+        for role in roles:
+            role.stopping()
+
     def close() -> None:
         with ThreadPoolExecutor(len(roles)) as closing:
             for closed in [closing.submit(role.close) for role in roles]:
@@ -106,7 +110,7 @@ def _together(roles: Sequence[Role]) -> Served:
 
     face = next((role for role in roles if role.app), roles[0])
     app = face.app(reasons) if face.app else application(reasons)
-    return Served(name=face.name, host=face.host, port=face.port, app=app, start=start, close=close)
+    return Served(name=face.name, host=face.host, port=face.port, app=app, start=start, stopping=stopping, close=close)
 
 
 def _end(service: str, error: OrderflowError, code: int) -> int:

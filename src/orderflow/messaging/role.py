@@ -24,8 +24,9 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     """
     A part of a service that can run as a process of its own.
 
-    `start` returns at once; `close` within 5 s. `app` only if it has an API: it gets the reasons of all roles of the
-    process, so that its `/readyz` speaks for them all.
+    `start` returns at once. `stopping` is called in the event loop when the process begins to stop, so that requests
+    which wait for something are answered; `close` comes after them, and takes at most 5 s. `app` only if the role has
+    an API: it gets the reasons of all roles of the process, so that its `/readyz` speaks for them all.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     start: Callable[[], None]
     close: Callable[[], None]
     reasons: Reasons
+    stopping: Callable[[], None] = lambda: None
     app: Callable[[Reasons], ASGIApp] | None = None
 
 

@@ -29,7 +29,7 @@ log = logger("serving")
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """An application, where it listens, and what starts before and closes after it."""
+    """An application, where it listens, what starts before and closes after it, and what is told of a stop first."""
 
     name: str
     host: str
@@ -37,6 +37,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     app: ASGIApp
     start: Callable[[], None]
     close: Callable[[], None]
+    stopping: Callable[[], None] = lambda: None
 
 
 class _Server(uvicorn.Server):
@@ -78,6 +79,8 @@ async def _serve(build: Callable[[Callable[[BaseException], None]], Sequence[Ser
     ]
     log.info("serving", **{part.name: f"http://{part.host}:{part.port}" for part in parts})
     await asyncio.wait([asyncio.create_task(stop.wait()), *running], return_when=asyncio.FIRST_COMPLETED)
+    for part in parts:
+        part.stopping()
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*running)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from orderflow.contracts.schemas import CATALOGUE
@@ -14,14 +15,16 @@ from orderflow.messaging.role import STOP_WITHIN_S, Fail, Role
 from orderflow.messaging.roles import listener_role, relay_role
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.testing.failpoints import failpoint
+from orderflow.services.order import idempotency
 from orderflow.services.order.api import OrderApi
 from orderflow.services.order.commanding import Commanding
 from orderflow.services.order.config import Settings
+from orderflow.services.order.idempotency import KeyTaken
 from orderflow.services.order.listeners import LISTENER
 from orderflow.services.order.listing import Listing
 from orderflow.services.order.placing import Placing, Ready, resolve
 from orderflow.services.order.preparation import Preparation
-from orderflow.services.order.repository import KeyTaken, Placement, Written, purge_keys, writer
+from orderflow.services.order.repository import Placement, Written, writer
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 PURGE_EVERY_S = 600
@@ -47,7 +50,7 @@ def api(settings: Settings) -> Role:
     loop = asyncio.get_running_loop()
     placing = Placing(order)
     pool = postgres.open_pool(order.database, application_name="order-api")
-    commanding = Commanding(pool)
+    commanding = Commanding(pool, order)
     listing = Listing(pool, order.deadlines.limits)
     committer: GroupCommit[Placement, Written | KeyTaken] = GroupCommit(
         connect=lambda: postgres.connect(order.database, application_name="order-api-committer"),
@@ -69,7 +72,7 @@ def api(settings: Settings) -> Role:
         while not purging.wait(PURGE_EVERY_S):
             try:
                 with pool.connection() as connection, connection.cursor() as cursor:
-                    purge_keys(cursor, idempotency_hours=order.idempotency_hours)
+                    idempotency.purge(cursor, lifetime=timedelta(hours=order.idempotency_hours))
             except postgres.DatabaseError as error:
                 log.warning("expired idempotency keys stay for now", reason=str(error))
 
@@ -90,6 +93,7 @@ def api(settings: Settings) -> Role:
         port=order.api.port,
         start=start,
         close=close,
+        stopping=commanding.stopping,
         reasons=preparation.reasons,
         app=lambda reasons: OrderApi(
             placing=placing, commanding=commanding, listing=listing, pool=pool, reasons=reasons

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import uuid_utils
 import uuid_utils.compat
 
 from orderflow.contracts import NAMESPACE, topics
-from orderflow.contracts.events import CancelReason, Event, OrderCancelled, OrderCreated, OrderEvent, PaymentMode
+from orderflow.contracts.events import (
+    CancelReason,
+    Event,
+    OrderCancelled,
+    OrderCreated,
+    OrderEvent,
+    OrderShipped,
+    PaymentMode,
+    PaymentRequested,
+)
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.messaging import outbox
 from orderflow.messaging.errors import Poison
@@ -18,18 +27,22 @@ from orderflow.messaging.event import EventId, Metadata, derived_id
 from orderflow.messaging.listener import Caused, Received
 from orderflow.messaging.outbox import OutboxRow
 from orderflow.messaging.postgres import Cursor
-from orderflow.services.order import repository
-from orderflow.services.order.model import HistoryEntry, Order, Product, RequestedLine, place, priced
+from orderflow.services.order import idempotency, repository
+from orderflow.services.order.idempotency import Claim, Held
+from orderflow.services.order.model import Action, HistoryEntry, Order, Product, RequestedLine, place, priced
 from orderflow.services.order.repository import Placed, Saved
-from orderflow.services.order.rules import Change, cancel, events, on_fact
+from orderflow.services.order.rules import Change, cancel, deliver, events, on_fact, pay, ship, ship_when_reserved
 
 SOURCE = "/orderflow/order"
+KEY_LIFETIME = timedelta(hours=24)
 
 Encode = Callable[[str, msgspec.Struct], bytes]
 
 TOPIC_OF: Mapping[type[Event], str] = {
     OrderCreated: topics.ORDERS.name,
     OrderCancelled: topics.ORDERS.name,
+    OrderShipped: topics.ORDERS.name,
+    PaymentRequested: topics.ORDERS.name,
     OrderEvent: topics.ORDER_EVENTS.name,
 }
 
@@ -43,12 +56,34 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str
 
 
-class CancelOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """`customer_id`: whose order it has to be, if that is asked for."""
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What is asked of one order. `customer_id`: whose it has to be, if that is asked for.
 
+    `payment_method` is for `pay`; without it the order's own counts, then the default. `when_reserved` is for `ship`:
+    be content with shipping later, once stock is settled. `claim`: the request's Idempotency-Key.
+    """
+
+    action: Action
     order_id: OrderId
     customer_id: str | None
     traceparent: str
+    payment_method: str | None = None
+    default_payment_method: str = ""
+    when_reserved: bool = False
+    claim: Claim | None = None
+
+
+class Obeyed(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The order after a command. `attempt`: the payment that it asked for.
+
+    `held`: what the request's key stands for already; then an earlier request was obeyed, and not this one.
+    """
+
+    order: Order
+    attempt: int
+    held: Held | None = None
 
 
 class UnknownOrder(Poison):
@@ -106,17 +141,41 @@ def _created(order: Order) -> OrderCreated:
     )
 
 
-def cancel_order(cursor: Cursor, command: CancelOrder, *, encode: Encode) -> Order | None:
-    """The cancelled order; None if there is none of that id and customer. Raises NotAllowed."""
+def obey(cursor: Cursor, command: Command, *, encode: Encode, key_lifetime: timedelta = KEY_LIFETIME) -> Obeyed | None:
+    """
+    Do what is asked, under the order's lock; None if there is no order of that id and customer.
+
+    Raises NotAllowed or StockNotSettled; then nothing was written, and the key is not burned.
+    """
     order = repository.lock(cursor, [command.order_id]).get(command.order_id)
     if order is None or command.customer_id not in (None, order.customer_id):
         return None
-    change = cancel(order, reason=CancelReason.CUSTOMER, now=_now())
+    if command.claim is not None:
+        # Until it is settled, the answer is the attempt that has to be waited for.
+        asked = [(command.claim, order.order_id, str(order.payment.attempt + 1).encode())]
+        for held in idempotency.claim(cursor, asked, lifetime=key_lifetime, settled=False).values():
+            return Obeyed(order=order, attempt=0 if held.settled else int(held.answer), held=held)
+    change = _decided(order, command, now=_now())
+    if change is None:
+        return Obeyed(order=order, attempt=order.payment.attempt)
     outbox_rows = [_told(event, traceparent=command.traceparent, encode=encode) for event in events(change)]
-    changed_id = next(row.metadata.id for row in outbox_rows if row.metadata.type == OrderEvent.type_name())
-    repository.save(cursor, [Saved(change=change, entry=_entry(change, changed_id, "command", "cancel"))])
+    changed_id = next((row.metadata.id for row in outbox_rows if row.metadata.type == OrderEvent.type_name()), None)
+    repository.save(cursor, [Saved(change=change, entry=_entry(change, changed_id, "command", command.action))])
     outbox.append(cursor, outbox_rows)
-    return change.after
+    return Obeyed(order=change.after, attempt=change.after.payment.attempt)
+
+
+def _decided(order: Order, command: Command, *, now: datetime) -> Change | None:
+    match command.action:
+        case Action.PAY:
+            payment_method = command.payment_method or order.payment_method or command.default_payment_method
+            return pay(order, payment_method=payment_method, now=now)
+        case Action.SHIP:
+            return ship_when_reserved(order, now=now) if command.when_reserved else ship(order, now=now)
+        case Action.DELIVER:
+            return deliver(order, now=now)
+        case Action.CANCEL:
+            return cancel(order, reason=CancelReason.CUSTOMER, now=now)
 
 
 def on_facts(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:

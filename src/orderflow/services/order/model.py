@@ -101,6 +101,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
     `version` counts status changes, `revision` every change.
 
+    `ship_when_reserved`: shipping was asked for, and accepted, while nobody knew whether there is stock.
     `waiting_since`: when it began to wait for what it waits for now. A revision that leaves that as it is leaves this.
     """
 
@@ -119,6 +120,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: datetime
     updated_at: datetime
     waiting_since: datetime
+    ship_when_reserved: bool = False
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

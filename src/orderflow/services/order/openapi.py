@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 
 import msgspec
 
@@ -11,7 +13,7 @@ from orderflow.messaging import openapi
 from orderflow.messaging.openapi import ProblemDocument, Schema, Schemas, operation, path_parameter, query_parameter
 from orderflow.services.order.listing import LIMIT_DEFAULT, LIMIT_MAX
 from orderflow.services.order.model import Action
-from orderflow.services.order.requests import OrderRequest, ShortOrderRequest
+from orderflow.services.order.requests import OrderRequest, PayRequest, ShortOrderRequest
 from orderflow.services.order.views import HistoryPage, OrderPage, OrderView, ProductPage
 
 TITLE = "Orderflow: order API"
@@ -41,8 +43,14 @@ _AWAY = {"503": "The database is away"}
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(OrderRequest, ShortOrderRequest, OrderView, OrderPage, HistoryPage, ProductPage, ConflictDocument)
-    cancel = {"post": _cancel(schemas)}
+    schemas = Schemas(
+        OrderRequest, ShortOrderRequest, PayRequest, OrderView, OrderPage, HistoryPage, ProductPage, ConflictDocument
+    )
+    commands = {
+        f"{prefix}/orders/{{orderId}}/{action}": {"post": describe(schemas)}
+        for prefix in ("", "/api")
+        for action, describe in (("pay", _pay), ("ship", _ship), ("deliver", _deliver), ("cancel", _cancel))
+    }
     paths = {
         "/orders": {
             "get": _list(schemas),
@@ -61,8 +69,7 @@ def document() -> Schema:
             )
         },
         "/orders/{orderId}/history": {"get": _history(schemas)},
-        "/orders/{orderId}/cancel": cancel,
-        "/api/orders/{orderId}/cancel": cancel,
+        **commands,
         "/products": {
             "get": operation(
                 "The catalogue, prices in minor units",
@@ -75,7 +82,7 @@ def document() -> Schema:
 
 def _post(schemas: Schemas, request: type, summary: str) -> Schema:
     created = schemas.answer("Placed: the order is committed, its events will be on Kafka", OrderView)
-    created["headers"] = {"Location": {"schema": {"type": "string"}, "description": "/orders/{orderId}"}}
+    created["headers"] = _LOCATION
     return {
         **operation(summary, {"201": created, **schemas.problems(_PROBLEMS)}, parameters=[_IDEMPOTENCY_KEY]),
         "requestBody": schemas.request(request, example=_EXAMPLES[request]),
@@ -104,20 +111,64 @@ def _history(schemas: Schemas) -> Schema:
     )
 
 
+def _pay(schemas: Schemas) -> Schema:
+    described = _command(
+        schemas,
+        "Ask for payment, and wait for how it ends",
+        "Paid and stock settled; or the payment FAILED; or the order CANCELLED: see status, payment and stock",
+        {
+            "202": _later(schemas, "Asked for, and not known yet how it ends: see Location"),
+            **schemas.problems({code: _PROBLEMS[code] for code in ("400", "413", "415", "422")}),
+        },
+        parameters=[_IDEMPOTENCY_KEY, _PREFER],
+    )
+    return {**described, "requestBody": schemas.request(PayRequest, example={"paymentMethod": "pm_ok"}, required=False)}
+
+
+def _ship(schemas: Schemas) -> Schema:
+    return _command(
+        schemas,
+        "Ship a paid order; waits while it is not known whether there is stock",
+        "Shipped",
+        {"202": _later(schemas, "Accepted: it will be shipped once its stock is reserved")},
+        parameters=[_PREFER],
+    )
+
+
+def _deliver(schemas: Schemas) -> Schema:
+    return _command(schemas, "Say that a shipped order was delivered", "Delivered")
+
+
 def _cancel(schemas: Schemas) -> Schema:
+    return _command(schemas, "Cancel an order that has not left the house; what was paid is refunded", "Cancelled")
+
+
+def _command(
+    schemas: Schemas,
+    summary: str,
+    done: str,
+    others: Mapping[str, Schema] = MappingProxyType({}),
+    *,
+    parameters: Sequence[Schema] = (),
+) -> Schema:
     refused = {
         "404": "There is no such order, or it is not this customer's",
         "503": "Starting, or the database is away",
     }
     return operation(
-        "Cancel an order that has not left the house; what was paid is refunded",
+        summary,
         {
-            "200": schemas.answer("Cancelled", OrderView),
+            "200": schemas.answer(done, OrderView),
+            **others,
             "409": schemas.problem("The order's status does not allow it", ConflictDocument),
             **schemas.problems(refused),
         },
-        parameters=[_ORDER_ID, _CUSTOMER_ID],
+        parameters=[_ORDER_ID, _CUSTOMER_ID, *parameters],
     )
+
+
+def _later(schemas: Schemas, description: str) -> Schema:
+    return {**schemas.answer(description, OrderView), "headers": _LOCATION}
 
 
 _ORDER_ID = path_parameter("orderId", {"type": "string", "format": "uuid"})
@@ -129,6 +180,13 @@ _IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     "description": "The same key and body give the first answer again for 24 hours; another body is 422",
 }
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string", "examples": ["wait=2"]},
+    "description": "wait=n: be content with 202 after n seconds (RFC 7240); at most 10, which is the default",
+}
+_LOCATION = {"Location": {"schema": {"type": "string"}, "description": "/orders/{orderId}"}}
 _MOMENT = {"type": "string", "format": "date-time"}
 _STATUSES = {"type": "array", "items": {"type": "string", "enum": [status.value for status in OrderStatus]}}
 _FILTERS = [

@@ -21,15 +21,15 @@ from orderflow.messaging.telemetry import counter
 from orderflow.services.order import problems
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.handlers import Encode, place_order
+from orderflow.services.order.idempotency import KeyTaken
 from orderflow.services.order.model import Product
-from orderflow.services.order.repository import Claim, KeyTaken, Placement, Written
+from orderflow.services.order.repository import Placement, Written
 from orderflow.services.order.requests import (
-    IDEMPOTENCY_KEY,
     AnyOrderRequest,
     OrderRequest,
     ShortOrderRequest,
+    claim_of,
     command,
-    request_hash,
     traceparent_of,
 )
 from orderflow.services.order.views import SHORT_MESSAGE, order_view
@@ -83,7 +83,7 @@ class Placing:
         placement = Placement(
             placed=placed,
             answer=msgspec.json.encode(order_view(placed.order, message=message)),
-            claim=_claim(path, request, sent.get(b"idempotency-key")),
+            claim=claim_of(sent.get(b"idempotency-key"), scope=f"POST {path}", request=request),
         )
         done: asyncio.Future[Written | KeyTaken] = asyncio.get_running_loop().create_future()
         self._committer.submit(placement, done)
@@ -109,11 +109,3 @@ def resolve(done: list[tuple[object, Written | KeyTaken | Exception]]) -> None:
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
-
-
-def _claim(path: str, request: AnyOrderRequest, key: bytes | None) -> Claim | None:
-    if key is None:
-        return None
-    if not IDEMPOTENCY_KEY.fullmatch(key):
-        raise problems.key_malformed()
-    return Claim(scope=f"POST {path}", key=key.decode(), request_hash=request_hash(request))

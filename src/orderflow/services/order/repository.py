@@ -15,6 +15,8 @@ from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
 from orderflow.messaging.outbox import OutboxRow
 from orderflow.messaging.postgres import Cursor, array
+from orderflow.services.order import idempotency
+from orderflow.services.order.idempotency import Claim, Held, KeyTaken
 from orderflow.services.order.model import HistoryEntry, Order, Payment, PaymentState, Product, StockState, waiting_for
 from orderflow.services.order.rules import Change
 
@@ -34,14 +36,6 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     entry: HistoryEntry
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """An Idempotency-Key, and the hash of what was asked with it. `scope` is the route."""
-
-    scope: str
-    key: str
-    request_hash: bytes
-
-
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """An order to be written, and the answer that its client will get once it is."""
 
@@ -58,29 +52,36 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     repeated: bool = False
 
 
-class KeyTaken(msgspec.Struct, frozen=True):
-    """The key stands for another request."""
-
-
 def writer(idempotency_hours: int) -> Callable[[Cursor, list[Placement]], list[Written | KeyTaken]]:
     lifetime = timedelta(hours=idempotency_hours)
 
     def write(cursor: Cursor, batch: list[Placement]) -> list[Written | KeyTaken]:
-        earlier = _claim(cursor, [one for one in batch if one.claim], lifetime)
+        asked = [(one.claim, one.placed.order.order_id, one.answer) for one in batch if one.claim]
+        earlier = idempotency.claim(cursor, asked, lifetime=lifetime)
         fresh = [one.placed for one in batch if one.placed.order.order_id not in earlier]
         if fresh:
             _insert(cursor, fresh)
         return [
-            earlier.get(one.placed.order.order_id) or Written(order_id=one.placed.order.order_id, answer=one.answer)
+            _written(one, earlier[one.placed.order.order_id])
+            if one.placed.order.order_id in earlier
+            else Written(order_id=one.placed.order.order_id, answer=one.answer)
             for one in batch
         ]
 
     return write
 
 
-def purge_keys(cursor: Cursor, *, idempotency_hours: int) -> None:
-    """Forget keys that have expired; they are ignored already."""
-    cursor.execute("DELETE FROM idempotency_key WHERE created_at < now() - %s", (timedelta(hours=idempotency_hours),))
+def _written(asked: Placement, held: Held) -> Written | KeyTaken:
+    """Nothing of what was asked: the key is another's."""
+    if asked.claim is None or held.request_hash != asked.claim.request_hash:
+        return KeyTaken()
+    return Written(order_id=held.order_id, answer=held.answer, repeated=True)
+
+
+def find_many(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, Order]:
+    """Those that exist, as they are now."""
+    cursor.execute(_FIND_MANY, (array(order_ids),))
+    return {order.order_id: order for order in (order_of(*row) for row in cursor)}
 
 
 def find(cursor: Cursor, order_id: OrderId) -> Order | None:
@@ -133,34 +134,6 @@ def catalogue(cursor: Cursor) -> dict[Sku, Product]:
     return {sku: Product(sku=sku, name=name, prices=prices) for sku, name, prices in cursor}
 
 
-def _claim(cursor: Cursor, batch: list[Placement], lifetime: timedelta) -> dict[OrderId, Written | KeyTaken]:
-    """Claim the keys; what is returned is the outcome of those that somebody else holds, by the order not written."""
-    if not batch:
-        return {}
-    claims = [one.claim for one in batch if one.claim]
-    scopes, keys = [claim.scope for claim in claims], [claim.key for claim in claims]
-    cursor.execute(_FORGET_EXPIRED, (scopes, keys, lifetime))
-    orders = [one.placed.order.order_id for one in batch]
-    hashes, answers = [claim.request_hash for claim in claims], [one.answer for one in batch]
-    cursor.execute(_CLAIM, (scopes, keys, hashes, orders, answers))
-    won = {OrderId(str(order_id)) for (order_id,) in cursor}
-    lost = [one for one in batch if one.placed.order.order_id not in won]
-    if not lost:
-        return {}
-    cursor.execute(_EARLIER, (scopes, keys))
-    held = {(scope, key): (hash_, order_id, answer) for scope, key, hash_, order_id, answer in cursor}
-    return {one.placed.order.order_id: _earlier(one.claim, held) for one in lost if one.claim}
-
-
-def _earlier(claim: Claim, held: dict[tuple[str, str], tuple[bytes, object, bytes]]) -> Written | KeyTaken:
-    if (claim.scope, claim.key) not in held:
-        raise Transient("an Idempotency-Key expired while it was looked up", resource="database")
-    request_hash, order_id, answer = held[claim.scope, claim.key]
-    if bytes(request_hash) != claim.request_hash:
-        return KeyTaken()
-    return Written(order_id=OrderId(str(order_id)), answer=bytes(answer), repeated=True)
-
-
 def _insert(cursor: Cursor, batch: list[Placed]) -> None:
     cursor.execute(_INSERT_ORDERS, _columns(_order_row(one.order) for one in batch))
     cursor.execute(_INSERT_HISTORY, _columns(_history_row(one.order.order_id, one.entry) for one in batch))
@@ -189,6 +162,7 @@ def _order_row(order: Order) -> tuple[object, ...]:
         order.currency,
         order.created_at,
         order.updated_at,
+        order.ship_when_reserved,
         waiting_for(order),
         order.waiting_since,
     )
@@ -204,6 +178,8 @@ def _moving(order: Order) -> tuple[object, ...]:
         order.payment.state.value,
         order.payment.payment_id,
         order.stock.value,
+        order.payment_method,
+        order.ship_when_reserved,
         order.updated_at,
         waiting_for(order),
         order.waiting_since,
@@ -242,6 +218,7 @@ def order_of(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
     created_at: datetime,
     updated_at: datetime,
     waiting_since: datetime,
+    ship_when_reserved: bool,
 ) -> Order:
     return Order(
         order_id=OrderId(str(order_id)),
@@ -263,16 +240,17 @@ def order_of(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
         created_at=created_at,
         updated_at=updated_at,
         waiting_since=waiting_since,
+        ship_when_reserved=ship_when_reserved,
     )
 
 
 _INSERT_ORDERS = """
 INSERT INTO orders (order_id, customer_id, status, version, revision, payment_attempt, payment_state, payment_id, stock,
                     payment_mode, payment_method, lines, amount_minor, currency, created_at, updated_at,
-                    waiting_for, waiting_since)
+                    ship_when_reserved, waiting_for, waiting_since)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::smallint[], %s::text[], %s::uuid[],
                      %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::bigint[], %s::text[], %s::timestamptz[],
-                     %s::timestamptz[], %s::text[], %s::timestamptz[])
+                     %s::timestamptz[], %s::bool[], %s::text[], %s::timestamptz[])
 """
 _INSERT_HISTORY = """
 INSERT INTO order_history (order_id, revision, version, status, description, occurred_at, event_id, cause_type,
@@ -283,39 +261,25 @@ SELECT * FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[], %
 _UPDATE = """
 UPDATE orders SET status = changed.status, version = changed.version, revision = changed.revision,
                   payment_attempt = changed.payment_attempt, payment_state = changed.payment_state,
-                  payment_id = changed.payment_id, stock = changed.stock, updated_at = changed.updated_at,
+                  payment_id = changed.payment_id, stock = changed.stock, payment_method = changed.payment_method,
+                  ship_when_reserved = changed.ship_when_reserved, updated_at = changed.updated_at,
                   waiting_for = changed.waiting_for, waiting_since = changed.waiting_since
 FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::smallint[], %s::text[], %s::uuid[], %s::text[],
-            %s::timestamptz[], %s::text[], %s::timestamptz[], %s::int[])
-     AS changed (order_id, status, version, revision, payment_attempt, payment_state, payment_id, stock, updated_at,
-                 waiting_for, waiting_since, locked_revision)
+            %s::text[], %s::bool[], %s::timestamptz[], %s::text[], %s::timestamptz[], %s::int[])
+     AS changed (order_id, status, version, revision, payment_attempt, payment_state, payment_id, stock, payment_method,
+                 ship_when_reserved, updated_at, waiting_for, waiting_since, locked_revision)
 WHERE orders.order_id = changed.order_id AND orders.revision = changed.locked_revision
 """
 SELECT = """
 SELECT order_id, customer_id, status, version, revision, payment_attempt, payment_state, payment_id, stock,
-       payment_mode, payment_method, lines, amount_minor, currency, created_at, updated_at, waiting_since
+       payment_mode, payment_method, lines, amount_minor, currency, created_at, updated_at, waiting_since,
+       ship_when_reserved
 FROM orders
 """
 _FIND = f"{SELECT} WHERE order_id = %s"
+_FIND_MANY = f"{SELECT} WHERE order_id = ANY (%s::uuid[])"
 _LOCK = f"{SELECT} WHERE order_id = ANY (%s::uuid[]) ORDER BY order_id FOR NO KEY UPDATE"
 _HISTORY = """
 SELECT revision, version, status, description, occurred_at, event_id, cause_type, cause_id
 FROM order_history WHERE order_id = %s AND (event_id IS NOT NULL OR %s) ORDER BY revision
-"""
-_FORGET_EXPIRED = """
-DELETE FROM idempotency_key AS held USING unnest(%s::text[], %s::text[]) AS asked (scope, key)
-WHERE held.scope = asked.scope AND held.key = asked.key AND held.created_at < now() - %s
-"""
-# In the order of the keys, so that two processes with the same keys wait for each other in one direction only.
-_CLAIM = """
-INSERT INTO idempotency_key (scope, key, request_hash, order_id, answer, created_at)
-SELECT scope, key, request_hash, order_id, answer, now()
-FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::uuid[], %s::bytea[])
-     WITH ORDINALITY AS asked (scope, key, request_hash, order_id, answer, position)
-ORDER BY scope, key, position
-ON CONFLICT DO NOTHING RETURNING order_id
-"""
-_EARLIER = """
-SELECT DISTINCT held.scope, held.key, held.request_hash, held.order_id, held.answer
-FROM idempotency_key AS held JOIN unnest(%s::text[], %s::text[]) AS asked (scope, key) USING (scope, key)
 """

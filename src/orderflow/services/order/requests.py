@@ -17,6 +17,7 @@ from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.services.order import problems
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.handlers import PlaceOrder
+from orderflow.services.order.idempotency import Claim
 from orderflow.services.order.model import LINES_MAX, QUANTITY_MAX, RequestedLine
 
 _END = r"(?![\s\S])"
@@ -61,6 +62,12 @@ class ShortOrderRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     mode = PaymentMode.ON_REQUEST
 
 
+class PayRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Without a payment method: the order's own, else the service's default."""
+
+    payment_method: Identifier | None = None
+
+
 AnyOrderRequest = OrderRequest | ShortOrderRequest
 
 
@@ -74,6 +81,22 @@ def command(request: AnyOrderRequest, *, settings: OrderSettings, traceparent: s
         payment_method=request.payment_method or (settings.default_payment_method if automatic else None),
         traceparent=traceparent,
     )
+
+
+def claim_of(key: bytes | None, *, scope: str, request: msgspec.Struct) -> Claim | None:
+    """The Idempotency-Key of a request, if it has one. Raises a problem if that is malformed."""
+    if key is None:
+        return None
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        raise problems.key_malformed()
+    return Claim(scope=scope, key=key.decode(), request_hash=request_hash(request))
+
+
+def wait_of(prefer: str, *, at_most_s: float) -> float:
+    """How long the client would wait (RFC 7240: `wait=n`, `respond-async`); without a word of that, `at_most_s`."""
+    if found := _WAIT.search(prefer):
+        return min(float(found[1]), at_most_s)
+    return 0.0 if _ASYNC.search(prefer) else at_most_s
 
 
 def order_id_of(request: Request) -> OrderId:
@@ -91,6 +114,8 @@ def request_hash(request: msgspec.Struct) -> bytes:
 
 IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=[,;]|$)", re.IGNORECASE)
+_ASYNC = re.compile(r"(?:^|[,;])\s*respond-async\s*(?=[,;]|$)", re.IGNORECASE)
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 

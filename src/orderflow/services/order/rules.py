@@ -1,5 +1,5 @@
 """
-What facts and commands do to an order, as revisions. Pure.
+What facts and commands do to an order, as revisions. Pure. `model.allowed_actions` is the table of commands.
 
 `payments` and `inventory` are separate topics, so their facts come in either order, late, or again. Therefore a fact is
 recorded before it is judged, in every status, and moves its own column only up; what moves nothing does nothing. Then
@@ -19,9 +19,11 @@ from orderflow.contracts.events import (
     Event,
     OrderCancelled,
     OrderEvent,
+    OrderShipped,
     OrderStatus,
     PaymentFailed,
     PaymentRefunded,
+    PaymentRequested,
     PaymentSucceeded,
     StockRejected,
     StockReleased,
@@ -39,6 +41,14 @@ class NotAllowed(OrderflowError):
 
     def __init__(self, order: Order, action: Action) -> None:
         super().__init__(f"order {order.order_id} is {order.status}: {action} is not among its allowed actions")
+        self.order = order
+
+
+class StockNotSettled(OrderflowError):
+    """The order is paid, and nobody knows yet whether there is stock: ask again in a moment."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(f"order {order.order_id} is PAID, and its stock is not settled yet")
         self.order = order
 
 
@@ -60,23 +70,72 @@ def on_fact(order: Order, fact: Fact, *, now: datetime) -> list[Change]:
     noted = _noted(order, fact)
     if noted is None:
         return []
-    after = revised(order, noted, now=now)
-    return [Change(before=order, after=after, description=_WORDS[type(fact)]), *_judged(after, now=now)]
+    change = _revised(order, noted, _WORDS[type(fact)], now=now)
+    return [change, *_judged(change.after, now=now)]
+
+
+def pay(order: Order, *, payment_method: str, now: datetime) -> Change:
+    """Ask for the next attempt. Raises NotAllowed while one is under way, after one succeeded, or after five."""
+    _demand(order, Action.PAY)
+    attempt = order.payment.attempt + 1
+    payment = Payment(attempt=attempt, state=PaymentState.REQUESTED, payment_id=payment_id(order.order_id, attempt))
+    after = msgspec.structs.replace(order, payment=payment, payment_method=payment_method)
+    return _revised(order, after, f"Payment was asked for, attempt {attempt}", now=now)
+
+
+def ship(order: Order, *, now: datetime) -> Change:
+    """Raises StockNotSettled if that is all that is in the way, else NotAllowed."""
+    if is_unsettled(order):
+        raise StockNotSettled(order)
+    _demand(order, Action.SHIP)
+    return _shipped(order, now)
+
+
+def ship_when_reserved(order: Order, *, now: datetime) -> Change | None:
+    """Accept to ship once stock is reserved; None if that was accepted before. As `ship` if stock is settled."""
+    if not is_unsettled(order):
+        return ship(order, now=now)
+    if order.ship_when_reserved:
+        return None
+    after = msgspec.structs.replace(order, ship_when_reserved=True)
+    return _revised(order, after, "Shipping was asked for: it waits for stock", now=now)
+
+
+def deliver(order: Order, *, now: datetime) -> Change:
+    """Raises NotAllowed unless the order is under way."""
+    _demand(order, Action.DELIVER)
+    return _to(order, OrderStatus.DELIVERED, "Order has been delivered", now=now)
 
 
 def cancel(order: Order, *, reason: CancelReason, now: datetime) -> Change:
     """Raises NotAllowed once the order has left the house, or is cancelled already."""
-    if Action.CANCEL not in allowed_actions(order):
-        raise NotAllowed(order, Action.CANCEL)
+    _demand(order, Action.CANCEL)
     return _cancelled(order, reason=reason, now=now)
+
+
+def is_unsettled(order: Order) -> bool:
+    """Is it paid, and inventory has not said anything yet?"""
+    return order.status is OrderStatus.PAID and order.stock is StockState.NONE
+
+
+def is_payment_settled(order: Order, attempt: int) -> bool:
+    """Is there nothing more to wait for after asking for this attempt: did it fail, or is it paid and stock settled?"""
+    if order.status is OrderStatus.CREATED:
+        return order.payment.attempt > attempt or order.payment.state is PaymentState.FAILED
+    return not is_unsettled(order)
 
 
 def events(change: Change) -> tuple[Event, ...]:
     """What a change tells: exactly one OrderEvent for each change of status, and what others act upon."""
+    acted_upon = tuple(tell(change) for tell in (_payment_requested, _order_cancelled, _order_shipped))
+    return tuple(event for event in (*acted_upon, _order_event(change)) if event is not None)
+
+
+def _order_event(change: Change) -> OrderEvent | None:
     order = change.after
     if not change.is_of_status:
-        return ()
-    life_cycle = OrderEvent(
+        return None
+    return OrderEvent(
         order_id=order.order_id,
         customer_id=order.customer_id,
         status=order.status,
@@ -86,9 +145,32 @@ def events(change: Change) -> tuple[Event, ...]:
         previous_status=change.before.status,
         reason=change.reason,
     )
+
+
+def _payment_requested(change: Change) -> PaymentRequested | None:
+    order, payment = change.after, change.after.payment
+    if payment.state is not PaymentState.REQUESTED or payment.attempt == change.before.payment.attempt:
+        return None
+    assert payment.payment_id is not None
+    assert order.payment_method is not None
+    return PaymentRequested(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        attempt=payment.attempt,
+        payment_id=payment.payment_id,
+        amount_minor=order.amount_minor,
+        currency=order.currency,
+        payment_method=order.payment_method,
+        lines=order.lines,
+        occurred_at=order.updated_at,
+    )
+
+
+def _order_cancelled(change: Change) -> OrderCancelled | None:
+    order = change.after
     if change.reason is None:
-        return (life_cycle,)
-    cancelled = OrderCancelled(
+        return None
+    return OrderCancelled(
         order_id=order.order_id,
         customer_id=order.customer_id,
         version=order.version,
@@ -96,7 +178,23 @@ def events(change: Change) -> tuple[Event, ...]:
         description=change.description,
         occurred_at=order.updated_at,
     )
-    return (cancelled, life_cycle)
+
+
+def _order_shipped(change: Change) -> OrderShipped | None:
+    order = change.after
+    if not change.is_of_status or order.status is not OrderStatus.SHIPPED:
+        return None
+    return OrderShipped(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        version=order.version,
+        occurred_at=order.updated_at,
+    )
+
+
+def _demand(order: Order, action: Action) -> None:
+    if action not in allowed_actions(order):
+        raise NotAllowed(order, action)
 
 
 def _noted(order: Order, fact: Fact) -> Order | None:
@@ -127,6 +225,10 @@ def _is_out_of_stock(order: Order) -> bool:
     return order.status is OrderStatus.PAID and order.stock is StockState.REJECTED
 
 
+def _is_to_be_shipped(order: Order) -> bool:
+    return order.ship_when_reserved and Action.SHIP in allowed_actions(order)
+
+
 def _paid(order: Order, now: datetime) -> Change:
     return _to(order, OrderStatus.PAID, "Order has been paid", now=now)
 
@@ -135,14 +237,23 @@ def _out_of_stock(order: Order, now: datetime) -> Change:
     return _cancelled(order, reason=CancelReason.OUT_OF_STOCK, now=now)
 
 
+def _shipped(order: Order, now: datetime) -> Change:
+    return _to(order, OrderStatus.SHIPPED, "Order has been shipped", now=now)
+
+
 _RULES: tuple[tuple[Callable[[Order], bool], Callable[[Order, datetime], Change]], ...] = (
     (_is_paid, _paid),
     (_is_out_of_stock, _out_of_stock),
+    (_is_to_be_shipped, _shipped),
 )
 
 
 def _cancelled(order: Order, *, reason: CancelReason, now: datetime) -> Change:
     return _to(order, OrderStatus.CANCELLED, f"Order has been cancelled: {_WHY[reason]}", now=now, reason=reason)
+
+
+def _revised(order: Order, changed: Order, description: str, *, now: datetime) -> Change:
+    return Change(before=order, after=revised(order, changed, now=now), description=description)
 
 
 def _to(

@@ -22,6 +22,7 @@ CREATE TABLE orders (
     currency        text        NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
     created_at      timestamptz NOT NULL,
     updated_at      timestamptz NOT NULL,
+    ship_when_reserved boolean NOT NULL DEFAULT false,
     waiting_for     text        CHECK (waiting_for IN ('PAY', 'PAYMENT', 'STOCK', 'SHIP', 'DELIVER')),
     waiting_since   timestamptz NOT NULL
 );
@@ -44,7 +45,8 @@ CREATE TABLE order_history (
     PRIMARY KEY (order_id, revision)
 );
 
--- Written in the transaction of the order it made: a failed attempt leaves no row.
+-- Written in the transaction of what it caused: a failed attempt leaves no row. Until it is settled, `answer` is what
+-- was true at once, and a repeat waits as the first request did.
 CREATE TABLE idempotency_key (
     scope        text        NOT NULL,
     key          text        NOT NULL,
@@ -52,6 +54,7 @@ CREATE TABLE idempotency_key (
     order_id     uuid        NOT NULL,
     answer       bytea       NOT NULL,
     created_at   timestamptz NOT NULL,
+    settled      boolean     NOT NULL DEFAULT true,
     PRIMARY KEY (scope, key)
 );
 CREATE INDEX idempotency_key_created_at ON idempotency_key (created_at);

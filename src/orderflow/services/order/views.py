@@ -23,6 +23,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
     payment: Payment
     stock: StockState
     payment_mode: PaymentMode
+    payment_method: str | None
     lines: tuple[OrderLine, ...]
     amount_minor: int
     currency: str
@@ -73,6 +74,7 @@ def order_view(order: Order, *, message: str | None = None, waiting: Waiting | N
         payment=order.payment,
         stock=order.stock,
         payment_mode=order.payment_mode,
+        payment_method=order.payment_method,
         lines=order.lines,
         amount_minor=order.amount_minor,
         currency=order.currency,

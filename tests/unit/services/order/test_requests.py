@@ -20,6 +20,7 @@ from orderflow.services.order.requests import (
     command,
     request_hash,
     traceparent_of,
+    wait_of,
 )
 
 SETTINGS = OrderSettings.model_validate({"database": {"dsn": "postgresql://db.test/order"}})
@@ -135,3 +136,27 @@ def test_any_other_is_replaced_by_a_new_one(header: bytes | None) -> None:
     made = traceparent_of(header)
     assert NEW_TRACE.fullmatch(made)
     assert made != traceparent_of(header)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        ("", 10),
+        ("wait=3", 3),
+        ("wait=0", 0),
+        ("wait=3600", 10),
+        ("return=minimal, wait=2", 2),
+        ("return=minimal; wait=2", 2),
+        ('wait="4"', 4),
+        ("Wait = 5", 5),
+        ("respond-async", 0),
+        ("respond-async, wait=6", 6),
+        ("wait=soon", 10),
+        ("await=1", 10),
+        ("wait=1.5", 10),
+        ("wait=-1", 10),
+        ("handling=lenient", 10),
+    ],
+)
+def test_the_longest_wait_is_what_the_client_says_within_the_limit(prefer: str, seconds: float) -> None:
+    assert wait_of(prefer, at_most_s=10) == seconds
