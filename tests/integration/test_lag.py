@@ -12,6 +12,7 @@ from tests.support.stack import Stack
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.lag import lags
+from orderflow.messaging.kafka.progress import Progress
 from orderflow.messaging.offsets import Window, encode
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.testing.eventually import eventually
@@ -71,6 +72,39 @@ def test_a_topic_that_is_not_there_yet_is_left_out_and_a_cluster_that_is_away_is
     assert [lag.topic for lag in lags(kafka, {"nobody": (topic, "not-there-yet")})] == [topic]
     with pytest.raises(Unavailable, match="could not ask for lags"):
         lags(KafkaSettings(bootstrap_servers="127.0.0.1:1"), {"nobody": (topic,)}, timeout_s=0.5)
+
+
+def test_a_group_has_not_had_everything_while_a_transaction_is_open_or_a_record_waits(
+    kafka: KafkaSettings, topic: str, request: pytest.FixtureRequest
+) -> None:
+    group = f"{topic}-group"
+    progress = Progress(kafka, group=group, topics=(topic,))
+    request.addfinalizer(progress.close)
+    assert progress.unfinished(progress.horizon()) == {}, "there is nothing to be had"
+    producer = clients.transactional_producer(kafka, f"{topic}.producer")
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for number in range(5):
+        producer.produce(topic, b"value", str(number))
+    producer.flush(30)
+    horizon = progress.horizon()
+    assert progress.unfinished(horizon) == {(topic, 0): 5}
+    producer.commit_transaction(30)
+    commit(kafka, group, topic, 2, encode(Window(5, (2,))))
+    assert progress.unfinished(horizon) == {(topic, 0): 1}
+    commit(kafka, group, topic, 5, "")
+    assert progress.unfinished(horizon) == {}
+    assert progress.unfinished(progress.horizon()) == {(topic, 0): 1}, "the marker lies beyond the old horizon"
+
+
+def test_nothing_is_said_to_be_finished_where_a_topic_or_the_cluster_can_not_be_seen(
+    kafka: KafkaSettings, topic: str
+) -> None:
+    with pytest.raises(Unavailable, match="does not know not-there"):
+        Progress(kafka, group="nobody", topics=(topic, "not-there")).horizon()
+    away = KafkaSettings(bootstrap_servers="127.0.0.1:1")
+    with pytest.raises(Unavailable, match="could not ask how far nobody has come"):
+        Progress(away, group="nobody", topics=(topic,)).horizon()
 
 
 def commit(kafka: KafkaSettings, group: str, topic: str, offset: int, metadata: str) -> None:

@@ -15,6 +15,7 @@ PATCHES = Path(__file__).parent
 RESYNC = "tests/integration/test_relay_resync.py"
 LISTENER = "tests/integration/test_listener.py"
 FAULTS = "tests/integration/test_container_under_faults.py"
+SWEEPER = "tests/integration/test_sweeper.py"
 M2 = "tests/integration/milestones/test_m2_outbox.py"
 M3 = "tests/integration/milestones/test_m3_transactions.py"
 PYTEST_TESTS_FAILED = 1
@@ -58,6 +59,14 @@ MUTANTS = (
         "read-then-write-stock",
         "tests/integration/test_inventory_stock.py"
         "::test_four_workers_who_want_the_same_products_reserve_exactly_what_fits",
+    ),
+    Mutant(
+        "cancel-without-compare-and-set",
+        f"{SWEEPER}::test_an_order_that_moved_on_while_a_sweeper_was_about_to_cancel_it_stays",
+    ),
+    Mutant(
+        "deadline-beats-an-unread-fact",
+        f"{SWEEPER}::test_a_fact_that_nobody_has_read_yet_is_not_beaten",
     ),
     Mutant(
         "group-metadata-fetched-late",

@@ -80,7 +80,9 @@ class OrderService:
 
     def start(self, roles: str, *, wait: bool = True, **environment: str) -> OrderProcess:
         """Start a process with `roles`, and unless told otherwise wait until it is ready."""
-        free = dict(zip(("api", "relay", "listener"), free_ports(3, start=os.getpid() * 7 + 3_000), strict=True))
+        free = dict(
+            zip(("api", "relay", "listener", "sweeper"), free_ports(4, start=os.getpid() * 7 + 3_000), strict=True)
+        )
         ports = {f"ORDERFLOW_ORDER__{role.upper()}__PORT": str(port) for role, port in free.items()}
         asked = roles.split(",")
         url = f"http://{HOST}:{free['api' if 'api' in asked else asked[0]]}"

@@ -57,6 +57,10 @@ class Process:
         self.popen.terminate()
         return self.popen.wait(within_s)
 
+    def resume(self) -> None:
+        """Go on after a failpoint that stopped it."""
+        self.popen.send_signal(signal.SIGCONT)
+
     def assert_killed(self, *, within_s: float = 60) -> None:
         """It came to the failpoint at which it was to die."""
         assert self.popen.wait(within_s) == KILLED, f"not killed, but:\n{self.log.read_text()}"
@@ -220,6 +224,11 @@ def service_deployed(stack: Stack, logs: Path, name: str, *, group: str, hears: 
         )
         service.migrate()
         yield service
+
+
+def is_stopped(pid: int) -> bool:
+    """Has SIGSTOP reached it?"""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def metadata_headers(event: Event, event_id: UUID) -> Any:

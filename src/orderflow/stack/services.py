@@ -29,7 +29,7 @@ def components(settings: StackSettings) -> list[Component]:
     return [
         _migration(settings, "order"),
         _process(settings, "order", "api", port=ports.order_api, name="order-api"),
-        _process(settings, "order", "relay,listener", port=ports.order_relay, name="order-relay"),
+        _process(settings, "order", "relay,listener,sweeper", port=ports.order_relay, name="order-relay"),
         _provider(settings),
         _migration(settings, "payment"),
         _process(settings, "payment", "api,listener", port=ports.payment_api, name="payment"),

@@ -19,6 +19,7 @@ import httpx2
 import pytest
 from tests.support.order_service import OrderService, order_deployed
 from tests.support.outbox_probe import Probe, drop_slot, forget_position, other_database, probe_service
+from tests.support.service import is_stopped
 from tests.support.stack import Stack
 
 from orderflow.messaging.event import CE_ID, CE_TYPE
@@ -223,7 +224,7 @@ def test_a_relay_that_was_stopped_inside_a_transaction_publishes_nothing_after_a
     probe.relay().popen.terminate()
     zombie = probe.relay(failpoints="relay.after_send_offsets=stop@1", wait=False)
     probe.write_all(["a", "b", "c"], each=5)
-    eventually(lambda: _stopped(zombie.popen.pid), within_s=30, why="the zombie stopped inside its transaction")
+    eventually(lambda: is_stopped(zombie.popen.pid), within_s=30, why="the zombie stopped inside its transaction")
     probe.relay()
     probe.write_all(["a", "b", "c"], each=5)
     probe.assert_each_once_in_order(within_s=60)
@@ -271,7 +272,3 @@ def assert_refuses(probe: Probe, reason: str, *, database_url: str | None = None
 
 def _done(writers: list[Future[None]]) -> bool:
     return all(writer.done() for writer in writers)
-
-
-def _stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.listener_probe import Probe, Worker, listener_probe
+from tests.support.service import is_stopped
 from tests.support.stack import Stack
 
 from orderflow.messaging.kafka import clients
@@ -91,7 +92,7 @@ def test_a_worker_stopped_beyond_its_session_publishes_nothing_that_another_has_
 
     def feed() -> bool:
         probe.ask_each(KEYS, [len(probe.produced[KEYS[0]])])
-        return _is_stopped(stopped.popen.pid)
+        return is_stopped(stopped.popen.pid)
 
     eventually(feed, within_s=60, every_s=0.3, why="the worker is stopped in the middle")
     probe.worker(EXACTLY_ONCE, slot=1, wait=False, **settings)
@@ -135,7 +136,3 @@ def _uncommitted(probe: Probe) -> int:
             open_ends.discard(message.partition())
     consumer.close()
     return found
-
-
-def _is_stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

@@ -1,4 +1,4 @@
-"""`python -m orderflow.services.order --roles api,relay,listener`: the order service's processes."""
+"""`python -m orderflow.services.order --roles api,relay,listener,sweeper`: the order service's processes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if __name__ == "__main__":
     sys.exit(
         main(
             "order",
-            roles=("api", "relay", "listener"),
-            default="api,relay,listener",
+            roles=("api", "relay", "listener", "sweeper"),
+            default="api,relay,listener,sweeper",
             settings=load,
             migrate=bootstrap.migrate,
             build=bootstrap.role,

@@ -1,4 +1,4 @@
-"""The only place that builds things. Read from top to bottom: migrate, api, relay, listener."""
+"""The only place that builds things. Read from top to bottom: migrate, api, relay, listener, sweeper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.group_commit import GroupCommit
-from orderflow.messaging.role import STOP_WITHIN_S, Fail, Role
+from orderflow.messaging.kafka.progress import Progress
+from orderflow.messaging.postgres import Session
+from orderflow.messaging.role import STOP_WITHIN_S, Fail, Role, worker_role
 from orderflow.messaging.roles import listener_role, relay_role
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.testing.failpoints import failpoint
@@ -23,8 +25,9 @@ from orderflow.services.order.idempotency import KeyTaken
 from orderflow.services.order.listeners import LISTENER
 from orderflow.services.order.listing import Listing
 from orderflow.services.order.placing import Placing, Ready, resolve
-from orderflow.services.order.preparation import Preparation
+from orderflow.services.order.preparation import Preparation, load_encoder
 from orderflow.services.order.repository import Placement, Written, writer
+from orderflow.services.order.sweeping import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 PURGE_EVERY_S = 600
@@ -42,6 +45,8 @@ def role(settings: Settings, name: str, slot: int, fail: Fail) -> Role:
             return api(settings)
         case "relay":
             return relay(settings, fail)
+        case "sweeper":
+            return sweeper(settings, fail)
     return listener(settings, slot, fail)
 
 
@@ -116,6 +121,25 @@ def listener(settings: Settings, slot: int, fail: Fail) -> Role:
         slot=slot,
         fail=fail,
         database=order.database,
+    )
+
+
+def sweeper(settings: Settings, fail: Fail) -> Role:
+    order = settings.order
+    sweeping = Sweeper(
+        settings=order.sweeper,
+        limits=order.deadlines.limits,
+        session=Session(order.database, application_name="order-sweeper"),
+        progress=Progress(settings.kafka, group=LISTENER.group, topics=tuple(LISTENER.subscribed)),
+        load=lambda: load_encoder(settings.registry).encode,
+    )
+    return worker_role(
+        "order-sweeper",
+        host=order.sweeper.host,
+        port=order.sweeper.port,
+        run=sweeping.run,
+        reasons=sweeping.reasons,
+        fail=fail,
     )
 
 

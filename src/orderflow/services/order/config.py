@@ -41,6 +41,19 @@ class ListenerSettings(RoleSection):
     port: Port = 8200
 
 
+class SweeperSettings(RoleSection):
+    """
+    `every_s`: from one round to the next. `patience_s`: how long a round waits for facts to be read.
+
+    `batch_max`: orders in one transaction.
+    """
+
+    port: Port = 8300
+    every_s: Seconds = 5.0
+    patience_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    batch_max: Annotated[int, Field(ge=1, le=500)] = 200
+
+
 class DeadlineSettings(Section):
     """How long an order may wait, in seconds: for a command (pay, ship, deliver) or a fact (payment, stock)."""
 
@@ -62,6 +75,7 @@ class OrderSettings(Section):
     relay: RelaySettings = RelaySettings()
     default_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     default_payment_method: str = "pm_ok"
+    sweeper: SweeperSettings = SweeperSettings()
     deadlines: DeadlineSettings = DeadlineSettings()
     idempotency_hours: Annotated[int, Field(ge=1)] = 24
 

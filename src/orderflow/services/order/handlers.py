@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import msgspec
 import uuid_utils
@@ -86,12 +87,20 @@ class Obeyed(msgspec.Struct, frozen=True, kw_only=True):
     held: Held | None = None
 
 
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """What starts a chain, as the history names it: a `command` by its name, a `deadline`, an `operator`'s verb."""
+
+    type: str
+    id: str
+    traceparent: str
+
+
 class UnknownOrder(Poison):
     """A fact about an order that is not in this database: it was committed before anybody could hear of it."""
 
 
 def place_order(command: PlaceOrder, *, catalogue: Mapping[Sku, Product], encode: Encode) -> Placed:
-    now = _now()
+    now = read_clock()
     lines = priced(command.lines, catalogue=catalogue, currency=command.currency)
     order = place(
         order_id=OrderId(str(uuid_utils.uuid7())),
@@ -155,13 +164,11 @@ def obey(cursor: Cursor, command: Command, *, encode: Encode, key_lifetime: time
         asked = [(command.claim, order.order_id, str(order.payment.attempt + 1).encode())]
         for held in idempotency.claim(cursor, asked, lifetime=key_lifetime, settled=False).values():
             return Obeyed(order=order, attempt=0 if held.settled else int(held.answer), held=held)
-    change = _decided(order, command, now=_now())
+    change = _decided(order, command, now=read_clock())
     if change is None:
         return Obeyed(order=order, attempt=order.payment.attempt)
-    outbox_rows = [_told(event, traceparent=command.traceparent, encode=encode) for event in events(change)]
-    changed_id = next((row.metadata.id for row in outbox_rows if row.metadata.type == OrderEvent.type_name()), None)
-    repository.save(cursor, [Saved(change=change, entry=_entry(change, changed_id, "command", command.action))])
-    outbox.append(cursor, outbox_rows)
+    cause = Cause(type="command", id=command.action, traceparent=command.traceparent)
+    act(cursor, [change], cause=cause, encode=encode)
     return Obeyed(order=change.after, attempt=change.after.payment.attempt)
 
 
@@ -178,10 +185,22 @@ def _decided(order: Order, command: Command, *, now: datetime) -> Change | None:
             return cancel(order, reason=CancelReason.CUSTOMER, now=now)
 
 
+def act(cursor: Cursor, changes: Sequence[Change], *, cause: Cause, encode: Encode) -> None:
+    """Write what was decided about locked orders: rows, history, and what is told of it, as one act."""
+    told = [[_told(event, traceparent=cause.traceparent, encode=encode) for event in events(one)] for one in changes]
+    repository.save(cursor, [_saved(change, rows, cause) for change, rows in zip(changes, told, strict=True)])
+    outbox.append(cursor, list(chain.from_iterable(told)))
+
+
+def _saved(change: Change, rows: Sequence[OutboxRow], cause: Cause) -> Saved:
+    changed_id = next((row.metadata.id for row in rows if row.metadata.type == OrderEvent.type_name()), None)
+    return Saved(change=change, entry=_entry(change, changed_id, cause.type, cause.id))
+
+
 def on_facts(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
     """Record what payment and inventory say, then judge: as many statements for a batch as for one record."""
     orders = repository.lock(cursor, [received.event.order_id for received in batch])
-    now = _now()
+    now = read_clock()
     saved: list[Saved] = []
     caused: list[Caused] = []
     for received in batch:
@@ -242,7 +261,7 @@ def _told(event: Event, *, traceparent: str, encode: Encode) -> OutboxRow:
     return OutboxRow(topic=topic, key=event.order_id, payload=encode(topic, event), metadata=metadata)
 
 
-def _now() -> datetime:
+def read_clock() -> datetime:
     """One reading of the clock, as the wire keeps it: UTC, milliseconds."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

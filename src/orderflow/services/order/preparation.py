@@ -76,11 +76,17 @@ class Preparation:
 
     def _ask_registry(self) -> str:
         if self._encoder is None:
-            registry = Registry(self._registry)
             try:
-                self._encoder = Encoder.load(registry, CATALOGUE, (ORDERS.name, ORDER_EVENTS.name))
+                self._encoder = load_encoder(self._registry)
             except (Transient, ConfigurationError) as error:
                 return f"registry: {error}"
-            finally:
-                registry.close()
         return ""
+
+
+def load_encoder(settings: RegistrySettings) -> Encoder:
+    """For all that this service publishes. Raises Transient or ConfigurationError."""
+    registry = Registry(settings)
+    try:
+        return Encoder.load(registry, CATALOGUE, (ORDERS.name, ORDER_EVENTS.name))
+    finally:
+        registry.close()

@@ -63,6 +63,17 @@ def page(cursor: Cursor, wanted: Wanted) -> list[Order]:
     return [repository.order_of(*row) for row in cursor]
 
 
+def unpaid(cursor: Cursor, *, since: datetime, limit: int) -> dict[OrderId, int]:
+    """Orders that have waited for a pay command since then or longer, longest first, with their revisions."""
+    cursor.execute(_UNPAID, (WaitingFor.PAY.value, since, limit))
+    return {OrderId(str(order_id)): revision for order_id, revision in cursor}
+
+
 def _first_id(moment: datetime) -> UUID:
     """Below every id that is made from then on."""
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
+
+
+_UNPAID = """
+SELECT order_id, revision FROM orders WHERE waiting_for = %s AND waiting_since <= %s ORDER BY waiting_since LIMIT %s
+"""
