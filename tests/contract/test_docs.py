@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from orderflow.cli.main import COMMANDS
 from orderflow.mail.config import Settings as MailSettings
+from orderflow.messaging.follower import FollowerSettings
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import PREFIX
 from orderflow.psp.config import Settings as PspSettings
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SETTINGS: tuple[type[BaseModel], ...] = (
     AnalyticsSettings,
+    FollowerSettings,
     FulfilmentSettings,
     Settings,
     InventorySettings,

@@ -20,6 +20,7 @@ from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, 
 from orderflow.messaging.event import CE_ID, from_headers
 from orderflow.messaging.kafka.reader import Record
 from orderflow.messaging.listener import dead_letter_topic
+from orderflow.messaging.testing.eventually import eventually
 
 
 @dataclass
@@ -104,13 +105,15 @@ def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
         deploy("analytics", group="analytics-service", hears=(ORDER_EVENTS.name,)) as analytics,
     ):
         running = {
-            "order-relay": order.start("relay,listener"),
-            "payment": pays.start("api,listener"),
-            "inventory": inventory.start("api,listener,relay"),
-            "fulfilment": fulfilment.start("api,listener"),
-            "analytics": analytics.start("api,listener"),
-            "order-api": order.start("api"),
+            "order-relay": order.start("relay,listener", wait=False),
+            "payment": pays.start("api,listener", wait=False),
+            "inventory": inventory.start("api,listener,relay", wait=False),
+            "fulfilment": fulfilment.start("api,listener", wait=False),
+            "analytics": analytics.start("api,listener", wait=False),
+            "order-api": order.start("api", wait=False),
         }
+        for name, process in running.items():
+            eventually(process.ready, within_s=90, why=f"{name} is ready")
         yield House(
             order=order,
             paying=pays,
@@ -120,5 +123,7 @@ def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
             api=running["order-api"].client,
             running=running,
         )
+        for process in running.values():
+            process.popen.terminate()
         for process in running.values():
             assert process.terminate() == 0, process.log.read_text()

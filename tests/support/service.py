@@ -9,15 +9,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
+from prometheus_client.parser import text_string_to_metric_families
 from tests.support.databases import empty_database
 from tests.support.order_service import database_settings
 from tests.support.stack import Stack
@@ -36,6 +39,9 @@ from orderflow.stack.ports import HOST, free_ports
 
 KILLED = -signal.SIGKILL
 
+_STARTED = count()
+"""Processes that start at the same time must not be given the same port."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -51,6 +57,14 @@ class Process:
 
     def ready(self) -> bool:
         return not self.reasons
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """What its listener's records came to, since it was started: handled, skipped, dead, repeat."""
+        families = text_string_to_metric_families(self.client.get("/metrics").text)
+        samples = [one for family in families if family.name == "orderflow_listener_records" for one in family.samples]
+        found = {one.labels["outcome"]: int(one.value) for one in samples if one.name.endswith("_total")}
+        return Counter({outcome: count for outcome, count in found.items() if count})
 
     def terminate(self, *, within_s: float = 15) -> int:
         """SIGTERM; the exit code."""
@@ -77,6 +91,8 @@ class Service:
     logs: Path
     database_url: str
     running: ExitStack
+    module: str = ""
+    """What to run, if it is none of our services; `name` is that of its section among the settings then."""
 
     @cached_property
     def kafka(self) -> KafkaSettings:
@@ -92,7 +108,7 @@ class Service:
 
     def start(self, roles: str, *, slot: int = 0, wait: bool = True, **environment: str) -> Process:
         """Start a process with `roles`, and unless told otherwise wait until it is ready."""
-        [port] = free_ports(1, start=os.getpid() * 7 + 5_000 + slot * 20)
+        [port] = free_ports(1, start=os.getpid() * 7 + 5_000 + next(_STARTED) * 20)
         asked = roles.split(",")
         face = "api" if "api" in asked else asked[0]
         # A listener and a sender add their slots to their ports.
@@ -190,7 +206,7 @@ class Service:
         eventually(lambda: self.lag() == 0, within_s=within_s, every_s=0.5, why=f"{self.group} has read everything")
 
     def _command(self, roles: str, slot: int) -> list[str]:
-        module = f"orderflow.services.{self.name}"
+        module = self.module or f"orderflow.services.{self.name}"
         return [sys.executable, "-m", module, "--roles", roles, "--slot", str(slot)]
 
 
@@ -216,11 +232,20 @@ class Said:
 
 
 @contextmanager
-def service_deployed(stack: Stack, logs: Path, name: str, *, group: str, hears: Sequence[str]) -> Iterator[Service]:
+def service_deployed(
+    stack: Stack, logs: Path, name: str, *, group: str, hears: Sequence[str], module: str = ""
+) -> Iterator[Service]:
     """Migrated, and no process yet. Topics and schemas must be there, and no slot or position of its relay."""
     with empty_database(stack, name) as url, ExitStack() as running:
         service = Service(
-            stack=stack, name=name, group=group, hears=tuple(hears), logs=logs, database_url=url, running=running
+            stack=stack,
+            name=name,
+            group=group,
+            hears=tuple(hears),
+            logs=logs,
+            database_url=url,
+            running=running,
+            module=module,
         )
         service.migrate()
         yield service

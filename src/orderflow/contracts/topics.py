@@ -19,7 +19,7 @@ from orderflow.contracts.events import (
     StockReserved,
 )
 from orderflow.messaging.kafka.topics import Cleanup, Topic
-from orderflow.messaging.listener import dead_letter_topic, replay_topic
+from orderflow.messaging.listener import group_topics, replay_topic
 
 DAYS_7 = timedelta(days=7)
 DAYS_30 = timedelta(days=30)
@@ -68,12 +68,7 @@ TOPICS: tuple[Topic, ...] = (
     INVENTORY,
     NOTIFICATIONS,
     RELAY_POSITIONS,
-    *(
-        derived(topic, group)
-        for group, topics in GROUPS.items()
-        for topic in topics
-        for derived in (dead_letter_topic, replay_topic)
-    ),
+    *(topic for group, topics in GROUPS.items() for topic in group_topics(topics, group)),
     DEAD_LETTER_DISPOSITIONS,
 )
 

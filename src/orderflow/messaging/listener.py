@@ -201,6 +201,11 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
         return isinstance(self.delivery, ExactlyOnce) and self.delivery.prepare is not None
 
 
+def group_topics(topics: Iterable[Topic], group: str) -> tuple[Topic, ...]:
+    """The topics of its own that `group` needs to hear `topics`: where its dead letters go, and how they come back."""
+    return tuple(derived(topic, group) for topic in topics for derived in (dead_letter_topic, replay_topic))
+
+
 def dead_letter_topic(topic: Topic, group: str) -> Topic:
     """Where `group` puts what it could not handle of `topic`: original bytes, key and headers, and the evidence."""
     return Topic(

@@ -16,13 +16,12 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from tests.support import feed, raw_producer
 from tests.support.house import House, house_running
 from tests.support.inventory import paid, refunded, shipped
 from tests.support.payment import created, new_order_id, requested
 from tests.support.poison import KINDS, NO_UTF8, Raw, register_foreign, register_twin
-from tests.support.service import Process, metadata_headers
+from tests.support.service import metadata_headers
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import Event, PaymentFailed, StockRejected, StockReserved
@@ -372,7 +371,7 @@ def assert_counted(flood: Flood) -> None:
             bad = flood.places.get(place_of(record))
             for group in flood.hearing(topic.name):
                 wanted[group][flood.outcome(record, bad, group)] += 1
-    assert {group: outcomes(process) for group, process in flood.house.listening.items()} == wanted
+    assert {group: process.outcomes for group, process in flood.house.listening.items()} == wanted
     assert wanted[PAYMENT]["skipped"]
     assert wanted[INVENTORY_GROUP]["skipped"]
 
@@ -392,13 +391,6 @@ def assert_neighbours_effects(flood: Flood) -> None:
     assert {order for (order,) in house.analytics.rows("SELECT order_id FROM followed_order")} == {SENT, *flood.orders}
     called = {PAID: "PREPARED", SHORT: "CALLED_OFF"}
     assert shipments == {order: called[end] for order, end in flood.orders.items() if end in called}
-
-
-def outcomes(process: Process) -> Counter[str]:
-    families = text_string_to_metric_families(process.client.get("/metrics").text)
-    samples = [one for family in families if family.name == "orderflow_listener_records" for one in family.samples]
-    found = {one.labels["outcome"]: int(one.value) for one in samples if one.name.endswith("_total")}
-    return Counter({outcome: count for outcome, count in found.items() if count})
 
 
 def place_of(record: Record) -> Place:

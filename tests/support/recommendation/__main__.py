@@ -1,0 +1,38 @@
+"""`python -m tests.support.recommendation --roles migrate,listener`: learns from what becomes of orders."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from orderflow.contracts import NAMESPACE
+from orderflow.contracts.events import OrderEvent
+from orderflow.contracts.topics import ORDER_EVENTS
+from orderflow.messaging.follower import follow
+from orderflow.messaging.listener import Caused, InboxOutbox, Listener, Received
+from orderflow.messaging.postgres import Cursor, array
+
+
+def learn(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
+    events = [one.event for one in batch]
+    columns = ([one.order_id for one in events], [one.version for one in events], [one.status for one in events])
+    cursor.execute(
+        "INSERT INTO learned (order_id, version, status) SELECT * FROM unnest(%s::text[], %s::int[], %s::text[])",
+        [array(column) for column in columns],
+    )
+    return []
+
+
+LISTENER = Listener(
+    name="recommendation",
+    group="recommendation-service",
+    source="/recommendation",
+    namespace=NAMESPACE,
+    topics=(ORDER_EVENTS,),
+    handles=(OrderEvent,),
+    delivery=InboxOutbox(handler=learn),
+)
+
+if __name__ == "__main__":
+    sys.exit(follow(LISTENER, migrations=Path(__file__).parent / "migrations"))
