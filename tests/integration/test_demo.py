@@ -35,7 +35,7 @@ def orderflow(state: Path, offset: int, *arguments: str) -> subprocess.Completed
             **environment,
             "ORDERFLOW_STACK__STATE_DIR": str(state),
             "ORDERFLOW_STACK__PORT_OFFSET": str(offset),
-            "COLUMNS": "120",
+            "COLUMNS": "240",
         },
         capture_output=True,
         text=True,
@@ -53,7 +53,14 @@ def count(pattern: str, output: str) -> int:
 
 
 RECORDS = {
-    "ada": ("OrderCreated", "OrderEvent", "PaymentSucceeded", "OrderEvent", "StockReserved"),
+    "ada": (
+        *("OrderCreated", "OrderEvent", "PaymentRequested", "PaymentSucceeded", "OrderEvent"),
+        *("StockReserved", "OrderShipped", "OrderEvent", "OrderEvent"),
+    ),
+    "barbara": (
+        *("OrderCreated", "OrderEvent", "PaymentRequested", "PaymentSucceeded", "OrderEvent"),
+        *("StockReserved", "OrderCancelled", "OrderEvent", "PaymentRefunded", "StockReleased"),
+    ),
     "grace": ("OrderCreated", "OrderEvent", "PaymentFailed"),
     "linus": (
         *("OrderCreated", "OrderEvent", "PaymentSucceeded", "OrderEvent"),
@@ -62,15 +69,27 @@ RECORDS = {
     "margaret": ("OrderCreated", "OrderEvent", "PaymentSucceeded", "OrderEvent", "StockReserved"),
 }
 ENDS = {
-    "ada": r"PAID +SUCCEEDED +RESERVED +179.80 EUR captured once",
+    "ada": r"DELIVERED +SUCCEEDED +RESERVED +179.80 EUR captured once",
+    "barbara": r"CANCELLED +REFUNDED +RELEASED +34.90 EUR captured once, 34.90 EUR refunded",
     "grace": r"CREATED +FAILED +NONE +nothing captured",
     "linus": r"CANCELLED +REFUNDED +REJECTED +499.00 EUR captured once, 499.00 EUR refunded",
     "margaret": r"PAID +SUCCEEDED +RESERVED +237.00 EUR captured once",
 }
+FOLLOWED = {
+    "ada": ("CLOSED", 4),
+    "barbara": ("CALLED_OFF", 4),
+    "grace": ("none", 2),
+    "linus": ("CALLED_OFF", 5),
+    "margaret": ("PREPARED", 2),
+}
+COMMANDS = {
+    "ada": (("pay", "PAID"), ("ship", "SHIPPED"), ("deliver", "DELIVERED")),
+    "barbara": (("pay", "PAID"), ("cancel", "CANCELLED")),
+}
 
 
 @pytest.mark.timeout(700)
-def test_the_demo_shows_four_kinds_of_order_record_by_record_to_their_ends_and_its_own_orders_only() -> None:
+def test_the_demo_shows_five_kinds_of_order_record_by_record_to_their_ends_and_its_own_orders_only() -> None:
     with temporary_home() as state:
         offset = free_offset()
         try:
@@ -86,12 +105,18 @@ def test_the_demo_shows_four_kinds_of_order_record_by_record_to_their_ends_and_i
             for name in names:
                 assert count(rf"^{customer} +{name} +[a-z-]+-\d@\d+ +", output) == names.count(name), (customer, name)
             assert count(rf"^{customer} +{ENDS[customer]}", output) == 1, customer
+        for customer, (shipment, mails) in FOLLOWED.items():
+            [row] = re.findall(rf"^{customer} +{shipment} +(\S.*)$", output, re.MULTILINE)
+            assert row.count(" · ") == mails - 1, customer
+        for customer, steps in COMMANDS.items():
+            for step, became in steps:
+                assert count(rf"^{customer} +POST …/{step} +200 {became} ", output) == 1, (customer, step)
         assert count(r"^margaret +payment UNKNOWN", output) == 1
-        assert "all 21 seen by Kafka's console consumer too" in output
+        assert f"all {sum(map(len, RECORDS.values()))} seen by Kafka's console consumer too" in output
         assert count(r"Java saw +Partition:\d +Offset:\d+ +[0-9a-f-]{36}", output) == 1
         assert "make down" in output
         assert f":{8080 + offset}/docs" in output
-    assert len(order_ids(first.stdout)) == len(order_ids(second.stdout)) == 4
+    assert len(order_ids(first.stdout)) == len(order_ids(second.stdout)) == 5
     assert not order_ids(first.stdout) & order_ids(second.stdout)
     assert "already running" in second.stderr
     told = json.loads(status.stdout)

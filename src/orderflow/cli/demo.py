@@ -1,18 +1,14 @@
-"""`orderflow demo`: four kinds of order over HTTP, and every record they cause, seen by us and by Kafka's consumer."""
+"""`orderflow demo`: five kinds of order over HTTP, and every record they cause, seen by us and by Kafka's consumer."""
 
 from __future__ import annotations
 
-import queue
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 from rich.console import Console
@@ -20,17 +16,13 @@ from rich.console import Console
 from orderflow.cli import demo_view as view
 from orderflow.cli import stack as stack_commands
 from orderflow.cli.configuration import tool_settings
-from orderflow.cli.console_consumer import Witnessed, console_consumer
-from orderflow.cli.demo_services import NEEDED, Services
-from orderflow.cli.demo_stories import SLOW, SOLD_OUT, STORIES, TOLD_BY, WATCHED, Story
-from orderflow.cli.records import ReadableRecord, readable_records
+from orderflow.cli.demo_arrivals import Arrivals, Commanded, Unknown, watching
+from orderflow.cli.demo_services import NEEDED, NEIGHBOURS, Services
+from orderflow.cli.demo_stories import SLOW, SOLD_OUT, STORIES, TOLD_BY, Story
+from orderflow.cli.records import ReadableRecord
 from orderflow.messaging.avro import Decoder
 from orderflow.messaging.errors import OrderflowError
-from orderflow.messaging.kafka.groups import begin_at
-from orderflow.messaging.kafka.reader import Offsets, end_offsets
 from orderflow.messaging.registry import Registry
-from orderflow.messaging.settings import KafkaSettings
-from orderflow.stack import jars
 from orderflow.stack.lifecycle import current
 from orderflow.stack.settings import StackSettings
 
@@ -40,13 +32,6 @@ ENDED_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.2
 HELD_BACK_S = 0.5
 UNKNOWN = "UNKNOWN"
-
-
-class Unknown(msgspec.Struct, frozen=True):
-    """Payment says that it does not know whether this order was paid."""
-
-    key: str
-    timestamp: datetime
 
 
 class Placed(msgspec.Struct, kw_only=True):
@@ -66,44 +51,15 @@ class Placed(msgspec.Struct, kw_only=True):
         return not self.story.lacks(self.seen)
 
 
-class Arrivals:
-    """
-    What came, from any thread, in the order in which it was written. `witnessed`: what Kafka's consumer saw, by event.
-
-    Four readers see four topics, each with a delay of its own: what they bring is held back until all have had time.
-    """
-
-    def __init__(self) -> None:
-        self._inbox: queue.SimpleQueue[tuple[ReadableRecord | Unknown | Witnessed, float]] = queue.SimpleQueue()
-        self._held: list[tuple[ReadableRecord | Unknown, float]] = []
-        self.witnessed: dict[str, Witnessed] = {}
-
-    def put(self, seen: ReadableRecord | Unknown | Witnessed) -> None:
-        """From any thread."""
-        self._inbox.put((seen, time.monotonic()))
-
-    def take(self) -> list[ReadableRecord | Unknown]:
-        """What is due to be shown; waits for a moment if there is nothing."""
-        with suppress(queue.Empty):
-            seen, at = self._inbox.get(timeout=LOOK_EVERY_S)
-            if isinstance(seen, Witnessed):
-                self.witnessed[seen.id or ""] = seen
-            else:
-                self._held.append((seen, at))
-        now = time.monotonic()
-        due = [one for one in self._held if now - one[1] >= HELD_BACK_S]
-        self._held = [one for one in self._held if now - one[1] < HELD_BACK_S]
-        return sorted((seen for seen, _ in due), key=lambda seen: seen.timestamp)
-
-
 def demo() -> None:
     """
-    Start the stack if it does not run, place four kinds of order, and show every record that they cause.
+    Start the stack if it does not run, place five kinds of order, and show every record that they cause.
 
-    Paid and reserved; declined; out of stock, so cancelled and refunded; and one whose payment nobody knows about for a
-    while. Each record is read by us and by Kafka's own console consumer, a Java program. At the end each order is
-    compared with how it should end, and with the payment provider's own ledger. Exit 0 only if all of that is so. The
-    stack stays up.
+    One walks the whole way, by hand, to DELIVERED; one is cancelled after it was paid, and refunded; one is declined;
+    one is out of stock; and of one nobody knows for a while whether it was paid. Each record is read by us and by
+    Kafka's own console consumer, a Java program. At the end each order is compared with how it should end, with the
+    payment provider's own ledger, with its shipment, and with the mails that its customer got. Exit 0 only if all of
+    that is so. The stack stays up.
 
     \b
     Example:
@@ -115,17 +71,19 @@ def demo() -> None:
     _refuse_partial(settings)
     arrivals = Arrivals()
     with closing(Services(settings)) as services, ExitStack() as running:
-        running.enter_context(_watching(settings, tools.kafka, Decoder(Registry(tools.registry)), arrivals))
+        running.enter_context(watching(settings, tools.kafka, Decoder(Registry(tools.registry)), arrivals))
         orders = _place_orders(services, console)
         running.enter_context(_asking_payment(services, orders, arrivals))
+        running.enter_context(_commanding(services, orders, arrivals))
         shown = _show_arrivals(console, orders, arrivals)
         _show_witness(console, shown, arrivals)
         _show_ends(console, services, orders)
+        _show_followers(console, services, orders)
         view.farewell(console, services.order_url)
 
 
 def _refuse_partial(settings: StackSettings) -> None:
-    missing = [name for name in NEEDED if name not in settings.services and name != "psp"]
+    missing = [name for name in NEEDED if name not in settings.services and name not in NEIGHBOURS]
     if missing:
         raise OrderflowError(
             f"the demo needs {', '.join(missing)}, which this stack does not run: unset ORDERFLOW_STACK__SERVICES, "
@@ -134,13 +92,13 @@ def _refuse_partial(settings: StackSettings) -> None:
 
 
 def _place_orders(services: Services, console: Console) -> dict[str, Placed]:
-    view.heading(console, "four kinds of order, over HTTP")
+    view.heading(console, "five kinds of order, over HTTP")
     placed: dict[str, Placed] = {}
     wanted = services.more_than_there_is()
     for story in STORIES:
         quantity = wanted if story.sku == SOLD_OUT else story.quantity
         told = msgspec.structs.replace(story, quantity=quantity)
-        order = services.place(told.request)
+        order = services.place(told.path, told.request)
         one = Placed(story=told, order=order, at=datetime.now(UTC))
         placed[one.order_id] = one
         view.placed(console, told, order)
@@ -164,6 +122,8 @@ def _show_arrivals(console: Console, orders: dict[str, Placed], arrivals: Arriva
                 late_s = max(0.0, (seen.timestamp - one.at).total_seconds())
                 if isinstance(seen, Unknown):
                     view.unknown(console, one.story, late_s)
+                elif isinstance(seen, Commanded):
+                    view.commanded(console, one.story, seen.step, seen.answered, seen.order, late_s)
                 else:
                     one.seen[str(seen.type)] += 1
                     view.record(console, one.story, seen, late_s)
@@ -212,6 +172,30 @@ def _show_ends(console: Console, services: Services, orders: dict[str, Placed]) 
         raise OrderflowError(f"not as it should be: the order of {', '.join(wrong)}; see `orderflow status`")
 
 
+def _show_followers(console: Console, services: Services, orders: dict[str, Placed]) -> None:
+    """What came of the orders at those who only follow: mails, shipments, the funnel."""
+    until = time.monotonic() + ENDED_WITHIN_S
+    patience = Event()
+    while True:
+        told = {
+            one.story.customer: (services.mails(one.order_id), services.shipment(one.order_id))
+            for one in orders.values()
+        }
+        wanted = {one.story.customer: (one.story.mails, one.story.shipment) for one in orders.values()}
+        fits = {customer: (len(mails), shipment) for customer, (mails, shipment) in told.items()} == wanted
+        if fits or time.monotonic() > until:
+            break
+        patience.wait(LOOK_EVERY_S)
+    view.followers(console, [(one.story, *told[one.story.customer]) for one in orders.values()])
+    view.funnel(console, services.funnel())
+    if not fits:
+        late = [name for name, (mails, shipment) in told.items() if (len(mails), shipment) != wanted[name]]
+        raise OrderflowError(
+            f"mails or shipment of {', '.join(late)} are not as they should be: see `orderflow status`, then "
+            "`orderflow logs notification`, `orderflow logs fulfilment`"
+        )
+
+
 def _ended(services: Services, one: Placed, *, until: float) -> dict[str, Any]:
     """The order once it is as its story ends, or as it is when time is up."""
     patience = Event()
@@ -252,28 +236,28 @@ def _asking_payment(services: Services, orders: dict[str, Placed], arrivals: Arr
 
 
 @contextmanager
-def _watching(settings: StackSettings, kafka: KafkaSettings, decoder: Decoder, arrivals: Arrivals) -> Iterator[None]:
-    """From where the topics end now: what others placed before is not shown."""
-    classpath = jars.locate(settings.cache_dir).kafka_classpath
-    group = f"orderflow-demo-{uuid4()}"
-    with ExitStack() as running, tempfile.TemporaryDirectory(prefix="orderflow-demo-") as scratch:
-        ended = Event()
-        starts = {topic: end_offsets(kafka, topic) for topic in WATCHED}
-        for topic, ends in starts.items():
-            begin_at(kafka, group, topic, ends)
-        log = Path(scratch) / "console-consumer.log"
-        running.enter_context(console_consumer(kafka, classpath, WATCHED, group=group, log=log, seen=arrivals.put))
-        for topic, ends in starts.items():
-            reader = Thread(target=_read, args=(kafka, decoder, topic, ends, ended, arrivals), daemon=True)
-            reader.start()
-            running.callback(reader.join)
-        running.callback(ended.set)
+def _commanding(services: Services, orders: dict[str, Placed], arrivals: Arrivals) -> Iterator[None]:
+    """Beside the records: give the commands of each story, each as soon as its order allows it."""
+    ended = Event()
+
+    def command(one: Placed) -> None:
+        try:
+            for step in one.story.commands:
+                while step not in services.order(one.order_id)["allowedActions"]:
+                    if ended.wait(LOOK_EVERY_S):
+                        return
+                answered, order = services.command(one.order_id, step, one.story.customer)
+                now = datetime.now(UTC)
+                arrivals.put(Commanded(key=one.order_id, timestamp=now, step=step, answered=answered, order=order))
+        except OrderflowError as error:
+            arrivals.put(error)
+
+    commanding = [Thread(target=command, args=(one,), daemon=True) for one in orders.values()]
+    for thread in commanding:
+        thread.start()
+    try:
         yield
-
-
-def _read(kafka: KafkaSettings, decoder: Decoder, topic: str, start: Offsets, ended: Event, arrivals: Arrivals) -> None:
-    for record in readable_records(kafka, decoder, topic, start=start):
-        if ended.is_set():
-            return
-        if record is not None:
-            arrivals.put(record)
+    finally:
+        ended.set()
+        for thread in commanding:
+            thread.join()

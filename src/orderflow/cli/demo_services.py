@@ -14,7 +14,8 @@ from orderflow.stack.settings import StackSettings
 
 TIMEOUT_S = 30.0
 QUANTITY_MAX = 10_000
-NEEDED = ("order", "payment", "inventory", "psp")
+NEEDED = ("order", "payment", "inventory", "notification", "fulfilment", "analytics", "psp", "mail")
+NEIGHBOURS = ("psp", "mail")
 
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +26,7 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Services:
-    """Order, payment, inventory and the provider. Raises OrderflowError, naming whose log to read."""
+    """Our services and their neighbours. Raises OrderflowError, naming whose log to read."""
 
     def __init__(self, settings: StackSettings) -> None:
         told = exports(settings)
@@ -39,9 +40,30 @@ class Services:
     def close(self) -> None:
         self._client.close()
 
-    def place(self, body: dict[str, Any]) -> dict[str, Any]:
+    def place(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The order as it was made."""
-        return self._asked("order", "POST", "/orders", 201, json=body)
+        return self._asked("order", "POST", path, 201, json=body)
+
+    def command(self, order_id: str, step: str, customer: str) -> tuple[int, dict[str, Any]]:
+        """Status and order, as `pay`, `ship`, `deliver` or `cancel` answered: 200, or 202 if it takes longer."""
+        path = f"/api/orders/{order_id}/{step}?customerId={customer}"
+        answer = self._send("order", "POST", path)
+        if answer.status_code not in (200, 202):
+            raise OrderflowError(f"POST {path} answered {answer.status_code}: {answer.text[:300]}")
+        return answer.status_code, answer.json()
+
+    def shipment(self, order_id: str) -> str:
+        """What became of the order's shipment; empty if there never was one."""
+        answer = self._send("fulfilment", "GET", f"/shipments/{order_id}")
+        return str(answer.json()["status"]) if answer.status_code == 200 else ""
+
+    def mails(self, order_id: str) -> list[str]:
+        """What was sent about the order, in the order in which the sink took it: subjects, without the order's id."""
+        found = self._asked("mail", "GET", f"/messages?orderId={order_id}", 200)
+        return [str(mail["subject"]).replace(f" {order_id}", "") for mail in found["items"]]
+
+    def funnel(self) -> dict[str, Any]:
+        return self._asked("analytics", "GET", "/analytics/funnel", 200)
 
     def order(self, order_id: str) -> dict[str, Any]:
         return self._asked("order", "GET", f"/orders/{order_id}", 200)

@@ -1,4 +1,4 @@
-"""The four kinds of order that the demo places: what is asked, every record that must come of it, and how it ends."""
+"""The kinds of order that the demo places: what is asked, every record that must come of it, and how it ends."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from orderflow.contracts.events import (
     OrderCancelled,
     OrderCreated,
     OrderEvent,
+    OrderShipped,
     PaymentFailed,
     PaymentRefunded,
+    PaymentRequested,
     PaymentSucceeded,
     StockRejected,
+    StockReleased,
     StockReserved,
 )
 from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
@@ -37,7 +40,9 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     """
     One kind of order. `records`: how many of each event it causes; `ends` is status, payment and stock at the end.
 
-    `captures` and `refunds`: how often the provider takes and gives back the money, by its own ledger.
+    `captures` and `refunds`: how often the provider takes and gives back the money, by its own ledger. `commands` are
+    given by hand, one after the other; such an order is placed in the short form, and charged when asked to. `mails` is
+    how many its customer gets, `shipment` how its shipment ends, if there ever is one.
     """
 
     name: str
@@ -50,10 +55,17 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     ends: tuple[str, str, str]
     captures: int
     refunds: int = 0
+    commands: tuple[str, ...] = ()
+    mails: int
+    shipment: str = ""
+
+    @property
+    def path(self) -> str:
+        return "/api/orders" if self.commands else "/orders"
 
     @property
     def request(self) -> dict[str, Any]:
-        """The body of POST /orders. What it costs the shop knows."""
+        """The body of the POST. What it costs the shop knows."""
         return {
             "customerId": self.customer,
             "paymentMethod": self.payment_method,
@@ -71,15 +83,39 @@ def _each(*events: type[Event]) -> Counter[str]:
 
 STORIES = (
     Story(
-        name="paid and reserved",
-        about="the usual way",
+        name="the whole way",
+        about="paid, shipped and delivered by hand",
         customer="ada",
         sku="KEYBOARD-01",
         quantity=2,
         payment_method="pm_ok",
-        records=_each(OrderCreated, OrderEvent, PaymentSucceeded, OrderEvent, StockReserved),
-        ends=("PAID", "SUCCEEDED", "RESERVED"),
+        records=_each(
+            *(OrderCreated, OrderEvent, PaymentRequested, PaymentSucceeded, OrderEvent),
+            *(StockReserved, OrderShipped, OrderEvent, OrderEvent),
+        ),
+        ends=("DELIVERED", "SUCCEEDED", "RESERVED"),
         captures=1,
+        commands=("pay", "ship", "deliver"),
+        mails=4,
+        shipment="CLOSED",
+    ),
+    Story(
+        name="changed her mind",
+        about="paid, then cancelled: the money goes back, the stock as well",
+        customer="barbara",
+        sku="MOUSE-01",
+        quantity=1,
+        payment_method="pm_ok",
+        records=_each(
+            *(OrderCreated, OrderEvent, PaymentRequested, PaymentSucceeded, OrderEvent),
+            *(StockReserved, OrderCancelled, OrderEvent, PaymentRefunded, StockReleased),
+        ),
+        ends=("CANCELLED", "REFUNDED", "RELEASED"),
+        captures=1,
+        refunds=1,
+        commands=("pay", "cancel"),
+        mails=4,
+        shipment="CALLED_OFF",
     ),
     Story(
         name="declined",
@@ -91,6 +127,7 @@ STORIES = (
         records=_each(OrderCreated, OrderEvent, PaymentFailed),
         ends=("CREATED", "FAILED", "NONE"),
         captures=0,
+        mails=2,
     ),
     Story(
         name="out of stock",
@@ -106,6 +143,8 @@ STORIES = (
         ends=("CANCELLED", "REFUNDED", "REJECTED"),
         captures=1,
         refunds=1,
+        mails=5,
+        shipment="CALLED_OFF",
     ),
     Story(
         name="unknown for a while",
@@ -117,5 +156,7 @@ STORIES = (
         records=_each(OrderCreated, OrderEvent, PaymentSucceeded, OrderEvent, StockReserved),
         ends=("PAID", "SUCCEEDED", "RESERVED"),
         captures=1,
+        mails=2,
+        shipment="PREPARED",
     ),
 )

@@ -20,16 +20,19 @@ from orderflow.contracts.events import (
     OrderCancelled,
     OrderCreated,
     OrderEvent,
+    OrderShipped,
     PaymentFailed,
     PaymentRefunded,
+    PaymentRequested,
     PaymentSucceeded,
     StockRejected,
+    StockReleased,
     StockReserved,
 )
 
 BYTES_SHOWN = 12
 HEADERS_SHOWN = ("ce_type", "ce_id", "ce_time")
-COLOURS = {"ada": "green", "grace": "magenta", "linus": "yellow", "margaret": "cyan"}
+COLOURS = {"ada": "green", "barbara": "blue", "grace": "magenta", "linus": "yellow", "margaret": "cyan"}
 
 Value = dict[str, Any]
 
@@ -65,6 +68,13 @@ def unknown(console: Console, story: Story, late_s: float) -> None:
     console.print(Padding(Text(words, "dim"), (0, 0, 0, 10), expand=False))
 
 
+def commanded(console: Console, story: Story, step: str, answered: int, order: Value, late_s: float) -> None:
+    """What somebody asked for by hand, and what the order is now."""
+    call, became = f"POST …/{step}", f"{answered} {order['status']}"
+    head = Text.assemble(_customer(story), (f"{call:<17}", "bold"), f" {became:<20}", (f"{_late(late_s):>9}", "dim"))
+    console.print(head)
+
+
 def waiting_for(customers: Iterable[str]) -> str:
     return f"waiting for what else comes of the orders of {', '.join(customers)}"
 
@@ -94,13 +104,38 @@ def summary(console: Console, rows: Sequence[tuple[Story, Value, Captured]]) -> 
     console.print(table)
 
 
+def followers(console: Console, rows: Sequence[tuple[Story, Sequence[str], str]]) -> None:
+    """A row an order: what its customer was told, and what became of its shipment."""
+    heading(console, "who follows: mails that customers got, shipments")
+    table = Table("order of", "shipment", "mails, in their order", box=None, pad_edge=False)
+    for story, mails, shipment in rows:
+        shown = Text(shipment or "none", "" if shipment == story.shipment else "red")
+        told = Text(" · ".join(mails), "" if len(mails) == story.mails else "red")
+        table.add_row(_customer(story), shown, told)
+    console.print(table)
+
+
+def funnel(console: Console, told: Value) -> None:
+    """Of all orders that this system has ever seen."""
+    console.print()
+    console.print(Text(f"the funnel, of all {told['orders']:,} orders here", "bold"))
+    table = Table("status", box=None, pad_edge=False)
+    for column in ("now", "ever", "time in it, p50", "p95"):
+        table.add_column(column, justify="right")
+    for status, now in told["current"].items():
+        stay = told["timeInState"].get(status)
+        times = (_late(stay["p50S"]), _late(stay["p95S"])) if stay else ("–", "–")
+        table.add_row(status, f"{now:,}", f"{told['entered'][status]:,}", *times)
+    console.print(table)
+
+
 def farewell(console: Console, url: str) -> None:
     """Where to go on, each command on lines of its own, to be copied."""
     console.print(f"\norder API  {url}\n     docs  {url}/docs\n", soft_wrap=True)
-    console.print("The system stays up. Place an order, look at the records, stop everything:\n")
+    console.print("The system stays up. Place an order, read the mails about it, see all processes, stop everything:\n")
     body = '{"customerId": "me", "lines": [{"sku": "MOUSE-01", "quantity": 1}]}'
     post = f"curl -s {url}/orders -H 'Content-Type: application/json' \\\n    -d '{body}'"
-    for command in (post, ".venv/bin/orderflow tail payments --from-beginning --max 3", "make down"):
+    for command in (post, ".venv/bin/orderflow mail --customer me", ".venv/bin/orderflow status", "make down"):
         console.print(Text(f"  {command}", "bold"), soft_wrap=True)
 
 
@@ -118,7 +153,8 @@ def _said(seen: ReadableRecord) -> str:
 
 
 def _created(value: Value) -> str:
-    return f"{_lines(value)}, {_money(value)}, to be paid with {value['paymentMethod']}"
+    when = "" if value["attempt"] else ", when asked to"
+    return f"{_lines(value)}, {_money(value)}, to be paid with {value['paymentMethod']}{when}"
 
 
 def _event(value: Value) -> str:
@@ -136,6 +172,18 @@ def _failed(value: Value) -> str:
 
 def _refunded(value: Value) -> str:
     return f"{_money(value)} given back: {value['reason']}"
+
+
+def _requested(value: Value) -> str:
+    return f"attempt {value['attempt']}: {_money(value)}, to be paid with {value['paymentMethod']}"
+
+
+def _shipped(value: Value) -> str:
+    return f"version {value['version']}: what was kept leaves the house"
+
+
+def _released(value: Value) -> str:
+    return f"{_lines(value)} available again: {value['reason']}"
 
 
 def _reserved(value: Value) -> str:
@@ -161,6 +209,9 @@ _WORDS: dict[str, Callable[[Value], str]] = {
     PaymentFailed.type_name(): _failed,
     PaymentRefunded.type_name(): _refunded,
     StockReserved.type_name(): _reserved,
+    StockReleased.type_name(): _released,
+    PaymentRequested.type_name(): _requested,
+    OrderShipped.type_name(): _shipped,
     StockRejected.type_name(): _rejected,
 }
 

@@ -262,7 +262,9 @@ def _brokers(number: int | None) -> Literal[1, 3] | None:
 
 
 def _table(processes: list[dict[str, Any]]) -> Table:
-    table = Table("name", "role", "pid", "address", "state", "health", "restarts", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "role", "pid", "address", "state", "health", "restarts"):
+        table.add_column(title, no_wrap=title != "role", overflow="fold")
     for process in processes:
         colour = {"ok": "green", "failing": "red"}.get(process["health"], "yellow")
         health = f"[{colour}]{process['health']}[/{colour}]"

@@ -169,7 +169,7 @@ def _cancelled(reason: str | None) -> str:
 
 
 _SAID: Mapping[type[Heard] | OrderStatus, tuple[Kind, str, str]] = {
-    OrderCreated: (Kind.ORDER_CREATED, "has arrived", "Thank you: we have your order."),
+    OrderCreated: (Kind.ORDER_CREATED, "was received", "Thank you: we have your order."),
     PaymentSucceeded: (Kind.PAYMENT_SUCCEEDED, "is paid", "Your payment has arrived. Thank you."),
     PaymentFailed: (Kind.PAYMENT_FAILED, "could not be paid", "Nothing was charged"),
     PaymentRefunded: (Kind.PAYMENT_REFUNDED, "is refunded", "Your money is on its way back to you."),

@@ -23,7 +23,7 @@ _EXAMPLE = {
             "sequence": 1,
             "attempts": 1,
             "reason": None,
-            "subject": f"Your order {_ORDER} has arrived",
+            "subject": f"Your order {_ORDER} was received",
             "causeId": "019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a11",
             "causeType": "orderflow.OrderCreated",
             "createdAt": "2026-01-31T09:05:00.123Z",
