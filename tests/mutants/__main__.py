@@ -18,6 +18,7 @@ FAULTS = "tests/integration/test_container_under_faults.py"
 SWEEPER = "tests/integration/test_sweeper.py"
 M2 = "tests/integration/milestones/test_m2_outbox.py"
 M3 = "tests/integration/milestones/test_m3_transactions.py"
+NOTIFICATION = "tests/integration/milestones/test_notification.py"
 PYTEST_TESTS_FAILED = 1
 
 
@@ -107,6 +108,15 @@ MUTANTS = (
     Mutant(
         "attempts-charged-to-neighbours",
         f"{LISTENER}::test_a_record_that_fails_alone_becomes_a_dead_letter_and_its_neighbours_do_not[exactly-once]",
+    ),
+    Mutant(
+        "fresh-message-id",
+        f"{NOTIFICATION}::test_a_sender_killed_at_any_line_loses_no_message_and_repeats_none[notification.after_data-3]",
+    ),
+    Mutant(
+        "outcome-without-compare-and-set",
+        f"{NOTIFICATION}::test_a_sender_stopped_beyond_its_lease_breaks_neither_order_nor_numbers_when_it_wakes"
+        "[notification.before_outcome]",
     ),
     Mutant(
         "transient-failure-counted-as-an-attempt",

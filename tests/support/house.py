@@ -1,4 +1,4 @@
-"""The whole house: order, payment with its provider, inventory and the followers, on a stack of their own."""
+"""The whole house: order, payment with its provider, inventory, notification with its mail sink, and the followers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
+from tests.support.notifying import Notifying, notifying
 from tests.support.payment import Paying, paying
 from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import OwnStack
@@ -30,6 +31,7 @@ class House:
     order: Service
     paying: Paying
     inventory: Service
+    notifying: Notifying
     fulfilment: Service
     analytics: Service
     api: httpx2.Client
@@ -37,7 +39,14 @@ class House:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        return self.order, self.paying.service, self.inventory, self.fulfilment, self.analytics
+        return (
+            self.order,
+            self.paying.service,
+            self.inventory,
+            self.notifying.service,
+            self.fulfilment,
+            self.analytics,
+        )
 
     @property
     def listening(self) -> dict[str, Process]:
@@ -54,6 +63,7 @@ class House:
         for _ in range(3):
             for service in self.services:
                 service.eventually_at_rest()
+        self.notifying.eventually_all_sent()
 
     def ends(self, orders: Sequence[str]) -> list[tuple[str, str, str]]:
         shown = [self.api.get(f"/orders/{order}").json() for order in orders]
@@ -103,11 +113,13 @@ def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
         deploy("inventory", group="inventory-service", hears=(PAYMENTS.name, ORDERS.name)) as inventory,
         deploy("fulfilment", group="order-processor", hears=(ORDER_EVENTS.name,)) as fulfilment,
         deploy("analytics", group="analytics-service", hears=(ORDER_EVENTS.name,)) as analytics,
+        notifying(stack, home) as notifies,
     ):
         running = {
             "order-relay": order.start("relay,listener", wait=False),
             "payment": pays.start("api,listener", wait=False),
             "inventory": inventory.start("api,listener,relay", wait=False),
+            "notification": notifies.start("api,listener,sender,relay", wait=False),
             "fulfilment": fulfilment.start("api,listener", wait=False),
             "analytics": analytics.start("api,listener", wait=False),
             "order-api": order.start("api", wait=False),
@@ -118,6 +130,7 @@ def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
             order=order,
             paying=pays,
             inventory=inventory,
+            notifying=notifies,
             fulfilment=fulfilment,
             analytics=analytics,
             api=running["order-api"].client,

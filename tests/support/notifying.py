@@ -82,10 +82,6 @@ class Notifying:
         self.service.send(topic, event, event_id=fact.id)
         return fact
 
-    def forget(self) -> None:
-        """The next test's customers are others."""
-        self.facts.clear()
-
     @property
     def customers(self) -> set[str]:
         return {fact.event.customer_id for fact in self.facts}
@@ -106,6 +102,10 @@ class Notifying:
         enough = lambda: sum(map(len, self.told().values())) >= wanted  # noqa: E731
         eventually(enough, within_s=within_s, every_s=0.5, why=f"{wanted} notifications are on the topic")
         return self.told()
+
+    def eventually_all_sent(self, *, within_s: float = 90) -> None:
+        unsent = "SELECT count(*) FROM delivery WHERE state = 'PENDING'"
+        eventually(lambda: self.service.rows(unsent) == [(0,)], within_s=within_s, every_s=0.5, why="nothing waits")
 
     def mails(self) -> list[dict[str, Any]]:
         mine = self.customers
@@ -129,8 +129,9 @@ class Notifying:
             causes = [event.cause_id for event in events]
             assert sorted(causes) == sorted(key for key, fact in facts.items() if fact.event.customer_id == customer)
             assert [facts[cause].message_id for cause in causes] == by_customer[customer]
-        states = self.service.rows("SELECT state FROM delivery WHERE state <> 'SENT'")
-        assert states == []
+        mine = ", ".join(f"'{customer}'" for customer in self.customers)
+        unsent = f"SELECT customer_id, state FROM delivery WHERE customer_id IN ({mine}) AND state <> 'SENT'"
+        assert self.service.rows(unsent) == []
 
     def repeats(self) -> int:
         """How many mails of this test's were offered again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, datetime
+from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesParser
@@ -109,8 +110,11 @@ class Mailbox:
 
 
 def _header(mail: Message, name: str) -> str:
-    value = str(mail.get(name, ""))
-    return str(make_header(decode_header(value))) if "=?" in value else value.strip()
+    value = str(mail.get(name, "")).strip()
+    try:
+        return str(make_header(decode_header(value))) if "=?" in value else value
+    except (LookupError, UnicodeError, HeaderParseError):  # A neighbour takes what it can't read, too.
+        return value
 
 
 def _text(mail: Message) -> str:

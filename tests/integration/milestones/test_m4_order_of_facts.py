@@ -221,7 +221,7 @@ def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_a
     for end, orders in ends.items():
         eventually(lambda o=orders, e=end: house.ends(o) == [e] * 5, within_s=60, every_s=0.5, why=str(end))  # type: ignore[misc]
     house.at_rest()
-    before = house.effects()
+    before, mails = house.effects(), house.notifying.mail.totals()
     house.paying.assert_ledgers_agree()
     [(reserved,)] = house.inventory.rows("SELECT reserved FROM stock WHERE sku = 'MOUSE-01'")
     assert reserved == 2 * len(kept), "two pieces for each order that was kept, and for no other"
@@ -234,4 +234,6 @@ def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_a
             house.replay(PAYMENTS.name, succeeded, fresh_id=fresh_id)
         house.at_rest()
         assert house.effects() == before, "a replay charged, refunded, reserved or told something"
+        if not fresh_id:  # Under another id it is another event, to be told of.
+            assert house.notifying.mail.totals() == mails, "a replay sent a mail"
     assert house.dead_letters() == []

@@ -386,6 +386,8 @@ def assert_neighbours_effects(flood: Flood) -> None:
     for service, table in ((house.order, "orders"), (house.paying.service, "payment")):
         known = {row[0] for row in service.rows(f"SELECT DISTINCT order_id::text FROM {table}")}
         assert known == set(flood.orders), table
+    told = house.notifying.service.rows("SELECT order_id FROM delivery WHERE kind = 'ORDER_CREATED' AND state = 'SENT'")
+    assert {order for (order,) in told} >= set(flood.orders)
     shipments = {str(order): status for order, status in house.fulfilment.rows("SELECT order_id, status FROM shipment")}
     assert shipments.pop(SENT) == "TRACKED"
     assert {order for (order,) in house.analytics.rows("SELECT order_id FROM followed_order")} == {SENT, *flood.orders}

@@ -19,7 +19,8 @@ Finished = Ended[Item]
 
 class Calls(Generic[Of]):
     """
-    A bounded pool. The caller keeps `running` below `calls_max` by itself; nothing queues in here.
+    A bounded pool. What is submitted while `calls_max` run waits for its turn; a caller who keeps `running` below that
+    has nothing queue in here.
 
     Threads are daemons: a process that must end does not wait for somebody else's time-out. With `calls_max` 0 there
     are none, and a call is made where it is submitted.

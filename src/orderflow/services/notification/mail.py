@@ -18,6 +18,7 @@ from orderflow.services.notification.model import Letter
 
 LOCAL_PART_MAX = 64
 LINE_MAX = 900
+SUBJECT_MAX = 150
 
 _PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
 _PLAIN_TEXT = re.compile(rf"([\x20-\x7e]{{0,{LINE_MAX}}}\n)*")
@@ -45,11 +46,11 @@ def compose(letter: Letter, settings: SmtpSettings) -> bytes:
     lines = (
         f"From: Orderflow <{settings.sender}>",
         f"To: <{recipient(letter.customer_id, settings)}>",
-        f"Subject: {_header(letter.subject)}",
+        f"Subject: {_header(letter.subject[:SUBJECT_MAX])}",
         f"Date: {format_datetime(letter.noted_at)}",
         f"Message-ID: {message_id(letter, settings)}",
-        f"X-Orderflow-Order-Id: {quote(letter.order_id)}",
-        f"X-Orderflow-Customer-Id: {quote(letter.customer_id)}",
+        f"X-Orderflow-Order-Id: {quote(letter.order_id)[:LINE_MAX]}",
+        f"X-Orderflow-Customer-Id: {quote(letter.customer_id)[:LINE_MAX]}",
         "Auto-Submitted: auto-generated",
         "MIME-Version: 1.0",
         "Content-Type: text/plain; charset=utf-8",
@@ -68,9 +69,9 @@ def _encoded(text: str) -> tuple[str, str]:
 
 def _header(text: str) -> str:
     """As it is, or as one encoded word: nothing in it can end the header."""
-    if text.isascii() and text.isprintable() and "=?" not in text and len(text) <= LINE_MAX:
+    if text.isascii() and text.isprintable() and "=?" not in text:
         return text
-    return f"=?utf-8?b?{base64.b64encode(text.encode()[:LINE_MAX]).decode()}?="
+    return f"=?utf-8?b?{base64.b64encode(text.encode()).decode()}?="
 
 
 def _escaped(text: str) -> str:

@@ -29,6 +29,7 @@ from orderflow.contracts.ids import CustomerId, NotificationId, OrderId
 from orderflow.messaging.event import EventId
 
 CHANNEL = "EMAIL"
+OVERTAKE_S = -3600.0
 
 Heard = OrderCreated | PaymentSucceeded | PaymentFailed | PaymentRefunded | StockRejected | OrderEvent
 Told = NotificationSent | NotificationFailed
@@ -142,9 +143,15 @@ def _told(settled: Settled, sequence: int) -> Told:
     return NotificationFailed(**msgspec.structs.asdict(sent), reason=settled.refusal, attempts=letter.attempts + 1)
 
 
-def rest_s(attempts: int, *, most: float) -> float:
-    """How long a customer rests after so many attempts with one message: 1 s, doubled each time, up to `most`."""
-    return min(most, 2.0 ** min(attempts - 1, 30))
+def rest_s(came_of: Round, *, most: float) -> float:
+    """
+    How long its customer rests: held ones 1 s after the first attempt, doubled each time, up to `most`.
+
+    One whose turn did not come before the time was over is first the next time.
+    """
+    if came_of.held is not None:
+        return min(most, 2.0 ** min(came_of.held.letter.attempts, 30))
+    return 0.0 if came_of.settled else OVERTAKE_S
 
 
 def wording(event: Heard) -> Wording | None:

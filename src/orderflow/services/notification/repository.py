@@ -21,7 +21,6 @@ from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres import Cursor, array
 from orderflow.services.notification.model import (
     CHANNEL,
-    Held,
     Kind,
     Letter,
     Numbered,
@@ -127,7 +126,7 @@ def give_back(
     if held:
         cursor.execute(_HOLD, _columns((one.letter.notification_id, one.reason) for one in held))
     last = {one.letter.customer_id: one.event.sequence for one in numbered}
-    rows = [(one.customer_id, last.get(one.customer_id), _rest_s(one.held, back_off_s_max)) for one in rounds]
+    rows = [(one.customer_id, last.get(one.customer_id), rest_s(one, most=back_off_s_max)) for one in rounds]
     cursor.execute(_GIVE_BACK, (worker, *_columns(rows)))
 
 
@@ -147,10 +146,6 @@ def page(cursor: Cursor, *, order_id: str, customer_id: str, after: int, limit: 
 
 def _columns(rows: Iterable[Sequence[object]]) -> list[str]:
     return [array(column) for column in zip(*rows, strict=True)]
-
-
-def _rest_s(held: Held | None, most: float) -> float:
-    return 0.0 if held is None else rest_s(held.letter.attempts + 1, most=most)
 
 
 def _settled_row(one: Numbered) -> tuple[object, ...]:

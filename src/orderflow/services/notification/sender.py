@@ -125,6 +125,7 @@ class Sender:
     def _turn(self) -> None:
         self._judge(self._ended())
         if not self._database.may_try(time.monotonic()):
+            self._look_at = time.monotonic() + POLL_S
             return
         with self._recording():
             while self._unrecorded:
@@ -179,8 +180,11 @@ class Sender:
 
     def _lease(self) -> None:
         now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + POLL_S
         room = self._room()
-        if self._stop.is_set() or room <= 0 or now < self._look_at:
+        if room <= 0 or self._stop.is_set():
             return
         with self._session.transaction() as cursor:
             claimed = repository.claim(
@@ -194,7 +198,8 @@ class Sender:
         until = now + self._asked.lease_s / 2
         for customer_id, letters in claimed:
             self._calls.submit(customer_id, Task(customer_id=customer_id, letters=letters, until=until))
-        self._look_at = 0.0 if len(claimed) == room else now + POLL_S
+        if len(claimed) == room:
+            self._look_at = 0.0
 
     def _room(self) -> int:
         """How many more customers may be leased; while the mail server is away one, and that only at times."""

@@ -6,7 +6,7 @@ from email import message_from_bytes
 from email.policy import default
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.services.notification.test_model import letter
 
@@ -39,6 +39,7 @@ def test_an_id_that_can_stand_in_an_address_does_and_another_is_escaped_or_repla
     assert len(recipient("x" * 200, SETTINGS).partition("@")[0]) == 32
 
 
+@settings(deadline=None, max_examples=60)
 @given(subject=ANY, text=ANY, customer=ANY, order=ANY)
 def test_whatever_an_event_says_the_mail_is_one_mail(subject: str, text: str, customer: str, order: str) -> None:
     odd = msgspec.structs.replace(
@@ -62,6 +63,7 @@ def test_whatever_an_event_says_the_mail_is_one_mail(subject: str, text: str, cu
     assert " " not in address
 
 
+@settings(deadline=None)
 @given(first=ANY, second=ANY)
 def test_no_two_customers_share_an_address(first: str, second: str) -> None:
     assert (recipient(first, SETTINGS) == recipient(second, SETTINGS)) == (first == second)

@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.facts import fact
 from tests.support.payment import created
@@ -145,6 +145,7 @@ def test_a_refusal_takes_a_number_too_and_says_why_and_after_how_many_attempts()
     assert second.event.sequence == 2
 
 
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, 6), max_size=5), start=st.integers(0, 10**9))
 def test_however_rounds_overlap_each_message_is_numbered_once_and_in_order(cuts: list[int], start: int) -> None:
     letters = [letter("a", str(index)) for index in range(6)]
@@ -159,4 +160,14 @@ def test_however_rounds_overlap_each_message_is_numbered_once_and_in_order(cuts:
 
 
 def test_a_customer_rests_longer_each_time_and_never_longer_than_the_most() -> None:
-    assert [rest_s(attempts, most=60) for attempts in (1, 2, 3, 7, 500)] == [1, 2, 4, 60, 60]
+    rests = []
+    for attempts in (0, 1, 2, 6, 500):
+        held = Held(letter=letter("a", "1", attempts=attempts), reason="451 not now")
+        rests.append(rest_s(Round(customer_id=CustomerId("a"), held=held), most=60))
+    assert rests == [1, 2, 4, 60, 60]
+
+
+def test_a_customer_who_was_told_something_is_due_at_once_and_one_whose_turn_did_not_come_before_that() -> None:
+    told = Round(customer_id=CustomerId("a"), settled=settled(letter("a", "1")))
+    assert rest_s(told, most=60) == 0
+    assert rest_s(Round(customer_id=CustomerId("a")), most=60) < 0

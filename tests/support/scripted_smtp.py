@@ -1,0 +1,78 @@
+"""A mail server that says what a test tells it to, for what the sink is too well-behaved to say."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from orderflow.stack.ports import HOST
+
+CLOSE = ""
+"""Instead of an answer: the connection ends."""
+GOOD: Mapping[str, str] = {
+    "greeting": "220 hello",
+    "EHLO": "250-hello\r\n250 PIPELINING",
+    "MAIL": "250 ok",
+    "RCPT": "250 ok",
+    "DATA": "354 go on",
+    "mail": "250 accepted",
+    "RSET": "250 ok",
+}
+
+
+class Scripted(socketserver.ThreadingTCPServer):
+    """`answers` by command, `greeting`, or `mail` (the end of one); they may be changed while it runs."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__((HOST, 0), _Conversation)
+        self.answers = dict(GOOD)
+        self.heard: list[str] = []
+        self.connections = 0
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class _Conversation(socketserver.StreamRequestHandler):
+    server: Scripted
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        in_mail = not self._answer("greeting")
+        for line in iter(self.rfile.readline, b""):
+            if in_mail:
+                if line != b".\r\n":
+                    continue
+                in_mail, command = False, "mail"
+            else:
+                command = line.split()[0].decode().rstrip(":").upper()
+            self.server.heard.append(command)
+            answer = self._answer(command)
+            if not answer:
+                return
+            in_mail = answer.startswith("354")
+
+    def _answer(self, command: str) -> str:
+        answer = self.server.answers[command]
+        if answer:
+            self.wfile.write(f"{answer}\r\n".encode())
+        return answer
+
+
+@contextmanager
+def scripted_smtp() -> Iterator[Scripted]:
+    with Scripted() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join(10)
