@@ -89,6 +89,10 @@ MUTANTS = (
         "::test_a_charge_whose_answer_was_lost_is_sent_again_with_its_payments_key_and_taken_once",
     ),
     Mutant(
+        "notifications-without-their-key",
+        "tests/integration/test_prove_ordering.py::test_order_survives_workers_that_join_leave_and_are_killed",
+    ),
+    Mutant(
         "delivery-callback-that-raises",
         "tests/integration/test_transactions_under_faults.py"
         "::test_what_must_be_aborted_is_and_the_same_producer_goes_on[0-MSG_SIZE_TOO_LARGE]",

@@ -1,37 +1,12 @@
-"""A local stack for one benchmark: own ports, own data, gone at the end."""
+"""A process beside a benchmark's stack, for as long as it is measured."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from orderflow.messaging.errors import OrderflowError
-from orderflow.stack import jars
-from orderflow.stack.local import LocalStack
-from orderflow.stack.settings import Ports, Service, StackSettings
-
-INFRASTRUCTURE: tuple[Service, ...] = ("kafka", "postgres", "registry", "deploy")
-
-
-@contextmanager
-def private_stack(services: tuple[Service, ...] = (*INFRASTRUCTURE, "order")) -> Iterator[LocalStack]:
-    """These services, ready. Ports are free ones; data is in a temporary directory on the disk of `TMPDIR`."""
-    directory = Path(tempfile.mkdtemp(prefix="orderflow-bench-"))
-    directory.chmod(0o755)  # PostgreSQL runs as another user when we are root.
-    try:
-        stack = LocalStack(settings(directory / "stack", services))
-        stack.start()
-        try:
-            yield stack
-        finally:
-            stack.stop()
-    finally:
-        shutil.rmtree(directory)
 
 
 @contextmanager
@@ -49,12 +24,3 @@ def running(command: tuple[str, ...], environment: Mapping[str, str]) -> Iterato
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def settings(home: Path, services: tuple[Service, ...]) -> StackSettings:
-    return StackSettings(
-        home=home,
-        cache_dir=jars.default_cache_dir(),
-        services=services,
-        ports=Ports.free(start=os.getpid() * 40),
-    )

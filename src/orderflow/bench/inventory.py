@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench import flow, naive_inventory, records
-from orderflow.bench.instance import private_stack, running
+from orderflow.bench.instance import running
 from orderflow.bench.machine import Machine, cpu_seconds, this_machine
 from orderflow.contracts.topics import PAYMENTS
 from orderflow.messaging.errors import OrderflowError
@@ -33,6 +33,7 @@ from orderflow.stack import postgres
 from orderflow.stack.addresses import api_url, database_url, process_environment
 from orderflow.stack.local import LocalStack
 from orderflow.stack.ports import free_ports
+from orderflow.stack.private import private_stack
 from orderflow.stack.settings import ALL
 
 OURS, NAIVE = "orderflow inventory", "a transaction for each event"

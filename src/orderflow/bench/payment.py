@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench import naive_payment, payment_worker, records
-from orderflow.bench.instance import INFRASTRUCTURE, private_stack, running
+from orderflow.bench.instance import running
 from orderflow.bench.machine import Machine, cpu_seconds, this_machine
 from orderflow.bench.reader import Arrivals, Reader
 from orderflow.contracts import NAMESPACE
@@ -39,6 +39,7 @@ from orderflow.messaging.settings import KafkaSettings
 from orderflow.stack import postgres
 from orderflow.stack.addresses import database_url, process_environment
 from orderflow.stack.local import LocalStack
+from orderflow.stack.private import INFRASTRUCTURE, private_stack
 
 OWNER, POOL, PLAIN, NAIVE = "owner thread", "pool", "no transactions", "one transaction each"
 SLOW, TAIL = "provider takes 100 ms", "and 2 % of calls 3 s"

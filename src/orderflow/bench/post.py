@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench import load
-from orderflow.bench.instance import private_stack
 from orderflow.bench.machine import Machine, cpu_seconds, this_machine
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.postgres import connect
@@ -32,6 +31,7 @@ from orderflow.stack import postgres
 from orderflow.stack.addresses import api_url, database_url
 from orderflow.stack.local import LocalStack
 from orderflow.stack.ports import HOST, free_ports, is_open
+from orderflow.stack.private import private_stack
 
 ORDER = '{"customerId":"customer-123","lines":[{"sku":"KEYBOARD-01","quantity":2},{"sku":"MOUSE-01","quantity":1}]}'
 OURS, NAIVE = "orderflow", "naive"

@@ -22,7 +22,6 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from orderflow.bench.instance import private_stack
 from orderflow.bench.latency import Latencies, Percentiles
 from orderflow.bench.machine import Machine, cpu_seconds, this_machine
 from orderflow.bench.naive_relay import TABLE
@@ -33,6 +32,7 @@ from orderflow.messaging.settings import KafkaSettings
 from orderflow.stack import kafka, postgres
 from orderflow.stack.addresses import database_url
 from orderflow.stack.local import LocalStack
+from orderflow.stack.private import private_stack
 
 OURS, NAIVE = "orderflow relay", "polling relay"
 LAG_MAX_MS = 1.0

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
     "relay": ("orderflow.cli.relay:app", "Start a relay anew after it refused."),
+    "prove": ("orderflow.prove.cli:app", "Put a promise to the test, under load and kills."),
     "bench": ("orderflow.bench.cli:app", "Measure, each figure beside its baseline."),
 }
 

@@ -85,6 +85,7 @@ def process_environment(settings: StackSettings) -> dict[str, str]:
         "ORDERFLOW_MAIL__SMTP_PORT": str(settings.ports.mail_smtp),
         "ORDERFLOW_MAIL__DIRECTORY": str(settings.data / "mail"),
         **settings.elsewhere,
+        **settings.environment,
     }
 
 

@@ -98,6 +98,10 @@ class LocalStack:
         self.turn()
         (self.settings.run / "children.json").unlink(missing_ok=True)
 
+    def add(self, component: Component) -> None:
+        """One more component. It starts when it is wanted."""
+        self.managed[component.name] = Managed(component, self.settings.logs / f"{component.name}.log")
+
     def start_process(self, name: str) -> None:
         """Start one component and wait until it is ready. Raises StackFailed."""
         one = self.find(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from orderflow.stack import kafka
@@ -72,6 +73,30 @@ def _process(settings: StackSettings, service: str, roles: str, *, port: int, na
         address=f"http://{HOST}:{port}",
         ports=(port,),
         command=lambda: _python(settings, f"orderflow.services.{service}", "--roles", roles),
+        probe=http_probe(port, "/readyz"),
+    )
+
+
+def worker(settings: StackSettings, service: str, roles: str, *, slot: int, port: int) -> Component:
+    """One more worker of a service, in a slot of its own; `roles` without an API. `port` tells how it is."""
+    face = roles.partition(",")[0]
+    # Workers of one host have neighbouring ports: a role adds its slot.
+    told = {f"ORDERFLOW_{service.upper()}__{face.upper()}__PORT": str(port - slot)}
+    argv = (f"orderflow.services.{service}", "--roles", roles, "--slot", str(slot))
+
+    def command() -> Command:
+        plain = _python(settings, *argv)
+        return replace(plain, env={**plain.env, **told})
+
+    return Component(
+        name=f"{service}-{slot}",
+        service=service,
+        role=roles,
+        slot=slot,
+        needs=(*DEPLOYED, f"{service}-migrate"),
+        address=f"http://{HOST}:{port}",
+        ports=(port,),
+        command=command,
         probe=http_probe(port, "/readyz"),
     )
 

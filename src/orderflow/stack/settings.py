@@ -129,6 +129,8 @@ class StackSettings(Section):
     maven_url: str | None = None
     elsewhere: dict[str, str] = Field(default_factory=dict)
     """Environment of our processes for servers that are not run here: variable → address."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """More of our processes' environment, for an instance that is somebody's own."""
 
     @property
     def instance(self) -> str:

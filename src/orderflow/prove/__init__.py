@@ -1,0 +1,1 @@
+"""`orderflow prove …`: a promise put to the test on a stack of its own, under load, while processes are killed."""
