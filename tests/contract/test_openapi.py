@@ -17,6 +17,7 @@ from orderflow.services.order.commanding import Commanding
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.listing import Listing
 from orderflow.services.order.openapi import document
+from orderflow.services.order.operating import Operating
 from orderflow.services.order.placing import ROUTES, Placing
 
 SETTINGS = OrderSettings(database=DatabaseSettings.model_validate({"dsn": "postgresql://nowhere/order"}))
@@ -26,8 +27,11 @@ def routes() -> set[tuple[str, str]]:
     no_pool = cast("ConnectionPool", None)
     api = OrderApi(
         placing=Placing(SETTINGS),
-        commanding=Commanding(no_pool, SETTINGS),
-        listing=Listing(no_pool, SETTINGS.deadlines.limits),
+        routes=[
+            *Listing(no_pool, SETTINGS.deadlines.limits).routes(),
+            *Commanding(no_pool, SETTINGS).routes(),
+            *Operating(no_pool, SETTINGS.deadlines.limits).routes(),
+        ],
         pool=no_pool,
         reasons=list,
     )

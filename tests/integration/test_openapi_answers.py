@@ -91,6 +91,11 @@ def test_every_operation_answers_as_documented(api: OrderProcess, document: dict
                 (400, b"", {"idempotency-key": "with a blank"}),
             )
         ),
+        *(
+            (f"/orders/{{orderId}}/{verb}", status, client.post(f"{target}/{verb}"))
+            for verb, good in (("retry", 202), ("cancel-by-operator", 200))
+            for status, target in ((404, NO_SUCH), (409, cancelled), (good, location))
+        ),
         *((path, 200, client.get(path)) for path in ("/products", "/livez", "/readyz", "/metrics", "/docs")),
         ("/openapi.json", 200, client.get("/openapi.json")),
     ]
@@ -110,6 +115,8 @@ def test_an_api_that_is_not_ready_answers_as_documented(
         ("/readyz", readiness),
         ("/orders", api.client.post("/orders", json=LONG)),
         ("/orders", api.client.get("/orders")),
+        ("/orders/{orderId}/retry", api.client.post(f"{NO_SUCH}/retry")),
+        ("/orders/{orderId}/cancel-by-operator", api.client.post(f"{NO_SUCH}/cancel-by-operator")),
         ("/products", api.client.get("/products")),
         ("/orders/{orderId}", api.client.get(NO_SUCH)),
         ("/orders/{orderId}/history", api.client.get(f"{NO_SUCH}/history")),

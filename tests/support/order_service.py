@@ -181,19 +181,25 @@ def forget_relay(stack: Stack) -> None:
 
 
 def _forget_position(stack: Stack) -> None:
-    _execute(
-        stack, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name='relay_order'"
-    )
+    # The server needs a moment to notice that a killed relay is gone.
+    eventually(lambda: _drop_slot(stack), within_s=30, why="nobody reads the relay's slot")
     admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
     forgetting = admin.delete_consumer_groups(["relay.order"], request_timeout=20)["relay.order"]
     with suppress(KafkaException):  # There is none yet.
         forgetting.result(30)
 
 
-def _execute(stack: Stack, statement: str) -> None:
+def _drop_slot(stack: Stack) -> bool:
+    ours = "FROM pg_replication_slots WHERE slot_name = 'relay_order'"
+    _execute(stack, f"SELECT pg_drop_replication_slot(slot_name) {ours} AND NOT active")
+    return not _execute(stack, f"SELECT slot_name {ours}")
+
+
+def _execute(stack: Stack, statement: str) -> list[tuple[object, ...]]:
     settings = database_settings(stack.postgres_url("postgres"))
     with postgres.connect(settings, application_name="test", autocommit=True) as connection:
-        connection.execute(statement.encode())
+        done = connection.execute(statement.encode())
+        return done.fetchall() if done.description else []
 
 
 def _end(popen: subprocess.Popen[bytes]) -> None:

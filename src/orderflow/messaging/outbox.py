@@ -11,10 +11,11 @@ Microservices Patterns, ch. 3).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import msgspec
 
-from orderflow.messaging.event import Metadata, rfc3339_ms
+from orderflow.messaging.event import EventId, Metadata, rfc3339_ms
 from orderflow.messaging.postgres import Cursor, array
 
 ROWS_MAX = 2_000
@@ -118,6 +119,32 @@ def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
     cursor.execute(_INSERT, [array(column) for column in columns])
 
 
+def find_last(cursor: Cursor, *, key: str, event_type: str, since: datetime, until: datetime) -> OutboxRow | None:
+    """
+    The last row of this key and type that was added between these moments, None if none is retained.
+
+    Appended again it becomes the same record: the same id, the same bytes. There is no index: whole days are read, for
+    an operator who can wait, within the statement's time-out.
+    """
+    cursor.execute(_FIND_LAST, (key, event_type, since, until))
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    event_id, topic, payload, source, time, subject, causation_id, correlation_id, traceparent, tracestate = row
+    metadata = Metadata(
+        id=EventId(event_id),
+        type=event_type,
+        source=source,
+        time=datetime.fromisoformat(time),
+        subject=subject,
+        correlation_id=correlation_id,
+        causation_id=causation_id,
+        traceparent=traceparent,
+        tracestate=tracestate,
+    )
+    return OutboxRow(topic=topic, key=key, payload=bytes(payload), metadata=metadata)
+
+
 def first_position_committed(cursor: Cursor, service: str) -> bool:
     """
     Has the relay of `service` committed its first position for this very database?
@@ -135,6 +162,11 @@ INSERT INTO {TABLE} (id, aggregatetype, aggregateid, type, payload, ce_source, c
                      ce_correlationid, traceparent, tracestate)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[],
                      %s::text[], %s::text[], %s::text[], %s::text[])
+"""  # noqa: S608 - the table's name is a constant
+_FIND_LAST = f"""
+SELECT id, aggregatetype, payload, ce_source, ce_time, ce_subject, ce_causationid, ce_correlationid, traceparent,
+       tracestate
+FROM {TABLE} WHERE aggregateid = %s AND type = %s AND created_at BETWEEN %s AND %s ORDER BY sequence DESC LIMIT 1
 """  # noqa: S608 - the table's name is a constant
 _FIRST_POSITION = f"""
 SELECT EXISTS (SELECT FROM {STATE_TABLE} AS ours, pg_control_system() AS server

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,8 +16,6 @@ from orderflow.messaging.observability import Reasons, json
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.messaging.problems import invalid
 from orderflow.services.order import problems, repository
-from orderflow.services.order.commanding import Commanding
-from orderflow.services.order.listing import Listing
 from orderflow.services.order.openapi import TITLE, document
 from orderflow.services.order.placing import ROUTES, Placing
 from orderflow.services.order.requests import order_id_of
@@ -23,17 +23,16 @@ from orderflow.services.order.views import ProductPage, history_page, order_view
 
 
 class OrderApi:
-    """The ASGI application: the hot path first, everything else through the router."""
+    """The ASGI application: the hot path first, everything else through the router, `routes` before our own."""
 
     def __init__(
-        self, *, placing: Placing, commanding: Commanding, listing: Listing, pool: ConnectionPool, reasons: Reasons
+        self, *, placing: Placing, routes: Sequence[BaseRoute], pool: ConnectionPool, reasons: Reasons
     ) -> None:
         self._placing = placing
         rest = Starlette(
             routes=[
-                *listing.routes(),
+                *routes,
                 *_reads(pool),
-                *commanding.routes(),
                 *observability.routes(reasons),
                 *openapi.routes(document, title=TITLE),
             ],

@@ -24,6 +24,7 @@ from orderflow.services.order.config import Settings
 from orderflow.services.order.idempotency import KeyTaken
 from orderflow.services.order.listeners import LISTENER
 from orderflow.services.order.listing import Listing
+from orderflow.services.order.operating import Operating
 from orderflow.services.order.placing import Placing, Ready, resolve
 from orderflow.services.order.preparation import Preparation, load_encoder
 from orderflow.services.order.repository import Placement, Written, writer
@@ -56,6 +57,7 @@ def api(settings: Settings) -> Role:
     placing = Placing(order)
     pool = postgres.open_pool(order.database, application_name="order-api")
     commanding = Commanding(pool, order)
+    operating = Operating(pool, order.deadlines.limits)
     listing = Listing(pool, order.deadlines.limits)
     committer: GroupCommit[Placement, Written | KeyTaken] = GroupCommit(
         connect=lambda: postgres.connect(order.database, application_name="order-api-committer"),
@@ -68,6 +70,7 @@ def api(settings: Settings) -> Role:
 
     def on_ready(ready: Ready) -> None:
         commanding.open(ready.encode)
+        operating.open(ready.encode)
         _on_loop(loop, lambda: placing.open(ready, committer))
 
     preparation = Preparation(pool=pool, registry=settings.registry, on_ready=on_ready)
@@ -101,7 +104,10 @@ def api(settings: Settings) -> Role:
         stopping=commanding.stopping,
         reasons=preparation.reasons,
         app=lambda reasons: OrderApi(
-            placing=placing, commanding=commanding, listing=listing, pool=pool, reasons=reasons
+            placing=placing,
+            routes=[*listing.routes(), *commanding.routes(), *operating.routes()],
+            pool=pool,
+            reasons=reasons,
         ),
     )
 

@@ -119,8 +119,8 @@ def place_order(command: PlaceOrder, *, catalogue: Mapping[Sku, Product], encode
         timestamp=now,
         version=order.version,
     )
-    changed = _told(change, traceparent=command.traceparent, encode=encode)
-    created = _told(_created(order), traceparent=command.traceparent, encode=encode)
+    changed = told(change, traceparent=command.traceparent, encode=encode)
+    created = told(_created(order), traceparent=command.traceparent, encode=encode)
     entry = HistoryEntry(
         revision=order.revision,
         version=order.version,
@@ -185,11 +185,13 @@ def _decided(order: Order, command: Command, *, now: datetime) -> Change | None:
             return cancel(order, reason=CancelReason.CUSTOMER, now=now)
 
 
-def act(cursor: Cursor, changes: Sequence[Change], *, cause: Cause, encode: Encode) -> None:
-    """Write what was decided about locked orders: rows, history, and what is told of it, as one act."""
-    told = [[_told(event, traceparent=cause.traceparent, encode=encode) for event in events(one)] for one in changes]
-    repository.save(cursor, [_saved(change, rows, cause) for change, rows in zip(changes, told, strict=True)])
-    outbox.append(cursor, list(chain.from_iterable(told)))
+def act(
+    cursor: Cursor, changes: Sequence[Change], *, cause: Cause, encode: Encode, besides: Sequence[OutboxRow] = ()
+) -> None:
+    """Write what was decided about locked orders: rows, history, and what is told of it and `besides`, as one act."""
+    rows = [[told(event, traceparent=cause.traceparent, encode=encode) for event in events(one)] for one in changes]
+    repository.save(cursor, [_saved(change, of_one, cause) for change, of_one in zip(changes, rows, strict=True)])
+    outbox.append(cursor, [*chain.from_iterable(rows), *besides])
 
 
 def _saved(change: Change, rows: Sequence[OutboxRow], cause: Cause) -> Saved:
@@ -246,7 +248,7 @@ def _entry(change: Change, event_id: EventId | None, cause_type: str, cause_id: 
     )
 
 
-def _told(event: Event, *, traceparent: str, encode: Encode) -> OutboxRow:
+def told(event: Event, *, traceparent: str, encode: Encode) -> OutboxRow:
     """An act of the API starts a chain: fresh ids, and no cause."""
     topic = TOPIC_OF[type(event)]
     metadata = Metadata(

@@ -13,6 +13,7 @@ from orderflow.messaging import openapi
 from orderflow.messaging.openapi import ProblemDocument, Schema, Schemas, operation, path_parameter, query_parameter
 from orderflow.services.order.listing import LIMIT_DEFAULT, LIMIT_MAX
 from orderflow.services.order.model import Action
+from orderflow.services.order.operating import RetriedView
 from orderflow.services.order.requests import OrderRequest, PayRequest, ShortOrderRequest
 from orderflow.services.order.views import HistoryPage, OrderPage, OrderView, ProductPage
 
@@ -44,7 +45,15 @@ _AWAY = {"503": "The database is away"}
 @cache
 def document() -> Schema:
     schemas = Schemas(
-        OrderRequest, ShortOrderRequest, PayRequest, OrderView, OrderPage, HistoryPage, ProductPage, ConflictDocument
+        OrderRequest,
+        ShortOrderRequest,
+        PayRequest,
+        OrderView,
+        OrderPage,
+        HistoryPage,
+        ProductPage,
+        RetriedView,
+        ConflictDocument,
     )
     commands = {
         f"{prefix}/orders/{{orderId}}/{action}": {"post": describe(schemas)}
@@ -70,6 +79,8 @@ def document() -> Schema:
         },
         "/orders/{orderId}/history": {"get": _history(schemas)},
         **commands,
+        "/orders/{orderId}/retry": {"post": _retry(schemas)},
+        "/orders/{orderId}/cancel-by-operator": {"post": _cancel_by_operator(schemas)},
         "/products": {
             "get": operation(
                 "The catalogue, prices in minor units",
@@ -141,6 +152,33 @@ def _deliver(schemas: Schemas) -> Schema:
 
 def _cancel(schemas: Schemas) -> Schema:
     return _command(schemas, "Cancel an order that has not left the house; what was paid is refunded", "Cancelled")
+
+
+def _retry(schemas: Schemas) -> Schema:
+    retried = schemas.answer("What asked for the payment is on its way once more", RetriedView, example=_RETRIED)
+    return operation(
+        "For operators: ask again for the payment that an order waits for, or that its stock waits for",
+        {
+            "202": retried,
+            "409": schemas.problem(
+                "It waits for nothing that this would bring; the detail says what to do instead", ConflictDocument
+            ),
+            **schemas.problems({**_NO_SUCH, "503": "Starting, the database is away, or the order moved on meanwhile"}),
+        },
+        parameters=[_ORDER_ID],
+    )
+
+
+def _cancel_by_operator(schemas: Schemas) -> Schema:
+    return operation(
+        "For operators: cancel an order that has not left the house (reason OPERATOR); what was paid is refunded",
+        {
+            "200": schemas.answer("Cancelled", OrderView),
+            "409": schemas.problem("The order's status does not allow it", ConflictDocument),
+            **schemas.problems({**_NO_SUCH, "503": "Starting, or the database is away"}),
+        },
+        parameters=[_ORDER_ID],
+    )
 
 
 def _command(
@@ -230,4 +268,10 @@ _PAGE = {
         }
     ],
     "nextCursor": "AZigshERciKDM0REVVVmZg",
+}
+_RETRIED = {
+    "orderId": "0198a0b2-1111-7222-8333-444455556666",
+    "eventId": "0198a0b2-2222-7333-8444-555566667777",
+    "eventType": "OrderCreated",
+    "repeated": True,
 }

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from orderflow.messaging import problems
 from orderflow.messaging.problems import Problem, problem
 from orderflow.services.order.model import RuleBroken, allowed_actions
-from orderflow.services.order.rules import NotAllowed
+from orderflow.services.order.rules import NotAllowed, NothingToRetry
 
 
 def no_such_order() -> Problem:
@@ -23,6 +23,17 @@ def not_allowed(error: NotAllowed) -> Problem:
         status=int(HTTPStatus.CONFLICT),
         orderStatus=order.status,
         allowedActions=allowed,
+    )
+
+
+def nothing_to_retry(error: NothingToRetry, next_action: str) -> Problem:
+    return Problem(
+        "There is nothing to be asked for again",
+        type_="nothing-to-retry",
+        detail=f"{error}; do this instead: {next_action}",
+        status=int(HTTPStatus.CONFLICT),
+        orderStatus=error.order.status,
+        allowedActions=allowed_actions(error.order),
     )
 
 

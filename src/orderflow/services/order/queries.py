@@ -69,6 +69,13 @@ def unpaid(cursor: Cursor, *, since: datetime, limit: int) -> dict[OrderId, int]
     return {OrderId(str(order_id)): revision for order_id, revision in cursor}
 
 
+def commanded_at(cursor: Cursor, order_id: OrderId, command: str) -> datetime | None:
+    """When that command was last obeyed."""
+    cursor.execute(_COMMANDED_AT, (order_id, command))
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
 def _first_id(moment: datetime) -> UUID:
     """Below every id that is made from then on."""
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
@@ -76,4 +83,7 @@ def _first_id(moment: datetime) -> UUID:
 
 _UNPAID = """
 SELECT order_id, revision FROM orders WHERE waiting_for = %s AND waiting_since <= %s ORDER BY waiting_since LIMIT %s
+"""
+_COMMANDED_AT = """
+SELECT max(occurred_at) FROM order_history WHERE order_id = %s AND cause_type = 'command' AND cause_id = %s
 """

@@ -31,7 +31,17 @@ from orderflow.contracts.events import (
 )
 from orderflow.contracts.ids import payment_id
 from orderflow.messaging.errors import OrderflowError, Poison
-from orderflow.services.order.model import Action, Order, Payment, PaymentState, StockState, allowed_actions, revised
+from orderflow.services.order.model import (
+    Action,
+    Order,
+    Payment,
+    PaymentState,
+    StockState,
+    WaitingFor,
+    allowed_actions,
+    revised,
+    waiting_for,
+)
 
 Fact = PaymentSucceeded | PaymentFailed | PaymentRefunded | StockReserved | StockRejected | StockReleased
 
@@ -41,6 +51,14 @@ class NotAllowed(OrderflowError):
 
     def __init__(self, order: Order, action: Action) -> None:
         super().__init__(f"order {order.order_id} is {order.status}: {action} is not among its allowed actions")
+        self.order = order
+
+
+class NothingToRetry(OrderflowError):
+    """The order does not wait for anything that asking again would bring."""
+
+    def __init__(self, order: Order, why: str) -> None:
+        super().__init__(f"order {order.order_id} is {order.status}: {why}")
         self.order = order
 
 
@@ -67,10 +85,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 def on_fact(order: Order, fact: Fact, *, now: datetime) -> list[Change]:
     """The revisions that `fact` makes, none if it moves nothing. Raises Poison if it is not about this order."""
-    noted = _noted(order, fact)
-    if noted is None:
+    moved = _moved(order, fact)
+    if moved is None:
         return []
-    change = _revised(order, noted, _WORDS[type(fact)], now=now)
+    change = _revised(order, moved, _WORDS[type(fact)], now=now)
     return [change, *_judged(change.after, now=now)]
 
 
@@ -113,6 +131,19 @@ def cancel(order: Order, *, reason: CancelReason, now: datetime) -> Change:
     return _cancelled(order, reason=reason, now=now)
 
 
+def noted(order: Order, description: str, *, now: datetime) -> Change:
+    """A revision that changes nothing: the history shall know."""
+    return _revised(order, order, description, now=now)
+
+
+def demand_retry(order: Order) -> WaitingFor:
+    """What it waits for that asking again for its payment may bring. Raises NothingToRetry."""
+    awaited = waiting_for(order)
+    if awaited not in (WaitingFor.PAYMENT, WaitingFor.STOCK):
+        raise NothingToRetry(order, f"it waits for {awaited.lower()}" if awaited else "it waits for nothing")
+    return awaited
+
+
 def is_unsettled(order: Order) -> bool:
     """Is it paid, and inventory has not said anything yet?"""
     return order.status is OrderStatus.PAID and order.stock is StockState.NONE
@@ -151,6 +182,12 @@ def _payment_requested(change: Change) -> PaymentRequested | None:
     order, payment = change.after, change.after.payment
     if payment.state is not PaymentState.REQUESTED or payment.attempt == change.before.payment.attempt:
         return None
+    return payment_request(order)
+
+
+def payment_request(order: Order) -> PaymentRequested:
+    """Ask for the current attempt."""
+    payment = order.payment
     assert payment.payment_id is not None
     assert order.payment_method is not None
     return PaymentRequested(
@@ -197,7 +234,7 @@ def _demand(order: Order, action: Action) -> None:
         raise NotAllowed(order, action)
 
 
-def _noted(order: Order, fact: Fact) -> Order | None:
+def _moved(order: Order, fact: Fact) -> Order | None:
     """The order with the fact in its column, or None if that is there already, or something later is."""
     if isinstance(fact, StockReserved | StockRejected | StockReleased):
         stock = _STOCK[type(fact)]
