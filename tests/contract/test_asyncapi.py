@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
-from tests.support.asyncapi_model import Document, Payload
+from tests.support.asyncapi_model import Document, Operation, Payload
 
 import orderflow.services
 from orderflow.contracts.schemas import CATALOGUE
@@ -91,11 +91,21 @@ def test_operations_are_what_each_service_says_and_hears(document: Document) -> 
         assert heard == {name.rpartition(".")[2] for name in listener.types}
 
 
+def test_each_topic_of_events_has_one_writer(document: Document) -> None:
+    writers = [one.channel.ref.removeprefix("#/channels/") for one in document.operations.values() if _sends(one)]
+    assert sorted(writers) == sorted(TYPES_BY_TOPIC)
+
+
 def test_the_headers_that_we_write_are_described(document: Document) -> None:
     described = document.components.schemas[asyncapi.EVENT_HEADERS]
     written = {name for name, _ in to_headers(_METADATA)}
     assert written == set(described["properties"])
     assert set(described["required"]) <= written
+
+
+def _sends(operation: Operation) -> bool:
+    """Events of its own, not a dead letter."""
+    return operation.action == "send" and not operation.channel.ref.endswith(".dlt")
 
 
 def _has_table(service: str) -> bool:

@@ -31,12 +31,10 @@ def ordering(
     """
     Per-customer order on `notifications` and per-order order on `order-events`, while workers join, leave and die.
 
-    Starts a stack of its own on free ports, beside any other; places orders over HTTP, and cancels or delivers some;
-    lets a worker join and leave, kills two with SIGKILL; waits until everything is at rest; then reads both topics from
-    the beginning: each customer's messages and each order's versions must be there once each, gapless, in order, on one
-    partition, and be what the databases hold. Takes some minutes, leaves nothing behind.
-
-    Exit 0 if everything is so, else 1.
+    Starts a stack of its own on free ports, beside any other. Places orders over HTTP, cancels and delivers some. Lets
+    a worker join and leave, kills two with SIGKILL. At rest both topics are read from the beginning: each customer's
+    messages and each order's versions must be there once each, gapless, in order, on one partition, and be what the
+    databases hold. Takes some minutes, leaves nothing behind. Exit 0 if everything is so, else 1.
 
     \b
     Examples:
