@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from orderflow.messaging.testing.eventually import eventually
 
 @dataclass
 class House:
-    """`running`: every process, by what it is called in the stack."""
+    """`starts`: how each process is started, by what it is called in the stack; `running`: those that are."""
 
     order: Service
     paying: Paying
@@ -34,8 +34,12 @@ class House:
     notifying: Notifying
     fulfilment: Service
     analytics: Service
-    api: httpx2.Client
-    running: dict[str, Process]
+    starts: dict[str, Callable[..., Process]]
+    running: dict[str, Process] = field(default_factory=dict)
+
+    @property
+    def api(self) -> httpx2.Client:
+        return self.running["order-api"].client
 
     @property
     def services(self) -> tuple[Service, ...]:
@@ -53,6 +57,19 @@ class House:
         """Each group with the process that listens for it."""
         named = {"order": "order-relay"}
         return {service.group: self.running[named.get(service.name, service.name)] for service in self.services}
+
+    def start(self) -> None:
+        """All processes at once, and wait until each is ready."""
+        self.running = {name: start(wait=False) for name, start in self.starts.items()}
+        for name, process in self.running.items():
+            eventually(process.ready, within_s=90, why=f"{name} is ready")
+
+    def stop(self) -> None:
+        """All at once; each must end with 0."""
+        for process in self.running.values():
+            process.popen.terminate()
+        for process in self.running.values():
+            assert process.popen.wait(15) == 0, process.log.read_text()
 
     def place(self, count: int, **fields: Any) -> list[str]:
         body = {"customerId": "customer-123", "lines": [{"sku": "MOUSE-01", "quantity": 2}], **fields}
@@ -115,28 +132,23 @@ def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
         deploy("analytics", group="analytics-service", hears=(ORDER_EVENTS.name,)) as analytics,
         notifying(stack, home) as notifies,
     ):
-        running = {
-            "order-relay": order.start("relay,listener", wait=False),
-            "payment": pays.start("api,listener", wait=False),
-            "inventory": inventory.start("api,listener,relay", wait=False),
-            "notification": notifies.start("api,listener,sender,relay", wait=False),
-            "fulfilment": fulfilment.start("api,listener", wait=False),
-            "analytics": analytics.start("api,listener", wait=False),
-            "order-api": order.start("api", wait=False),
-        }
-        for name, process in running.items():
-            eventually(process.ready, within_s=90, why=f"{name} is ready")
-        yield House(
+        house = House(
             order=order,
             paying=pays,
             inventory=inventory,
             notifying=notifies,
             fulfilment=fulfilment,
             analytics=analytics,
-            api=running["order-api"].client,
-            running=running,
+            starts={
+                "order-relay": partial(order.start, "relay,listener"),
+                "payment": partial(pays.start, "api,listener"),
+                "inventory": partial(inventory.start, "api,listener,relay"),
+                "notification": partial(notifies.start, "api,listener,sender,relay"),
+                "fulfilment": partial(fulfilment.start, "api,listener"),
+                "analytics": partial(analytics.start, "api,listener"),
+                "order-api": partial(order.start, "api"),
+            },
         )
-        for process in running.values():
-            process.popen.terminate()
-        for process in running.values():
-            assert process.terminate() == 0, process.log.read_text()
+        house.start()
+        yield house
+        house.stop()

@@ -131,7 +131,7 @@ def test_a_group_that_is_stopped_delays_no_other_and_has_missed_nothing_when_it_
     followed = house.analytics.rows("SELECT order_id FROM followed_order")
     assert {order for (order,) in followed} >= set(orders)
 
-    house.running["fulfilment"] = back = house.fulfilment.start("api,listener")
+    house.running["fulfilment"] = back = house.starts["fulfilment"]()
     house.fulfilment.eventually_at_rest()
     assert_shipments_are_as_orders(house, orders)
     assert back.outcomes == {"handled": missed}, "each once, none from before"
