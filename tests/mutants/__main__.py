@@ -123,6 +123,11 @@ MUTANTS = (
         "[notification.before_outcome]",
     ),
     Mutant(
+        "sequence-without-the-row-lock",
+        "tests/integration/test_notification_records.py"
+        "::test_senders_who_settle_the_same_messages_at_once_give_each_one_number",
+    ),
+    Mutant(
         "transient-failure-counted-as-an-attempt",
         "tests/integration/milestones/test_m5_waiting_in_place.py"
         "::test_a_resource_that_is_away_is_probed_and_everything_waits_for_it",

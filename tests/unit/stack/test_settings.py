@@ -45,13 +45,26 @@ def test_a_payment_provider_that_is_elsewhere_is_not_run_here_and_payment_is_tol
     assert process_environment(settings)["ORDERFLOW_PAYMENT__PSP__URL"] == "https://psp.example"
 
 
+def test_a_mail_server_that_is_elsewhere_is_not_run_here_and_notification_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ORDERFLOW_NOTIFICATION__SMTP__HOST", "mail.example")
+    monkeypatch.setenv("ORDERFLOW_NOTIFICATION__SMTP__PORT", "25")
+    settings = from_environment()
+    assert "mail" not in settings.services
+    told = process_environment(settings)
+    assert told["ORDERFLOW_NOTIFICATION__SMTP__HOST"] == "mail.example"
+    assert told["ORDERFLOW_NOTIFICATION__SMTP__PORT"] == "25"
+
+
 def test_an_outside_client_is_told_of_every_service_and_of_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERFLOW_STACK__PORT_OFFSET", "1000")
     told = exports(from_environment())
-    for number, service in enumerate(("order", "payment", "inventory")):
+    for number, service in enumerate(("order", "payment", "inventory", "notification")):
         assert told[f"{service.upper()}_API_URL"] == f"http://127.0.0.1:{9080 + number}"
         assert told[f"{service.upper()}_DATABASE_URL"] == f"postgresql://postgres@127.0.0.1:16432/{service}"
     assert told["PSP_URL"] == "http://127.0.0.1:9089"
+    assert told["MAIL_API_URL"] == "http://127.0.0.1:9087"
 
 
 def test_every_need_names_a_component_that_exists() -> None:
