@@ -160,7 +160,8 @@ def test_a_fact_in_an_open_transaction_is_not_beaten_if_it_commits(
 ) -> None:
     [order] = sweeping.place(1)
     succeeded = fact("succeeded", created_on_request(OrderId(order)))
-    producer = clients.transactional_producer(sweeping.service.kafka, f"test-{uuid4().hex[:8]}")
+    name, patient = f"test-{uuid4().hex[:8]}", {"transaction.timeout.ms": 60_000}
+    producer = clients.transactional_producer(sweeping.service.kafka, name, **patient)
     producer.init_transactions(30)
     producer.begin_transaction()
     value = sweeping.service.encoder.encode(PAYMENTS.name, succeeded)

@@ -78,9 +78,9 @@ class Sweeper:
             self._encode = self._encode or self._load()
             full = self._sweep(self._encode, stop)
         except (Transient, DatabaseError, ConfigurationError) as error:
-            if self._missing != (now := str(error)):
-                log.warning("nothing is swept for now", reason=now)
-            self._missing = now
+            if self._missing != (reason := str(error)):
+                log.warning("nothing is swept for now", reason=reason)
+            self._missing = reason
             return False
         self._missing = ""
         return full
