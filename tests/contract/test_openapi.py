@@ -9,6 +9,7 @@ import msgspec
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
 from starlette.routing import Route
+from tests.support.documented import assert_examples_fit
 
 from orderflow.messaging.postgres import ConnectionPool
 from orderflow.messaging.settings import DatabaseSettings
@@ -58,6 +59,10 @@ def _unnamed(path: str) -> str:
 def test_the_document_is_valid() -> None:
     served: Any = msgspec.json.decode(msgspec.json.encode(document()))
     OpenAPIV31SpecValidator(served).validate()
+
+
+def test_every_body_has_an_example_and_it_is_as_described() -> None:
+    assert_examples_fit(msgspec.json.decode(msgspec.json.encode(document())))
 
 
 def test_every_route_is_in_the_document_and_every_path_of_it_is_a_route() -> None:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-import jsonschema
 import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
 from starlette.routing import Route
+from tests.support.documented import assert_examples_fit
 
 from orderflow.messaging.postgres import ConnectionPool
 from orderflow.services.analytics import api as analytics
@@ -64,20 +64,4 @@ def test_every_route_is_in_the_document_and_every_path_of_it_is_a_route(service:
 
 @SERVICES
 def test_every_body_has_an_example_and_it_is_as_described(service: str) -> None:
-    told = document(service)
-    found = list(bodies(told["paths"]))
-    assert found
-    for body in found:
-        schema = {**body["schema"], "components": told["components"]}
-        checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-        jsonschema.Draft202012Validator(schema, format_checker=checker).validate(body["example"])
-
-
-def bodies(described: Any) -> Iterator[dict[str, Any]]:
-    """JSON bodies of this service's own types, of requests and of answers."""
-    if isinstance(described, dict):
-        body = described.get("application/json", {})
-        if "$ref" in body.get("schema", {}):
-            yield body
-        for inner in described.values():
-            yield from bodies(inner)
+    assert_examples_fit(document(service))

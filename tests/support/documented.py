@@ -1,9 +1,9 @@
-"""Answers held against the OpenAPI document of the service that gave them."""
+"""Answers and examples held against the OpenAPI document of the service that gave them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -19,9 +19,7 @@ def assert_documented(document: Document, path: str, answer: httpx2.Response) ->
     media_type = answer.headers["content-type"].partition(";")[0]
     schema = described["content"][media_type].get("schema")
     if schema is not None:
-        components = {"components": document["components"]}
-        checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-        jsonschema.Draft202012Validator({**schema, **components}, format_checker=checker).validate(answer.json())
+        _validate(document, schema, answer.json())
     for header in described.get("headers", {}):
         assert header in answer.headers
 
@@ -40,3 +38,27 @@ def holding_to(document: Document) -> Callable[[httpx2.Response], None]:
             assert answer.status_code == 405
 
     return hook
+
+
+def assert_examples_fit(document: Document) -> None:
+    """Every JSON body of a type of its own has an example, and that is as described."""
+    found = list(_bodies(document["paths"]))
+    assert found
+    for body in found:
+        _validate(document, body["schema"], body["example"])
+
+
+def _bodies(described: Any) -> Iterator[dict[str, Any]]:
+    """JSON bodies of this service's own types, of requests and of answers."""
+    if isinstance(described, dict):
+        body = described.get("application/json", {})
+        if "$ref" in body.get("schema", {}):
+            yield body
+        for inner in described.values():
+            yield from _bodies(inner)
+
+
+def _validate(document: Document, schema: Document, value: Any) -> None:
+    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    whole = {**schema, "components": document["components"]}
+    jsonschema.Draft202012Validator(whole, format_checker=checker).validate(value)

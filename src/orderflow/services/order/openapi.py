@@ -11,11 +11,12 @@ import msgspec
 from orderflow.contracts.events import OrderStatus
 from orderflow.messaging import openapi
 from orderflow.messaging.openapi import ProblemDocument, Schema, Schemas, operation, path_parameter, query_parameter
+from orderflow.services.order import examples
 from orderflow.services.order.listing import LIMIT_DEFAULT, LIMIT_MAX
-from orderflow.services.order.model import Action
+from orderflow.services.order.model import Action, Order
 from orderflow.services.order.operating import RetriedView
 from orderflow.services.order.requests import OrderRequest, PayRequest, ShortOrderRequest
-from orderflow.services.order.views import HistoryPage, OrderPage, OrderView, ProductPage
+from orderflow.services.order.views import SHORT_MESSAGE, HistoryPage, OrderPage, OrderView, ProductPage
 
 TITLE = "Orderflow: order API"
 
@@ -27,9 +28,15 @@ class ConflictDocument(ProblemDocument, kw_only=True, omit_defaults=True):
     allowed_actions: tuple[Action, ...] = msgspec.field(name="allowedActions")
 
 
-_EXAMPLES: dict[type, Schema] = {
-    OrderRequest: {"customerId": "customer-123", "lines": [{"sku": "KEYBOARD-01", "quantity": 2}]},
-    ShortOrderRequest: {"customerId": "customer-123"},
+_EXAMPLES: dict[type, tuple[Schema, Schema]] = {
+    OrderRequest: (
+        {"customerId": "customer-123", "lines": [{"sku": "KEYBOARD-01", "quantity": 2}]},
+        examples.shown(examples.CREATED),
+    ),
+    ShortOrderRequest: (
+        {"customerId": "customer-123"},
+        examples.shown(examples.ON_REQUEST, message=SHORT_MESSAGE),
+    ),
 }
 _PROBLEMS = {
     "400": "The body is not JSON, or the Idempotency-Key is malformed",
@@ -73,7 +80,10 @@ def document() -> Schema:
         "/orders/{orderId}": {
             "get": operation(
                 "An order",
-                {"200": schemas.answer("The order", OrderView), **schemas.problems({**_NO_SUCH, **_AWAY})},
+                {
+                    "200": schemas.answer("The order", OrderView, example=examples.shown(examples.PAID)),
+                    **schemas.problems({**_NO_SUCH, **_AWAY}),
+                },
                 parameters=[_ORDER_ID],
             )
         },
@@ -84,7 +94,10 @@ def document() -> Schema:
         "/products": {
             "get": operation(
                 "The catalogue, prices in minor units",
-                {"200": schemas.answer("The catalogue", ProductPage), **schemas.problems(_AWAY)},
+                {
+                    "200": schemas.answer("The catalogue", ProductPage, example=examples.PRODUCTS),
+                    **schemas.problems(_AWAY),
+                },
             )
         },
     }
@@ -92,11 +105,12 @@ def document() -> Schema:
 
 
 def _post(schemas: Schemas, request: type, summary: str) -> Schema:
-    created = schemas.answer("Placed: the order is committed, its events will be on Kafka", OrderView)
+    asked, answered = _EXAMPLES[request]
+    created = schemas.answer("Placed: the order is committed, its events will be on Kafka", OrderView, example=answered)
     created["headers"] = _LOCATION
     return {
         **operation(summary, {"201": created, **schemas.problems(_PROBLEMS)}, parameters=[_IDEMPOTENCY_KEY]),
-        "requestBody": schemas.request(request, example=_EXAMPLES[request]),
+        "requestBody": schemas.request(request, example=asked),
     }
 
 
@@ -104,7 +118,9 @@ def _list(schemas: Schemas) -> Schema:
     return operation(
         "Orders, newest first, a page at a time, each with what it waits for",
         {
-            "200": schemas.answer("A page; nextCursor leads to the next, if there is one", OrderPage, example=_PAGE),
+            "200": schemas.answer(
+                "A page; nextCursor leads to the next, if there is one", OrderPage, example=examples.PAGE
+            ),
             **schemas.problems({**_AWAY, "422": "A parameter is unknown, repeated or wrong; the detail names it"}),
         },
         parameters=_FILTERS,
@@ -115,7 +131,7 @@ def _history(schemas: Schemas) -> Schema:
     return operation(
         "An order's status changes, oldest first; with all=true every revision",
         {
-            "200": schemas.answer("The history", HistoryPage),
+            "200": schemas.answer("The history", HistoryPage, example=examples.HISTORY),
             **schemas.problems({**_NO_SUCH, **_AWAY, "422": "all is neither true nor false"}),
         },
         parameters=[_ORDER_ID, _ALL],
@@ -127,8 +143,9 @@ def _pay(schemas: Schemas) -> Schema:
         schemas,
         "Ask for payment, and wait for how it ends",
         "Paid and stock settled; or the payment FAILED; or the order CANCELLED: see status, payment and stock",
+        examples.PAID,
         {
-            "202": _later(schemas, "Asked for, and not known yet how it ends: see Location"),
+            "202": _later(schemas, "Asked for, and not known yet how it ends: see Location", examples.CREATED),
             **schemas.problems({code: _PROBLEMS[code] for code in ("400", "413", "415", "422")}),
         },
         parameters=[_IDEMPOTENCY_KEY, _PREFER],
@@ -141,21 +158,25 @@ def _ship(schemas: Schemas) -> Schema:
         schemas,
         "Ship a paid order; waits while it is not known whether there is stock",
         "Shipped",
-        {"202": _later(schemas, "Accepted: it will be shipped once its stock is reserved")},
+        examples.SHIPPED,
+        {"202": _later(schemas, "Accepted: it will be shipped once its stock is reserved", examples.UNSETTLED)},
         parameters=[_PREFER],
     )
 
 
 def _deliver(schemas: Schemas) -> Schema:
-    return _command(schemas, "Say that a shipped order was delivered", "Delivered")
+    return _command(schemas, "Say that a shipped order was delivered", "Delivered", examples.DELIVERED)
 
 
 def _cancel(schemas: Schemas) -> Schema:
-    return _command(schemas, "Cancel an order that has not left the house; what was paid is refunded", "Cancelled")
+    what = "Cancel an order that has not left the house; what was paid is refunded"
+    return _command(schemas, what, "Cancelled", examples.CANCELLED)
 
 
 def _retry(schemas: Schemas) -> Schema:
-    retried = schemas.answer("What asked for the payment is on its way once more", RetriedView, example=_RETRIED)
+    retried = schemas.answer(
+        "What asked for the payment is on its way once more", RetriedView, example=examples.RETRIED
+    )
     return operation(
         "For operators: ask again for the payment that an order waits for, or that its stock waits for",
         {
@@ -173,7 +194,7 @@ def _cancel_by_operator(schemas: Schemas) -> Schema:
     return operation(
         "For operators: cancel an order that has not left the house (reason OPERATOR); what was paid is refunded",
         {
-            "200": schemas.answer("Cancelled", OrderView),
+            "200": schemas.answer("Cancelled", OrderView, example=examples.shown(examples.CANCELLED)),
             "409": schemas.problem("The order's status does not allow it", ConflictDocument),
             **schemas.problems({**_NO_SUCH, "503": "Starting, or the database is away"}),
         },
@@ -185,6 +206,7 @@ def _command(
     schemas: Schemas,
     summary: str,
     done: str,
+    example: Order,
     others: Mapping[str, Schema] = MappingProxyType({}),
     *,
     parameters: Sequence[Schema] = (),
@@ -196,7 +218,7 @@ def _command(
     return operation(
         summary,
         {
-            "200": schemas.answer(done, OrderView),
+            "200": schemas.answer(done, OrderView, example=examples.shown(example)),
             **others,
             "409": schemas.problem("The order's status does not allow it", ConflictDocument),
             **schemas.problems(refused),
@@ -205,8 +227,8 @@ def _command(
     )
 
 
-def _later(schemas: Schemas, description: str) -> Schema:
-    return {**schemas.answer(description, OrderView), "headers": _LOCATION}
+def _later(schemas: Schemas, description: str, example: Order) -> Schema:
+    return {**schemas.answer(description, OrderView, example=examples.shown(example)), "headers": _LOCATION}
 
 
 _ORDER_ID = path_parameter("orderId", {"type": "string", "format": "uuid"})
@@ -240,38 +262,3 @@ _FILTERS = [
     ),
     query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before"),
 ]
-_PAGE = {
-    "items": [
-        {
-            "orderId": "0198a0b2-1111-7222-8333-444455556666",
-            "customerId": "customer-123",
-            "status": "CREATED",
-            "version": 1,
-            "revision": 1,
-            "payment": {"attempt": 1, "state": "REQUESTED", "paymentId": "a0b4ba0f-6d5e-5b3f-9d0b-0f4be0c8f2a1"},
-            "stock": "NONE",
-            "paymentMode": "AUTOMATIC",
-            "lines": [{"sku": "MOUSE-01", "quantity": 1, "unitPriceMinor": 3490}],
-            "amountMinor": 3490,
-            "currency": "EUR",
-            "createdAt": "2026-01-31T09:05:00.123Z",
-            "updatedAt": "2026-01-31T09:05:00.123Z",
-            "allowedActions": ["cancel"],
-            "waiting": {
-                "for": "PAYMENT",
-                "since": "2026-01-31T09:05:00.123Z",
-                "deadline": "2026-01-31T09:35:00.123Z",
-                "overdue": True,
-                "owner": "payment",
-                "nextAction": "ask payment again: orderflow stuck retry 0198a0b2-1111-7222-8333-444455556666",
-            },
-        }
-    ],
-    "nextCursor": "AZigshERciKDM0REVVVmZg",
-}
-_RETRIED = {
-    "orderId": "0198a0b2-1111-7222-8333-444455556666",
-    "eventId": "0198a0b2-2222-7333-8444-555566667777",
-    "eventType": "OrderCreated",
-    "repeated": True,
-}
