@@ -44,7 +44,7 @@ LETTERS_MAX = outbox.ROWS_MAX // 2
 CUSTOMERS_PER_CONNECTION = 4
 """Leased at a time: the connections find work while outcomes are recorded."""
 HELD_IN_A_ROW_MAX = 20
-"""So many customers one after the other were told to wait, and nothing was taken: it is the server, not they."""
+"""So many different customers were told to wait, and nothing was taken meanwhile: it is the server, not they."""
 
 NUMBERED = counter("notifications", "Messages to customers, by how they ended.", ("state",))
 DELAY = histogram("notification_delay_seconds", "From noting a message to its acceptance.")
@@ -68,7 +68,7 @@ class Sender:
         self._mail = Gate(self._worker, "send")
         self._database = Gate(self._worker, "record")
         self._unrecorded: list[Round] = []
-        self._held_in_a_row = 0
+        self._held_in_a_row: set[CustomerId] = set()
         self._look_at = self._count_at = 0.0
         self._missing = "starting"
         self._encoder: Encoder | None = None
@@ -76,9 +76,10 @@ class Sender:
     def reasons(self) -> list[str]:
         if self._missing:
             return [self._missing]
-        held = f"mail: {self._held_in_a_row} customers in a row have to wait: see their notifications"
-        found = [self._database.reason, self._mail.reason, held if self._held_in_a_row >= HELD_IN_A_ROW_MAX else ""]
-        return [reason for reason in found if reason]
+        held = ""
+        if len(self._held_in_a_row) >= HELD_IN_A_ROW_MAX:
+            held = f"mail: {HELD_IN_A_ROW_MAX} customers in a row have to wait: see their notifications"
+        return [reason for reason in (self._database.reason, self._mail.reason, held) if reason]
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop` is set, once schema ids, database and the relay's first position are there."""
@@ -151,9 +152,10 @@ class Sender:
             elif came_of.settled or came_of.held:
                 self._mail.succeeded()
             if came_of.settled:
-                self._held_in_a_row = 0
+                self._held_in_a_row.clear()
             elif came_of.held:
-                self._held_in_a_row += 1
+                if len(self._held_in_a_row) < HELD_IN_A_ROW_MAX:
+                    self._held_in_a_row.add(came_of.customer_id)
                 log.info("a customer has to wait", customer=came_of.customer_id, reason=came_of.held.reason)
             self._unrecorded.append(came_of)
 
