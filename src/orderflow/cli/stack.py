@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -262,6 +263,7 @@ def _brokers(number: int | None) -> Literal[1, 3] | None:
 
 
 def _table(processes: list[dict[str, Any]]) -> Table:
+    """Within 80 columns: only roles are folded, and of an address host and port are shown."""
     table = Table(box=None, pad_edge=False)
     for title in ("name", "role", "pid", "address", "state", "health", "restarts"):
         table.add_column(title, no_wrap=title != "role", overflow="fold")
@@ -272,7 +274,7 @@ def _table(processes: list[dict[str, Any]]) -> Table:
             process["name"],
             process["role"],
             str(process["pid"] or "–"),
-            process["address"],
+            urlsplit(process["address"]).netloc or process["address"],
             process["state"],
             health,
             str(process["restarts"]),
