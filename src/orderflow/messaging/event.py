@@ -73,6 +73,12 @@ def derived_id(namespace: UUID, *, cause: EventId, event_type: str, index: int) 
     return EventId(uuid5(namespace, f"{cause}/{event_type}/{index}"))
 
 
+def read_clock() -> datetime:
+    """One reading of the clock, as the wire keeps it: aware UTC, cut to milliseconds."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
 def rfc3339_ms(moment: datetime) -> str:
     """`2026-01-31T09:05:00.123Z`: UTC, milliseconds. Raises ValueError on a naive datetime."""
     if moment.tzinfo is None:

@@ -9,7 +9,7 @@ from here, and nothing from the driver itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,11 @@ def array(values: Sequence[object]) -> str:
     if _ESCAPED_CONTROL.search(encoded):
         return "{" + ",".join(_quoted(value) for value in plain) + "}"
     return "{" + encoded[1:-1].decode() + "}"
+
+
+def columns(rows: Iterable[Sequence[object]]) -> list[str]:
+    """`rows` by column, each as an array literal: what one `unnest` of several arrays takes."""
+    return [array(column) for column in zip(*rows, strict=True)]
 
 
 def _quoted(value: object) -> str:

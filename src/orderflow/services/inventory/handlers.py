@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
+from orderflow.messaging.event import read_clock
 from orderflow.messaging.listener import Caused, Received
 from orderflow.messaging.postgres import Cursor
 from orderflow.services.inventory import repository
@@ -16,13 +16,7 @@ def move_stock(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
     events = [received.event for received in batch]
     reservations = repository.lock_reservations(cursor, {event.order_id for event in events})
     stock = repository.lock_stock(cursor, wanted(events, reservations))
-    now = _now()
+    now = read_clock()
     decision = decide(events, stock=stock, reservations=reservations, now=now)
     repository.write(cursor, decision, now=now)
     return [(batch[position], event) for position, event in decision.told]
-
-
-def _now() -> datetime:
-    """One reading of the clock for a batch, as the wire keeps it: UTC, milliseconds."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -7,7 +7,7 @@ workers wait for each other in one direction only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from orderflow.contracts.events import StockLine
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.postgres import RESOURCE, Cursor, array
+from orderflow.messaging.postgres import RESOURCE, Cursor, array, columns
 from orderflow.messaging.testing.failpoints import failpoint
 from orderflow.services.inventory.model import Decision, Move, Reservation, ReservationStatus, Stock
 
@@ -41,15 +41,15 @@ def write(cursor: Cursor, decision: Decision, *, now: datetime) -> None:
     Raises Transient if somebody else has just opened a reservation for one of the orders: decided anew, it is found.
     """
     if decision.moves:
-        cursor.execute(_MOVE, _columns(_move_row(move) for move in decision.moves))
+        cursor.execute(_MOVE, columns(_move_row(move) for move in decision.moves))
     failpoint("inventory.between_lines")
     if decision.opened:
         opened = sorted(decision.opened, key=lambda one: one.order_id)
-        cursor.execute(_OPEN, (now, now, *_columns(_reservation_row(one) for one in opened)))
+        cursor.execute(_OPEN, (now, now, *columns(_reservation_row(one) for one in opened)))
         if cursor.rowcount != len(opened):
             raise Transient("another worker opened a reservation for the same order", resource=RESOURCE)
     if decision.closed:
-        closed = _columns((one.order_id, one.status.value) for one in decision.closed)
+        closed = columns((one.order_id, one.status.value) for one in decision.closed)
         cursor.execute(_CLOSE, (now, *closed))
 
 
@@ -78,10 +78,6 @@ def find_reservation(cursor: Cursor, order_id: OrderId) -> Reservation | None:
     cursor.execute("SELECT customer_id, payment_id, status, lines FROM reservation WHERE order_id = %s", (order_id,))
     row = cursor.fetchone()
     return None if row is None else _reservation(order_id, *row)
-
-
-def _columns(rows: Iterable[tuple[object, ...]]) -> list[str]:
-    return [array(column) for column in zip(*rows, strict=True)]
 
 
 def _move_row(move: Move) -> tuple[object, ...]:

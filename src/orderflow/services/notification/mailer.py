@@ -13,12 +13,12 @@ import smtplib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
 from orderflow.contracts.ids import CustomerId
 from orderflow.messaging.errors import Unavailable
+from orderflow.messaging.event import read_clock
 from orderflow.messaging.telemetry import counter
 from orderflow.messaging.testing.failpoints import failpoint
 from orderflow.services.notification.config import SmtpSettings
@@ -93,10 +93,10 @@ class Mailer:
             return Held(letter=letter, reason=f"no answer: {error}")
         if 200 <= code < 300:
             OFFERED.labels("sent").inc()
-            return Settled(letter=letter, at=_now())
+            return Settled(letter=letter, at=read_clock())
         if 500 <= code < 600:
             OFFERED.labels("refused").inc()
-            return Settled(letter=letter, at=_now(), refusal=f"{code} {words}")
+            return Settled(letter=letter, at=read_clock(), refusal=f"{code} {words}")
         OFFERED.labels("not_now").inc()
         return Held(letter=letter, reason=f"{code} {words}")
 
@@ -197,9 +197,3 @@ class Conversation:
         if reply[0] == CLOSING:
             raise Unavailable(f"the mail server is closing: {reply[1]}", resource=RESOURCE)
         return reply
-
-
-def _now() -> datetime:
-    """As the wire keeps it: UTC, milliseconds."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)

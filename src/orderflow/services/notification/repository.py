@@ -8,7 +8,7 @@ settles one holds it as well. Everybody takes these locks by key, and no other l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
@@ -18,7 +18,7 @@ import msgspec
 from orderflow.contracts.events import NotificationFailed
 from orderflow.contracts.ids import CustomerId, NotificationId, OrderId
 from orderflow.messaging.event import EventId
-from orderflow.messaging.postgres import Cursor, array
+from orderflow.messaging.postgres import Cursor, array, columns
 from orderflow.services.notification.model import (
     CHANNEL,
     Kind,
@@ -70,7 +70,7 @@ def note(cursor: Cursor, deliveries: Sequence[Delivery]) -> None:
     if not deliveries:
         return
     cursor.execute(_DUE, (array(sorted({one.customer_id for one in deliveries})),))
-    cursor.execute(_NOTE, (CHANNEL, *_columns(msgspec.structs.astuple(one) for one in deliveries)))
+    cursor.execute(_NOTE, (CHANNEL, *columns(msgspec.structs.astuple(one) for one in deliveries)))
 
 
 def take_over(cursor: Cursor, worker: str) -> int:
@@ -115,7 +115,7 @@ def pending(cursor: Cursor, ids: Collection[NotificationId]) -> set[Notification
 
 def settle(cursor: Cursor, numbered: Sequence[Numbered]) -> None:
     if numbered:
-        cursor.execute(_SETTLE, _columns(_settled_row(one) for one in numbered))
+        cursor.execute(_SETTLE, columns(_settled_row(one) for one in numbered))
 
 
 def give_back(
@@ -124,10 +124,10 @@ def give_back(
     """Customers' numbers as they are now, and their leases, as far as they are still this worker's."""
     held = [one.held for one in rounds if one.held is not None]
     if held:
-        cursor.execute(_HOLD, _columns((one.letter.notification_id, one.reason) for one in held))
+        cursor.execute(_HOLD, columns((one.letter.notification_id, one.reason) for one in held))
     last = {one.letter.customer_id: one.event.sequence for one in numbered}
     rows = [(one.customer_id, last.get(one.customer_id), rest_s(one, most=back_off_s_max)) for one in rounds]
-    cursor.execute(_GIVE_BACK, (worker, *_columns(rows)))
+    cursor.execute(_GIVE_BACK, (worker, *columns(rows)))
 
 
 def waiting(cursor: Cursor) -> int:
@@ -142,10 +142,6 @@ def page(cursor: Cursor, *, order_id: str, customer_id: str, after: int, limit: 
     column, value = ("order_id", order_id) if order_id else ("customer_id", customer_id)
     cursor.execute(_PAGES[column], (value, after, limit))
     return [(position, _known(*row)) for position, *row in cursor]
-
-
-def _columns(rows: Iterable[Sequence[object]]) -> list[str]:
-    return [array(column) for column in zip(*rows, strict=True)]
 
 
 def _settled_row(one: Numbered) -> tuple[object, ...]:

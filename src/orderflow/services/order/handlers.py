@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 
 import msgspec
@@ -24,7 +24,7 @@ from orderflow.contracts.events import (
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.messaging import outbox
 from orderflow.messaging.errors import Poison
-from orderflow.messaging.event import EventId, Metadata, derived_id
+from orderflow.messaging.event import EventId, Metadata, derived_id, read_clock
 from orderflow.messaging.listener import Caused, Received
 from orderflow.messaging.outbox import OutboxRow
 from orderflow.messaging.postgres import Cursor
@@ -261,9 +261,3 @@ def told(event: Event, *, traceparent: str, encode: Encode) -> OutboxRow:
         traceparent=traceparent,
     )
     return OutboxRow(topic=topic, key=event.order_id, payload=encode(topic, event), metadata=metadata)
-
-
-def read_clock() -> datetime:
-    """One reading of the clock, as the wire keeps it: UTC, milliseconds."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)

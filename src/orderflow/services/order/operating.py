@@ -11,12 +11,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from orderflow.contracts.ids import OrderId
+from orderflow.messaging.event import read_clock
 from orderflow.messaging.observability import json
 from orderflow.messaging.postgres import ConnectionPool, Cursor, unavailable_when_transient
 from orderflow.messaging.problems import unavailable
 from orderflow.services.order import problems
 from orderflow.services.order.deadlines import Limits, waiting
-from orderflow.services.order.handlers import Encode, read_clock
+from orderflow.services.order.handlers import Encode
 from orderflow.services.order.requests import order_id_of, traceparent_of
 from orderflow.services.order.retrying import cancel_by_operator, retry
 from orderflow.services.order.rules import NothingToRetry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -14,7 +14,7 @@ from orderflow.messaging import outbox
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
 from orderflow.messaging.outbox import OutboxRow
-from orderflow.messaging.postgres import Cursor, array
+from orderflow.messaging.postgres import Cursor, array, columns
 from orderflow.services.order import idempotency
 from orderflow.services.order.idempotency import Claim, Held, KeyTaken
 from orderflow.services.order.model import HistoryEntry, Order, Payment, PaymentState, Product, StockState, waiting_for
@@ -106,10 +106,10 @@ def save(cursor: Cursor, saved: Sequence[Saved]) -> None:
         return
     first = {one.change.before.order_id: one.change.before.revision for one in reversed(saved)}
     last = {one.change.after.order_id: one.change.after for one in saved}
-    cursor.execute(_UPDATE, _columns((*_moving(order), first[order_id]) for order_id, order in last.items()))
+    cursor.execute(_UPDATE, columns((*_moving(order), first[order_id]) for order_id, order in last.items()))
     if cursor.rowcount != len(last):
         raise Transient("an order changed although it was locked", resource="database")
-    cursor.execute(_INSERT_HISTORY, _columns(_history_row(one.change.after.order_id, one.entry) for one in saved))
+    cursor.execute(_INSERT_HISTORY, columns(_history_row(one.change.after.order_id, one.entry) for one in saved))
 
 
 def history(cursor: Cursor, order_id: OrderId, *, facts_too: bool) -> list[HistoryEntry]:
@@ -135,13 +135,9 @@ def catalogue(cursor: Cursor) -> dict[Sku, Product]:
 
 
 def _insert(cursor: Cursor, batch: list[Placed]) -> None:
-    cursor.execute(_INSERT_ORDERS, _columns(_order_row(one.order) for one in batch))
-    cursor.execute(_INSERT_HISTORY, _columns(_history_row(one.order.order_id, one.entry) for one in batch))
+    cursor.execute(_INSERT_ORDERS, columns(_order_row(one.order) for one in batch))
+    cursor.execute(_INSERT_HISTORY, columns(_history_row(one.order.order_id, one.entry) for one in batch))
     outbox.append(cursor, list(chain.from_iterable(one.outbox for one in batch)))
-
-
-def _columns(rows: Iterable[tuple[object, ...]]) -> list[str]:
-    return [array(column) for column in zip(*rows, strict=True)]
 
 
 def _order_row(order: Order) -> tuple[object, ...]:

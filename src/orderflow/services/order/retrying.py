@@ -16,11 +16,11 @@ from orderflow.contracts.events import CancelReason, OrderCreated, PaymentMode, 
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging import outbox
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.event import EventId
+from orderflow.messaging.event import EventId, read_clock
 from orderflow.messaging.outbox import OutboxRow
 from orderflow.messaging.postgres import Cursor
 from orderflow.services.order import queries, repository
-from orderflow.services.order.handlers import Cause, Encode, act, read_clock, told
+from orderflow.services.order.handlers import Cause, Encode, act, told
 from orderflow.services.order.model import Order, WaitingFor
 from orderflow.services.order.rules import NothingToRetry, cancel, demand_retry, noted, payment_request
 

@@ -17,6 +17,7 @@ from orderflow.contracts.events import CancelReason
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging import outbox
 from orderflow.messaging.errors import ConfigurationError, Transient
+from orderflow.messaging.event import read_clock
 from orderflow.messaging.kafka.progress import Progress
 from orderflow.messaging.postgres import Cursor, DatabaseError, Session
 from orderflow.messaging.telemetry import counter, gauge, logger
@@ -24,7 +25,7 @@ from orderflow.messaging.testing.failpoints import failpoint
 from orderflow.services.order import queries, repository
 from orderflow.services.order.config import SweeperSettings
 from orderflow.services.order.deadlines import Limits, cutoffs
-from orderflow.services.order.handlers import Cause, Encode, act, read_clock
+from orderflow.services.order.handlers import Cause, Encode, act
 from orderflow.services.order.model import WaitingFor
 from orderflow.services.order.requests import traceparent_of
 from orderflow.services.order.rules import cancel

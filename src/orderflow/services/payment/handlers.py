@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import datetime
 
 from orderflow.contracts.events import PaymentFailureReason
 from orderflow.contracts.ids import OrderId
+from orderflow.messaging.event import read_clock
 from orderflow.messaging.listener import Ask, Caused, Prepared, Received, Settled, Unknown
 from orderflow.messaging.postgres import Cursor
 from orderflow.messaging.testing.failpoints import failpoint
@@ -50,7 +51,7 @@ class Payments:
         return [next(judged) if model.asks_for_payment(received.event) else NOTHING_TO_SAY for received in batch]
 
     def outcome(self, finished: Sequence[Finished]) -> list[Progress]:
-        now = _now()
+        now = read_clock()
         payments = [settled for one in finished if (settled := _settled(*one, now=now))]
         refunds = [refund for _, task, answer in finished if (refund := _given_back(task, answer, now=now))]
         with self._transaction() as cursor:
@@ -67,7 +68,7 @@ def _judged(
     cursor: Cursor, batch: Sequence[Received], known: dict[OrderId, model.Known], *, now: datetime | None = None
 ) -> list[Progress]:
     """Decide for each record and write what was decided, in one statement for each table."""
-    at = now or _now()
+    at = now or read_clock()
     steps = [
         model.decide(
             received.event,
@@ -134,9 +135,3 @@ def _progress(then: Announce | Task | Wait) -> Progress:
             return Unknown(since)
         case _:
             return Ask(then)
-
-
-def _now() -> datetime:
-    """One reading of the clock for a batch, as the wire keeps it: UTC, milliseconds."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -7,7 +7,7 @@ that two workers with the same orders wait for each other in one direction only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 
 from orderflow.contracts.events import OrderLine
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, RefundId
-from orderflow.messaging.postgres import Cursor, array
+from orderflow.messaging.postgres import Cursor, array, columns
 from orderflow.services.payment.model import (
     Known,
     Payment,
@@ -63,15 +63,15 @@ def find(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, Known]:
 def record(cursor: Cursor, steps: Sequence[Step], *, now: datetime) -> None:
     """Write new payments, refunds and closed orders."""
     if payments := [step.payment for step in steps if step.payment is not None]:
-        cursor.execute(_INSERT_PAYMENTS, _columns(map(_payment_row, payments)))
+        cursor.execute(_INSERT_PAYMENTS, columns(map(_payment_row, payments)))
     if closings := [step.closing for step in steps if step.closing is not None]:
         rows = (
             (one.cancelled.order_id, one.cancelled.customer_id, one.cancelled.reason, one.cause, now)
             for one in closings
         )
-        cursor.execute(_CLOSE, _columns(rows))
+        cursor.execute(_CLOSE, columns(rows))
     if refunds := [step.refund for step in steps if step.refund is not None]:
-        cursor.execute(_INSERT_REFUNDS, _columns(_refund_row(payment, refund) for payment, refund in refunds))
+        cursor.execute(_INSERT_REFUNDS, columns(_refund_row(payment, refund) for payment, refund in refunds))
 
 
 def settle(cursor: Cursor, payments: Sequence[Payment]) -> bool:
@@ -91,14 +91,14 @@ def settle(cursor: Cursor, payments: Sequence[Payment]) -> bool:
         )
         for payment in payments
     )
-    cursor.execute(_SETTLE, _columns(rows))
+    cursor.execute(_SETTLE, columns(rows))
     return cursor.rowcount == len(payments)
 
 
 def settle_refunds(cursor: Cursor, refunds: Sequence[Refund]) -> None:
     if refunds:
         rows = ((refund.refund_id, refund.provider_reference, refund.settled_at) for refund in refunds)
-        cursor.execute(_SETTLE_REFUNDS, _columns(rows))
+        cursor.execute(_SETTLE_REFUNDS, columns(rows))
 
 
 def summary(cursor: Cursor) -> list[Sum]:
@@ -125,10 +125,6 @@ def _known(cursor: Cursor, ids: str) -> dict[OrderId, Known]:
         for order_id, found in groupby(cursor.fetchall(), key=lambda row: row[0])
         if (rows := list(found))
     }
-
-
-def _columns(rows: Iterable[tuple[object, ...]]) -> list[str]:
-    return [array(column) for column in zip(*rows, strict=True)]
 
 
 def _payment_row(payment: Payment) -> tuple[object, ...]:
