@@ -30,7 +30,7 @@ from install import Failed, Installer, jars_are_there  # noqa: E402 - the path m
 from screen import Screen  # noqa: E402
 
 from orderflow.stack import preflight  # noqa: E402
-from orderflow.stack.jars import default_cache_dir  # noqa: E402
+from orderflow.stack.parts.jars import default_cache_dir  # noqa: E402
 
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
@@ -44,10 +44,16 @@ STATE_BYTES = 200_000_000
 
 def main() -> int:
     """Exit code 0 when everything asked for is there, else 1 after one line on stderr; 130 when interrupted."""
-    parser = argparse.ArgumentParser(prog="setup/run", description="Set up what the make verbs need.")
+    parser = argparse.ArgumentParser(
+        prog="setup/run", description="Set up what the make verbs need."
+    )
     parser.add_argument("--jars", action="store_true", help="fetch the Java parts too")
-    parser.add_argument("--ports", action="store_true", help="look whether the stack's ports are free")
-    parser.add_argument("groups", nargs="*", help="requirements beside run-time: development, bench")
+    parser.add_argument(
+        "--ports", action="store_true", help="look whether the stack's ports are free"
+    )
+    parser.add_argument(
+        "groups", nargs="*", help="requirements beside run-time: development, bench"
+    )
     asked = parser.parse_args()
     screen = Screen()
     try:
@@ -70,10 +76,14 @@ def set_up(screen: Screen, groups: set[str], *, jars: bool, ports: bool) -> None
         requirements(name)
     present = installed_groups()
     wanted = sorted(groups | set(present or ()))
-    synced = present is not None and set(wanted) == set(present) and stamp(wanted) == STAMP.read_text()
+    synced = (
+        present is not None and set(wanted) == set(present) and stamp(wanted) == STAMP.read_text()
+    )
     if synced and (not jars or jars_are_there()):
         return
-    screen.title("Setting up" if present is not None else "Setting up; the first time takes a minute or two")
+    screen.title(
+        "Setting up" if present is not None else "Setting up; the first time takes a minute or two"
+    )
     check_machine(screen, fresh=present is None, ports=ports)
     begun = time.monotonic()
     installer = Installer(root=ROOT, python=PYTHON, screen=screen)
@@ -103,7 +113,9 @@ def check_machine(screen: Screen, *, fresh: bool, ports: bool) -> None:
         raise Failed("\norderflow: ".join(found))
     free = min(facts.free_bytes.values()) / 1e9
     screen.done(
-        "preflight", time.monotonic() - begun, f"Python {facts.python[0]}.{facts.python[1]}, {free:.0f} GB free"
+        "preflight",
+        time.monotonic() - begun,
+        f"Python {facts.python[0]}.{facts.python[1]}, {free:.0f} GB free",
     )
 
 
@@ -127,12 +139,19 @@ def installed_groups() -> list[str] | None:
 
 def usable() -> bool:
     """Whether the environment can be built upon."""
-    return not UNFINISHED.exists() and starts("import pip, sys; sys.exit(sys.version_info < (3, 11))")
+    return not UNFINISHED.exists() and starts(
+        "import pip, sys; sys.exit(sys.version_info < (3, 11))"
+    )
 
 
 def starts(program: str = "") -> bool:
     try:
-        return subprocess.run([PYTHON, "-I", "-c", program], capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(
+                [PYTHON, "-I", "-c", program], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
     except OSError:
         return False
 
@@ -165,10 +184,16 @@ def make_venv(screen: Screen) -> None:
     VENV.mkdir()
     UNFINISHED.touch()
     made = subprocess.run(
-        [sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "venv", str(VENV)],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     if made.returncode != 0:
-        raise Failed(f"the virtual environment could not be made: {(made.stderr or made.stdout).strip()[-400:]}")
+        raise Failed(
+            f"the virtual environment could not be made: {(made.stderr or made.stdout).strip()[-400:]}"
+        )
     screen.done("virtual environment", time.monotonic() - begun)
 
 

@@ -16,10 +16,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
-from orderflow.stack.jars import default_cache_dir  # noqa: E402 - the path must be set first
+from orderflow.stack.parts.jars import default_cache_dir  # noqa: E402 - the path must be set first
 from orderflow.stack.preflight import checkout_name  # noqa: E402
 
-TOOL_CACHES = (".mypy_cache", ".ruff_cache", ".import_linter_cache", ".hypothesis", ".pytest_cache", "build", "dist")
+TOOL_CACHES = (
+    ".mypy_cache",
+    ".ruff_cache",
+    ".import_linter_cache",
+    ".hypothesis",
+    ".pytest_cache",
+    "build",
+    "dist",
+)
 
 
 def main() -> int:
@@ -39,7 +47,10 @@ def main() -> int:
 
 def agreed() -> bool:
     if not sys.stdin.isatty():
-        print("clean-all deletes all this and nobody is here to be asked: make clean-all YES=1", file=sys.stderr)
+        print(
+            "clean-all deletes all this and nobody is here to be asked: make clean-all YES=1",
+            file=sys.stderr,
+        )
         return False
     return input("Stop the stack and delete all this? [y/N] ").strip().lower() in ("y", "yes")
 
@@ -49,11 +60,16 @@ def delete(places: list[Path]) -> int:
     command = ROOT / ".venv" / "bin" / "orderflow"
     if command.exists():
         for brokers in ("1", "3"):
-            subprocess.run([command, "down", "--brokers", brokers], check=False, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                [command, "down", "--brokers", brokers], check=False, stderr=subprocess.DEVNULL
+            )
     failed = []
     for place in places + [ROOT / name for name in TOOL_CACHES]:
         shutil.rmtree(
-            place, onerror=lambda _function, path, _error: failed.append(path) if Path(path).exists() else None
+            place,
+            onerror=lambda _function, path, _error: (
+                failed.append(path) if Path(path).exists() else None
+            ),
         )
     for path in failed[:3]:
         print(f"orderflow: could not delete {path}: remove it by hand", file=sys.stderr)
@@ -69,7 +85,11 @@ def data_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/orderflow") / checkout_name(ROOT)
     state = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(state) if state.startswith("/") else Path.home() / ".local/state") / "orderflow" / checkout_name(ROOT)
+    return (
+        (Path(state) if state.startswith("/") else Path.home() / ".local/state")
+        / "orderflow"
+        / checkout_name(ROOT)
+    )
 
 
 if __name__ == "__main__":

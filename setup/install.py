@@ -17,7 +17,7 @@ from threading import Thread
 from screen import Screen, watch
 from trouble import explain
 
-from orderflow.stack import jars
+from orderflow.stack.parts import jars
 
 
 class Failed(Exception):
@@ -38,7 +38,12 @@ class Program:
     def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
         self._begun = time.monotonic()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(env)
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(env),
         )
         self.output: list[str] = []
         self.complaints: list[str] = []
@@ -72,10 +77,13 @@ class Program:
 
 
 class Fetch(Program):
-    """`orderflow.stack.jars` as a program that tells how far it is."""
+    """`orderflow.stack.parts.jars` as a program that tells how far it is."""
 
     def __init__(self, python: Path, root: Path) -> None:
-        super().__init__([str(python), "-m", "orderflow.stack.jars"], {**os.environ, "PYTHONPATH": str(root / "src")})
+        super().__init__(
+            [str(python), "-m", "orderflow.stack.parts.jars"],
+            {**os.environ, "PYTHONPATH": str(root / "src")},
+        )
 
     def _read(self, stream: Iterable[str], into: list[str]) -> None:
         for line in stream:
@@ -105,10 +113,20 @@ class Installer:
     def run(self, groups: list[str], *, java: bool) -> None:
         """Everything: the installer, requirements of the run time and of the groups, ourselves, the Java parts."""
         try:
-            self._pip(["install", "--require-hashes", "--only-binary", ":all:", "--retries", "2"], ["installer"])
+            self._pip(
+                ["install", "--require-hashes", "--only-binary", ":all:", "--retries", "2"],
+                ["installer"],
+            )
             fetch = self._start_fetch() if java and not jars_are_there() else None
             self._sync(["installer", "runtime", *groups], fetch)
-            self._uv("orderflow", "install", "--no-deps", "--no-build-isolation", "--editable", str(self._root))
+            self._uv(
+                "orderflow",
+                "install",
+                "--no-deps",
+                "--no-build-isolation",
+                "--editable",
+                str(self._root),
+            )
             self._compile_ours()
             if fetch:
                 self._wait_for(fetch)
@@ -151,7 +169,15 @@ class Installer:
     def _uv(self, what: str, *arguments: str, beside: Fetch | None = None) -> None:
         command, *rest = arguments
         program = Program(
-            [str(self._python.parent / "uv"), "pip", command, "--python", str(self._python), "--no-progress", *rest],
+            [
+                str(self._python.parent / "uv"),
+                "pip",
+                command,
+                "--python",
+                str(self._python),
+                "--no-progress",
+                *rest,
+            ],
             self._uv_environment(),
         )
         self._finish(what, program, beside)
@@ -185,9 +211,17 @@ class Installer:
     def _wait_for(self, fetch: Fetch) -> None:
         watch(self._screen, fetch.finished, lambda: fetch.progress)
         if fetch.code != 0:
-            raise Failed("".join(fetch.complaints).strip().splitlines()[-1] if fetch.complaints else "the fetch ended")
+            raise Failed(
+                "".join(fetch.complaints).strip().splitlines()[-1]
+                if fetch.complaints
+                else "the fetch ended"
+            )
         self._screen.done("Java parts", fetch.took_s, f"{fetch.megabytes[1]} MB, by checksum")
 
     def _files(self, names: list[str]) -> list[str]:
         """pip wants `-r` before each file, and so does uv's install; its sync takes them bare."""
-        return [argument for name in names for argument in ("-r", str(self._root / "requirements" / f"{name}.txt"))]
+        return [
+            argument
+            for name in names
+            for argument in ("-r", str(self._root / "requirements" / f"{name}.txt"))
+        ]

@@ -1,5 +1,5 @@
 """
-`make lock-jars`: resolve the Java parts and write `src/orderflow/stack/jars.lock`.
+`make lock-jars`: resolve the Java parts and write `src/orderflow/stack/parts/jars.lock`.
 
 Change a version here, run it, and review the difference: set-up fetches exactly what the lock names.
 """
@@ -35,14 +35,22 @@ def wanted(context: MavenContext) -> list[Artifact]:
         context.create_dependency(f"org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J}"),
     ]
     for dependency in dependencies:
-        dependency.raw = True  # Each names its own versions; used as each other's BOM they would be downgraded.
+        dependency.raw = (
+            True  # Each names its own versions; used as each other's BOM they would be downgraded.
+        )
     inputs, transitive = context.resolver.resolve(dependencies)
     return [dependency.artifact for dependency in inputs + transitive]
 
 
 def row(use: str, artifact: Artifact) -> str:
     content = artifact.resolve().read_bytes()
-    parts = [artifact.groupId, artifact.artifactId, artifact.version, artifact.packaging, artifact.classifier]
+    parts = [
+        artifact.groupId,
+        artifact.artifactId,
+        artifact.version,
+        artifact.packaging,
+        artifact.classifier,
+    ]
     return f"{use} {':'.join(filter(None, parts))} {hashlib.sha256(content).hexdigest()} {len(content)}\n"
 
 
@@ -50,8 +58,15 @@ def main() -> None:
     truststore.inject_into_ssl()
     with tempfile.TemporaryDirectory() as scratch:
         context = MavenContext(repo_cache=Path(scratch), timeout=60)
-        archive = context.project("io.apicurio", "apicurio-registry-app").at_version(APICURIO).artifact("all", "tar.gz")
-        rows = [*sorted({row("kafka", artifact) for artifact in wanted(context)}), row("apicurio", archive)]
+        archive = (
+            context.project("io.apicurio", "apicurio-registry-app")
+            .at_version(APICURIO)
+            .artifact("all", "tar.gz")
+        )
+        rows = [
+            *sorted({row("kafka", artifact) for artifact in wanted(context)}),
+            row("apicurio", archive),
+        ]
     LOCK.write_text(HEADER + "".join(rows))
     print(f"{LOCK.name}: {len(rows)} files")  # noqa: T201
 

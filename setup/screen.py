@@ -24,14 +24,23 @@ class Screen:
     def done(self, what: str, took_s: float, detail: str = "") -> None:
         tick = "\033[32m✓\033[0m" if self._live else "✓"
         clear = CLEAR if self._live else ""
-        print(f"{clear}  {tick} {what:<22} {took_s:5.1f} s  {detail}".rstrip(), file=sys.stderr, flush=True)
+        print(
+            f"{clear}  {tick} {what:<22} {took_s:5.1f} s  {detail}".rstrip(),
+            file=sys.stderr,
+            flush=True,
+        )
 
     def working(self, text: str) -> None:
         """Replaces the last such line; nothing where nobody watches."""
         if self._live:
             self._frame += 1
             mark = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"[self._frame % 10]
-            print(f"{CLEAR}  {mark} {text}"[: WIDTH_MAX + len(CLEAR)], end="", file=sys.stderr, flush=True)
+            print(
+                f"{CLEAR}  {mark} {text}"[: WIDTH_MAX + len(CLEAR)],
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def clear(self) -> None:
         if self._live:

@@ -22,7 +22,10 @@ UNREACHABLE = (
     "[Rr]equest failed after"
 )
 CAUSES = (
-    (r"CERTIFICATE_VERIFY_FAILED|UnknownIssuer|invalid peer certificate|certificate verify failed", CERTIFICATE),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|UnknownIssuer|invalid peer certificate|certificate verify failed",
+        CERTIFICATE,
+    ),
     (
         r"No space left on device|os error 28|Errno 28",
         "the disk is full: free 1.5 GB, or set ORDERFLOW_STACK__CACHE_DIR",
@@ -38,4 +41,6 @@ def explain(output: str) -> str:
         if re.search(pattern, output):
             return line
     words = [re.sub(r"https?://[^\s/]+", "…", line) for line in output.strip().splitlines()[-6:]]
-    return "the packages could not be installed; the installer's last words:\n    " + "\n    ".join(words)
+    return "the packages could not be installed; the installer's last words:\n    " + "\n    ".join(
+        words
+    )

@@ -24,7 +24,9 @@ def test_a_broker_that_is_away_for_twenty_seconds_costs_nothing_but_time(
     own_stack: OwnStack, tmp_path: Path, how: str
 ) -> None:
     with ExitStack() as both:
-        probes = {name: both.enter_context(listener_probe(own_stack, tmp_path)) for name in DELIVERIES}
+        probes = {
+            name: both.enter_context(listener_probe(own_stack, tmp_path)) for name in DELIVERIES
+        }
         workers: dict[str, Worker] = {}
         for name, probe in probes.items():
             workers[name] = probe.worker(name)

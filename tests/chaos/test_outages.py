@@ -32,7 +32,9 @@ class Traffic:
 
 
 @pytest.fixture(scope="module")
-def service(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrderService]:
+def service(
+    own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OrderService]:
     with order_deployed(own_stack, tmp_path_factory.mktemp("order")) as deployed:
         yield deployed
 
@@ -94,7 +96,9 @@ def assert_nothing_lost_or_doubled(service: OrderService, traffic: Traffic) -> N
     assert set(traffic.placed.items()) <= set(rows), "a 201 is an order"
     for topic in TOPICS:
         eventually(lambda topic=topic: committed <= set(service.keys(topic)), within_s=60)  # type: ignore[misc]
-        assert service.keys(topic) == dict.fromkeys(committed, 1), "each order's record is there once, and no other"
+        assert service.keys(topic) == dict.fromkeys(committed, 1), (
+            "each order's record is there once, and no other"
+        )
 
 
 @pytest.mark.timeout(240)
@@ -150,7 +154,9 @@ def test_a_failed_attempt_during_the_outage_leaves_its_key_free(
     eventually(api.ready, within_s=30)
     first, again = (api.client.post("/api/orders", json=order, headers=key) for _ in range(2))
     assert (first.status_code, again.content) == (201, first.content)
-    assert_nothing_lost_or_doubled(service, Traffic(placed={order["customerId"]: first.json()["orderId"]}))
+    assert_nothing_lost_or_doubled(
+        service, Traffic(placed={order["customerId"]: first.json()["orderId"]})
+    )
 
 
 def refusals(api: OrderProcess, order_id: str) -> None:
@@ -162,6 +168,9 @@ def refusals(api: OrderProcess, order_id: str) -> None:
 
 
 def assert_unavailable(answer: httpx2.Response) -> None:
-    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json"), answer.text
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        503,
+        "application/problem+json",
+    ), answer.text
     assert answer.json()["type"] == "/problems/unavailable"
     assert int(answer.headers["retry-after"]) > 0

@@ -16,7 +16,7 @@ from tests.support.asyncapi_model import Document, Operation, Payload
 import orderflow.services
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import TOPICS, TYPES_BY_TOPIC
-from orderflow.messaging import asyncapi
+from orderflow.messaging.documents import asyncapi
 from orderflow.messaging.event import Metadata, to_headers
 from orderflow.services.asyncapi import FILE, TABLES, text
 
@@ -33,16 +33,22 @@ def document(written: dict[str, Any]) -> Document:
 
 
 def test_the_committed_document_is_what_the_tables_say_now() -> None:
-    assert FILE.read_text(encoding="utf-8") == text(), "run `make docs` and commit docs/asyncapi.json"
+    assert FILE.read_text(encoding="utf-8") == text(), (
+        "run `make docs` and commit docs/asyncapi.json"
+    )
 
 
 def test_every_service_with_a_table_is_in_it() -> None:
     services = {module.name for module in iter_modules(orderflow.services.__path__) if module.ispkg}
     with_table = {name for name in services if _has_table(name)}
-    assert {listener.name for listener in TABLES} == with_table, "add it to services/asyncapi.py, then `make docs`"
+    assert {listener.name for listener in TABLES} == with_table, (
+        "add it to services/asyncapi.py, then `make docs`"
+    )
 
 
-def test_only_what_the_specification_allows_is_written(written: dict[str, Any], document: Document) -> None:
+def test_only_what_the_specification_allows_is_written(
+    written: dict[str, Any], document: Document
+) -> None:
     assert json.loads(msgspec.json.encode(document)) == written
     for schema in document.components.schemas.values():
         jsonschema.Draft7Validator.check_schema(schema)
@@ -66,14 +72,21 @@ def test_a_payload_is_the_latest_committed_schema(document: Document) -> None:
     del found[asyncapi.DEAD_LETTER]
     assert found == {
         name.rpartition(".")[2]: msgspec.convert(
-            {"schemaFormat": asyncapi.AVRO, "schema": json.loads(CATALOGUE.versions(name)[-1].text)}, Payload
+            {
+                "schemaFormat": asyncapi.AVRO,
+                "schema": json.loads(CATALOGUE.versions(name)[-1].text),
+            },
+            Payload,
         )
         for name in CATALOGUE.types
     }
 
 
 def test_channels_are_the_topics_that_carry_events(document: Document) -> None:
-    events = {topic: {name.rpartition(".")[2] for name in types} for topic, types in TYPES_BY_TOPIC.items()}
+    events = {
+        topic: {name.rpartition(".")[2] for name in types}
+        for topic, types in TYPES_BY_TOPIC.items()
+    }
     assert {name: set(document.channels[name].messages) for name in events} == events
     assert set(document.channels) <= {topic.name for topic in TOPICS}
 
@@ -92,7 +105,11 @@ def test_operations_are_what_each_service_says_and_hears(document: Document) -> 
 
 
 def test_each_topic_of_events_has_one_writer(document: Document) -> None:
-    writers = [one.channel.ref.removeprefix("#/channels/") for one in document.operations.values() if _sends(one)]
+    writers = [
+        one.channel.ref.removeprefix("#/channels/")
+        for one in document.operations.values()
+        if _sends(one)
+    ]
     assert sorted(writers) == sorted(TYPES_BY_TOPIC)
 
 

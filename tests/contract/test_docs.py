@@ -12,11 +12,11 @@ import typer
 from pydantic import BaseModel
 
 from orderflow.cli.main import COMMANDS
-from orderflow.mail.config import Settings as MailSettings
-from orderflow.messaging.follower import FollowerSettings
 from orderflow.messaging.kafka.topics import TopicSettings
+from orderflow.messaging.process.follower import FollowerSettings
 from orderflow.messaging.settings import PREFIX
-from orderflow.psp.config import Settings as PspSettings
+from orderflow.neighbours.mail.config import Settings as MailSettings
+from orderflow.neighbours.psp.config import Settings as PspSettings
 from orderflow.services.analytics.config import Settings as AnalyticsSettings
 from orderflow.services.fulfilment.config import Settings as FulfilmentSettings
 from orderflow.services.inventory.config import Settings as InventorySettings
@@ -55,8 +55,14 @@ def test_every_command_in_a_document_exists(document: Path) -> None:
         if words[0] == "make":
             assert words[1] in targets, f"{document.name}: make {words[1]}"
         for index, word in enumerate(words):
-            if word.endswith("orderflow") and index + 1 < len(words) and not words[index + 1].startswith("-"):
-                assert words[index + 1] in COMMANDS, f"{document.name}: orderflow {words[index + 1]}"
+            if (
+                word.endswith("orderflow")
+                and index + 1 < len(words)
+                and not words[index + 1].startswith("-")
+            ):
+                assert words[index + 1] in COMMANDS, (
+                    f"{document.name}: orderflow {words[index + 1]}"
+                )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -78,9 +84,14 @@ def test_every_command_explains_itself() -> None:
 
 
 def test_every_setting_is_in_the_configuration_document() -> None:
-    listed = set(re.findall(rf"`({PREFIX}[A-Z_]+)`", (ROOT / "docs" / "configuration.md").read_text()))
+    listed = set(
+        re.findall(rf"`({PREFIX}[A-Z_]+)`", (ROOT / "docs" / "configuration.md").read_text())
+    )
     existing = {name for model in SETTINGS for name in variables(model, PREFIX)}
-    existing |= set(variables(TopicSettings, f"{PREFIX}TOPICS__")) | {f"{PREFIX}FAILPOINTS", f"{PREFIX}SECRETS_DIR"}
+    existing |= set(variables(TopicSettings, f"{PREFIX}TOPICS__")) | {
+        f"{PREFIX}FAILPOINTS",
+        f"{PREFIX}SECRETS_DIR",
+    }
     assert listed == existing
 
 
@@ -98,5 +109,14 @@ def test_decision_notes_are_short_and_whole() -> None:
     for note in (ROOT / "docs" / "decisions").glob("*.md"):
         text = note.read_text()
         assert len(text.splitlines()) <= 60, f"{note.name} is longer than 60 lines"
-        for part in ("Status", "Context", "Decision", "Why", "Alternatives", "Consequences", "Module", "Proof"):
+        for part in (
+            "Status",
+            "Context",
+            "Decision",
+            "Why",
+            "Alternatives",
+            "Consequences",
+            "Module",
+            "Proof",
+        ):
             assert f"**{part}" in text, f"{note.name} has no {part}"

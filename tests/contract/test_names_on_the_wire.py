@@ -8,7 +8,12 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from orderflow.contracts import NAMESPACE
-from orderflow.contracts.events import CancelReason, PaymentFailureReason, PaymentMode, StockRejectionReason
+from orderflow.contracts.events import (
+    CancelReason,
+    PaymentFailureReason,
+    PaymentMode,
+    StockRejectionReason,
+)
 from orderflow.contracts.ids import OrderId, notification_id, payment_id, refund_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import TOPICS
@@ -20,7 +25,10 @@ ORDER = OrderId("0198a0b2-1111-7222-8333-444455556666")
 
 
 def test_the_topics_keep_their_names_keys_and_promises() -> None:
-    assert [(t.name, t.key, t.retention.days if t.retention else None, t.cleanup, t.partitions) for t in TOPICS] == [
+    assert [
+        (t.name, t.key, t.retention.days if t.retention else None, t.cleanup, t.partitions)
+        for t in TOPICS
+    ] == [
         ("orders", "orderId", 7, "delete", None),
         ("order-events", "orderId", 30, "delete", None),
         ("payments", "orderId", 7, "delete", None),
@@ -49,7 +57,13 @@ def test_the_topics_keep_their_names_keys_and_promises() -> None:
         ("order-events.order-processor.replay", "orderId", 7, "delete", 1),
         ("order-events.analytics-service.dlt", "orderId", 30, "delete", 1),
         ("order-events.analytics-service.replay", "orderId", 7, "delete", 1),
-        ("dead-letter-dispositions", "<dead-letter topic>/<partition>/<offset>", None, "compact", 1),
+        (
+            "dead-letter-dispositions",
+            "<dead-letter topic>/<partition>/<offset>",
+            None,
+            "compact",
+            1,
+        ),
     ]
 
 
@@ -74,7 +88,13 @@ def test_the_subjects_are_topic_and_full_name() -> None:
 def test_the_codes_keep_their_texts() -> None:
     """They are strings on the wire: no schema would notice a change."""
     assert [*PaymentMode] == ["AUTOMATIC", "ON_REQUEST"]
-    assert [*CancelReason] == ["CUSTOMER", "OUT_OF_STOCK", "PAYMENT_DEADLINE", "STOCK_DEADLINE", "OPERATOR"]
+    assert [*CancelReason] == [
+        "CUSTOMER",
+        "OUT_OF_STOCK",
+        "PAYMENT_DEADLINE",
+        "STOCK_DEADLINE",
+        "OPERATOR",
+    ]
     assert [*PaymentFailureReason] == ["DECLINED", "ORDER_CANCELLED", "OPERATOR"]
     assert [*StockRejectionReason] == ["OUT_OF_STOCK", "UNKNOWN_SKU"]
 
@@ -109,9 +129,15 @@ def test_the_headers_keep_their_names_order_and_form() -> None:
 def test_the_relay_keeps_its_group_transactional_id_and_slot() -> None:
     """Under other names it would not find its position, and would not fence its predecessor."""
     relay = RelaySettings(
-        service="order", database=DatabaseSettings(dsn=SecretStr("postgresql://")), kafka=KafkaSettings()
+        service="order",
+        database=DatabaseSettings(dsn=SecretStr("postgresql://")),
+        kafka=KafkaSettings(),
     )
-    assert (relay.group, relay.transactional_id, relay.slot) == ("relay.order", "order.relay.0", "relay_order")
+    assert (relay.group, relay.transactional_id, relay.slot) == (
+        "relay.order",
+        "order.relay.0",
+        "relay_order",
+    )
 
 
 def test_derived_ids_never_move() -> None:

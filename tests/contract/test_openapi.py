@@ -13,15 +13,17 @@ from tests.support.documented import assert_examples_fit
 
 from orderflow.messaging.postgres import ConnectionPool
 from orderflow.messaging.settings import DatabaseSettings
-from orderflow.services.order.api import OrderApi
-from orderflow.services.order.commanding import Commanding
 from orderflow.services.order.config import OrderSettings
-from orderflow.services.order.listing import Listing
-from orderflow.services.order.openapi import document
-from orderflow.services.order.operating import Operating
-from orderflow.services.order.placing import ROUTES, Placing
+from orderflow.services.order.http.api import OrderApi
+from orderflow.services.order.http.commands import Commanding
+from orderflow.services.order.http.list_orders import Listing
+from orderflow.services.order.http.openapi import document
+from orderflow.services.order.http.operators import Operating
+from orderflow.services.order.http.post_order import ROUTES, Placing
 
-SETTINGS = OrderSettings(database=DatabaseSettings.model_validate({"dsn": "postgresql://nowhere/order"}))
+SETTINGS = OrderSettings(
+    database=DatabaseSettings.model_validate({"dsn": "postgresql://nowhere/order"})
+)
 
 
 def routes() -> set[tuple[str, str]]:
@@ -49,7 +51,9 @@ def routes() -> set[tuple[str, str]]:
 
 def _is_served(route: Route, method: str) -> bool:
     """Beside the hot path, what is left of its routes only says 405."""
-    return route.path not in ROUTES or ((route.path, method) == ("/orders", "GET") and route.methods == {"GET", "HEAD"})
+    return route.path not in ROUTES or (
+        (route.path, method) == ("/orders", "GET") and route.methods == {"GET", "HEAD"}
+    )
 
 
 def _unnamed(path: str) -> str:
@@ -66,7 +70,9 @@ def test_every_body_has_an_example_and_it_is_as_described() -> None:
 
 
 def test_every_route_is_in_the_document_and_every_path_of_it_is_a_route() -> None:
-    documented = {(_unnamed(path), method) for path, item in document()["paths"].items() for method in item}
+    documented = {
+        (_unnamed(path), method) for path, item in document()["paths"].items() for method in item
+    }
     assert documented == routes()
 
 

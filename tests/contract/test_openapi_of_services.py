@@ -53,7 +53,11 @@ def test_the_document_is_valid(service: str) -> None:
 
 @SERVICES
 def test_every_route_is_in_the_document_and_every_path_of_it_is_a_route(service: str) -> None:
-    documented = {(unnamed(path), method) for path, item in document(service)["paths"].items() for method in item}
+    documented = {
+        (unnamed(path), method)
+        for path, item in document(service)["paths"].items()
+        for method in item
+    }
     assert documented == {
         (unnamed(route.path), method.lower())
         for route in routes(service)

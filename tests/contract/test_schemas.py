@@ -12,14 +12,16 @@ from tests.support.events import EXAMPLES
 from orderflow.cli.schemas import find_complaints
 from orderflow.contracts.events import EVENT_TYPES, Envelope, Event, OrderCreated, OrderEvent
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
-from orderflow.messaging.avro import Decoder, Encoder
-from orderflow.messaging.conformity import mismatches
 from orderflow.messaging.listener import Publishable
+from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.schemas.conformity import mismatches
 from orderflow.messaging.testing.registry import InMemoryRegistry
 
 GOLDEN = Path(__file__).parent / "golden"
 
-VERSIONS = [(name, schema.version) for name in CATALOGUE.types for schema in CATALOGUE.versions(name)]
+VERSIONS = [
+    (name, schema.version) for name in CATALOGUE.types for schema in CATALOGUE.versions(name)
+]
 
 
 class Registered(InMemoryRegistry):
@@ -39,7 +41,9 @@ def test_type_and_schema_have_the_same_fields_in_the_same_order(type_name: str) 
 
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES.values())
-def test_every_event_says_first_whom_it_is_about_and_also_when_it_happened(event_type: type[Envelope]) -> None:
+def test_every_event_says_first_whom_it_is_about_and_also_when_it_happened(
+    event_type: type[Envelope],
+) -> None:
     fields, about_an_order = event_type.__struct_fields__, issubclass(event_type, Event)
     assert fields[:2] == (("order_id" if about_an_order else "notification_id"), "customer_id")
     assert event_type.TIME_FIELD in fields
@@ -56,9 +60,9 @@ def test_the_offline_check_has_no_complaint() -> None:
 
 def test_a_type_that_drifts_from_its_schema_is_told_by_field() -> None:
     text = CATALOGUE.versions("orderflow.OrderCreated")[-1].text
-    assert mismatches(OrderCreated, text.replace('"attempt", "type": "int"', '"attempt", "type": "string"')) == [
-        "OrderCreated.attempt: the type is int, the schema has string"
-    ]
+    assert mismatches(
+        OrderCreated, text.replace('"attempt", "type": "int"', '"attempt", "type": "string"')
+    ) == ["OrderCreated.attempt: the type is int, the schema has string"]
     assert mismatches(OrderEvent, text)
 
 
@@ -66,13 +70,19 @@ def test_a_type_that_drifts_from_its_schema_is_told_by_field() -> None:
 def test_golden_bytes_of_every_version_stay_readable(type_name: str, version: int) -> None:
     short = type_name.rpartition(".")[2]
     payload = bytes.fromhex((GOLDEN / short / f"{version}.hex").read_text())
-    expected = msgspec.json.decode((GOLDEN / short / f"{version}.json").read_text(), type=EVENT_TYPES[type_name])
+    expected = msgspec.json.decode(
+        (GOLDEN / short / f"{version}.json").read_text(), type=EVENT_TYPES[type_name]
+    )
     decoder = Decoder(Registered(CATALOGUE.versions(type_name)[version - 1].text))
     assert decoder.decode_as(payload, EVENT_TYPES[type_name]) == expected
 
 
-@pytest.mark.parametrize(("topic", "event"), EXAMPLES.values(), ids=[event.__name__ for event in EXAMPLES])
-def test_what_is_written_today_is_byte_for_byte_the_newest_golden_record(topic: str, event: Envelope) -> None:
+@pytest.mark.parametrize(
+    ("topic", "event"), EXAMPLES.values(), ids=[event.__name__ for event in EXAMPLES]
+)
+def test_what_is_written_today_is_byte_for_byte_the_newest_golden_record(
+    topic: str, event: Envelope
+) -> None:
     type_name = event.type_name()
     newest = GOLDEN / type(event).__name__ / f"{CATALOGUE.versions(type_name)[-1].version}.hex"
     encoder = Encoder.load(InMemoryRegistry.holding(CATALOGUE), CATALOGUE)

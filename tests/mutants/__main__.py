@@ -12,13 +12,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent
-RESYNC = "tests/integration/test_relay_resync.py"
-LISTENER = "tests/integration/test_listener.py"
-FAULTS = "tests/integration/test_container_under_faults.py"
-SWEEPER = "tests/integration/test_sweeper.py"
+RESYNC = "tests/integration/kit/test_relay_resync.py"
+LISTENER = "tests/integration/kit/test_listener.py"
+FAULTS = "tests/integration/kit/test_container_under_faults.py"
+SWEEPER = "tests/integration/order/test_sweeper.py"
 M2 = "tests/integration/milestones/test_m2_outbox.py"
 M3 = "tests/integration/milestones/test_m3_transactions.py"
-NOTIFICATION = "tests/integration/milestones/test_notification.py"
+NOTIFICATION = "tests/integration/notification/test_notification.py"
 PYTEST_TESTS_FAILED = 1
 
 
@@ -53,12 +53,12 @@ MUTANTS = (
     ),
     Mutant(
         "tick-not-compared",
-        "tests/integration/test_relay_older_copy.py"
+        "tests/integration/kit/test_relay_older_copy.py"
         "::test_an_older_copy_of_the_database_is_refused_and_a_resync_loses_nothing[order]",
     ),
     Mutant(
         "read-then-write-stock",
-        "tests/integration/test_inventory_stock.py"
+        "tests/integration/inventory/test_inventory_stock.py"
         "::test_four_workers_who_want_the_same_products_reserve_exactly_what_fits",
     ),
     Mutant(
@@ -85,16 +85,16 @@ MUTANTS = (
     ),
     Mutant(
         "no-provider-key",
-        "tests/integration/test_payment_gateway.py"
+        "tests/integration/payment/test_payment_gateway.py"
         "::test_a_charge_whose_answer_was_lost_is_sent_again_with_its_payments_key_and_taken_once",
     ),
     Mutant(
         "notifications-without-their-key",
-        "tests/integration/test_prove_ordering.py::test_order_survives_workers_that_join_leave_and_are_killed",
+        "tests/integration/tools/test_prove_ordering.py::test_order_survives_workers_that_join_leave_and_are_killed",
     ),
     Mutant(
         "delivery-callback-that-raises",
-        "tests/integration/test_transactions_under_faults.py"
+        "tests/integration/kit/test_transactions_under_faults.py"
         "::test_what_must_be_aborted_is_and_the_same_producer_goes_on[0-MSG_SIZE_TOO_LARGE]",
     ),
     Mutant(
@@ -124,7 +124,7 @@ MUTANTS = (
     ),
     Mutant(
         "sequence-without-the-row-lock",
-        "tests/integration/test_notification_records.py"
+        "tests/integration/notification/test_notification_records.py"
         "::test_senders_who_settle_the_same_messages_at_once_give_each_one_number",
     ),
     Mutant(
@@ -138,9 +138,15 @@ MUTANTS = (
 def main(names: list[str]) -> int:
     unknown = set(names) - {mutant.name for mutant in MUTANTS}
     if unknown:
-        sys.stderr.write(f"no mutant {', '.join(sorted(unknown))}; known: {', '.join(m.name for m in MUTANTS)}\n")
+        sys.stderr.write(
+            f"no mutant {', '.join(sorted(unknown))}; known: {', '.join(m.name for m in MUTANTS)}\n"
+        )
         return 2
-    survivors = [mutant.name for mutant in MUTANTS if (not names or mutant.name in names) and not _killed(mutant)]
+    survivors = [
+        mutant.name
+        for mutant in MUTANTS
+        if (not names or mutant.name in names) and not _killed(mutant)
+    ]
     if survivors:
         sys.stderr.write(f"survived: {', '.join(survivors)}: their tests can't fail\n")
     return 1 if survivors else 0
@@ -152,9 +158,20 @@ def _killed(mutant: Mutant) -> bool:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="orderflow-mutant-") as scratch:
         _copy(Path(scratch))
-        subprocess.run(["git", "apply", str(PATCHES / f"{mutant.name}.patch")], cwd=scratch, check=True)
+        subprocess.run(
+            ["git", "apply", str(PATCHES / f"{mutant.name}.patch")], cwd=scratch, check=True
+        )
         ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", mutant.test, "-m", "not soak and not long"],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-x",
+                mutant.test,
+                "-m",
+                "not soak and not long",
+            ],
             cwd=scratch,
             env={**os.environ, "PYTHONPATH": f"{scratch}/src"},
             stdout=subprocess.PIPE,
@@ -164,7 +181,9 @@ def _killed(mutant: Mutant) -> bool:
     # Pytest ends the same way when a fixture breaks: that kills nothing.
     killed = ran.returncode == PYTEST_TESTS_FAILED and b"\nFAILED tests/" in ran.stdout
     took_s = time.monotonic() - began
-    sys.stdout.write(f"{'its test is red, as it must be' if killed else 'SURVIVED'} ({took_s:.0f} s)\n")
+    sys.stdout.write(
+        f"{'its test is red, as it must be' if killed else 'SURVIVED'} ({took_s:.0f} s)\n"
+    )
     if not killed:
         sys.stdout.write(ran.stdout.decode(errors="replace")[-3000:])
     return killed

@@ -84,7 +84,8 @@ class Operation(Strict):
 
 class Payload(Strict):
     schema_format: Literal[
-        "application/vnd.apache.avro;version=1.9.0", "application/vnd.aai.asyncapi+json;version=3.0.0"
+        "application/vnd.apache.avro;version=1.9.0",
+        "application/vnd.aai.asyncapi+json;version=3.0.0",
     ]
     schema: dict[str, Any]
 

@@ -184,7 +184,13 @@ EXAMPLES: dict[type[Envelope], tuple[str, Envelope]] = {
     ),
     StockReserved: (
         "inventory",
-        StockReserved(order_id=_ORDER, customer_id=_CUSTOMER, payment_id=_PAYMENT, lines=_PIECES, occurred_at=_AT),
+        StockReserved(
+            order_id=_ORDER,
+            customer_id=_CUSTOMER,
+            payment_id=_PAYMENT,
+            lines=_PIECES,
+            occurred_at=_AT,
+        ),
     ),
     StockRejected: (
         "inventory",

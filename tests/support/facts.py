@@ -58,7 +58,11 @@ def fact(step: str, order: Order | OrderCreated) -> Fact:
     """A fact about this order, by its short name."""
     name, _, again = step.partition(" ")
     attempt = 2 if again else 1
-    order_id, customer_id, lines = OrderId(order.order_id), CustomerId(order.customer_id), order.lines
+    order_id, customer_id, lines = (
+        OrderId(order.order_id),
+        CustomerId(order.customer_id),
+        order.lines,
+    )
     payment = payment_id(order_id, attempt)
     pieces = tuple(StockLine(sku=line.sku, quantity=line.quantity) for line in lines)
     match name:
@@ -102,7 +106,11 @@ def fact(step: str, order: Order | OrderCreated) -> Fact:
             )
         case "reserved":
             return StockReserved(
-                order_id=order_id, customer_id=customer_id, payment_id=payment, lines=pieces, occurred_at=AT
+                order_id=order_id,
+                customer_id=customer_id,
+                payment_id=payment,
+                lines=pieces,
+                occurred_at=AT,
             )
         case "rejected":
             return StockRejected(
@@ -138,7 +146,11 @@ END_OF: Mapping[frozenset[str], tuple[str, str, str]] = {
     frozenset({"failed", CANCEL}): ("CANCELLED", "FAILED", "NONE"),
     frozenset({CANCEL, "succeeded", "refunded"}): ("CANCELLED", "REFUNDED", "NONE"),
     frozenset({CANCEL, "succeeded", "rejected", "refunded"}): ("CANCELLED", "REFUNDED", "REJECTED"),
-    frozenset({CANCEL, "succeeded", "reserved", "refunded", "released"}): ("CANCELLED", "REFUNDED", "RELEASED"),
+    frozenset({CANCEL, "succeeded", "reserved", "refunded", "released"}): (
+        "CANCELLED",
+        "REFUNDED",
+        "RELEASED",
+    ),
 }
 """Status, payment and stock after all steps: whatever their order, and however often each came."""
 
@@ -158,7 +170,9 @@ def _possible(steps: Schedule) -> bool:
     """Whether each refund has its cause before it, and each release as well."""
     known: set[str] = set()
     for step in steps:
-        if step in {"refunded", "released"} and not (CANCEL in known or {"succeeded", "rejected"} <= known):
+        if step in {"refunded", "released"} and not (
+            CANCEL in known or {"succeeded", "rejected"} <= known
+        ):
             return False
         known.add(step)
     return True

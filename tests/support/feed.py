@@ -35,7 +35,11 @@ def new_order() -> OrderId:
 
 
 def life(
-    statuses: Sequence[OrderStatus], *, order_id: OrderId | None = None, begin: datetime = AT, seconds: float = 60
+    statuses: Sequence[OrderStatus],
+    *,
+    order_id: OrderId | None = None,
+    begin: datetime = AT,
+    seconds: float = 60,
 ) -> list[OrderEvent]:
     """One order's events, `seconds` apart."""
     order_id = order_id or new_order()

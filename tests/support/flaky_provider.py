@@ -10,8 +10,16 @@ from uuid import uuid4
 
 from orderflow.contracts.ids import PaymentId
 from orderflow.messaging.errors import Unavailable
-from orderflow.psp.books import Books, Charge, ChargeRequest, ChargeStatus, RefundRequest, Refusal, VoidRequest
-from orderflow.psp.books import Refund as BookedRefund
+from orderflow.neighbours.psp.books import (
+    Books,
+    Charge,
+    ChargeRequest,
+    ChargeStatus,
+    RefundRequest,
+    Refusal,
+    VoidRequest,
+)
+from orderflow.neighbours.psp.books import Refund as BookedRefund
 from orderflow.services.payment.gateway import RESOURCE, Answer, Found, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
@@ -134,4 +142,6 @@ def _best(charges: list[Charge]) -> Answer:
 
 def _answer(charge: Charge) -> Answer:
     captured = charge.status is ChargeStatus.CAPTURED
-    return Answer(Verdict.CAPTURED if captured else Verdict.DECLINED, charge.charge_id, charge.message)
+    return Answer(
+        Verdict.CAPTURED if captured else Verdict.DECLINED, charge.charge_id, charge.message
+    )

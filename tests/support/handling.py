@@ -11,10 +11,11 @@ from uuid import UUID, uuid4
 from tests.support.order_service import database_settings
 
 from orderflow.contracts.events import Event
-from orderflow.messaging import inbox, postgres
+from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId, Metadata
 from orderflow.messaging.listener import InboxOutbox, Listener, Received
+from orderflow.messaging.postgres import inbox
 
 TRIES_MAX = 50
 
@@ -24,7 +25,9 @@ class Worker:
 
     def __init__(self, url: str, listener: Listener) -> None:
         assert isinstance(listener.delivery, InboxOutbox)
-        self.session = postgres.Session(database_settings(url), application_name=f"{listener.name}-test")
+        self.session = postgres.Session(
+            database_settings(url), application_name=f"{listener.name}-test"
+        )
         self.listener = listener
         self.handler = listener.delivery.handler
         self.again = 0
@@ -34,7 +37,9 @@ class Worker:
         for _ in range(TRIES_MAX):
             try:
                 with self.session.transaction() as cursor:
-                    fresh = inbox.claim(cursor, self.listener.name, [record.metadata.id for record in records])
+                    fresh = inbox.claim(
+                        cursor, self.listener.name, [record.metadata.id for record in records]
+                    )
                     batch = [record for record in records if record.metadata.id in fresh]
                     return [event for _, event in self.handler(cursor, batch)] if batch else []
             except Transient:
@@ -92,7 +97,9 @@ def record(event: Event, *, topic: str, event_id: UUID | None = None) -> Receive
         subject=event.subject,
         correlation_id=event.subject,
     )
-    return Received(event=event, metadata=metadata, topic=topic, partition=0, offset=0, key=event.key.encode())
+    return Received(
+        event=event, metadata=metadata, topic=topic, partition=0, offset=0, key=event.key.encode()
+    )
 
 
 def together(
@@ -104,7 +111,11 @@ def together(
     def work(share: Sequence[Received]) -> tuple[list[Any], int]:
         worker = Worker(url, listener)
         begin.wait(20)
-        told = [event for start in range(0, len(share), batch) for event in worker.hear(*share[start : start + batch])]
+        told = [
+            event
+            for start in range(0, len(share), batch)
+            for event in worker.hear(*share[start : start + batch])
+        ]
         worker.session.close()
         return told, worker.again
 

@@ -19,8 +19,8 @@ from tests.support.stack import OwnStack
 from orderflow.contracts.events import Event, OrderCreated
 from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.event import CE_ID, from_headers
+from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.reader import Record
-from orderflow.messaging.listener import dead_letter_topic
 from orderflow.messaging.testing.eventually import eventually
 
 
@@ -56,7 +56,10 @@ class House:
     def listening(self) -> dict[str, Process]:
         """Each group with the process that listens for it."""
         named = {"order": "order-relay"}
-        return {service.group: self.running[named.get(service.name, service.name)] for service in self.services}
+        return {
+            service.group: self.running[named.get(service.name, service.name)]
+            for service in self.services
+        }
 
     def start(self) -> None:
         """All processes at once, and wait until each is ready."""
@@ -72,7 +75,11 @@ class House:
             assert process.popen.wait(15) == 0, process.log.read_text()
 
     def place(self, count: int, **fields: Any) -> list[str]:
-        body = {"customerId": "customer-123", "lines": [{"sku": "MOUSE-01", "quantity": 2}], **fields}
+        body = {
+            "customerId": "customer-123",
+            "lines": [{"sku": "MOUSE-01", "quantity": 2}],
+            **fields,
+        }
         return [str(self.api.post("/orders", json=body).json()["orderId"]) for _ in range(count)]
 
     def at_rest(self) -> None:
@@ -91,13 +98,15 @@ class House:
         return next(
             record
             for record in self.order.records(topic)
-            if record.key == order.encode() and from_headers(record.headers).type == event_type.type_name()
+            if record.key == order.encode()
+            and from_headers(record.headers).type == event_type.type_name()
         )
 
     def replay(self, topic: str, record: Record, *, fresh_id: bool) -> None:
         """The same bytes on the same topic; under an id of its own if it is to pass every inbox."""
         headers: list[tuple[str, str | bytes | None]] = [
-            (name, str(uuid4()) if fresh_id and name == CE_ID else value) for name, value in record.headers
+            (name, str(uuid4()) if fresh_id and name == CE_ID else value)
+            for name, value in record.headers
         ]
         self.order.producer.produce(topic, record.value, record.key, headers=headers)
         self.order.flush()
@@ -105,18 +114,39 @@ class House:
     def effects(self) -> dict[str, object]:
         """All that must not move: money at the provider, pieces in the house, orders, and what is told of them."""
         return {
-            "calls": [call for call in self.paying.psp.calls() if call["operation"] in ("charge", "refund")],
+            "calls": [
+                call
+                for call in self.paying.psp.calls()
+                if call["operation"] in ("charge", "refund")
+            ],
             "ledger": self.paying.psp.ledger(),
-            "stock": self.inventory.rows("SELECT ctid::text, xmin::text, * FROM stock ORDER BY sku"),
-            "orders": self.order.rows("SELECT ctid::text, xmin::text, orders::text FROM orders ORDER BY order_id"),
-            "shipments": self.fulfilment.rows("SELECT ctid::text, xmin::text, shipment::text FROM shipment ORDER BY 3"),
+            "stock": self.inventory.rows(
+                "SELECT ctid::text, xmin::text, * FROM stock ORDER BY sku"
+            ),
+            "orders": self.order.rows(
+                "SELECT ctid::text, xmin::text, orders::text FROM orders ORDER BY order_id"
+            ),
+            "shipments": self.fulfilment.rows(
+                "SELECT ctid::text, xmin::text, shipment::text FROM shipment ORDER BY 3"
+            ),
             "funnel": self.running["analytics"].client.get("/analytics/funnel").json(),
-            "told": [sorted(said.id for said in self.order.said(name)) for name in (ORDER_EVENTS.name, INVENTORY.name)],
-            "cancelled": sorted(said.id for said in self.order.said(ORDERS.name) if said.type != OrderCreated.__name__),
+            "told": [
+                sorted(said.id for said in self.order.said(name))
+                for name in (ORDER_EVENTS.name, INVENTORY.name)
+            ],
+            "cancelled": sorted(
+                said.id
+                for said in self.order.said(ORDERS.name)
+                if said.type != OrderCreated.__name__
+            ),
         }
 
     def dead_letters(self) -> list[Record]:
-        names = [dead_letter_topic(topic, group).name for group, topics in GROUPS.items() for topic in topics]
+        names = [
+            dead_letter_topic(topic, group).name
+            for group, topics in GROUPS.items()
+            for topic in topics
+        ]
         return [record for name in names for record in self.order.records(name)]
 
 
@@ -127,7 +157,9 @@ def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
     with (
         paying(stack, home) as pays,
         deploy("order", group="order-service", hears=(PAYMENTS.name, INVENTORY.name)) as order,
-        deploy("inventory", group="inventory-service", hears=(PAYMENTS.name, ORDERS.name)) as inventory,
+        deploy(
+            "inventory", group="inventory-service", hears=(PAYMENTS.name, ORDERS.name)
+        ) as inventory,
         deploy("fulfilment", group="order-processor", hears=(ORDER_EVENTS.name,)) as fulfilment,
         deploy("analytics", group="analytics-service", hears=(ORDER_EVENTS.name,)) as analytics,
         notifying(stack, home) as notifies,

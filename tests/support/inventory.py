@@ -20,7 +20,10 @@ def paid(order_id: OrderId, *lines: tuple[str, int]) -> PaymentSucceeded:
         amount_minor=100,
         currency="EUR",
         payment_method="pm_ok",
-        lines=tuple(OrderLine(sku=Sku(sku), quantity=quantity, unit_price_minor=1) for sku, quantity in lines),
+        lines=tuple(
+            OrderLine(sku=Sku(sku), quantity=quantity, unit_price_minor=1)
+            for sku, quantity in lines
+        ),
         occurred_at=NOW,
     )
 

@@ -12,11 +12,25 @@ JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 def kafka_tool(stack: Stack, tool: str, *arguments: str, timeout_s: float = 90) -> str:
     """Run a Java tool by class name against the stack's broker; its standard output."""
-    command = [stack.java, *JVM, "-cp", stack.kafka_classpath, tool, "--bootstrap-server", stack.bootstrap_servers]
+    command = [
+        stack.java,
+        *JVM,
+        "-cp",
+        stack.kafka_classpath,
+        tool,
+        "--bootstrap-server",
+        stack.bootstrap_servers,
+    ]
     done = subprocess.run(
-        [*command, *arguments], capture_output=True, errors="backslashreplace", timeout=timeout_s, check=False
+        [*command, *arguments],
+        capture_output=True,
+        errors="backslashreplace",
+        timeout=timeout_s,
+        check=False,
     )
-    assert done.returncode == 0, f"{tool} {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, (
+        f"{tool} {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     return done.stdout
 
 

@@ -23,15 +23,17 @@ from tests.support.order_service import database_settings
 from tests.support.probe_language import Asked, asked, catalogue, topics
 from tests.support.stack import Stack
 
-from orderflow.messaging import inbox, offsets, outbox, postgres
-from orderflow.messaging.avro import Encoder
+from orderflow.messaging import postgres
 from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, EventId, Metadata, to_headers
 from orderflow.messaging.kafka import admin, clients
+from orderflow.messaging.kafka import finished_offsets as offsets
+from orderflow.messaging.kafka.group_topics import dead_letter_topic, replay_topic
 from orderflow.messaging.kafka.reader import Record, end_offsets, read
 from orderflow.messaging.kafka.topics import TopicSettings
-from orderflow.messaging.listener import dead_letter_topic, replay_topic
-from orderflow.messaging.registration import apply
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.postgres import inbox, outbox
+from orderflow.messaging.schemas.avro import Encoder
+from orderflow.messaging.schemas.registration import apply
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 
@@ -56,7 +58,11 @@ class Worker:
     @property
     def reasons(self) -> list[str] | None:
         """What is in its way; None before it has said anything."""
-        return self.ready.read_text().split("\n") if self.ready.exists() and self.ready.read_text() else None
+        return (
+            self.ready.read_text().split("\n")
+            if self.ready.exists() and self.ready.read_text()
+            else None
+        )
 
     @property
     def is_ready(self) -> bool:
@@ -66,7 +72,9 @@ class Worker:
     def metric(self, name: str) -> float:
         """A metric's sum over its labels, as it was when the worker stopped."""
         families = text_string_to_metric_families(self.ready.with_suffix(".metrics").read_text())
-        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+        return sum(
+            sample.value for family in families for sample in family.samples if sample.name == name
+        )
 
     def record_lines(self) -> list[dict[str, Any]]:
         """The lines that tell of single records, so far."""
@@ -120,7 +128,13 @@ class Probe:
         return clients.producer(self.kafka, **{"linger.ms": 5})
 
     def worker(
-        self, delivery: str, *, slot: int = 0, failpoints: str = "", wait: bool = True, **settings: Any
+        self,
+        delivery: str,
+        *,
+        slot: int = 0,
+        failpoints: str = "",
+        wait: bool = True,
+        **settings: Any,
     ) -> Worker:
         """Start a worker, and unless told otherwise wait until it is a ready member of the group."""
         told = {
@@ -138,7 +152,9 @@ class Probe:
         environment = {
             **self.stack.service_environment,
             **{
-                f"ORDERFLOW_PROBE__{name.upper()}": value if isinstance(value, str) else _text(value)
+                f"ORDERFLOW_PROBE__{name.upper()}": value
+                if isinstance(value, str)
+                else _text(value)
                 for name, value in told.items()
             },
             "ORDERFLOW_FAILPOINTS": failpoints,
@@ -146,7 +162,10 @@ class Probe:
         log = self.directory / f"{self.name}-{slot}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
             popen = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.listener_probe_worker"], env=environment, stderr=sink, cwd=ROOT
+                [sys.executable, "-m", "tests.support.listener_probe_worker"],
+                env=environment,
+                stderr=sink,
+                cwd=ROOT,
             )
         self.running.callback(_end, popen)
         worker = Worker(popen=popen, log=log, ready=Path(str(told["ready"])))
@@ -170,10 +189,17 @@ class Probe:
             subject=event.key,
             correlation_id=event.key,
         )
-        self.send(event.key.encode(), self.encoder.encode(self.name, event), to_headers(metadata), partition)
+        self.send(
+            event.key.encode(),
+            self.encoder.encode(self.name, event),
+            to_headers(metadata),
+            partition,
+        )
         return str(metadata.id)
 
-    def send(self, key: bytes | None, value: bytes | None, headers: Any, partition: int = -1) -> None:
+    def send(
+        self, key: bytes | None, value: bytes | None, headers: Any, partition: int = -1
+    ) -> None:
         while True:
             try:
                 self.producer.produce(self.name, value, key, partition=partition, headers=headers)
@@ -190,13 +216,20 @@ class Probe:
         if not self.diary.exists():
             return []
         lines = self.diary.read_text().splitlines()
-        return [Call(int(pid), key, int(number), place) for pid, key, number, place in map(str.split, lines)]
+        return [
+            Call(int(pid), key, int(number), place)
+            for pid, key, number, place in map(str.split, lines)
+        ]
 
     def effects(self) -> dict[str, list[str]]:
         """Event ids by key, in the order in which their effects were made."""
         found: dict[str, list[str]] = defaultdict(list)
-        with postgres.connect(database_settings(self.database_url), application_name="probe") as connection:
-            for event_id, key in connection.execute("SELECT event_id, key FROM effect ORDER BY position"):
+        with postgres.connect(
+            database_settings(self.database_url), application_name="probe"
+        ) as connection:
+            for event_id, key in connection.execute(
+                "SELECT event_id, key FROM effect ORDER BY position"
+            ):
                 found[key].append(str(event_id))
         return found
 
@@ -224,11 +257,17 @@ class Probe:
         """What the group has committed, by partition: the offset and what its metadata says."""
         consumer = clients.consumer(self.kafka, self.group)
         try:
-            asked_for = [clients.TopicPartition(self.name, number) for number in range(self.partitions)]
+            asked_for = [
+                clients.TopicPartition(self.name, number) for number in range(self.partitions)
+            ]
             answers = consumer.committed(asked_for, timeout=10)
         finally:
             consumer.close()
-        return {tp.partition: offsets.decode(tp.metadata, offset=tp.offset) for tp in answers if tp.offset >= 0}
+        return {
+            tp.partition: offsets.decode(tp.metadata, offset=tp.offset)
+            for tp in answers
+            if tp.offset >= 0
+        }
 
     def lag(self) -> int:
         """How far the group's offsets are behind the ends of its partitions: 0 at rest."""
@@ -241,15 +280,22 @@ class Probe:
         """How many records are not finished, by the commits; None while some lie beyond what was committed."""
         committed = self.committed()
         ends = end_offsets(self.kafka, self.name)
-        if any(end and (number not in committed or committed[number].end < end) for number, end in ends.items()):
+        if any(
+            end and (number not in committed or committed[number].end < end)
+            for number, end in ends.items()
+        ):
             return None
         return sum(len(window.unfinished) for window in committed.values())
 
-    def assert_each_once_in_order(self, delivery: str, *, within_s: float = 60, without: Iterable[str] = ()) -> None:
+    def assert_each_once_in_order(
+        self, delivery: str, *, within_s: float = 60, without: Iterable[str] = ()
+    ) -> None:
         """Every produced event had its effect once, in order per key, but for those `without`; nothing else did."""
         missing = set(without)
         wanted = {
-            key: kept for key, ids in self.produced.items() if (kept := [one for one in ids if one not in missing])
+            key: kept
+            for key, ids in self.produced.items()
+            if (kept := [one for one in ids if one not in missing])
         }
         size = sum(map(len, wanted.values()))
         eventually(
@@ -268,7 +314,12 @@ def listener_probe(stack: Stack, directory: Path, *, partitions: int = 3) -> Ite
     kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
     asked_topic, told = topics(name, partitions)
     group = f"{name}-group"
-    every = (asked_topic, told, dead_letter_topic(asked_topic, group), replay_topic(asked_topic, group))
+    every = (
+        asked_topic,
+        told,
+        dead_letter_topic(asked_topic, group),
+        replay_topic(asked_topic, group),
+    )
     cluster = admin.Admin(kafka)
     admin.apply(admin.plan(every, cluster, TopicSettings(partitions=partitions)), cluster)
     registry = Registry(RegistrySettings(url=stack.registry_url))
@@ -312,7 +363,9 @@ def _text(value: object) -> str:
 
 def _end(popen: subprocess.Popen[bytes]) -> None:
     if popen.poll() is None:
-        os.kill(popen.pid, 18)  # SIGCONT: a stopped process would not even notice SIGKILL's cleanup in time
+        os.kill(
+            popen.pid, 18
+        )  # SIGCONT: a stopped process would not even notice SIGKILL's cleanup in time
         popen.kill()
     popen.wait(10)
 

@@ -14,12 +14,26 @@ from typing import Literal
 from tests.support.probe_language import NAMESPACE, Asked, Told, catalogue, topics
 
 from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.errors import ConfigurationError, Fenced, OrderflowError, Poison, Refused, Unavailable
-from orderflow.messaging.listener import Caused, ExactlyOnce, InboxOutbox, Listener, Received, RetryPolicy
+from orderflow.messaging.errors import (
+    ConfigurationError,
+    Fenced,
+    OrderflowError,
+    Poison,
+    Refused,
+    Unavailable,
+)
+from orderflow.messaging.failpoints import failpoint
+from orderflow.messaging.listener import (
+    Caused,
+    ExactlyOnce,
+    InboxOutbox,
+    Listener,
+    Received,
+    RetryPolicy,
+)
 from orderflow.messaging.postgres import Cursor, array
 from orderflow.messaging.settings import DatabaseSettings, ProcessSettings, Section, load
 from orderflow.messaging.telemetry import configure, render_metrics
-from orderflow.messaging.testing.failpoints import failpoint
 
 
 class Probe(Section):
@@ -52,7 +66,15 @@ class Handler:
     def compute(self, batch: Sequence[Received]) -> list[Caused]:
         self._enter(batch)
         return [
-            (one, Told(id=one.event.id, number=one.event.number, behaviour=one.event.behaviour, at=one.event.at))
+            (
+                one,
+                Told(
+                    id=one.event.id,
+                    number=one.event.number,
+                    behaviour=one.event.behaviour,
+                    at=one.event.at,
+                ),
+            )
             for one in batch
         ]
 
@@ -60,13 +82,18 @@ class Handler:
         failpoint("probe.before_effect")
         columns = ([one.metadata.id for one in batch], [one.event.id for one in batch])
         numbers = array([one.event.number for one in batch])
-        cursor.execute(_EFFECT, (array([str(value) for value in columns[0]]), array(columns[1]), numbers))
+        cursor.execute(
+            _EFFECT, (array([str(value) for value in columns[0]]), array(columns[1]), numbers)
+        )
         self._enter(batch)
         return ()
 
     def _enter(self, batch: Sequence[Received]) -> None:
         pid = os.getpid()
-        lines = (f"{pid} {one.event.id} {one.event.number} {one.topic}-{one.partition}@{one.offset}\n" for one in batch)
+        lines = (
+            f"{pid} {one.event.id} {one.event.number} {one.topic}-{one.partition}@{one.offset}\n"
+            for one in batch
+        )
         os.write(self._diary, "".join(lines).encode())
         if self._broken is not None and self._broken.exists():
             raise RuntimeError("the handler is broken for everything")

@@ -34,7 +34,9 @@ class Mail:
         }
 
     def start(self) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ORDERFLOW_")}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("ORDERFLOW_")
+        }
         ours = {
             **inherited,
             "ORDERFLOW_MAIL__PORT": str(self.port),
@@ -42,7 +44,9 @@ class Mail:
             "ORDERFLOW_MAIL__DIRECTORY": str(self.directory),
         }
         with (self.directory.parent / "mail.log").open("ab") as log:
-            self.popen = subprocess.Popen([sys.executable, "-m", "orderflow.mail"], env=ours, stderr=log)
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "orderflow.neighbours.mail"], env=ours, stderr=log
+            )
         eventually(self._ready, within_s=20, why="the mail sink is ready")
 
     def kill(self) -> None:

@@ -26,9 +26,9 @@ from orderflow.contracts.events import (
 )
 from orderflow.contracts.ids import CustomerId, notification_id
 from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
-from orderflow.messaging.avro import Decoder
 from orderflow.messaging.event import from_headers
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 
@@ -70,10 +70,16 @@ class Notifying:
         for _ in range(orders):
             for customer in customers:
                 order_id = new_order_id()
-                made = msgspec.structs.replace(created_on_request(order_id), customer_id=CustomerId(customer))
+                made = msgspec.structs.replace(
+                    created_on_request(order_id), customer_id=CustomerId(customer)
+                )
                 self.tell(ORDERS.name, made, "ORDER_CREATED")
                 for version, status in enumerate(STATUSES, start=3):
-                    self.tell(ORDER_EVENTS.name, changed(made.order_id, customer, status, version), f"ORDER_{status}")
+                    self.tell(
+                        ORDER_EVENTS.name,
+                        changed(made.order_id, customer, status, version),
+                        f"ORDER_{status}",
+                    )
         self.service.flush()
 
     def tell(self, topic: str, event: Event, kind: str) -> Fact:
@@ -92,20 +98,33 @@ class Notifying:
         found: dict[str, list[Notification]] = defaultdict(list)
         for record in self.service.records(NOTIFICATIONS.name):
             if record.key is not None and record.key.decode() in mine:
-                kind = NotificationSent if from_headers(record.headers).type.endswith("Sent") else NotificationFailed
+                kind = (
+                    NotificationSent
+                    if from_headers(record.headers).type.endswith("Sent")
+                    else NotificationFailed
+                )
                 found[record.key.decode()].append(self.decoder.decode_as(record.value, kind))
         return found
 
-    def eventually_told(self, count: int | None = None, *, within_s: float = 90) -> dict[str, list[Notification]]:
+    def eventually_told(
+        self, count: int | None = None, *, within_s: float = 90
+    ) -> dict[str, list[Notification]]:
         """Wait until so many (or one for each fact) are on the topic; then all there are."""
         wanted = len(self.facts) if count is None else count
         enough = lambda: sum(map(len, self.told().values())) >= wanted  # noqa: E731
-        eventually(enough, within_s=within_s, every_s=0.5, why=f"{wanted} notifications are on the topic")
+        eventually(
+            enough, within_s=within_s, every_s=0.5, why=f"{wanted} notifications are on the topic"
+        )
         return self.told()
 
     def eventually_all_sent(self, *, within_s: float = 90) -> None:
         unsent = "SELECT count(*) FROM delivery WHERE state = 'PENDING'"
-        eventually(lambda: self.service.rows(unsent) == [(0,)], within_s=within_s, every_s=0.5, why="nothing waits")
+        eventually(
+            lambda: self.service.rows(unsent) == [(0,)],
+            within_s=within_s,
+            every_s=0.5,
+            why="nothing waits",
+        )
 
     def mails(self) -> list[dict[str, Any]]:
         mine = self.customers
@@ -119,7 +138,9 @@ class Notifying:
         told = self.eventually_told()
         facts = {str(fact.id): fact for fact in self.facts}
         mails = self.mails()
-        assert Counter(mail["messageId"] for mail in mails) == Counter(fact.message_id for fact in self.facts)
+        assert Counter(mail["messageId"] for mail in mails) == Counter(
+            fact.message_id for fact in self.facts
+        )
         by_customer: dict[str, list[str]] = defaultdict(list)
         for mail in mails:
             by_customer[mail["customerId"]].append(mail["messageId"])
@@ -127,11 +148,17 @@ class Notifying:
             events = told[customer]
             assert [event.sequence for event in events] == list(range(1, len(events) + 1)), customer
             causes = [event.cause_id for event in events]
-            assert sorted(causes) == sorted(key for key, fact in facts.items() if fact.event.customer_id == customer)
+            assert sorted(causes) == sorted(
+                key for key, fact in facts.items() if fact.event.customer_id == customer
+            )
             assert [facts[cause].message_id for cause in causes] == by_customer[customer]
         mine = ", ".join(f"'{customer}'" for customer in self.customers)
         noted = f"SELECT customer_id, state, sequence FROM delivery WHERE customer_id IN ({mine}) ORDER BY 1, position"
-        numbers = [(customer, "SENT", event.sequence) for customer in sorted(told) for event in told[customer]]
+        numbers = [
+            (customer, "SENT", event.sequence)
+            for customer in sorted(told)
+            for event in told[customer]
+        ]
         assert self.service.rows(noted) == numbers, "in the order in which they were noted"
 
     def repeats(self) -> int:
@@ -139,9 +166,13 @@ class Notifying:
         return sum(mail["offered"] - 1 for mail in self.mails())
 
 
-def changed(order_id: str, customer: str, status: OrderStatus, version: int, **more: Any) -> OrderEvent:
+def changed(
+    order_id: str, customer: str, status: OrderStatus, version: int, **more: Any
+) -> OrderEvent:
     fields = {"description": status.lower(), "timestamp": now(), "version": version, **more}
-    return msgspec.convert({"orderId": order_id, "customerId": customer, "status": status, **fields}, OrderEvent)
+    return msgspec.convert(
+        {"orderId": order_id, "customerId": customer, "status": status, **fields}, OrderEvent
+    )
 
 
 @contextmanager

@@ -33,7 +33,11 @@ from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack.ports import HOST, free_ports
 
 TOPICS = ("orders", "order-events")
-HEARD = ("payments", "inventory", *(f"{topic}.order-service.replay" for topic in ("payments", "inventory")))
+HEARD = (
+    "payments",
+    "inventory",
+    *(f"{topic}.order-service.replay" for topic in ("payments", "inventory")),
+)
 TABLES = ("orders", "order_history", "outbox", "idempotency_key")
 
 Offsets = dict[str, dict[int, int]]
@@ -69,28 +73,41 @@ class OrderService:
 
     @cached_property
     def environment(self) -> dict[str, str]:
-        return {**self.stack.service_environment, "ORDERFLOW_ORDER__DATABASE__DSN": self.database_url}
+        return {
+            **self.stack.service_environment,
+            "ORDERFLOW_ORDER__DATABASE__DSN": self.database_url,
+        }
 
     @cached_property
     def kafka(self) -> KafkaSettings:
         return KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
 
     def migrate(self) -> None:
-        subprocess.run(command("migrate"), env=self.environment, check=True, timeout=60, stderr=subprocess.PIPE)
+        subprocess.run(
+            command("migrate"), env=self.environment, check=True, timeout=60, stderr=subprocess.PIPE
+        )
 
     def start(self, roles: str, *, wait: bool = True, **environment: str) -> OrderProcess:
         """Start a process with `roles`, and unless told otherwise wait until it is ready."""
         free = dict(
-            zip(("api", "relay", "listener", "sweeper"), free_ports(4, start=os.getpid() * 7 + 3_000), strict=True)
+            zip(
+                ("api", "relay", "listener", "sweeper"),
+                free_ports(4, start=os.getpid() * 7 + 3_000),
+                strict=True,
+            )
         )
         ports = {f"ORDERFLOW_ORDER__{role.upper()}__PORT": str(port) for role, port in free.items()}
         asked = roles.split(",")
         url = f"http://{HOST}:{free['api' if 'api' in asked else asked[0]]}"
         log = self.logs / f"order-{roles.replace(',', '-')}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
-            popen = subprocess.Popen(command(roles), env={**self.environment, **ports, **environment}, stderr=sink)
+            popen = subprocess.Popen(
+                command(roles), env={**self.environment, **ports, **environment}, stderr=sink
+            )
         self.running.callback(_end, popen)
-        client = self.running.enter_context(httpx2.Client(base_url=url, timeout=20, trust_env=False))
+        client = self.running.enter_context(
+            httpx2.Client(base_url=url, timeout=20, trust_env=False)
+        )
         process = OrderProcess(popen=popen, url=url, client=client, log=log)
         if wait:
             eventually(process.ready, within_s=60, why=f"{roles} is ready")
@@ -98,13 +115,17 @@ class OrderService:
 
     @contextmanager
     def connection(self) -> Iterator[postgres.Connection]:
-        with postgres.connect(database_settings(self.database_url), application_name="test") as connection:
+        with postgres.connect(
+            database_settings(self.database_url), application_name="test"
+        ) as connection:
             yield connection
 
     def rows(self) -> dict[str, int]:
         """How many rows each table has."""
         with self.connection() as connection:
-            counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in TABLES]
+            counts = [
+                connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in TABLES
+            ]
         return {table: count[0] for table, count in zip(TABLES, counts, strict=True) if count}
 
     def ends(self) -> Offsets:

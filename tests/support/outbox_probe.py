@@ -20,10 +20,11 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from tests.support.order_service import database_settings
 from tests.support.stack import Stack
 
-from orderflow.messaging import outbox, postgres
+from orderflow.messaging import postgres
 from orderflow.messaging.event import CE_ID, EventId, Metadata
 from orderflow.messaging.kafka.reader import read
-from orderflow.messaging.outbox import OutboxRow
+from orderflow.messaging.postgres import outbox
+from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.testing.eventually import eventually
 
@@ -60,11 +61,16 @@ class Probe:
     def kafka(self) -> KafkaSettings:
         return KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
 
-    def relay(self, *, failpoints: str = "", database_url: str | None = None, wait: bool = True) -> RelayProcess:
+    def relay(
+        self, *, failpoints: str = "", database_url: str | None = None, wait: bool = True
+    ) -> RelayProcess:
         """Start a relay; unless it is expected to die or refuse, wait until it streams or stands by."""
         process = self._start(failpoints=failpoints, database_url=database_url)
         if wait:
-            streams = lambda: process.said("the relay streams") or process.said("the relay stands by")  # noqa: E731
+
+            def streams() -> bool:
+                return process.said("the relay streams") or process.said("the relay stands by")
+
             eventually(streams, within_s=60, why=f"the relay of {self.name} streams")
         return process
 
@@ -94,11 +100,18 @@ class Probe:
 
     @contextmanager
     def connection(self) -> Iterator[postgres.Connection]:
-        with postgres.connect(database_settings(self.database_url), application_name="probe") as connection:
+        with postgres.connect(
+            database_settings(self.database_url), application_name="probe"
+        ) as connection:
             yield connection
 
     def write(
-        self, connection: postgres.Connection, key: str, *, hold: Callable[[], None] = lambda: None, keep: bool = True
+        self,
+        connection: postgres.Connection,
+        key: str,
+        *,
+        hold: Callable[[], None] = lambda: None,
+        keep: bool = True,
     ) -> None:
         """One transaction with one row: insert, `hold`, then commit, or roll back if not `keep`."""
         row = _row(self.topic, key)
@@ -134,10 +147,14 @@ class Probe:
     def assert_each_once_in_order(self, *, within_s: float = 60) -> None:
         """What committed is on the topic, each once, in commit order per key, and nothing else is."""
         size = sum(self.wanted().values())
-        eventually(lambda: sum(map(len, self.scanned().values())) >= size, within_s=within_s, every_s=0.5)
+        eventually(
+            lambda: sum(map(len, self.scanned().values())) >= size, within_s=within_s, every_s=0.5
+        )
         scanned = self.scanned()
         assert Counter(event_id for ids in scanned.values() for event_id in ids) == self.wanted()
-        assert scanned == {key: [str(event_id) for event_id in ids] for key, ids in self.committed.items()}
+        assert scanned == {
+            key: [str(event_id) for event_id in ids] for key, ids in self.committed.items()
+        }
 
 
 @contextmanager
@@ -149,10 +166,15 @@ def probe_service(stack: Stack, logs: Path) -> Iterator[Probe]:
     for made in admin.create_topics(topics).values():
         with suppress(Exception):  # relay-positions is there already, except for the first
             made.result(30)
-    eventually(lambda: len(admin.list_topics(name, timeout=5).topics[name].partitions) == PARTITIONS, within_s=20)
+    eventually(
+        lambda: len(admin.list_topics(name, timeout=5).topics[name].partitions) == PARTITIONS,
+        within_s=20,
+    )
     url = _database(stack, name, topic=name)
     with ExitStack() as running:
-        yield Probe(stack=stack, name=name, topic=name, database_url=url, logs=logs, running=running)
+        yield Probe(
+            stack=stack, name=name, topic=name, database_url=url, logs=logs, running=running
+        )
     drop_slot(stack, name)
     _server(stack, f"DROP DATABASE {name} WITH (FORCE)")
 

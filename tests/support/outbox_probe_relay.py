@@ -6,8 +6,8 @@ import signal
 import sys
 import threading
 
-from orderflow.messaging import outbox
 from orderflow.messaging.errors import Fenced, Refused
+from orderflow.messaging.postgres import outbox
 from orderflow.messaging.relay import Relay, RelaySettings
 from orderflow.messaging.relay.resync import resync
 from orderflow.messaging.settings import DatabaseSettings, ProcessSettings, Section, load

@@ -22,8 +22,8 @@ from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku, payment
 from orderflow.contracts.topics import ORDERS, PAYMENTS
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.kafka import groups
+from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.kafka.reader import end_offsets
-from orderflow.messaging.listener import replay_topic
 from orderflow.messaging.testing.eventually import eventually
 
 GROUP = "payment-service"
@@ -74,7 +74,9 @@ def created_on_request(order_id: OrderId) -> OrderCreated:
     )
 
 
-def requested(order_id: OrderId, attempt: int, *, token: str = "pm_ok", minor: int = AMOUNT_MINOR) -> PaymentRequested:
+def requested(
+    order_id: OrderId, attempt: int, *, token: str = "pm_ok", minor: int = AMOUNT_MINOR
+) -> PaymentRequested:
     return PaymentRequested(
         order_id=order_id,
         customer_id=CustomerId("customer-123"),
@@ -108,7 +110,9 @@ class Paying:
     orders: list[OrderId] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self, roles: str = "listener", *, slot: int = 0, wait: bool = True, **environment: str) -> Process:
+    def start(
+        self, roles: str = "listener", *, slot: int = 0, wait: bool = True, **environment: str
+    ) -> Process:
         told = {"ORDERFLOW_PAYMENT__PSP__URL": self.psp.url, **self.environment, **environment}
         return self.service.start(roles, slot=slot, wait=wait, **told)
 
@@ -121,14 +125,23 @@ class Paying:
         self.orders += placed
         return placed
 
-    def send(self, event: OrderCreated | OrderCancelled | PaymentRequested, *, event_id: UUID | None = None) -> UUID:
+    def send(
+        self,
+        event: OrderCreated | OrderCancelled | PaymentRequested,
+        *,
+        event_id: UUID | None = None,
+    ) -> UUID:
         chosen = event_id or uuid4()
         self.service.send(ORDERS.name, event, event_id=chosen)
         return chosen
 
-    def replay(self, event: OrderCreated | OrderCancelled | PaymentRequested, *, event_id: UUID) -> None:
+    def replay(
+        self, event: OrderCreated | OrderCancelled | PaymentRequested, *, event_id: UUID
+    ) -> None:
         """Produce it where dead letters are sent back: another partition than its order's."""
-        self.service.send(ORDERS.name, event, event_id=event_id, to=replay_topic(ORDERS, GROUP).name)
+        self.service.send(
+            ORDERS.name, event, event_id=event_id, to=replay_topic(ORDERS, GROUP).name
+        )
 
     def said(self) -> list[Said]:
         """What was announced of this test's orders."""
@@ -142,11 +155,18 @@ class Paying:
             found[one.key].append(one.type)
         return found
 
-    def eventually_announced(self, count: int | None = None, *, within_s: float = 90) -> dict[str, list[str]]:
+    def eventually_announced(
+        self, count: int | None = None, *, within_s: float = 90
+    ) -> dict[str, list[str]]:
         """Wait until so many records (or one for each order) are there; then all there are."""
         wanted = len(self.orders) if count is None else count
         enough = lambda: len(self.said()) >= wanted  # noqa: E731
-        eventually(enough, within_s=within_s, every_s=0.5, why=f"{wanted} announcements of {len(self.orders)} orders")
+        eventually(
+            enough,
+            within_s=within_s,
+            every_s=0.5,
+            why=f"{wanted} announcements of {len(self.orders)} orders",
+        )
         return self.announced()
 
     def sums(self) -> dict[str, dict[str, int]]:
@@ -170,11 +190,18 @@ class Paying:
         captures = self.psp.captures()
         captures.pop("probe", None)
         twice = [reference for reference, count in captures.items() if count > 1]
-        assert not twice, f"captured twice: {[call for call in self.psp.calls() if call['reference'] in twice]}"
+        assert not twice, (
+            f"captured twice: {[call for call in self.psp.calls() if call['reference'] in twice]}"
+        )
         totals = self.psp.ledger()["totals"]
         theirs = {name: sums for name, sums in totals.items() if sums["captures"] and name == "EUR"}
-        assert {currency: {name: sums[name] for name in NAMES} for currency, sums in theirs.items()} == self.sums()
-        assert {row[0] for row in self.service.rows("SELECT state FROM payment")} <= {"SUCCEEDED", "FAILED"}
+        assert {
+            currency: {name: sums[name] for name in NAMES} for currency, sums in theirs.items()
+        } == self.sums()
+        assert {row[0] for row in self.service.rows("SELECT state FROM payment")} <= {
+            "SUCCEEDED",
+            "FAILED",
+        }
         assert {row[0] for row in self.service.rows("SELECT state FROM refund")} <= {"SUCCEEDED"}
 
     def assert_one_key_for_each_payment(self) -> None:
@@ -216,7 +243,9 @@ def _begin_at_the_end(service: Service) -> None:
 
     def begin() -> bool:
         for topic in (ORDERS, replay_topic(ORDERS, GROUP)):
-            groups.begin_at(service.kafka, GROUP, topic.name, end_offsets(service.kafka, topic.name))
+            groups.begin_at(
+                service.kafka, GROUP, topic.name, end_offsets(service.kafka, topic.name)
+            )
         return True
 
     try:

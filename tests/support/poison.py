@@ -15,8 +15,8 @@ from typing import Any
 import httpx2
 import msgspec
 
-from orderflow.messaging.avro import FRAME_BYTES
 from orderflow.messaging.event import CE_ID, CE_SOURCE, CE_TIME, CE_TYPE, TRACEPARENT
+from orderflow.messaging.schemas.avro import FRAME_BYTES
 
 NO_UTF8 = b"caf\xe9\xff"
 BIG = 1_047_000
@@ -84,10 +84,15 @@ def register_foreign(registry_url: str) -> dict[str, int]:
 
 def register_twin(registry_url: str, full_name: str) -> int:
     """A schema of the same full name as one of ours, with nothing of it inside."""
-    schema = {"type": "record", "name": full_name, "fields": [{"name": "orderId", "type": "string"}]}
+    schema = {
+        "type": "record",
+        "name": full_name,
+        "fields": [{"name": "orderId", "type": "string"}],
+    }
     with httpx2.Client(base_url=registry_url, trust_env=False, timeout=20) as client:
         answer = client.post(
-            f"/subjects/twin-{full_name}/versions", json={"schema": msgspec.json.encode(schema).decode()}
+            f"/subjects/twin-{full_name}/versions",
+            json={"schema": msgspec.json.encode(schema).decode()},
         )
         assert answer.status_code == 200, answer.text
         return int(answer.json()["id"])
@@ -127,7 +132,9 @@ VALUES: Mapping[str, Callable[[Raw], Raw]] = {
     "little-endian schema id": _value(lambda good: b"\0" + good.good[4:0:-1] + good.body),
     "schema of a text": _value(lambda good: _framed(good.schemas["text"], b"\x0ahello")),
     "schema of a stranger": _value(lambda good: _framed(good.schemas["stranger"], b"")),
-    "schema that nests itself": _value(lambda good: _framed(good.schemas["nested"], b"\x02" * 200_000 + b"\0")),
+    "schema that nests itself": _value(
+        lambda good: _framed(good.schemas["nested"], b"\x02" * 200_000 + b"\0")
+    ),
     "JSON schema": _value(lambda good: _framed(good.schemas["json"], b'{"orderId": "42"}')),
     "another type of the topic": _value(lambda good: good.another),
     "a type of another topic": _value(lambda good: good.foreign),
@@ -138,9 +145,13 @@ VALUES: Mapping[str, Callable[[Raw], Raw]] = {
     "a byte left over": _value(lambda good: good.good + b"\0"),
     "a body left over": _value(lambda good: good.good + good.body),
     "the record twice": _value(lambda good: good.good * 2),
-    "a text longer than all": _value(lambda good: _framed(_id_of(good), b"\xfe\xff\xff\xff\x0f" + good.body)),
+    "a text longer than all": _value(
+        lambda good: _framed(_id_of(good), b"\xfe\xff\xff\xff\x0f" + good.body)
+    ),
     "a number without end": _value(lambda good: _framed(_id_of(good), b"\xff" * 12 + good.body)),
-    "a text of no UTF-8": _value(lambda good: _framed(_id_of(good), good.body[:1] + NO_UTF8 + good.body[6:])),
+    "a text of no UTF-8": _value(
+        lambda good: _framed(_id_of(good), good.body[:1] + NO_UTF8 + good.body[6:])
+    ),
     "a time beyond all": _value(lambda good: good.good[:-6] + b"\xfe" + b"\xff" * 8 + b"\x01"),
     "oversized noise": _value(lambda _: b"\x02" + os.urandom(BIG)),
     "oversized rest": _value(lambda good: good.good + b"\0" * BIG),
@@ -167,11 +178,15 @@ HEADERS: Mapping[str, Callable[[Raw], Raw]] = {
     "ce_time is no time": lambda good: good.with_header(CE_TIME, b"yesterday"),
     "ce_source is no UTF-8": lambda good: good.with_header(CE_SOURCE, NO_UTF8),
     "traceparent is no UTF-8": lambda good: good.more_headers((TRACEPARENT, NO_UTF8)),
-    "names in capitals": lambda good: replace(good, headers=tuple((n.upper(), v) for n, v in good.headers)),
+    "names in capitals": lambda good: replace(
+        good, headers=tuple((n.upper(), v) for n, v in good.headers)
+    ),
     "a thousand headers": lambda good: good.without_header(CE_ID).more_headers(
         *((f"x-{number % 7}", os.urandom(8) if number % 3 else None) for number in range(1_000))
     ),
-    "an oversized header": lambda good: good.without_header(CE_ID).more_headers(("x", os.urandom(BIG))),
+    "an oversized header": lambda good: good.without_header(CE_ID).more_headers(
+        ("x", os.urandom(BIG))
+    ),
 }
 
 KEYS: Mapping[str, Callable[[Raw], Raw]] = {

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import msgspec
 
-from orderflow.messaging.catalogue import Catalogue, CommittedSchema
 from orderflow.messaging.kafka.topics import Topic
+from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema
 
 NAMESPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 DAYS_7 = timedelta(days=7)
@@ -58,7 +58,13 @@ def topics(name: str, partitions: int) -> tuple[Topic, Topic]:
     asked = (Asked.type_name(), Ignored.type_name())
     return (
         Topic(name=name, key="id", retention=DAYS_7, types=asked, partitions=partitions),
-        Topic(name=f"{name}-told", key="id", retention=DAYS_7, types=(Told.type_name(),), partitions=partitions),
+        Topic(
+            name=f"{name}-told",
+            key="id",
+            retention=DAYS_7,
+            types=(Told.type_name(),),
+            partitions=partitions,
+        ),
     )
 
 
@@ -73,7 +79,12 @@ def catalogue(name: str) -> Catalogue:
 
 def asked(key: str, number: int, behaviour: str = "") -> Asked:
     now = datetime.now(UTC)
-    return Asked(id=key, number=number, behaviour=behaviour, at=now.replace(microsecond=now.microsecond // 1000 * 1000))
+    return Asked(
+        id=key,
+        number=number,
+        behaviour=behaviour,
+        at=now.replace(microsecond=now.microsecond // 1000 * 1000),
+    )
 
 
 def _schema(name: str) -> str:

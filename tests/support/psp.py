@@ -33,7 +33,9 @@ class Psp:
         return f"http://{HOST}:{self.port}"
 
     def start(self) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ORDERFLOW_")}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("ORDERFLOW_")
+        }
         ours = {
             **inherited,
             "ORDERFLOW_PSP__PORT": str(self.port),
@@ -41,8 +43,14 @@ class Psp:
             **self.environment,
         }
         with (self.directory.parent / "psp.log").open("ab") as log:
-            self.popen = subprocess.Popen([sys.executable, "-m", "orderflow.psp"], env=ours, stderr=log)
-        eventually(lambda: self.client.get("/readyz").status_code == 200, within_s=20, why="the provider is ready")
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "orderflow.neighbours.psp"], env=ours, stderr=log
+            )
+        eventually(
+            lambda: self.client.get("/readyz").status_code == 200,
+            within_s=20,
+            why="the provider is ready",
+        )
 
     def kill(self) -> None:
         if self.popen is not None:
@@ -65,17 +73,33 @@ class Psp:
 
     def captures(self) -> Counter[str]:
         """How often money was taken under each reference."""
-        return Counter(one["reference"] for one in self.ledger()["charges"] if one["status"] == "CAPTURED")
+        return Counter(
+            one["reference"] for one in self.ledger()["charges"] if one["status"] == "CAPTURED"
+        )
 
     def charge(self, reference: str, *, key: str | None = None, **fields: Any) -> httpx2.Response:
-        body = {"reference": reference, "amountMinor": 1000, "currency": "EUR", "token": "pm_ok", **fields}
-        return self.client.post("/charges", json=body, headers={"Idempotency-Key": key or reference})
+        body = {
+            "reference": reference,
+            "amountMinor": 1000,
+            "currency": "EUR",
+            "token": "pm_ok",
+            **fields,
+        }
+        return self.client.post(
+            "/charges", json=body, headers={"Idempotency-Key": key or reference}
+        )
 
     def void(self, reference: str, **fields: Any) -> httpx2.Response:
         return self.client.post(f"/charges/{reference}/void", json=fields)
 
     def refund(self, reference: str, of: str, **fields: Any) -> httpx2.Response:
-        body = {"reference": reference, "chargeReference": of, "amountMinor": 1000, "currency": "EUR", **fields}
+        body = {
+            "reference": reference,
+            "chargeReference": of,
+            "amountMinor": 1000,
+            "currency": "EUR",
+            **fields,
+        }
         return self.client.post("/refunds", json=body, headers={"Idempotency-Key": reference})
 
 

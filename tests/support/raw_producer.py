@@ -33,13 +33,23 @@ class _Variable(ctypes.Structure):
 
 
 def produce(
-    bootstrap_servers: str, topic: str, *, key: bytes, value: bytes, headers: Sequence[tuple[bytes, bytes]]
+    bootstrap_servers: str,
+    topic: str,
+    *,
+    key: bytes,
+    value: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
 ) -> None:
     """One record, acknowledged. Names of headers are bytes: Kafka does not look at them."""
     reason = ctypes.create_string_buffer(512)
     settings = library().rd_kafka_conf_new()  # The handle that is made of it owns it.
-    for name, setting in ((b"bootstrap.servers", bootstrap_servers.encode()), (b"partitioner", b"murmur2_random")):
-        assert library().rd_kafka_conf_set(settings, name, setting, reason, len(reason)) == 0, reason.value
+    for name, setting in (
+        (b"bootstrap.servers", bootstrap_servers.encode()),
+        (b"partitioner", b"murmur2_random"),
+    ):
+        assert library().rd_kafka_conf_set(settings, name, setting, reason, len(reason)) == 0, (
+            reason.value
+        )
     handle = library().rd_kafka_new(_PRODUCER, settings, reason, len(reason))
     assert handle, reason.value
     kept: list[object] = []  # Librdkafka reads all of this until the record is acknowledged.
@@ -52,11 +62,16 @@ def produce(
         _Variable(part=_Part.TOPIC, first=at(topic.encode())),
         _Variable(part=_Part.KEY, first=at(key), second=len(key)),
         _Variable(part=_Part.VALUE, first=at(value), second=len(value)),
-        *(_Variable(part=_Part.HEADER, first=at(name), second=at(raw), third=len(raw)) for name, raw in headers),
+        *(
+            _Variable(part=_Part.HEADER, first=at(name), second=at(raw), third=len(raw))
+            for name, raw in headers
+        ),
     ]
     array = (_Variable * len(parts))(*parts)
     try:
-        assert library().rd_kafka_produceva(handle, array, len(parts)) is None, "the record was refused"
+        assert library().rd_kafka_produceva(handle, array, len(parts)) is None, (
+            "the record was refused"
+        )
         assert library().rd_kafka_flush(handle, 20_000) == 0, "the record was not acknowledged"
     finally:
         library().rd_kafka_destroy(handle)

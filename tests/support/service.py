@@ -28,11 +28,11 @@ from tests.support.stack import Stack
 from orderflow.contracts.events import Event
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.avro import Encoder
 from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, CE_TYPE, EventId, Metadata, to_headers
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.reader import Record, end_offsets, read
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.schemas.avro import Encoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack.ports import HOST, free_ports
@@ -62,8 +62,15 @@ class Process:
     def outcomes(self) -> Counter[str]:
         """What its listener's records came to, since it was started: handled, skipped, dead, repeat."""
         families = text_string_to_metric_families(self.client.get("/metrics").text)
-        samples = [one for family in families if family.name == "orderflow_listener_records" for one in family.samples]
-        found = {one.labels["outcome"]: int(one.value) for one in samples if one.name.endswith("_total")}
+        samples = [
+            one
+            for family in families
+            if family.name == "orderflow_listener_records"
+            for one in family.samples
+        ]
+        found = {
+            one.labels["outcome"]: int(one.value) for one in samples if one.name.endswith("_total")
+        }
         return Counter({outcome: count for outcome, count in found.items() if count})
 
     def terminate(self, *, within_s: float = 15) -> int:
@@ -104,7 +111,13 @@ class Service:
         return {**self.stack.service_environment, f"{section}DATABASE__DSN": self.database_url}
 
     def migrate(self) -> None:
-        subprocess.run(self._command("migrate", 0), env=self.environment, check=True, timeout=60, capture_output=True)
+        subprocess.run(
+            self._command("migrate", 0),
+            env=self.environment,
+            check=True,
+            timeout=60,
+            capture_output=True,
+        )
 
     def start(self, roles: str, *, slot: int = 0, wait: bool = True, **environment: str) -> Process:
         """Start a process with `roles`, and unless told otherwise wait until it is ready."""
@@ -113,12 +126,16 @@ class Service:
         face = "api" if "api" in asked else asked[0]
         # A listener and a sender add their slots to their ports.
         told = {
-            f"ORDERFLOW_{self.name.upper()}__{face.upper()}__PORT": str(port - slot * (face in ("listener", "sender")))
+            f"ORDERFLOW_{self.name.upper()}__{face.upper()}__PORT": str(
+                port - slot * (face in ("listener", "sender"))
+            )
         }
         log = self.logs / f"{self.name}-{roles.replace(',', '-')}-{slot}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
             popen = subprocess.Popen(
-                self._command(roles, slot), env={**self.environment, **told, **environment}, stderr=sink
+                self._command(roles, slot),
+                env={**self.environment, **told, **environment},
+                stderr=sink,
             )
         self.running.callback(_end, popen)
         client = self.running.enter_context(
@@ -131,7 +148,9 @@ class Service:
 
     @contextmanager
     def connection(self) -> Iterator[postgres.Connection]:
-        with postgres.connect(database_settings(self.database_url), application_name="test") as connection:
+        with postgres.connect(
+            database_settings(self.database_url), application_name="test"
+        ) as connection:
             yield connection
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
@@ -170,7 +189,11 @@ class Service:
         while True:
             try:
                 self.producer.produce(
-                    to or topic, value, (key or event.key).encode(), partition=partition, headers=headers
+                    to or topic,
+                    value,
+                    (key or event.key).encode(),
+                    partition=partition,
+                    headers=headers,
                 )
                 return
             except BufferError:
@@ -197,13 +220,21 @@ class Service:
                 for partition, end in end_offsets(self.kafka, topic).items()
             }
             asked = [clients.TopicPartition(topic, partition) for topic, partition in ends]
-            committed = {(tp.topic, tp.partition): max(tp.offset, 0) for tp in consumer.committed(asked, timeout=10)}
+            committed = {
+                (tp.topic, tp.partition): max(tp.offset, 0)
+                for tp in consumer.committed(asked, timeout=10)
+            }
         finally:
             consumer.close()
         return sum(end - committed[place] for place, end in ends.items())
 
     def eventually_at_rest(self, *, within_s: float = 90) -> None:
-        eventually(lambda: self.lag() == 0, within_s=within_s, every_s=0.5, why=f"{self.group} has read everything")
+        eventually(
+            lambda: self.lag() == 0,
+            within_s=within_s,
+            every_s=0.5,
+            why=f"{self.group} has read everything",
+        )
 
     def _command(self, roles: str, slot: int) -> list[str]:
         module = self.module or f"orderflow.services.{self.name}"
@@ -222,7 +253,9 @@ class Said:
     @classmethod
     def of(cls, record: Record) -> Said:
         headers: Mapping[str, bytes | None] = dict(record.headers)
-        text = {name: (headers.get(name) or b"").decode() for name in (CE_ID, CE_TYPE, CE_CAUSATION_ID)}
+        text = {
+            name: (headers.get(name) or b"").decode() for name in (CE_ID, CE_TYPE, CE_CAUSATION_ID)
+        }
         return cls(
             id=text[CE_ID],
             type=text[CE_TYPE].rpartition(".")[2],

@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from orderflow.stack import jars, kafka, postgres, registry
 from orderflow.stack.blueprint import infrastructure
-from orderflow.stack.java import java_home
 from orderflow.stack.local import LocalStack
+from orderflow.stack.parts import jars, kafka, postgres, registry
+from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import Ports, StackSettings
 
@@ -107,7 +107,9 @@ def private_stack(
     """A stack of its own, gone at the end. `only` names the services to run; the registry needs postgres."""
     with temporary_home() as home:
         settings = settings_for_tests(home, brokers=brokers)
-        local = LocalStack(settings, [part for part in infrastructure(settings) if part.service in only])
+        local = LocalStack(
+            settings, [part for part in infrastructure(settings) if part.service in only]
+        )
         local.start()
         try:
             yield OwnStack(

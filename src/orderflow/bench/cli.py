@@ -14,8 +14,12 @@ from orderflow.messaging.errors import ConfigurationError
 app = typer.Typer(no_args_is_help=True, help="Measure, each figure beside its baseline.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")]
-Output = Annotated[Path | None, typer.Option(help="Also write the whole report as JSON to this file.")]
-Smoke = Annotated[bool, typer.Option("--smoke", help="A few seconds: does it run? Its figures mean nothing.")]
+Output = Annotated[
+    Path | None, typer.Option(help="Also write the whole report as JSON to this file.")
+]
+Smoke = Annotated[
+    bool, typer.Option("--smoke", help="A few seconds: does it run? Its figures mean nothing.")
+]
 Rounds = Annotated[int, typer.Option(min=1, help="Turns of each side, alternating.")]
 
 PACKAGES = ("asyncpg", "hdrh")
@@ -25,7 +29,9 @@ PACKAGES = ("asyncpg", "hdrh")
 def post(
     as_json: Json = False,
     smoke: Smoke = False,
-    connections: Annotated[list[int], typer.Option(help="Connections of the closed loop; may be repeated.")] = [64],  # noqa: B006
+    connections: Annotated[
+        list[int], typer.Option(help="Connections of the closed loop; may be repeated.")
+    ] = [64],  # noqa: B006
     rounds: Rounds = 3,
     seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 10.0,
     output: Output = None,
@@ -65,7 +71,9 @@ def relay(
 def payment(
     as_json: Json = False,
     smoke: Smoke = False,
-    records: Annotated[int, typer.Option(min=5_000, help="Orders preloaded for each turn.")] = 20_000,
+    records: Annotated[
+        int, typer.Option(min=5_000, help="Orders preloaded for each turn.")
+    ] = 20_000,
     rounds: Rounds = 3,
     output: Output = None,
 ) -> None:
@@ -81,7 +89,9 @@ def payment(
 def inventory(
     as_json: Json = False,
     smoke: Smoke = False,
-    events: Annotated[int, typer.Option(min=5_000, help="Payments preloaded for each turn.")] = 20_000,
+    events: Annotated[
+        int, typer.Option(min=5_000, help="Payments preloaded for each turn.")
+    ] = 20_000,
     rounds: Rounds = 3,
     seconds: Annotated[float, typer.Option(help="Length of a turn at a steady rate.")] = 20.0,
     output: Output = None,
@@ -89,7 +99,9 @@ def inventory(
     """From payments to stock: events per second, beside a transaction for each; and milliseconds from POST."""
     from orderflow.bench import inventory as bench  # noqa: PLC0415 - heavy, and only for this command
 
-    report = bench.run(bench.SMOKE if smoke else bench.Plan(events=events, rounds=rounds, paced_s=seconds))
+    report = bench.run(
+        bench.SMOKE if smoke else bench.Plan(events=events, rounds=rounds, paced_s=seconds)
+    )
     if not _told(report, as_json=as_json, output=output):
         bench.show(report)
 
@@ -98,7 +110,9 @@ def inventory(
 def root() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise ConfigurationError(f"{', '.join(missing)} not installed: `make bench` installs what benchmarks need")
+        raise ConfigurationError(
+            f"{', '.join(missing)} not installed: `make bench` installs what benchmarks need"
+        )
 
 
 def _told(report: msgspec.Struct, *, as_json: bool, output: Path | None) -> bool:

@@ -43,7 +43,9 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
         return self.generator_lag.p99_ms > LAG_MAX_MS
 
 
-def measure(servers: KafkaSettings, url: str, *, sku: str, rate_per_s: int, seconds: float, seed: int) -> Flow:
+def measure(
+    servers: KafkaSettings, url: str, *, sku: str, rate_per_s: int, seconds: float, seed: int
+) -> Flow:
     """Post orders for `sku` at this rate, and read what becomes of them."""
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "posted.json"
@@ -51,7 +53,17 @@ def measure(servers: KafkaSettings, url: str, *, sku: str, rate_per_s: int, seco
         watching = _Watching(servers)
         try:
             poster = subprocess.Popen(
-                (sys.executable, "-m", module, url, sku, str(rate_per_s), str(seconds), str(seed), str(file))
+                (
+                    sys.executable,
+                    "-m",
+                    module,
+                    url,
+                    sku,
+                    str(rate_per_s),
+                    str(seconds),
+                    str(seed),
+                    str(file),
+                )
             )
             try:
                 watching.until(lambda: poster.poll() is not None)
@@ -59,11 +71,15 @@ def measure(servers: KafkaSettings, url: str, *, sku: str, rate_per_s: int, seco
                 poster.kill()
                 poster.wait()
             if not file.exists():
-                raise OrderflowError("the poster ended without a result: an order was refused, or the API is away")
+                raise OrderflowError(
+                    "the poster ended without a result: an order was refused, or the API is away"
+                )
             posted = msgspec.json.decode(file.read_bytes(), type=list[Posted])
             ids = {one.order_id for one in posted}
             deadline = time.monotonic() + ARRIVED_WITHIN_S
-            watching.until(lambda: ids <= watching.at[INVENTORY.name].keys() or time.monotonic() > deadline)
+            watching.until(
+                lambda: ids <= watching.at[INVENTORY.name].keys() or time.monotonic() > deadline
+            )
         finally:
             watching.close()
     return _told(posted, watching, rate_per_s)
@@ -77,7 +93,9 @@ class _Watching:
         self.at: dict[str, dict[str, int]] = {topic: {} for topic in TOPICS}
         self.repeated = 0
         self._consumer: Consumer = consumer(servers, "orderflow.bench")
-        self._consumer.assign([TopicPartition(topic, *place) for topic in TOPICS for place in starts[topic].items()])
+        self._consumer.assign(
+            [TopicPartition(topic, *place) for topic in TOPICS for place in starts[topic].items()]
+        )
 
     def until(self, over: Callable[[], bool]) -> None:
         while not over():
@@ -109,7 +127,11 @@ def _told(posted: list[Posted], watching: _Watching, rate_per_s: int) -> Flow:
         if None in reached:
             missing += 1
             continue
-        moments = [one.sent_ns, one.answered_ns, *(moment for moment in reached if moment is not None)]
+        moments = [
+            one.sent_ns,
+            one.answered_ns,
+            *(moment for moment in reached if moment is not None),
+        ]
         whole.record_ns(moments[-1] - one.due_ns)
         for name, begin, end in zip(HOPS, moments, moments[1:], strict=False):
             hops[name].record_ns(end - begin)

@@ -29,9 +29,9 @@ from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.kafka.reader import end_offsets
 from orderflow.messaging.postgres import Connection, array, connect
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
-from orderflow.stack import postgres
 from orderflow.stack.addresses import api_url, database_url, process_environment
 from orderflow.stack.local import LocalStack
+from orderflow.stack.parts import postgres
 from orderflow.stack.ports import free_ports
 from orderflow.stack.private import private_stack
 from orderflow.stack.settings import ALL
@@ -102,7 +102,9 @@ class _Bench:
         self._plan = plan
         quiet = {"ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning"}
         self._environment = {**os.environ, **process_environment(stack.settings), **quiet}
-        self.servers = KafkaSettings(bootstrap_servers=self._environment["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"])
+        self.servers = KafkaSettings(
+            bootstrap_servers=self._environment["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"]
+        )
         self._dsn = {OURS: database_url(stack.settings, "inventory"), NAIVE: self._naive_database()}
 
     def flows(self) -> list[flow.Flow]:
@@ -111,7 +113,9 @@ class _Bench:
         url = api_url(self._stack.settings, "order")
 
         def measure(rate: int, seconds: float, seed: int) -> flow.Flow:
-            return flow.measure(self.servers, url, sku=FLOW_SKU, rate_per_s=rate, seconds=seconds, seed=seed)
+            return flow.measure(
+                self.servers, url, sku=FLOW_SKU, rate_per_s=rate, seconds=seconds, seed=seed
+            )
 
         measure(self._plan.rates_per_s[0], min(10.0, self._plan.paced_s), 0)
         return [
@@ -144,10 +148,14 @@ class _Bench:
         with self._naive(start, number) as pid:
             # Of the first events about as many are repeats as of all.
             part = self._plan.naive_events / self._plan.events
-            naive = self._measure(NAIVE, pid, distinct=round(once * part), events=round(len(made) * part), skus=skus)
+            naive = self._measure(
+                NAIVE, pid, distinct=round(once * part), events=round(len(made) * part), skus=skus
+            )
         return [ours, naive]
 
-    def _measure(self, target: str, pid: int, *, distinct: int, events: int, skus: list[str]) -> Turn:
+    def _measure(
+        self, target: str, pid: int, *, distinct: int, events: int, skus: list[str]
+    ) -> Turn:
         with _connection(self._dsn[target]) as connection:
             _until(connection, skus, 1)
             first, began, cpu = _count(connection, skus), time.monotonic(), cpu_seconds(pid)
@@ -184,7 +192,12 @@ class _Bench:
             group=f"bench-naive-{number}",
             start=dict(start),
         )
-        command = (sys.executable, "-m", "orderflow.bench.naive_inventory", msgspec.json.encode(task).decode())
+        command = (
+            sys.executable,
+            "-m",
+            "orderflow.bench.naive_inventory",
+            msgspec.json.encode(task).decode(),
+        )
         with running(command, self._environment) as pid:
             yield pid
 
@@ -201,7 +214,9 @@ _OURS = ("order", "payment", "inventory", "psp")
 
 
 def _connection(dsn: str) -> Connection:
-    return connect(DatabaseSettings.model_validate({"dsn": dsn}), application_name="bench", autocommit=True)
+    return connect(
+        DatabaseSettings.model_validate({"dsn": dsn}), application_name="bench", autocommit=True
+    )
 
 
 def _count(connection: Connection, skus: list[str]) -> int:
@@ -215,7 +230,9 @@ def _until(connection: Connection, skus: list[str], count: int) -> int:
     deadline = time.monotonic() + DONE_WITHIN_S
     while (found := _count(connection, skus)) < count:
         if time.monotonic() > deadline:
-            raise OrderflowError(f"{found} of {count} orders were decided within {DONE_WITHIN_S:.0f} s")
+            raise OrderflowError(
+                f"{found} of {count} orders were decided within {DONE_WITHIN_S:.0f} s"
+            )
         time.sleep(TICK_S)
     return found
 
@@ -224,11 +241,15 @@ def _verified(connection: Connection, skus: list[str], distinct: int | None) -> 
     """How many orders were reserved and rejected. Raises OrderflowError if the shelf does not add up."""
     (wrong,) = connection.execute(_WRONG).fetchone() or (0,)
     if wrong:
-        raise OrderflowError(f"{wrong} SKUs have not reserved what their reservations say: no figure")
+        raise OrderflowError(
+            f"{wrong} SKUs have not reserved what their reservations say: no figure"
+        )
     pattern = f"{skus[0].rpartition('-')[0]}-%"
     reserved, rejected = connection.execute(_ENDED, (pattern,)).fetchone() or (0, 0)
     if distinct is not None and reserved + rejected != distinct:
-        raise OrderflowError(f"{distinct} orders, but {reserved + rejected} reservations: no figure")
+        raise OrderflowError(
+            f"{distinct} orders, but {reserved + rejected} reservations: no figure"
+        )
     return reserved, rejected
 
 
@@ -239,7 +260,9 @@ def _median(turns: list[Turn], target: str) -> float:
 def show(report: Report) -> None:
     """Medians over the rounds, with the range of the rates."""
     console = Console(highlight=False)
-    table = Table("payments → stock", "events/s", "min–max", "listener µs/event", "reserved", "rejected")
+    table = Table(
+        "payments → stock", "events/s", "min–max", "listener µs/event", "reserved", "rejected"
+    )
     for name in (OURS, NAIVE):
         found = [turn for turn in report.turns if turn.target == name]
         rates = [turn.per_s for turn in found]
@@ -265,7 +288,9 @@ def show(report: Report) -> None:
         for name in flow.HOPS:
             middle = statistics.median(one.hops[name].p50_ms for one in of_rate)
             late = statistics.median(one.hops[name].p99_ms for one in of_rate)
-            ways.add_row(f"  {name}", f"{middle:.1f}", f"{late:.1f}", f"{100 * middle / whole:.0f} %", "")
+            ways.add_row(
+                f"  {name}", f"{middle:.1f}", f"{late:.1f}", f"{100 * middle / whole:.0f} %", ""
+            )
     console.print(ways)
     console.print(
         f"void: orders were posted more than {flow.LAG_MAX_MS:.0f} ms late at p99; such a turn counts for nothing"

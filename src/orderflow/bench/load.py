@@ -76,7 +76,15 @@ def _wrk(url: str, body: str, *, connections: int, duration_s: float) -> Load:
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "post.lua"
         script.write_text(_SCRIPT % body)
-        command = ("wrk", "-t1", f"-c{connections}", f"-d{max(1, round(duration_s))}s", "-s", str(script), url)
+        command = (
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{max(1, round(duration_s))}s",
+            "-s",
+            str(script),
+            url,
+        )
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
     found = [line for line in ran.stdout.splitlines() if line.startswith("RESULT ")]
     if ran.returncode or not found:
@@ -137,7 +145,10 @@ async def _bundled(url: str, body: str, *, connections: int, duration_s: float) 
     head = f"POST {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nContent-Type: application/json\r\n"
     request = f"{head}Content-Length: {len(body.encode())}\r\n\r\n{body}".encode()
     loop, tally, began_ns = asyncio.get_running_loop(), _Tally(), time.monotonic_ns()
-    opened = [await loop.create_connection(lambda: _Client(request, tally), host, port) for _ in range(connections)]
+    opened = [
+        await loop.create_connection(lambda: _Client(request, tally), host, port)
+        for _ in range(connections)
+    ]
     await asyncio.sleep(duration_s)
     tally.over = True
     await asyncio.wait_for(asyncio.gather(*(client.closed for _, client in opened)), 30)

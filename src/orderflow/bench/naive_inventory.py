@@ -13,15 +13,20 @@ from typing import Any
 import msgspec
 
 from orderflow.bench.naive_payment import caused_by
-from orderflow.contracts.events import PaymentSucceeded, Shortage, StockLine, StockRejected, StockReserved
+from orderflow.contracts.events import (
+    PaymentSucceeded,
+    Shortage,
+    StockLine,
+    StockRejected,
+    StockReserved,
+)
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import INVENTORY, PAYMENTS
-from orderflow.messaging import outbox
-from orderflow.messaging.avro import Decoder, Encoder
 from orderflow.messaging.event import from_headers
 from orderflow.messaging.kafka import clients
-from orderflow.messaging.postgres import Cursor, connect
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.postgres import Cursor, connect, outbox
+from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings, RegistrySettings
 
 LISTENER = "naive"
@@ -56,7 +61,12 @@ def reserve(cursor: Cursor, event: PaymentSucceeded) -> StockReserved | StockRej
     status = "REJECTED" if shortages else "RESERVED"
     written = msgspec.json.encode(lines).decode()
     cursor.execute(OPEN, (event.order_id, event.customer_id, event.payment_id, status, written))
-    order_id, customer_id, payment, at = event.order_id, event.customer_id, event.payment_id, event.occurred_at
+    order_id, customer_id, payment, at = (
+        event.order_id,
+        event.customer_id,
+        event.payment_id,
+        event.occurred_at,
+    )
     if shortages:
         return StockRejected(
             order_id=order_id,
@@ -66,7 +76,9 @@ def reserve(cursor: Cursor, event: PaymentSucceeded) -> StockReserved | StockRej
             shortages=tuple(shortages),
             occurred_at=at,
         )
-    return StockReserved(order_id=order_id, customer_id=customer_id, payment_id=payment, lines=lines, occurred_at=at)
+    return StockReserved(
+        order_id=order_id, customer_id=customer_id, payment_id=payment, lines=lines, occurred_at=at
+    )
 
 
 def main(task: Task) -> None:
@@ -89,7 +101,10 @@ def main(task: Task) -> None:
                     told = reserve(cursor, event)
                     payload = encoder.encode(INVENTORY.name, told)
                     row = outbox.OutboxRow(
-                        topic=INVENTORY.name, key=told.key, payload=payload, metadata=caused_by(cause, told)
+                        topic=INVENTORY.name,
+                        key=told.key,
+                        payload=payload,
+                        metadata=caused_by(cause, told),
                     )
                     outbox.append(cursor, [row])
             consumer.commit(message=message, asynchronous=True)

@@ -17,10 +17,10 @@ from orderflow.contracts.events import Event, OrderCreated, PaymentSucceeded
 from orderflow.contracts.ids import payment_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import ORDERS, PAYMENTS
-from orderflow.messaging.avro import Decoder, Encoder
 from orderflow.messaging.event import Metadata, derived_id, from_headers, to_headers
 from orderflow.messaging.kafka import clients
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 
 TIMEOUT_S = 10.0
@@ -79,7 +79,9 @@ def main(task: Task) -> None:
         event = paid(decoder.decode_as(message.value(), OrderCreated))
         headers: Any = to_headers(caused_by(from_headers(message.headers()), event))
         producer.begin_transaction()
-        producer.produce(PAYMENTS.name, encoder.encode(PAYMENTS.name, event), event.key, headers=headers)
+        producer.produce(
+            PAYMENTS.name, encoder.encode(PAYMENTS.name, event), event.key, headers=headers
+        )
         done = clients.TopicPartition(ORDERS.name, message.partition(), message.offset() + 1)
         producer.send_offsets_to_transaction([done], consumer.consumer_group_metadata(), TIMEOUT_S)
         producer.commit_transaction(TIMEOUT_S)

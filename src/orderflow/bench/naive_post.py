@@ -72,10 +72,17 @@ async def place_order(request: Request) -> Response:
     body, lines = msgspec.json.encode(answer), msgspec.json.encode(asked.lines).decode()
     async with request.app.state.pool.acquire() as connection, connection.transaction():
         await connection.execute(
-            INSERT_ORDER, answer.order_id, answer.customer_id, lines, answer.amount_minor, answer.created_at
+            INSERT_ORDER,
+            answer.order_id,
+            answer.customer_id,
+            lines,
+            answer.amount_minor,
+            answer.created_at,
         )
         await connection.execute(INSERT_OUTBOX, uuids.uuid7(), str(answer.order_id), body)
-    return Response(body, 201, media_type="application/json", headers={"location": f"/orders/{answer.order_id}"})
+    return Response(
+        body, 201, media_type="application/json", headers={"location": f"/orders/{answer.order_id}"}
+    )
 
 
 def application(dsn: str) -> Starlette:

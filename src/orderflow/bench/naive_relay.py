@@ -31,7 +31,15 @@ SELECT seq, aggregatetype, aggregateid, payload, id::text, type, ce_source, ce_t
 FROM outbox WHERE sent_at IS NULL ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED
 """
 MARK = "UPDATE outbox SET sent_at = now() WHERE seq = ANY(%s)"
-HEADERS = ("ce_id", "ce_type", "ce_source", "ce_time", "ce_subject", "ce_correlationid", "traceparent")
+HEADERS = (
+    "ce_id",
+    "ce_type",
+    "ce_source",
+    "ce_time",
+    "ce_subject",
+    "ce_correlationid",
+    "traceparent",
+)
 
 
 def relay_once(connection: Connection, producer: clients.Producer) -> int:
@@ -42,7 +50,10 @@ def relay_once(connection: Connection, producer: clients.Producer) -> int:
             return 0
         for _seq, topic, key, payload, *headers in rows:
             producer.produce(
-                topic, payload, key, headers=[(name, value) for name, value in zip(HEADERS, headers, strict=True)]
+                topic,
+                payload,
+                key,
+                headers=[(name, value) for name, value in zip(HEADERS, headers, strict=True)],
             )
         if producer.flush(10):
             raise TimeoutError("the broker did not take the batch within 10 s")
@@ -53,7 +64,9 @@ def relay_once(connection: Connection, producer: clients.Producer) -> int:
 def main(dsn: str, bootstrap_servers: str) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    producer = clients.producer(KafkaSettings(bootstrap_servers=bootstrap_servers), **{"linger.ms": 0})
+    producer = clients.producer(
+        KafkaSettings(bootstrap_servers=bootstrap_servers), **{"linger.ms": 0}
+    )
     producer.list_topics(timeout=10)
     settings = DatabaseSettings.model_validate({"dsn": dsn})
     with connect(settings, application_name="naive-relay", autocommit=True) as connection:

@@ -59,7 +59,11 @@ def paced(url: str, *, sku: str, rate_per_s: float, duration_s: float, seed: int
             answered_ns = time.monotonic_ns()
             if answer.status != 201:
                 raise RuntimeError(f"POST {url}: {answer.status} {text!r}")
-            posted.append(Posted(msgspec.json.decode(text, type=_Answer).order_id, due_ns, sent_ns, answered_ns))
+            posted.append(
+                Posted(
+                    msgspec.json.decode(text, type=_Answer).order_id, due_ns, sent_ns, answered_ns
+                )
+            )
 
     posters = [threading.Thread(target=post) for _ in range(POSTERS)]
     for poster in posters:

@@ -15,9 +15,8 @@ import msgspec
 import uuid_utils.compat as uuids
 
 from orderflow.bench.latency import poisson_schedule, wait_until
-from orderflow.messaging import outbox
 from orderflow.messaging.event import EventId, Metadata
-from orderflow.messaging.postgres import Connection, connect
+from orderflow.messaging.postgres import Connection, connect, outbox
 from orderflow.messaging.settings import DatabaseSettings
 
 TOPIC = "orders"
@@ -39,7 +38,11 @@ class Sent(msgspec.Struct, array_like=True, frozen=True):
 
 def open_connection(dsn: str) -> Connection:
     """Autocommit: a statement is a transaction."""
-    return connect(DatabaseSettings.model_validate({"dsn": dsn}), application_name="bench-writer", autocommit=True)
+    return connect(
+        DatabaseSettings.model_validate({"dsn": dsn}),
+        application_name="bench-writer",
+        autocommit=True,
+    )
 
 
 def row() -> outbox.OutboxRow:

@@ -32,13 +32,13 @@ from orderflow.contracts.topics import ORDERS, PAYMENTS
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.event import CE_ID, EventId, derived_id
 from orderflow.messaging.kafka import admin, groups
+from orderflow.messaging.kafka.group_topics import dead_letter_topic, replay_topic
 from orderflow.messaging.kafka.reader import end_offsets
 from orderflow.messaging.kafka.topics import TopicSettings
-from orderflow.messaging.listener import dead_letter_topic, replay_topic
 from orderflow.messaging.settings import KafkaSettings
-from orderflow.stack import postgres
 from orderflow.stack.addresses import database_url, process_environment
 from orderflow.stack.local import LocalStack
+from orderflow.stack.parts import postgres
 from orderflow.stack.private import INFRASTRUCTURE, private_stack
 
 OWNER, POOL, PLAIN, NAIVE = "owner thread", "pool", "no transactions", "one transaction each"
@@ -58,7 +58,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_records: int = 20_000
 
 
-SMOKE = Plan(records=3_000, naive_records=50, slow_records=300, rounds=1, warm_up_s=1.0, warm_up_records=0)
+SMOKE = Plan(
+    records=3_000, naive_records=50, slow_records=300, rounds=1, warm_up_s=1.0, warm_up_records=0
+)
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +117,9 @@ class _Bench:
         self._environment = {**os.environ, **process_environment(stack.settings), **quiet}
         self._registry_url = self._environment["ORDERFLOW_REGISTRY__URL"]
         self._number = 0
-        self.servers = KafkaSettings(bootstrap_servers=self._environment["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"])
+        self.servers = KafkaSettings(
+            bootstrap_servers=self._environment["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"]
+        )
 
     def turn(self, target: str, count: int) -> Turn:
         self._number += 1
@@ -124,7 +128,9 @@ class _Bench:
         made = records.encoded(ORDERS.name, records.orders(count), self._registry_url)
         records.produce(self.servers, ORDERS.name, made)
         with Reader(self.servers, PAYMENTS.name) as reader:
-            running = self._naive(group, start) if target == NAIVE else self._ours(group, start, target)
+            running = (
+                self._naive(group, start) if target == NAIVE else self._ours(group, start, target)
+            )
             with running as pid:
                 return _measure(target, reader, wanted={_payment_of(one) for one in made}, pid=pid)
 
@@ -192,7 +198,9 @@ def _median(turns: list[Turn], target: str) -> float:
 
 def show(report: Report) -> None:
     """Medians over the rounds, with the range of the rates."""
-    table = Table("orders → payments", "turns", "records/s", "min–max", "worker µs/record", "twice", "never")
+    table = Table(
+        "orders → payments", "turns", "records/s", "min–max", "worker µs/record", "twice", "never"
+    )
     for name in (OWNER, POOL, PLAIN, NAIVE, SLOW, TAIL):
         found = [turn for turn in report.turns if turn.target == name]
         rates = [turn.per_s for turn in found]

@@ -18,10 +18,10 @@ import msgspec
 
 from orderflow.contracts.ids import PaymentId
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.messaging import offsets
 from orderflow.messaging.container import Container, ContainerSettings, client, container
 from orderflow.messaging.container.partition import Partition
 from orderflow.messaging.kafka import clients
+from orderflow.messaging.kafka import finished_offsets as offsets
 from orderflow.messaging.kafka.transactions import Produced, Transactions
 from orderflow.messaging.telemetry import configure
 from orderflow.services.payment.bootstrap import listening
@@ -51,7 +51,11 @@ class Provider:
     def charge(self, payment: Payment, *, after_voids: int) -> Answer:
         del after_voids
         task = self._task
-        wait_s = task.slow_s if task.slow_share and self._draw.random() < task.slow_share else task.latency_s
+        wait_s = (
+            task.slow_s
+            if task.slow_share and self._draw.random() < task.slow_share
+            else task.latency_s
+        )
         if wait_s:
             time.sleep(wait_s)
         return Answer(Verdict.CAPTURED, payment.payment_id)
@@ -80,7 +84,9 @@ class PlainClient(client.Client):
         self._plain = clients.producer(self._settings.kafka)
         return _Idempotent(self._plain, between=self._between)
 
-    def transact(self, records: Sequence[Produced], windows: Sequence[tuple[Partition, offsets.Window]]) -> None:
+    def transact(
+        self, records: Sequence[Produced], windows: Sequence[tuple[Partition, offsets.Window]]
+    ) -> None:
         for topic, key, value, headers in records:
             self._plain.produce(topic, value, key, headers=headers)
         while self._plain.flush(client.SLICE_S):

@@ -27,9 +27,9 @@ from orderflow.bench.machine import Machine, cpu_seconds, this_machine
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.postgres import connect
 from orderflow.messaging.settings import DatabaseSettings
-from orderflow.stack import postgres
 from orderflow.stack.addresses import api_url, database_url
 from orderflow.stack.local import LocalStack
+from orderflow.stack.parts import postgres
 from orderflow.stack.ports import HOST, free_ports, is_open
 from orderflow.stack.private import private_stack
 
@@ -103,11 +103,15 @@ def run(*, connections: tuple[int, ...], rounds: int, seconds: float, warm_up_s:
     )
 
 
-def _turn(name: str, target: Target, connections: int, seconds: float, server: int) -> tuple[Turn, int]:
+def _turn(
+    name: str, target: Target, connections: int, seconds: float, server: int
+) -> tuple[Turn, int]:
     before = cpu_seconds(target.pid), cpu_seconds(server)
     answered = _load(target, connections, seconds)
     after = cpu_seconds(target.pid), cpu_seconds(server)
-    api_cpu, database_cpu = (1e6 * (end - start) / answered.done for start, end in zip(before, after, strict=True))
+    api_cpu, database_cpu = (
+        1e6 * (end - start) / answered.done for start, end in zip(before, after, strict=True)
+    )
     turn = Turn(
         target=name,
         connections=connections,
@@ -154,7 +158,9 @@ def _verify(target: Target, *, at_least: int) -> None:
     """wrk cuts off what is under way at its end, so there may be a few more orders than answers, never fewer."""
     found = _count(target)
     if found < at_least:
-        raise OrderflowError(f"{at_least} orders were answered 201, but {found} are in the database")
+        raise OrderflowError(
+            f"{at_least} orders were answered 201, but {found} are in the database"
+        )
 
 
 def _count(target: Target) -> int:
@@ -169,7 +175,11 @@ def _drain(stack: LocalStack, metrics: str, ours: Target) -> Drain:
     records = 2 * _count(ours)  # OrderCreated and OrderEvent
     began = time.monotonic()
     stack.start_process("order-relay")
-    _wait(lambda: _published(metrics) >= records, within_s=BACKLOG_WITHIN_S, what="the backlog's last record")
+    _wait(
+        lambda: _published(metrics) >= records,
+        within_s=BACKLOG_WITHIN_S,
+        what="the backlog's last record",
+    )
     seconds = time.monotonic() - began
     return Drain(records=records, seconds=seconds, records_per_s=records / seconds)
 
@@ -177,7 +187,11 @@ def _drain(stack: LocalStack, metrics: str, ours: Target) -> Drain:
 def _published(metrics: str) -> int:
     with urlopen(metrics, timeout=5) as answer:  # noqa: S310 - our own address
         lines = answer.read().decode().splitlines()
-    return sum(int(float(line.split()[1])) for line in lines if line.startswith("orderflow_relay_records_total "))
+    return sum(
+        int(float(line.split()[1]))
+        for line in lines
+        if line.startswith("orderflow_relay_records_total ")
+    )
 
 
 def _wait(probe: Callable[[], bool], *, within_s: float, what: str) -> None:
@@ -200,7 +214,9 @@ def _ratio(turns: list[Turn], connections: int) -> float:
 
 
 def _median(turns: list[Turn], target: str, connections: int) -> float:
-    return statistics.median(turn.per_s for turn in turns if (turn.target, turn.connections) == (target, connections))
+    return statistics.median(
+        turn.per_s for turn in turns if (turn.target, turn.connections) == (target, connections)
+    )
 
 
 def show(report: Report) -> None:
@@ -208,7 +224,9 @@ def show(report: Report) -> None:
     table = Table("", "conn.", "orders/s", "min–max", "p50 ms", "p99 ms", "API µs", "PG µs")
     for count in report.ratio_by_connections:
         for name in (OURS, NAIVE):
-            turns = [turn for turn in report.turns if (turn.target, turn.connections) == (name, count)]
+            turns = [
+                turn for turn in report.turns if (turn.target, turn.connections) == (name, count)
+            ]
             rates = [turn.per_s for turn in turns]
             medians = [
                 statistics.median(getattr(turn, field) for turn in turns)
@@ -223,10 +241,16 @@ def show(report: Report) -> None:
             )
     console, drain = Console(highlight=False), report.drain
     console.print(table)
-    console.print("naive: the same HTTP stack, an asyncpg pool of 32, BEGIN + 2 INSERT + COMMIT for each request")
-    console.print("API µs, PG µs: CPU for each order, in the API's process and in all of PostgreSQL")
+    console.print(
+        "naive: the same HTTP stack, an asyncpg pool of 32, BEGIN + 2 INSERT + COMMIT for each request"
+    )
+    console.print(
+        "API µs, PG µs: CPU for each order, in the API's process and in all of PostgreSQL"
+    )
     for count, ratio in report.ratio_by_connections.items():
         console.print(f"{count} connections: {ratio:.1f} × naive")
-    console.print(f"relay, started afterwards: {drain.records:,} records in {drain.seconds:.1f} s, its start included")
+    console.print(
+        f"relay, started afterwards: {drain.records:,} records in {drain.seconds:.1f} s, its start included"
+    )
     console.print(f"{report.orders_verified:,} orders answered 201, all found in the database")
     console.print(f"load by {report.generator}; {report.machine.cores} cores, {report.machine.cpu}")

@@ -43,13 +43,18 @@ class Reader:
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         starts = end_offsets(settings, topic)
         self._consumer = consumer(settings, "orderflow.bench")
-        self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
+        self._consumer.assign(
+            [TopicPartition(topic, partition, offset) for partition, offset in starts.items()]
+        )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._consumer.close()
 
@@ -59,7 +64,9 @@ class Reader:
         while into.count < count:
             self._take(into)
             if time.monotonic() > deadline:
-                raise OrderflowError(f"{into.count} of {count} records came within {within_s:.0f} s")
+                raise OrderflowError(
+                    f"{into.count} of {count} records came within {within_s:.0f} s"
+                )
 
     def collect_until(self, into: Arrivals, over: Callable[[], bool]) -> None:
         while not over():

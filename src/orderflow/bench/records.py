@@ -13,11 +13,11 @@ import uuid_utils.compat as uuids
 from orderflow.contracts.events import Event, OrderCreated, OrderLine, PaymentSucceeded
 from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.messaging.avro import Encoder
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.event import EventId, Headers, Metadata, to_headers
 from orderflow.messaging.kafka import clients
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.schemas.avro import Encoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 
 Record = tuple[str, bytes, Headers]
@@ -60,7 +60,8 @@ def payments(count: int, *, skus: Sequence[str], draw: random.Random) -> list[Pa
     for _ in range(count):
         order_id = OrderId(str(uuids.uuid7()))
         lines = tuple(
-            OrderLine(sku=Sku(sku), quantity=draw.randint(1, 3), unit_price_minor=1_000) for sku in draw.sample(skus, 3)
+            OrderLine(sku=Sku(sku), quantity=draw.randint(1, 3), unit_price_minor=1_000)
+            for sku in draw.sample(skus, 3)
         )
         made.append(
             PaymentSucceeded(
@@ -84,7 +85,9 @@ def encoded(topic: str, events: Iterable[Event], registry_url: str) -> list[Reco
     registry = Registry(RegistrySettings(url=registry_url))
     encoder = Encoder.load(registry, CATALOGUE, [topic])
     registry.close()
-    return [(event.key, encoder.encode(topic, event), to_headers(_metadata(event))) for event in events]
+    return [
+        (event.key, encoder.encode(topic, event), to_headers(_metadata(event))) for event in events
+    ]
 
 
 def produce(servers: KafkaSettings, topic: str, records: Iterable[Record]) -> None:

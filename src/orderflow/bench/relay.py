@@ -29,9 +29,9 @@ from orderflow.bench.outbox_writer import TOPIC, Sent, open_connection, preload
 from orderflow.bench.reader import Arrivals, Reader
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.settings import KafkaSettings
-from orderflow.stack import kafka, postgres
 from orderflow.stack.addresses import database_url
 from orderflow.stack.local import LocalStack
+from orderflow.stack.parts import kafka, postgres
 from orderflow.stack.private import private_stack
 
 OURS, NAIVE = "orderflow relay", "polling relay"
@@ -51,7 +51,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_s: float = 30.0
 
 
-SMOKE = Plan(rows=6_000, rows_per_transaction=(2,), rates_per_s=(200,), paced_s=2.0, rounds=1, warm_up_s=2.0)
+SMOKE = Plan(
+    rows=6_000, rows_per_transaction=(2,), rates_per_s=(200,), paced_s=2.0, rounds=1, warm_up_s=2.0
+)
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,10 +113,14 @@ def run(plan: Plan) -> Report:
         stack.stop_process("order-relay")
         for number in range(plan.rounds):
             for target in targets:
-                drains += [_drain(target, servers, plan.rows, size) for size in plan.rows_per_transaction]
+                drains += [
+                    _drain(target, servers, plan.rows, size) for size in plan.rows_per_transaction
+                ]
                 with target.run() as pid:
                     for rate in plan.rates_per_s:
-                        paced.append(_steady(target, servers, rate, plan.paced_s, seed=number + 1, pid=pid))
+                        paced.append(
+                            _steady(target, servers, rate, plan.paced_s, seed=number + 1, pid=pid)
+                        )
     return Report(machine=machine, plan=plan, drains=drains, paced=paced)
 
 
@@ -144,7 +150,9 @@ def _drain(target: Target, servers: KafkaSettings, rows: int, rows_per_transacti
     )
 
 
-def _steady(target: Target, servers: KafkaSettings, rate: int, seconds: float, *, seed: int, pid: int) -> Paced:
+def _steady(
+    target: Target, servers: KafkaSettings, rate: int, seconds: float, *, seed: int, pid: int
+) -> Paced:
     with Reader(servers, TOPIC) as reader:
         got, cpu = Arrivals(), cpu_seconds(pid)
         with _writing(target.dsn, rate, seconds, seed) as written:
@@ -225,7 +233,13 @@ def _naive(stack: LocalStack) -> Target:
     dsn = database_url(stack.settings, "naive_relay")
     with open_connection(dsn) as connection:
         connection.execute(TABLE)
-    command = (sys.executable, "-m", "orderflow.bench.naive_relay", dsn, kafka.bootstrap_servers(stack.settings))
+    command = (
+        sys.executable,
+        "-m",
+        "orderflow.bench.naive_relay",
+        dsn,
+        kafka.bootstrap_servers(stack.settings),
+    )
 
     @contextmanager
     def process() -> Iterator[int]:
@@ -242,9 +256,13 @@ def _naive(stack: LocalStack) -> Target:
 def show(report: Report) -> None:
     """Medians over the rounds, with their range."""
     console = Console(highlight=False)
-    drains = Table("backlog", "rows per transaction", "records/s", "relay µs/record", "twice", "never")
+    drains = Table(
+        "backlog", "rows per transaction", "records/s", "relay µs/record", "twice", "never"
+    )
     for name, size in sorted({(one.target, one.rows_per_transaction) for one in report.drains}):
-        found = [one for one in report.drains if (one.target, one.rows_per_transaction) == (name, size)]
+        found = [
+            one for one in report.drains if (one.target, one.rows_per_transaction) == (name, size)
+        ]
         drains.add_row(
             name,
             str(size),
@@ -253,7 +271,16 @@ def show(report: Report) -> None:
             str(sum(one.duplicates for one in found)),
             str(sum(one.missing for one in found)),
         )
-    steady = Table("steady", "rows/s", "p50 ms from commit", "p99 ms", "relay µs/record", "twice", "never", "void")
+    steady = Table(
+        "steady",
+        "rows/s",
+        "p50 ms from commit",
+        "p99 ms",
+        "relay µs/record",
+        "twice",
+        "never",
+        "void",
+    )
     for rate, name in sorted({(one.rate_per_s, one.target) for one in report.paced}):
         every = [one for one in report.paced if (one.rate_per_s, one.target) == (rate, name)]
         steady.add_row(
@@ -267,7 +294,9 @@ def show(report: Report) -> None:
             f"{sum(one.is_void for one in every)} of {len(every)}",
         )
     console.print(drains, steady)
-    console.print(f"void: rows were written more than {LAG_MAX_MS:.0f} ms late at p99; such a turn counts for nothing")
+    console.print(
+        f"void: rows were written more than {LAG_MAX_MS:.0f} ms late at p99; such a turn counts for nothing"
+    )
     console.print(f"{report.machine.cores} cores, {report.machine.cpu}")
 
 

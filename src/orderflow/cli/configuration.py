@@ -5,8 +5,8 @@ from __future__ import annotations
 from orderflow.contracts import SECTIONS
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import ProcessSettings, load
-from orderflow.stack import kafka, registry
 from orderflow.stack.lifecycle import current
+from orderflow.stack.parts import kafka, registry
 
 
 class ToolSettings(ProcessSettings):
@@ -24,7 +24,9 @@ def tool_settings() -> ToolSettings:
     settings, local = load(ToolSettings, neighbours=SECTIONS), current()
     found: dict[str, object] = {}
     if "bootstrap_servers" not in settings.kafka.model_fields_set:
-        found["kafka"] = settings.kafka.model_copy(update={"bootstrap_servers": kafka.bootstrap_servers(local)})
+        found["kafka"] = settings.kafka.model_copy(
+            update={"bootstrap_servers": kafka.bootstrap_servers(local)}
+        )
     if "url" not in settings.registry.model_fields_set:
         found["registry"] = settings.registry.model_copy(update={"url": registry.url(local)})
     return settings.model_copy(update=found)

@@ -42,7 +42,9 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 def mail(
     order: Annotated[str, typer.Option("--order", help="Only mails about this order.")] = "",
     customer: Annotated[str, typer.Option("--customer", help="Only mails to this customer.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per mail and line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per mail and line.")
+    ] = False,
 ) -> None:
     """
     Show what the local mail sink got, in the order in which it was accepted: nothing leaves this machine.
@@ -68,7 +70,10 @@ def _mails(url: str, asked: dict[str, str]) -> Iterator[Mail]:
     cursor: str | None = "0"
     with httpx2.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
         while cursor is not None:
-            page = _page(client, {**{name: value for name, value in asked.items() if value}, "cursor": cursor})
+            page = _page(
+                client,
+                {**{name: value for name, value in asked.items() if value}, "cursor": cursor},
+            )
             yield from page.items
             cursor = page.next_cursor
 

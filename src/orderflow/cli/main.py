@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restart": ("orderflow.cli.stack:restart", "Stop and start one process of the running stack."),
     "env": ("orderflow.cli.stack:env", "Addresses as shell exports, for any outside client."),
     "reset": ("orderflow.cli.stack:reset", "Delete the local stack's data, after asking."),
-    "demo": ("orderflow.cli.demo:demo", "Place a few orders and show them arrive."),
+    "demo": ("orderflow.cli.demo.command:demo", "Place a few orders and show them arrive."),
     "tail": ("orderflow.cli.tail:tail", "Print a topic's records, decoded."),
     "mail": ("orderflow.cli.mail:mail", "What the local mail sink got."),
     "stuck": ("orderflow.cli.stuck:app", "Orders past their deadline, and what to do about them."),
@@ -100,7 +100,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and leave.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """An event-driven order backbone on Apache Kafka and PostgreSQL.
@@ -127,7 +130,9 @@ def main() -> None:
     except OSError as error:
         if error.errno not in ENVIRONMENTAL:
             raise
-        _fail(f"{error.filename or 'writing'}: {ENVIRONMENTAL[error.errno]}, then try again", code=1)
+        _fail(
+            f"{error.filename or 'writing'}: {ENVIRONMENTAL[error.errno]}, then try again", code=1
+        )
 
 
 def _fail(line: str, *, code: int) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from orderflow.messaging.avro import Decoder
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import CE_ID, CE_TYPE
 from orderflow.messaging.kafka.reader import Offsets, Record, read
+from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import KafkaSettings
 
 
@@ -56,7 +56,12 @@ def readable(record: Record, decoder: Decoder) -> ReadableRecord:
 
 
 def readable_records(
-    kafka: KafkaSettings, decoder: Decoder, topic: str, *, start: Offsets | None = None, follow: bool = True
+    kafka: KafkaSettings,
+    decoder: Decoder,
+    topic: str,
+    *,
+    start: Offsets | None = None,
+    follow: bool = True,
 ) -> Iterator[ReadableRecord | None]:
     """As `messaging.kafka.reader.read`, made readable; None is a quiet moment."""
     for record in read(kafka, topic, start=start, follow=follow):

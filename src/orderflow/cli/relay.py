@@ -40,7 +40,9 @@ def _group() -> None:
 def resync_relay(
     service: Annotated[str, typer.Argument(help="The service whose relay refuses to start.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output.")
+    ] = False,
 ) -> None:
     """
     Give a service's relay a new slot and a new position, and publish again every row that its outbox still has.
@@ -56,17 +58,26 @@ def resync_relay(
     """
     settings = _settings(service)
     if not yes and not sys.stdin.isatty():
-        raise OrderflowError("a resync publishes records again and nobody is here to be asked: say --yes")
+        raise OrderflowError(
+            "a resync publishes records again and nobody is here to be asked: say --yes"
+        )
     found = retained(settings)
     if not yes:
         typer.confirm(_question(service, found), abort=True)
     console = Console(stderr=True, highlight=False)
     with console.status("making a new slot …") as spinner:
-        done = resync(settings, progress=lambda rows: spinner.update(f"{rows:,} of some {found.rows:,} rows …"))
+        done = resync(
+            settings,
+            progress=lambda rows: spinner.update(f"{rows:,} of some {found.rows:,} rows …"),
+        )
     if as_json:
-        print(json.dumps({"service": service, "rows": done.rows, "position": lsn_text(done.position)}))
+        print(
+            json.dumps({"service": service, "rows": done.rows, "position": lsn_text(done.position)})
+        )
     else:
-        print(f"published {done.rows:,} rows; the relay of {service} will go on from {lsn_text(done.position)}")
+        print(
+            f"published {done.rows:,} rows; the relay of {service} will go on from {lsn_text(done.position)}"
+        )
         console.print("now start it, on the local stack with `orderflow up`", style="dim")
 
 
@@ -78,12 +89,15 @@ def _question(service: str, found: Retained) -> str:
 def _settings(service: str) -> RelaySettings:
     """The relay of a service, in the database that its own setting names, else in the local stack's."""
     if service not in SERVICES:
-        raise ConfigurationError(f"no service is called {service!r}; there are: {', '.join(SERVICES)}")
+        raise ConfigurationError(
+            f"no service is called {service!r}; there are: {', '.join(SERVICES)}"
+        )
     section: dict[str, Any] = {service: (_Database, _Database())}
     model = create_model("Settings", __base__=ProcessSettings, **section)
     database = getattr(load(model, neighbours=SECTIONS), service).database
     return RelaySettings(
         service=service,
-        database=database or DatabaseSettings.model_validate({"dsn": database_url(current(), service)}),
+        database=database
+        or DatabaseSettings.model_validate({"dsn": database_url(current(), service)}),
         kafka=tool_settings().kafka,
     )

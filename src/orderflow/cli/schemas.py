@@ -15,16 +15,17 @@ from orderflow.cli.configuration import tool_settings
 from orderflow.contracts.events import EVENT_TYPES
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
 from orderflow.contracts.topics import TYPES_BY_TOPIC
-from orderflow.messaging import registration
-from orderflow.messaging.catalogue import Catalogue
-from orderflow.messaging.compatibility import breaks, changed_since_committed
-from orderflow.messaging.conformity import mismatches
 from orderflow.messaging.errors import Incompatible
-from orderflow.messaging.registration import SchemaPlan
-from orderflow.messaging.registry import FULL_TRANSITIVE, Registry
+from orderflow.messaging.schemas import registration
+from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.compatibility import breaks, changed_since_committed
+from orderflow.messaging.schemas.conformity import mismatches
+from orderflow.messaging.schemas.registration import SchemaPlan
+from orderflow.messaging.schemas.registry import FULL_TRANSITIVE, Registry
 
 app = typer.Typer(
-    help="The schemas: check them offline, compare them with the registry, register.", no_args_is_help=True
+    help="The schemas: check them offline, compare them with the registry, register.",
+    no_args_is_help=True,
 )
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
@@ -55,12 +56,16 @@ def check(
     catalogue = Catalogue.read(directory, TYPES_BY_TOPIC)
     complaints = find_complaints(catalogue, directory)
     if as_json:
-        sys.stdout.write(msgspec.json.encode({"ok": not complaints, "complaints": complaints}).decode() + "\n")
+        sys.stdout.write(
+            msgspec.json.encode({"ok": not complaints, "complaints": complaints}).decode() + "\n"
+        )
         raise typer.Exit(1 if complaints else 0)
     if complaints:
         raise Incompatible("\n".join(complaints))
     versions = sum(len(catalogue.versions(name)) for name in catalogue.types)
-    typer.echo(f"{len(catalogue.types)} event types, {versions} versions: unchanged, compatible, as typed")
+    typer.echo(
+        f"{len(catalogue.types)} event types, {versions} versions: unchanged, compatible, as typed"
+    )
 
 
 def find_complaints(catalogue: Catalogue, directory: Path) -> list[str]:

@@ -18,16 +18,21 @@ from orderflow.cli.configuration import tool_settings
 from orderflow.contracts.topics import GROUPS, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
-from orderflow.stack import jars, lifecycle
+from orderflow.stack import lifecycle
 from orderflow.stack.addresses import api_url, exports, process_environment
-from orderflow.stack.logs import follow, last_lines
+from orderflow.stack.parts import jars
 from orderflow.stack.settings import StackSettings, from_environment
+from orderflow.stack.supervise.logs import follow, last_lines
 
 LAG_WITHIN_S = 3.0
 
 BrokersOption = Annotated[
     int | None,
-    typer.Option("--brokers", metavar="1|3", help="Which instance: 1 broker, or a cluster of 3. Default: what runs."),
+    typer.Option(
+        "--brokers",
+        metavar="1|3",
+        help="Which instance: 1 broker, or a cluster of 3. Default: what runs.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Name = Annotated[str, typer.Argument(help="A process, as `orderflow status` calls it.")]
@@ -36,7 +41,11 @@ Name = Annotated[str, typer.Argument(help="A process, as `orderflow status` call
 def up(
     brokers: Annotated[
         int | None,
-        typer.Option("--brokers", metavar="1|3", help="3: a cluster with RF 3 and min ISR 2, with data of its own."),
+        typer.Option(
+            "--brokers",
+            metavar="1|3",
+            help="3: a cluster with RF 3 and min ISR 2, with data of its own.",
+        ),
     ] = None,
 ) -> None:
     """
@@ -57,10 +66,14 @@ def up(
     with console.status("starting …") as spinner:
         progress = _Progress(console, spinner.update)
         outcome = lifecycle.up(
-            settings, progress, waiting=lambda: console.print("another `orderflow up` is at it: waiting for it")
+            settings,
+            progress,
+            waiting=lambda: console.print("another `orderflow up` is at it: waiting for it"),
         )
     took = f" in {time.monotonic() - begun:.1f} s" if outcome == "started" else ""
-    console.print(f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end="")
+    console.print(
+        f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end=""
+    )
     console.print(f"{api_url(settings, 'order')}  (docs: {api_url(settings, 'order')}/docs)")
     console.print("next: orderflow status | orderflow tail orders | orderflow down", style="dim")
 
@@ -108,14 +121,21 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
             console.print(f"lag: {trouble}", style="yellow", markup=False, soft_wrap=True)
         for process in processes:
             if process["reason"]:
-                console.print(f"{process['name']}: {process['reason']}", style="yellow", markup=False, soft_wrap=True)
+                console.print(
+                    f"{process['name']}: {process['reason']}",
+                    style="yellow",
+                    markup=False,
+                    soft_wrap=True,
+                )
     if any(process["health"] != "ok" for process in processes):
         raise typer.Exit(1)
 
 
 def logs(
     name: Annotated[str | None, typer.Argument(help="A process or step; default: all.")] = None,
-    keep_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines arrive, until Ctrl-C.")] = False,
+    keep_on: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as lines arrive, until Ctrl-C.")
+    ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines of each.")] = 50,
     as_json: Json = False,
     brokers: BrokersOption = None,
@@ -134,7 +154,9 @@ def logs(
     chosen = [path for path in written if name is None or path.stem == name]
     if not chosen:
         known = ", ".join(path.stem for path in written) or "none: nothing has been started yet"
-        raise OrderflowError(f"there is no log called {name!r}; there are: {known}" if name else f"logs: {known}")
+        raise OrderflowError(
+            f"there is no log called {name!r}; there are: {known}" if name else f"logs: {known}"
+        )
     for path in chosen:
         for line in last_lines(path, lines):
             _print_line(path.stem, line, as_json=as_json, alone=name is not None)
@@ -196,7 +218,8 @@ def env(as_json: Json = False, brokers: BrokersOption = None) -> None:
 
 
 def reset(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False, brokers: BrokersOption = None
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    brokers: BrokersOption = None,
 ) -> None:
     """
     Stop the stack and delete its data: topics, databases, schemas, logs. Asks first.
@@ -213,7 +236,9 @@ def reset(
     if not yes:
         if not sys.stdin.isatty():
             raise OrderflowError("reset deletes all data and nobody is here to be asked: say --yes")
-        typer.confirm(f"Delete all orders, topics, schemas and logs in {settings.home}?", abort=True)
+        typer.confirm(
+            f"Delete all orders, topics, schemas and logs in {settings.home}?", abort=True
+        )
     lifecycle.reset(settings)
     print(f"deleted {settings.home}")
 
@@ -222,7 +247,9 @@ def _fetch_jars(settings: StackSettings, console: Console) -> None:
     """What set-up has fetched is there at once; otherwise fetch it now, with a bar."""
     if not {"kafka", "registry"} & set(settings.services):
         return
-    with Progress(TextColumn("fetching Java parts"), BarColumn(), DownloadColumn(), console=console) as bar:
+    with Progress(
+        TextColumn("fetching Java parts"), BarColumn(), DownloadColumn(), console=console
+    ) as bar:
         task = bar.add_task("", total=None, visible=False)
         jars.fetch(
             settings.cache_dir,
@@ -258,7 +285,9 @@ def _steer(verb: Literal["start", "stop", "restart"], name: str, brokers: int | 
 
 def _brokers(number: int | None) -> Literal[1, 3] | None:
     if number not in (None, 1, 3):
-        raise typer.BadParameter("there are instances with 1 and with 3 brokers", param_hint="--brokers")
+        raise typer.BadParameter(
+            "there are instances with 1 and with 3 brokers", param_hint="--brokers"
+        )
     return cast("Literal[1, 3] | None", number)
 
 
@@ -282,7 +311,9 @@ def _table(processes: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _groups(settings: StackSettings, processes: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+def _groups(
+    settings: StackSettings, processes: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], str]:
     """Each group's lag, and why it is not known."""
     brokers = [process for process in processes if process["service"] == "kafka"]
     if "kafka" in settings.services and not any(process["health"] == "ok" for process in brokers):
@@ -319,7 +350,9 @@ def _lag_table(groups: list[dict[str, Any]]) -> Table:
     table.add_column("records behind, by topic")
     for group in groups:
         behind = ", ".join(f"{topic} {lag:,}" for topic, lag in group["topics"].items() if lag)
-        table.add_row(group["group"], f"{group['lag']:,}", f"{group['waiting']:,}", behind or "none")
+        table.add_row(
+            group["group"], f"{group['lag']:,}", f"{group['waiting']:,}", behind or "none"
+        )
     return table
 
 

@@ -19,7 +19,9 @@ from orderflow.stack.lifecycle import current
 
 TIMEOUT_S = 20.0
 
-app = typer.Typer(help="Orders past the deadline of what they wait for.", invoke_without_command=True)
+app = typer.Typer(
+    help="Orders past the deadline of what they wait for.", invoke_without_command=True
+)
 
 OrderId = Annotated[str, typer.Argument(help="The order's id.")]
 Url = Annotated[str, typer.Option("--url", help="The order API; the local stack's, if not given.")]
@@ -63,7 +65,9 @@ def retry_order(context: typer.Context, order_id: OrderId, as_json: AsJson = Fal
     """
     done = _ask(context.obj, "POST", f"/orders/{order_id}/retry").json()
     how = (
-        "goes out again as it was" if done["repeated"] else "was made anew: what asked before is not retained any more"
+        "goes out again as it was"
+        if done["repeated"]
+        else "was made anew: what asked before is not retained any more"
     )
     print(json.dumps(done) if as_json else f"{done['eventType']} {done['eventId']} {how}")
 
@@ -92,11 +96,17 @@ def _stuck(url: str) -> Iterator[dict[str, Any]]:
         asked["cursor"] = page["nextCursor"]
 
 
-def _ask(url: str, method: str, path: str, parameters: dict[str, str] | None = None) -> httpx2.Response:
+def _ask(
+    url: str, method: str, path: str, parameters: dict[str, str] | None = None
+) -> httpx2.Response:
     try:
-        answer = httpx2.request(method, f"{url}{path}", params=parameters, timeout=TIMEOUT_S, trust_env=False)
+        answer = httpx2.request(
+            method, f"{url}{path}", params=parameters, timeout=TIMEOUT_S, trust_env=False
+        )
     except httpx2.HTTPError as error:
-        raise OrderflowError(f"the order API at {url} did not answer ({error or type(error).__name__})") from error
+        raise OrderflowError(
+            f"the order API at {url} did not answer ({error or type(error).__name__})"
+        ) from error
     if answer.is_success:
         return answer
     raise OrderflowError(_refusal(answer))
@@ -105,7 +115,11 @@ def _ask(url: str, method: str, path: str, parameters: dict[str, str] | None = N
 def _refusal(answer: httpx2.Response) -> str:
     try:
         problem = answer.json()
-        return f"{problem['title']}: {problem['detail']}" if problem.get("detail") else str(problem["title"])
+        return (
+            f"{problem['title']}: {problem['detail']}"
+            if problem.get("detail")
+            else str(problem["title"])
+        )
     except (ValueError, KeyError, TypeError):
         return f"the order API answered {answer.status_code}"
 

@@ -13,19 +13,25 @@ from rich.text import Text
 
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.records import ReadableRecord, readable_records
-from orderflow.messaging.avro import Decoder
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.kafka.reader import end_offsets
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.schemas.registry import Registry
 
 
 def tail(
     topic: Annotated[str, typer.Argument(help="The topic's name.")],
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Start at the oldest record.")] = False,
-    count_max: Annotated[int | None, typer.Option("--max", min=1, help="Leave after this many records.")] = None,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Start at the oldest record.")
+    ] = False,
+    count_max: Annotated[
+        int | None, typer.Option("--max", min=1, help="Leave after this many records.")
+    ] = None,
     key: Annotated[str | None, typer.Option("--key", help="Only records with this key.")] = None,
     follow: Annotated[bool, typer.Option(help="Wait for more at the end.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per record and line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per record and line.")
+    ] = False,
 ) -> None:
     """
     Print a topic's committed records: partition, offset, key, headers, decoded value. Ctrl-C ends it.
@@ -62,7 +68,9 @@ def _print(record: ReadableRecord, console: Console, *, as_json: bool) -> None:
         (record.type or "no type", "bold"),
         (f"  {record.timestamp:%Y-%m-%d %H:%M:%S.%f}"[:-3], "dim"),
     )
-    headers = "  ".join(f"{name}={value}" for name, value in record.headers.items() if name != CE_TYPE)
+    headers = "  ".join(
+        f"{name}={value}" for name, value in record.headers.items() if name != CE_TYPE
+    )
     console.print(place)
     if headers:
         console.print(Text(f"  {headers}", "dim"))

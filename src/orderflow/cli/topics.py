@@ -16,7 +16,9 @@ from orderflow.messaging.kafka.admin import Admin, plan
 from orderflow.messaging.kafka.admin import apply as apply_plan
 from orderflow.messaging.kafka.topics import Plan
 
-app = typer.Typer(help="The topics: compare them with the cluster, and make them.", no_args_is_help=True)
+app = typer.Typer(
+    help="The topics: compare them with the cluster, and make them.", no_args_is_help=True
+)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
@@ -54,11 +56,15 @@ def _show(planned: Plan, *, as_json: bool, done: bool) -> None:
         table.add_row(creation.topic, "created" if done else "create", detail)
     for change in planned.alterations:
         table.add_row(
-            change.topic, "altered" if done else "alter", f"{change.setting} {change.found} → {change.wanted}"
+            change.topic,
+            "altered" if done else "alter",
+            f"{change.setting} {change.found} → {change.wanted}",
         )
     for refusal in planned.refusals:
         table.add_row(
-            refusal.topic, "[red]refused[/red]", f"{refusal.setting} is {refusal.found}, not {refusal.wanted}"
+            refusal.topic,
+            "[red]refused[/red]",
+            f"{refusal.setting} is {refusal.found}, not {refusal.wanted}",
         )
     for name in planned.unchanged:
         table.add_row(name, "as promised", "")

@@ -18,22 +18,26 @@ from orderflow.contracts.events import (
     StockReleased,
     StockReserved,
 )
+from orderflow.messaging.kafka.group_topics import group_topics, replay_topic
 from orderflow.messaging.kafka.topics import Cleanup, Topic
-from orderflow.messaging.listener import group_topics, replay_topic
 
 DAYS_7 = timedelta(days=7)
 DAYS_30 = timedelta(days=30)
 
 
 def _topic(name: str, retention: timedelta, *events: type[Envelope], key: str = "orderId") -> Topic:
-    return Topic(name=name, key=key, retention=retention, types=tuple(event.type_name() for event in events))
+    return Topic(
+        name=name, key=key, retention=retention, types=tuple(event.type_name() for event in events)
+    )
 
 
 ORDERS = _topic("orders", DAYS_7, OrderCreated, PaymentRequested, OrderCancelled, OrderShipped)
 ORDER_EVENTS = _topic("order-events", DAYS_30, OrderEvent)
 PAYMENTS = _topic("payments", DAYS_7, PaymentSucceeded, PaymentFailed, PaymentRefunded)
 INVENTORY = _topic("inventory", DAYS_7, StockReserved, StockRejected, StockReleased)
-NOTIFICATIONS = _topic("notifications", DAYS_7, NotificationSent, NotificationFailed, key="customerId")
+NOTIFICATIONS = _topic(
+    "notifications", DAYS_7, NotificationSent, NotificationFailed, key="customerId"
+)
 RELAY_POSITIONS = Topic(
     name="relay-positions", key="none: it holds offsets, no records", retention=DAYS_7, partitions=1
 )
@@ -58,7 +62,9 @@ GROUPS: dict[str, tuple[Topic, ...]] = {
 
 def subscribed(group: str) -> tuple[str, ...]:
     """Names of all topics that a group reads: those it hears, and those by which its dead letters come back."""
-    return tuple(name for topic in GROUPS[group] for name in (topic.name, replay_topic(topic, group).name))
+    return tuple(
+        name for topic in GROUPS[group] for name in (topic.name, replay_topic(topic, group).name)
+    )
 
 
 TOPICS: tuple[Topic, ...] = (
@@ -72,4 +78,6 @@ TOPICS: tuple[Topic, ...] = (
     DEAD_LETTER_DISPOSITIONS,
 )
 
-TYPES_BY_TOPIC: dict[str, tuple[str, ...]] = {topic.name: topic.types for topic in TOPICS if topic.types}
+TYPES_BY_TOPIC: dict[str, tuple[str, ...]] = {
+    topic.name: topic.types for topic in TOPICS if topic.types
+}

@@ -116,12 +116,18 @@ def from_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> Metadata
     no identity, so nobody could recognise its repetition.
     """
     try:
-        text = {name: value.decode() for name, value in headers or () if name in _OURS and value is not None}
+        text = {
+            name: value.decode()
+            for name, value in headers or ()
+            if name in _OURS and value is not None
+        }
         return Metadata(
             id=EventId(UUID(text[CE_ID])),
             type=text[CE_TYPE],
             source=text.get(CE_SOURCE, ""),
-            time=datetime.fromisoformat(text[CE_TIME]) if CE_TIME in text else datetime.fromtimestamp(0, UTC),
+            time=datetime.fromisoformat(text[CE_TIME])
+            if CE_TIME in text
+            else datetime.fromtimestamp(0, UTC),
             subject=text.get(CE_SUBJECT, ""),
             correlation_id=text.get(CE_CORRELATION_ID, ""),
             causation_id=text.get(CE_CAUSATION_ID),

@@ -13,20 +13,16 @@ writes one for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 import msgspec
 
 from orderflow.messaging.event import Metadata
+from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.postgres import Cursor
-
-DLT_RETENTION = timedelta(days=30)
-REPLAY_RETENTION = timedelta(days=7)
-GROUP_RECORD_BYTES_MAX = 2 * 1024 * 1024
-"""A dead letter is the record and its evidence: it must always fit."""
 
 
 @runtime_checkable
@@ -108,7 +104,9 @@ class Prepare(Protocol):
     def call(self, task: Any) -> Any:
         """Do it. The answer goes to `outcome`."""
 
-    def outcome(self, finished: Sequence[tuple[Received, Any, Any]]) -> Sequence[Settled | Ask | Unknown]:
+    def outcome(
+        self, finished: Sequence[tuple[Received, Any, Any]]
+    ) -> Sequence[Settled | Ask | Unknown]:
         """
         Record how the calls ended: (record, task, answer) each, answered in their order. By compare-and-set: another
         worker may have the partition by now. `Ask` asks once more (a look-up that leads to a refund).
@@ -199,30 +197,3 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     def prepares(self) -> bool:
         """Is there an effect to be done before the handler announces it?"""
         return isinstance(self.delivery, ExactlyOnce) and self.delivery.prepare is not None
-
-
-def group_topics(topics: Iterable[Topic], group: str) -> tuple[Topic, ...]:
-    """The topics of its own that `group` needs to hear `topics`: where its dead letters go, and how they come back."""
-    return tuple(derived(topic, group) for topic in topics for derived in (dead_letter_topic, replay_topic))
-
-
-def dead_letter_topic(topic: Topic, group: str) -> Topic:
-    """Where `group` puts what it could not handle of `topic`: original bytes, key and headers, and the evidence."""
-    return Topic(
-        name=f"{topic.name}.{group}.dlt",
-        key=topic.key,
-        retention=DLT_RETENTION,
-        partitions=1,
-        record_bytes_max=GROUP_RECORD_BYTES_MAX,
-    )
-
-
-def replay_topic(topic: Topic, group: str) -> Topic:
-    """Where dead letters of `topic` are sent back, for `group` alone."""
-    return Topic(
-        name=f"{topic.name}.{group}.replay",
-        key=topic.key,
-        retention=REPLAY_RETENTION,
-        partitions=1,
-        record_bytes_max=GROUP_RECORD_BYTES_MAX,
-    )

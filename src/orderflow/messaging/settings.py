@@ -146,7 +146,9 @@ def load(model: type[S], *, neighbours: Iterable[str] = ()) -> S:
     try:
         return model()
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_complaint(problem) for problem in error.errors())) from error
+        raise ConfigurationError(
+            "; ".join(_complaint(problem) for problem in error.errors())
+        ) from error
 
 
 def refuse_unknown(environment: Mapping[str, str], *, known: set[str]) -> None:
@@ -155,11 +157,14 @@ def refuse_unknown(environment: Mapping[str, str], *, known: set[str]) -> None:
     strangers = [
         name
         for name in environment
-        if name.upper().startswith(PREFIX) and name[len(PREFIX) :].lower().split("__")[0] not in known | also_ours
+        if name.upper().startswith(PREFIX)
+        and name[len(PREFIX) :].lower().split("__")[0] not in known | also_ours
     ]
     if strangers:
         allowed = ", ".join(f"{PREFIX}{section.upper()}__…" for section in sorted(known))
-        raise ConfigurationError(f"unknown setting {', '.join(sorted(strangers))}; known sections: {allowed}")
+        raise ConfigurationError(
+            f"unknown setting {', '.join(sorted(strangers))}; known sections: {allowed}"
+        )
 
 
 def _complaint(problem: Mapping[str, Any]) -> str:

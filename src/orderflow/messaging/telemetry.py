@@ -85,7 +85,9 @@ def configure(service: str, settings: TelemetrySettings) -> None:
     Lines of other libraries appear from `warning` upwards, whatever our own level is.
     """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    as_text = settings.log_format == "text" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
     render = _renderers(as_text=as_text)
     _output.service, _output.as_text = service, as_text
     _output.stream = sys.stderr if level <= logging.INFO else None
@@ -152,7 +154,11 @@ def gauge(name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
 
 
 def histogram(
-    name: str, documentation: str, labels: Sequence[str] = (), *, buckets: Sequence[float] = LATENCY_BUCKETS_S
+    name: str,
+    documentation: str,
+    labels: Sequence[str] = (),
+    *,
+    buckets: Sequence[float] = LATENCY_BUCKETS_S,
 ) -> Histogram:
     """How values are distributed: `orderflow_<name>`; the buckets' unit is the name's."""
     return Histogram(name, documentation, labels, namespace=NAMESPACE, buckets=buckets)
@@ -167,7 +173,9 @@ def _renderers(*, as_text: bool) -> list[Processor]:
     """Tracebacks are plain text in both forms: the richer ones print local variables, and those may hold secrets."""
     if as_text:
         plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        return [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        ]
     return [
         structlog.processors.EventRenamer("message"),
         structlog.processors.format_exc_info,

@@ -57,7 +57,17 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def violations(self) -> int:
-        return sum((self.gaps, self.inversions, self.repeats, self.split, self.wrong_keys, self.lost, self.unknown))
+        return sum(
+            (
+                self.gaps,
+                self.inversions,
+                self.repeats,
+                self.split,
+                self.wrong_keys,
+                self.lost,
+                self.unknown,
+            )
+        )
 
 
 def check(topic: str, key: str, seen: Iterable[Seen], ledger: Ledger) -> Finding:
@@ -74,7 +84,9 @@ def check(topic: str, key: str, seen: Iterable[Seen], ledger: Ledger) -> Finding
         key=key,
         keys=len(judge.owners),
         partitions=len(judge.partitions),
-        records_per_key_max=max((owner.numbers.total() for owner in judge.owners.values()), default=0),
+        records_per_key_max=max(
+            (owner.numbers.total() for owner in judge.owners.values()), default=0
+        ),
         examples=tuple(judge.examples),
         **{name: judge.counts[name] for name in _COUNTED},
     )

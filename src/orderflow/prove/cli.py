@@ -12,7 +12,10 @@ from rich.console import Console
 from orderflow.prove import ordering as proof
 from orderflow.prove.show import Progress, show
 
-app = typer.Typer(no_args_is_help=True, help="Put a promise to the test on a stack of its own, under load and kills.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Put a promise to the test on a stack of its own, under load and kills.",
+)
 
 
 @app.callback()
@@ -22,11 +25,17 @@ def root() -> None:
 
 @app.command()
 def ordering(
-    customers: Annotated[int, typer.Option(min=1, help="How many customers the orders are of.")] = 1_000,
+    customers: Annotated[
+        int, typer.Option(min=1, help="How many customers the orders are of.")
+    ] = 1_000,
     orders: Annotated[int, typer.Option(min=1, help="How many orders are placed.")] = 20_000,
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Notification workers, each a process.")] = 3,
+    workers: Annotated[
+        int, typer.Option(min=1, max=16, help="Notification workers, each a process.")
+    ] = 3,
     partitions: Annotated[int, typer.Option(min=1, max=100, help="Of each topic.")] = 6,
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The report as JSON on standard output.")
+    ] = False,
 ) -> None:
     """
     Per-customer order on `notifications` and per-order order on `order-events`, while workers join, leave and die.
@@ -42,12 +51,16 @@ def ordering(
       orderflow prove ordering --customers 200 --orders 3000 --workers 2
       orderflow prove ordering --json | jq '.findings[] | {topic, records, gaps, inversions}'
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C: everything is cleaned up.
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # As Ctrl-C: everything is cleaned up.
     plan = proof.Plan(customers=customers, orders=orders, workers=workers, partitions=partitions)
     console = Console(stderr=True, highlight=False)
     with console.status("starting …") as spinner:
         progress = Progress(console, spinner, plan)
-        report = proof.run(plan, progress=progress.component, tell=progress.look, announce=progress.disturbed)
+        report = proof.run(
+            plan, progress=progress.component, tell=progress.look, announce=progress.disturbed
+        )
     if as_json:
         told = {**msgspec.to_builtins(report), "violations": report.violations}
         print(msgspec.json.format(msgspec.json.encode(told)).decode())

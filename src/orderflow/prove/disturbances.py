@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from orderflow.stack.local import LocalStack
-from orderflow.stack.process import State
+from orderflow.stack.supervise.process import State
 
 
 class Disturbed(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,14 +41,18 @@ class Load:
     some; `failure` is why it stopped before its end.
     """
 
-    def __init__(self, url: str, *, skus: list[str], customers: int, orders: int, seed: int) -> None:
+    def __init__(
+        self, url: str, *, skus: list[str], customers: int, orders: int, seed: int
+    ) -> None:
         self._place = urlsplit(url)
         draw = random.Random(seed)
         self._bodies = [_order(draw, customers, skus) for _ in range(orders)]
         self._given = 0
         self._lock = threading.Lock()
         self._stop, self._released = threading.Event(), threading.Event()
-        self._threads = [threading.Thread(target=self._post, daemon=True) for _ in range(CONNECTIONS)]
+        self._threads = [
+            threading.Thread(target=self._post, daemon=True) for _ in range(CONNECTIONS)
+        ]
         self.placed: list[str] = []
         self.commanded: Counter[str] = Counter()
         self.failure: Exception | None = None
@@ -95,7 +99,11 @@ class Load:
         """The numbers of the orders to place, as fast as they may be."""
         orders = len(self._bodies)
         while not self._stop.is_set():
-            if self._given >= orders // 2 and not self._released.wait(TRICKLE_S) and self._given >= orders * (1 - KEPT):
+            if (
+                self._given >= orders // 2
+                and not self._released.wait(TRICKLE_S)
+                and self._given >= orders * (1 - KEPT)
+            ):
                 continue
             with self._lock:
                 if self._given >= orders:
@@ -103,7 +111,9 @@ class Load:
                 number, self._given = self._given, self._given + 1
             yield number
 
-    def _command(self, connection: HTTPConnection, order_id: str, commands: tuple[str, ...]) -> None:
+    def _command(
+        self, connection: HTTPConnection, order_id: str, commands: tuple[str, ...]
+    ) -> None:
         for command in commands:
             status, _ = self._asked(connection, f"/orders/{order_id}/{command}", b"")
             if status != 200:
@@ -117,7 +127,9 @@ class Load:
             else:
                 self.commanded[what] += 1
 
-    def _asked(self, connection: HTTPConnection, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    def _asked(
+        self, connection: HTTPConnection, path: str, body: bytes
+    ) -> tuple[int, dict[str, Any]]:
         """Status and answer. While the API is too busy the same again; nothing is waited for that is still to come."""
         headers = {"Prefer": "wait=0", **({"Content-Type": "application/json"} if body else {})}
         while True:
@@ -127,9 +139,13 @@ class Load:
             if answer.status in (200, CREATED, 202, CONFLICT):
                 return answer.status, msgspec.json.decode(text)
             if answer.status != TOO_BUSY or self._stop.wait(TRY_AGAIN_S):
-                raise OrderflowError(f"POST {path} answered {answer.status}: {text[:300].decode(errors='replace')}")
+                raise OrderflowError(
+                    f"POST {path} answered {answer.status}: {text[:300].decode(errors='replace')}"
+                )
 
 
 def _order(draw: random.Random, customers: int, skus: list[str]) -> bytes:
     lines = [{"sku": draw.choice(skus), "quantity": draw.randint(1, 3)}]
-    return msgspec.json.encode({"customerId": f"customer-{draw.randrange(customers)}", "lines": lines})
+    return msgspec.json.encode(
+        {"customerId": f"customer-{draw.randrange(customers)}", "lines": lines}
+    )

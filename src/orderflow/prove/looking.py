@@ -44,7 +44,8 @@ def _asked(database: DatabaseSettings, query: bytes) -> tuple[int, ...]:
         return connection.execute(query).fetchone() or ()
 
 
-_MESSAGES = (
-    b"SELECT count(*) FILTER (WHERE state <> 'PENDING'), count(*) FILTER (WHERE state = 'PENDING') FROM delivery"
-)
+_MESSAGES = b"""
+SELECT count(*) FILTER (WHERE state <> 'PENDING'), count(*) FILTER (WHERE state = 'PENDING')
+FROM delivery
+"""
 _WAITING = b"SELECT count(*) FROM orders WHERE waiting_for IN ('PAYMENT', 'STOCK')"

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from orderflow.messaging.avro import Decoder
 from orderflow.messaging.errors import OrderflowError, Unavailable
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings, RegistrySettings
 from orderflow.prove.checker import Finding
 from orderflow.prove.disturbances import Disturbed, Planned, planned_for
@@ -24,13 +24,21 @@ from orderflow.prove.shelf import fill
 from orderflow.prove.subjects import SUBJECTS, judged, ledger
 from orderflow.stack.addresses import api_url, database_url, process_environment
 from orderflow.stack.local import LocalStack, Progress
+from orderflow.stack.parts.services import worker
 from orderflow.stack.ports import free_ports
 from orderflow.stack.private import INFRASTRUCTURE, private_stack
-from orderflow.stack.process import State
-from orderflow.stack.services import worker
 from orderflow.stack.settings import Service
+from orderflow.stack.supervise.process import State
 
-SERVICES: tuple[Service, ...] = (*INFRASTRUCTURE, "order", "payment", "inventory", "psp", "mail", "notification")
+SERVICES: tuple[Service, ...] = (
+    *INFRASTRUCTURE,
+    "order",
+    "payment",
+    "inventory",
+    "psp",
+    "mail",
+    "notification",
+)
 ROLES = "listener,sender"
 LOOK_EVERY_S = 0.5
 RESTS = 3
@@ -100,10 +108,14 @@ class _Proof:
         self._plan = plan
         self._tell = tell
         self._announce = announce
-        self._kafka = KafkaSettings(bootstrap_servers=environment["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"])
+        self._kafka = KafkaSettings(
+            bootstrap_servers=environment["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"]
+        )
         self._registry = RegistrySettings(url=environment["ORDERFLOW_REGISTRY__URL"])
         self._databases = {
-            subject.service: DatabaseSettings.model_validate({"dsn": database_url(settings, subject.service)})
+            subject.service: DatabaseSettings.model_validate(
+                {"dsn": database_url(settings, subject.service)}
+            )
             for subject in SUBJECTS
         }
         self._disturbed: list[Disturbed] = []
@@ -126,7 +138,10 @@ class _Proof:
             load.stop()
         rest_s = time.monotonic() - self._began
         findings, unheard = self._judge(load)
-        while any(finding.lost for finding in findings) and time.monotonic() < self._began + rest_s + RELAYED_WITHIN_S:
+        while (
+            any(finding.lost for finding in findings)
+            and time.monotonic() < self._began + rest_s + RELAYED_WITHIN_S
+        ):
             self._turns(load)
             findings, unheard = self._judge(load)
         return Report(
@@ -164,7 +179,11 @@ class _Proof:
             self._tell(len(load.placed), found)
             moved_at = time.monotonic() if before != found else moved_at
             rests = rests + 1 if load_s and found.is_rest and self._stack.is_up else 0
-            if planned and found.told >= planned[0].share * self._plan.messages and planned[0].act():
+            if (
+                planned
+                and found.told >= planned[0].share * self._plan.messages
+                and planned[0].act()
+            ):
                 self._note(planned.pop(0), found)
             if not planned:
                 load.release()
@@ -177,7 +196,9 @@ class _Proof:
             self._stack.turn()
             self._stack.wait()
             if load.failure is not None:
-                raise OrderflowError(f"orders could not be placed: {load.failure}") from load.failure
+                raise OrderflowError(
+                    f"orders could not be placed: {load.failure}"
+                ) from load.failure
             for one in self._stack.managed.values():
                 if one.state is State.FAILED:
                     raise OrderflowError(f"{one.name} ended: {one.reason}")
@@ -202,7 +223,8 @@ class _Proof:
         try:
             decoder = Decoder(registry)
             findings = tuple(
-                judged(subject, self._kafka, decoder, self._databases[subject.service]) for subject in SUBJECTS
+                judged(subject, self._kafka, decoder, self._databases[subject.service])
+                for subject in SUBJECTS
             )
         finally:
             registry.close()

@@ -53,7 +53,9 @@ def show(report: Report) -> None:
         for example in finding.examples:
             console.print(f"{finding.topic}: {example}", style="red", markup=False, soft_wrap=True)
     if report.unheard:
-        console.print(f"{report.unheard} orders were answered with 201 and are not there", style="red")
+        console.print(
+            f"{report.unheard} orders were answered with 201 and are not there", style="red"
+        )
     for what in report.missed:
         console.print(f"did not happen, nothing moved any more: {what}", style="yellow")
     console.print(_verdict(report))
@@ -87,7 +89,9 @@ def _verdict(report: Report) -> str:
         return f"[red]{report.violations:,} violations[/red]"
     if report.missed:
         return "[yellow]no violation, but not disturbed as planned: no proof[/yellow]"
-    return "[green]every number once, in order, on one partition; nothing lost, nothing twice[/green]"
+    return (
+        "[green]every number once, in order, on one partition; nothing lost, nothing twice[/green]"
+    )
 
 
 _ROWS = (

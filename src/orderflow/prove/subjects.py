@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import msgspec
 
 from orderflow.contracts.topics import NOTIFICATIONS, ORDER_EVENTS
-from orderflow.messaging.avro import Decoder
 from orderflow.messaging.event import CE_ID
 from orderflow.messaging.kafka.reader import read
 from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.postgres import connect
+from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 from orderflow.prove.checker import Finding, Ledger, Seen, check
 
@@ -45,7 +45,9 @@ SUBJECTS = (
 )
 
 
-def judged(subject: Subject, kafka: KafkaSettings, decoder: Decoder, database: DatabaseSettings) -> Finding:
+def judged(
+    subject: Subject, kafka: KafkaSettings, decoder: Decoder, database: DatabaseSettings
+) -> Finding:
     """The whole topic, from its beginning to its end, held against the ledger. A record nobody can read raises."""
     topic = subject.topic
     return check(topic.name, topic.key, _seen(subject, kafka, decoder), ledger(subject, database))
@@ -54,7 +56,10 @@ def judged(subject: Subject, kafka: KafkaSettings, decoder: Decoder, database: D
 def ledger(subject: Subject, database: DatabaseSettings) -> Ledger:
     """By owner, the numbers that its writer has given out."""
     found: dict[str, list[int]] = defaultdict(list)
-    with connect(database, application_name="prove") as connection, connection.cursor("ledger") as cursor:
+    with (
+        connect(database, application_name="prove") as connection,
+        connection.cursor("ledger") as cursor,
+    ):
         cursor.execute(subject.ledger_sql.encode())
         for owner, number in cursor:
             found[owner].append(number)

@@ -7,7 +7,7 @@ from typing import cast
 
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import TOPICS
-from orderflow.messaging import asyncapi
+from orderflow.messaging.documents import asyncapi
 from orderflow.services.analytics.listeners import LISTENER as ANALYTICS
 from orderflow.services.fulfilment.listeners import LISTENER as FULFILMENT
 from orderflow.services.inventory.listeners import LISTENER as INVENTORY
@@ -16,7 +16,14 @@ from orderflow.services.order.listeners import LISTENER as ORDER
 from orderflow.services.payment.handlers import Payments
 from orderflow.services.payment.listeners import listener as payment
 
-TABLES = (ORDER, payment(cast("Payments", None), calls_max=1), INVENTORY, NOTIFICATION, FULFILMENT, ANALYTICS)
+TABLES = (
+    ORDER,
+    payment(cast("Payments", None), calls_max=1),
+    INVENTORY,
+    NOTIFICATION,
+    FULFILMENT,
+    ANALYTICS,
+)
 """Every service's listener. Nothing here is ever run: what a handler needs is left out."""
 
 FILE = Path(__file__).parents[3] / "docs" / "asyncapi.json"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orderflow.stack import jars, kafka, registry
-from orderflow.stack.java import java_home
+from orderflow.stack.parts import jars, kafka, registry
+from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import PROVIDER_URL, SMTP_HOST, SMTP_PORT, StackSettings
 
@@ -42,7 +42,10 @@ def exports(settings: StackSettings) -> dict[str, str]:
         for service in SERVICES
         for name, value in (
             (f"{service.upper()}_API_URL", api_url(settings, service)),
-            (f"{service.upper()}_DATABASE_URL", ours[f"ORDERFLOW_{service.upper()}__DATABASE__DSN"]),
+            (
+                f"{service.upper()}_DATABASE_URL",
+                ours[f"ORDERFLOW_{service.upper()}__DATABASE__DSN"],
+            ),
         )
     }
     return {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from orderflow.stack import kafka, postgres, registry, services
 from orderflow.stack.addresses import SERVICES
-from orderflow.stack.component import Component
+from orderflow.stack.parts import kafka, postgres, registry, services
 from orderflow.stack.settings import StackSettings
+from orderflow.stack.supervise.component import Component
 
 
 def infrastructure(settings: StackSettings, *, databases: tuple[str, ...] = ()) -> list[Component]:

@@ -13,12 +13,12 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from orderflow.stack.blueprint import everything
-from orderflow.stack.component import make_directory
-from orderflow.stack.control import Message, NotRunning, answers, ask
 from orderflow.stack.local import Progress, StackFailed, sweep
-from orderflow.stack.logs import last_lines, trim
-from orderflow.stack.process import Managed, report
 from orderflow.stack.settings import StackSettings, from_environment
+from orderflow.stack.supervise.component import make_directory
+from orderflow.stack.supervise.control import Message, NotRunning, answers, ask
+from orderflow.stack.supervise.logs import last_lines, trim
+from orderflow.stack.supervise.process import Managed, report
 
 ANSWER_WITHIN_S = 30.0
 OTHER_UP_WITHIN_S = 300.0
@@ -40,7 +40,10 @@ def current(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
 
 
 def up(
-    settings: StackSettings, progress: Progress = silent, *, waiting: Callable[[], None] = lambda: None
+    settings: StackSettings,
+    progress: Progress = silent,
+    *,
+    waiting: Callable[[], None] = lambda: None,
 ) -> Literal["started", "running"]:
     """
     Start the instance and wait until everything is ready; if it runs, start only what was stopped in it.
@@ -94,7 +97,10 @@ def status(settings: StackSettings) -> list[Message]:
             return list(next(ask(settings.run, {"do": "status"}))["processes"])
         except NotRunning:
             why = "its supervisor was killed" if (settings.run / "instance.json").exists() else ""
-    idle = (Managed(part, settings.logs / f"{part.name}.log", reason=why) for part in everything(settings))
+    idle = (
+        Managed(part, settings.logs / f"{part.name}.log", reason=why)
+        for part in everything(settings)
+    )
     return [report(one) for one in idle if not one.component.once]
 
 
@@ -127,7 +133,9 @@ def _alone(settings: StackSettings, waiting: Callable[[], None]) -> Iterator[Non
         try:
             lock.acquire(timeout=OTHER_UP_WITHIN_S)
         except Timeout:
-            raise StackFailed("another `orderflow up` has been at it for 5 minutes: end it, then try again") from None
+            raise StackFailed(
+                "another `orderflow up` has been at it for 5 minutes: end it, then try again"
+            ) from None
     try:
         yield
     finally:
@@ -140,7 +148,12 @@ def _spawn(settings: StackSettings) -> subprocess.Popen[bytes]:
     trim(log)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "orderflow.stack.supervisor", settings.model_dump_json()],
+            [
+                sys.executable,
+                "-m",
+                "orderflow.stack.supervise.supervisor",
+                settings.model_dump_json(),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -149,7 +162,9 @@ def _spawn(settings: StackSettings) -> subprocess.Popen[bytes]:
         )
 
 
-def _follow(settings: StackSettings, supervisor: subprocess.Popen[bytes], progress: Progress) -> None:
+def _follow(
+    settings: StackSettings, supervisor: subprocess.Popen[bytes], progress: Progress
+) -> None:
     deadline = time.monotonic() + ANSWER_WITHIN_S
     while not answers(settings.run):
         if supervisor.poll() is not None:

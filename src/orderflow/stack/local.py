@@ -17,11 +17,11 @@ import psutil
 
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.blueprint import everything
-from orderflow.stack.component import Component, make_directory
 from orderflow.stack.ports import refuse_taken
-from orderflow.stack.process import Managed, State
 from orderflow.stack.settings import StackSettings
-from orderflow.stack.wake import Wake
+from orderflow.stack.supervise.component import Component, make_directory
+from orderflow.stack.supervise.process import Managed, State
+from orderflow.stack.supervise.wake import Wake
 
 TURN_S = 0.1
 STOP_WITHIN_S = 90.0
@@ -49,7 +49,9 @@ class LocalStack:
         self._told: dict[str, State] = {}
         self.wake = Wake()
         chosen = everything(settings) if components is None else components
-        self.managed = {part.name: Managed(part, settings.logs / f"{part.name}.log") for part in chosen}
+        self.managed = {
+            part.name: Managed(part, settings.logs / f"{part.name}.log") for part in chosen
+        }
 
     def start(self) -> None:
         """Start everything and wait until it is ready; on failure stop what had started, then raise StackFailed."""
@@ -100,7 +102,9 @@ class LocalStack:
 
     def add(self, component: Component) -> None:
         """One more component. It starts when it is wanted."""
-        self.managed[component.name] = Managed(component, self.settings.logs / f"{component.name}.log")
+        self.managed[component.name] = Managed(
+            component, self.settings.logs / f"{component.name}.log"
+        )
 
     def start_process(self, name: str) -> None:
         """Start one component and wait until it is ready. Raises StackFailed."""
@@ -156,7 +160,9 @@ class LocalStack:
         elif one.state in (State.STOPPED, State.WAITING):
             if one.component.once and one.component.is_done():
                 one.state = State.DONE
-            elif all(self.managed[need].is_up for need in one.component.needs if need in self.managed):
+            elif all(
+                self.managed[need].is_up for need in one.component.needs if need in self.managed
+            ):
                 one.start()
             else:
                 one.state = State.WAITING
@@ -172,7 +178,9 @@ class LocalStack:
         """Whether something that is not told to be gone yet needs it, directly or through steps."""
         reached, frontier = set[str](), {one.name}
         while frontier:
-            found = {m.name for m in self.managed.values() if frontier & set(m.component.needs)} - reached
+            found = {
+                m.name for m in self.managed.values() if frontier & set(m.component.needs)
+            } - reached
             reached |= found
             frontier = found
         return any(self.managed[name].child is not None for name in reached)
@@ -184,7 +192,11 @@ class LocalStack:
 
     def _record_children(self) -> None:
         alive = {one.name: one.child.pid for one in self.managed.values() if one.child is not None}
-        records = [[pid, psutil.Process(pid).create_time()] for pid in alive.values() if psutil.pid_exists(pid)]
+        records = [
+            [pid, psutil.Process(pid).create_time()]
+            for pid in alive.values()
+            if psutil.pid_exists(pid)
+        ]
         with suppress(OSError):
             # The record is a second net under the kernel's: a full disk must not keep us from stopping what runs.
             (self.settings.run / "children.json").write_text(json.dumps(records))

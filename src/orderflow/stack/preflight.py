@@ -86,10 +86,18 @@ def look(places: Mapping[Path, int], *, checkout: Path | None = None) -> Facts:
 def _platform(facts: Facts) -> list[str]:
     if (facts.system, facts.machine) != ("Linux", "x86_64"):
         here = f"{facts.system} {facts.machine}"
-        return [f"the local stack runs on Linux x86-64 with glibc, this is {here}: use such a machine (WSL 2 is one)"]
+        return [
+            f"the local stack runs on Linux x86-64 with glibc, this is {here}: use such a machine (WSL 2 is one)"
+        ]
     if facts.glibc is None or facts.glibc < GLIBC_MIN:
-        found = "another C library (musl?)" if facts.glibc is None else f"glibc {facts.glibc[0]}.{facts.glibc[1]}"
-        return [f"glibc {GLIBC_MIN[0]}.{GLIBC_MIN[1]} or newer is needed, this system has {found}: use a glibc Linux"]
+        found = (
+            "another C library (musl?)"
+            if facts.glibc is None
+            else f"glibc {facts.glibc[0]}.{facts.glibc[1]}"
+        )
+        return [
+            f"glibc {GLIBC_MIN[0]}.{GLIBC_MIN[1]} or newer is needed, this system has {found}: use a glibc Linux"
+        ]
     return []
 
 
@@ -100,13 +108,16 @@ def _python(facts: Facts) -> list[str]:
             f"Python 3.11 or newer is needed, this is {version}: install one, or name it: make PYTHON=/path/to/python3"
         ]
     if not facts.has_venv:
-        return [f"this Python {version} lacks venv or ensurepip: apt install python3-venv (or python{version}-venv)"]
+        return [
+            f"this Python {version} lacks venv or ensurepip: apt install python3-venv (or python{version}-venv)"
+        ]
     return []
 
 
 def _room(facts: Facts) -> list[str]:
     lines = [
-        f"can't write in {path}: change its owner or rights, or work from another place" for path in facts.unwritable
+        f"can't write in {path}: change its owner or rights, or work from another place"
+        for path in facts.unwritable
     ]
     for disk, needed in facts.needed_bytes.items():
         free = facts.free_bytes[disk]
@@ -146,7 +157,10 @@ def _glibc() -> tuple[int, int] | None:
 
 def _wanted_ports(environment: Mapping[str, str]) -> list[int]:
     """The default ports; none if they are configured one by one, as `orderflow up` then checks them itself."""
-    if any(name.startswith(("ORDERFLOW_STACK__PORTS", "ORDERFLOW_STACK__SERVICES")) for name in environment):
+    if any(
+        name.startswith(("ORDERFLOW_STACK__PORTS", "ORDERFLOW_STACK__SERVICES"))
+        for name in environment
+    ):
         return []
     offset = environment.get("ORDERFLOW_STACK__PORT_OFFSET", "0")
     return [port + int(offset) for port in DEFAULT_PORTS.values()] if offset.isdigit() else []
@@ -157,7 +171,11 @@ def _taken(ports: Sequence[int], checkout: Path) -> dict[int, str]:
     own = (f"{checkout}/", checkout_name(checkout))
     listening = _listening()
     busy = {port: _holder(listening[port]) for port in ports if port in listening}
-    return {port: who for port, (who, command) in busy.items() if not any(mark in command for mark in own)}
+    return {
+        port: who
+        for port, (who, command) in busy.items()
+        if not any(mark in command for mark in own)
+    }
 
 
 def _listening() -> dict[int, str]:
@@ -173,8 +191,15 @@ def _holder(inode: str) -> tuple[str, str]:
     """Who has that socket: a name for people, and its command line."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if any(os.readlink(handle) == f"socket:[{inode}]" for handle in (process / "fd").iterdir()):  # noqa: PTH115
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            held = (os.readlink(handle) for handle in (process / "fd").iterdir())  # noqa: PTH115
+            if f"socket:[{inode}]" in held:
+                command = (
+                    (process / "cmdline")
+                    .read_bytes()
+                    .replace(b"\0", b" ")
+                    .decode(errors="replace")
+                    .strip()
+                )
                 return f"{Path(command.split(' ')[0]).name} (pid {process.name})", command
         except OSError:
             continue

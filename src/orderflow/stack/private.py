@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from orderflow.stack import jars
 from orderflow.stack.blueprint import everything
 from orderflow.stack.local import LocalStack, Progress
+from orderflow.stack.parts import jars
 from orderflow.stack.settings import Ports, Service, StackSettings
 
 INFRASTRUCTURE: tuple[Service, ...] = ("kafka", "postgres", "registry", "deploy")

@@ -27,7 +27,7 @@ import orderflow
 from orderflow.contracts import SECTIONS
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.settings import Port, ProcessSettings, Section, load
-from orderflow.stack.jars import default_cache_dir
+from orderflow.stack.parts.jars import default_cache_dir
 from orderflow.stack.ports import free_ports
 
 Service = Literal[
@@ -88,7 +88,9 @@ class Ports(Section):
     def moved_by(self, offset: int) -> Ports:
         """The same ports, each raised by `offset`. Raises ConfigurationError when one leaves the range."""
         raised = {
-            name: tuple(port + offset for port in value) if isinstance(value, tuple) else value + offset
+            name: tuple(port + offset for port in value)
+            if isinstance(value, tuple)
+            else value + offset
             for name, value in self
         }
         try:
@@ -161,7 +163,9 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
         "kafka": {"ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": found.kafka.bootstrap_servers}
         if "bootstrap_servers" in found.kafka.model_fields_set
         else {},
-        "registry": {"ORDERFLOW_REGISTRY__URL": found.registry.url} if "url" in found.registry.model_fields_set else {},
+        "registry": {"ORDERFLOW_REGISTRY__URL": found.registry.url}
+        if "url" in found.registry.model_fields_set
+        else {},
         "psp": {PROVIDER_URL: os.environ[PROVIDER_URL]} if PROVIDER_URL in os.environ else {},
         "mail": {name: os.environ[name] for name in (SMTP_HOST, SMTP_PORT) if name in os.environ}
         if SMTP_HOST in os.environ

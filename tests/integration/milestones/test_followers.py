@@ -16,8 +16,8 @@ from tests.support.service import Service, service_deployed
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.topics import ORDER_EVENTS
+from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.reader import Record
-from orderflow.messaging.listener import dead_letter_topic
 from orderflow.messaging.testing.eventually import eventually
 
 NEWCOMER = "recommendation-service"
@@ -36,7 +36,12 @@ def place_of_every_kind(house: House, count: int) -> list[str]:
     """So many that are paid and so many that are out of stock; the customers of the first third cancel."""
     kept = house.place(count)
     short = house.place(count, lines=[{"sku": "DESK-160", "quantity": 1}])
-    eventually(lambda: {end[0] for end in house.ends(kept)} == {"PAID"}, within_s=60, every_s=0.5, why="all are paid")
+    eventually(
+        lambda: {end[0] for end in house.ends(kept)} == {"PAID"},
+        within_s=60,
+        every_s=0.5,
+        why="all are paid",
+    )
     for order in kept[: count // 3]:
         assert house.api.post(f"/orders/{order}/cancel").status_code == 200
     return kept + short
@@ -61,11 +66,17 @@ def others_at_rest(house: House, absent: Service) -> None:
     for _ in range(2):
         for service in others:
             service.eventually_at_rest()
-    assert {service.group: service.lag() for service in others} == {service.group: 0 for service in others}
+    assert {service.group: service.lag() for service in others} == {
+        service.group: 0 for service in others
+    }
 
 
 def topics(house: House) -> set[str]:
-    return set(AdminClient({"bootstrap.servers": house.order.kafka.bootstrap_servers}).list_topics(timeout=10).topics)
+    return set(
+        AdminClient({"bootstrap.servers": house.order.kafka.bootstrap_servers})
+        .list_topics(timeout=10)
+        .topics
+    )
 
 
 def told(records: list[Record]) -> dict[str, int]:
@@ -98,7 +109,12 @@ def test_a_new_group_hears_everything_from_the_beginning_in_order_and_nobody_is_
     house.at_rest()
     before = topics(house)
     with service_deployed(
-        own_stack, tmp_path, "follower", group=NEWCOMER, hears=[FEED], module="tests.support.recommendation"
+        own_stack,
+        tmp_path,
+        "follower",
+        group=NEWCOMER,
+        hears=[FEED],
+        module="tests.support.recommendation",
     ) as newcomer:
         process = newcomer.start("listener")
         eventually_hears_all(house, newcomer)
@@ -118,7 +134,9 @@ def test_a_new_group_hears_everything_from_the_beginning_in_order_and_nobody_is_
         assert process.terminate() == 0, process.log.read_text()
 
 
-def test_a_group_that_is_stopped_delays_no_other_and_has_missed_nothing_when_it_is_back(house: House) -> None:
+def test_a_group_that_is_stopped_delays_no_other_and_has_missed_nothing_when_it_is_back(
+    house: House,
+) -> None:
     house.at_rest()
     assert house.running["fulfilment"].terminate() == 0
     behind = len(house.order.records(FEED))
@@ -137,7 +155,9 @@ def test_a_group_that_is_stopped_delays_no_other_and_has_missed_nothing_when_it_
     assert back.outcomes == {"handled": missed}, "each once, none from before"
 
 
-def test_a_group_that_fails_for_every_record_delays_no_other_and_loses_nothing(house: House) -> None:
+def test_a_group_that_fails_for_every_record_delays_no_other_and_loses_nothing(
+    house: House,
+) -> None:
     house.at_rest()
     dead = len(house.dead_letters())
     failing = house.running["fulfilment"]

@@ -38,9 +38,9 @@ from tests.support.stack import OwnStack
 from orderflow.contracts.events import EVENT_TYPES, OrderShipped
 from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.contracts.topics import ORDER_EVENTS, ORDERS
-from orderflow.messaging.avro import Decoder
 from orderflow.messaging.event import from_headers
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 
@@ -59,14 +59,21 @@ def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def test_the_readmes_four_curls_one_straight_after_the_other_end_delivered(house: House) -> None:
     curls = [line for line in readme_commands() if line.startswith("curl -X POST")]
-    assert [re.search(r"/api/orders(?:/<id>/(\w+)\?customerId=customer-123)?", line)[1] for line in curls] == [  # type: ignore[index]
+    assert [
+        re.search(r"/api/orders(?:/<id>/(\w+)\?customerId=customer-123)?", line)[1]  # type: ignore[index]
+        for line in curls
+    ] == [
         None,
         *STEPS,
     ]
     order_id = ""
     for line in curls:
-        told = line.replace("http://localhost:8080", str(house.api.base_url).rstrip("/")).replace("<id>", order_id)
-        ran = subprocess.run(shlex.split(told), capture_output=True, text=True, timeout=30, check=True)
+        told = line.replace("http://localhost:8080", str(house.api.base_url).rstrip("/")).replace(
+            "<id>", order_id
+        )
+        ran = subprocess.run(
+            shlex.split(told), capture_output=True, text=True, timeout=30, check=True
+        )
         answer = json.loads(ran.stdout)
         order_id = order_id or answer["orderId"]
         assert answer.get("message", "Order has been created") == "Order has been created"
@@ -79,12 +86,16 @@ def test_an_order_that_was_shipped_takes_its_pieces_out_of_the_house(house: Hous
     order = create(house, lines=LINES)
     assert [command(house, order, step).status_code for step in STEPS] == [200, 200, 200]
     house.at_rest()
-    assert house.inventory.rows(f"SELECT status FROM reservation WHERE order_id = '{order}'") == [("SHIPPED",)]
+    assert house.inventory.rows(f"SELECT status FROM reservation WHERE order_id = '{order}'") == [
+        ("SHIPPED",)
+    ]
     assert [type(event) for event in told(house, ORDERS.name, order)][-1] is OrderShipped
     assert [event.version for event in told(house, ORDER_EVENTS.name, order)] == [1, 2, 3, 4]
 
 
-def test_a_declined_payment_is_answered_and_the_next_attempt_may_use_another_method(house: House) -> None:
+def test_a_declined_payment_is_answered_and_the_next_attempt_may_use_another_method(
+    house: House,
+) -> None:
     order = create(house, lines=LINES, paymentMethod="pm_declined")
     declined = command(house, order, "pay").json()
     assert (declined["status"], declined["payment"]["attempt"], declined["payment"]["state"]) == (
@@ -93,14 +104,24 @@ def test_a_declined_payment_is_answered_and_the_next_attempt_may_use_another_met
         "FAILED",
     )
     paid = command(house, order, "pay", json={"paymentMethod": "pm_ok"}).json()
-    assert (paid["status"], paid["payment"]["attempt"], paid["payment"]["state"]) == ("PAID", 2, "SUCCEEDED")
+    assert (paid["status"], paid["payment"]["attempt"], paid["payment"]["state"]) == (
+        "PAID",
+        2,
+        "SUCCEEDED",
+    )
     assert (paid["paymentMethod"], paid["stock"]) == ("pm_ok", "RESERVED")
     assert house.paying.psp.captures()[payment_id(OrderId(order), 2)] == 1
 
 
 def test_five_attempts_are_all_there_are(house: House) -> None:
     order = create(house, lines=LINES, paymentMethod="pm_declined")
-    assert [command(house, order, "pay").json()["payment"]["attempt"] for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert [command(house, order, "pay").json()["payment"]["attempt"] for _ in range(5)] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
     refused = command(house, order, "pay")
     assert (refused.status_code, refused.json()["allowedActions"]) == (409, ["cancel"])
 
@@ -108,11 +129,17 @@ def test_five_attempts_are_all_there_are(house: House) -> None:
 def test_out_of_stock_is_told_to_whoever_pays(house: House) -> None:
     order = create(house, lines=[{"sku": "DESK-160", "quantity": 1}])
     answer = command(house, order, "pay")
-    assert (answer.status_code, answer.json()["status"], answer.json()["stock"]) == (200, "CANCELLED", "REJECTED")
+    assert (answer.status_code, answer.json()["status"], answer.json()["stock"]) == (
+        200,
+        "CANCELLED",
+        "REJECTED",
+    )
     assert command(house, order, "ship").status_code == 409
 
 
-def test_of_twenty_payments_at_once_with_one_key_all_get_the_first_answer_and_one_is_made(house: House) -> None:
+def test_of_twenty_payments_at_once_with_one_key_all_get_the_first_answer_and_one_is_made(
+    house: House,
+) -> None:
     order = create(house, lines=LINES)
     key = {"Idempotency-Key": f"pay-{order}"}
     with ThreadPoolExecutor(20) as clients:
@@ -126,7 +153,9 @@ def test_of_twenty_payments_at_once_with_one_key_all_get_the_first_answer_and_on
         "paymentId": payment_id(OrderId(order), 1),
     }
     assert command(house, order, "ship").status_code == 200
-    assert command(house, order, "pay", headers=key).content == answers[0].content, "the first answer, also later"
+    assert command(house, order, "pay", headers=key).content == answers[0].content, (
+        "the first answer, also later"
+    )
     other = command(house, order, "pay", headers=key, json={"paymentMethod": "pm_declined"})
     assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
     assert command(house, order, "pay").status_code == 409
@@ -150,7 +179,11 @@ def test_a_client_in_a_hurry_gets_202_and_finds_at_the_location_how_it_ended(hou
     assert 1 <= time.monotonic() - began < 5
     assert (answer.status_code, answer.headers["location"]) == (202, f"/orders/{order}")
     assert (answer.json()["status"], answer.json()["payment"]["state"]) == ("CREATED", "REQUESTED")
-    eventually(lambda: house.api.get(f"/orders/{order}").json()["status"] == "PAID", within_s=60, every_s=0.5)
+    eventually(
+        lambda: house.api.get(f"/orders/{order}").json()["status"] == "PAID",
+        within_s=60,
+        every_s=0.5,
+    )
 
 
 def test_shipping_waits_for_stock_and_is_done_later_if_that_takes_too_long(house: House) -> None:
@@ -162,11 +195,16 @@ def test_shipping_waits_for_stock_and_is_done_later_if_that_takes_too_long(house
         order, given_up = create(house, lines=LINES), create(house, lines=LINES)
         for one in (order, given_up):
             answer = command(house, one, "pay", headers={"Prefer": "wait=2"})
-            assert (answer.status_code, answer.json()["status"], answer.json()["stock"]) == (202, "PAID", "NONE")
+            assert (answer.status_code, answer.json()["status"], answer.json()["stock"]) == (
+                202,
+                "PAID",
+                "NONE",
+            )
             later = command(house, one, "ship", headers={"Prefer": "wait=1"})
             assert (later.status_code, later.json()["status"]) == (202, "PAID")
         assert (
-            command(house, order, "ship", headers={"Prefer": "wait=0"}).json()["revision"] == later.json()["revision"]
+            command(house, order, "ship", headers={"Prefer": "wait=0"}).json()["revision"]
+            == later.json()["revision"]
         )
         assert command(house, given_up, "cancel").status_code == 200
     finally:
@@ -193,7 +231,9 @@ def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(house: House, 
         order = create(house, lines=LINES)
         for before in STEPS[: number % 3]:
             assert command(house, order, before).status_code == 200
-        cancelling = threading.Thread(target=lambda: cancelled.append(command(house, order, "cancel")))
+        cancelling = threading.Thread(
+            target=lambda: cancelled.append(command(house, order, "cancel"))
+        )
         cancelled: list[httpx2.Response] = []
         start = time.monotonic() + 0.06
         pause(start + min(0.0, offset_s))
@@ -226,7 +266,9 @@ def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(house: House, 
 def assert_only_whole_ends(house: House, orders: list[str]) -> None:
     """{CANCELLED, captured − refunded = 0, stock back} or {the other, captured = total}; and no illegal edge."""
     ids = ", ".join(f"'{order}'" for order in orders)
-    rows = house.order.rows(f"SELECT order_id::text, status, amount_minor FROM orders WHERE order_id IN ({ids})")
+    rows = house.order.rows(
+        f"SELECT order_id::text, status, amount_minor FROM orders WHERE order_id IN ({ids})"
+    )
     money = {
         order: (captured, refunded)
         for order, captured, refunded in house.paying.service.rows(
@@ -246,7 +288,11 @@ def assert_only_whole_ends(house: House, orders: list[str]) -> None:
             assert kept.get(order, "RELEASED") in ("RELEASED", "REJECTED"), (order, kept.get(order))
         else:
             assert (captured, refunded) == (amount, 0), (order, status, captured, refunded)
-            assert kept[order] == {"PAID": "RESERVED"}.get(str(status), "SHIPPED"), (order, status, kept[order])
+            assert kept[order] == {"PAID": "RESERVED"}.get(str(status), "SHIPPED"), (
+                order,
+                status,
+                kept[order],
+            )
     house.paying.assert_ledgers_agree()
     mine, versions = set(orders), defaultdict(list)
     for event in told(house, ORDER_EVENTS.name):
@@ -254,7 +300,9 @@ def assert_only_whole_ends(house: House, orders: list[str]) -> None:
             versions[event.order_id].append(event)
     for events in versions.values():
         assert [event.version for event in events] == [*range(1, len(events) + 1)]
-        assert [event.previous_status for event in events[1:]] == [event.status for event in events[:-1]]
+        assert [event.previous_status for event in events[1:]] == [
+            event.status for event in events[:-1]
+        ]
 
 
 class LifeCycle(RuleBasedStateMachine):
@@ -268,19 +316,31 @@ class LifeCycle(RuleBasedStateMachine):
         sku=st.sampled_from(["MOUSE-01", "DESK-160"]),
     )
     def place(self, method: str, automatic: bool, sku: str) -> None:
-        body = {"customerId": CUSTOMER, "paymentMethod": method, "lines": [{"sku": sku, "quantity": 1}]}
+        body = {
+            "customerId": CUSTOMER,
+            "paymentMethod": method,
+            "lines": [{"sku": sku, "quantity": 1}],
+        }
         self.short = sku == "DESK-160"
         self.method, self.attempt, self.versions = method, 0, 1
         self.state, self.payment, self.stock = "CREATED", "NONE", "NONE"
-        self.order = str(self.house.api.post("/orders" if automatic else "/api/orders", json=body).json()["orderId"])
+        self.order = str(
+            self.house.api.post("/orders" if automatic else "/api/orders", json=body).json()[
+                "orderId"
+            ]
+        )
         if automatic:
             self._paid()
             eventually(lambda: self._seen() == self._expected(), within_s=20, every_s=0.05)
 
     @rule(method=st.sampled_from([None, "pm_ok", "pm_declined"]))
     def pay(self, method: str | None) -> None:
-        answer = command(self.house, self.order, "pay", json={"paymentMethod": method} if method else None)
-        allowed = self.state == "CREATED" and self.payment in ("NONE", "FAILED") and self.attempt < 5
+        answer = command(
+            self.house, self.order, "pay", json={"paymentMethod": method} if method else None
+        )
+        allowed = (
+            self.state == "CREATED" and self.payment in ("NONE", "FAILED") and self.attempt < 5
+        )
         if allowed:
             self.method = method or self.method
             self._paid()
@@ -317,7 +377,9 @@ class LifeCycle(RuleBasedStateMachine):
     @rule()
     def somebody_elses(self) -> None:
         for step in (*STEPS, "cancel"):
-            answer = self.house.api.post(f"/orders/{self.order}/{step}", params={"customerId": "customer-124"})
+            answer = self.house.api.post(
+                f"/orders/{self.order}/{step}", params={"customerId": "customer-124"}
+            )
             assert answer.status_code == 404
 
     @invariant()
@@ -343,11 +405,19 @@ class LifeCycle(RuleBasedStateMachine):
     def _judge(self, answer: httpx2.Response, *, allowed: bool) -> None:
         if allowed:
             assert (answer.status_code, answer.json()["status"]) == (200, self.state), answer.text
-            eventually(lambda: self._seen() == self._expected(), within_s=20, every_s=0.05, why=str(self._expected()))
+            eventually(
+                lambda: self._seen() == self._expected(),
+                within_s=20,
+                every_s=0.05,
+                why=str(self._expected()),
+            )
             return
         assert answer.status_code == 409, answer.text
         assert answer.json()["orderStatus"] == self.state
-        assert answer.json()["allowedActions"] == self.house.api.get(f"/orders/{self.order}").json()["allowedActions"]
+        assert (
+            answer.json()["allowedActions"]
+            == self.house.api.get(f"/orders/{self.order}").json()["allowedActions"]
+        )
 
     def _seen(self) -> tuple[str, str, str, int]:
         order = self.house.api.get(f"/orders/{self.order}").json()
@@ -358,7 +428,9 @@ class LifeCycle(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(600)
-def test_whatever_a_client_does_in_whatever_order_the_running_system_answers_by_the_table(house: House) -> None:
+def test_whatever_a_client_does_in_whatever_order_the_running_system_answers_by_the_table(
+    house: House,
+) -> None:
     machine = type("Running", (LifeCycle,), {"house": house})
     run_state_machine_as_test(
         machine,

@@ -41,7 +41,9 @@ def test_an_api_call_produces_an_order_created_that_kafkas_own_console_consumer_
     own_stack: OwnStack, api: httpx2.Client
 ) -> None:
     sku = api.get("/products").json()["items"][0]["sku"]
-    placed = api.post("/orders", json={"customerId": "customer-123", "lines": [{"sku": sku, "quantity": 2}]})
+    placed = api.post(
+        "/orders", json={"customerId": "customer-123", "lines": [{"sku": sku, "quantity": 2}]}
+    )
     assert placed.status_code == 201, placed.text
     order_id = placed.json()["orderId"]
 
@@ -62,7 +64,9 @@ def test_an_api_call_produces_an_order_created_that_kafkas_own_console_consumer_
 
 def test_tail_shows_the_same_record_decoded(own_stack: OwnStack, api: httpx2.Client) -> None:
     order_id = api.post("/api/orders", json={"customerId": "customer-456"}).json()["orderId"]
-    shown = orderflow(own_stack, "tail", "orders", "--from-beginning", "--key", order_id, "--max", "1", "--json")
+    shown = orderflow(
+        own_stack, "tail", "orders", "--from-beginning", "--key", order_id, "--max", "1", "--json"
+    )
     assert shown.returncode == 0, shown.stderr
     record = json.loads(shown.stdout)
     assert record["headers"]["ce_type"] == "orderflow.OrderCreated"
@@ -74,7 +78,10 @@ def described(stack: Stack) -> dict[str, dict[str, str]]:
     printed = kafka_tool(stack, "org.apache.kafka.tools.TopicCommand", "--describe")
     topics = {}
     for line in printed.splitlines():
-        found = re.match(r"Topic: (\S+)\s.*PartitionCount: (\d+)\s+ReplicationFactor: (\d+)\s+Configs: (\S*)", line)
+        found = re.match(
+            r"Topic: (\S+)\s.*PartitionCount: (\d+)\s+ReplicationFactor: (\d+)\s+Configs: (\S*)",
+            line,
+        )
         if found:
             name, partitions, replicas, config = found.groups()
             settings = dict(pair.split("=", 1) for pair in config.split(",") if pair)
@@ -88,7 +95,9 @@ def assert_as_designed(stack: Stack, *, replicas: str, in_sync_min: str) -> None
     for topic in TOPICS:
         found = topics[topic.name]
         assert found["partitions"] == str(topic.partitions or 3), topic.name
-        assert (found["replicas"], found["min.insync.replicas"]) == (replicas, in_sync_min), topic.name
+        assert (found["replicas"], found["min.insync.replicas"]) == (replicas, in_sync_min), (
+            topic.name
+        )
         assert found["unclean.leader.election.enable"] == "false", topic.name
         assert found["cleanup.policy"] == topic.cleanup, topic.name
         if topic.retention is not None:
@@ -101,7 +110,9 @@ def test_one_broker_keeps_one_replica(own_stack: OwnStack) -> None:
     assert_as_designed(own_stack, replicas="1", in_sync_min="1")
 
 
-def test_three_brokers_keep_three_replicas_and_two_must_have_a_record_before_it_counts(cluster: OwnStack) -> None:
+def test_three_brokers_keep_three_replicas_and_two_must_have_a_record_before_it_counts(
+    cluster: OwnStack,
+) -> None:
     applied = orderflow(cluster, "topics", "apply")
     assert applied.returncode == 0, applied.stderr
     assert_as_designed(cluster, replicas="3", in_sync_min="2")
@@ -120,15 +131,27 @@ def test_another_partition_count_is_refused(own_stack: OwnStack) -> None:
     assert orderflow(own_stack, "topics", "apply").returncode == 0
     refused = orderflow(own_stack, "topics", "apply", ORDERFLOW_TOPICS__PARTITIONS="6")
     assert refused.returncode == 1
-    assert "orders: partitions is 3, wanted 6: a partition count is fixed for life" in refused.stderr
+    assert (
+        "orders: partitions is 3, wanted 6: a partition count is fixed for life" in refused.stderr
+    )
     assert described(own_stack)["orders"]["partitions"] == "3"
 
 
-UNSAFE = {"min.insync.replicas": "1", "unclean.leader.election.enable": "true", "retention.ms": "60000"}
-SAFE = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false", "retention.ms": "604800000"}
+UNSAFE = {
+    "min.insync.replicas": "1",
+    "unclean.leader.election.enable": "true",
+    "retention.ms": "60000",
+}
+SAFE = {
+    "min.insync.replicas": "2",
+    "unclean.leader.election.enable": "false",
+    "retention.ms": "604800000",
+}
 
 
-def test_unsafe_settings_are_refused_each_by_topic_and_value_and_nothing_is_changed(cluster: OwnStack) -> None:
+def test_unsafe_settings_are_refused_each_by_topic_and_value_and_nothing_is_changed(
+    cluster: OwnStack,
+) -> None:
     assert orderflow(cluster, "topics", "apply").returncode == 0
     alter(cluster, UNSAFE)
     refused = orderflow(cluster, "topics", "apply")

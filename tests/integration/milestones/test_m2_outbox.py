@@ -13,12 +13,19 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx2
 import pytest
 from tests.support.order_service import OrderService, order_deployed
-from tests.support.outbox_probe import Probe, drop_slot, forget_position, other_database, probe_service
+from tests.support.outbox_probe import (
+    Probe,
+    drop_slot,
+    forget_position,
+    other_database,
+    probe_service,
+)
 from tests.support.service import is_stopped
 from tests.support.stack import Stack
 
@@ -87,11 +94,17 @@ def probe(stack: Stack, tmp_path: Path) -> Iterator[Probe]:
 def assert_nothing_lost_nothing_repeated(service: OrderService, load: Load) -> None:
     """Committed orders against a read_committed scan: (order, type) and event ids, each once."""
     with service.connection() as connection:
-        orders = {str(row[0]) for row in connection.execute("SELECT order_id FROM orders").fetchall()}
+        orders = {
+            str(row[0]) for row in connection.execute("SELECT order_id FROM orders").fetchall()
+        }
         ids = [row[0] for row in connection.execute("SELECT id::text FROM outbox").fetchall()]
     assert orders, "the load wrote nothing: nothing was proved"
     assert set(load.accepted) <= orders
-    wanted = Counter((order, kind) for order in orders for kind in ("orderflow.OrderCreated", "orderflow.OrderEvent"))
+    wanted = Counter(
+        (order, kind)
+        for order in orders
+        for kind in ("orderflow.OrderCreated", "orderflow.OrderEvent")
+    )
     with suppress(AssertionError):  # What is missing then is said below.
         eventually(lambda: len(scan(service, orders)) >= len(wanted), within_s=30, every_s=0.5)
     found = scan(service, orders)
@@ -124,10 +137,14 @@ def test_killing_the_api_after_the_database_commit_loses_nothing_and_repeats_not
         api.popen.kill()
         for kill in range(kills):
             doomed = service.start(
-                "api", wait=False, ORDERFLOW_FAILPOINTS=f"api.after_db_commit=kill@{random.randint(1, 20)}"
+                "api",
+                wait=False,
+                ORDERFLOW_FAILPOINTS=f"api.after_db_commit=kill@{random.randint(1, 20)}",
             )
             load.url = doomed.url
-            assert doomed.popen.wait(60) == KILLED, f"kill {kill} was not reached:\n{doomed.log.read_text()}"
+            assert doomed.popen.wait(60) == KILLED, (
+                f"kill {kill} was not reached:\n{doomed.log.read_text()}"
+            )
         load.url = service.start("api").url
     assert_nothing_lost_nothing_repeated(service, load)
     assert relay.terminate() == 0
@@ -146,7 +163,9 @@ def test_killing_the_relay_at_any_line_loses_nothing_and_repeats_nothing(
         for kill in range(kills):
             failpoints = f"{point}=kill@{random.randint(1, 12)}"
             doomed = service.start("relay", wait=False, ORDERFLOW_FAILPOINTS=failpoints)
-            assert doomed.popen.wait(60) == KILLED, f"kill {kill} was not reached:\n{doomed.log.read_text()}"
+            assert doomed.popen.wait(60) == KILLED, (
+                f"kill {kill} was not reached:\n{doomed.log.read_text()}"
+            )
         relay = service.start("relay")
     assert_nothing_lost_nothing_repeated(service, load)
     assert relay.terminate() == 0
@@ -171,7 +190,9 @@ def test_events_of_a_key_arrive_once_and_in_order_while_relays_are_killed(probe:
     probe.assert_each_once_in_order()
 
 
-def test_transactions_that_commit_late_or_roll_back_are_told_of_exactly_if_they_commit(probe: Probe) -> None:
+def test_transactions_that_commit_late_or_roll_back_are_told_of_exactly_if_they_commit(
+    probe: Probe,
+) -> None:
     probe.relay()
     late_writers(probe)
     probe.assert_each_once_in_order()
@@ -210,9 +231,9 @@ def late_writers(probe: Probe) -> None:
         chance = random.Random(number)
         with probe.connection() as connection:
             for _ in range(20):
-                hold_s = chance.uniform(0, 0.5)
+                hold = partial(time.sleep, chance.uniform(0, 0.5))
                 keep = chance.random() >= 0.05
-                probe.write(connection, f"writer-{number}", hold=lambda: time.sleep(hold_s), keep=keep)  # noqa: B023
+                probe.write(connection, f"writer-{number}", hold=hold, keep=keep)
 
     with ThreadPoolExecutor(32) as pool:
         for writer in [pool.submit(write, number) for number in range(32)]:
@@ -220,11 +241,17 @@ def late_writers(probe: Probe) -> None:
     assert sum(probe.wanted().values()) > 500
 
 
-def test_a_relay_that_was_stopped_inside_a_transaction_publishes_nothing_after_another_took_over(probe: Probe) -> None:
+def test_a_relay_that_was_stopped_inside_a_transaction_publishes_nothing_after_another_took_over(
+    probe: Probe,
+) -> None:
     probe.relay().popen.terminate()
     zombie = probe.relay(failpoints="relay.after_send_offsets=stop@1", wait=False)
     probe.write_all(["a", "b", "c"], each=5)
-    eventually(lambda: is_stopped(zombie.popen.pid), within_s=30, why="the zombie stopped inside its transaction")
+    eventually(
+        lambda: is_stopped(zombie.popen.pid),
+        within_s=30,
+        why="the zombie stopped inside its transaction",
+    )
     probe.relay()
     probe.write_all(["a", "b", "c"], each=5)
     probe.assert_each_once_in_order(within_s=60)
@@ -242,9 +269,13 @@ def test_a_relay_refuses_to_start_when_its_slot_was_dropped(probe: Probe) -> Non
     assert_refuses(probe, "was dropped")
 
 
-def test_a_relay_refuses_to_start_when_its_position_is_gone_but_its_slot_has_advanced(probe: Probe) -> None:
+def test_a_relay_refuses_to_start_when_its_position_is_gone_but_its_slot_has_advanced(
+    probe: Probe,
+) -> None:
     published(probe)
-    eventually(lambda: forget_position(probe), within_s=30, why="the group is empty and can be deleted")
+    eventually(
+        lambda: forget_position(probe), within_s=30, why="the group is empty and can be deleted"
+    )
     assert_refuses(probe, "the position is missing")
 
 

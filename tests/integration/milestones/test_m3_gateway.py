@@ -19,7 +19,11 @@ from orderflow.messaging.testing.eventually import eventually
 TROUBLE = {"replyLost": 0.1, "dropped": 0.1, "errorAfterCommit": 0.05, "slow": 0.05, "slowS": 1.0}
 READ_TIMEOUT_S = 0.5
 IMPATIENT = {"ORDERFLOW_PAYMENT__PSP__READ_TIMEOUT_S": str(READ_TIMEOUT_S)}
-ORDERS = [300, pytest.param(2_000, marks=pytest.mark.long), pytest.param(20_000, marks=pytest.mark.soak)]
+ORDERS = [
+    300,
+    pytest.param(2_000, marks=pytest.mark.long),
+    pytest.param(20_000, marks=pytest.mark.soak),
+]
 TOKENS = ("pm_ok", "pm_ok", "pm_ok", "pm_declined")
 WINDOW_S, NO_WINDOW = "86400", "0"
 OFF_S = 30
@@ -33,7 +37,9 @@ def deployed(
     request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Paying, Process]]:
     """One worker for all tests of this module: joining a group takes its time. The parameter is the key window."""
-    with paying(stack, tmp_path_factory.mktemp("paying"), ORDERFLOW_PSP__KEY_WINDOW_S=request.param) as pays:
+    with paying(
+        stack, tmp_path_factory.mktemp("paying"), ORDERFLOW_PSP__KEY_WINDOW_S=request.param
+    ) as pays:
         pays.environment = {**IMPATIENT, "ORDERFLOW_PAYMENT__PSP__KEY_WINDOW_S": request.param}
         worker = pays.start()
         yield pays, worker
@@ -51,11 +57,15 @@ def pays(deployed: tuple[Paying, Process]) -> Paying:
 
 @pytest.mark.parametrize("orders", ORDERS)
 @pytest.mark.parametrize("deployed", [WINDOW_S, NO_WINDOW], indirect=True)
-def test_whatever_the_network_does_every_order_ends_right_and_both_ledgers_agree(pays: Paying, orders: int) -> None:
+def test_whatever_the_network_does_every_order_ends_right_and_both_ledgers_agree(
+    pays: Paying, orders: int
+) -> None:
     _assert_all_ends_right(pays, orders)
 
 
-@pytest.mark.parametrize("token", ["pm_slow", "pm_reply_lost", "pm_dropped", "pm_error_after_commit"])
+@pytest.mark.parametrize(
+    "token", ["pm_slow", "pm_reply_lost", "pm_dropped", "pm_error_after_commit"]
+)
 def test_an_outcome_that_is_unknown_for_a_while_is_resolved_and_was_never_announced_as_a_failure(
     pays: Paying, token: str
 ) -> None:
@@ -70,7 +80,9 @@ def test_an_outcome_that_is_unknown_for_a_while_is_resolved_and_was_never_announ
 
 
 @pytest.mark.parametrize("latency_s", [0.3, 1.5], ids=["answered", "given up"])
-def test_an_order_that_is_cancelled_while_its_charge_is_in_flight_ends_refunded(pays: Paying, latency_s: float) -> None:
+def test_an_order_that_is_cancelled_while_its_charge_is_in_flight_ends_refunded(
+    pays: Paying, latency_s: float
+) -> None:
     pays.psp.faults(latencyS=latency_s)
     (order_id,) = pays.place(1)
     reference = payment_of(order_id)
@@ -84,7 +96,9 @@ def test_an_order_that_is_cancelled_while_its_charge_is_in_flight_ends_refunded(
         pays.psp.faults()
     assert pays.eventually_announced(2) == {order_id: [SUCCEEDED, REFUNDED]}
     account = pays.psp.client.get("/charges", params={"reference": reference}).json()
-    assert [one["amountMinor"] for one in account["charges"]] == [one["amountMinor"] for one in account["refunds"]]
+    assert [one["amountMinor"] for one in account["charges"]] == [
+        one["amountMinor"] for one in account["refunds"]
+    ]
     pays.assert_ledgers_agree()
 
 
@@ -95,15 +109,22 @@ def test_payments_wait_while_the_provider_is_off_and_then_all_is_well(
     normal = _calls_during(worker, _fed(pays, OFF_S / 3)) * 3
     pays.psp.kill()
     off = _calls_during(worker, _fed(pays, OFF_S))
-    states = {state for (state,) in pays.service.rows("SELECT DISTINCT state FROM payment WHERE reason IS NULL")}
-    assert states <= {"SUCCEEDED", "REQUESTED", "UNKNOWN"}, "nothing failed because the provider was off"
+    states = {
+        state
+        for (state,) in pays.service.rows("SELECT DISTINCT state FROM payment WHERE reason IS NULL")
+    }
+    assert states <= {"SUCCEEDED", "REQUESTED", "UNKNOWN"}, (
+        "nothing failed because the provider was off"
+    )
     assert worker.client.get("/readyz").status_code == 503
     assert "provider" in " ".join(worker.reasons)
     pays.psp.start()
     announced = pays.eventually_announced(within_s=60)
     assert announced == {order: [SUCCEEDED] for order in pays.orders}
     eventually(worker.ready, within_s=20, why="the worker is ready again")
-    assert off <= CALLS_WHILE_OFF * normal, f"{off} calls while it was off, {normal} in the same time before"
+    assert off <= CALLS_WHILE_OFF * normal, (
+        f"{off} calls while it was off, {normal} in the same time before"
+    )
     pays.assert_each_said_once()
     pays.assert_ledgers_agree()
 
@@ -119,7 +140,9 @@ def _assert_all_ends_right(pays: Paying, orders: int) -> None:
     declined = set(placed[3::4])
     charged_and_called_off = [order for order in called_off if order not in declined]
     # Look-ups are 1 s, 2 s, … 30 s apart, and three calls in ten go wrong: one order in hundreds needs six of them.
-    announced = pays.eventually_announced(orders + len(charged_and_called_off), within_s=180 + orders / 20)
+    announced = pays.eventually_announced(
+        orders + len(charged_and_called_off), within_s=180 + orders / 20
+    )
     wanted = {order: [FAILED] if order in declined else [SUCCEEDED] for order in placed}
     for order in charged_and_called_off:
         wanted[order] = [SUCCEEDED, REFUNDED]
@@ -128,7 +151,9 @@ def _assert_all_ends_right(pays: Paying, orders: int) -> None:
     pays.assert_ledgers_agree()
     pays.assert_one_key_for_each_payment()
     faults = {call["fault"] for call in pays.psp.calls()}
-    assert faults == {"", "reply_lost", "dropped", "error_after_commit", "slow"}, "not all of the trouble came"
+    assert faults == {"", "reply_lost", "dropped", "error_after_commit", "slow"}, (
+        "not all of the trouble came"
+    )
 
 
 def _fed(pays: Paying, for_s: float) -> Iterator[None]:
@@ -153,4 +178,6 @@ def _calls(worker: Process) -> float:
     """Connections that were tried, whatever became of them."""
     families = text_string_to_metric_families(worker.client.get("/metrics").text)
     name = "orderflow_payment_provider_calls"
-    return sum(sample.value for family in families if family.name == name for sample in family.samples)
+    return sum(
+        sample.value for family in families if family.name == name for sample in family.samples
+    )

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.support.payment import FAILED, REFUNDED, SUCCEEDED, Paying, cancelled, paying, payment_of, requested
+from tests.support.payment import (
+    FAILED,
+    REFUNDED,
+    SUCCEEDED,
+    Paying,
+    cancelled,
+    paying,
+    payment_of,
+    requested,
+)
 from tests.support.stack import Stack
 
 from orderflow.messaging.testing.eventually import eventually
@@ -33,14 +42,20 @@ pytestmark = pytest.mark.timeout(1800)
 
 CASES = [
     # What the window changes happens before the transaction; the rest of its points can wait for the longer run.
-    pytest.param(window, point, marks=pytest.mark.long if window == NO_WINDOW and point.startswith("listener") else ())
+    pytest.param(
+        window,
+        point,
+        marks=pytest.mark.long if window == NO_WINDOW and point.startswith("listener") else (),
+    )
     for window in (WINDOW, NO_WINDOW)
     for point in POINTS
 ]
 
 
 @pytest.fixture(scope="module")
-def pays(request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paying]:
+def pays(
+    request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Paying]:
     """With a worker in slot 1 that is never killed."""
     windowless = request.param == NO_WINDOW
     home = tmp_path_factory.mktemp("paying")
@@ -57,7 +72,9 @@ def test_killing_one_of_two_workers_at_any_line_charges_once_and_announces_once(
 ) -> None:
     pays.orders.clear()
     for round_ in range(kills):
-        doomed = pays.start(slot=0, wait=False, ORDERFLOW_FAILPOINTS=f"{point}=kill@{1 + round_ % 3}")
+        doomed = pays.start(
+            slot=0, wait=False, ORDERFLOW_FAILPOINTS=f"{point}=kill@{1 + round_ % 3}"
+        )
 
         def feed() -> bool:
             pays.place(ORDERS_AT_A_TIME, tokens=TOKENS)
@@ -68,7 +85,9 @@ def test_killing_one_of_two_workers_at_any_line_charges_once_and_announces_once(
     last = pays.start(slot=0)
     announced = pays.eventually_announced(within_s=60)
     declined = {order for number, order in enumerate(pays.orders) if number % len(TOKENS) == 2}
-    assert announced == {order: [FAILED if order in declined else SUCCEEDED] for order in pays.orders}
+    assert announced == {
+        order: [FAILED if order in declined else SUCCEEDED] for order in pays.orders
+    }
     pays.assert_each_said_once()
     pays.assert_ledgers_agree()
     pays.assert_one_key_for_each_payment()
@@ -87,7 +106,9 @@ def test_a_repeated_key_really_charges_twice_where_there_is_no_window(pays: Payi
 
 
 @pytest.mark.parametrize("pays", [NO_WINDOW], indirect=True)
-def test_an_order_is_charged_again_after_a_decline_and_refunded_when_it_is_cancelled(pays: Paying) -> None:
+def test_an_order_is_charged_again_after_a_decline_and_refunded_when_it_is_cancelled(
+    pays: Paying,
+) -> None:
     pays.orders.clear()
     worker = pays.start(slot=0)
     orders = pays.place(20, tokens=("pm_declined",))
@@ -96,6 +117,8 @@ def test_an_order_is_charged_again_after_a_decline_and_refunded_when_it_is_cance
         pays.send(requested(order_id, 2))
         pays.send(cancelled(order_id))
     pays.service.flush()
-    assert pays.eventually_announced(60) == {order: [FAILED, SUCCEEDED, REFUNDED] for order in orders}
+    assert pays.eventually_announced(60) == {
+        order: [FAILED, SUCCEEDED, REFUNDED] for order in orders
+    }
     pays.assert_each_said_once()
     assert worker.terminate() == 0

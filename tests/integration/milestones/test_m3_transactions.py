@@ -18,7 +18,12 @@ from orderflow.messaging.testing.eventually import eventually
 
 KEYS = [f"key-{number}" for number in range(60)]
 EXACTLY_ONCE = "exactly-once"
-INSIDE = ("listener.after_produce", "listener.before_send_offsets", "listener.before_commit", "listener.after_commit")
+INSIDE = (
+    "listener.after_produce",
+    "listener.before_send_offsets",
+    "listener.before_commit",
+    "listener.after_commit",
+)
 IN_THE_DATABASE = ("listener.before_database_commit", "listener.after_database_commit")
 TIMES = [3, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
 
@@ -35,7 +40,9 @@ def test_what_was_produced_before_a_kill_or_an_exception_is_seen_only_by_who_rea
 ) -> None:
     probe.ask_each(KEYS, range(3))
     worker = probe.worker(EXACTLY_ONCE, failpoints=f"listener.after_produce={how}@1", wait=False)
-    eventually(lambda: _uncommitted(probe) > 0, within_s=60, why="the aborted records are in the log")
+    eventually(
+        lambda: _uncommitted(probe) > 0, within_s=60, why="the aborted records are in the log"
+    )
     if how == "kill":
         assert worker.popen.wait(30) == -signal.SIGKILL
         assert not probe.told(), "no read_committed reader sees what was produced"
@@ -50,7 +57,8 @@ def test_what_was_produced_before_a_kill_or_an_exception_is_seen_only_by_who_rea
 @pytest.mark.parametrize("times", TIMES)
 @pytest.mark.parametrize(
     ("delivery", "point"),
-    [(EXACTLY_ONCE, point) for point in INSIDE] + [("inbox-outbox", point) for point in IN_THE_DATABASE],
+    [(EXACTLY_ONCE, point) for point in INSIDE]
+    + [("inbox-outbox", point) for point in IN_THE_DATABASE],
 )
 def test_killing_one_of_two_workers_at_any_line_loses_nothing_and_repeats_nothing(
     probe: Probe, delivery: str, point: str, times: int
@@ -97,7 +105,12 @@ def test_a_worker_stopped_beyond_its_session_publishes_nothing_that_another_has_
     eventually(feed, within_s=60, every_s=0.3, why="the worker is stopped in the middle")
     probe.worker(EXACTLY_ONCE, slot=1, wait=False, **settings)
     # Not by what is read: the open transaction hides that until its time is up, and then anybody would be fenced.
-    eventually(lambda: probe.unfinished() == 0, within_s=120, every_s=0.2, why="the other one has done all of it")
+    eventually(
+        lambda: probe.unfinished() == 0,
+        within_s=120,
+        every_s=0.2,
+        why="the other one has done all of it",
+    )
     os.kill(stopped.popen.pid, signal.SIGCONT)
     eventually(lambda: stopped.is_ready, within_s=90, why="it is a member again")
     probe.ask_each(KEYS, range(1_000, 1_002))
@@ -123,8 +136,12 @@ def test_of_two_workers_with_one_id_the_older_one_ends_and_says_why(probe: Probe
 def _uncommitted(probe: Probe) -> int:
     """Records of the output topic as a read_uncommitted reader counts them."""
     topic = f"{probe.name}-told"
-    consumer = clients.consumer(probe.kafka, f"{probe.name}-eye", **{"isolation.level": "read_uncommitted"})
-    consumer.assign([clients.TopicPartition(topic, number, 0) for number in range(probe.partitions)])
+    consumer = clients.consumer(
+        probe.kafka, f"{probe.name}-eye", **{"isolation.level": "read_uncommitted"}
+    )
+    consumer.assign(
+        [clients.TopicPartition(topic, number, 0) for number in range(probe.partitions)]
+    )
     found, open_ends = 0, set(range(probe.partitions))
     while open_ends:
         message = consumer.poll(5)

@@ -21,7 +21,7 @@ from tests.support.stack import OwnStack
 from orderflow.contracts.events import PaymentSucceeded
 from orderflow.contracts.ids import OrderId
 from orderflow.contracts.topics import INVENTORY, ORDERS, PAYMENTS
-from orderflow.messaging.listener import dead_letter_topic
+from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.testing.eventually import eventually
 
 PARTITIONS = 8
@@ -72,7 +72,9 @@ class Orders:
     def repeat(self, order_id: OrderId, *, key: str | None = None, partition: int = -1) -> None:
         """The same event, with the same id."""
         event = self.paid[order_id]
-        self.service.send(PAYMENTS.name, event, event_id=self.ids[order_id], key=key, partition=partition)
+        self.service.send(
+            PAYMENTS.name, event, event_id=self.ids[order_id], key=key, partition=partition
+        )
 
     def refund(self, order_id: OrderId) -> None:
         self.refunded.add(order_id)
@@ -85,7 +87,9 @@ class Orders:
     def stock(self) -> list[tuple[object, ...]]:
         """Its rows, with the transaction that wrote each and where it lies: a row written again is another."""
         names = ", ".join(f"'{sku}'" for sku in self.on_hand)
-        return self.service.rows(f"SELECT ctid::text, xmin::text, * FROM stock WHERE sku IN ({names}) ORDER BY sku")
+        return self.service.rows(
+            f"SELECT ctid::text, xmin::text, * FROM stock WHERE sku IN ({names}) ORDER BY sku"
+        )
 
     def said(self) -> list[Said]:
         return [said for said in self.service.said(INVENTORY.name) if said.key in self.paid]
@@ -94,13 +98,19 @@ class Orders:
         """StockReserved or StockRejected for each order: exactly one, caused by its payment, once each is there."""
 
         def all_answered() -> bool:
-            return len({said.key for said in self.said() if said.type != "StockReleased"}) == len(self.paid)
+            return len({said.key for said in self.said() if said.type != "StockReleased"}) == len(
+                self.paid
+            )
 
-        eventually(all_answered, within_s=90, every_s=0.5, why="every order has its answer on the topic")
+        eventually(
+            all_answered, within_s=90, every_s=0.5, why="every order has its answer on the topic"
+        )
         self.service.eventually_at_rest()
         [(told,)] = self.service.rows("SELECT count(*)::int FROM outbox")
         eventually(
-            lambda: len(self.service.records(INVENTORY.name)) >= int(str(told)), within_s=30, why="all of it is relayed"
+            lambda: len(self.service.records(INVENTORY.name)) >= int(str(told)),
+            within_s=30,
+            why="all of it is relayed",
         )
         assert len(self.service.records(INVENTORY.name)) == told
         said = self.said()
@@ -108,7 +118,9 @@ class Orders:
         assert set(counted.values()) == {1}, "an order was answered twice"
         assert len({one.id for one in said}) == len(said)
         answers = {OrderId(one.key): one for one in said if one.type != "StockReleased"}
-        assert {order: one.cause for order, one in answers.items()} == {k: str(v) for k, v in self.ids.items()}
+        assert {order: one.cause for order, one in answers.items()} == {
+            k: str(v) for k, v in self.ids.items()
+        }
         return {order: one.type for order, one in answers.items()}
 
     def assert_balanced(self) -> None:
@@ -116,7 +128,9 @@ class Orders:
         answers = self.answers()
         status = {
             OrderId(str(order)): (str(found), lines)
-            for order, found, lines in self.service.rows("SELECT order_id, status, lines FROM reservation")
+            for order, found, lines in self.service.rows(
+                "SELECT order_id, status, lines FROM reservation"
+            )
             if order in self.paid
         }
         assert status.keys() == answers.keys()
@@ -124,7 +138,9 @@ class Orders:
         left: Counter[str] = Counter()
         released = {OrderId(said.key) for said in self.said() if said.type == "StockReleased"}
         for order, (found, lines) in status.items():
-            assert lines == [{"sku": line.sku, "quantity": line.quantity} for line in self.paid[order].lines]
+            assert lines == [
+                {"sku": line.sku, "quantity": line.quantity} for line in self.paid[order].lines
+            ]
             assert (answers[order] == "StockRejected") == (found == "REJECTED")
             assert (order in self.refunded) == (order in released) == (found == "RELEASED")
             assert (order in self.shipped) == (found == "SHIPPED")
@@ -136,7 +152,9 @@ class Orders:
         for topic in (PAYMENTS, ORDERS):
             assert self.service.records(dead_letter_topic(topic, GROUP).name) == []
         # PostgreSQL counts a deadlock when it ends one, whoever hears of it.
-        assert self.service.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
+        assert self.service.rows(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        ) == [(0,)]
 
 
 def test_a_listener_does_not_begin_before_its_relay_has_a_position(service: Service) -> None:
@@ -144,7 +162,11 @@ def test_a_listener_does_not_begin_before_its_relay_has_a_position(service: Serv
     orders.pay(("EARLY", 1))
     service.flush()
     listener = service.start("listener", wait=False)
-    eventually(lambda: "first position" in str(listener.reasons), within_s=60, why="it says what it waits for")
+    eventually(
+        lambda: "first position" in str(listener.reasons),
+        within_s=60,
+        why="it says what it waits for",
+    )
     assert [row[4] for row in orders.stock()] == [0]
     relay = service.start("relay")
     eventually(listener.ready, within_s=60, why="it listens")
@@ -183,7 +205,11 @@ def test_the_same_payments_at_eight_workers_at_once_have_one_effect_each(service
     known = [orders.pay(("EVERYWHERE", 1)) for _ in range(20)]
     service.flush()
     workers = [service.start("listener", slot=slot, wait=False) for slot in range(PARTITIONS)]
-    eventually(lambda: all(worker.ready() for worker in workers), within_s=90, why="eight workers are ready")
+    eventually(
+        lambda: all(worker.ready() for worker in workers),
+        within_s=90,
+        why="eight workers are ready",
+    )
     orders.assert_balanced()
     before = orders.stock()
     for order in known:
@@ -205,11 +231,15 @@ def test_the_same_payments_at_eight_workers_at_once_have_one_effect_each(service
 
 
 @pytest.mark.usefixtures("relay")
-def test_five_thousand_orders_for_what_a_few_hundred_can_have_reserve_exactly_what_fits(service: Service) -> None:
+def test_five_thousand_orders_for_what_a_few_hundred_can_have_reserve_exactly_what_fits(
+    service: Service,
+) -> None:
     skus = [f"WANTED-{number:02}" for number in range(20)]
     orders = Orders(service, dict.fromkeys(skus, 100))
     workers = [service.start("listener", slot=slot, wait=False) for slot in range(4)]
-    eventually(lambda: all(worker.ready() for worker in workers), within_s=60, why="four workers are ready")
+    eventually(
+        lambda: all(worker.ready() for worker in workers), within_s=60, why="four workers are ready"
+    )
     random = Random(4)
     for _ in range(5_000):
         orders.pay(*((sku, random.randint(1, 3)) for sku in random.sample(skus, 3)))
@@ -223,14 +253,21 @@ def test_five_thousand_orders_for_what_a_few_hundred_can_have_reserve_exactly_wh
     for order, answer in answers.items():
         fits = all(line.quantity <= left[line.sku] for line in orders.paid[order].lines)
         assert not (fits and answer == "StockRejected"), "rejected, and it would still fit"
-    assert sum(left.values()) < 100, "hardly anything is left when demand is ten times what there is"
+    assert sum(left.values()) < 100, (
+        "hardly anything is left when demand is ten times what there is"
+    )
     assert [worker.terminate() for worker in workers] == [0] * 4
 
 
 @pytest.mark.usefixtures("relay")
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize(
-    "line", ["inventory.between_lines", "listener.before_database_commit", "listener.after_database_commit"]
+    "line",
+    [
+        "inventory.between_lines",
+        "listener.before_database_commit",
+        "listener.after_database_commit",
+    ],
 )
 def test_killed_at_any_line_nothing_is_partial_nothing_lost_nothing_done_twice(
     service: Service, line: str, kills: int
@@ -257,5 +294,7 @@ def test_killed_at_any_line_nothing_is_partial_nothing_lost_nothing_done_twice(
         orders.ship(order)
     service.flush()
     orders.assert_balanced()
-    assert sum(int(str(row[5])) for row in orders.stock()) == 15, "five orders of three pieces each left"
+    assert sum(int(str(row[5])) for row in orders.stock()) == 15, (
+        "five orders of three pieces each left"
+    )
     assert listener.terminate() == 0

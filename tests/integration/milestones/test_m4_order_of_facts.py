@@ -20,13 +20,20 @@ from tests.support.order_service import OrderService, order_deployed
 from tests.support.service import Service
 from tests.support.stack import OwnStack, Stack
 
-from orderflow.contracts.events import EVENT_TYPES, Envelope, OrderCancelled, OrderCreated, OrderEvent, PaymentSucceeded
+from orderflow.contracts.events import (
+    EVENT_TYPES,
+    Envelope,
+    OrderCancelled,
+    OrderCreated,
+    OrderEvent,
+    PaymentSucceeded,
+)
 from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
-from orderflow.messaging.avro import Decoder
 from orderflow.messaging.event import CE_ID, from_headers
+from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.reader import Record, end_offsets, read
-from orderflow.messaging.listener import dead_letter_topic
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.services.order.rules import Fact
@@ -55,7 +62,13 @@ class Heard:
         created: dict[str, OrderCreated] = {}
 
         def all_there() -> bool:
-            created.update({one.order_id: one for one in self.told(ORDERS.name) if isinstance(one, OrderCreated)})
+            created.update(
+                {
+                    one.order_id: one
+                    for one in self.told(ORDERS.name)
+                    if isinstance(one, OrderCreated)
+                }
+            )
             return created.keys() >= set(placed)
 
         eventually(all_there, within_s=60, every_s=0.5, why="every order is on the topic")
@@ -68,9 +81,13 @@ class Heard:
 
     def cancel(self, orders: Sequence[OrderCreated]) -> None:
         with ThreadPoolExecutor(4) as clients:
-            answers = list(clients.map(lambda one: self.api.post(f"/orders/{one.order_id}/cancel"), orders))
+            answers = list(
+                clients.map(lambda one: self.api.post(f"/orders/{one.order_id}/cancel"), orders)
+            )
         for answer in answers:
-            assert answer.status_code == 200 or answer.json()["orderStatus"] == "CANCELLED", answer.text
+            assert answer.status_code == 200 or answer.json()["orderStatus"] == "CANCELLED", (
+                answer.text
+            )
 
     def everything_heard(self) -> None:
         self.service.flush()
@@ -111,7 +128,10 @@ def heard(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
             running=deployed.running,
         )
         dead = [dead_letter_topic(topic, "order-service").name for topic in GROUPS["order-service"]]
-        since = {name: end_offsets(deployed.kafka, name) for name in (ORDERS.name, ORDER_EVENTS.name, *dead)}
+        since = {
+            name: end_offsets(deployed.kafka, name)
+            for name in (ORDERS.name, ORDER_EVENTS.name, *dead)
+        }
         processes = [
             service.start("api,relay"),
             service.start("listener", slot=0),
@@ -119,7 +139,11 @@ def heard(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
         ]
         registry = Registry(RegistrySettings(url=stack.registry_url))
         heard = Heard(
-            deployed=deployed, service=service, api=processes[0].client, since=since, decoder=Decoder(registry)
+            deployed=deployed,
+            service=service,
+            api=processes[0].client,
+            since=since,
+            decoder=Decoder(registry),
         )
         yield heard
         registry.close()
@@ -128,7 +152,9 @@ def heard(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
             assert process.terminate() == 0, process.log.read_text()
 
 
-def test_facts_of_500_orders_in_every_interleaving_through_kafka_lead_to_the_same_end(heard: Heard) -> None:
+def test_facts_of_500_orders_in_every_interleaving_through_kafka_lead_to_the_same_end(
+    heard: Heard,
+) -> None:
     plans = schedules()
     assert len(plans) >= 500
     orders = heard.place(len(plans))
@@ -164,17 +190,25 @@ def test_facts_of_500_orders_all_at_once_lead_to_the_same_end(heard: Heard) -> N
         ("CREATED", "FAILED", "NONE"),
     ]
     orders = heard.place(500)
-    said = [fact(step, order) for number, order in enumerate(orders) for step in sorted(sets[number % 4])]
+    said = [
+        fact(step, order)
+        for number, order in enumerate(orders)
+        for step in sorted(sets[number % 4])
+    ]
     for event in said + said[::-1]:
         heard.say(event)
     heard.everything_heard()
     assert_same_end(heard, orders, [ends[number % 4] for number in range(len(orders))])
 
 
-def assert_same_end(heard: Heard, orders: Sequence[OrderCreated], ends: Sequence[tuple[str, str, str]]) -> None:
+def assert_same_end(
+    heard: Heard, orders: Sequence[OrderCreated], ends: Sequence[tuple[str, str, str]]
+) -> None:
     """As rows and on the topics: versions are gapless and in order, and a refund is asked for where it belongs."""
     mine = {order.order_id for order in orders}
-    rows = heard.service.rows("SELECT order_id::text, version, status, payment_state, stock FROM orders")
+    rows = heard.service.rows(
+        "SELECT order_id::text, version, status, payment_state, stock FROM orders"
+    )
     found = [row for row in rows if row[0] in mine]
     versions = {order_id: version for order_id, version, *_ in found}
     assert {order_id: tuple(end) for order_id, _, *end in found} == {
@@ -188,13 +222,19 @@ def assert_same_end(heard: Heard, orders: Sequence[OrderCreated], ends: Sequence
     assert {key: [one.version for one in told] for key, told in changes.items()} == {
         key: [*range(1, int(str(version)) + 1)] for key, version in versions.items()
     }
-    assert {key: told[-1].status for key, told in changes.items()} == {key: status for key, _, status, *_ in found}
+    assert {key: told[-1].status for key, told in changes.items()} == {
+        key: status for key, _, status, *_ in found
+    }
     refunds = (event for event in heard.told(ORDERS.name) if isinstance(event, OrderCancelled))
     cancelled = Counter(event.order_id for event in refunds if event.order_id in mine)
     assert cancelled == Counter(
         order.order_id for order, end in zip(orders, ends, strict=True) if end[0] == "CANCELLED"
     )
-    ids = [dict(record.headers)[CE_ID] for name in (ORDERS.name, ORDER_EVENTS.name) for record in heard.records(name)]
+    ids = [
+        dict(record.headers)[CE_ID]
+        for name in (ORDERS.name, ORDER_EVENTS.name)
+        for record in heard.records(name)
+    ]
     assert len(set(ids)) == len(ids), "an event was published twice"
 
 
@@ -204,14 +244,29 @@ def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield house
 
 
-def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_again(house: House) -> None:
-    kept, given_up, declined = house.place(5), house.place(5), house.place(5, paymentMethod="pm_declined")
-    short = house.place(5, lines=[{"sku": "DESK-160", "quantity": 1}, {"sku": "MOUSE-01", "quantity": 1}])
+def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_again(
+    house: House,
+) -> None:
+    kept, given_up, declined = (
+        house.place(5),
+        house.place(5),
+        house.place(5, paymentMethod="pm_declined"),
+    )
+    short = house.place(
+        5, lines=[{"sku": "DESK-160", "quantity": 1}, {"sku": "MOUSE-01", "quantity": 1}]
+    )
     eventually(
-        lambda: house.ends(kept + given_up) == [("PAID", "SUCCEEDED", "RESERVED")] * 10, within_s=60, every_s=0.5
+        lambda: house.ends(kept + given_up) == [("PAID", "SUCCEEDED", "RESERVED")] * 10,
+        within_s=60,
+        every_s=0.5,
     )
     for order in given_up:
-        assert house.api.post(f"/orders/{order}/cancel", params={"customerId": "customer-123"}).status_code == 200
+        assert (
+            house.api.post(
+                f"/orders/{order}/cancel", params={"customerId": "customer-123"}
+            ).status_code
+            == 200
+        )
     ends = {
         ("PAID", "SUCCEEDED", "RESERVED"): kept,
         ("CANCELLED", "REFUNDED", "RELEASED"): given_up,
@@ -219,7 +274,12 @@ def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_a
         ("CANCELLED", "REFUNDED", "REJECTED"): short,
     }
     for end, orders in ends.items():
-        eventually(lambda o=orders, e=end: house.ends(o) == [e] * 5, within_s=60, every_s=0.5, why=str(end))  # type: ignore[misc]
+        eventually(
+            lambda o=orders, e=end: house.ends(o) == [e] * 5,  # type: ignore[misc]
+            within_s=60,
+            every_s=0.5,
+            why=str(end),
+        )
     house.at_rest()
     before, mails = house.effects(), house.notifying.mail.totals()
     house.paying.assert_ledgers_agree()
@@ -228,7 +288,9 @@ def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_a
 
     for fresh_id in (False, True):
         for order in kept + given_up + declined + short:
-            house.replay(ORDERS.name, house.record_of(ORDERS.name, order, OrderCreated), fresh_id=fresh_id)
+            house.replay(
+                ORDERS.name, house.record_of(ORDERS.name, order, OrderCreated), fresh_id=fresh_id
+            )
         for order in given_up + short:
             succeeded = house.record_of(PAYMENTS.name, order, PaymentSucceeded)
             house.replay(PAYMENTS.name, succeeded, fresh_id=fresh_id)

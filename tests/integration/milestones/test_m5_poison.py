@@ -29,13 +29,13 @@ from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS, subscribed
 from orderflow.messaging import event as names
-from orderflow.messaging.avro import Encoder
 from orderflow.messaging.event import CE_TYPE
+from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.kafka.reader import Record
 from orderflow.messaging.kafka.topics import Topic
-from orderflow.messaging.listener import dead_letter_topic
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.schemas.avro import Encoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.services.asyncapi import TABLES
@@ -106,7 +106,9 @@ class Flood:
         return {listener.group: set(listener.types) for listener in TABLES}
 
     def hearing(self, topic: str) -> list[str]:
-        return [group for group, topics in self.groups.items() if topic in {one.name for one in topics}]
+        return [
+            group for group, topics in self.groups.items() if topic in {one.name for one in topics}
+        ]
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -143,7 +145,9 @@ class Flood:
             key=(key or event.key).encode(),
             value=self.encoder.encode(topic, event),
             headers=tuple(metadata_headers(event, uuid4())),
-            another=self.encoder.encode(topic, ANOTHER[topic](new_order_id())) if topic in ANOTHER else foreign_value,
+            another=self.encoder.encode(topic, ANOTHER[topic](new_order_id()))
+            if topic in ANOTHER
+            else foreign_value,
             foreign=foreign_value,
             foreign_type=foreign.type_name(),
             schemas=self.schemas,
@@ -164,7 +168,11 @@ class Flood:
             "only the name of the type is right",
             topic,
             replace(good, value=twins_value),
-            {group: verdict for group, verdict in hearing.items() if event.type_name() in self.handled[group]},
+            {
+                group: verdict
+                for group, verdict in hearing.items()
+                if event.type_name() in self.handled[group]
+            },
         )
         for kind, event, dead_for in told_by_handlers(topic):
             yield Bad(kind, topic, self.good(topic, event), dead_for)
@@ -176,17 +184,28 @@ class Flood:
 
         producer = self.house.order.producer
         producer.produce(
-            bad.topic, bad.raw.value, bad.raw.key, headers=list(bad.raw.headers) or None, on_delivery=placed
+            bad.topic,
+            bad.raw.value,
+            bad.raw.key,
+            headers=list(bad.raw.headers) or None,
+            on_delivery=placed,
         )
         producer.poll(0)
 
     def send_unreadable_header(self, topic: str) -> None:
         """Our client can't write such a name, and not read it either."""
         good = self.good(topic, GOOD[topic](new_order_id()), key=next(iter(self.orders)))
-        headers = [*((name.encode(), value or b"") for name, value in good.headers), (NO_UTF8, b"x")]
+        headers = [
+            *((name.encode(), value or b"") for name, value in good.headers),
+            (NO_UTF8, b"x"),
+        ]
         assert good.key
         raw_producer.produce(
-            self.house.order.kafka.bootstrap_servers, topic, key=good.key, value=good.good, headers=headers
+            self.house.order.kafka.bootstrap_servers,
+            topic,
+            key=good.key,
+            value=good.good,
+            headers=headers,
         )
         [record] = [one for one in self.house.order.records(topic) if one.value == good.value]
         hearing = dict.fromkeys(self.hearing(topic), (POISON, 0))
@@ -250,11 +269,17 @@ def told_by_handlers(topic: str) -> list[tuple[str, Event, dict[str, Verdict]]]:
             return [
                 (
                     "another's payment",
-                    msgspec.structs.replace(created(new_order_id()), payment_id=payment_id(nobody, 1)),
+                    msgspec.structs.replace(
+                        created(new_order_id()), payment_id=payment_id(nobody, 1)
+                    ),
                     {PAYMENT: (POISON, once)},
                 ),
                 ("an order that is no UUID", created(no_uuid), {PAYMENT: (NO_UUID, thrice)}),
-                ("shipped, but never reserved", shipped(nobody), {INVENTORY_GROUP: (NOTHING_RESERVED, thrice)}),
+                (
+                    "shipped, but never reserved",
+                    shipped(nobody),
+                    {INVENTORY_GROUP: (NOTHING_RESERVED, thrice)},
+                ),
             ]
         case PAYMENTS.name:
             return [
@@ -299,7 +324,10 @@ def test_each_group_has_exactly_its_share_of_the_poison_and_neighbours_do_not_no
     house.order.flush()
 
     eventually(
-        lambda: house.ends(list(flood.orders)) == list(flood.orders.values()), within_s=60, every_s=0.5, why="all end"
+        lambda: house.ends(list(flood.orders)) == list(flood.orders.values()),
+        within_s=60,
+        every_s=0.5,
+        why="all end",
     )
     house.at_rest()
     found = lags(house.order.kafka, {group: subscribed(group) for group in flood.groups})
@@ -313,10 +341,18 @@ def test_each_group_has_exactly_its_share_of_the_poison_and_neighbours_do_not_no
 
 
 def assert_dead_letters(flood: Flood) -> None:
-    sent = {place_of(record): record for topic in INPUTS for record in flood.house.order.records(topic.name)}
+    sent = {
+        place_of(record): record
+        for topic in INPUTS
+        for record in flood.house.order.records(topic.name)
+    }
     for place, bad in flood.places.items():
         kept = sent[place]
-        assert (kept.key, kept.value, tuple(kept.headers)) == (bad.raw.key, bad.raw.value, bad.raw.headers), bad.kind
+        assert (kept.key, kept.value, tuple(kept.headers)) == (
+            bad.raw.key,
+            bad.raw.value,
+            bad.raw.headers,
+        ), bad.kind
     for group, topics in flood.groups.items():
         for topic in topics:
             dead = flood.house.order.records(dead_letter_topic(topic, group).name)
@@ -355,7 +391,9 @@ def assert_letter(letter: Record, original: Record, *, group: str, bad: Bad) -> 
     }
     assert {name: added.get(name) for name in evidence} == evidence, why
     assert added[names.DLT_EXCEPTION_MESSAGE], why
-    assert exception.rpartition(".")[2].encode() in (added[names.DLT_EXCEPTION_STACKTRACE] or b""), why
+    assert exception.rpartition(".")[2].encode() in (
+        added[names.DLT_EXCEPTION_STACKTRACE] or b""
+    ), why
     first, last = (
         datetime.fromisoformat((added[name] or b"").decode())
         for name in (names.FIRST_FAILURE_TIME, names.LAST_FAILURE_TIME)
@@ -380,17 +418,29 @@ def assert_neighbours_effects(flood: Flood) -> None:
     """All of the real orders', and none of the others'."""
     house, ends = flood.house, Counter(flood.orders.values())
     house.paying.assert_ledgers_agree()
-    charged = {payment_id(OrderId(order), 1) for order, end in flood.orders.items() if end != DECLINED}
+    charged = {
+        payment_id(OrderId(order), 1) for order, end in flood.orders.items() if end != DECLINED
+    }
     assert set(house.paying.psp.captures()) - {"probe"} == charged
-    assert house.inventory.rows("SELECT sku, reserved FROM stock WHERE reserved > 0") == [("MOUSE-01", 2 * ends[PAID])]
+    assert house.inventory.rows("SELECT sku, reserved FROM stock WHERE reserved > 0") == [
+        ("MOUSE-01", 2 * ends[PAID])
+    ]
     for service, table in ((house.order, "orders"), (house.paying.service, "payment")):
         known = {row[0] for row in service.rows(f"SELECT DISTINCT order_id::text FROM {table}")}
         assert known == set(flood.orders), table
-    told = house.notifying.service.rows("SELECT order_id FROM delivery WHERE kind = 'ORDER_CREATED' AND state = 'SENT'")
+    told = house.notifying.service.rows(
+        "SELECT order_id FROM delivery WHERE kind = 'ORDER_CREATED' AND state = 'SENT'"
+    )
     assert {order for (order,) in told} >= set(flood.orders)
-    shipments = {str(order): status for order, status in house.fulfilment.rows("SELECT order_id, status FROM shipment")}
+    shipments = {
+        str(order): status
+        for order, status in house.fulfilment.rows("SELECT order_id, status FROM shipment")
+    }
     assert shipments.pop(SENT) == "TRACKED"
-    assert {order for (order,) in house.analytics.rows("SELECT order_id FROM followed_order")} == {SENT, *flood.orders}
+    assert {order for (order,) in house.analytics.rows("SELECT order_id FROM followed_order")} == {
+        SENT,
+        *flood.orders,
+    }
     called = {PAID: "PREPARED", SHORT: "CALLED_OFF"}
     assert shipments == {order: called[end] for order, end in flood.orders.items() if end in called}
 

@@ -52,7 +52,9 @@ class Fleet:
         elif chance.random() < 0.4:
             slot = chance.choice(sorted(self._workers))
             # Whoever is told to leave has to have come: before that, SIGTERM is nobody's to handle.
-            eventually(self._workers[slot].ready.exists, within_s=30, why=f"worker {slot} has started")
+            eventually(
+                self._workers[slot].ready.exists, within_s=30, why=f"worker {slot} has started"
+            )
             assert self._workers.pop(slot).terminate() == 0
         else:
             slot = chance.choice(sorted(self._workers))

@@ -28,14 +28,19 @@ def probe(stack: Stack, tmp_path: Path) -> Iterator[Probe]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("wait_s", "records"), [(60, 12_000), pytest.param(120, 36_000, marks=pytest.mark.soak)], ids=["60s", "120s"]
+    ("wait_s", "records"),
+    [(60, 12_000), pytest.param(120, 36_000, marks=pytest.mark.soak)],
+    ids=["60s", "120s"],
 )
 def test_one_key_waits_while_thousands_pass_its_partition_through_a_kill(
     stack: Stack, tmp_path: Path, wait_s: int, records: int
 ) -> None:
     each = records // len(OTHERS) // 2
     with ExitStack() as both:
-        probes = {name: both.enter_context(listener_probe(stack, tmp_path, partitions=1)) for name in DELIVERIES}
+        probes = {
+            name: both.enter_context(listener_probe(stack, tmp_path, partitions=1))
+            for name in DELIVERIES
+        }
         until = time.time() + wait_s * 0.75
         workers: dict[str, Worker] = {}
         killed = dict[str, int]()
@@ -45,7 +50,11 @@ def test_one_key_waits_while_thousands_pass_its_partition_through_a_kill(
             probe.ask([asked("slow", 2)])
             workers[name] = probe.worker(name, back_off_s=[wait_s, wait_s])
         for name, probe in probes.items():
-            eventually(partial(_unfinished_are, probe, 3), within_s=wait_s, why=f"{name}: only slow ones wait")
+            eventually(
+                partial(_unfinished_are, probe, 3),
+                within_s=wait_s,
+                why=f"{name}: only slow ones wait",
+            )
             assert time.time() < until, "everything else passed while it waited"
             workers[name].kill()
             killed[name] = workers[name].popen.pid
@@ -54,7 +63,11 @@ def test_one_key_waits_while_thousands_pass_its_partition_through_a_kill(
             probe.ask([asked("slow", 3)])
             workers[name] = probe.worker(name, back_off_s=[wait_s, wait_s])
         for name, probe in probes.items():
-            eventually(partial(_unfinished_are, probe, 4), within_s=wait_s, why=f"{name}: only slow ones wait again")
+            eventually(
+                partial(_unfinished_are, probe, 4),
+                within_s=wait_s,
+                why=f"{name}: only slow ones wait again",
+            )
             assert not [call for call in probe.calls() if call.key == "slow" and call.number > 0]
         for name, probe in probes.items():
             probe.assert_each_once_in_order(name, within_s=3 * wait_s)
@@ -78,7 +91,9 @@ def _no_finished_record_ran_again(probe: Probe, *, killed: int) -> None:
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_a_handler_that_is_broken_for_everything_makes_no_dead_letters(probe: Probe, delivery: str) -> None:
+def test_a_handler_that_is_broken_for_everything_makes_no_dead_letters(
+    probe: Probe, delivery: str
+) -> None:
     probe.broken.touch()
     worker = probe.worker(delivery, back_off_s=[0.2, 0.2])
     probe.ask_each([f"key-{number}" for number in range(60)], range(5))
@@ -93,7 +108,9 @@ def test_a_handler_that_is_broken_for_everything_makes_no_dead_letters(probe: Pr
     assert not probe.dead()
 
 
-def test_a_database_that_is_off_for_fifteen_seconds_costs_no_attempt(own_stack: OwnStack, tmp_path: Path) -> None:
+def test_a_database_that_is_off_for_fifteen_seconds_costs_no_attempt(
+    own_stack: OwnStack, tmp_path: Path
+) -> None:
     keys = [f"key-{number}" for number in range(100)]
     with listener_probe(own_stack, tmp_path) as probe:
         worker = probe.worker("inbox-outbox", back_off_s=[0.1, 0.1])

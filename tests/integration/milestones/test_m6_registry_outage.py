@@ -34,26 +34,34 @@ def test_twenty_seconds_without_the_registry_lose_nothing_and_make_no_dead_lette
         new = Ignored(id=KEYS[0], number=10, at=asked(KEYS[0], 10).at)
         warm.send(KEYS[0].encode(), warm.encoder.encode(warm.name, new), _headers(new))
         warm.ask_each(KEYS, range(11, 15))
-        eventually(lambda: worker.reasons, within_s=20, why="a schema that is new to it needs the registry")
+        eventually(
+            lambda: worker.reasons, within_s=20, why="a schema that is new to it needs the registry"
+        )
         others = [key for key in KEYS if key != KEYS[0]]
         eventually(
             lambda: all(len(warm.effects()[key]) == len(warm.produced[key]) for key in others),
             within_s=15,
             why="all other keys go on",
         )
-        assert len(warm.effects()[KEYS[0]]) == 10, "what comes after the new schema in its key waits behind it"
+        assert len(warm.effects()[KEYS[0]]) == 10, (
+            "what comes after the new schema in its key waits behind it"
+        )
         says = lambda: "registry" in "".join(starting.reasons or [])  # noqa: E731 - one line, one word
         eventually(says, within_s=20, why="a cold worker says what it waits for")
         eventually(lambda: time.monotonic() - off_at > OFF_S, within_s=2 * OFF_S)
         own_stack.start("registry")
         warm.assert_each_once_in_order(INBOX_OUTBOX)
         cold.assert_each_once_in_order("exactly-once")
-        eventually(lambda: worker.is_ready and starting.is_ready, within_s=30, why="both are well again")
+        eventually(
+            lambda: worker.is_ready and starting.is_ready, within_s=30, why="both are well again"
+        )
         assert not warm.dead()
         assert not cold.dead()
 
 
-def test_a_schema_id_that_the_registry_does_not_know_is_a_dead_letter(own_stack: OwnStack, tmp_path: Path) -> None:
+def test_a_schema_id_that_the_registry_does_not_know_is_a_dead_letter(
+    own_stack: OwnStack, tmp_path: Path
+) -> None:
     with listener_probe(own_stack, tmp_path) as probe:
         probe.ask_each(KEYS, range(3))
         unknown = b"\x00" + (2**31 - 7).to_bytes(4, "big") + b"whatever"

@@ -22,12 +22,12 @@ from tests.support.stack import OwnStack, Stack
 
 from orderflow.contracts.events import OrderCreated, OrderEvent
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
-from orderflow.messaging import registration
-from orderflow.messaging.avro import Decoder, Encoder
-from orderflow.messaging.catalogue import Catalogue, CommittedSchema
 from orderflow.messaging.errors import Incompatible
 from orderflow.messaging.kafka.reader import read
-from orderflow.messaging.registry import FULL_TRANSITIVE, Registry
+from orderflow.messaging.schemas import registration
+from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema
+from orderflow.messaging.schemas.registry import FULL_TRANSITIVE, Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.messaging.testing.registry import InMemoryRegistry
@@ -76,7 +76,9 @@ def test_a_backward_incompatible_order_created_is_refused_at_registration_with_4
     stack: Stack, registry: Registry, topic: str
 ) -> None:
     registration.apply(catalogue(topic), registry)
-    answer = httpx2.post(f"{stack.registry_url}/subjects/{topic}-{TYPE}/versions", json={"schema": REQUIRED})
+    answer = httpx2.post(
+        f"{stack.registry_url}/subjects/{topic}-{TYPE}/versions", json={"schema": REQUIRED}
+    )
     assert answer.status_code == 409
     with pytest.raises(Incompatible, match=f"{TYPE} version 2 is refused: .*409"):
         registration.apply(catalogue(topic, REQUIRED), registry)
@@ -89,7 +91,9 @@ def test_the_offline_check_refuses_it_before_that_and_says_which_field_breaks_wh
     schemas = copytree(DIRECTORY, tmp_path / "schemas")
     (schemas / "OrderCreated" / "2.avsc").write_text(REQUIRED)
     nowhere = "http://127.0.0.1:9"
-    checked = orderflow(stack, "schemas", "check", "--schemas", str(schemas), ORDERFLOW_REGISTRY__URL=nowhere)
+    checked = orderflow(
+        stack, "schemas", "check", "--schemas", str(schemas), ORDERFLOW_REGISTRY__URL=nowhere
+    )
     assert checked.returncode == 1
     assert (
         f"{TYPE}: a reader of version 2 can't read what version 1 writes: field salesChannel: the writer does not "
@@ -98,14 +102,20 @@ def test_the_offline_check_refuses_it_before_that_and_says_which_field_breaks_wh
     assert orderflow(stack, "schemas", "check", ORDERFLOW_REGISTRY__URL=nowhere).returncode == 0
 
 
-@pytest.mark.parametrize("text", [REQUIRED, without("currency")], ids=["required field added", "field removed"])
-def test_a_change_that_breaks_either_side_is_refused(registry: Registry, topic: str, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", [REQUIRED, without("currency")], ids=["required field added", "field removed"]
+)
+def test_a_change_that_breaks_either_side_is_refused(
+    registry: Registry, topic: str, text: str
+) -> None:
     registration.apply(catalogue(topic), registry)
     with pytest.raises(Incompatible):
         registration.apply(catalogue(topic, text), registry)
 
 
-def test_an_optional_field_is_accepted_and_old_and_new_read_each_other(registry: Registry, topic: str) -> None:
+def test_an_optional_field_is_accepted_and_old_and_new_read_each_other(
+    registry: Registry, topic: str
+) -> None:
     old, new = catalogue(topic), catalogue(topic, OPTIONAL)
     registration.apply(old, registry)
     before = Encoder.load(registry, old).encode(topic, ORDER_CREATED)
@@ -134,7 +144,9 @@ def test_full_transitive_is_set_on_every_subject_whatever_the_registry_s_default
 def test_a_lowered_level_is_found_and_set_again(registry: Registry, topic: str) -> None:
     registration.apply(catalogue(topic), registry)
     registry.set_compatibility("NONE", f"{topic}-{TYPE}")
-    assert registration.apply(catalogue(topic), registry).levels == {f"{topic}-{TYPE}": FULL_TRANSITIVE}
+    assert registration.apply(catalogue(topic), registry).levels == {
+        f"{topic}-{TYPE}": FULL_TRANSITIVE
+    }
 
 
 def test_applying_again_changes_nothing(stack: Stack) -> None:
@@ -146,7 +158,9 @@ def test_applying_again_changes_nothing(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("kind", ["real", "in memory"])
-def test_the_registry_in_memory_answers_as_the_real_one(registry: Registry, topic: str, kind: str) -> None:
+def test_the_registry_in_memory_answers_as_the_real_one(
+    registry: Registry, topic: str, kind: str
+) -> None:
     answering = registry if kind == "real" else InMemoryRegistry()
     subject = f"{topic}-{TYPE}"
     assert answering.id_of(subject, FIRST.text) is None
@@ -154,7 +168,11 @@ def test_the_registry_in_memory_answers_as_the_real_one(registry: Registry, topi
     registered = answering.register(subject, FIRST.text)
     if isinstance(answering, Registry):
         answering.set_compatibility(FULL_TRANSITIVE, subject)
-    assert answering.register(subject, FIRST.text) == registered == answering.id_of(subject, FIRST.text)
+    assert (
+        answering.register(subject, FIRST.text)
+        == registered
+        == answering.id_of(subject, FIRST.text)
+    )
     assert answering.id_of(subject, json.dumps(json.loads(FIRST.text))) == registered
     text = answering.schema_text(registered)
     assert text is not None

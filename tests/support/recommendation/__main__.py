@@ -9,14 +9,18 @@ from pathlib import Path
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import OrderEvent
 from orderflow.contracts.topics import ORDER_EVENTS
-from orderflow.messaging.follower import follow
 from orderflow.messaging.listener import Caused, InboxOutbox, Listener, Received
 from orderflow.messaging.postgres import Cursor, array
+from orderflow.messaging.process.follower import follow
 
 
 def learn(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
     events = [one.event for one in batch]
-    columns = ([one.order_id for one in events], [one.version for one in events], [one.status for one in events])
+    columns = (
+        [one.order_id for one in events],
+        [one.version for one in events],
+        [one.status for one in events],
+    )
     cursor.execute(
         "INSERT INTO learned (order_id, version, status) SELECT * FROM unnest(%s::text[], %s::int[], %s::text[])",
         [array(column) for column in columns],

@@ -62,12 +62,25 @@ def test_a_record_without_any_header_is_poison() -> None:
 
 
 def test_a_header_without_value_counts_as_absent() -> None:
-    headers: list[tuple[str, bytes | None]] = [(CE_ID, str(uuid4()).encode()), (CE_TYPE, b"t"), ("traceparent", None)]
+    headers: list[tuple[str, bytes | None]] = [
+        (CE_ID, str(uuid4()).encode()),
+        (CE_TYPE, b"t"),
+        ("traceparent", None),
+    ]
     assert from_headers(headers).traceparent is None
 
 
-@given(st.lists(st.tuples(st.sampled_from([CE_ID, CE_TYPE, "ce_time", "other"]), st.none() | st.binary(max_size=40))))
-def test_whatever_the_headers_hold_the_answer_is_metadata_or_poison(headers: list[tuple[str, bytes | None]]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([CE_ID, CE_TYPE, "ce_time", "other"]),
+            st.none() | st.binary(max_size=40),
+        )
+    )
+)
+def test_whatever_the_headers_hold_the_answer_is_metadata_or_poison(
+    headers: list[tuple[str, bytes | None]],
+) -> None:
     with suppress(Poison):
         assert isinstance(from_headers(headers), Metadata)
 
@@ -83,7 +96,9 @@ def test_a_naive_time_is_refused() -> None:
 
 
 @given(st.uuids().map(EventId), TEXT, st.integers(0, 9))
-def test_the_same_cause_type_and_index_give_the_same_id(cause: EventId, event_type: str, index: int) -> None:
+def test_the_same_cause_type_and_index_give_the_same_id(
+    cause: EventId, event_type: str, index: int
+) -> None:
     namespace = UUID(int=1)
     first = derived_id(namespace, cause=cause, event_type=event_type, index=index)
     assert first == derived_id(namespace, cause=cause, event_type=event_type, index=index)

@@ -39,7 +39,11 @@ def test_every_address_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ORDERFLOW_KAFAK__BOOTSTRAP_SERVERS", "ORDERFLOW_KAFKA__BOOTSTRAP", "ORDERFLOW_STORE__DATABASE__DNS"],
+    [
+        "ORDERFLOW_KAFAK__BOOTSTRAP_SERVERS",
+        "ORDERFLOW_KAFKA__BOOTSTRAP",
+        "ORDERFLOW_STORE__DATABASE__DNS",
+    ],
 )
 def test_an_unknown_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "x")
@@ -56,7 +60,9 @@ def test_an_unknown_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch,
         ("ORDERFLOW_STORE__DATABASE__POOL_SIZE_MAX", "0"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_wrong_value_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=name):
         load(StoreSettings)

@@ -10,7 +10,15 @@ import pytest
 import structlog
 
 from orderflow.messaging.settings import TelemetrySettings
-from orderflow.messaging.telemetry import Line, configure, counter, gauge, logger, render_metrics, write_lines
+from orderflow.messaging.telemetry import (
+    Line,
+    configure,
+    counter,
+    gauge,
+    logger,
+    render_metrics,
+    write_lines,
+)
 
 placed = counter("test_orders_placed", "Orders placed.", ["service"])
 waiting = gauge("test_orders_waiting", "Orders waiting.")
@@ -40,7 +48,9 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_a_line_is_one_json_object_with_level_time_service_and_logger(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_is_one_json_object_with_level_time_service_and_logger(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure("order", TelemetrySettings(log_format="json"))
     logger("order.relay").info("published", topic="orders", records=3)
     (line,) = lines(capsys)
@@ -55,7 +65,9 @@ def test_a_line_is_one_json_object_with_level_time_service_and_logger(capsys: py
     }
 
 
-def test_lines_written_together_are_lines_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_written_together_are_lines_like_any_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure("order", TelemetrySettings(log_format="json"))
     write_lines(PARCELS)
     logger("parcels").info("left", number=3)
@@ -65,7 +77,9 @@ def test_lines_written_together_are_lines_like_any_other(capsys: pytest.CaptureF
     assert told[0] == told[1] == told[2]
 
 
-def test_lines_written_together_read_as_text_and_are_silent_below_info(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_written_together_read_as_text_and_are_silent_below_info(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure("order", TelemetrySettings(log_format="text"))
     write_lines(PARCELS)
     assert [line.partition("]")[2] for line in capsys.readouterr().err.splitlines()] == [
@@ -77,7 +91,9 @@ def test_lines_written_together_read_as_text_and_are_silent_below_info(capsys: p
     assert not capsys.readouterr().err
 
 
-def test_a_logger_made_before_configuration_speaks_as_configured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_logger_made_before_configuration_speaks_as_configured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     early = logger("early")
     configure("order", TelemetrySettings(log_format="json", log_level="warning"))
     early.info("not shown")
@@ -85,15 +101,23 @@ def test_a_logger_made_before_configuration_speaks_as_configured(capsys: pytest.
     assert [line["message"] for line in lines(capsys)] == ["shown"]
 
 
-def test_other_libraries_lines_come_out_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_libraries_lines_come_out_in_the_same_form(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure("order", TelemetrySettings(log_format="json"))
     logging.getLogger("uvicorn.error").warning("closing %d connections", 2)
     (line,) = lines(capsys)
-    assert (line["message"], line["logger"], line["service"]) == ("closing 2 connections", "uvicorn.error", "order")
+    assert (line["message"], line["logger"], line["service"]) == (
+        "closing 2 connections",
+        "uvicorn.error",
+        "order",
+    )
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_a_traceback_shows_no_local_variable(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_traceback_shows_no_local_variable(
+    log_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     configure("order", TelemetrySettings.model_validate({"log_format": log_format}))
     secret = "".join(["hunt", "er2"])
     users: dict[str, str] = {}

@@ -170,11 +170,16 @@ def test_each_violation_is_found_by_its_name_wherever_it_is(
 @given(histories(records_min=3))
 def test_an_owner_that_is_not_there_at_all_is_lost(history: History) -> None:
     owner = history.longest()
-    assert found(judged(drop_an_owner(history), history.ledger)) == {"lost": len(history.ledger[owner])}
+    assert found(judged(drop_an_owner(history), history.ledger)) == {
+        "lost": len(history.ledger[owner])
+    }
 
 
 def test_examples_are_few_however_much_is_wrong() -> None:
-    history = [Seen(partition=0, offset=at, key="", event_id=str(at), owner=f"o{at}", number=2) for at in range(1_000)]
+    history = [
+        Seen(partition=0, offset=at, key="", event_id=str(at), owner=f"o{at}", number=2)
+        for at in range(1_000)
+    ]
     finding = judged(history, {})
     assert len(finding.examples) == 5
     assert finding.violations == 3_000

@@ -21,14 +21,26 @@ FINE = Facts(
     needed_bytes={DISK: 1_500_000_000},
 )
 CASES = {
-    "an old Python": (replace(FINE, python=(3, 10)), "Python 3.11 or newer is needed, this is 3.10"),
-    "Debian's python3 without venv": (replace(FINE, has_venv=False), "apt install python3-venv (or python3.11-venv)"),
+    "an old Python": (
+        replace(FINE, python=(3, 10)),
+        "Python 3.11 or newer is needed, this is 3.10",
+    ),
+    "Debian's python3 without venv": (
+        replace(FINE, has_venv=False),
+        "apt install python3-venv (or python3.11-venv)",
+    ),
     "a Mac": (replace(FINE, system="Darwin", machine="arm64"), "this is Darwin arm64"),
     "musl": (replace(FINE, glibc=None), "another C library (musl?)"),
     "an old glibc": (replace(FINE, glibc=(2, 17)), "this system has glibc 2.17"),
-    "a small disk": (replace(FINE, free_bytes={DISK: 400_000_000}), "/disk has 400 MB free and 1500 MB are needed"),
+    "a small disk": (
+        replace(FINE, free_bytes={DISK: 400_000_000}),
+        "/disk has 400 MB free and 1500 MB are needed",
+    ),
     "no right to write": (replace(FINE, unwritable=[Path("/srv")]), "can't write in /srv"),
-    "a taken port": (replace(FINE, taken={8080: "nginx (pid 7)"}), "port 8080 is taken by nginx (pid 7)"),
+    "a taken port": (
+        replace(FINE, taken={8080: "nginx (pid 7)"}),
+        "port 8080 is taken by nginx (pid 7)",
+    ),
 }
 
 
@@ -50,7 +62,10 @@ def test_all_troubles_are_told_at_once() -> None:
 
 def test_the_ports_looked_at_are_those_that_the_stack_takes() -> None:
     ports = Ports()
-    single = {port for name, port in ports if name != "kafka"} | {ports.kafka[0], ports.kafka[0] + 1}
+    single = {port for name, port in ports if name != "kafka"} | {
+        ports.kafka[0],
+        ports.kafka[0] + 1,
+    }
     assert set(DEFAULT_PORTS.values()) == single
 
 

@@ -29,11 +29,15 @@ def test_an_offset_moves_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
     assert moved.order_api == default.order_api + 1000
 
 
-def test_a_kafka_that_is_elsewhere_is_not_run_here_and_our_processes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kafka_that_is_elsewhere_is_not_run_here_and_our_processes_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS", "kafka.example:9092")
     settings = from_environment()
     assert "kafka" not in {part.service for part in everything(settings)}
-    assert process_environment(settings)["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"] == "kafka.example:9092"
+    assert (
+        process_environment(settings)["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"] == "kafka.example:9092"
+    )
 
 
 def test_a_payment_provider_that_is_elsewhere_is_not_run_here_and_payment_is_told(
@@ -57,12 +61,17 @@ def test_a_mail_server_that_is_elsewhere_is_not_run_here_and_notification_is_tol
     assert told["ORDERFLOW_NOTIFICATION__SMTP__PORT"] == "25"
 
 
-def test_an_outside_client_is_told_of_every_service_and_of_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outside_client_is_told_of_every_service_and_of_the_provider(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ORDERFLOW_STACK__PORT_OFFSET", "1000")
     told = exports(from_environment())
     for number, service in enumerate(("order", "payment", "inventory", "notification")):
         assert told[f"{service.upper()}_API_URL"] == f"http://127.0.0.1:{9080 + number}"
-        assert told[f"{service.upper()}_DATABASE_URL"] == f"postgresql://postgres@127.0.0.1:16432/{service}"
+        assert (
+            told[f"{service.upper()}_DATABASE_URL"]
+            == f"postgresql://postgres@127.0.0.1:16432/{service}"
+        )
     assert told["PSP_URL"] == "http://127.0.0.1:9089"
     assert told["MAIL_API_URL"] == "http://127.0.0.1:9087"
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from orderflow.contracts.topics import TYPES_BY_TOPIC
-from orderflow.messaging.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import Catalogue
 
 DIRECTORY = Path(__file__).parent
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from orderflow.messaging.container.client import Client
 from orderflow.messaging.container.failures import Failures
-from orderflow.messaging.container.gate import Gate
 from orderflow.messaging.container.intake import Intake
 from orderflow.messaging.container.metrics import PAUSES, RECORDS
 from orderflow.messaging.container.partition import Item, Partition
@@ -17,6 +16,7 @@ from orderflow.messaging.container.queues import Queues
 from orderflow.messaging.container.record_log import RecordLog
 from orderflow.messaging.errors import Poison, Transient
 from orderflow.messaging.listener import Listener
+from orderflow.messaging.work.gate import Gate
 
 
 class Admission:

@@ -12,15 +12,25 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from orderflow.messaging import offsets
 from orderflow.messaging.container.partition import BEGINNING, Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced, OrderflowError, Unavailable
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
-from orderflow.messaging.kafka.clients import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
-from orderflow.messaging.kafka.transactions import Produced, ProducerLost, TransactionAborted, Transactions
+from orderflow.messaging.kafka import finished_offsets as offsets
+from orderflow.messaging.kafka.clients import (
+    OFFSET_BEGINNING,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from orderflow.messaging.kafka.transactions import (
+    Produced,
+    ProducerLost,
+    TransactionAborted,
+    Transactions,
+)
 from orderflow.messaging.telemetry import counter, logger
-from orderflow.messaging.testing.failpoints import failpoint
 
 SLICE_S = 2.0
 PAUSED_POLL_S = 0.1
@@ -30,7 +40,9 @@ FENCED_TWICE_WITHIN_S = 60.0
 FENCED_INSTANCE_POLL_S = 4.0
 """After `_FENCED`: longer than a heartbeat, by which the consumer learns whether its instance id was taken too."""
 
-RENEWALS = counter("listener_producer_renewals", "Producers that were replaced by a new one.", ("listener",))
+RENEWALS = counter(
+    "listener_producer_renewals", "Producers that were replaced by a new one.", ("listener",)
+)
 REBALANCES = counter("listener_rebalances", "Partitions given and taken.", ("listener", "what"))
 
 log = logger("listener")
@@ -89,7 +101,9 @@ class Client:
                 self._transactions = self._new_producer()
         self.broker_error = ""
         topics = list(self._settings.listener.subscribed)
-        self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self._consumer.subscribe(
+            topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
 
     def close(self) -> None:
         """Leave. With static membership the partitions stay ours until the session ends."""
@@ -190,7 +204,9 @@ class Client:
         """Commit outside any transaction and wait for it; errors are swallowed: what is lost by that is time."""
         if windows and not self.broker_error:
             with suppress(KafkaException):
-                self._consumer.commit(offsets=[_commit_of(p, w) for p, w in windows], asynchronous=False)
+                self._consumer.commit(
+                    offsets=[_commit_of(p, w) for p, w in windows], asynchronous=False
+                )
 
     def _answered(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         failed = [tp.error for tp in partitions if tp.error is not None]
@@ -246,7 +262,9 @@ class Client:
         )
 
     def _new_producer(self) -> Transactions:
-        producer = clients.transactional_producer(self._settings.kafka, self._settings.transactional_id)
+        producer = clients.transactional_producer(
+            self._settings.kafka, self._settings.transactional_id
+        )
         return Transactions(producer, between=self._between_slices)
 
     def _heard(self, error: KafkaError) -> None:
@@ -286,10 +304,14 @@ class Client:
     def _judge(self, error: KafkaError) -> None:
         # A fatal error comes as _FATAL, whose own `fatal()` is false; which one it was, only its text says.
         fatal = error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - the client's public name
-        if error.code() == KafkaError.FENCED_INSTANCE_ID or (fatal and "group.instance.id" in error.str()):
+        if error.code() == KafkaError.FENCED_INSTANCE_ID or (
+            fatal and "group.instance.id" in error.str()
+        ):
             raise self._replaced(error.str())
         if fatal:
-            raise Unavailable(f"the consumer of {self._name} is finished: {error.str()}", resource="broker")
+            raise Unavailable(
+                f"the consumer of {self._name} is finished: {error.str()}", resource="broker"
+            )
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - the client's public name
             log.warning("polled too late; partitions are taken away", listener=self._name)
             return
@@ -300,7 +322,9 @@ class Client:
     def _assigned(self, consumer: Any, given: list[TopicPartition]) -> None:
         try:
             made = self._committed(given)
-            consumer.incremental_assign([TopicPartition(p.topic, p.number, _position(p)) for p in made])
+            consumer.incremental_assign(
+                [TopicPartition(p.topic, p.number, _position(p)) for p in made]
+            )
             for partition in made:
                 self.partitions[partition.topic, partition.number] = partition
             if made:
@@ -322,10 +346,16 @@ class Client:
     def _lost(self, _consumer: Any, taken: list[TopicPartition]) -> None:
         self._forget(self._named(taken))
         REBALANCES.labels(self._name, "lost").inc(len(taken))
-        log.warning("partitions lost", listener=self._name, partitions=[f"{p.topic}-{p.partition}" for p in taken])
+        log.warning(
+            "partitions lost",
+            listener=self._name,
+            partitions=[f"{p.topic}-{p.partition}" for p in taken],
+        )
 
     def _named(self, given: list[TopicPartition]) -> list[Partition]:
-        return [p for tp in given if (p := self.partitions.get((tp.topic, tp.partition))) is not None]
+        return [
+            p for tp in given if (p := self.partitions.get((tp.topic, tp.partition))) is not None
+        ]
 
     def _forget(self, leaving: list[Partition]) -> None:
         for partition in leaving:
@@ -353,7 +383,9 @@ class Client:
             if not why:
                 return [self._partition(tp) for tp in answers]
             if time.monotonic() > deadline:
-                raise Unavailable(f"committed offsets of {self._name} can't be read: {why}", resource="broker")
+                raise Unavailable(
+                    f"committed offsets of {self._name} can't be read: {why}", resource="broker"
+                )
 
     def _partition(self, answer: TopicPartition) -> Partition:
         if answer.offset < 0:
@@ -361,11 +393,18 @@ class Client:
         where = f"{answer.topic}-{answer.partition}"
 
         def ignored(why: str) -> None:
-            log.warning("metadata beside a committed offset is ignored", listener=self._name, partition=where, why=why)
+            log.warning(
+                "metadata beside a committed offset is ignored",
+                listener=self._name,
+                partition=where,
+                why=why,
+            )
 
         window = offsets.decode(answer.metadata, offset=answer.offset, on_ignored=ignored)
         if window.unfinished:
-            log.info("finished records were handed over", partition=where, waiting=len(window.unfinished))
+            log.info(
+                "finished records were handed over", partition=where, waiting=len(window.unfinished)
+            )
         return Partition(answer.topic, answer.partition, window)
 
     def _seek(self, partition: Partition) -> None:
@@ -377,7 +416,9 @@ class Client:
                 return
             except KafkaException as error:
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"seek on {partition.topic}: {error.args[0].str()}", resource="broker") from error
+                    raise Unavailable(
+                        f"seek on {partition.topic}: {error.args[0].str()}", resource="broker"
+                    ) from error
                 # Not by `poll`: it could return a record of a partition that is read already.
                 time.sleep(PAUSED_POLL_S)
 
@@ -388,7 +429,9 @@ class Client:
         try:
             change([TopicPartition(p.topic, p.number) for p in partitions])
         except KafkaException as error:
-            raise TransactionAborted(f"pause or resume: {error.args[0].str()}", resource="broker") from error
+            raise TransactionAborted(
+                f"pause or resume: {error.args[0].str()}", resource="broker"
+            ) from error
         for partition in partitions:
             partition.paused = paused
 

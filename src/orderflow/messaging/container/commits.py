@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from orderflow.messaging.container.client import Client
-from orderflow.messaging.container.gate import Gate
 from orderflow.messaging.container.metrics import COMMIT_S, RECORDS, WAITING
 from orderflow.messaging.container.partition import Item, Partition
 from orderflow.messaging.container.queues import Queues
 from orderflow.messaging.container.record_log import RecordLog
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Unavailable
+from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
-from orderflow.messaging.offsets import Window
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.work.gate import Gate
 
 LAST_POLL_S = 0.5
 
@@ -82,7 +82,9 @@ class Commits:
             return
         for partition in self._kafka.partitions.values():
             # Of an empty partition there is nothing to say: 0 is where a reader begins anyway.
-            if partition.eof > max(partition.next, 0) and all(item is None for item in partition.unfinished.values()):
+            if partition.eof > max(partition.next, 0) and all(
+                item is None for item in partition.unfinished.values()
+            ):
                 partition.reach_eof()
 
     def _transact(self) -> None:
@@ -94,11 +96,15 @@ class Commits:
             return
         if not self._kafka.is_member:
             queues.put_back()
-            commit.failed(Unavailable("not a member of the group at this moment", resource="broker"))
+            commit.failed(
+                Unavailable("not a member of the group at this moment", resource="broker")
+            )
             return
         windows = self._windows()
         try:
-            self._kafka.transact([*queues.outputs, *(letter for _item, letter in queues.dead)], windows)
+            self._kafka.transact(
+                [*queues.outputs, *(letter for _item, letter in queues.dead)], windows
+            )
         except TransactionAborted as error:
             log.warning("aborted; its records are put back", listener=self._name, why=str(error))
             queues.put_back()
@@ -132,7 +138,9 @@ class Commits:
         queues = self._queues
         touched = {item.partition for item in (*queues.done, *queues.skipped)}
         touched.update(item.partition for item, _letter in queues.dead)
-        touched.update(partition for partition in self._kafka.partitions.values() if partition.changed)
+        touched.update(
+            partition for partition in self._kafka.partitions.values() if partition.changed
+        )
         return [(partition, partition.window()) for partition in touched if partition.next >= 0]
 
     def _commit_plainly(self) -> None:
@@ -166,7 +174,9 @@ class Commits:
         return [(p, p.window(settled=False)) for p in partitions if p.changed and p.next >= 0]
 
     def _show_waiting(self) -> None:
-        WAITING.labels(self._name).set(sum(len(p.unfinished) for p in self._kafka.partitions.values()))
+        WAITING.labels(self._name).set(
+            sum(len(p.unfinished) for p in self._kafka.partitions.values())
+        )
 
     def _rest(self, began: float) -> None:
         """The rest after a commit: twice as long as it took, within bounds, so that load grows batches."""

@@ -19,13 +19,10 @@ import threading
 import time
 from datetime import timedelta
 
-from orderflow.messaging import inbox
-from orderflow.messaging.avro import Decoder, Encoder
 from orderflow.messaging.container.admission import Admission
 from orderflow.messaging.container.client import Client
 from orderflow.messaging.container.commits import Commits
 from orderflow.messaging.container.failures import Failures
-from orderflow.messaging.container.gate import Gate
 from orderflow.messaging.container.intake import Intake
 from orderflow.messaging.container.partition import Item, Partition
 from orderflow.messaging.container.preparing import Preparing
@@ -35,11 +32,13 @@ from orderflow.messaging.container.record_log import RecordLog
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.container.waves import Waves
 from orderflow.messaging.errors import ConfigurationError, OrderflowError, Refused, Transient
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import InboxOutbox
-from orderflow.messaging.postgres import Session
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.postgres import Session, inbox
+from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.telemetry import logger
-from orderflow.messaging.testing.failpoints import failpoint
+from orderflow.messaging.work.gate import Gate
 
 CALLS_POLL_S = 0.005
 START_AGAIN_S = 0.5
@@ -71,7 +70,8 @@ class Container:
         self._session: Session | None = None
         self._preparing: Preparing | None = None
         self._gates = {
-            stage: Gate(self._name, stage) for stage in ("decode", "handle", "intent", "call", "outcome", "commit")
+            stage: Gate(self._name, stage)
+            for stage in ("decode", "handle", "intent", "call", "outcome", "commit")
         }
         self._queues = Queues()
         self._failures = Failures(listener, self._queues, self._gates["handle"])
@@ -108,7 +108,12 @@ class Container:
                 self._record_log.write()
                 if self._missing and self._kafka.is_member:
                     self._missing = []
-                    log.info("listening", listener=self._name, group=self._listener.group, slot=self._settings.slot)
+                    log.info(
+                        "listening",
+                        listener=self._name,
+                        group=self._listener.group,
+                        slot=self._settings.slot,
+                    )
             self._last_turn()
         except Stopped:
             log.info("stopped while waiting", listener=self._name)
@@ -128,7 +133,9 @@ class Container:
         self._registry = registry = Registry(settings.registry)
         encoder = self._load_encoder(registry)
         self._missing = ["broker: joining"]
-        self._client = self._kafka = Client(settings, between=self._between, before_revoke=self._before_revoke)
+        self._client = self._kafka = Client(
+            settings, between=self._between, before_revoke=self._before_revoke
+        )
         self._admission = Admission(
             self._listener,
             kafka=self._kafka,
@@ -240,7 +247,10 @@ class Container:
     @property
     def _much(self) -> bool:
         """Is there so much that the rest is cut short?"""
-        return self._fresh >= self._settings.records_max or len(self._queues.ready) >= self._settings.records_max
+        return (
+            self._fresh >= self._settings.records_max
+            or len(self._queues.ready) >= self._settings.records_max
+        )
 
     def _poll_timeout(self) -> float:
         now, queues = time.monotonic(), self._queues
@@ -263,8 +273,12 @@ class Container:
     def _open_idle_gates(self) -> None:
         """A closed stage with nothing left to probe with (its partitions went) must try with what comes next."""
         now, queues = time.monotonic(), self._queues
-        calling = bool(queues.prep) or (self._preparing is not None and self._preparing.calls.running > 0)
-        to_commit = queues.dead or queues.skipped or self._commits.any_changed() or self._kafka.committing
+        calling = bool(queues.prep) or (
+            self._preparing is not None and self._preparing.calls.running > 0
+        )
+        to_commit = (
+            queues.dead or queues.skipped or self._commits.any_changed() or self._kafka.committing
+        )
         to_do = {
             "decode": queues.unread,
             "handle": queues.ready,

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orderflow.messaging import inbox, outbox
 from orderflow.messaging.container.partition import Item
 from orderflow.messaging.container.publishing import Publisher
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import ExactlyOnce, InboxOutbox, Prepared
-from orderflow.messaging.postgres import Session
+from orderflow.messaging.postgres import Session, inbox, outbox
 from orderflow.messaging.telemetry import counter
-from orderflow.messaging.testing.failpoints import failpoint
 
-REPEATS = counter("inbox_repeats", "Events that the inbox knew already; they had no effect.", ("listener",))
+REPEATS = counter(
+    "inbox_repeats", "Events that the inbox knew already; they had no effect.", ("listener",)
+)
 
 
-def exactly_once(delivery: ExactlyOnce, publisher: Publisher, wave: Sequence[Item]) -> list[Produced]:
+def exactly_once(
+    delivery: ExactlyOnce, publisher: Publisher, wave: Sequence[Item]
+) -> list[Produced]:
     """What the wave causes; nothing is published yet."""
     if delivery.prepare is None:
         return publisher.records(delivery.handler([item.received for item in wave]))
-    return publisher.records(delivery.handler([Prepared(item.received, item.outcome) for item in wave]))
+    return publisher.records(
+        delivery.handler([Prepared(item.received, item.outcome) for item in wave])
+    )
 
 
 def inbox_outbox(
-    delivery: InboxOutbox, publisher: Publisher, wave: Sequence[Item], *, listener: str, session: Session
+    delivery: InboxOutbox,
+    publisher: Publisher,
+    wave: Sequence[Item],
+    *,
+    listener: str,
+    session: Session,
 ) -> tuple[list[Item], list[Item]]:
     """
     Inbox, effect and outbox of the wave, in one database transaction; committed when this returns.
@@ -37,7 +47,9 @@ def inbox_outbox(
         # In the wave's order, whatever order the database answered in.
         fresh = [item for event_id, item in by_id.items() if event_id in unknown]
         if fresh:
-            outbox.append(cursor, publisher.rows(delivery.handler(cursor, [item.received for item in fresh])))
+            outbox.append(
+                cursor, publisher.rows(delivery.handler(cursor, [item.received for item in fresh]))
+            )
         failpoint("listener.before_database_commit")
     failpoint("listener.after_database_commit")
     if len(fresh) == len(wave):

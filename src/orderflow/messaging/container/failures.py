@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from datetime import UTC, datetime
 
-from orderflow.messaging import dead_letter
-from orderflow.messaging.container.gate import Gate
 from orderflow.messaging.container.partition import Item
 from orderflow.messaging.container.queues import Queues
+from orderflow.messaging.dead_letters import letter as dead_letter
 from orderflow.messaging.errors import OrderflowError, Poison, Transient
-from orderflow.messaging.listener import Listener, dead_letter_topic
+from orderflow.messaging.kafka.group_topics import dead_letter_topic
+from orderflow.messaging.listener import Listener
 from orderflow.messaging.telemetry import counter, logger
+from orderflow.messaging.work.gate import Gate
 
 HANDLER = "handler"
 
@@ -36,7 +37,10 @@ class Failures:
         self._queues = queues
         self._handle = handle
         self._lone_in_a_row = 0
-        self._dlt = {name: dead_letter_topic(topic, listener.group).name for name, topic in listener.subscribed.items()}
+        self._dlt = {
+            name: dead_letter_topic(topic, listener.group).name
+            for name, topic in listener.subscribed.items()
+        }
 
     def success(self) -> None:
         self._lone_in_a_row = 0
@@ -114,6 +118,12 @@ class Failures:
                 group=self._listener.group,
             ),
         )
-        log.error("dead letter", listener=self._listener.name, record=item.place, dlt=letter[0], why=repr(error))
+        log.error(
+            "dead letter",
+            listener=self._listener.name,
+            record=item.place,
+            dlt=letter[0],
+            why=repr(error),
+        )
         item.done = True
         self._queues.dead.append((item, letter))

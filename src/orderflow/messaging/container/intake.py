@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from orderflow.messaging.avro import Decoder
 from orderflow.messaging.container.partition import Item
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import from_headers
 from orderflow.messaging.kafka.headers import headers_of
 from orderflow.messaging.listener import Listener, Received
+from orderflow.messaging.schemas.avro import Decoder
 
 
 class Intake:
@@ -15,7 +15,9 @@ class Intake:
 
     def __init__(self, listener: Listener, decoder: Decoder) -> None:
         self._types = dict(listener.types)
-        self._belongs = {name: frozenset(topic.types) for name, topic in listener.subscribed.items()}
+        self._belongs = {
+            name: frozenset(topic.types) for name, topic in listener.subscribed.items()
+        }
         self._decoder = decoder
 
     def needs_registry(self, item: Item) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any
 
-from orderflow.messaging.offsets import Window, admits
+from orderflow.messaging.kafka.finished_offsets import Window, admits
 
 BEGINNING = -1
 """Nothing was ever committed: the first record that comes is the first there is."""
@@ -42,7 +42,9 @@ class Item:
         "settled",
     )
 
-    def __init__(self, message: Any, partition: Partition, offset: int, key: bytes, lane: deque[Item]) -> None:
+    def __init__(
+        self, message: Any, partition: Partition, offset: int, key: bytes, lane: deque[Item]
+    ) -> None:
         self.message = message
         self.partition = partition
         self.offset = offset
@@ -166,4 +168,7 @@ class Partition:
         """What may be committed: if everything that is `done` finishes with it (`settled`), or without that."""
         if not settled:
             return Window(self.next, tuple(self.unfinished))
-        return Window(self.next, tuple(at for at, item in self.unfinished.items() if item is None or not item.done))
+        return Window(
+            self.next,
+            tuple(at for at, item in self.unfinished.items() if item is None or not item.done),
+        )

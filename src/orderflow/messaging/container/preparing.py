@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from orderflow.messaging.container.calls import Calls, Finished
 from orderflow.messaging.container.failures import Failures
-from orderflow.messaging.container.gate import Gate
 from orderflow.messaging.container.partition import Item
-from orderflow.messaging.container.queues import Queues
+from orderflow.messaging.container.queues import Finished, Queues
 from orderflow.messaging.errors import ConfigurationError, Fenced, Refused, Transient
 from orderflow.messaging.listener import Ask, Prepare, Settled, Unknown
+from orderflow.messaging.work.calls import Calls
+from orderflow.messaging.work.gate import Gate
 
 STOPPING = (Fenced, Refused, ConfigurationError)
 """Errors that end the worker, wherever they come from."""
@@ -85,7 +85,9 @@ class Preparing:
         if probing and self.calls.running:
             return
         room = self.calls.room
-        limit = 1 if probing else self._records_max if room is None else min(self._records_max, room)
+        limit = (
+            1 if probing else self._records_max if room is None else min(self._records_max, room)
+        )
         batch = self._queues.take_prep(limit)
         if batch:
             self._intend_batch(batch)
@@ -110,7 +112,9 @@ class Preparing:
 
     def _record(self, ended: list[Finished]) -> None:
         try:
-            steps = self._prepare.outcome([(item.received, task, answer) for item, task, answer, _error in ended])
+            steps = self._prepare.outcome(
+                [(item.received, task, answer) for item, task, answer, _error in ended]
+            )
         except Transient as error:
             self._outcome.failed(error)
             self._queues.ended[:0] = ended

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orderflow.messaging.avro import Encoder
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.event import EventId, Metadata, derived_id, to_headers
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import Caused, Listener, Received
-from orderflow.messaging.outbox import OutboxRow
+from orderflow.messaging.postgres.outbox import OutboxRow
+from orderflow.messaging.schemas.avro import Encoder
 
 HEADERS_BYTES = 2_048
 """Room for our headers, within a topic's limit for a record."""
@@ -28,7 +28,9 @@ class Publisher:
         self._listener = listener
         self._encoder = encoder
         self._routes = {
-            name: (topic.name, topic.record_bytes_max) for topic in listener.publishes for name in topic.types
+            name: (topic.name, topic.record_bytes_max)
+            for topic in listener.publishes
+            for name in topic.types
         }
 
     def records(self, caused: Iterable[Caused]) -> list[Produced]:
@@ -59,13 +61,17 @@ class Publisher:
             index = counts[seen] = counts.get(seen, -1) + 1
             value = encode(topic, event)
             if len(value) + HEADERS_BYTES > bytes_max:
-                raise ValueError(f"{type_name} of {len(value)} bytes does not fit on {topic} (at most {bytes_max})")
+                raise ValueError(
+                    f"{type_name} of {len(value)} bytes does not fit on {topic} (at most {bytes_max})"
+                )
             yield topic, event, value, self._metadata(cause, event, type_name, index)
 
     def _metadata(self, cause: Received, event: Any, type_name: str, index: int) -> Metadata:
         told = cause.metadata
         return Metadata(
-            id=derived_id(self._listener.namespace, cause=told.id, event_type=type_name, index=index),
+            id=derived_id(
+                self._listener.namespace, cause=told.id, event_type=type_name, index=index
+            ),
             type=type_name,
             source=self._listener.source,
             time=event.happened_at,

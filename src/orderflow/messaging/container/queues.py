@@ -13,11 +13,13 @@ import time
 from collections import deque
 from itertools import count
 
-from orderflow.messaging.container.calls import Finished
 from orderflow.messaging.container.partition import Item
 from orderflow.messaging.kafka.transactions import Produced
+from orderflow.messaging.work.calls import Ended
 
 JITTER = 0.2
+
+Finished = Ended[Item]
 
 _jitter = random.Random()  # noqa: S311 - spreads retries; nothing secret
 

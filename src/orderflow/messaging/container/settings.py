@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from orderflow.messaging.catalogue import Catalogue
 from orderflow.messaging.listener import Listener
+from orderflow.messaging.schemas.catalogue import Catalogue
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings, RegistrySettings
 
 Protocol = Literal["classic", "consumer"]

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import threading
 
-from orderflow.messaging import inbox, outbox
 from orderflow.messaging.container.container import Container
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.postgres import DatabaseError, Session
+from orderflow.messaging.postgres import DatabaseError, Session, inbox, outbox
 from orderflow.messaging.settings import DatabaseSettings
 from orderflow.messaging.telemetry import logger
 
@@ -26,7 +25,9 @@ log = logger("listener")
 class Maintained:
     """A container, run in those surroundings. `service` is the relay's name; `publishes`: there is one to wait for."""
 
-    def __init__(self, container: Container, *, service: str, database: DatabaseSettings, publishes: bool) -> None:
+    def __init__(
+        self, container: Container, *, service: str, database: DatabaseSettings, publishes: bool
+    ) -> None:
         self._container = container
         self._service = service
         self._database = database
@@ -42,7 +43,9 @@ class Maintained:
             session.close()
         if stop.is_set():
             return
-        purging = threading.Thread(target=self._purge, args=(stop,), name="purge-inbox", daemon=True)
+        purging = threading.Thread(
+            target=self._purge, args=(stop,), name="purge-inbox", daemon=True
+        )
         purging.start()
         self._container.run(stop)
 
@@ -53,7 +56,9 @@ class Maintained:
         while not stop.is_set():
             try:
                 with session.transaction() as cursor:
-                    if not self._publishes or outbox.first_position_committed(cursor, self._service):
+                    if not self._publishes or outbox.first_position_committed(
+                        cursor, self._service
+                    ):
                         self._missing = ""
                         return
                 self._missing = f"relay: its first position is not committed yet; is {self._service}'s relay running?"

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from orderflow.messaging.container import delivery as deliveries
 from orderflow.messaging.container.failures import HANDLER, Failures
-from orderflow.messaging.container.gate import Gate
 from orderflow.messaging.container.metrics import RECORDS
 from orderflow.messaging.container.partition import Item
 from orderflow.messaging.container.preparing import STOPPING
@@ -19,6 +18,7 @@ from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import ExactlyOnce
 from orderflow.messaging.postgres import Session
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.work.gate import Gate
 
 log = logger("listener")
 
@@ -54,13 +54,21 @@ class Waves:
 
     def may_run(self, now: float) -> bool:
         commit = self._gates["commit"]
-        return self._gates["handle"].may_try(now) and (not self._exactly_once or commit.may_try(now))
+        return self._gates["handle"].may_try(now) and (
+            not self._exactly_once or commit.may_try(now)
+        )
 
     def run(self) -> None:
         began = time.monotonic()
         handled = 0
-        while self._queues.ready and handled < self._settings.records_max and self.may_run(time.monotonic()):
-            probing = self._gates["handle"].single or (self._exactly_once and self._gates["commit"].single)
+        while (
+            self._queues.ready
+            and handled < self._settings.records_max
+            and self.may_run(time.monotonic())
+        ):
+            probing = self._gates["handle"].single or (
+                self._exactly_once and self._gates["commit"].single
+            )
             wave = self._queues.take_wave(1 if probing else self._wave_max)
             if not wave or not self._run_wave(wave):
                 return
@@ -115,6 +123,11 @@ class Waves:
         if len(wave) > 1:
             self._queues.ready.extendleft(reversed(wave))
             self._wave_max = max(1, len(wave) // 2)
-            log.info("a wave failed, and is halved", listener=self._name, records=len(wave), why=repr(error))
+            log.info(
+                "a wave failed, and is halved",
+                listener=self._name,
+                records=len(wave),
+                why=repr(error),
+            )
         elif self._failures.alone(wave[0], error, self._queues.ready):
             self._hand_on(wave[0])

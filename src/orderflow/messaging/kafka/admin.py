@@ -24,7 +24,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from orderflow.messaging.errors import ConfigurationError, OrderflowError, Unavailable
 from orderflow.messaging.kafka.clients import client_config
-from orderflow.messaging.kafka.topics import Creation, Difference, Durability, Found, Plan, Topic, TopicSettings, decide
+from orderflow.messaging.kafka.topics import (
+    Creation,
+    Difference,
+    Durability,
+    Found,
+    Plan,
+    Topic,
+    TopicSettings,
+    decide,
+)
 from orderflow.messaging.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S = 10.0
@@ -57,7 +66,9 @@ class Admin:
         return {
             name: Found(
                 partitions=len(metadata[name].partitions),
-                replicas=min(len(partition.replicas) for partition in metadata[name].partitions.values()),
+                replicas=min(
+                    len(partition.replicas) for partition in metadata[name].partitions.values()
+                ),
                 config=configs[name],
             )
             for name in present
@@ -68,10 +79,17 @@ class Admin:
         if not creations:
             return
         topics = [
-            NewTopic(c.topic, num_partitions=c.partitions, replication_factor=c.replicas, config=dict(c.config))
+            NewTopic(
+                c.topic,
+                num_partitions=c.partitions,
+                replication_factor=c.replicas,
+                config=dict(c.config),
+            )
             for c in creations
         ]
-        for name, future in self._client.create_topics(topics, request_timeout=REQUEST_TIMEOUT_S).items():
+        for name, future in self._client.create_topics(
+            topics, request_timeout=REQUEST_TIMEOUT_S
+        ).items():
             try:
                 future.result()
             except KafkaException as error:
@@ -82,9 +100,13 @@ class Admin:
     def alter(self, alterations: Sequence[Difference]) -> None:
         """Set one setting each."""
         for change in alterations:
-            entry = ConfigEntry(change.setting, change.wanted, incremental_operation=AlterConfigOpType.SET)
+            entry = ConfigEntry(
+                change.setting, change.wanted, incremental_operation=AlterConfigOpType.SET
+            )
             resource = ConfigResource(ResourceType.TOPIC, change.topic, incremental_configs=[entry])
-            futures = self._client.incremental_alter_configs([resource], request_timeout=REQUEST_TIMEOUT_S)
+            futures = self._client.incremental_alter_configs(
+                [resource], request_timeout=REQUEST_TIMEOUT_S
+            )
             self._result(f"set {change.setting} of topic {change.topic}", futures[resource])
 
     def _await_leaders(self, names: Sequence[str]) -> None:
@@ -92,7 +114,8 @@ class Admin:
         while not self._settled(names):
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"topics {', '.join(names)} have no leaders after {SETTLE_TIMEOUT_S:.0f} s", resource="broker"
+                    f"topics {', '.join(names)} have no leaders after {SETTLE_TIMEOUT_S:.0f} s",
+                    resource="broker",
                 )
             time.sleep(0.05)
 
@@ -113,7 +136,9 @@ class Admin:
         return {
             resource.name: {
                 entry.name: entry.value
-                for entry in self._result(f"read the settings of topic {resource.name}", future).values()
+                for entry in self._result(
+                    f"read the settings of topic {resource.name}", future
+                ).values()
             }
             for resource, future in futures.items()
         }

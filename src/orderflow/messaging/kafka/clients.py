@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 
 from orderflow.messaging.settings import KafkaSettings
 
@@ -110,7 +117,9 @@ def producer(settings: KafkaSettings, **overrides: object) -> Producer:
     return Producer({**producer_config(settings), **overrides})
 
 
-def transactional_producer(settings: KafkaSettings, transactional_id: str, **overrides: object) -> Producer:
+def transactional_producer(
+    settings: KafkaSettings, transactional_id: str, **overrides: object
+) -> Producer:
     """
     See `transactional_producer_config`. The id is stable over restarts and unique among live workers:
     `init_transactions` then fences the predecessor and ends its open transaction.

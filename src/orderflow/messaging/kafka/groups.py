@@ -19,7 +19,9 @@ def begin_at(settings: KafkaSettings, group: str, topic: str, offsets: Mapping[i
     """The group, which has no members yet, will read the topic from these offsets on. Raises Unavailable."""
     client = consumer(settings, group)
     try:
-        positions = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+        positions = [
+            TopicPartition(topic, partition, offset) for partition, offset in offsets.items()
+        ]
         client.commit(offsets=positions, asynchronous=False)
     except KafkaException as error:
         raise Unavailable(

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from orderflow.messaging.errors import ConfigurationError, Unavailable
 from orderflow.messaging.kafka.clients import Consumer, client_config, consumer
-from orderflow.messaging.offsets import Window, decode
+from orderflow.messaging.kafka.finished_offsets import Window, decode
 from orderflow.messaging.settings import KafkaSettings
 
 Place = tuple[str, int]
@@ -32,7 +32,9 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
 
 
-def lags(settings: KafkaSettings, groups: Mapping[str, Sequence[str]], *, timeout_s: float = 5.0) -> list[Lag]:
+def lags(
+    settings: KafkaSettings, groups: Mapping[str, Sequence[str]], *, timeout_s: float = 5.0
+) -> list[Lag]:
     """
     The lag of each group on each partition of its topics; a topic that does not exist yet is left out.
 
@@ -47,7 +49,9 @@ def lags(settings: KafkaSettings, groups: Mapping[str, Sequence[str]], *, timeou
         firsts = offsets_at(admin, found, OffsetSpec.earliest(), timeout_s)  # type: ignore[no-untyped-call]
         ends = offsets_at(admin, found, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
     except KafkaException as error:
-        raise Unavailable(f"could not ask for lags: {error.args[0].str()}", resource="broker") from error
+        raise Unavailable(
+            f"could not ask for lags: {error.args[0].str()}", resource="broker"
+        ) from error
     return [
         _lag(group, place, committed[group].get(place), first=firsts[place], end=ends[place])
         for group, topics in groups.items()
@@ -64,7 +68,9 @@ def unfinished(window: Window, *, end: int) -> int:
 def alive(window: Window | None, *, first: int) -> Window:
     """What a group that committed `window`, or nothing, has still before it: what retention deleted is no lag."""
     known = window or Window(first)
-    return Window(max(known.end, first), tuple(offset for offset in known.unfinished if offset >= first))
+    return Window(
+        max(known.end, first), tuple(offset for offset in known.unfinished if offset >= first)
+    )
 
 
 def _lag(group: str, place: Place, window: Window | None, *, first: int, end: int) -> Lag:
@@ -82,7 +88,12 @@ def _lag(group: str, place: Place, window: Window | None, *, first: int, end: in
 def places(admin: AdminClient, topics: Iterable[str], timeout_s: float) -> set[Place]:
     """The partitions of those of the topics that exist."""
     found = admin.list_topics(timeout=timeout_s).topics
-    return {(topic, partition) for topic in topics if topic in found for partition in found[topic].partitions}
+    return {
+        (topic, partition)
+        for topic in topics
+        if topic in found
+        for partition in found[topic].partitions
+    }
 
 
 def observer(settings: KafkaSettings, group: str) -> Consumer:
@@ -105,7 +116,9 @@ def windows(client: Consumer, asked_for: Iterable[Place], timeout_s: float) -> d
     }
 
 
-def _committed(settings: KafkaSettings, group: str, found: Iterable[Place], timeout_s: float) -> dict[Place, Window]:
+def _committed(
+    settings: KafkaSettings, group: str, found: Iterable[Place], timeout_s: float
+) -> dict[Place, Window]:
     client = observer(settings, group)
     try:
         return windows(client, found, timeout_s)

@@ -18,7 +18,15 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.clients import client_config
-from orderflow.messaging.kafka.lag import Place, alive, observer, offsets_at, places, unfinished, windows
+from orderflow.messaging.kafka.lag import (
+    Place,
+    alive,
+    observer,
+    offsets_at,
+    places,
+    unfinished,
+    windows,
+)
 from orderflow.messaging.settings import KafkaSettings
 
 TIMEOUT_S = 2.0
@@ -68,10 +76,14 @@ class Progress:
     def _horizon(self) -> Horizon:
         found = places(self._admin, self._topics, TIMEOUT_S)
         if missing := self._topics - {topic for topic, _ in found}:
-            raise Unavailable(f"the cluster does not know {', '.join(sorted(missing))}", resource="broker")
+            raise Unavailable(
+                f"the cluster does not know {', '.join(sorted(missing))}", resource="broker"
+            )
         firsts = offsets_at(self._admin, found, OffsetSpec.earliest(), TIMEOUT_S)  # type: ignore[no-untyped-call]
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        ends = offsets_at(self._admin, found, latest, TIMEOUT_S, isolation=IsolationLevel.READ_UNCOMMITTED)
+        ends = offsets_at(
+            self._admin, found, latest, TIMEOUT_S, isolation=IsolationLevel.READ_UNCOMMITTED
+        )
         return Horizon(firsts, ends)
 
     def _asked(self, question: Callable[[], T]) -> T:
@@ -79,5 +91,6 @@ class Progress:
             return question()
         except KafkaException as error:
             raise Unavailable(
-                f"could not ask how far {self._group} has come: {error.args[0].str()}", resource="broker"
+                f"could not ask how far {self._group} has come: {error.args[0].str()}",
+                resource="broker",
             ) from error

@@ -13,7 +13,13 @@ from typing import Any
 import msgspec
 
 from orderflow.messaging.errors import ConfigurationError, Poison, Unavailable
-from orderflow.messaging.kafka.clients import Consumer, KafkaError, KafkaException, TopicPartition, consumer
+from orderflow.messaging.kafka.clients import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+    consumer,
+)
 from orderflow.messaging.kafka.headers import headers_of
 from orderflow.messaging.settings import KafkaSettings
 
@@ -61,8 +67,12 @@ def read(
     with _open(settings) as client:
         ends = _ends(client, topic)
         positions = {partition: (start or {}).get(partition, 0) for partition in ends}
-        client.assign([TopicPartition(topic, partition, offset) for partition, offset in positions.items()])
-        open_partitions = {partition for partition, end in ends.items() if positions[partition] < end}
+        client.assign(
+            [TopicPartition(topic, partition, offset) for partition, offset in positions.items()]
+        )
+        open_partitions = {
+            partition for partition, end in ends.items() if positions[partition] < end
+        }
         while follow or open_partitions:
             message = client.poll(TICK_S)
             if message is None:
@@ -97,9 +107,14 @@ def _ends(client: Consumer, topic: str) -> dict[int, int]:
         if found.error is not None:
             raise ConfigurationError(f"can't read topic {topic}: {found.error.str()}")
         partitions = [TopicPartition(topic, partition) for partition in sorted(found.partitions)]
-        return {p.partition: client.get_watermark_offsets(p, timeout=REQUEST_TIMEOUT_S)[1] for p in partitions}
+        return {
+            p.partition: client.get_watermark_offsets(p, timeout=REQUEST_TIMEOUT_S)[1]
+            for p in partitions
+        }
     except KafkaException as error:
-        raise Unavailable(f"could not look up topic {topic}: {error.args[0].str()}", resource="broker") from error
+        raise Unavailable(
+            f"could not look up topic {topic}: {error.args[0].str()}", resource="broker"
+        ) from error
 
 
 def _passing(error: KafkaError) -> bool:

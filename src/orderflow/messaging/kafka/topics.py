@@ -88,7 +88,9 @@ class Durability(msgspec.Struct, frozen=True):
                 )
             replicas = 3 if brokers >= 3 else 1
         if brokers < replicas:
-            raise Incompatible(f"RF {replicas} needs {replicas} brokers; the cluster shows {brokers}")
+            raise Incompatible(
+                f"RF {replicas} needs {replicas} brokers; the cluster shows {brokers}"
+            )
         return cls(replicas=replicas, in_sync_min=max(1, replicas - 1))
 
 
@@ -137,7 +139,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(
-    wanted: Iterable[Topic], found: Mapping[str, Found], durability: Durability, settings: TopicSettings
+    wanted: Iterable[Topic],
+    found: Mapping[str, Found],
+    durability: Durability,
+    settings: TopicSettings,
 ) -> Plan:
     """The plan that leads from what is found to what is wanted."""
     creations: list[Creation] = []
@@ -149,7 +154,10 @@ def decide(
         if present is None:
             creations.append(_creation(topic, durability, settings))
             continue
-        unsafe = [*_shape(topic, present, durability, settings), *_promises(topic, present, durability)]
+        unsafe = [
+            *_shape(topic, present, durability, settings),
+            *_promises(topic, present, durability),
+        ]
         growth = [*_growth(topic, present)]
         refusals += unsafe
         alterations += growth
@@ -185,7 +193,9 @@ def _creation(topic: Topic, durability: Durability, settings: TopicSettings) -> 
     )
 
 
-def _shape(topic: Topic, found: Found, durability: Durability, settings: TopicSettings) -> Iterable[Difference]:
+def _shape(
+    topic: Topic, found: Found, durability: Durability, settings: TopicSettings
+) -> Iterable[Difference]:
     partitions = topic.partitions or settings.partitions
     if found.partitions != partitions:
         remedy = "a partition count is fixed for life; " + (
@@ -204,14 +214,20 @@ def _promises(topic: Topic, found: Found, durability: Durability) -> Iterable[Di
 
     def unlike(name: str, remedy: str) -> Difference:
         value = wanted[name]
-        return _difference(topic, name, config[name], value, f"{remedy}; then {_repair(topic, name, value)}")
+        return _difference(
+            topic, name, config[name], value, f"{remedy}; then {_repair(topic, name, value)}"
+        )
 
     if int(config["min.insync.replicas"]) < durability.in_sync_min:
         yield unlike("min.insync.replicas", "an acknowledged record could be lost with one broker")
     if config["unclean.leader.election.enable"] != "false":
-        yield unlike("unclean.leader.election.enable", "a replica that lacks records could become leader")
+        yield unlike(
+            "unclean.leader.election.enable", "a replica that lacks records could become leader"
+        )
     if config["cleanup.policy"] != topic.cleanup:
-        yield unlike("cleanup.policy", "records that are promised may have been removed: find out which")
+        yield unlike(
+            "cleanup.policy", "records that are promised may have been removed: find out which"
+        )
     if topic.retention is not None:
         if 0 <= int(config["retention.ms"]) < _ms(topic.retention):
             yield unlike("retention.ms", "readers may have missed records: find out which")
@@ -222,15 +238,21 @@ def _promises(topic: Topic, found: Found, durability: Durability) -> Iterable[Di
 def _growth(topic: Topic, found: Found) -> Iterable[Difference]:
     if int(found.config["max.message.bytes"]) < topic.record_bytes_max:
         value = topic.record_bytes_max
-        yield _difference(topic, "max.message.bytes", found.config["max.message.bytes"], value, "raise it")
+        yield _difference(
+            topic, "max.message.bytes", found.config["max.message.bytes"], value, "raise it"
+        )
 
 
 def _repair(topic: Topic, name: str, value: str) -> str:
     return f"kafka-configs --alter --topic {topic.name} --add-config {name}={value}"
 
 
-def _difference(topic: Topic, setting: str, found: object, wanted: object, remedy: str) -> Difference:
-    return Difference(topic=topic.name, setting=setting, found=str(found), wanted=str(wanted), remedy=remedy)
+def _difference(
+    topic: Topic, setting: str, found: object, wanted: object, remedy: str
+) -> Difference:
+    return Difference(
+        topic=topic.name, setting=setting, found=str(found), wanted=str(wanted), remedy=remedy
+    )
 
 
 def _ms(span: timedelta) -> int:

@@ -96,7 +96,9 @@ class Transactions:
 
         Raises ProducerLost on an error that waiting does not heal.
         """
-        self._insist("init_transactions", lambda: self._producer.init_transactions(SLICE_S), budget_s=None)
+        self._insist(
+            "init_transactions", lambda: self._producer.init_transactions(SLICE_S), budget_s=None
+        )
 
     def begin(self) -> None:
         """Local only. Raises ProducerLost when the producer is finished."""
@@ -123,7 +125,9 @@ class Transactions:
         # Positional only: the client raises TypeError on keywords, and blocks for good without a time-out.
         send = self._producer.send_offsets_to_transaction
         name = "send_offsets_to_transaction"
-        self._insist(name, lambda: self._not_for_good(name, lambda: send(offsets, group_metadata, SLICE_S)))
+        self._insist(
+            name, lambda: self._not_for_good(name, lambda: send(offsets, group_metadata, SLICE_S))
+        )
 
     def commit(self) -> None:
         """Returns only when the broker said that it is committed."""
@@ -136,7 +140,9 @@ class Transactions:
 
     def abort(self, reason: str, cause: BaseException) -> None:
         """Undo the open transaction and raise TransactionAborted, or ProducerLost if even that fails."""
-        self._insist("abort_transaction", lambda: self._producer.abort_transaction(SLICE_S), aborting=True)
+        self._insist(
+            "abort_transaction", lambda: self._producer.abort_transaction(SLICE_S), aborting=True
+        )
         raise TransactionAborted(reason, resource=RESOURCE) from cause
 
     def _not_for_good(self, name: str, call: Callable[[], object]) -> None:
@@ -164,14 +170,21 @@ class Transactions:
             except Empty:
                 self._between()
                 if time.monotonic() >= given_up_at:
-                    raise ProducerLost(f"{name} did not come back within {HANGING_S} s", fenced=False) from None
+                    raise ProducerLost(
+                        f"{name} did not come back within {HANGING_S} s", fenced=False
+                    ) from None
             else:
                 if error is not None:
                     raise error
                 return
 
     def _insist(
-        self, name: str, call: Callable[[], object], *, budget_s: float | None = BUDGET_S, aborting: bool = False
+        self,
+        name: str,
+        call: Callable[[], object],
+        *,
+        budget_s: float | None = BUDGET_S,
+        aborting: bool = False,
     ) -> None:
         deadline = None if budget_s is None else time.monotonic() + budget_s
         while True:
@@ -220,7 +233,9 @@ def committed(consumer: Consumer, partition: TopicPartition, *, between: Between
         except KafkaException as exception:
             error = exception.args[0]
         if not error.retriable() and error.code() not in _HEAL:
-            raise TransactionAborted(f"committed offset of {partition.topic}: {error.str()}", resource=RESOURCE)
+            raise TransactionAborted(
+                f"committed offset of {partition.topic}: {error.str()}", resource=RESOURCE
+            )
         between()
 
 
@@ -229,7 +244,9 @@ def topic_exists(consumer: Consumer, topic: str) -> bool:
     try:
         found = consumer.list_topics(topic, SLICE_S).topics[topic]
     except KafkaException as error:
-        raise TransactionAborted(f"metadata of {topic}: {error.args[0].str()}", resource=RESOURCE) from error
+        raise TransactionAborted(
+            f"metadata of {topic}: {error.args[0].str()}", resource=RESOURCE
+        ) from error
     return found.error is None and len(found.partitions) > 0
 
 

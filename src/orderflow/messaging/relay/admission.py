@@ -67,7 +67,9 @@ def _without_position(found: Found, slot: Slot | None) -> Step | Refusal:
         return Step.MAKE_SLOT
     if slot.made_now:
         if slot.misses_rows:
-            return Refusal("there is neither a position nor a slot, but the outbox has rows: nobody would publish them")
+            return Refusal(
+                "there is neither a position nor a slot, but the outbox has rows: nobody would publish them"
+            )
         return Step.STREAM
     if found.outbox_empty:
         return Step.REMAKE_SLOT
@@ -85,7 +87,9 @@ def _with_position(  # noqa: PLR0911 - one return per reason
     if there != here:
         return Refusal(f"the position belongs to another database: {_differences(there, here)}")
     if position.resyncing:
-        return Refusal("a resync was begun and did not end: rows may be missing on Kafka; it can be run again")
+        return Refusal(
+            "a resync was begun and did not end: rows may be missing on Kafka; it can be run again"
+        )
     if position.lsn > found.wal_end:
         return Refusal(
             f"the position {lsn_text(position.lsn)} is beyond the end of the server's log ({lsn_text(found.wal_end)}): "
@@ -97,11 +101,15 @@ def _with_position(  # noqa: PLR0911 - one return per reason
             f"{position.tick} when the position {lsn_text(position.lsn)} was committed"
         )
     if slot is None or slot.made_now:
-        return Refusal(f"slot {here.slot} was dropped: rows after {lsn_text(position.lsn)} may be missing from the log")
+        return Refusal(
+            f"slot {here.slot} was dropped: rows after {lsn_text(position.lsn)} may be missing from the log"
+        )
     if slot.lost:
         return Refusal(f"slot {here.slot} is lost: the server removed log files that it needed")
     if not found.publication_fits:
-        return Refusal(f"publication {here.slot} was dropped or changed: rows may be missing from the stream")
+        return Refusal(
+            f"publication {here.slot} was dropped or changed: rows may be missing from the stream"
+        )
     if slot.confirmed_flush > position.lsn:
         return Refusal(
             f"slot {here.slot} was advanced to {lsn_text(slot.confirmed_flush)}, beyond the position "

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from orderflow.messaging.errors import ResyncNeeded
-from orderflow.messaging.outbox import STATE_TABLE, TABLE
 from orderflow.messaging.postgres import Connection, DatabaseError
+from orderflow.messaging.postgres.outbox import STATE_TABLE, TABLE
 from orderflow.messaging.relay.admission import WAY_OUT, Slot
 from orderflow.messaging.relay.position import Database, lsn_text
 
@@ -16,7 +16,9 @@ DROP_WAIT_S = 5.0
 
 def database_oid(connection: Connection) -> int:
     """Tells a database from its namesake made later on the same server."""
-    return int(_one(connection, "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"))
+    return int(
+        _one(connection, "SELECT oid::bigint FROM pg_database WHERE datname = current_database()")
+    )
 
 
 def wal_end(connection: Connection) -> int:
@@ -40,7 +42,9 @@ def find_slot(connection: Connection, name: str) -> Slot | None:
 
 def slot_reader(connection: Connection, name: str) -> int | None:
     """The backend that reads the slot."""
-    row = connection.execute("SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", (name,)).fetchone()
+    row = connection.execute(
+        "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", (name,)
+    ).fetchone()
     return row[0] if row else None
 
 
@@ -83,7 +87,9 @@ def publication_fits(connection: Connection, name: str) -> bool:
     )
 
 
-def note_first_position(connection: Connection, *, service: str, database: Database, lsn: int) -> None:
+def note_first_position(
+    connection: Connection, *, service: str, database: Database, lsn: int
+) -> None:
     """Say in the database that the relay's first position for it is on Kafka: the API waits for that."""
     connection.execute(
         f"INSERT INTO {STATE_TABLE} AS known (service, system_identifier, slot, first_position) VALUES (%s, %s, %s, %s)"  # noqa: S608
@@ -96,7 +102,8 @@ def note_first_position(connection: Connection, *, service: str, database: Datab
 
 def tick(connection: Connection, service: str) -> int:
     """How far this database has counted for the relay of `service`; 0 before its first position."""
-    return int(_one(connection, f"SELECT COALESCE(max(tick), 0) FROM {STATE_TABLE} WHERE service = %s", service))  # noqa: S608
+    query = f"SELECT COALESCE(max(tick), 0) FROM {STATE_TABLE} WHERE service = %s"  # noqa: S608
+    return int(_one(connection, query, service))
 
 
 def raise_tick(connection: Connection, service: str, *, above: int = 0) -> int:
@@ -112,7 +119,9 @@ def raise_tick(connection: Connection, service: str, *, above: int = 0) -> int:
             (above, service),
         ).fetchone()
     if row is None:
-        raise ResyncNeeded(f"{STATE_TABLE} has no row of the relay of {service} any more; {WAY_OUT}")
+        raise ResyncNeeded(
+            f"{STATE_TABLE} has no row of the relay of {service} any more; {WAY_OUT}"
+        )
     return int(row[0])
 
 

@@ -36,9 +36,15 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 RECORDS = counter("relay_records", "Outbox rows published, in committed Kafka transactions")
-TRANSACTIONS = counter("relay_transactions", "Kafka transactions committed by the relay, idle ones included")
+TRANSACTIONS = counter(
+    "relay_transactions", "Kafka transactions committed by the relay, idle ones included"
+)
 ABORTS = counter("relay_aborts", "Kafka transactions of the relay that were undone and sent again")
-RESTARTS = counter("relay_restarts", "Times the relay went back to its committed position after a failure")
+RESTARTS = counter(
+    "relay_restarts", "Times the relay went back to its committed position after a failure"
+)
 STREAMING = gauge("relay_streaming", "1 while this process publishes the outbox, else 0")
-POSITION = gauge("relay_position_bytes", "End of the last published database transaction in the server's log")
+POSITION = gauge(
+    "relay_position_bytes", "End of the last published database transaction in the server's log"
+)
 WAL_END = gauge("relay_wal_end_bytes", "End of the server's log as the relay last heard it")

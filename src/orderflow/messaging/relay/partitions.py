@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
 
-from orderflow.messaging.outbox import RETENTION_DAYS, TABLE
 from orderflow.messaging.postgres import CheckViolation, Connection
+from orderflow.messaging.postgres.outbox import RETENTION_DAYS, TABLE
 from orderflow.messaging.telemetry import logger
 
 DAYS_AHEAD = 7
@@ -37,7 +37,9 @@ def horizon(now: datetime, published_through: datetime | None) -> date:
     """
     if published_through is None:
         return date.min
-    return min(now.date() - timedelta(days=RETENTION_DAYS), published_through.date() - timedelta(days=1))
+    return min(
+        now.date() - timedelta(days=RETENTION_DAYS), published_through.date() - timedelta(days=1)
+    )
 
 
 def plan(now: datetime, *, existing: Collection[date], published_through: datetime | None) -> Plan:
@@ -78,7 +80,9 @@ class PartitionKeeper:
 
     def _watch(self, connection: Connection, position: int) -> datetime:
         """Mark the log's end now; when the position has passed the mark, all that committed before it is published."""
-        row = connection.execute("SELECT now(), (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
+        row = connection.execute(
+            "SELECT now(), (pg_current_wal_insert_lsn() - '0/0')::bigint"
+        ).fetchone()
         assert row is not None
         now: datetime = row[0].astimezone(UTC)
         if self._mark is not None and position >= self._mark[1]:
@@ -105,10 +109,16 @@ def _make(connection: Connection, day: date) -> None:
     bounds = f"FROM ('{_midnight(day).isoformat()}') TO ('{_midnight(day + timedelta(days=1)).isoformat()}')"
     try:
         with connection.transaction():
-            connection.execute(f"CREATE TABLE {_name(day)} (LIKE {TABLE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
-            connection.execute(f"ALTER TABLE {TABLE} ATTACH PARTITION {_name(day)} FOR VALUES {bounds}")
+            connection.execute(
+                f"CREATE TABLE {_name(day)} (LIKE {TABLE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+            )
+            connection.execute(
+                f"ALTER TABLE {TABLE} ATTACH PARTITION {_name(day)} FOR VALUES {bounds}"
+            )
     except CheckViolation:
-        log.info("rows of this day are in the default partition, and stay there", day=day.isoformat())
+        log.info(
+            "rows of this day are in the default partition, and stay there", day=day.isoformat()
+        )
 
 
 def _name(day: date) -> str:

@@ -65,8 +65,13 @@ class Parser(Generic[Row]):
         """Take one message; at the end of a transaction, return it. Raises ValueError on what can't be understood."""
         kind = message[0]
         if kind == _INSERT:
-            relation_id, count = _RELATION_ID.unpack_from(message, 1)[0], _COLUMN_COUNT.unpack_from(message, 6)[0]
-            self._rows.append(self._readers[relation_id](tuple_values(message, _INSERT_VALUES_AT, count)))
+            relation_id, count = (
+                _RELATION_ID.unpack_from(message, 1)[0],
+                _COLUMN_COUNT.unpack_from(message, 6)[0],
+            )
+            self._rows.append(
+                self._readers[relation_id](tuple_values(message, _INSERT_VALUES_AT, count))
+            )
         elif kind == _COMMIT:
             _flags, _commit_lsn, end_lsn, committed_us = _COMMIT_BODY.unpack_from(message, 1)
             done, self._rows, self.inside = self._rows, [], False
@@ -77,7 +82,9 @@ class Parser(Generic[Row]):
             relation = read_relation(message)
             self._readers[relation.id] = self._reader_for(relation)
         elif kind not in (_TYPE, _ORIGIN):
-            raise ValueError(f"a replication message of kind {chr(kind)!r}, which an insert-only publication never has")
+            raise ValueError(
+                f"a replication message of kind {chr(kind)!r}, which an insert-only publication never has"
+            )
         return None
 
 

@@ -47,7 +47,9 @@ class _Metadata(Database, frozen=True, kw_only=True, omit_defaults=True):
 def to_metadata(position: Position) -> str:
     """All but the LSN, which is the offset: at most some 180 bytes; Kafka takes 4,095."""
     where = msgspec.structs.asdict(position.database)
-    return msgspec.json.encode(_Metadata(**where, tick=position.tick, resyncing=position.resyncing)).decode()
+    return msgspec.json.encode(
+        _Metadata(**where, tick=position.tick, resyncing=position.resyncing)
+    ).decode()
 
 
 def from_committed(lsn: int, metadata: str | None) -> Position:

@@ -57,14 +57,20 @@ def record_reader(relation: Relation) -> Reader[Record]:
         )
         header_places = tuple((name, places[column]) for column, name in _HEADER_OF_COLUMN)
     except KeyError as missing:
-        raise ConfigurationError(f"table {relation.name} has no column {missing.args[0]}: not an outbox") from missing
+        raise ConfigurationError(
+            f"table {relation.name} has no column {missing.args[0]}: not an outbox"
+        ) from missing
     topics: dict[bytes | None, str] = {}
 
     def read(values: Values) -> Record:
         headers: Headers = [_SPECVERSION, (CE_ID, _uuid_text(values[id_at] or b""))]
-        headers += [(name, value) for name, at in header_places if (value := values[at]) is not None]
+        headers += [
+            (name, value) for name, at in header_places if (value := values[at]) is not None
+        ]
         headers.append(_CONTENT_TYPE)
-        topic = topics.get(values[topic_at]) or topics.setdefault(values[topic_at], (values[topic_at] or b"").decode())
+        topic = topics.get(values[topic_at]) or topics.setdefault(
+            values[topic_at], (values[topic_at] or b"").decode()
+        )
         return Record(topic, values[key_at] or b"", values[value_at] or b"", headers)
 
     return read

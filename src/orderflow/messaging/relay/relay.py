@@ -49,7 +49,9 @@ class Relay:
         took this one's place. Everything that time heals is waited for, without bound.
         """
         self._stop = stop
-        keeper = threading.Thread(target=self._keep_partitions, name="outbox-partitions", daemon=True)
+        keeper = threading.Thread(
+            target=self._keep_partitions, name="outbox-partitions", daemon=True
+        )
         keeper.start()
         fenced_pid: int | None = None
         try:
@@ -101,7 +103,9 @@ class Relay:
             if rows or now - committed_at >= self._settings.idle_commit_every_s:
                 self._publish(session, rows, end_lsn)
                 committed_at = now
-                self._report(State.STREAMING, position=session.position, wal_end=session.stream.wal_end)
+                self._report(
+                    State.STREAMING, position=session.position, wal_end=session.stream.wal_end
+                )
             session.keep_alive()
 
     def _publish(self, session: Session, rows: list[Record], end_lsn: int) -> None:
@@ -113,7 +117,11 @@ class Relay:
             except TransactionAborted as error:
                 health.ABORTS.inc()
                 self._report(State.WAITING, str(error), position=session.position)
-                log.warning("the Kafka transaction was undone and is sent again", reason=str(error), rows=len(rows))
+                log.warning(
+                    "the Kafka transaction was undone and is sent again",
+                    reason=str(error),
+                    rows=len(rows),
+                )
                 session.pause(self._back_off_s)
                 self._back_off_s = min(self._back_off_s * 2, BACK_OFF_S[1])
             else:
@@ -127,11 +135,16 @@ class Relay:
             self._report(State.STANDBY, "another relay reads the slot")
             log.info("the relay stands by", slot=self._settings.slot)
 
-    def _report(self, state: State, reason: str = "", *, position: int | None = None, wal_end: int = 0) -> None:
+    def _report(
+        self, state: State, reason: str = "", *, position: int | None = None, wal_end: int = 0
+    ) -> None:
         known = self.health
         position = known.position if position is None else position
         self.health = Health(
-            state=state, reason=reason, position=position, wal_end=max(wal_end, position, known.wal_end)
+            state=state,
+            reason=reason,
+            position=position,
+            wal_end=max(wal_end, position, known.wal_end),
         )
         health.STREAMING.set(state is State.STREAMING)
         health.POSITION.set(position)
@@ -143,7 +156,9 @@ class Relay:
             if self.health.state is not State.STREAMING:
                 continue
             try:
-                with connect(self._settings.database, application_name="outbox-partitions", autocommit=True) as own:
+                with connect(
+                    self._settings.database, application_name="outbox-partitions", autocommit=True
+                ) as own:
                     self._keep_partitions_once(own)
             except Unavailable as error:
                 log.warning("outbox partitions were not looked after", reason=str(error))
@@ -152,7 +167,9 @@ class Relay:
         try:
             self._keeper.keep(connection, position=self.health.position)
         except DatabaseError as error:
-            log.warning("outbox partitions were not looked after", reason=str(transient(error) or error))
+            log.warning(
+                "outbox partitions were not looked after", reason=str(transient(error) or error)
+            )
 
 
 class _BatchReader:

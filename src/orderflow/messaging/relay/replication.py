@@ -67,7 +67,9 @@ class ReplicationConnection:
 
     def __init__(self, dsn: str, *, application_name: str, stopping: Callable[[], bool]) -> None:
         session = {"wal_sender_timeout": f"{WAL_SENDER_TIMEOUT_S}s", "TimeZone": "UTC"}
-        target = conninfo(dsn, application_name=application_name, session=session, replication="database")
+        target = conninfo(
+            dsn, application_name=application_name, session=session, replication="database"
+        )
         try:
             self._connection = psycopg.connect(target, autocommit=True)
         except psycopg.Error as error:
@@ -93,7 +95,10 @@ class ReplicationConnection:
         snapshot are rows nobody will ever publish.
         """
         self._command("BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ")
-        made = self._command(f"CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'use')", may_fail={_DUPLICATE})
+        made = self._command(
+            f"CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'use')",
+            may_fail={_DUPLICATE},
+        )
         if made.status == pq.ExecStatus.FATAL_ERROR:
             self._command("ROLLBACK")
             return None
@@ -109,7 +114,8 @@ class ReplicationConnection:
         in other sessions until this one is told anything more.
         """
         made = self._command(
-            f"CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'export')", may_fail={_DUPLICATE}
+            f"CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'export')",
+            may_fail={_DUPLICATE},
         )
         if made.status == pq.ExecStatus.FATAL_ERROR:
             return None
@@ -125,7 +131,8 @@ class ReplicationConnection:
         """
         options = f"proto_version '1', publication_names '{publication}', binary 'true'"
         begun = self._command(
-            f"START_REPLICATION SLOT {slot} LOGICAL 0/0 ({options})", may_fail={_SLOT_IS_ACTIVE, *_SLOT_IS_GONE}
+            f"START_REPLICATION SLOT {slot} LOGICAL 0/0 ({options})",
+            may_fail={_SLOT_IS_ACTIVE, *_SLOT_IS_GONE},
         )
         if begun.status == pq.ExecStatus.COPY_BOTH:
             self.streaming = True
@@ -159,7 +166,9 @@ class ReplicationConnection:
             if size <= 0:
                 if size == 0:
                     return None
-                raise Unavailable(f"the server ended the stream: {self._last_error()}", resource=RESOURCE)
+                raise Unavailable(
+                    f"the server ended the stream: {self._last_error()}", resource=RESOURCE
+                )
             if data[0] == _WAL:
                 return bytes(data[_WAL_HEADER_BYTES:])
             if data[0] == _KEEPALIVE:
@@ -187,17 +196,24 @@ class ReplicationConnection:
         with suppress(psycopg.Error):
             self._connection.close()
 
-    def _command(self, command: str, *, may_fail: set[str] | frozenset[str] = frozenset()) -> pq.abc.PGresult:
+    def _command(
+        self, command: str, *, may_fail: set[str] | frozenset[str] = frozenset()
+    ) -> pq.abc.PGresult:
         """Run a simple query. Raises Unavailable when it fails with another state than those of `may_fail`."""
         try:
             self._pg.send_query(command.encode())
             result = self._result()
-            while result.status != pq.ExecStatus.COPY_BOTH and (following := self._result_or_none()) is not None:
+            while (
+                result.status != pq.ExecStatus.COPY_BOTH
+                and (following := self._result_or_none()) is not None
+            ):
                 result = following
         except psycopg.Error as error:
             raise _away(error) from error
         if result.status == pq.ExecStatus.FATAL_ERROR and _sqlstate(result) not in may_fail:
-            raise Unavailable(f"{command.partition('(')[0].strip()}: {_message(result)}", resource=RESOURCE)
+            raise Unavailable(
+                f"{command.partition('(')[0].strip()}: {_message(result)}", resource=RESOURCE
+            )
         return result
 
     def _result(self) -> pq.abc.PGresult:
@@ -219,7 +235,9 @@ class ReplicationConnection:
 
     def _last_error(self) -> str:
         result = self._pg.get_result()
-        return _message(result) if result is not None and result.error_message else "no reason given"
+        return (
+            _message(result) if result is not None and result.error_message else "no reason given"
+        )
 
 
 def _sqlstate(result: pq.abc.PGresult) -> str:

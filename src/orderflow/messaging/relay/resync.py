@@ -17,11 +17,17 @@ from datetime import datetime
 import msgspec
 
 from orderflow.messaging.errors import ConfigurationError, Refused, Unavailable
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.clients import TopicPartition
-from orderflow.messaging.kafka.transactions import TransactionAborted, Transactions, committed, topic_exists
-from orderflow.messaging.outbox import TABLE
+from orderflow.messaging.kafka.transactions import (
+    TransactionAborted,
+    Transactions,
+    committed,
+    topic_exists,
+)
 from orderflow.messaging.postgres import Connection, connect, unavailable_when_transient
+from orderflow.messaging.postgres.outbox import TABLE
 from orderflow.messaging.relay import catalogue
 from orderflow.messaging.relay.pgoutput import Relation
 from orderflow.messaging.relay.position import (
@@ -34,7 +40,6 @@ from orderflow.messaging.relay.position import (
 from orderflow.messaging.relay.records import Record, record_reader
 from orderflow.messaging.relay.replication import ReplicationConnection
 from orderflow.messaging.relay.session import RelaySettings, position_offset
-from orderflow.messaging.testing.failpoints import failpoint
 
 PATIENCE_S = 60.0
 """How long nothing may move before it is given up."""
@@ -66,7 +71,9 @@ def retained(settings: RelaySettings) -> Retained:
     return Retained(rows=row[0], since=row[1])
 
 
-def resync(settings: RelaySettings, *, progress: Callable[[int], None] = lambda _rows: None) -> Resynced:
+def resync(
+    settings: RelaySettings, *, progress: Callable[[int], None] = lambda _rows: None
+) -> Resynced:
     """
     Do it, telling `progress` how many rows are on Kafka so far.
 
@@ -85,20 +92,29 @@ class _Resync:
         self._moved_at = time.monotonic()
         self._admin = opened.enter_context(_connect(settings))
         self._reading = opened.enter_context(_connect(settings))
-        self._consumer = opened.enter_context(closing(clients.consumer(settings.kafka, settings.group)))
+        self._consumer = opened.enter_context(
+            closing(clients.consumer(settings.kafka, settings.group))
+        )
         self._transactions = Transactions(
-            clients.transactional_producer(settings.kafka, settings.transactional_id), between=self._give_up_when_stuck
+            clients.transactional_producer(settings.kafka, settings.transactional_id),
+            between=self._give_up_when_stuck,
         )
         dsn = settings.database.dsn.get_secret_value()
         self._stream = opened.enter_context(
-            closing(ReplicationConnection(dsn, application_name=settings.slot, stopping=self._never_stop))
+            closing(
+                ReplicationConnection(
+                    dsn, application_name=settings.slot, stopping=self._never_stop
+                )
+            )
         )
 
     def run(self, progress: Callable[[int], None]) -> Resynced:
         service, slot = self._settings.service, self._settings.slot
         self._refuse_while_read()
         if not topic_exists(self._consumer, POSITIONS_TOPIC):
-            raise ConfigurationError(f"topic {POSITIONS_TOPIC} does not exist: `orderflow topics apply`")
+            raise ConfigurationError(
+                f"topic {POSITIONS_TOPIC} does not exist: `orderflow topics apply`"
+            )
         server = self._stream.identify()
         database = Database(
             system_identifier=server.system_identifier,
@@ -108,21 +124,28 @@ class _Resync:
         )
         self._transactions.init()
         before = self._committed()
-        self._commit([], Position(lsn=0, database=database, tick=before.tick if before else 0, resyncing=True))
+        self._commit(
+            [],
+            Position(lsn=0, database=database, tick=before.tick if before else 0, resyncing=True),
+        )
         failpoint("resync.after_mark")
         catalogue.drop_slot(self._admin, slot)
         self._refuse_while_read()
         catalogue.make_publication(self._admin, slot)
         made = self._stream.export_slot(slot)
         if made is None:
-            raise Refused(f"slot {slot} was made by somebody else meanwhile: stop every relay of {service}, try again")
+            raise Refused(
+                f"slot {slot} was made by somebody else meanwhile: stop every relay of {service}, try again"
+            )
         rows = 0
         for batch in self._retained(made.snapshot):
             self._commit(batch, None)
             rows += len(batch)
             progress(rows)
             failpoint("resync.after_rows")
-        catalogue.note_first_position(self._admin, service=service, database=database, lsn=made.start)
+        catalogue.note_first_position(
+            self._admin, service=service, database=database, lsn=made.start
+        )
         tick = catalogue.raise_tick(self._admin, service, above=before.tick if before else 0)
         self._commit([], Position(lsn=made.start, database=database, tick=tick))
         return Resynced(rows=rows, position=made.start)
@@ -132,7 +155,8 @@ class _Resync:
         reading = self._reading
         reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         reading.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())
-        reading.execute(f"DECLARE retained NO SCROLL CURSOR FOR SELECT * FROM {TABLE} ORDER BY sequence")  # noqa: S608
+        query = f"SELECT * FROM {TABLE} ORDER BY sequence"  # noqa: S608
+        reading.execute(f"DECLARE retained NO SCROLL CURSOR FOR {query}")
         batch: list[Record] = []
         size = 0
         while fetched := _fetch(reading):
@@ -191,7 +215,9 @@ class _Resync:
 
 def _connect(settings: RelaySettings) -> Connection:
     """A session that may read for long. Raises ConfigurationError when the database has no outbox, or an old one."""
-    connection = connect(settings.database, application_name=f"{settings.group}.resync", autocommit=True)
+    connection = connect(
+        settings.database, application_name=f"{settings.group}.resync", autocommit=True
+    )
     connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'".encode())
     connection.execute("SET idle_in_transaction_session_timeout = 0")
     columns = connection.execute(
@@ -200,7 +226,9 @@ def _connect(settings: RelaySettings) -> Connection:
     if ("sequence",) not in columns:
         connection.close()
         what = (
-            "an outbox without the column `sequence`: migrate it first" if columns else "no outbox: nothing to resync"
+            "an outbox without the column `sequence`: migrate it first"
+            if columns
+            else "no outbox: nothing to resync"
         )
         raise ConfigurationError(f"the database of {settings.service} has {what}")
     return connection
@@ -215,5 +243,6 @@ def _fetch(connection: Connection) -> list[Record]:
         assert result is not None
         read = record_reader(Relation(0, TABLE, columns))
         return [
-            read([result.get_value(row, column) for column in range(result.nfields)]) for row in range(result.ntuples)
+            read([result.get_value(row, column) for column in range(result.nfields)])
+            for row in range(result.ntuples)
         ]

@@ -15,11 +15,12 @@ from contextlib import suppress
 import msgspec
 
 from orderflow.messaging.errors import Fenced, OrderflowError, ResyncNeeded, Unavailable
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.clients import TopicPartition
 from orderflow.messaging.kafka.transactions import Transactions, committed, topic_exists
-from orderflow.messaging.outbox import TABLE
 from orderflow.messaging.postgres import Connection, connect, unavailable_when_transient
+from orderflow.messaging.postgres.outbox import TABLE
 from orderflow.messaging.relay import catalogue
 from orderflow.messaging.relay.admission import WAY_OUT, Found, Refusal, Slot, Step, decide
 from orderflow.messaging.relay.position import (
@@ -34,7 +35,6 @@ from orderflow.messaging.relay.position import (
 from orderflow.messaging.relay.records import Record
 from orderflow.messaging.relay.replication import ReplicationConnection
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
-from orderflow.messaging.testing.failpoints import failpoint
 
 CONFIRM_EVERY_S = 2.0
 STANDBY_EVERY_S = 0.1
@@ -86,7 +86,13 @@ class Session:
     this process was replaced, and `open` raises Fenced.
     """
 
-    def __init__(self, settings: RelaySettings, *, stopping: Callable[[], bool], fenced_pid: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: RelaySettings,
+        *,
+        stopping: Callable[[], bool],
+        fenced_pid: int | None = None,
+    ) -> None:
         self._settings = settings
         self._stopping = stopping
         self._fenced_pid = fenced_pid
@@ -104,7 +110,9 @@ class Session:
         dsn = settings.database.dsn.get_secret_value()
         self.stream = ReplicationConnection(dsn, application_name=settings.slot, stopping=stopping)
 
-    def open(self, *, on_standby: Callable[[], None], before_first: Callable[[Connection], None]) -> None:
+    def open(
+        self, *, on_standby: Callable[[], None], before_first: Callable[[Connection], None]
+    ) -> None:
         """
         Take the slot, fence the predecessor, find the position; wait as a standby while another relay has the slot.
 
@@ -130,7 +138,10 @@ class Session:
             else:
                 self.position = position.lsn
             catalogue.note_first_position(
-                self.admin, service=self._settings.service, database=self._database, lsn=self.position
+                self.admin,
+                service=self._settings.service,
+                database=self._database,
+                lsn=self.position,
             )
 
     def publish(self, rows: list[Record], end_lsn: int) -> None:
@@ -141,7 +152,9 @@ class Session:
         session finds out) or Stopped. A lost database connection does not interrupt it: that is told afterwards.
         """
         if end_lsn < self.position:
-            raise AssertionError(f"position {lsn_text(end_lsn)} is behind {lsn_text(self.position)}")
+            raise AssertionError(
+                f"position {lsn_text(end_lsn)} is behind {lsn_text(self.position)}"
+            )
         offset = position_offset(Position(lsn=end_lsn, database=self._database, tick=self._tick))
         self._in_transaction = True
         try:
@@ -182,7 +195,9 @@ class Session:
             self._stop_seen_at = self._stop_seen_at or now
             if not self._in_transaction or now - self._stop_seen_at > GIVE_UP_AFTER_STOP_S:
                 raise Stopped("stopped while waiting")
-        if self._broken is None and (self.stream.reply_requested or now - self._confirmed_at >= CONFIRM_EVERY_S):
+        if self._broken is None and (
+            self.stream.reply_requested or now - self._confirmed_at >= CONFIRM_EVERY_S
+        ):
             self._confirmed_at = now
             try:
                 self.stream.confirm(self.position)
@@ -243,7 +258,9 @@ class Session:
             raise
         if step is Step.REMAKE_SLOT:
             self._drop_slot()
-            raise Unavailable("a slot that nothing needs was dropped, and is made again now", resource="database")
+            raise Unavailable(
+                "a slot that nothing needs was dropped, and is made again now", resource="database"
+            )
 
     def _judge(self, position: Position | None, slot: Slot | None) -> Step:
         self._tick = catalogue.tick(self.admin, self._settings.service)
@@ -258,12 +275,17 @@ class Session:
         )
         step = decide(found)
         if isinstance(step, Refusal):
-            raise ResyncNeeded(f"the relay of {self._settings.service} refuses to start: {step.reason}; {WAY_OUT}")
+            raise ResyncNeeded(
+                f"the relay of {self._settings.service} refuses to start: {step.reason}; {WAY_OUT}"
+            )
         return step
 
     def _committed(self) -> Position | None:
         if not topic_exists(self._consumer, POSITIONS_TOPIC):
-            raise Unavailable(f"topic {POSITIONS_TOPIC} does not exist: `orderflow topics apply`", resource="broker")
+            raise Unavailable(
+                f"topic {POSITIONS_TOPIC} does not exist: `orderflow topics apply`",
+                resource="broker",
+            )
         answer = committed(self._consumer, _POSITIONS, between=self.keep_alive)
         return None if answer.offset < 0 else from_committed(answer.offset, answer.metadata)
 

@@ -19,12 +19,12 @@ from typing import Any
 from uuid import UUID
 from zlib import crc32
 
-from orderflow.messaging.avro import Decoder, Encoder
-from orderflow.messaging.catalogue import Catalogue
 from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import Listener, Publishable
 from orderflow.messaging.postgres import Session
+from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.schemas.catalogue import Catalogue
 from orderflow.messaging.testing.bus_worker import PARTITIONS, Faults, Message, Stuck, Worker
 from orderflow.messaging.testing.registry import InMemoryRegistry
 
@@ -108,8 +108,14 @@ class Bus:
             if not busy:
                 return turn
             self.draw.choice(busy).turn()
-        waiting = [f"{worker.listener.name}: {len(worker.ready)}" for worker in self._workers if worker.ready]
-        raise Stuck(f"after {turns_max} turns records still wait ({', '.join(waiting)}): does time have to pass?")
+        waiting = [
+            f"{worker.listener.name}: {len(worker.ready)}"
+            for worker in self._workers
+            if worker.ready
+        ]
+        raise Stuck(
+            f"after {turns_max} turns records still wait ({', '.join(waiting)}): does time have to pass?"
+        )
 
     def records(self, topic: str) -> list[Message]:
         """What is on a topic, in the order in which it was published: order counts per key."""

@@ -9,14 +9,15 @@ from typing import Any, Protocol
 
 import msgspec
 
-from orderflow.messaging import dead_letter, offsets
-from orderflow.messaging.avro import Decoder, Encoder
 from orderflow.messaging.container import delivery as deliveries
 from orderflow.messaging.container.intake import Intake
 from orderflow.messaging.container.partition import BEGINNING, Item, Partition
 from orderflow.messaging.container.publishing import Publisher
+from orderflow.messaging.dead_letters import letter as dead_letter
 from orderflow.messaging.errors import ConfigurationError, OrderflowError, Poison, Transient
 from orderflow.messaging.event import Headers, Metadata, from_headers, to_headers
+from orderflow.messaging.kafka import finished_offsets as offsets
+from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import (
     Ask,
@@ -27,10 +28,10 @@ from orderflow.messaging.listener import (
     Prepare,
     Settled,
     Unknown,
-    dead_letter_topic,
 )
-from orderflow.messaging.outbox import OutboxRow
 from orderflow.messaging.postgres import Cursor, Session
+from orderflow.messaging.postgres.outbox import OutboxRow
+from orderflow.messaging.schemas.avro import Decoder, Encoder
 
 PARTITIONS = 3
 
@@ -119,17 +120,28 @@ class Worker:
     """One listener's container, without its Kafka half. `ready`: heads of lanes."""
 
     def __init__(
-        self, listener: Listener, *, bus: Log, encoder: Encoder, decoder: Decoder, session: Session | None
+        self,
+        listener: Listener,
+        *,
+        bus: Log,
+        encoder: Encoder,
+        decoder: Decoder,
+        session: Session | None,
     ) -> None:
         if isinstance(listener.delivery, InboxOutbox) and session is None:
-            raise ConfigurationError(f"listener {listener.name} needs a session: Bus(sessions={{...}})")
+            raise ConfigurationError(
+                f"listener {listener.name} needs a session: Bus(sessions={{...}})"
+            )
         self.listener = listener
         self.ready: list[Item] = []
         self._bus = bus
         self._session = session
         self._intake = Intake(listener, decoder)
         self._publisher = _Noting(listener, encoder)
-        self._dlt = {name: dead_letter_topic(topic, listener.group).name for name, topic in listener.subscribed.items()}
+        self._dlt = {
+            name: dead_letter_topic(topic, listener.group).name
+            for name, topic in listener.subscribed.items()
+        }
         self._partitions = {
             (topic, number): Partition(topic, number, offsets.Window(BEGINNING))
             for topic in listener.subscribed
@@ -209,8 +221,13 @@ class Worker:
         self._publisher.noted = []
         if struck and self._bus.draw.random() < 0.5:
             delivery = InboxOutbox(handler=_undone(delivery.handler))
-        deliveries.inbox_outbox(delivery, self._publisher, wave, listener=self.listener.name, session=self._session)
-        return [(row.topic, row.key.encode(), row.payload, to_headers(row.metadata)) for row in self._publisher.noted]
+        deliveries.inbox_outbox(
+            delivery, self._publisher, wave, listener=self.listener.name, session=self._session
+        )
+        return [
+            (row.topic, row.key.encode(), row.payload, to_headers(row.metadata))
+            for row in self._publisher.noted
+        ]
 
     def _prepared(self, wave: list[Item]) -> list[Item]:
         """Those whose outcome is known; the others stay ready, and are asked about again."""
@@ -223,14 +240,26 @@ class Worker:
         while steps:
             asked = [(item, step.task) for item, step in steps if isinstance(step, Ask)]
             settled += [(item, step.outcome) for item, step in steps if isinstance(step, Settled)]
-            for item, since in [(item, step.since) for item, step in steps if isinstance(step, Unknown)]:
+            for item, since in [
+                (item, step.since) for item, step in steps if isinstance(step, Unknown)
+            ]:
                 if (datetime.now(UTC) - since).total_seconds() > self.listener.retry.unknown_for_s:
-                    self._give_up(item, OrderflowError(f"its outcome is unknown since {since}"), attempts=item.looks)
+                    self._give_up(
+                        item,
+                        OrderflowError(f"its outcome is unknown since {since}"),
+                        attempts=item.looks,
+                    )
                 item.looks += 1
             if not asked:
                 break
-            answered = [(item, task, answer[0]) for item, task in asked if (answer := _answer(prepare, task))]
-            told = prepare.outcome([(item.received, task, answer) for item, task, answer in answered])
+            answered = [
+                (item, task, answer[0])
+                for item, task in asked
+                if (answer := _answer(prepare, task))
+            ]
+            told = prepare.outcome(
+                [(item.received, task, answer) for item, task, answer in answered]
+            )
             steps = list(zip([item for item, *_ in answered], told, strict=True))
         for item, outcome in settled:
             item.outcome = outcome
@@ -256,7 +285,11 @@ class Worker:
             value=item.message.value(),
             headers=item.message.headers(),
             evidence=dead_letter.Evidence(
-                exception=error, attempts=attempts, first_failure=now, last_failure=now, group=self.listener.group
+                exception=error,
+                attempts=attempts,
+                first_failure=now,
+                last_failure=now,
+                group=self.listener.group,
             ),
         )
         self._over([item], [letter], at_once=True)

@@ -9,7 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(probe: Callable[[], T], *, within_s: float, every_s: float = 0.05, why: str = "") -> T:
+def eventually(
+    probe: Callable[[], T], *, within_s: float, every_s: float = 0.05, why: str = ""
+) -> T:
     """
     Call `probe` until it returns something true, and return that.
 
@@ -28,5 +30,7 @@ def eventually(probe: Callable[[], T], *, within_s: float, every_s: float = 0.05
             cause = error
         if time.monotonic() >= deadline:
             what = why or getattr(probe, "__name__", "the condition")
-            raise AssertionError(f"{what}: not within {within_s} s; last: {cause or last!r}") from cause
+            raise AssertionError(
+                f"{what}: not within {within_s} s; last: {cause or last!r}"
+            ) from cause
         time.sleep(every_s)

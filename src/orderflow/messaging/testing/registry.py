@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from orderflow.messaging.catalogue import Catalogue, CommittedSchema
-from orderflow.messaging.compatibility import breaks_between
 from orderflow.messaging.errors import Incompatible, Unavailable
-from orderflow.messaging.registry import RESOURCE
+from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema
+from orderflow.messaging.schemas.compatibility import breaks_between
+from orderflow.messaging.schemas.registry import RESOURCE
 
 
 class InMemoryRegistry:
@@ -34,7 +34,11 @@ class InMemoryRegistry:
     def id_of(self, subject: str, text: str) -> int | None:
         self._answer()
         canonical = _canonical(text)
-        return self._texts.index(canonical) + 1 if canonical in self._subjects.get(subject, ()) else None
+        return (
+            self._texts.index(canonical) + 1
+            if canonical in self._subjects.get(subject, ())
+            else None
+        )
 
     def register(self, subject: str, text: str) -> int:
         self._answer()

@@ -7,9 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from orderflow.messaging import observability, openapi, problems
-from orderflow.messaging.observability import Reasons, json
-from orderflow.messaging.parameters import query_value
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.http import health as observability
+from orderflow.messaging.http import problems
+from orderflow.messaging.http.health import Reasons, json
+from orderflow.messaging.http.parameters import query_value
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.services.analytics import repository
 from orderflow.services.analytics.openapi import TITLE, document
@@ -19,7 +21,11 @@ from orderflow.services.analytics.views import HOURS, HOURS_DEFAULT, funnel_view
 def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
     def get_funnel(request: Request) -> Response:
         hours = query_value(request.query_params, "hours", HOURS, default=HOURS_DEFAULT)
-        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+        with (
+            unavailable_when_transient(),
+            pool.connection() as connection,
+            connection.cursor() as cursor,
+        ):
             found = repository.funnel(cursor, hours=hours)
         return json(funnel_view(found))
 

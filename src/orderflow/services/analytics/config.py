@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from orderflow.contracts import SECTIONS
-from orderflow.messaging.settings import ApiSection, DatabaseSettings, Port, ProcessSettings, RoleSection, Section
+from orderflow.messaging.settings import (
+    ApiSection,
+    DatabaseSettings,
+    Port,
+    ProcessSettings,
+    RoleSection,
+    Section,
+)
 from orderflow.messaging.settings import load as load_settings
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from orderflow.messaging import openapi
-from orderflow.messaging.openapi import Schema, Schemas, operation, query_parameter
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.documents.openapi import Schema, Schemas, operation, query_parameter
 from orderflow.services.analytics.views import HOURS_DEFAULT, HOURS_MAX, FunnelView
 
 TITLE = "Orderflow: analytics API"
@@ -42,7 +42,9 @@ def document() -> Schema:
             "get": operation(
                 "How many orders are where, go on, and how long they stay",
                 {
-                    "200": schemas.answer("The funnel, all of one moment", FunnelView, example=_FUNNEL),
+                    "200": schemas.answer(
+                        "The funnel, all of one moment", FunnelView, example=_FUNNEL
+                    ),
                     **schemas.problems({"422": "hours is none", "503": "The database is away"}),
                 },
                 parameters=[_HOURS],

@@ -28,7 +28,10 @@ def move_orders(cursor: Cursor, newest: Sequence[OrderEvent]) -> None:
 
 def add_changes(cursor: Cursor, events: Sequence[OrderEvent]) -> None:
     """Add the changes of locked orders that are not there yet, and join each to its neighbours."""
-    orders, versions = array([event.order_id for event in events]), array([event.version for event in events])
+    orders, versions = (
+        array([event.order_id for event in events]),
+        array([event.version for event in events]),
+    )
     statuses = array([event.status.value for event in events])
     cursor.execute(_ADD, (orders, versions, statuses, array([event.timestamp for event in events])))
     cursor.execute(_JOIN, (orders, versions))
@@ -41,13 +44,17 @@ def funnel(cursor: Cursor, *, hours: int) -> Funnel:
     current = {OrderStatus(status): count for status, count in cursor}
     cursor.execute(_PASSAGES)
     passages = tuple(
-        Passage(status=OrderStatus(status), to=None if to is None else OrderStatus(to), orders=orders)
+        Passage(
+            status=OrderStatus(status), to=None if to is None else OrderStatus(to), orders=orders
+        )
         for status, to, orders in cursor
     )
     cursor.execute(_STAYS)
     stays = tuple(_stay(*row) for row in cursor)
     cursor.execute(_BY_HOUR, (hours - 1,))
-    by_hour = tuple(Hour(hour=hour, status=OrderStatus(status), count=count) for hour, status, count in cursor)
+    by_hour = tuple(
+        Hour(hour=hour, status=OrderStatus(status), count=count) for hour, status, count in cursor
+    )
     cursor.execute("SELECT max(entered_at) FROM status_change")
     last = cursor.fetchone()
     return Funnel(

@@ -68,8 +68,11 @@ def funnel_view(funnel: Funnel) -> FunnelView:
             for step in conversion(funnel.passages)
         ),
         time_in_state={
-            str(stay.status): StayView(orders=stay.orders, p50_s=stay.p50_s, p95_s=stay.p95_s) for stay in funnel.stays
+            str(stay.status): StayView(orders=stay.orders, p50_s=stay.p50_s, p95_s=stay.p95_s)
+            for stay in funnel.stays
         },
-        by_hour=tuple(HourView(hour=one.hour, status=one.status, count=one.count) for one in funnel.hours),
+        by_hour=tuple(
+            HourView(hour=one.hour, status=one.status, count=one.count) for one in funnel.hours
+        ),
         last_event_at=funnel.last_event_at,
     )

@@ -10,11 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from orderflow.messaging import observability, openapi, problems
-from orderflow.messaging.observability import Reasons, json
-from orderflow.messaging.parameters import query_value
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.http import health as observability
+from orderflow.messaging.http import problems
+from orderflow.messaging.http.health import Reasons, json
+from orderflow.messaging.http.parameters import query_value
+from orderflow.messaging.http.problems import Problem, problem
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
-from orderflow.messaging.problems import Problem, problem
 from orderflow.services.fulfilment import repository
 from orderflow.services.fulfilment.model import ShipmentStatus
 from orderflow.services.fulfilment.openapi import TITLE, document
@@ -23,7 +25,11 @@ from orderflow.services.fulfilment.views import LIMIT, LIMIT_DEFAULT, ShipmentPa
 
 def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
     app = Starlette(
-        routes=[*_routes(pool), *observability.routes(reasons), *openapi.routes(document, title=TITLE)],
+        routes=[
+            *_routes(pool),
+            *observability.routes(reasons),
+            *openapi.routes(document, title=TITLE),
+        ],
         exception_handlers=problems.handlers(),
     )
     app.router.redirect_slashes = False
@@ -34,14 +40,26 @@ def _routes(pool: ConnectionPool) -> list[BaseRoute]:
     def get_page(request: Request) -> Response:
         status, after = _status(request), _cursor(request)
         limit = query_value(request.query_params, "limit", LIMIT, default=LIMIT_DEFAULT)
-        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+        with (
+            unavailable_when_transient(),
+            pool.connection() as connection,
+            connection.cursor() as cursor,
+        ):
             found = repository.page(cursor, status=status, after=after, limit=limit + 1)
         items = tuple(shipment_view(one) for one in found[:limit])
-        return json(ShipmentPage(items=items, next_cursor=items[-1].order_id if len(found) > limit else None))
+        return json(
+            ShipmentPage(
+                items=items, next_cursor=items[-1].order_id if len(found) > limit else None
+            )
+        )
 
     def get_shipment(request: Request) -> Response:
         order_id = request.path_params["order_id"]
-        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+        with (
+            unavailable_when_transient(),
+            pool.connection() as connection,
+            connection.cursor() as cursor,
+        ):
             found = repository.find(cursor, order_id) if _ORDER_ID.fullmatch(order_id) else None
         if found is None:
             raise no_such_shipment()
@@ -54,7 +72,9 @@ def _routes(pool: ConnectionPool) -> list[BaseRoute]:
 
 
 def no_such_shipment() -> Problem:
-    return problem(HTTPStatus.NOT_FOUND, "shipment-not-found", "Nothing was ever to be sent for such an order")
+    return problem(
+        HTTPStatus.NOT_FOUND, "shipment-not-found", "Nothing was ever to be sent for such an order"
+    )
 
 
 def _status(request: Request) -> ShipmentStatus | None:
@@ -64,7 +84,9 @@ def _status(request: Request) -> ShipmentStatus | None:
     try:
         return ShipmentStatus(asked)
     except ValueError:
-        raise problems.invalid(f"status is one of {', '.join(ShipmentStatus)}, not {asked!r}") from None
+        raise problems.invalid(
+            f"status is one of {', '.join(ShipmentStatus)}, not {asked!r}"
+        ) from None
 
 
 def _cursor(request: Request) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.role import Fail, Role
-from orderflow.messaging.roles import api_role, listener_role
+from orderflow.messaging.process.role import Fail, Role
+from orderflow.messaging.process.roles import api_role, listener_role
 from orderflow.services.fulfilment.api import application
 from orderflow.services.fulfilment.config import Settings
 from orderflow.services.fulfilment.listeners import LISTENER
@@ -26,7 +26,13 @@ def role(settings: Settings, name: str, slot: int, fail: Fail) -> Role:
 
 def api(settings: Settings) -> Role:
     fulfilment = settings.fulfilment
-    return api_role(SERVICE, section=fulfilment.api, database=fulfilment.database, table="shipment", app=application)
+    return api_role(
+        SERVICE,
+        section=fulfilment.api,
+        database=fulfilment.database,
+        table="shipment",
+        app=application,
+    )
 
 
 def listener(settings: Settings, slot: int, fail: Fail) -> Role:

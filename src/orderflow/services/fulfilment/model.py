@@ -91,9 +91,13 @@ def after(event: OrderEvent, held: Shipment | None) -> Shipment | None:
         raise Contradiction(
             f"order {event.order_id} version {event.version} is {event.status}, but recorded is {found}"
         )
-    known = held or Shipment(order_id=event.order_id, customer_id=event.customer_id, status=status, version=0)
+    known = held or Shipment(
+        order_id=event.order_id, customer_id=event.customer_id, status=status, version=0
+    )
     times = {f"{status.lower()}_at": event.timestamp}
-    return msgspec.structs.replace(known, status=status, version=event.version, reason=event.reason, **times)
+    return msgspec.structs.replace(
+        known, status=status, version=event.version, reason=event.reason, **times
+    )
 
 
 def never_paid(event: OrderEvent) -> bool:
@@ -103,5 +107,7 @@ def never_paid(event: OrderEvent) -> bool:
     No mark is left: an order that was cancelled before it was paid has no event that could prepare something, early or
     late. One that was paid leaves its shipment called off, though its PAID may come later, or never.
     """
-    cancelled_unpaid = event.status is OrderStatus.CANCELLED and event.previous_status is OrderStatus.CREATED
+    cancelled_unpaid = (
+        event.status is OrderStatus.CANCELLED and event.previous_status is OrderStatus.CREATED
+    )
     return event.status is OrderStatus.CREATED or cancelled_unpaid

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from orderflow.messaging import openapi
-from orderflow.messaging.openapi import Schema, Schemas, operation, path_parameter, query_parameter
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.documents.openapi import (
+    Schema,
+    Schemas,
+    operation,
+    path_parameter,
+    query_parameter,
+)
 from orderflow.services.fulfilment.model import ShipmentStatus
 from orderflow.services.fulfilment.views import LIMIT_DEFAULT, LIMIT_MAX, ShipmentPage, ShipmentView
 
@@ -35,7 +41,9 @@ def document() -> Schema:
             "get": operation(
                 "Shipments, oldest order first",
                 {
-                    "200": schemas.answer("A page", ShipmentPage, example={"items": [_SHIPMENT], "nextCursor": _ORDER}),
+                    "200": schemas.answer(
+                        "A page", ShipmentPage, example={"items": [_SHIPMENT], "nextCursor": _ORDER}
+                    ),
                     **schemas.problems({**wrong, **_AWAY}),
                 },
                 parameters=[_STATUS, _LIMIT, _CURSOR],
@@ -46,7 +54,9 @@ def document() -> Schema:
                 "The shipment of an order",
                 {
                     "200": schemas.answer("The shipment", ShipmentView, example=_SHIPMENT),
-                    **schemas.problems({"404": "Nothing was ever to be sent for such an order", **_AWAY}),
+                    **schemas.problems(
+                        {"404": "Nothing was ever to be sent for such an order", **_AWAY}
+                    ),
                 },
                 parameters=[path_parameter("orderId", {"type": "string", "format": "uuid"})],
             )
@@ -55,8 +65,12 @@ def document() -> Schema:
     return openapi.document(TITLE, paths=paths, schemas=schemas)
 
 
-_STATUS = query_parameter("status", {"type": "string", "enum": [*ShipmentStatus]}, "Only shipments in this status")
+_STATUS = query_parameter(
+    "status", {"type": "string", "enum": [*ShipmentStatus]}, "Only shipments in this status"
+)
 _LIMIT = query_parameter(
-    "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}, "The most in one page"
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+    "The most in one page",
 )
 _CURSOR = query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before")

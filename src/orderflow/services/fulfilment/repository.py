@@ -34,7 +34,9 @@ def write(cursor: Cursor, decision: Decision) -> None:
         cursor.execute(_MOVE, _columns(decision.moved))
 
 
-def page(cursor: Cursor, *, status: ShipmentStatus | None, after: str, limit: int) -> list[Shipment]:
+def page(
+    cursor: Cursor, *, status: ShipmentStatus | None, after: str, limit: int
+) -> list[Shipment]:
     """Up to `limit` shipments behind `after`, by order id, which is by age; of one status, if that is asked for."""
     if status is None:
         cursor.execute(_PAGE, (after, limit))

@@ -13,11 +13,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from orderflow.contracts.ids import OrderId, Sku
-from orderflow.messaging import observability, openapi, problems
-from orderflow.messaging.bodies import read_json
-from orderflow.messaging.observability import Reasons, json
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.http import health as observability
+from orderflow.messaging.http import problems
+from orderflow.messaging.http.bodies import read_json
+from orderflow.messaging.http.health import Reasons, json
+from orderflow.messaging.http.problems import Problem, problem
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
-from orderflow.messaging.problems import Problem, problem
 from orderflow.services.inventory import repository
 from orderflow.services.inventory.model import Stock
 from orderflow.services.inventory.openapi import TITLE, document
@@ -46,21 +48,35 @@ def _routes(pool: ConnectionPool, body_bytes_max: int) -> list[BaseRoute]:
         cursor_at = request.query_params.get("cursor", "")
         if cursor_at and not _SKU.fullmatch(cursor_at):
             raise problems.invalid("cursor is the nextCursor of the page before")
-        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+        with (
+            unavailable_when_transient(),
+            pool.connection() as connection,
+            connection.cursor() as cursor,
+        ):
             found = repository.stock_page(cursor, after=cursor_at, limit=PAGE_MAX + 1)
         items = tuple(stock_view(one) for one in found[:PAGE_MAX])
-        return json(StockPage(items=items, next_cursor=items[-1].sku if len(found) > PAGE_MAX else None))
+        return json(
+            StockPage(items=items, next_cursor=items[-1].sku if len(found) > PAGE_MAX else None)
+        )
 
     def get_stock(request: Request) -> Response:
         sku = _sku(request)
-        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+        with (
+            unavailable_when_transient(),
+            pool.connection() as connection,
+            connection.cursor() as cursor,
+        ):
             found = repository.find_stock(cursor, sku) if sku else None
         if found is None:
             raise no_such_sku()
         return json(stock_view(found))
 
     def put(sku: Sku, on_hand: int) -> Response:
-        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+        with (
+            unavailable_when_transient(),
+            pool.connection() as connection,
+            connection.cursor() as cursor,
+        ):
             written = repository.put_on_hand(cursor, sku, on_hand)
             if written is None:
                 raise below_reserved(sku, on_hand, repository.find_stock(cursor, sku))
@@ -69,13 +85,23 @@ def _routes(pool: ConnectionPool, body_bytes_max: int) -> list[BaseRoute]:
     async def put_stock(request: Request) -> Response:
         asked = await read_json(request, decoder, limit=body_bytes_max)
         if (sku := _sku(request)) is None:
-            raise problems.invalid("a SKU is 1 to 64 letters, digits and . _ : @ + -, beginning with a letter or digit")
+            raise problems.invalid(
+                "a SKU is 1 to 64 letters, digits and . _ : @ + -, beginning with a letter or digit"
+            )
         return await run_in_threadpool(put, sku, asked.on_hand)
 
     def get_reservation(request: Request) -> Response:
         order_id = request.path_params["order_id"]
-        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
-            found = repository.find_reservation(cursor, OrderId(order_id)) if _SKU.fullmatch(order_id) else None
+        with (
+            unavailable_when_transient(),
+            pool.connection() as connection,
+            connection.cursor() as cursor,
+        ):
+            found = (
+                repository.find_reservation(cursor, OrderId(order_id))
+                if _SKU.fullmatch(order_id)
+                else None
+            )
         if found is None:
             raise no_such_reservation()
         return json(reservation_view(found))
@@ -93,12 +119,16 @@ def no_such_sku() -> Problem:
 
 
 def no_such_reservation() -> Problem:
-    return problem(HTTPStatus.NOT_FOUND, "reservation-not-found", "Nothing was decided about such an order")
+    return problem(
+        HTTPStatus.NOT_FOUND, "reservation-not-found", "Nothing was decided about such an order"
+    )
 
 
 def below_reserved(sku: Sku, on_hand: int, found: Stock | None) -> Problem:
     reserved = "more" if found is None else found.reserved
-    detail = f"{reserved} of {sku} are reserved, {on_hand} can't be all there is: ship or release first"
+    detail = (
+        f"{reserved} of {sku} are reserved, {on_hand} can't be all there is: ship or release first"
+    )
     return problem(HTTPStatus.CONFLICT, "below-reserved", "More is reserved than that", detail)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.role import Fail, Role
-from orderflow.messaging.roles import api_role, listener_role, relay_role
+from orderflow.messaging.process.role import Fail, Role
+from orderflow.messaging.process.roles import api_role, listener_role, relay_role
 from orderflow.services.inventory.api import application
 from orderflow.services.inventory.config import Settings
 from orderflow.services.inventory.listeners import LISTENER
@@ -33,7 +33,9 @@ def api(settings: Settings) -> Role:
         section=inventory.api,
         database=inventory.database,
         table="stock",
-        app=lambda pool, reasons: application(pool, reasons=reasons, body_bytes_max=inventory.api.body_bytes_max),
+        app=lambda pool, reasons: application(
+            pool, reasons=reasons, body_bytes_max=inventory.api.body_bytes_max
+        ),
     )
 
 
@@ -52,4 +54,6 @@ def listener(settings: Settings, slot: int, fail: Fail) -> Role:
 
 def relay(settings: Settings, fail: Fail) -> Role:
     inventory = settings.inventory
-    return relay_role(SERVICE, settings=settings, database=inventory.database, section=inventory.relay, fail=fail)
+    return relay_role(
+        SERVICE, settings=settings, database=inventory.database, section=inventory.relay, fail=fail
+    )

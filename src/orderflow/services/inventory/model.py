@@ -116,10 +116,16 @@ def decide(
     `stock` has the known ones of the `wanted` SKUs, `reservations` those of the batch's orders; both locked.
     """
     books = _Books(stock, reservations, now)
-    told = [(position, said) for position, event in enumerate(batch) if (said := books.enter(event)) is not None]
+    told = [
+        (position, said)
+        for position, event in enumerate(batch)
+        if (said := books.enter(event)) is not None
+    ]
     return Decision(
         moves=books.moves(),
-        opened=tuple(one for order_id, one in books.changed.items() if order_id not in reservations),
+        opened=tuple(
+            one for order_id, one in books.changed.items() if order_id not in reservations
+        ),
         closed=tuple(one for order_id, one in books.changed.items() if order_id in reservations),
         told=tuple(told),
     )
@@ -128,7 +134,9 @@ def decide(
 class _Books:
     """The numbers while a batch is judged."""
 
-    def __init__(self, stock: Collection[Stock], reservations: Mapping[OrderId, Reservation], now: datetime) -> None:
+    def __init__(
+        self, stock: Collection[Stock], reservations: Mapping[OrderId, Reservation], now: datetime
+    ) -> None:
         self._available = {one.sku: one.available for one in stock}
         self._reservations = reservations
         self._now = now
@@ -149,7 +157,12 @@ class _Books:
 
     def moves(self) -> tuple[Move, ...]:
         return tuple(
-            Move(sku=sku, on_hand=-self._shipped[sku], reserved=self._reserved[sku], shipped=self._shipped[sku])
+            Move(
+                sku=sku,
+                on_hand=-self._shipped[sku],
+                reserved=self._reserved[sku],
+                shipped=self._shipped[sku],
+            )
             for sku in sorted(self._reserved)
             if self._reserved[sku] or self._shipped[sku]
         )
@@ -188,7 +201,9 @@ class _Books:
         )
 
     def _release(self, refunded: PaymentRefunded, held: Reservation | None) -> StockReleased | None:
-        if held is None:  # The refund came first: leave a mark, so that the payment reserves nothing.
+        if (
+            held is None
+        ):  # The refund came first: leave a mark, so that the payment reserves nothing.
             self._open(refunded, ReservationStatus.RELEASED, ())
             return None
         if held.status is not ReservationStatus.RESERVED:
@@ -210,15 +225,22 @@ class _Books:
         if held is not None and held.status is ReservationStatus.SHIPPED:
             return
         if held is None or held.status is not ReservationStatus.RESERVED:
-            found = "has no reservation" if held is None else f"has a reservation that is {held.status}"
-            raise NothingReserved(f"order {shipped.order_id} was shipped, but {found}: correct its stock by hand")
+            found = (
+                "has no reservation" if held is None else f"has a reservation that is {held.status}"
+            )
+            raise NothingReserved(
+                f"order {shipped.order_id} was shipped, but {found}: correct its stock by hand"
+            )
         for line in held.lines:
             self._reserved[line.sku] -= line.quantity
             self._shipped[line.sku] += line.quantity
         self._close(held, ReservationStatus.SHIPPED)
 
     def _open(
-        self, cause: PaymentSucceeded | PaymentRefunded, status: ReservationStatus, lines: tuple[StockLine, ...]
+        self,
+        cause: PaymentSucceeded | PaymentRefunded,
+        status: ReservationStatus,
+        lines: tuple[StockLine, ...],
     ) -> None:
         self.changed[cause.order_id] = Reservation(
             order_id=cause.order_id,

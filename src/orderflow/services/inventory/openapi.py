@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from orderflow.messaging import openapi
-from orderflow.messaging.openapi import Schema, Schemas, operation, path_parameter, query_parameter
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.documents.openapi import (
+    Schema,
+    Schemas,
+    operation,
+    path_parameter,
+    query_parameter,
+)
 from orderflow.services.inventory.views import ReservationView, StockPage, StockRequest, StockView
 
 TITLE = "Orderflow: inventory API"
@@ -30,7 +36,9 @@ def document() -> Schema:
             "get": operation(
                 "What is on the shelf, by SKU",
                 {
-                    "200": schemas.answer("A page", StockPage, example={"items": [_STOCK], "nextCursor": None}),
+                    "200": schemas.answer(
+                        "A page", StockPage, example={"items": [_STOCK], "nextCursor": None}
+                    ),
                     **schemas.problems({"422": "cursor is none", **_AWAY}),
                 },
                 parameters=[_CURSOR],
@@ -73,7 +81,10 @@ def _put(schemas: Schemas) -> Schema:
     return {
         **operation(
             "Say how much of a product there is now, reserved pieces included; a new product begins here",
-            {"200": schemas.answer("As it is now", StockView, example=_STOCK), **schemas.problems(refused)},
+            {
+                "200": schemas.answer("As it is now", StockView, example=_STOCK),
+                **schemas.problems(refused),
+            },
             parameters=[_SKU],
         ),
         "requestBody": schemas.request(StockRequest, example={"onHand": 100}),

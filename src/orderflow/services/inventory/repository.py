@@ -15,8 +15,8 @@ import msgspec
 from orderflow.contracts.events import StockLine
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
 from orderflow.messaging.errors import Transient
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.postgres import RESOURCE, Cursor, array, columns
-from orderflow.messaging.testing.failpoints import failpoint
 from orderflow.services.inventory.model import Decision, Move, Reservation, ReservationStatus, Stock
 
 
@@ -47,7 +47,9 @@ def write(cursor: Cursor, decision: Decision, *, now: datetime) -> None:
         opened = sorted(decision.opened, key=lambda one: one.order_id)
         cursor.execute(_OPEN, (now, now, *columns(_reservation_row(one) for one in opened)))
         if cursor.rowcount != len(opened):
-            raise Transient("another worker opened a reservation for the same order", resource=RESOURCE)
+            raise Transient(
+                "another worker opened a reservation for the same order", resource=RESOURCE
+            )
     if decision.closed:
         closed = columns((one.order_id, one.status.value) for one in decision.closed)
         cursor.execute(_CLOSE, (now, *closed))
@@ -56,7 +58,8 @@ def write(cursor: Cursor, decision: Decision, *, now: datetime) -> None:
 def stock_page(cursor: Cursor, *, after: str, limit: int) -> list[Stock]:
     """Up to `limit` SKUs behind `after`, in their order."""
     cursor.execute(
-        "SELECT sku, on_hand, reserved, shipped FROM stock WHERE sku > %s ORDER BY sku LIMIT %s", (after, limit)
+        "SELECT sku, on_hand, reserved, shipped FROM stock WHERE sku > %s ORDER BY sku LIMIT %s",
+        (after, limit),
     )
     return [_stock(*row) for row in cursor]
 
@@ -75,7 +78,10 @@ def put_on_hand(cursor: Cursor, sku: Sku, on_hand: int) -> Stock | None:
 
 
 def find_reservation(cursor: Cursor, order_id: OrderId) -> Reservation | None:
-    cursor.execute("SELECT customer_id, payment_id, status, lines FROM reservation WHERE order_id = %s", (order_id,))
+    cursor.execute(
+        "SELECT customer_id, payment_id, status, lines FROM reservation WHERE order_id = %s",
+        (order_id,),
+    )
     row = cursor.fetchone()
     return None if row is None else _reservation(order_id, *row)
 
@@ -94,7 +100,11 @@ def _stock(sku: Sku, on_hand: int, reserved: int, shipped: int) -> Stock:
 
 
 def _reservation(
-    order_id: OrderId, customer_id: CustomerId, payment_id: PaymentId, status: str, lines: list[dict[str, object]]
+    order_id: OrderId,
+    customer_id: CustomerId,
+    payment_id: PaymentId,
+    status: str,
+    lines: list[dict[str, object]],
 ) -> Reservation:
     return Reservation(
         order_id=order_id,

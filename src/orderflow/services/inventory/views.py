@@ -11,7 +11,9 @@ from orderflow.contracts.events import StockLine
 from orderflow.services.inventory.model import ON_HAND_MAX, Reservation, ReservationStatus, Stock
 
 
-class StockRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class StockRequest(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
     """What is there now, whatever was there before; pieces that are reserved are among it."""
 
     on_hand: Annotated[int, Meta(ge=0, le=ON_HAND_MAX)]
@@ -40,7 +42,11 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 def stock_view(one: Stock) -> StockView:
     return StockView(
-        sku=one.sku, on_hand=one.on_hand, reserved=one.reserved, available=one.available, shipped=one.shipped
+        sku=one.sku,
+        on_hand=one.on_hand,
+        reserved=one.reserved,
+        available=one.available,
+        shipped=one.shipped,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from orderflow.messaging.process import main
+from orderflow.messaging.process.main import main
 from orderflow.services.notification import bootstrap
 from orderflow.services.notification.config import load
 

@@ -7,8 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from orderflow.messaging import observability, openapi, problems
-from orderflow.messaging.observability import Reasons, json
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.http import health as observability
+from orderflow.messaging.http import problems
+from orderflow.messaging.http.health import Reasons, json
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.services.notification import repository
 from orderflow.services.notification.openapi import TITLE, document
@@ -23,11 +25,19 @@ def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
         order_id, customer_id = _asked_for(request)
         after = _whole(request, "cursor", default=0, most=POSITION_MAX)
         limit = _whole(request, "limit", default=LIMIT, most=LIMIT_MAX, least=1)
-        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
-            found = repository.page(cursor, order_id=order_id, customer_id=customer_id, after=after, limit=limit + 1)
+        with (
+            unavailable_when_transient(),
+            pool.connection() as connection,
+            connection.cursor() as cursor,
+        ):
+            found = repository.page(
+                cursor, order_id=order_id, customer_id=customer_id, after=after, limit=limit + 1
+            )
         shown = found[:limit]
         cursor_behind = str(shown[-1][0]) if len(found) > limit else None
-        return json(NotificationPage(items=tuple(known for _, known in shown), next_cursor=cursor_behind))
+        return json(
+            NotificationPage(items=tuple(known for _, known in shown), next_cursor=cursor_behind)
+        )
 
     app = Starlette(
         routes=[
@@ -43,7 +53,9 @@ def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
 
 def _asked_for(request: Request) -> tuple[str, str]:
     """Order and customer; one of them is empty."""
-    order_id, customer_id = (request.query_params.get(name, "") for name in ("orderId", "customerId"))
+    order_id, customer_id = (
+        request.query_params.get(name, "") for name in ("orderId", "customerId")
+    )
     if bool(order_id) == bool(customer_id):
         raise problems.invalid("ask for one of orderId and customerId")
     if len(order_id + customer_id) > ID_MAX or "\0" in order_id + customer_id:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.role import Fail, Role, worker_role
-from orderflow.messaging.roles import api_role, listener_role, relay_role
+from orderflow.messaging.process.role import Fail, Role, worker_role
+from orderflow.messaging.process.roles import api_role, listener_role, relay_role
 from orderflow.services.notification.api import application
 from orderflow.services.notification.config import Settings
 from orderflow.services.notification.listeners import LISTENER
@@ -31,7 +31,11 @@ def role(settings: Settings, name: str, slot: int, fail: Fail) -> Role:
 def api(settings: Settings) -> Role:
     notification = settings.notification
     return api_role(
-        SERVICE, section=notification.api, database=notification.database, table="delivery", app=application
+        SERVICE,
+        section=notification.api,
+        database=notification.database,
+        table="delivery",
+        app=application,
     )
 
 
@@ -63,4 +67,10 @@ def sender(settings: Settings, slot: int, fail: Fail) -> Role:
 
 def relay(settings: Settings, fail: Fail) -> Role:
     notification = settings.notification
-    return relay_role(SERVICE, settings=settings, database=notification.database, section=notification.relay, fail=fail)
+    return relay_role(
+        SERVICE,
+        settings=settings,
+        database=notification.database,
+        section=notification.relay,
+        fail=fail,
+    )

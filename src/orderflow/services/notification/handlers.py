@@ -9,12 +9,11 @@ import msgspec
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.ids import notification_id
 from orderflow.contracts.topics import NOTIFICATIONS
-from orderflow.messaging import outbox
 from orderflow.messaging.event import Metadata, derived_id
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import Caused, Received
-from orderflow.messaging.outbox import OutboxRow
-from orderflow.messaging.postgres import Cursor
-from orderflow.messaging.testing.failpoints import failpoint
+from orderflow.messaging.postgres import Cursor, outbox
+from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.notification import repository
 from orderflow.services.notification.model import Numbered, Round, number, wording
 from orderflow.services.notification.repository import Delivery
@@ -26,7 +25,9 @@ Encode = Callable[[str, msgspec.Struct], bytes]
 
 def note(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
     """One PENDING delivery for each record that its customer is told of. The rest is the sender's."""
-    repository.note(cursor, [noted for received in batch if (noted := _delivery(received)) is not None])
+    repository.note(
+        cursor, [noted for received in batch if (noted := _delivery(received)) is not None]
+    )
     return []
 
 
@@ -79,5 +80,8 @@ def _row(one: Numbered, encode: Encode) -> OutboxRow:
         tracestate=letter.tracestate,
     )
     return OutboxRow(
-        topic=NOTIFICATIONS.name, key=event.key, payload=encode(NOTIFICATIONS.name, event), metadata=metadata
+        topic=NOTIFICATIONS.name,
+        key=event.key,
+        payload=encode(NOTIFICATIONS.name, event),
+        metadata=metadata,
     )

@@ -21,7 +21,14 @@ LISTENER = Listener(
     source=SOURCE,
     namespace=NAMESPACE,
     topics=(ORDERS, PAYMENTS, INVENTORY, ORDER_EVENTS),
-    handles=(OrderCreated, PaymentSucceeded, PaymentFailed, PaymentRefunded, StockRejected, OrderEvent),
+    handles=(
+        OrderCreated,
+        PaymentSucceeded,
+        PaymentFailed,
+        PaymentRefunded,
+        StockRejected,
+        OrderEvent,
+    ),
     publishes=(NOTIFICATIONS,),
     delivery=InboxOutbox(handler=note),
 )

@@ -36,7 +36,9 @@ def recipient(customer_id: str, settings: SmtpSettings) -> str:
     local = customer_id if _PLAIN_LOCAL_PART.fullmatch(customer_id) else _escaped(customer_id)
     named = settings.recipient.replace("{customer}", local)
     if len(named.rpartition("@")[0]) > LOCAL_PART_MAX:
-        named = settings.recipient.replace("{customer}", uuid5(NAMESPACE_URL, f"customer:{customer_id}").hex)
+        named = settings.recipient.replace(
+            "{customer}", uuid5(NAMESPACE_URL, f"customer:{customer_id}").hex
+        )
     return named
 
 

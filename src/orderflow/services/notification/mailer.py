@@ -19,8 +19,8 @@ import msgspec
 from orderflow.contracts.ids import CustomerId
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.event import read_clock
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.telemetry import counter
-from orderflow.messaging.testing.failpoints import failpoint
 from orderflow.services.notification.config import SmtpSettings
 from orderflow.services.notification.mail import compose, recipient
 from orderflow.services.notification.model import Held, Letter, Round, Settled
@@ -30,7 +30,9 @@ CLOSING = 421
 GO_ON = 354
 REASON_MAX = 500
 
-OFFERED = counter("notification_mails_offered", "Mails offered to the mail server, by how that ended.", ("ended",))
+OFFERED = counter(
+    "notification_mails_offered", "Mails offered to the mail server, by how that ended.", ("ended",)
+)
 
 Reply = tuple[int, str]
 
@@ -74,7 +76,9 @@ class Mailer:
                 ended = self._offer(letter)
             except Unavailable as error:
                 OFFERED.labels("unavailable").inc()
-                return Partly(round=Round(customer_id=task.customer_id, settled=tuple(settled)), error=error)
+                return Partly(
+                    round=Round(customer_id=task.customer_id, settled=tuple(settled)), error=error
+                )
             if isinstance(ended, Held):
                 held = ended
                 break
@@ -112,7 +116,9 @@ class Mailer:
 
     def _over(self, conversation: Conversation, letter: Letter) -> Reply:
         try:
-            reply = conversation.send(recipient(letter.customer_id, self._settings), compose(letter, self._settings))
+            reply = conversation.send(
+                recipient(letter.customer_id, self._settings), compose(letter, self._settings)
+            )
         except BaseException:
             conversation.close()
             raise
@@ -126,7 +132,9 @@ class Conversation:
     def __init__(self, settings: SmtpSettings) -> None:
         where = f"the mail server at {settings.host}:{settings.port}"
         self._sender = settings.sender
-        self._smtp = smtplib.SMTP(local_hostname=settings.sender.rpartition("@")[2], timeout=settings.connect_timeout_s)
+        self._smtp = smtplib.SMTP(
+            local_hostname=settings.sender.rpartition("@")[2], timeout=settings.connect_timeout_s
+        )
         try:
             greeted = self._smtp.connect(settings.host, settings.port)
             hello = self._smtp.ehlo()
@@ -157,7 +165,9 @@ class Conversation:
         replies = self._asked(f"MAIL FROM:<{self._sender}>", f"RCPT TO:<{to}>", "DATA")
         self._refuse_if_it_is_us(replies[0])
         if len(replies) == 3 and replies[2][0] == GO_ON:
-            if replies[1][0] >= 400:  # No recipient, and DATA all the same: it gets an empty mail, and refuses that.
+            if (
+                replies[1][0] >= 400
+            ):  # No recipient, and DATA all the same: it gets an empty mail, and refuses that.
                 self._reply_to(b".\r\n")
                 return replies[1]
             reply = self._reply_to(mail)
@@ -190,7 +200,9 @@ class Conversation:
     def _refuse_if_it_is_us(self, reply: Reply) -> None:
         self._not_closing(reply)
         if reply[0] >= 500:
-            raise Unavailable(f"the mail server refuses {self._sender} as a sender: {reply[1]}", resource=RESOURCE)
+            raise Unavailable(
+                f"the mail server refuses {self._sender} as a sender: {reply[1]}", resource=RESOURCE
+            )
 
     @staticmethod
     def _not_closing(reply: Reply) -> Reply:

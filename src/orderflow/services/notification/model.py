@@ -31,7 +31,9 @@ from orderflow.messaging.event import EventId
 CHANNEL = "EMAIL"
 OVERTAKE_S = -3600.0
 
-Heard = OrderCreated | PaymentSucceeded | PaymentFailed | PaymentRefunded | StockRejected | OrderEvent
+Heard = (
+    OrderCreated | PaymentSucceeded | PaymentFailed | PaymentRefunded | StockRejected | OrderEvent
+)
 Told = NotificationSent | NotificationFailed
 
 
@@ -107,7 +109,10 @@ class Numbered(msgspec.Struct, frozen=True):
 
 
 def number(
-    rounds: Sequence[Round], *, sequences: Mapping[CustomerId, int], pending: Collection[NotificationId]
+    rounds: Sequence[Round],
+    *,
+    sequences: Mapping[CustomerId, int],
+    pending: Collection[NotificationId],
 ) -> list[Numbered]:
     """
     Give each customer's settled messages the numbers after `sequences`; those no longer `pending` have theirs already.
@@ -140,7 +145,9 @@ def _told(settled: Settled, sequence: int) -> Told:
     )
     if settled.refusal is None:
         return sent
-    return NotificationFailed(**msgspec.structs.asdict(sent), reason=settled.refusal, attempts=letter.attempts + 1)
+    return NotificationFailed(
+        **msgspec.structs.asdict(sent), reason=settled.refusal, attempts=letter.attempts + 1
+    )
 
 
 def rest_s(came_of: Round, *, most: float) -> float:
@@ -166,7 +173,9 @@ def wording(event: Heard) -> Wording | None:
         case OrderEvent(status=OrderStatus.CANCELLED):
             sentence = _cancelled(event.reason)
     return Wording(
-        kind=kind, subject=f"Your order {event.order_id} {headline}", text=f"Hello,\n\n{sentence}\n\nOrderflow\n"
+        kind=kind,
+        subject=f"Your order {event.order_id} {headline}",
+        text=f"Hello,\n\n{sentence}\n\nOrderflow\n",
     )
 
 
@@ -179,10 +188,22 @@ _SAID: Mapping[type[Heard] | OrderStatus, tuple[Kind, str, str]] = {
     OrderCreated: (Kind.ORDER_CREATED, "was received", "Thank you: we have your order."),
     PaymentSucceeded: (Kind.PAYMENT_SUCCEEDED, "is paid", "Your payment has arrived. Thank you."),
     PaymentFailed: (Kind.PAYMENT_FAILED, "could not be paid", "Nothing was charged"),
-    PaymentRefunded: (Kind.PAYMENT_REFUNDED, "is refunded", "Your money is on its way back to you."),
-    StockRejected: (Kind.STOCK_REJECTED, "is out of stock", "We are sorry: we do not have all of it."),
+    PaymentRefunded: (
+        Kind.PAYMENT_REFUNDED,
+        "is refunded",
+        "Your money is on its way back to you.",
+    ),
+    StockRejected: (
+        Kind.STOCK_REJECTED,
+        "is out of stock",
+        "We are sorry: we do not have all of it.",
+    ),
     OrderStatus.SHIPPED: (Kind.ORDER_SHIPPED, "is on its way", "Your order has left our house."),
-    OrderStatus.DELIVERED: (Kind.ORDER_DELIVERED, "was delivered", "Your order has reached you. Enjoy it."),
+    OrderStatus.DELIVERED: (
+        Kind.ORDER_DELIVERED,
+        "was delivered",
+        "Your order has reached you. Enjoy it.",
+    ),
     OrderStatus.CANCELLED: (Kind.ORDER_CANCELLED, "is cancelled", ""),
 }
 _WHY: Mapping[str, str] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from orderflow.messaging import openapi
-from orderflow.messaging.openapi import Schema, Schemas, operation, query_parameter
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.documents.openapi import Schema, Schemas, operation, query_parameter
 from orderflow.services.notification.views import LIMIT, LIMIT_MAX, NotificationPage
 
 TITLE = "Orderflow: notification API"
@@ -38,20 +38,31 @@ _EXAMPLE = {
 def document() -> Schema:
     schemas = Schemas(NotificationPage)
     answers = {
-        "200": schemas.answer("Told, waiting and failed, oldest first", NotificationPage, example=_EXAMPLE),
+        "200": schemas.answer(
+            "Told, waiting and failed, oldest first", NotificationPage, example=_EXAMPLE
+        ),
         **schemas.problems(
-            {"422": "Neither an order nor a customer, or both; cursor or limit wrong", "503": "The database is away"}
+            {
+                "422": "Neither an order nor a customer, or both; cursor or limit wrong",
+                "503": "The database is away",
+            }
         ),
     }
     asked = operation(
-        "What the customer of an order, or a customer, was told", answers, parameters=[_ID, _CUSTOMER, _CURSOR, _LIMIT]
+        "What the customer of an order, or a customer, was told",
+        answers,
+        parameters=[_ID, _CUSTOMER, _CURSOR, _LIMIT],
     )
     return openapi.document(TITLE, paths={"/notifications": {"get": asked}}, schemas=schemas)
 
 
 _ID = query_parameter("orderId", {"type": "string"}, "One of orderId and customerId is required")
-_CUSTOMER = query_parameter("customerId", {"type": "string"}, "One of orderId and customerId is required")
+_CUSTOMER = query_parameter(
+    "customerId", {"type": "string"}, "One of orderId and customerId is required"
+)
 _CURSOR = query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before")
 _LIMIT = query_parameter(
-    "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT}, "The most items of one page"
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT},
+    "The most items of one page",
 )

@@ -75,7 +75,9 @@ def note(cursor: Cursor, deliveries: Sequence[Delivery]) -> None:
 
 def take_over(cursor: Cursor, worker: str) -> int:
     """A worker that starts anew goes on with the customers of the one before it at once; how many."""
-    cursor.execute("UPDATE customer SET due_at = now(), leased_by = NULL WHERE leased_by = %s", (worker,))
+    cursor.execute(
+        "UPDATE customer SET due_at = now(), leased_by = NULL WHERE leased_by = %s", (worker,)
+    )
     return cursor.rowcount
 
 
@@ -94,7 +96,9 @@ def claim(
     cursor.execute(_LETTERS, (array(claimed), letters_max))
     letters = {
         customer_id: list(found)
-        for customer_id, found in groupby((_letter(*row) for row in cursor), key=lambda letter: letter.customer_id)
+        for customer_id, found in groupby(
+            (_letter(*row) for row in cursor), key=lambda letter: letter.customer_id
+        )
     }
     return [(customer_id, letters.get(customer_id, [])) for customer_id in claimed]
 
@@ -119,14 +123,22 @@ def settle(cursor: Cursor, numbered: Sequence[Numbered]) -> None:
 
 
 def give_back(
-    cursor: Cursor, rounds: Sequence[Round], numbered: Sequence[Numbered], *, worker: str, back_off_s_max: float
+    cursor: Cursor,
+    rounds: Sequence[Round],
+    numbered: Sequence[Numbered],
+    *,
+    worker: str,
+    back_off_s_max: float,
 ) -> None:
     """Customers' numbers as they are now, and their leases, as far as they are still this worker's."""
     held = [one.held for one in rounds if one.held is not None]
     if held:
         cursor.execute(_HOLD, columns((one.letter.notification_id, one.reason) for one in held))
     last = {one.letter.customer_id: one.event.sequence for one in numbered}
-    rows = [(one.customer_id, last.get(one.customer_id), rest_s(one, most=back_off_s_max)) for one in rounds]
+    rows = [
+        (one.customer_id, last.get(one.customer_id), rest_s(one, most=back_off_s_max))
+        for one in rounds
+    ]
     cursor.execute(_GIVE_BACK, (worker, *columns(rows)))
 
 
@@ -137,7 +149,9 @@ def waiting(cursor: Cursor) -> int:
     return int(row[0]) if row else 0
 
 
-def page(cursor: Cursor, *, order_id: str, customer_id: str, after: int, limit: int) -> list[tuple[int, Known]]:
+def page(
+    cursor: Cursor, *, order_id: str, customer_id: str, after: int, limit: int
+) -> list[tuple[int, Known]]:
     """Up to `limit` deliveries of an order or of a customer behind position `after`, with theirs."""
     column, value = ("order_id", order_id) if order_id else ("customer_id", customer_id)
     cursor.execute(_PAGES[column], (value, after, limit))
@@ -146,14 +160,39 @@ def page(cursor: Cursor, *, order_id: str, customer_id: str, after: int, limit: 
 
 def _settled_row(one: Numbered) -> tuple[object, ...]:
     event = one.event
-    state, reason = (State.FAILED, event.reason) if isinstance(event, NotificationFailed) else (State.SENT, None)
-    return (one.letter.notification_id, state.value, event.sequence, one.letter.attempts + 1, reason, event.occurred_at)
+    state, reason = (
+        (State.FAILED, event.reason)
+        if isinstance(event, NotificationFailed)
+        else (State.SENT, None)
+    )
+    return (
+        one.letter.notification_id,
+        state.value,
+        event.sequence,
+        one.letter.attempts + 1,
+        reason,
+        event.occurred_at,
+    )
 
 
 def _letter(
-    notification_id: UUID, customer_id: CustomerId, order_id: OrderId, kind: str, subject: str, text: str, *rest: object
+    notification_id: UUID,
+    customer_id: CustomerId,
+    order_id: OrderId,
+    kind: str,
+    subject: str,
+    text: str,
+    *rest: object,
 ) -> Letter:
-    names = ("noted_at", "cause_id", "cause_type", "correlation_id", "traceparent", "tracestate", "attempts")
+    names = (
+        "noted_at",
+        "cause_id",
+        "cause_type",
+        "correlation_id",
+        "traceparent",
+        "tracestate",
+        "attempts",
+    )
     return msgspec.convert(
         {
             "notification_id": str(notification_id),

@@ -18,15 +18,14 @@ from orderflow.contracts.events import NotificationFailed
 from orderflow.contracts.ids import CustomerId
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import NOTIFICATIONS
-from orderflow.messaging import outbox
-from orderflow.messaging.avro import Encoder
-from orderflow.messaging.container.calls import Calls, Ended
-from orderflow.messaging.container.gate import Gate
 from orderflow.messaging.errors import ConfigurationError, Transient
-from orderflow.messaging.postgres import BY_KEY, DatabaseError, Session
-from orderflow.messaging.registry import Registry
+from orderflow.messaging.failpoints import failpoint
+from orderflow.messaging.postgres import BY_KEY, DatabaseError, Session, outbox
+from orderflow.messaging.schemas.avro import Encoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.telemetry import counter, gauge, histogram, logger
-from orderflow.messaging.testing.failpoints import failpoint
+from orderflow.messaging.work.calls import Calls, Ended
+from orderflow.messaging.work.gate import Gate
 from orderflow.services.notification import repository
 from orderflow.services.notification.config import Settings
 from orderflow.services.notification.handlers import settle
@@ -48,7 +47,10 @@ HELD_IN_A_ROW_MAX = 20
 
 NUMBERED = counter("notifications", "Messages to customers, by how they ended.", ("state",))
 DELAY = histogram("notification_delay_seconds", "From noting a message to its acceptance.")
-WAITING = gauge("notification_customers_waiting", "Customers who rest: the mail server did not take something yet.")
+WAITING = gauge(
+    "notification_customers_waiting",
+    "Customers who rest: the mail server did not take something yet.",
+)
 
 log = logger("notification.sender")
 
@@ -61,7 +63,9 @@ class Sender:
         self._asked = notification.sender
         self._registry = settings.registry
         self._worker = f"{SERVICE}-sender-{slot}"
-        self._session = Session(notification.database, application_name=self._worker, session=BY_KEY)
+        self._session = Session(
+            notification.database, application_name=self._worker, session=BY_KEY
+        )
         self._stop = threading.Event()
         self._mailer = Mailer(notification.smtp, stopping=self._stopping)
         self._calls: Calls[CustomerId] = Calls(self._mailer.call, self._asked.connections_max)
@@ -119,7 +123,9 @@ class Sender:
                 registry.close()
         with self._session.transaction() as cursor:
             if not outbox.first_position_committed(cursor, SERVICE):
-                return f"relay: its first position is not committed yet; is {SERVICE}'s relay running?"
+                return (
+                    f"relay: its first position is not committed yet; is {SERVICE}'s relay running?"
+                )
             repository.take_over(cursor, self._worker)
         return ""
 
@@ -156,7 +162,11 @@ class Sender:
             elif came_of.held:
                 if len(self._held_in_a_row) < HELD_IN_A_ROW_MAX:
                     self._held_in_a_row.add(came_of.customer_id)
-                log.info("a customer has to wait", customer=came_of.customer_id, reason=came_of.held.reason)
+                log.info(
+                    "a customer has to wait",
+                    customer=came_of.customer_id,
+                    reason=came_of.held.reason,
+                )
             self._unrecorded.append(came_of)
 
     def _record(self) -> None:
@@ -199,7 +209,9 @@ class Sender:
         # Half of the lease for what is begun: the other half is more than the time-outs of one letter.
         until = now + self._asked.lease_s / 2
         for customer_id, letters in claimed:
-            self._calls.submit(customer_id, Task(customer_id=customer_id, letters=letters, until=until))
+            self._calls.submit(
+                customer_id, Task(customer_id=customer_id, letters=letters, until=until)
+            )
         if len(claimed) == room:
             self._look_at = 0.0
 

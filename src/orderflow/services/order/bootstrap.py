@@ -10,25 +10,25 @@ from pathlib import Path
 
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.group_commit import GroupCommit
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.progress import Progress
 from orderflow.messaging.postgres import Session
-from orderflow.messaging.role import STOP_WITHIN_S, Fail, Role, worker_role
-from orderflow.messaging.roles import listener_role, relay_role
+from orderflow.messaging.postgres.group_commit import GroupCommit
+from orderflow.messaging.process.role import STOP_WITHIN_S, Fail, Role, worker_role
+from orderflow.messaging.process.roles import listener_role, relay_role
 from orderflow.messaging.telemetry import logger
-from orderflow.messaging.testing.failpoints import failpoint
 from orderflow.services.order import idempotency
-from orderflow.services.order.api import OrderApi
-from orderflow.services.order.commanding import Commanding
 from orderflow.services.order.config import Settings
+from orderflow.services.order.http.api import OrderApi
+from orderflow.services.order.http.commands import Commanding
+from orderflow.services.order.http.list_orders import Listing
+from orderflow.services.order.http.operators import Operating
+from orderflow.services.order.http.post_order import Placing, Ready, resolve
+from orderflow.services.order.http.readiness import Preparation, load_encoder
 from orderflow.services.order.idempotency import KeyTaken
 from orderflow.services.order.listeners import LISTENER
-from orderflow.services.order.listing import Listing
-from orderflow.services.order.operating import Operating
-from orderflow.services.order.placing import Placing, Ready, resolve
-from orderflow.services.order.preparation import Preparation, load_encoder
 from orderflow.services.order.repository import Placement, Written, writer
-from orderflow.services.order.sweeping import Sweeper
+from orderflow.services.order.sweeper import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 PURGE_EVERY_S = 600
@@ -114,7 +114,9 @@ def api(settings: Settings) -> Role:
 
 def relay(settings: Settings, fail: Fail) -> Role:
     order = settings.order
-    return relay_role("order", settings=settings, database=order.database, section=order.relay, fail=fail)
+    return relay_role(
+        "order", settings=settings, database=order.database, section=order.relay, fail=fail
+    )
 
 
 def listener(settings: Settings, slot: int, fail: Fail) -> Role:

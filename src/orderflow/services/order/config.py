@@ -65,7 +65,10 @@ class DeadlineSettings(Section):
 
     @property
     def limits(self) -> Limits:
-        return {awaited: timedelta(seconds=getattr(self, f"{awaited.lower()}_s")) for awaited in WaitingFor}
+        return {
+            awaited: timedelta(seconds=getattr(self, f"{awaited.lower()}_s"))
+            for awaited in WaitingFor
+        }
 
 
 class OrderSettings(Section):

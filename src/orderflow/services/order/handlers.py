@@ -22,17 +22,33 @@ from orderflow.contracts.events import (
     PaymentRequested,
 )
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
-from orderflow.messaging import outbox
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import EventId, Metadata, derived_id, read_clock
 from orderflow.messaging.listener import Caused, Received
-from orderflow.messaging.outbox import OutboxRow
-from orderflow.messaging.postgres import Cursor
+from orderflow.messaging.postgres import Cursor, outbox
+from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.order import idempotency, repository
 from orderflow.services.order.idempotency import Claim, Held
-from orderflow.services.order.model import Action, HistoryEntry, Order, Product, RequestedLine, place, priced
+from orderflow.services.order.model import (
+    Action,
+    HistoryEntry,
+    Order,
+    Product,
+    RequestedLine,
+    place,
+    priced,
+)
 from orderflow.services.order.repository import Placed, Saved
-from orderflow.services.order.rules import Change, cancel, deliver, events, on_fact, pay, ship, ship_when_reserved
+from orderflow.services.order.rules import (
+    Change,
+    cancel,
+    deliver,
+    events,
+    on_fact,
+    pay,
+    ship,
+    ship_when_reserved,
+)
 
 SOURCE = "/orderflow/order"
 KEY_LIFETIME = timedelta(hours=24)
@@ -150,7 +166,9 @@ def _created(order: Order) -> OrderCreated:
     )
 
 
-def obey(cursor: Cursor, command: Command, *, encode: Encode, key_lifetime: timedelta = KEY_LIFETIME) -> Obeyed | None:
+def obey(
+    cursor: Cursor, command: Command, *, encode: Encode, key_lifetime: timedelta = KEY_LIFETIME
+) -> Obeyed | None:
     """
     Do what is asked, under the order's lock; None if there is no order of that id and customer.
 
@@ -175,10 +193,16 @@ def obey(cursor: Cursor, command: Command, *, encode: Encode, key_lifetime: time
 def _decided(order: Order, command: Command, *, now: datetime) -> Change | None:
     match command.action:
         case Action.PAY:
-            payment_method = command.payment_method or order.payment_method or command.default_payment_method
+            payment_method = (
+                command.payment_method or order.payment_method or command.default_payment_method
+            )
             return pay(order, payment_method=payment_method, now=now)
         case Action.SHIP:
-            return ship_when_reserved(order, now=now) if command.when_reserved else ship(order, now=now)
+            return (
+                ship_when_reserved(order, now=now)
+                if command.when_reserved
+                else ship(order, now=now)
+            )
         case Action.DELIVER:
             return deliver(order, now=now)
         case Action.CANCEL:
@@ -186,16 +210,29 @@ def _decided(order: Order, command: Command, *, now: datetime) -> Change | None:
 
 
 def act(
-    cursor: Cursor, changes: Sequence[Change], *, cause: Cause, encode: Encode, besides: Sequence[OutboxRow] = ()
+    cursor: Cursor,
+    changes: Sequence[Change],
+    *,
+    cause: Cause,
+    encode: Encode,
+    besides: Sequence[OutboxRow] = (),
 ) -> None:
     """Write what was decided about locked orders: rows, history, and what is told of it and `besides`, as one act."""
-    rows = [[told(event, traceparent=cause.traceparent, encode=encode) for event in events(one)] for one in changes]
-    repository.save(cursor, [_saved(change, of_one, cause) for change, of_one in zip(changes, rows, strict=True)])
+    rows = [
+        [told(event, traceparent=cause.traceparent, encode=encode) for event in events(one)]
+        for one in changes
+    ]
+    repository.save(
+        cursor,
+        [_saved(change, of_one, cause) for change, of_one in zip(changes, rows, strict=True)],
+    )
     outbox.append(cursor, [*chain.from_iterable(rows), *besides])
 
 
 def _saved(change: Change, rows: Sequence[OutboxRow], cause: Cause) -> Saved:
-    changed_id = next((row.metadata.id for row in rows if row.metadata.type == OrderEvent.type_name()), None)
+    changed_id = next(
+        (row.metadata.id for row in rows if row.metadata.type == OrderEvent.type_name()), None
+    )
     return Saved(change=change, entry=_entry(change, changed_id, cause.type, cause.id))
 
 
@@ -229,12 +266,16 @@ def _remembered(changes: Sequence[Change], cause: Metadata) -> Iterator[Saved]:
     for change in changes:
         event_id = None
         if change.is_of_status:
-            event_id = derived_id(NAMESPACE, cause=cause.id, event_type=OrderEvent.type_name(), index=of_status)
+            event_id = derived_id(
+                NAMESPACE, cause=cause.id, event_type=OrderEvent.type_name(), index=of_status
+            )
             of_status += 1
         yield Saved(change=change, entry=_entry(change, event_id, cause.type, str(cause.id)))
 
 
-def _entry(change: Change, event_id: EventId | None, cause_type: str, cause_id: str) -> HistoryEntry:
+def _entry(
+    change: Change, event_id: EventId | None, cause_type: str, cause_id: str
+) -> HistoryEntry:
     order = change.after
     return HistoryEntry(
         revision=order.revision,
@@ -260,4 +301,6 @@ def told(event: Event, *, traceparent: str, encode: Encode) -> OutboxRow:
         correlation_id=event.order_id,
         traceparent=traceparent,
     )
-    return OutboxRow(topic=topic, key=event.order_id, payload=encode(topic, event), metadata=metadata)
+    return OutboxRow(
+        topic=topic, key=event.order_id, payload=encode(topic, event), metadata=metadata
+    )

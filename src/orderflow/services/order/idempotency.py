@@ -43,14 +43,20 @@ Asked = tuple[Claim, OrderId, bytes]
 """A key, the order that it is to stand for, and the answer."""
 
 
-def claim(cursor: Cursor, asked: Sequence[Asked], *, lifetime: timedelta, settled: bool = True) -> dict[OrderId, Held]:
+def claim(
+    cursor: Cursor, asked: Sequence[Asked], *, lifetime: timedelta, settled: bool = True
+) -> dict[OrderId, Held]:
     """Claim keys; what is returned is held already, by the order that was asked for with it. An order claims once."""
     if not asked:
         return {}
     claims = [one for one, _, _ in asked]
     scopes, keys = [one.scope for one in claims], [one.key for one in claims]
     cursor.execute(_FORGET_EXPIRED, (scopes, keys, lifetime))
-    hashes, orders, answers = [one.request_hash for one in claims], [one[1] for one in asked], [one[2] for one in asked]
+    hashes, orders, answers = (
+        [one.request_hash for one in claims],
+        [one[1] for one in asked],
+        [one[2] for one in asked],
+    )
     cursor.execute(_CLAIM, (scopes, keys, hashes, orders, answers, settled))
     won = {OrderId(str(order_id)) for (order_id,) in cursor}
     lost = [(one, order_id) for one, order_id, _ in asked if order_id not in won]
@@ -80,7 +86,10 @@ def _held(cursor: Cursor, scopes: list[str], keys: list[str]) -> dict[tuple[str,
     cursor.execute(_EARLIER, (scopes, keys))
     return {
         (scope, key): Held(
-            request_hash=bytes(request_hash), order_id=OrderId(str(order_id)), answer=bytes(answer), settled=settled
+            request_hash=bytes(request_hash),
+            order_id=OrderId(str(order_id)),
+            answer=bytes(answer),
+            settled=settled,
         )
         for scope, key, request_hash, order_id, answer, settled in cursor
     }

@@ -21,7 +21,14 @@ LISTENER = Listener(
     source=SOURCE,
     namespace=NAMESPACE,
     topics=(PAYMENTS, INVENTORY),
-    handles=(PaymentSucceeded, PaymentFailed, PaymentRefunded, StockReserved, StockRejected, StockReleased),
+    handles=(
+        PaymentSucceeded,
+        PaymentFailed,
+        PaymentRefunded,
+        StockReserved,
+        StockRejected,
+        StockReleased,
+    ),
     publishes=(ORDERS, ORDER_EVENTS),
     delivery=InboxOutbox(handler=on_facts),
 )

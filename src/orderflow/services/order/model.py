@@ -151,7 +151,9 @@ def place(
     if amount_minor > AMOUNT_MINOR_MAX:
         raise AmountTooLarge(f"{amount_minor} minor units; at most {AMOUNT_MINOR_MAX}")
     if mode is PaymentMode.AUTOMATIC:
-        payment = Payment(attempt=1, state=PaymentState.REQUESTED, payment_id=payment_id(order_id, 1))
+        payment = Payment(
+            attempt=1, state=PaymentState.REQUESTED, payment_id=payment_id(order_id, 1)
+        )
     else:
         payment = Payment(attempt=0, state=PaymentState.NONE, payment_id=None)
     return Order(
@@ -176,7 +178,9 @@ def place(
 def revised(before: Order, after: Order, *, now: datetime) -> Order:
     """`after` as the next revision of `before`."""
     since = before.waiting_since if waiting_for(after) is waiting_for(before) else now
-    return msgspec.structs.replace(after, revision=before.revision + 1, updated_at=now, waiting_since=since)
+    return msgspec.structs.replace(
+        after, revision=before.revision + 1, updated_at=now, waiting_since=since
+    )
 
 
 def waiting_for(order: Order) -> WaitingFor | None:
@@ -200,10 +204,20 @@ def priced(
 ) -> tuple[OrderLine, ...]:
     """The requested lines with the catalogue's prices. Raises UnknownSku, NoPrice or RepeatedSku."""
     if len({line.sku for line in requested}) < len(requested):
-        twice = sorted({line.sku for line in requested if sum(line.sku == other.sku for other in requested) > 1})
+        twice = sorted(
+            {
+                line.sku
+                for line in requested
+                if sum(line.sku == other.sku for other in requested) > 1
+            }
+        )
         raise RepeatedSku(f"{', '.join(twice)}: one line for each product, with the whole quantity")
     return tuple(
-        OrderLine(sku=line.sku, quantity=line.quantity, unit_price_minor=_price(catalogue, line.sku, currency))
+        OrderLine(
+            sku=line.sku,
+            quantity=line.quantity,
+            unit_price_minor=_price(catalogue, line.sku, currency),
+        )
         for line in requested
     )
 
@@ -211,7 +225,9 @@ def priced(
 def allowed_actions(order: Order) -> tuple[Action, ...]:
     """What may be commanded now."""
     status, payment = order.status, order.payment
-    payable = payment.state in (PaymentState.NONE, PaymentState.FAILED) and payment.attempt < ATTEMPTS_MAX
+    payable = (
+        payment.state in (PaymentState.NONE, PaymentState.FAILED) and payment.attempt < ATTEMPTS_MAX
+    )
     allowed = {
         Action.PAY: status is OrderStatus.CREATED and payable,
         Action.SHIP: status is OrderStatus.PAID and order.stock is StockState.RESERVED,
@@ -227,5 +243,7 @@ def _price(catalogue: Mapping[Sku, Product], sku: Sku, currency: str) -> int:
         raise UnknownSku(f"{sku} is not in the catalogue: see GET /products")
     price = product.prices.get(currency)
     if price is None:
-        raise NoPrice(f"{sku} has no price in {currency}; it has {', '.join(sorted(product.prices))}")
+        raise NoPrice(
+            f"{sku} has no price in {currency}; it has {', '.join(sorted(product.prices))}"
+        )
     return price

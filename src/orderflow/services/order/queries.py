@@ -59,7 +59,10 @@ def page(cursor: Cursor, wanted: Wanted) -> list[Order]:
         conditions[f"({past})"] = tuple(bound for pair in wanted.overdue.items() for bound in pair)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     bounds = [bound for of_one in conditions.values() for bound in of_one]
-    cursor.execute(f"{repository.SELECT} {where} ORDER BY order_id DESC LIMIT %s".encode(), [*bounds, wanted.limit])
+    cursor.execute(
+        f"{repository.SELECT} {where} ORDER BY order_id DESC LIMIT %s".encode(),
+        [*bounds, wanted.limit],
+    )
     return [repository.order_of(*row) for row in cursor]
 
 

@@ -10,14 +10,21 @@ import msgspec
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
-from orderflow.messaging import outbox
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
-from orderflow.messaging.outbox import OutboxRow
-from orderflow.messaging.postgres import Cursor, array, columns
+from orderflow.messaging.postgres import Cursor, array, columns, outbox
+from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.order import idempotency
 from orderflow.services.order.idempotency import Claim, Held, KeyTaken
-from orderflow.services.order.model import HistoryEntry, Order, Payment, PaymentState, Product, StockState, waiting_for
+from orderflow.services.order.model import (
+    HistoryEntry,
+    Order,
+    Payment,
+    PaymentState,
+    Product,
+    StockState,
+    waiting_for,
+)
 from orderflow.services.order.rules import Change
 
 
@@ -106,10 +113,15 @@ def save(cursor: Cursor, saved: Sequence[Saved]) -> None:
         return
     first = {one.change.before.order_id: one.change.before.revision for one in reversed(saved)}
     last = {one.change.after.order_id: one.change.after for one in saved}
-    cursor.execute(_UPDATE, columns((*_moving(order), first[order_id]) for order_id, order in last.items()))
+    cursor.execute(
+        _UPDATE, columns((*_moving(order), first[order_id]) for order_id, order in last.items())
+    )
     if cursor.rowcount != len(last):
         raise Transient("an order changed although it was locked", resource="database")
-    cursor.execute(_INSERT_HISTORY, columns(_history_row(one.change.after.order_id, one.entry) for one in saved))
+    cursor.execute(
+        _INSERT_HISTORY,
+        columns(_history_row(one.change.after.order_id, one.entry) for one in saved),
+    )
 
 
 def history(cursor: Cursor, order_id: OrderId, *, facts_too: bool) -> list[HistoryEntry]:
@@ -136,7 +148,9 @@ def catalogue(cursor: Cursor) -> dict[Sku, Product]:
 
 def _insert(cursor: Cursor, batch: list[Placed]) -> None:
     cursor.execute(_INSERT_ORDERS, columns(_order_row(one.order) for one in batch))
-    cursor.execute(_INSERT_HISTORY, columns(_history_row(one.order.order_id, one.entry) for one in batch))
+    cursor.execute(
+        _INSERT_HISTORY, columns(_history_row(one.order.order_id, one.entry) for one in batch)
+    )
     outbox.append(cursor, list(chain.from_iterable(one.outbox for one in batch)))
 
 

@@ -43,14 +43,23 @@ from orderflow.services.order.model import (
     waiting_for,
 )
 
-Fact = PaymentSucceeded | PaymentFailed | PaymentRefunded | StockReserved | StockRejected | StockReleased
+Fact = (
+    PaymentSucceeded
+    | PaymentFailed
+    | PaymentRefunded
+    | StockReserved
+    | StockRejected
+    | StockReleased
+)
 
 
 class NotAllowed(OrderflowError):
     """The order's status does not allow the command. For commands only, never for facts."""
 
     def __init__(self, order: Order, action: Action) -> None:
-        super().__init__(f"order {order.order_id} is {order.status}: {action} is not among its allowed actions")
+        super().__init__(
+            f"order {order.order_id} is {order.status}: {action} is not among its allowed actions"
+        )
         self.order = order
 
 
@@ -96,7 +105,11 @@ def pay(order: Order, *, payment_method: str, now: datetime) -> Change:
     """Ask for the next attempt. Raises NotAllowed while one is under way, after one succeeded, or after five."""
     _demand(order, Action.PAY)
     attempt = order.payment.attempt + 1
-    payment = Payment(attempt=attempt, state=PaymentState.REQUESTED, payment_id=payment_id(order.order_id, attempt))
+    payment = Payment(
+        attempt=attempt,
+        state=PaymentState.REQUESTED,
+        payment_id=payment_id(order.order_id, attempt),
+    )
     after = msgspec.structs.replace(order, payment=payment, payment_method=payment_method)
     return _revised(order, after, f"Payment was asked for, attempt {attempt}", now=now)
 
@@ -140,7 +153,9 @@ def demand_retry(order: Order) -> WaitingFor:
     """What it waits for that asking again for its payment may bring. Raises NothingToRetry."""
     awaited = waiting_for(order)
     if awaited not in (WaitingFor.PAYMENT, WaitingFor.STOCK):
-        raise NothingToRetry(order, f"it waits for {awaited.lower()}" if awaited else "it waits for nothing")
+        raise NothingToRetry(
+            order, f"it waits for {awaited.lower()}" if awaited else "it waits for nothing"
+        )
     return awaited
 
 
@@ -158,7 +173,9 @@ def is_payment_settled(order: Order, attempt: int) -> bool:
 
 def events(change: Change) -> tuple[Event, ...]:
     """What a change tells: exactly one OrderEvent for each change of status, and what others act upon."""
-    acted_upon = tuple(tell(change) for tell in (_payment_requested, _order_cancelled, _order_shipped))
+    acted_upon = tuple(
+        tell(change) for tell in (_payment_requested, _order_cancelled, _order_shipped)
+    )
     return tuple(event for event in (*acted_upon, _order_event(change)) if event is not None)
 
 
@@ -180,7 +197,10 @@ def _order_event(change: Change) -> OrderEvent | None:
 
 def _payment_requested(change: Change) -> PaymentRequested | None:
     order, payment = change.after, change.after.payment
-    if payment.state is not PaymentState.REQUESTED or payment.attempt == change.before.payment.attempt:
+    if (
+        payment.state is not PaymentState.REQUESTED
+        or payment.attempt == change.before.payment.attempt
+    ):
         return None
     return payment_request(order)
 
@@ -238,12 +258,21 @@ def _moved(order: Order, fact: Fact) -> Order | None:
     """The order with the fact in its column, or None if that is there already, or something later is."""
     if isinstance(fact, StockReserved | StockRejected | StockReleased):
         stock = _STOCK[type(fact)]
-        return msgspec.structs.replace(order, stock=stock) if (order.stock, stock) in _STOCK_MOVES else None
+        return (
+            msgspec.structs.replace(order, stock=stock)
+            if (order.stock, stock) in _STOCK_MOVES
+            else None
+        )
     payment = Payment(attempt=fact.attempt, state=_PAYMENT[type(fact)], payment_id=fact.payment_id)
     ours = payment_id(order.order_id, fact.attempt)
     if fact.payment_id != ours:
-        raise Poison(f"order {order.order_id}, attempt {fact.attempt}: its payment is {ours}, not {fact.payment_id}")
-    higher = (payment.attempt, _RANK[payment.state]) > (order.payment.attempt, _RANK[order.payment.state])
+        raise Poison(
+            f"order {order.order_id}, attempt {fact.attempt}: its payment is {ours}, not {fact.payment_id}"
+        )
+    higher = (payment.attempt, _RANK[payment.state]) > (
+        order.payment.attempt,
+        _RANK[order.payment.state],
+    )
     return msgspec.structs.replace(order, payment=payment) if higher else None
 
 
@@ -286,7 +315,13 @@ _RULES: tuple[tuple[Callable[[Order], bool], Callable[[Order, datetime], Change]
 
 
 def _cancelled(order: Order, *, reason: CancelReason, now: datetime) -> Change:
-    return _to(order, OrderStatus.CANCELLED, f"Order has been cancelled: {_WHY[reason]}", now=now, reason=reason)
+    return _to(
+        order,
+        OrderStatus.CANCELLED,
+        f"Order has been cancelled: {_WHY[reason]}",
+        now=now,
+        reason=reason,
+    )
 
 
 def _revised(order: Order, changed: Order, description: str, *, now: datetime) -> Change:
@@ -294,9 +329,16 @@ def _revised(order: Order, changed: Order, description: str, *, now: datetime) -
 
 
 def _to(
-    order: Order, status: OrderStatus, description: str, *, now: datetime, reason: CancelReason | None = None
+    order: Order,
+    status: OrderStatus,
+    description: str,
+    *,
+    now: datetime,
+    reason: CancelReason | None = None,
 ) -> Change:
-    after = revised(order, msgspec.structs.replace(order, status=status, version=order.version + 1), now=now)
+    after = revised(
+        order, msgspec.structs.replace(order, status=status, version=order.version + 1), now=now
+    )
     return Change(before=order, after=after, description=description, reason=reason)
 
 

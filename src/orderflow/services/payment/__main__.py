@@ -2,7 +2,7 @@
 
 import sys
 
-from orderflow.messaging.process import main
+from orderflow.messaging.process.main import main
 from orderflow.services.payment.bootstrap import build, migrate
 from orderflow.services.payment.config import load
 

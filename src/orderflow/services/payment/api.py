@@ -11,8 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging import observability, openapi, problems
-from orderflow.messaging.observability import Reasons
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.http import health as observability
+from orderflow.messaging.http import problems
+from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.services.payment import repository
 from orderflow.services.payment.openapi import TITLE, document
@@ -22,14 +24,22 @@ from orderflow.services.payment.views import LedgerSummary, order_payments
 def app(pool: ConnectionPool, reasons: Reasons) -> Starlette:
     def get_payments(request: Request) -> Response:
         order_id = _order_id(request)
-        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+        with (
+            unavailable_when_transient(),
+            pool.connection() as connection,
+            connection.cursor() as cursor,
+        ):
             found = repository.find(cursor, [order_id])
         if order_id not in found:
             raise _not_heard_of()
         return observability.json(order_payments(order_id, found[order_id]))
 
     def get_summary(_request: Request) -> Response:
-        with unavailable_when_transient(), pool.connection() as connection, connection.cursor() as cursor:
+        with (
+            unavailable_when_transient(),
+            pool.connection() as connection,
+            connection.cursor() as cursor,
+        ):
             return observability.json(LedgerSummary(items=repository.summary(cursor)))
 
     return Starlette(
@@ -51,4 +61,6 @@ def _order_id(request: Request) -> OrderId:
 
 
 def _not_heard_of() -> problems.Problem:
-    return problems.problem(HTTPStatus.NOT_FOUND, "order-not-found", "Payment has not heard of this order")
+    return problems.problem(
+        HTTPStatus.NOT_FOUND, "order-not-found", "Payment has not heard of this order"
+    )

@@ -8,14 +8,14 @@ from pathlib import Path
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.listener import Listener
-from orderflow.messaging.role import Fail, Role
-from orderflow.messaging.roles import api_role, listener_role
+from orderflow.messaging.process.role import Fail, Role
+from orderflow.messaging.process.roles import api_role, listener_role
 from orderflow.services.payment.api import app
-from orderflow.services.payment.calling import Calling
 from orderflow.services.payment.config import Settings
 from orderflow.services.payment.gateway import Gateway, HttpGateway
 from orderflow.services.payment.handlers import Payments
 from orderflow.services.payment.listeners import listener as table
+from orderflow.services.payment.provider_calls import Calling
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -30,7 +30,9 @@ def build(settings: Settings, role: str, slot: int, fail: Fail) -> Role:
 
 def api(settings: Settings) -> Role:
     payment = settings.payment
-    return api_role("payment", section=payment.api, database=payment.database, table="payment", app=app)
+    return api_role(
+        "payment", section=payment.api, database=payment.database, table="payment", app=app
+    )
 
 
 def listener(settings: Settings, slot: int, fail: Fail) -> Role:
@@ -49,6 +51,8 @@ def listener(settings: Settings, slot: int, fail: Fail) -> Role:
 def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listener:
     """The table over a provider; any other gateway than the one over HTTP is a benchmark's or a test's."""
     payment = settings.payment
-    session = postgres.Session(payment.database, application_name="payment-listener", session=postgres.BY_KEY)
+    session = postgres.Session(
+        payment.database, application_name="payment-listener", session=postgres.BY_KEY
+    )
     calling = Calling(gateway, key_window=timedelta(seconds=payment.psp.key_window_s))
     return table(Payments(session.transaction, calling), calls_max=calls_max)

@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orderflow.contracts import SECTIONS
-from orderflow.messaging.settings import ApiSection, DatabaseSettings, Port, ProcessSettings, RoleSection, Section
+from orderflow.messaging.settings import (
+    ApiSection,
+    DatabaseSettings,
+    Port,
+    ProcessSettings,
+    RoleSection,
+    Section,
+)
 from orderflow.messaging.settings import load as load_settings
 
 

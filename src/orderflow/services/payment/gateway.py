@@ -22,8 +22,14 @@ from orderflow.services.payment.model import Payment, Refund
 
 RESOURCE = "provider"
 
-CALLS = counter("payment_provider_calls", "Calls to the payment provider, by how they ended.", ("operation", "ended"))
-DURATION = histogram("payment_provider_call_seconds", "How long calls to the payment provider take.", ("operation",))
+CALLS = counter(
+    "payment_provider_calls",
+    "Calls to the payment provider, by how they ended.",
+    ("operation", "ended"),
+)
+DURATION = histogram(
+    "payment_provider_call_seconds", "How long calls to the payment provider take.", ("operation",)
+)
 
 log = logger("payment.gateway")
 
@@ -82,7 +88,9 @@ class HttpGateway:
         self._client = httpx2.Client(
             base_url=settings.url,
             timeout=httpx2.Timeout(read_s, connect=connect_s, pool=read_s),
-            limits=httpx2.Limits(max_connections=settings.calls_max, max_keepalive_connections=settings.calls_max),
+            limits=httpx2.Limits(
+                max_connections=settings.calls_max, max_keepalive_connections=settings.calls_max
+            ),
             follow_redirects=False,
             trust_env=False,
         )
@@ -106,7 +114,9 @@ class HttpGateway:
         status, told = self._asked("void", "POST", f"/charges/{payment_id}/void", {"final": final})
         if status != 200:
             return Answer(Verdict.UNKNOWN)
-        return Answer(Verdict.VOIDED, voids=told["voids"]) if told["voided"] else _one(told["charges"])
+        return (
+            Answer(Verdict.VOIDED, voids=told["voids"]) if told["voided"] else _one(told["charges"])
+        )
 
     def refund(self, payment: Payment, refund: Refund) -> Answer:
         body = {
@@ -116,13 +126,21 @@ class HttpGateway:
             "currency": payment.currency,
         }
         status, told = self._asked("refund", "POST", "/refunds", body, key=refund.refund_id)
-        return Answer(Verdict.REFUNDED, told["refundId"]) if status == 201 else Answer(Verdict.UNKNOWN)
+        return (
+            Answer(Verdict.REFUNDED, told["refundId"]) if status == 201 else Answer(Verdict.UNKNOWN)
+        )
 
     def close(self) -> None:
         self._client.close()
 
     def _asked(
-        self, operation: str, method: str, path: str, body: Mapping[str, object] | None = None, *, key: str = ""
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        key: str = "",
     ) -> tuple[int, Any]:
         """Status and body of the answer; status 0 when there was none, or none that could be read."""
         headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
@@ -132,14 +150,26 @@ class HttpGateway:
                 answer = self._client.request(method, path, content=content, headers=headers)
             except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
                 CALLS.labels(operation, "unavailable").inc()
-                raise Unavailable(f"the payment provider can't be reached: {error}", resource=RESOURCE) from error
+                raise Unavailable(
+                    f"the payment provider can't be reached: {error}", resource=RESOURCE
+                ) from error
             except httpx2.TransportError as error:
                 CALLS.labels(operation, "lost").inc()
-                log.info("the provider's answer is lost", operation=operation, path=path, error=type(error).__name__)
+                log.info(
+                    "the provider's answer is lost",
+                    operation=operation,
+                    path=path,
+                    error=type(error).__name__,
+                )
                 return 0, None
         CALLS.labels(operation, str(answer.status_code)).inc()
         if answer.status_code not in (200, 201, 402):
-            log.warning("the provider's answer does not say", operation=operation, path=path, status=answer.status_code)
+            log.warning(
+                "the provider's answer does not say",
+                operation=operation,
+                path=path,
+                status=answer.status_code,
+            )
             return answer.status_code, None
         return _readable(answer)
 
@@ -153,7 +183,9 @@ def _readable(answer: httpx2.Response) -> tuple[int, Any]:
 
 def _charge(told: Mapping[str, Any]) -> Answer:
     captured = told["status"] == "CAPTURED"
-    return Answer(Verdict.CAPTURED if captured else Verdict.DECLINED, told["chargeId"], told["message"])
+    return Answer(
+        Verdict.CAPTURED if captured else Verdict.DECLINED, told["chargeId"], told["message"]
+    )
 
 
 def _one(charges: list[Mapping[str, Any]]) -> Answer:

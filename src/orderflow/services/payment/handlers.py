@@ -9,13 +9,13 @@ from datetime import datetime
 from orderflow.contracts.events import PaymentFailureReason
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.event import read_clock
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import Ask, Caused, Prepared, Received, Settled, Unknown
 from orderflow.messaging.postgres import Cursor
-from orderflow.messaging.testing.failpoints import failpoint
 from orderflow.services.payment import model, repository
-from orderflow.services.payment.calling import Calling
 from orderflow.services.payment.gateway import Answer, Verdict
 from orderflow.services.payment.model import Announce, Charge, GiveBack, Payment, Refund, Task, Wait
+from orderflow.services.payment.provider_calls import Calling
 
 Progress = Settled | Ask | Unknown
 Transaction = Callable[[], AbstractContextManager[Cursor]]
@@ -48,24 +48,35 @@ class Payments:
         if len(asking) == len(batch):
             return steps
         judged = iter(steps)
-        return [next(judged) if model.asks_for_payment(received.event) else NOTHING_TO_SAY for received in batch]
+        return [
+            next(judged) if model.asks_for_payment(received.event) else NOTHING_TO_SAY
+            for received in batch
+        ]
 
     def outcome(self, finished: Sequence[Finished]) -> list[Progress]:
         now = read_clock()
         payments = [settled for one in finished if (settled := _settled(*one, now=now))]
-        refunds = [refund for _, task, answer in finished if (refund := _given_back(task, answer, now=now))]
+        refunds = [
+            refund for _, task, answer in finished if (refund := _given_back(task, answer, now=now))
+        ]
         with self._transaction() as cursor:
             repository.lock_again(cursor, [received.event.order_id for received, _, _ in finished])
             all_mine = repository.settle(cursor, payments)
             repository.settle_refunds(cursor, refunds)
-            steps = _told(finished, payments) if all_mine and len(payments) == len(finished) else None
+            steps = (
+                _told(finished, payments) if all_mine and len(payments) == len(finished) else None
+            )
             steps = steps or _looked_up(cursor, finished)
         failpoint("payment.after_outcome")
         return steps
 
 
 def _judged(
-    cursor: Cursor, batch: Sequence[Received], known: dict[OrderId, model.Known], *, now: datetime | None = None
+    cursor: Cursor,
+    batch: Sequence[Received],
+    known: dict[OrderId, model.Known],
+    *,
+    now: datetime | None = None,
 ) -> list[Progress]:
     """Decide for each record and write what was decided, in one statement for each table."""
     at = now or read_clock()
@@ -97,7 +108,10 @@ def _looked_up(cursor: Cursor, finished: Sequence[Finished]) -> list[Progress]:
     known = repository.find(cursor, [received.event.order_id for received, _, _ in finished])
     sure = [received for received, _, answer in finished if answer.verdict is not Verdict.UNKNOWN]
     steps = iter(_judged(cursor, sure, known))
-    return [Unknown(_since(task)) if answer.verdict is Verdict.UNKNOWN else next(steps) for _, task, answer in finished]
+    return [
+        Unknown(_since(task)) if answer.verdict is Verdict.UNKNOWN else next(steps)
+        for _, task, answer in finished
+    ]
 
 
 def _settled(received: Received, task: Task, answer: Answer, *, now: datetime) -> Payment | None:
@@ -109,10 +123,14 @@ def _settled(received: Received, task: Task, answer: Answer, *, now: datetime) -
         case Verdict.CAPTURED:
             return model.captured(payment, answer.reference, cause=cause, now=now)
         case Verdict.DECLINED:
-            return model.failed(payment, PaymentFailureReason.DECLINED, answer.message, cause=cause, now=now)
+            return model.failed(
+                payment, PaymentFailureReason.DECLINED, answer.message, cause=cause, now=now
+            )
         case Verdict.VOIDED:
             message = "the order was cancelled, and the charge with it"
-            return model.failed(payment, PaymentFailureReason.ORDER_CANCELLED, message, cause=cause, now=now)
+            return model.failed(
+                payment, PaymentFailureReason.ORDER_CANCELLED, message, cause=cause, now=now
+            )
         case _:
             return model.unknown(payment)
 

@@ -99,7 +99,9 @@ class Known(msgspec.Struct, frozen=True):
     @property
     def live(self) -> Payment | None:
         """The one that has not failed."""
-        return next((payment for payment in self.payments if payment.state is not PaymentState.FAILED), None)
+        return next(
+            (payment for payment in self.payments if payment.state is not PaymentState.FAILED), None
+        )
 
 
 NOTHING = Known()
@@ -175,7 +177,9 @@ def asks_for_payment(event: Heard) -> bool:
 def requested(event: OrderCreated | PaymentRequested, *, now: datetime) -> Payment:
     """The payment that an event asks for. Raises Poison when its id is not the order's and attempt's own."""
     if event.payment_id != payment_id(event.order_id, event.attempt):
-        raise Poison(f"payment {event.payment_id} is not attempt {event.attempt} of order {event.order_id}")
+        raise Poison(
+            f"payment {event.payment_id} is not attempt {event.attempt} of order {event.order_id}"
+        )
     return Payment(
         order_id=event.order_id,
         attempt=event.attempt,
@@ -190,7 +194,9 @@ def requested(event: OrderCreated | PaymentRequested, *, now: datetime) -> Payme
     )
 
 
-def captured(payment: Payment, provider_reference: str | None, *, cause: str, now: datetime) -> Payment:
+def captured(
+    payment: Payment, provider_reference: str | None, *, cause: str, now: datetime
+) -> Payment:
     return _with(
         payment,
         state=PaymentState.SUCCEEDED,
@@ -200,7 +206,9 @@ def captured(payment: Payment, provider_reference: str | None, *, cause: str, no
     )
 
 
-def failed(payment: Payment, reason: PaymentFailureReason, message: str, *, cause: str, now: datetime) -> Payment:
+def failed(
+    payment: Payment, reason: PaymentFailureReason, message: str, *, cause: str, now: datetime
+) -> Payment:
     """Only after an explicit, final no: the provider's, or ours before anything was sent."""
     return _with(
         payment,
@@ -217,7 +225,9 @@ def unknown(payment: Payment) -> Payment:
 
 
 def given_back(refund: Refund, provider_reference: str | None, *, now: datetime) -> Refund:
-    return _with(refund, state=RefundState.SUCCEEDED, provider_reference=provider_reference, settled_at=now)
+    return _with(
+        refund, state=RefundState.SUCCEEDED, provider_reference=provider_reference, settled_at=now
+    )
 
 
 def announcements(payments: Iterable[Payment], cause: str) -> tuple[Event, ...]:
@@ -280,7 +290,9 @@ def _charge(asked: Payment, known: Known, *, cause: str, now: datetime) -> Step:
             return _go_on(mine, known, cause=cause)
         if known.closed:
             message = "the order was cancelled before it was charged"
-            refused = failed(asked, PaymentFailureReason.ORDER_CANCELLED, message, cause=cause, now=now)
+            refused = failed(
+                asked, PaymentFailureReason.ORDER_CANCELLED, message, cause=cause, now=now
+            )
             return Step(Announce((outcome_of(refused),)), payment=refused)
         if (other := known.live) is not None:
             return _after(other, asked)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from orderflow.messaging import openapi
-from orderflow.messaging.openapi import Schema, Schemas, operation, path_parameter
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.documents.openapi import Schema, Schemas, operation, path_parameter
 from orderflow.services.payment.views import LedgerSummary, OrderPayments
 
 TITLE = "Orderflow: payment API"

@@ -66,12 +66,20 @@ def record(cursor: Cursor, steps: Sequence[Step], *, now: datetime) -> None:
         cursor.execute(_INSERT_PAYMENTS, columns(map(_payment_row, payments)))
     if closings := [step.closing for step in steps if step.closing is not None]:
         rows = (
-            (one.cancelled.order_id, one.cancelled.customer_id, one.cancelled.reason, one.cause, now)
+            (
+                one.cancelled.order_id,
+                one.cancelled.customer_id,
+                one.cancelled.reason,
+                one.cause,
+                now,
+            )
             for one in closings
         )
         cursor.execute(_CLOSE, columns(rows))
     if refunds := [step.refund for step in steps if step.refund is not None]:
-        cursor.execute(_INSERT_REFUNDS, columns(_refund_row(payment, refund) for payment, refund in refunds))
+        cursor.execute(
+            _INSERT_REFUNDS, columns(_refund_row(payment, refund) for payment, refund in refunds)
+        )
 
 
 def settle(cursor: Cursor, payments: Sequence[Payment]) -> bool:
@@ -97,7 +105,9 @@ def settle(cursor: Cursor, payments: Sequence[Payment]) -> bool:
 
 def settle_refunds(cursor: Cursor, refunds: Sequence[Refund]) -> None:
     if refunds:
-        rows = ((refund.refund_id, refund.provider_reference, refund.settled_at) for refund in refunds)
+        rows = (
+            (refund.refund_id, refund.provider_reference, refund.settled_at) for refund in refunds
+        )
         cursor.execute(_SETTLE_REFUNDS, columns(rows))
 
 
@@ -121,7 +131,9 @@ def summary(cursor: Cursor) -> list[Sum]:
 def _known(cursor: Cursor, ids: str) -> dict[OrderId, Known]:
     cursor.execute(_FIND, (ids,))
     return {
-        OrderId(order_id): Known(rows[0][1], tuple(_payment(row) for row in rows if row[2] is not None))
+        OrderId(order_id): Known(
+            rows[0][1], tuple(_payment(row) for row in rows if row[2] is not None)
+        )
         for order_id, found in groupby(cursor.fetchall(), key=lambda row: row[0])
         if (rows := list(found))
     }

@@ -49,5 +49,7 @@ class LedgerSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def order_payments(order_id: OrderId, known: Known) -> OrderPayments:
-    payments = (msgspec.convert(payment, PaymentView, from_attributes=True) for payment in known.payments)
+    payments = (
+        msgspec.convert(payment, PaymentView, from_attributes=True) for payment in known.payments
+    )
     return OrderPayments(order_id=order_id, closed=known.closed, payments=tuple(payments))

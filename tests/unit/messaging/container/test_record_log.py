@@ -16,8 +16,8 @@ from orderflow.messaging.container import record_log
 from orderflow.messaging.container.partition import Item, Partition
 from orderflow.messaging.container.record_log import Outcome, RecordLine, RecordLog
 from orderflow.messaging.event import EventId, Metadata
+from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.listener import Listener, Received
-from orderflow.messaging.offsets import Window
 from orderflow.messaging.telemetry import Line
 
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
@@ -51,12 +51,19 @@ def record_log_of(*, wanted: bool = True) -> RecordLog:
     return RecordLog(listener, wanted=wanted)
 
 
-def item(event: Any = None, *, key: bytes = b"0198a0b2", headers: Any = None, offset: int = 17) -> Item:
+def item(
+    event: Any = None, *, key: bytes = b"0198a0b2", headers: Any = None, offset: int = 17
+) -> Item:
     found = Item(None, Partition("order-events", 2, Window(0, ())), offset, key, deque())
     found.headers = headers
     if event is not None:
         named = Metadata(
-            id=EventId(uuid4()), type=event.type_name(), source="", time=NOW, subject="", correlation_id=""
+            id=EventId(uuid4()),
+            type=event.type_name(),
+            source="",
+            time=NOW,
+            subject="",
+            correlation_id="",
         )
         found.received = Received(
             event=event, metadata=named, topic="order-events", partition=2, offset=offset, key=key
@@ -75,7 +82,12 @@ def line(one: Item, outcome: Outcome, written: list[list[Line]]) -> RecordLine:
 
 def test_a_line_has_a_field_for_everything_that_it_tells(written: list[list[Line]]) -> None:
     told = line(item(PAID), "handled", written)
-    assert (told.topic, told.partition, told.offset, told.key) == ("order-events", 2, 17, "0198a0b2")
+    assert (told.topic, told.partition, told.offset, told.key) == (
+        "order-events",
+        2,
+        17,
+        "0198a0b2",
+    )
     assert (told.event, told.group, told.outcome) == ("PAID", "analytics-service", "handled")
 
 
@@ -88,12 +100,16 @@ def test_a_line_has_a_field_for_everything_that_it_tells(written: list[list[Line
         ("dead letter", "dead letter of"),
     ],
 )
-def test_a_line_reads_as_if_written_by_a_person(outcome: Outcome, words: str, written: list[list[Line]]) -> None:
+def test_a_line_reads_as_if_written_by_a_person(
+    outcome: Outcome, words: str, written: list[list[Line]]
+) -> None:
     told = line(item(PAID), outcome, written)
     assert str(told) == f"order-events-2@17  PAID of 0198a0b2  {words} analytics-service"
 
 
-def test_an_event_without_a_headline_is_called_by_its_types_short_name(written: list[list[Line]]) -> None:
+def test_an_event_without_a_headline_is_called_by_its_types_short_name(
+    written: list[list[Line]],
+) -> None:
     assert line(item(asked("key", 1)), "handled", written).event == "Asked"
     headers = [("ce_id", b"1"), ("ce_type", b"orderflow.OrderShipped")]
     assert line(item(headers=headers), "skipped", written).event == "OrderShipped"
@@ -105,13 +121,19 @@ def test_a_record_that_nobody_can_read_has_its_line_too(written: list[list[Line]
     assert str(told) == "order-events-2@17  something of nobody  dead letter of analytics-service"
 
 
-def test_a_strangers_key_can_neither_start_a_line_nor_command_a_terminal(written: list[list[Line]]) -> None:
-    told = line(item(key=b"a\n\x1b[2Jb\xff", headers=[("ce_type", b"x.\x07")]), "dead letter", written)
+def test_a_strangers_key_can_neither_start_a_line_nor_command_a_terminal(
+    written: list[list[Line]],
+) -> None:
+    told = line(
+        item(key=b"a\n\x1b[2Jb\xff", headers=[("ce_type", b"x.\x07")]), "dead letter", written
+    )
     assert str(told).isprintable()
     assert told.key == "a\n\x1b[2Jb\\xff"
 
 
-def test_what_a_turn_told_is_one_write_and_nothing_is_written_unasked(written: list[list[Line]]) -> None:
+def test_what_a_turn_told_is_one_write_and_nothing_is_written_unasked(
+    written: list[list[Line]],
+) -> None:
     log = record_log_of()
     log.over([item(PAID, offset=1), item(PAID, offset=2)], "handled")
     log.over([item(PAID, offset=3)], "repeat")

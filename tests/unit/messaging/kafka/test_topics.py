@@ -8,7 +8,16 @@ import msgspec
 import pytest
 
 from orderflow.messaging.errors import Incompatible
-from orderflow.messaging.kafka.topics import Cleanup, Durability, Found, Plan, Topic, TopicSettings, config_of, decide
+from orderflow.messaging.kafka.topics import (
+    Cleanup,
+    Durability,
+    Found,
+    Plan,
+    Topic,
+    TopicSettings,
+    config_of,
+    decide,
+)
 
 ONE = Durability(replicas=1, in_sync_min=1)
 THREE = Durability(replicas=3, in_sync_min=2)
@@ -32,7 +41,9 @@ def changed(topic: Topic, **config: str) -> Found:
 
 
 @pytest.mark.parametrize(("brokers", "expected"), [(1, ONE), (3, THREE), (5, THREE)])
-def test_three_brokers_keep_three_replicas_and_two_in_sync_one_keeps_one(brokers: int, expected: Durability) -> None:
+def test_three_brokers_keep_three_replicas_and_two_in_sync_one_keeps_one(
+    brokers: int, expected: Durability
+) -> None:
     assert Durability.on(brokers, SETTINGS) == expected
 
 
@@ -70,12 +81,27 @@ def test_a_topic_as_promised_is_left_alone(topic: Topic) -> None:
     ("found", "setting", "value", "wanted"),
     [
         (changed(EVENTS, min_insync_replicas="1"), "min.insync.replicas", "1", "2"),
-        (changed(EVENTS, unclean_leader_election_enable="true"), "unclean.leader.election.enable", "true", "false"),
+        (
+            changed(EVENTS, unclean_leader_election_enable="true"),
+            "unclean.leader.election.enable",
+            "true",
+            "false",
+        ),
         (changed(EVENTS, retention_ms="3600000"), "retention.ms", "3600000", "604800000"),
         (changed(EVENTS, retention_bytes="1000000"), "retention.bytes", "1000000", "-1"),
         (changed(EVENTS, cleanup_policy="compact"), "cleanup.policy", "compact", "delete"),
-        (changed(EVENTS, cleanup_policy="compact,delete"), "cleanup.policy", "compact,delete", "delete"),
-        (msgspec.structs.replace(as_promised(EVENTS, THREE), replicas=2), "replication.factor", "2", "3"),
+        (
+            changed(EVENTS, cleanup_policy="compact,delete"),
+            "cleanup.policy",
+            "compact,delete",
+            "delete",
+        ),
+        (
+            msgspec.structs.replace(as_promised(EVENTS, THREE), replicas=2),
+            "replication.factor",
+            "2",
+            "3",
+        ),
         (msgspec.structs.replace(as_promised(EVENTS, THREE), partitions=6), "partitions", "6", "3"),
         (msgspec.structs.replace(as_promised(EVENTS, THREE), partitions=1), "partitions", "1", "3"),
     ],
@@ -85,7 +111,12 @@ def test_what_could_lose_or_reorder_records_is_refused_by_topic_setting_and_valu
 ) -> None:
     planned = plan(EVENTS, found)
     (refusal,) = planned.refusals
-    assert (refusal.topic, refusal.setting, refusal.found, refusal.wanted) == ("events", setting, value, wanted)
+    assert (refusal.topic, refusal.setting, refusal.found, refusal.wanted) == (
+        "events",
+        setting,
+        value,
+        wanted,
+    )
     assert not planned.unchanged
     with pytest.raises(Incompatible, match=f"events: {setting} is {value}, wanted {wanted}: "):
         planned.refuse_unsafe()

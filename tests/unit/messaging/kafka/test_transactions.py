@@ -8,10 +8,18 @@ import pytest
 
 from orderflow.messaging.kafka import transactions
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, Producer
-from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted, Transactions, Verdict, verdict
+from orderflow.messaging.kafka.transactions import (
+    ProducerLost,
+    TransactionAborted,
+    Transactions,
+    Verdict,
+    verdict,
+)
 
 
-def error(code: int, *, fatal: bool = False, retriable: bool = False, aborts: bool = False) -> KafkaError:
+def error(
+    code: int, *, fatal: bool = False, retriable: bool = False, aborts: bool = False
+) -> KafkaError:
     return KafkaError(code, "said the test", fatal, retriable, aborts)
 
 
@@ -44,7 +52,11 @@ class Told:
 def told(**answers: list[KafkaError | None]) -> tuple[Transactions, Told, list[str]]:
     producer = Told(**answers)
     between: list[str] = []
-    return Transactions(cast("Producer", producer), between=lambda: between.append("slice")), producer, between
+    return (
+        Transactions(cast("Producer", producer), between=lambda: between.append("slice")),
+        producer,
+        between,
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +71,9 @@ def told(**answers: list[KafkaError | None]) -> tuple[Transactions, Told, list[s
         (AFTER_FATAL, Verdict.UNKNOWN),
     ],
 )
-def test_flags_are_judged_fatal_first_then_abort_then_retry(found: KafkaError, means: Verdict) -> None:
+def test_flags_are_judged_fatal_first_then_abort_then_retry(
+    found: KafkaError, means: Verdict
+) -> None:
     assert verdict(found) is means
 
 
@@ -94,7 +108,9 @@ def test_an_unknown_outcome_is_neither_aborted_nor_repeated(unknown: KafkaError)
     assert producer.calls == ["commit_transaction"]
 
 
-def test_a_time_out_beyond_the_budget_is_an_unknown_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_out_beyond_the_budget_is_an_unknown_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(transactions, "BUDGET_S", 0.0)
     sends, producer, _ = told(commit_transaction=[TIMED_OUT] * 3)
     monkeypatch.setattr("time.monotonic", iter(range(0, 1000, 30)).__next__)

@@ -32,7 +32,10 @@ POSITIONS = (
     *(
         Position(lsn=lsn, database=where, tick=tick, resyncing=resyncing)
         for lsn, where, tick, resyncing in product(
-            (400, 500, 1_000, 1_001), (HERE, ELSEWHERE[0]), (TICK - 1, TICK, TICK + 1), (False, True)
+            (400, 500, 1_000, 1_001),
+            (HERE, ELSEWHERE[0]),
+            (TICK - 1, TICK, TICK + 1),
+            (False, True),
         )
     ),
 )
@@ -53,7 +56,9 @@ EVERYTHING = [
         publication_fits=publication_fits,
         outbox_empty=outbox_empty,
     )
-    for position, slot, publication_fits, outbox_empty in product(POSITIONS, SLOTS, (True, False), (True, False))
+    for position, slot, publication_fits, outbox_empty in product(
+        POSITIONS, SLOTS, (True, False), (True, False)
+    )
 ]
 
 
@@ -125,10 +130,19 @@ def test_a_restart_as_it_should_be_streams() -> None:
         (fine(slot=Slot(confirmed_flush=601)), "was advanced to 0/259, beyond the position 0/258"),
         (fine(publication_fits=False), "publication relay_order was dropped or changed"),
         (fine(wal_end=599), "beyond the end of the server's log"),
-        (fine(tick=6, position=Position(lsn=600, database=HERE, tick=7)), "counted to 6, but had counted to 7"),
-        (fine(position=Position(lsn=0, database=HERE, resyncing=True)), "a resync was begun and did not end"),
+        (
+            fine(tick=6, position=Position(lsn=600, database=HERE, tick=7)),
+            "counted to 6, but had counted to 7",
+        ),
+        (
+            fine(position=Position(lsn=0, database=HERE, resyncing=True)),
+            "a resync was begun and did not end",
+        ),
         (fine(position=None), "the position is missing"),
-        (fine(position=None, slot=Slot(confirmed_flush=1, made_now=True, misses_rows=True)), "nobody would publish"),
+        (
+            fine(position=None, slot=Slot(confirmed_flush=1, made_now=True, misses_rows=True)),
+            "nobody would publish",
+        ),
     ],
 )
 def test_every_refusal_says_what_was_found(found: Found, words: str) -> None:
@@ -137,7 +151,11 @@ def test_every_refusal_says_what_was_found(found: Found, words: str) -> None:
 
 @pytest.mark.parametrize("there", ELSEWHERE)
 def test_another_server_timeline_database_or_slot_is_named(there: Database) -> None:
-    changed = next(field for field in Database.__struct_fields__ if getattr(there, field) != getattr(HERE, field))
+    changed = next(
+        field
+        for field in Database.__struct_fields__
+        if getattr(there, field) != getattr(HERE, field)
+    )
     said = reason(fine(position=Position(lsn=600, database=there)))
     assert said.startswith("the position belongs to another database")
     assert f"{changed} {getattr(there, changed)} there, {getattr(HERE, changed)} here" in said

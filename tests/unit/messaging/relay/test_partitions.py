@@ -36,14 +36,18 @@ def test_nothing_goes_before_it_is_known_to_be_published() -> None:
 
 def test_a_relay_that_hangs_behind_keeps_every_day_it_has_not_passed() -> None:
     behind = NOW - timedelta(days=30)
-    assert plan(NOW, existing=days(-33, -32, -31, -30, -9), published_through=behind).drop == days(-33, -32)
+    assert plan(NOW, existing=days(-33, -32, -31, -30, -9), published_through=behind).drop == days(
+        -33, -32
+    )
 
 
 @given(
     st.sets(st.integers(-60, 20)),
     st.none() | st.timedeltas(timedelta(days=-60), timedelta()),
 )
-def test_no_plan_drops_a_row_that_is_young_or_not_published(offsets: set[int], behind: timedelta | None) -> None:
+def test_no_plan_drops_a_row_that_is_young_or_not_published(
+    offsets: set[int], behind: timedelta | None
+) -> None:
     published_through = None if behind is None else NOW + behind
     made = plan(NOW, existing=days(*offsets), published_through=published_through)
     for day in made.drop:

@@ -59,12 +59,21 @@ def commit(end_lsn: int, committed_us: int = 7) -> bytes:
 
 
 def relation(columns: tuple[str, ...], *, number: int = 9) -> bytes:
-    described = b"".join(b"\x00" + name.encode() + b"\0" + struct.pack(">Ii", 25, -1) for name in columns)
-    return struct.pack(">cI", b"R", number) + b"public\0outbox\0d" + struct.pack(">H", len(columns)) + described
+    described = b"".join(
+        b"\x00" + name.encode() + b"\0" + struct.pack(">Ii", 25, -1) for name in columns
+    )
+    return (
+        struct.pack(">cI", b"R", number)
+        + b"public\0outbox\0d"
+        + struct.pack(">H", len(columns))
+        + described
+    )
 
 
 def insert(values: Values, *, number: int = 9) -> bytes:
-    parts = (b"n" if value is None else b"b" + struct.pack(">I", len(value)) + value for value in values)
+    parts = (
+        b"n" if value is None else b"b" + struct.pack(">I", len(value)) + value for value in values
+    )
     return struct.pack(">cIcH", b"I", number, b"N", len(values)) + b"".join(parts)
 
 
@@ -73,7 +82,10 @@ def test_bytes_caught_from_a_server_are_read_as_they_were_meant() -> None:
     assert [parser.feed(message) for message in GOLDEN[:-1]] == [None] * 4
     done = parser.feed(GOLDEN[-1])
     assert done is not None
-    assert done.rows == [[UUID("0188a0b0-c0d0-e0f0-0102-030405060708").bytes, "höher".encode()], [None, None]]
+    assert done.rows == [
+        [UUID("0188a0b0-c0d0-e0f0-0102-030405060708").bytes, "höher".encode()],
+        [None, None],
+    ]
     assert done.end_lsn == 0x20FEEDA0
     assert done.committed_at.isoformat(timespec="minutes") == "2026-11-24T10:41+00:00"
     assert read_relation(GOLDEN[1]) == Relation(0x50FE, "pair", ("id", "note"))
@@ -84,7 +96,9 @@ transaction = st.lists(st.lists(value, min_size=3, max_size=3), max_size=8)
 
 
 @given(st.lists(st.tuples(transaction, st.integers(1, 2**62)), max_size=6))
-def test_transactions_come_out_whole_and_in_order(transactions: list[tuple[list[Values], int]]) -> None:
+def test_transactions_come_out_whole_and_in_order(
+    transactions: list[tuple[list[Values], int]],
+) -> None:
     parser = Parser(plain)
     parser.feed(relation(("a", "b", "c")))
     out: list[Transaction[Values]] = []
@@ -104,8 +118,12 @@ def test_nothing_of_a_transaction_comes_out_before_its_commit() -> None:
     assert parser.inside
 
 
-@pytest.mark.parametrize("message", [b"T" + bytes(9), b"U" + bytes(9), b"D" + bytes(9), b"S" + bytes(9), b"?"])
-def test_a_message_that_an_insert_only_stream_never_has_is_an_error_not_a_gap(message: bytes) -> None:
+@pytest.mark.parametrize(
+    "message", [b"T" + bytes(9), b"U" + bytes(9), b"D" + bytes(9), b"S" + bytes(9), b"?"]
+)
+def test_a_message_that_an_insert_only_stream_never_has_is_an_error_not_a_gap(
+    message: bytes,
+) -> None:
     with pytest.raises(ValueError, match="never has"):
         Parser(plain).feed(message)
 
@@ -152,7 +170,9 @@ def outbox_values() -> dict[str, bytes | None]:
 
 
 @given(st.permutations((*OUTBOX, "a_later_column")))
-def test_a_row_becomes_the_record_that_the_events_own_headers_say_whatever_the_columns_order(order: list[str]) -> None:
+def test_a_row_becomes_the_record_that_the_events_own_headers_say_whatever_the_columns_order(
+    order: list[str],
+) -> None:
     read = record_reader(Relation(9, "outbox", tuple(order)))
     record = read([outbox_values().get(column) for column in order])
     assert record[:3] == ("orders", b"o-1", b"\0\0\0\0\1x")
@@ -161,10 +181,14 @@ def test_a_row_becomes_the_record_that_the_events_own_headers_say_whatever_the_c
 
 def test_ids_keep_their_leading_zeros() -> None:
     read = record_reader(Relation(9, "outbox", OUTBOX))
-    record: Record = read([{**outbox_values(), "id": bytes(15) + b"\1"}[column] for column in OUTBOX])
+    record: Record = read(
+        [{**outbox_values(), "id": bytes(15) + b"\1"}[column] for column in OUTBOX]
+    )
     assert dict(record.headers)[CE_ID] == b"00000000-0000-0000-0000-000000000001"
 
 
 def test_a_table_without_a_column_that_the_record_needs_is_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match="no column payload"):
-        record_reader(Relation(9, "outbox", tuple(column for column in OUTBOX if column != "payload")))
+        record_reader(
+            Relation(9, "outbox", tuple(column for column in OUTBOX if column != "payload"))
+        )

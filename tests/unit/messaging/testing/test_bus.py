@@ -84,7 +84,9 @@ def told(one: Bus) -> dict[str, list[int]]:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10_000), FAULTS)
-def test_every_record_is_told_once_in_order_and_a_repeat_under_the_same_id(seed: int, faults: Faults) -> None:
+def test_every_record_is_told_once_in_order_and_a_repeat_under_the_same_id(
+    seed: int, faults: Faults
+) -> None:
     one = bus(listener(Answers()), seed=seed, faults=faults)
     for number in range(6):
         for key in "abcde":
@@ -120,7 +122,10 @@ def test_a_wave_has_one_record_of_a_key_even_if_two_topics_have_more() -> None:
     for number in range(5):
         for key in "ab":
             one.publish(ASKED.name, asked(key, number))
-    copies = [(f"{ASKED.name}.probe-group.replay", m.key(), m.value(), m.headers()) for m in one.records(ASKED.name)]
+    copies = [
+        (f"{ASKED.name}.probe-group.replay", m.key(), m.value(), m.headers())
+        for m in one.records(ASKED.name)
+    ]
     one.append(copies)
     one.run()
     assert len(handler.calls) == 20
@@ -163,7 +168,9 @@ class Charges:
 
     def intent(self, batch: Sequence[Received]) -> list[Settled | Ask | Unknown]:
         return [
-            Settled(self.outcomes[name]) if (name := str(one.metadata.id)) in self.outcomes else Ask(name)
+            Settled(self.outcomes[name])
+            if (name := str(one.metadata.id)) in self.outcomes
+            else Ask(name)
             for one in batch
         ]
 
@@ -173,7 +180,9 @@ class Charges:
             raise Unavailable("nobody there", resource="provider")
         return "late" if self.asked[task] == 2 else "paid"
 
-    def outcome(self, finished: Sequence[tuple[Received, Any, Any]]) -> list[Settled | Ask | Unknown]:
+    def outcome(
+        self, finished: Sequence[tuple[Received, Any, Any]]
+    ) -> list[Settled | Ask | Unknown]:
         steps: list[Settled | Ask | Unknown] = []
         for _received, task, answer in finished:
             if answer == "late":
@@ -189,11 +198,17 @@ class Charges:
 def test_what_is_prepared_is_announced_as_it_was_recorded(seed: int, faults: Faults) -> None:
     def announce(batch: Sequence[Prepared]) -> list[Caused]:
         return [
-            (one.received, msgspec.structs.replace(answer(one.received.event), behaviour=one.outcome)) for one in batch
+            (
+                one.received,
+                msgspec.structs.replace(answer(one.received.event), behaviour=one.outcome),
+            )
+            for one in batch
         ]
 
     charges = Charges(seed)
-    one = bus(listener(announce, charges), seed=seed, faults=msgspec.structs.replace(faults, repeat=0.0))
+    one = bus(
+        listener(announce, charges), seed=seed, faults=msgspec.structs.replace(faults, repeat=0.0)
+    )
     for number in range(3):
         for key in "abcdef":
             one.publish(ASKED.name, asked(key, number))
@@ -205,7 +220,9 @@ def test_what_is_prepared_is_announced_as_it_was_recorded(seed: int, faults: Fau
 
 def test_an_outcome_that_nobody_knows_for_an_hour_is_a_dead_letter() -> None:
     class Never(Charges):
-        def outcome(self, finished: Sequence[tuple[Received, Any, Any]]) -> list[Settled | Ask | Unknown]:
+        def outcome(
+            self, finished: Sequence[tuple[Received, Any, Any]]
+        ) -> list[Settled | Ask | Unknown]:
             return [Unknown(datetime.now(UTC) - timedelta(hours=2)) for _ in finished]
 
     one = bus(listener(Answers(), Never(1)))
@@ -216,7 +233,9 @@ def test_an_outcome_that_nobody_knows_for_an_hour_is_a_dead_letter() -> None:
 
 def test_what_waits_for_time_to_pass_is_said_to_be_stuck() -> None:
     class Pending(Charges):
-        def outcome(self, finished: Sequence[tuple[Received, Any, Any]]) -> list[Settled | Ask | Unknown]:
+        def outcome(
+            self, finished: Sequence[tuple[Received, Any, Any]]
+        ) -> list[Settled | Ask | Unknown]:
             return [Unknown(datetime.now(UTC)) for _ in finished]
 
     one = bus(listener(Answers(), Pending(1)))
@@ -226,6 +245,8 @@ def test_what_waits_for_time_to_pass_is_said_to_be_stuck() -> None:
 
 
 def test_a_listener_with_an_inbox_needs_its_database() -> None:
-    with_inbox = msgspec.structs.replace(listener(Answers()), delivery=InboxOutbox(handler=lambda _cursor, _batch: ()))
+    with_inbox = msgspec.structs.replace(
+        listener(Answers()), delivery=InboxOutbox(handler=lambda _cursor, _batch: ())
+    )
     with pytest.raises(ConfigurationError, match="session"):
         bus(with_inbox)

@@ -39,4 +39,6 @@ def test_of_each_order_the_newest_event_counts_whatever_came_last() -> None:
     lives = [life(statuses) for statuses in LIVES.values()]
     events = [event for events in lives for event in events]
     Random(7).shuffle(events)
-    assert newest(events) == sorted((events[-1] for events in lives), key=lambda event: event.order_id)
+    assert newest(events) == sorted(
+        (events[-1] for events in lives), key=lambda event: event.order_id
+    )

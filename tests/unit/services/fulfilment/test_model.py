@@ -9,7 +9,15 @@ import pytest
 from tests.support.feed import CANCELLED, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life, new_order
 
 from orderflow.contracts.events import OrderEvent, OrderStatus
-from orderflow.services.fulfilment.model import NEXT, Contradiction, Decision, Shipment, ShipmentStatus, after, decide
+from orderflow.services.fulfilment.model import (
+    NEXT,
+    Contradiction,
+    Decision,
+    Shipment,
+    ShipmentStatus,
+    after,
+    decide,
+)
 
 ENDS = {
     "waits for money": None,
@@ -55,7 +63,9 @@ def test_each_life_leads_to_its_end_with_the_times_of_its_events(kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", LIVES)
-def test_the_end_is_the_same_in_every_order_of_events_and_with_every_one_repeated(kind: str) -> None:
+def test_the_end_is_the_same_in_every_order_of_events_and_with_every_one_repeated(
+    kind: str,
+) -> None:
     events = life(LIVES[kind])
     for order in permutations(events):
         found = heard(*order, *order)
@@ -72,11 +82,17 @@ def test_whatever_event_is_missing_the_last_one_says_where_the_shipment_is(kind:
 
 
 @pytest.mark.parametrize(("held", "status"), [*product([None, *ShipmentStatus], OrderStatus)])
-def test_each_status_meets_each_shipment_as_the_table_says(held: ShipmentStatus | None, status: OrderStatus) -> None:
+def test_each_status_meets_each_shipment_as_the_table_says(
+    held: ShipmentStatus | None, status: OrderStatus
+) -> None:
     """The table in full: what is not in it is a contradiction, but for a start that leaves nothing."""
     known = shipment(held) if held else None
     event = msgspec.structs.replace(
-        life((CREATED, PAID))[1], status=status, version=9, previous_status=PAID, order_id=new_order()
+        life((CREATED, PAID))[1],
+        status=status,
+        version=9,
+        previous_status=PAID,
+        order_id=new_order(),
     )
     if (held, status) in NEXT:
         moved = after(event, known)
@@ -91,7 +107,9 @@ def test_each_status_meets_each_shipment_as_the_table_says(held: ShipmentStatus 
 
 
 @pytest.mark.parametrize(("held", "status"), [*product(ShipmentStatus, OrderStatus)])
-def test_what_is_not_newer_moves_nothing_whatever_it_says(held: ShipmentStatus, status: OrderStatus) -> None:
+def test_what_is_not_newer_moves_nothing_whatever_it_says(
+    held: ShipmentStatus, status: OrderStatus
+) -> None:
     known = shipment(held)
     for version in range(1, known.version + 1):
         event = msgspec.structs.replace(life((CREATED,))[0], status=status, version=version)

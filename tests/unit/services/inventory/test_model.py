@@ -42,14 +42,17 @@ class Shelf:
 
     def __init__(self, **on_hand: int) -> None:
         self.stock = {
-            Sku(sku): Stock(sku=Sku(sku), on_hand=count, reserved=0, shipped=0) for sku, count in on_hand.items()
+            Sku(sku): Stock(sku=Sku(sku), on_hand=count, reserved=0, shipped=0)
+            for sku, count in on_hand.items()
         }
         self.reservations: dict[OrderId, Reservation] = {}
         self.told: list[Told] = []
 
     def hear(self, *batch: Heard) -> Decision:
         orders = {event.order_id for event in batch}
-        reservations = {order: found for order, found in self.reservations.items() if order in orders}
+        reservations = {
+            order: found for order, found in self.reservations.items() if order in orders
+        }
         stock = [self.stock[sku] for sku in wanted(batch, reservations) if sku in self.stock]
         decision = decide(batch, stock=stock, reservations=reservations, now=NOW)
         for move in decision.moves:
@@ -60,7 +63,9 @@ class Shelf:
                 reserved=old.reserved + move.reserved,
                 shipped=old.shipped + move.shipped,
             )
-            assert 0 <= self.stock[move.sku].reserved <= self.stock[move.sku].on_hand, "the constraint"
+            assert 0 <= self.stock[move.sku].reserved <= self.stock[move.sku].on_hand, (
+                "the constraint"
+            )
         assert not {one.order_id for one in decision.opened} & self.reservations.keys()
         assert {one.order_id for one in decision.closed} <= self.reservations.keys()
         self.reservations |= {one.order_id: one for one in (*decision.opened, *decision.closed)}
@@ -110,7 +115,9 @@ def test_an_unknown_product_is_told_apart_from_one_that_is_sold_out() -> None:
     assert isinstance(unknown, StockRejected)
     assert isinstance(sold_out, StockRejected)
     assert (unknown.reason, sold_out.reason) == ("UNKNOWN_SKU", "OUT_OF_STOCK")
-    assert unknown.shortages == tuple(Shortage(sku=Sku(sku), requested=1, available=0) for sku in ("CABLE", "DRAGON"))
+    assert unknown.shortages == tuple(
+        Shortage(sku=Sku(sku), requested=1, available=0) for sku in ("CABLE", "DRAGON")
+    )
 
 
 def test_within_one_batch_the_earlier_record_is_served_first() -> None:
@@ -128,7 +135,11 @@ def test_what_a_batch_releases_a_later_record_of_it_can_have() -> None:
     shelf = Shelf(CABLE=5)
     shelf.hear(paid(A, ("CABLE", 5)))
     decision = shelf.hear(paid(B, ("CABLE", 1)), refunded(A), paid(C, ("CABLE", 5)))
-    assert [type(event) for _, event in decision.told] == [StockRejected, StockReleased, StockReserved]
+    assert [type(event) for _, event in decision.told] == [
+        StockRejected,
+        StockReleased,
+        StockReserved,
+    ]
     assert shelf.counts("CABLE") == (5, 5, 0)
     assert decision.moves == (), "5 back and 5 kept: no number changes"
 
@@ -168,8 +179,12 @@ def test_shipping_takes_the_pieces_off_the_shelf_and_tells_nobody() -> None:
     assert shelf.counts("CABLE") == (2, 0, 3)
 
 
-@pytest.mark.parametrize("before", [(), (refunded(A),), (paid(A, ("CABLE", 9)),)], ids=["none", "released", "rejected"])
-def test_goods_that_left_without_being_kept_are_a_failure_for_people_to_see(before: tuple[Heard, ...]) -> None:
+@pytest.mark.parametrize(
+    "before", [(), (refunded(A),), (paid(A, ("CABLE", 9)),)], ids=["none", "released", "rejected"]
+)
+def test_goods_that_left_without_being_kept_are_a_failure_for_people_to_see(
+    before: tuple[Heard, ...],
+) -> None:
     shelf = Shelf(CABLE=5)
     shelf.hear(*before)
     with pytest.raises(NothingReserved, match="correct its stock by hand"):
@@ -196,12 +211,20 @@ def test_only_stock_that_may_change_is_asked_for() -> None:
     shelf = Shelf(CABLE=5, LAMP=5, DOCK=5)
     shelf.hear(paid(A, ("CABLE", 1)), paid(B, ("LAMP", 1)))
     shelf.hear(shipped(B))
-    batch = (paid(A, ("DOCK", 1)), refunded(A), shipped(B), refunded(C), paid(ORDERS[3], ("DOCK", 1)))
+    batch = (
+        paid(A, ("DOCK", 1)),
+        refunded(A),
+        shipped(B),
+        refunded(C),
+        paid(ORDERS[3], ("DOCK", 1)),
+    )
     assert wanted(batch, shelf.reservations) == {"CABLE", "DOCK"}
 
 
 _LINES = {
-    order: tuple((SKUS[(number + step) % 3], 1 + (number * 2 + step) % 4) for step in range(number % 4))
+    order: tuple(
+        (SKUS[(number + step) % 3], 1 + (number * 2 + step) % 4) for step in range(number % 4)
+    )
     for number, order in enumerate(ORDERS)
 }
 _FACTS: list[Heard] = [
@@ -212,7 +235,12 @@ facts = st.lists(st.sampled_from(_FACTS), max_size=30)
 shelves = st.fixed_dictionaries({str(sku): st.integers(0, 5) for sku in SKUS})
 
 
-@given(on_hand=shelves, history=facts, cuts=st.sets(st.integers(1, 29)), ship=st.sets(st.sampled_from(ORDERS)))
+@given(
+    on_hand=shelves,
+    history=facts,
+    cuts=st.sets(st.integers(1, 29)),
+    ship=st.sets(st.sampled_from(ORDERS)),
+)
 def test_whatever_comes_and_however_it_is_batched_the_books_are_right(
     on_hand: dict[str, int], history: list[Heard], cuts: set[int], ship: set[OrderId]
 ) -> None:
@@ -227,12 +255,18 @@ def test_whatever_comes_and_however_it_is_batched_the_books_are_right(
         alone.hear(event)
     batched.hear(*goods)
 
-    assert (batched.stock, batched.reservations, batched.told) == (alone.stock, alone.reservations, alone.told)
+    assert (batched.stock, batched.reservations, batched.told) == (
+        alone.stock,
+        alone.reservations,
+        alone.told,
+    )
     balanced(alone, on_hand)
 
 
 @given(on_hand=shelves, history=facts)
-def test_hearing_everything_again_changes_and_tells_nothing(on_hand: dict[str, int], history: list[Heard]) -> None:
+def test_hearing_everything_again_changes_and_tells_nothing(
+    on_hand: dict[str, int], history: list[Heard]
+) -> None:
     shelf = Shelf(**on_hand)
     shelf.hear(*history)
     again = shelf.hear(*history)
@@ -245,15 +279,21 @@ def balanced(shelf: Shelf, on_hand: dict[str, int]) -> None:
     left: Counter[Sku] = Counter()
     for one in shelf.reservations.values():
         if one.status in (ReservationStatus.RESERVED, ReservationStatus.SHIPPED):
-            assert [(line.sku, line.quantity) for line in one.lines] == list(_LINES[one.order_id]), "partial"
+            assert [(line.sku, line.quantity) for line in one.lines] == list(
+                _LINES[one.order_id]
+            ), "partial"
             pile = kept if one.status is ReservationStatus.RESERVED else left
             for line in one.lines:
                 pile[line.sku] += line.quantity
     for sku, found in shelf.stock.items():
         assert (found.reserved, found.shipped) == (kept[sku], left[sku])
         assert found.on_hand + found.shipped == on_hand[sku]
-    answers = Counter(event.order_id for event in shelf.told if not isinstance(event, StockReleased))
+    answers = Counter(
+        event.order_id for event in shelf.told if not isinstance(event, StockReleased)
+    )
     released = Counter(event.order_id for event in shelf.told if isinstance(event, StockReleased))
     assert set(answers.values()) <= {1}
     assert set(released.values()) <= {1}
-    assert {order for order, one in shelf.reservations.items() if one.lines or order in answers} == answers.keys()
+    assert {
+        order for order, one in shelf.reservations.items() if one.lines or order in answers
+    } == answers.keys()

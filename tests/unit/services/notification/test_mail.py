@@ -29,7 +29,9 @@ def test_a_mail_says_who_to_whom_what_and_under_which_id() -> None:
 
 
 def test_another_try_is_the_same_mail_to_the_byte() -> None:
-    assert compose(LETTER, SETTINGS) == compose(msgspec.structs.replace(LETTER, attempts=7), SETTINGS)
+    assert compose(LETTER, SETTINGS) == compose(
+        msgspec.structs.replace(LETTER, attempts=7), SETTINGS
+    )
 
 
 def test_an_id_that_can_stand_in_an_address_does_and_another_is_escaped_or_replaced() -> None:
@@ -41,16 +43,27 @@ def test_an_id_that_can_stand_in_an_address_does_and_another_is_escaped_or_repla
 
 @settings(deadline=None, max_examples=60)
 @given(subject=ANY, text=ANY, customer=ANY, order=ANY)
-def test_whatever_an_event_says_the_mail_is_one_mail(subject: str, text: str, customer: str, order: str) -> None:
+def test_whatever_an_event_says_the_mail_is_one_mail(
+    subject: str, text: str, customer: str, order: str
+) -> None:
     odd = msgspec.structs.replace(
-        LETTER, subject=subject, text=text + "\n", customer_id=CustomerId(customer), order_id=OrderId(order)
+        LETTER,
+        subject=subject,
+        text=text + "\n",
+        customer_id=CustomerId(customer),
+        order_id=OrderId(order),
     )
     data = compose(odd, SETTINGS)
     lines = data.split(b"\r\n")
     assert lines[-2:] == [b".", b""]
     assert b"." not in lines[:-2]
-    assert all(len(line) <= 998 and line.isascii() and b"\n" not in line and b"\r" not in line for line in lines)
-    undotted = b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines[:-2]) + b"\r\n"
+    assert all(
+        len(line) <= 998 and line.isascii() and b"\n" not in line and b"\r" not in line
+        for line in lines
+    )
+    undotted = (
+        b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines[:-2]) + b"\r\n"
+    )
     mail = message_from_bytes(undotted, policy=default)
     assert len(mail.keys()) == 11
     payload = mail.get_payload(decode=True)

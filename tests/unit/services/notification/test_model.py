@@ -17,11 +17,24 @@ from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import NotificationFailed, NotificationSent, OrderEvent, OrderStatus
 from orderflow.contracts.ids import CustomerId, NotificationId, OrderId, notification_id
 from orderflow.messaging.event import EventId
-from orderflow.services.notification.model import Held, Kind, Letter, Round, Settled, number, rest_s, wording
+from orderflow.services.notification.model import (
+    Held,
+    Kind,
+    Letter,
+    Round,
+    Settled,
+    number,
+    rest_s,
+    wording,
+)
 
 AT = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
 ORDER = created(OrderId("019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"))
-TOLD = {"succeeded": "PAYMENT_SUCCEEDED", "failed": "PAYMENT_FAILED", "refunded": "PAYMENT_REFUNDED"}
+TOLD = {
+    "succeeded": "PAYMENT_SUCCEEDED",
+    "failed": "PAYMENT_FAILED",
+    "refunded": "PAYMENT_REFUNDED",
+}
 
 
 def changed(status: OrderStatus, **more: Any) -> OrderEvent:
@@ -65,7 +78,9 @@ def ids(*letters: Letter) -> set[NotificationId]:
 
 def test_the_id_of_a_notification_is_derived_from_its_cause_and_its_kind() -> None:
     cause = UUID("019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10")
-    assert notification_id(cause, "ORDER_CREATED") == str(uuid5(NAMESPACE, f"{cause}/notification/ORDER_CREATED"))
+    assert notification_id(cause, "ORDER_CREATED") == str(
+        uuid5(NAMESPACE, f"{cause}/notification/ORDER_CREATED")
+    )
 
 
 @pytest.mark.parametrize(("step", "kind"), TOLD.items())
@@ -77,7 +92,11 @@ def test_customers_are_told_of_their_payments(step: str, kind: str) -> None:
 
 
 def test_customers_are_told_of_their_orders() -> None:
-    events = [ORDER, fact("rejected", ORDER), *map(changed, (OrderStatus.SHIPPED, OrderStatus.DELIVERED))]
+    events = [
+        ORDER,
+        fact("rejected", ORDER),
+        *map(changed, (OrderStatus.SHIPPED, OrderStatus.DELIVERED)),
+    ]
     said = [wording(event) for event in events]  # type: ignore[arg-type]
     kinds = [Kind.ORDER_CREATED, Kind.STOCK_REJECTED, Kind.ORDER_SHIPPED, Kind.ORDER_DELIVERED]
     assert [one and one.kind for one in said] == kinds
@@ -112,8 +131,14 @@ def test_numbers_follow_the_customers_own_without_a_gap() -> None:
         Round(customer_id=CustomerId("a"), settled=settled(a1, a2)),
         Round(customer_id=CustomerId("b"), settled=settled(b1)),
     ]
-    numbered = number(rounds, sequences={CustomerId("a"): 7, CustomerId("b"): 0}, pending=ids(a1, a2, b1))
-    assert [(one.event.customer_id, one.event.sequence) for one in numbered] == [("a", 8), ("a", 9), ("b", 1)]
+    numbered = number(
+        rounds, sequences={CustomerId("a"): 7, CustomerId("b"): 0}, pending=ids(a1, a2, b1)
+    )
+    assert [(one.event.customer_id, one.event.sequence) for one in numbered] == [
+        ("a", 8),
+        ("a", 9),
+        ("b", 1),
+    ]
 
 
 def test_what_was_settled_meanwhile_has_its_number() -> None:
@@ -126,7 +151,10 @@ def test_what_was_settled_meanwhile_has_its_number() -> None:
 
 def test_a_customer_of_two_rounds_is_numbered_once() -> None:
     a1, a2 = letter("a", "1"), letter("a", "2")
-    rounds = [Round(customer_id=CustomerId("a"), settled=settled(*letters)) for letters in ((a1,), (a1, a2))]
+    rounds = [
+        Round(customer_id=CustomerId("a"), settled=settled(*letters))
+        for letters in ((a1,), (a1, a2))
+    ]
     numbered = number(rounds, sequences={CustomerId("a"): 0}, pending=ids(a1, a2))
     assert [(one.letter, one.event.sequence) for one in numbered] == [(a1, 1), (a2, 2)]
 
@@ -138,19 +166,30 @@ def test_a_refusal_takes_a_number_too_and_says_why_and_after_how_many_attempts()
         settled=(Settled(letter=refused, at=AT, refusal="550 no such mailbox"), *settled(taken)),
         held=Held(letter=held, reason="451 not now"),
     )
-    first, second = number([round_], sequences={CustomerId("a"): 0}, pending=ids(refused, taken, held))
+    first, second = number(
+        [round_], sequences={CustomerId("a"): 0}, pending=ids(refused, taken, held)
+    )
     assert isinstance(first.event, NotificationFailed)
-    assert (first.event.sequence, first.event.reason, first.event.attempts) == (1, "550 no such mailbox", 3)
+    assert (first.event.sequence, first.event.reason, first.event.attempts) == (
+        1,
+        "550 no such mailbox",
+        3,
+    )
     assert isinstance(second.event, NotificationSent)
     assert second.event.sequence == 2
 
 
 @settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, 6), max_size=5), start=st.integers(0, 10**9))
-def test_however_rounds_overlap_each_message_is_numbered_once_and_in_order(cuts: list[int], start: int) -> None:
+def test_however_rounds_overlap_each_message_is_numbered_once_and_in_order(
+    cuts: list[int], start: int
+) -> None:
     letters = [letter("a", str(index)) for index in range(6)]
     left, last, seen = ids(*letters), start, []
-    for cut in [*cuts, 6]:  # Each round begins at the customer's first letter that was pending when it was leased.
+    for cut in [
+        *cuts,
+        6,
+    ]:  # Each round begins at the customer's first letter that was pending when it was leased.
         one = Round(customer_id=CustomerId("a"), settled=settled(*letters[:cut]))
         numbered = number([one], sequences={CustomerId("a"): last}, pending=left)
         left -= ids(*(found.letter for found in numbered))
@@ -167,7 +206,9 @@ def test_a_customer_rests_longer_each_time_and_never_longer_than_the_most() -> N
     assert rests == [1, 2, 4, 60, 60]
 
 
-def test_a_customer_who_was_told_something_is_due_at_once_and_one_whose_turn_did_not_come_before_that() -> None:
+def test_a_customer_who_was_told_something_is_due_at_once_and_one_whose_turn_did_not_come_before_that() -> (
+    None
+):
     told = Round(customer_id=CustomerId("a"), settled=settled(letter("a", "1")))
     assert rest_s(told, most=60) == 0
     assert rest_s(Round(customer_id=CustomerId("a")), most=60) < 0

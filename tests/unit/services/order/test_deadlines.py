@@ -14,7 +14,15 @@ from orderflow.contracts.events import CancelReason, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.services.order.config import DeadlineSettings
 from orderflow.services.order.deadlines import cutoffs, waiting
-from orderflow.services.order.model import Order, Payment, PaymentState, StockState, WaitingFor, place, waiting_for
+from orderflow.services.order.model import (
+    Order,
+    Payment,
+    PaymentState,
+    StockState,
+    WaitingFor,
+    place,
+    waiting_for,
+)
 from orderflow.services.order.rules import cancel, on_fact
 
 NOW = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
@@ -63,12 +71,21 @@ def test_each_wait_has_its_deadline_and_its_owner(
 ) -> None:
     payment = Payment(attempt=1, state=PaymentState(state), payment_id=None)
     order = msgspec.structs.replace(
-        placed(), status=OrderStatus(status), payment=payment, stock=StockState(stock), waiting_since=LATER
+        placed(),
+        status=OrderStatus(status),
+        payment=payment,
+        stock=StockState(stock),
+        waiting_since=LATER,
     )
     for now, overdue in ((LATER + limit - timedelta(milliseconds=1), False), (LATER + limit, True)):
         told = waiting(order, limits=LIMITS, now=now)
         assert told is not None
-        assert (told.for_, told.since, told.deadline, told.owner) == (awaited, LATER, LATER + limit, owner)
+        assert (told.for_, told.since, told.deadline, told.owner) == (
+            awaited,
+            LATER,
+            LATER + limit,
+            owner,
+        )
         assert told.overdue is overdue
         assert order.order_id in told.next_action
         assert overdue == (order.waiting_since <= cutoffs(LIMITS, now=now)[WaitingFor(awaited)])

@@ -56,19 +56,35 @@ def test_both_events_say_what_the_order_says() -> None:
     order, created, change = placed.order, told["orders"], told["order-events"]
     assert isinstance(created, OrderCreated)
     assert isinstance(change, OrderEvent)
-    assert (created.order_id, created.customer_id, created.lines) == (order.order_id, order.customer_id, order.lines)
+    assert (created.order_id, created.customer_id, created.lines) == (
+        order.order_id,
+        order.customer_id,
+        order.lines,
+    )
     assert (created.amount_minor, created.currency) == (2 * 3_490, "EUR")
     assert (created.attempt, created.payment_id) == (1, order.payment.payment_id)
     assert (created.payment_mode, created.payment_method) == ("AUTOMATIC", "pm_ok")
-    assert (change.status, change.version, change.previous_status, change.reason) == ("CREATED", 1, None, None)
+    assert (change.status, change.version, change.previous_status, change.reason) == (
+        "CREATED",
+        1,
+        None,
+        None,
+    )
     assert change.version == created.version == order.version
 
 
 def test_an_order_on_request_announces_no_payment() -> None:
-    _, told = run(msgspec.structs.replace(PLACE, mode=PaymentMode.ON_REQUEST, lines=(), payment_method=None))
+    _, told = run(
+        msgspec.structs.replace(PLACE, mode=PaymentMode.ON_REQUEST, lines=(), payment_method=None)
+    )
     created = told["orders"]
     assert isinstance(created, OrderCreated)
-    assert (created.attempt, created.payment_id, created.payment_method, created.amount_minor) == (0, None, None, 0)
+    assert (created.attempt, created.payment_id, created.payment_method, created.amount_minor) == (
+        0,
+        None,
+        None,
+        0,
+    )
 
 
 def test_one_reading_of_the_clock_in_milliseconds_is_every_time_of_the_act() -> None:
@@ -80,13 +96,19 @@ def test_one_reading_of_the_clock_in_milliseconds_is_every_time_of_the_act() -> 
     created, change = told["orders"], told["order-events"]
     assert isinstance(created, OrderCreated)
     assert isinstance(change, OrderEvent)
-    assert {moment, placed.order.updated_at, placed.entry.occurred_at, created.occurred_at, change.timestamp} == {
-        moment
-    }
+    assert {
+        moment,
+        placed.order.updated_at,
+        placed.entry.occurred_at,
+        created.occurred_at,
+        change.timestamp,
+    } == {moment}
     assert {rfc3339_ms(row.metadata.time) for row in placed.outbox} == {rfc3339_ms(moment)}
 
 
-def test_an_act_of_the_api_starts_a_chain_with_fresh_ids_of_version_7_and_the_clients_trace() -> None:
+def test_an_act_of_the_api_starts_a_chain_with_fresh_ids_of_version_7_and_the_clients_trace() -> (
+    None
+):
     (first, _), (second, _) = run(PLACE), run(PLACE)
     rows = [*first.outbox, *second.outbox]
     assert len({row.metadata.id for row in rows}) == 4

@@ -86,7 +86,9 @@ def test_nothing_follows_the_end(status: OrderStatus) -> None:
 
 def test_an_automatic_order_asks_for_its_first_payment() -> None:
     order = placed()
-    assert order.payment == Payment(attempt=1, state=PaymentState.REQUESTED, payment_id=payment_id(ORDER_ID, 1))
+    assert order.payment == Payment(
+        attempt=1, state=PaymentState.REQUESTED, payment_id=payment_id(ORDER_ID, 1)
+    )
     assert allowed_actions(order) == (Action.CANCEL,)
 
 
@@ -100,7 +102,12 @@ def test_an_order_on_request_waits_to_be_asked_and_may_be_empty() -> None:
 @pytest.mark.parametrize("mode", list(PaymentMode))
 def test_a_new_order_is_created_at_version_and_revision_1(mode: PaymentMode) -> None:
     order = placed(mode)
-    assert (order.status, order.version, order.revision, order.stock) == (OrderStatus.CREATED, 1, 1, StockState.NONE)
+    assert (order.status, order.version, order.revision, order.stock) == (
+        OrderStatus.CREATED,
+        1,
+        1,
+        StockState.NONE,
+    )
     assert order.created_at == order.updated_at == NOW
 
 
@@ -125,7 +132,11 @@ def test_a_product_without_a_price_in_the_currency_is_refused_and_never_converte
 
 def test_a_product_named_twice_is_refused() -> None:
     with pytest.raises(RepeatedSku, match="MOUSE"):
-        priced([line("MOUSE", 1), line("KEYBOARD"), line("MOUSE", 2)], catalogue=CATALOGUE, currency="EUR")
+        priced(
+            [line("MOUSE", 1), line("KEYBOARD"), line("MOUSE", 2)],
+            catalogue=CATALOGUE,
+            currency="EUR",
+        )
 
 
 @given(st.lists(st.tuples(st.integers(1, QUANTITY_MAX), st.integers(0, 2**40)), max_size=LINES_MAX))

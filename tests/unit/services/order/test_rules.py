@@ -93,7 +93,11 @@ def refunded(attempt: int = 1) -> PaymentRefunded:
 
 def reserved(attempt: int = 1) -> StockReserved:
     return StockReserved(
-        order_id=ORDER, customer_id=CUSTOMER, payment_id=payment_id(ORDER, attempt), lines=(), occurred_at=NOW
+        order_id=ORDER,
+        customer_id=CUSTOMER,
+        payment_id=payment_id(ORDER, attempt),
+        lines=(),
+        occurred_at=NOW,
     )
 
 
@@ -147,7 +151,9 @@ def checked(change: Change) -> Order:
         [(after.version, before.status, after.status)] if after.version > before.version else []
     )
     cancels = [event for event in events(change) if isinstance(event, OrderCancelled)]
-    assert len(cancels) == (after.status is OrderStatus.CANCELLED and before.status is not OrderStatus.CANCELLED)
+    assert len(cancels) == (
+        after.status is OrderStatus.CANCELLED and before.status is not OrderStatus.CANCELLED
+    )
     return after
 
 
@@ -173,7 +179,9 @@ NONE, RESERVED, REJECTED, RELEASED = StockState
         ([failed(), succeeded(2), reserved(2)], (PAID, SUCCEEDED, RESERVED)),
         ([failed(), succeeded(2), rejected(2)], (CANCELLED, SUCCEEDED, REJECTED)),
     ],
-    ids=lambda value: "+".join(type(fact).__name__ for fact in value) if isinstance(value, list) else "",
+    ids=lambda value: (
+        "+".join(type(fact).__name__ for fact in value) if isinstance(value, list) else ""
+    ),
 )
 def test_facts_in_every_order_and_twice_lead_to_the_same_end(facts: list[Fact], end: End) -> None:
     for sequence in every_order(facts):
@@ -214,9 +222,18 @@ def test_an_order_that_is_out_of_stock_is_cancelled_at_once_whichever_fact_is_th
 
 
 def test_no_fact_ever_moves_its_column_down_or_touches_the_other_one() -> None:
-    facts = [*(make(attempt) for make in (succeeded, failed, refunded) for attempt in (1, 2)), reserved(), rejected()]
+    facts = [
+        *(make(attempt) for make in (succeeded, failed, refunded) for attempt in (1, 2)),
+        reserved(),
+        rejected(),
+    ]
     ranks = {"NONE": 0, "REQUESTED": 1, "FAILED": 2, "SUCCEEDED": 2, "REFUNDED": 3}
-    stocks = {NONE: {*StockState}, RESERVED: {RESERVED, RELEASED}, REJECTED: {REJECTED}, RELEASED: {RELEASED}}
+    stocks = {
+        NONE: {*StockState},
+        RESERVED: {RESERVED, RELEASED},
+        REJECTED: {REJECTED},
+        RELEASED: {RELEASED},
+    }
     for status, state, attempt, stock in product(OrderStatus, PaymentState, (1, 2), StockState):
         paid = Payment(attempt=attempt, state=state, payment_id=payment_id(ORDER, attempt))
         order = msgspec.structs.replace(placed(), status=status, payment=paid, stock=stock)
@@ -232,7 +249,9 @@ def test_no_fact_ever_moves_its_column_down_or_touches_the_other_one() -> None:
 
 
 def test_a_fact_about_another_payment_is_poison() -> None:
-    strange = msgspec.structs.replace(succeeded(), payment_id=PaymentId("0198a0b2-0000-7222-8333-444455556666"))
+    strange = msgspec.structs.replace(
+        succeeded(), payment_id=PaymentId("0198a0b2-0000-7222-8333-444455556666")
+    )
     with pytest.raises(Poison, match=r"attempt 1.*not 0198a0b2-0000"):
         on_fact(placed(), strange, now=NOW)
 
@@ -287,7 +306,11 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
             change = cancelled(self.order)
         except NotAllowed:
             return self._with(cancel_left=False)
-        return self._with(cancel_left=False, order=checked(change), to_payment=self.to_payment + events(change)[:1])
+        return self._with(
+            cancel_left=False,
+            order=checked(change),
+            to_payment=self.to_payment + events(change)[:1],
+        )
 
     def _pays(self, event: Event, rest: tuple[Event, ...]) -> World:
         if isinstance(event, OrderCreated):
@@ -296,17 +319,23 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
             return self._tells_of_payment(succeeded(), to_payment=rest, charged="CAPTURED")
         assert isinstance(event, OrderCancelled)
         if self.charged == "CAPTURED":
-            return self._tells_of_payment(refunded(), to_payment=rest, charged="REFUNDED", closed=True)
+            return self._tells_of_payment(
+                refunded(), to_payment=rest, charged="REFUNDED", closed=True
+            )
         return self._with(to_payment=rest, closed=True)
 
     def _tells_of_payment(self, fact: Fact, **changed: object) -> World:
-        return self._with(**changed, to_order=(*self.to_order, fact), to_inventory=(*self.to_inventory, fact))
+        return self._with(
+            **changed, to_order=(*self.to_order, fact), to_inventory=(*self.to_inventory, fact)
+        )
 
     def _reserves(self, event: Event, rest: tuple[Event, ...]) -> World:
         told: tuple[Fact, ...] = ()
         reservation = self.reservation
         if isinstance(event, PaymentSucceeded) and reservation == "NONE":
-            reservation, told = ("REJECTED", (rejected(),)) if self.short else ("RESERVED", (reserved(),))
+            reservation, told = (
+                ("REJECTED", (rejected(),)) if self.short else ("RESERVED", (reserved(),))
+            )
         elif isinstance(event, PaymentRefunded) and reservation in ("NONE", "RESERVED"):
             told = (released(),) if reservation == "RESERVED" else ()
             reservation = "RELEASED"
@@ -321,9 +350,13 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         order = self.order
         assert (self.charged == "REFUNDED") == (order.payment.state is REFUNDED)
         assert (self.charged == "CAPTURED") == (order.payment.state is SUCCEEDED)
-        assert (self.charged == "CAPTURED") == (order.status is PAID), "money is kept for a paid order, and only for it"
+        assert (self.charged == "CAPTURED") == (order.status is PAID), (
+            "money is kept for a paid order, and only for it"
+        )
         assert (self.reservation == "RESERVED") == (order.status is PAID)
-        assert order.stock == self.reservation or (order.stock is NONE and self.reservation == "RELEASED")
+        assert order.stock == self.reservation or (
+            order.stock is NONE and self.reservation == "RELEASED"
+        )
         assert order.status is not CREATED or order.payment.state is FAILED
 
 
@@ -346,7 +379,12 @@ def test_in_every_interleaving_of_all_services_money_and_stock_are_kept_for_paid
         occurred_at=NOW,
     )
     first = World(
-        order=order, declines=declines, short=short, cancel_left=cancel_left, repeats=2, to_payment=(created,)
+        order=order,
+        declines=declines,
+        short=short,
+        cancel_left=cancel_left,
+        repeats=2,
+        to_payment=(created,),
     )
     seen, open_worlds, ends = {first}, [first], set()
     while open_worlds:

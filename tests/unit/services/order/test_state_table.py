@@ -75,10 +75,18 @@ def states() -> Iterator[Order]:
     ):
         if (payment is PaymentState.NONE) == (attempt == 0):
             paid = Payment(
-                attempt=attempt, state=payment, payment_id=payment_id(PLACED.order_id, attempt) if attempt else None
+                attempt=attempt,
+                state=payment,
+                payment_id=payment_id(PLACED.order_id, attempt) if attempt else None,
             )
             yield msgspec.structs.replace(
-                PLACED, status=status, version=2, revision=7, payment=paid, stock=stock, ship_when_reserved=asked
+                PLACED,
+                status=status,
+                version=2,
+                revision=7,
+                payment=paid,
+                stock=stock,
+                ship_when_reserved=asked,
             )
 
 
@@ -107,8 +115,18 @@ def assert_one_step(change: Change) -> None:
         [(after.status, before.status, after.version)] if moved else []
     )
     assert {event.happened_at for event in events(change)} <= {LATER}
-    untouched = ("order_id", "customer_id", "lines", "amount_minor", "currency", "payment_mode", "created_at")
-    assert [getattr(after, name) for name in untouched] == [getattr(before, name) for name in untouched]
+    untouched = (
+        "order_id",
+        "customer_id",
+        "lines",
+        "amount_minor",
+        "currency",
+        "payment_mode",
+        "created_at",
+    )
+    assert [getattr(after, name) for name in untouched] == [
+        getattr(before, name) for name in untouched
+    ]
 
 
 def test_there_are_as_many_states_as_the_columns_allow() -> None:
@@ -134,7 +152,12 @@ def test_in_every_state_a_command_is_obeyed_or_refused_as_the_table_says(action:
 
 def test_each_command_tells_whom_it_concerns_what_to_do() -> None:
     told = {
-        action: {type(event) for order in states() if may(order, action) for event in events(COMMANDS[action](order))}
+        action: {
+            type(event)
+            for order in states()
+            if may(order, action)
+            for event in events(COMMANDS[action](order))
+        }
         for action in Action
     }
     assert told == {
@@ -154,10 +177,16 @@ def test_paying_asks_for_the_next_attempt_with_an_id_and_a_method_of_its_own() -
         assert isinstance(asked, PaymentRequested)
         attempt = order.payment.attempt + 1
         assert change.after.payment == Payment(
-            attempt=attempt, state=PaymentState.REQUESTED, payment_id=payment_id(order.order_id, attempt)
+            attempt=attempt,
+            state=PaymentState.REQUESTED,
+            payment_id=payment_id(order.order_id, attempt),
         )
         assert (asked.attempt, asked.payment_id) == (attempt, payment_id(order.order_id, attempt))
-        assert (asked.amount_minor, asked.currency, asked.lines) == (order.amount_minor, "EUR", order.lines)
+        assert (asked.amount_minor, asked.currency, asked.lines) == (
+            order.amount_minor,
+            "EUR",
+            order.lines,
+        )
         assert asked.payment_method == change.after.payment_method == "pm_other"
 
 
@@ -174,9 +203,13 @@ def test_shipping_before_stock_is_settled_is_remembered_once_and_done_when_it_is
             assert_one_step(change)
             assert events(change) == ()
             remembered = change.after
-        statuses = [one.after.status for one in on_fact(remembered, fact("reserved", order), now=LATER)]
+        statuses = [
+            one.after.status for one in on_fact(remembered, fact("reserved", order), now=LATER)
+        ]
         assert statuses == ["PAID", "SHIPPED"]
-        statuses = [one.after.status for one in on_fact(remembered, fact("rejected", order), now=LATER)]
+        statuses = [
+            one.after.status for one in on_fact(remembered, fact("rejected", order), now=LATER)
+        ]
         assert statuses == ["PAID", "CANCELLED"]
 
 
@@ -191,7 +224,9 @@ def test_shipping_later_is_shipping_now_or_a_refusal_once_stock_is_settled() -> 
 
 @pytest.mark.parametrize("name", FACTS)
 @pytest.mark.parametrize("again", ["", " again"])
-def test_in_every_state_a_fact_moves_its_own_column_up_or_nothing_and_is_never_refused(name: str, again: str) -> None:
+def test_in_every_state_a_fact_moves_its_own_column_up_or_nothing_and_is_never_refused(
+    name: str, again: str
+) -> None:
     for order in states():
         said = fact(f"{name}{again}", order)
         changes = on_fact(order, said, now=LATER)
@@ -221,10 +256,14 @@ def test_in_every_state_a_fact_moves_its_own_column_up_or_nothing_and_is_never_r
 def test_terminal_states_note_facts_and_stay() -> None:
     for order, name in product(states(), FACTS):
         if order.status in ("DELIVERED", "CANCELLED"):
-            assert {change.after.status for change in on_fact(order, fact(name, order), now=LATER)} <= {order.status}
+            assert {
+                change.after.status for change in on_fact(order, fact(name, order), now=LATER)
+            } <= {order.status}
 
 
-def test_whoever_asked_for_a_payment_waits_until_it_failed_or_paid_with_stock_settled_or_cancelled() -> None:
+def test_whoever_asked_for_a_payment_waits_until_it_failed_or_paid_with_stock_settled_or_cancelled() -> (
+    None
+):
     for order in states():
         waits = (order.status == "CREATED" and order.payment.state != "FAILED") or (
             order.status == "PAID" and order.stock == "NONE"

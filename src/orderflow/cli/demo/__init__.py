@@ -1,0 +1,1 @@
+"""`orderflow demo`: place a few orders and show them arrive."""

@@ -1,0 +1,1 @@
+"""Dead letters: the record a group could not handle, with the evidence."""

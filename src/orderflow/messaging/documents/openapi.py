@@ -1,0 +1,160 @@
+"""
+OpenAPI documents from the types that parse and answer, and the routes by which they are read: `/openapi.json`, `/docs`.
+
+The page's assets are served by the process itself: it works without internet. Source: OpenAPI 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import swagger_ui
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+import orderflow
+from orderflow.messaging.http.health import json
+
+Schema = dict[str, Any]
+
+
+class ProblemDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """RFC 9457. `type` is stable: `/problems/<slug>`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+
+
+class Schemas:
+    """The schemas of some types, `ProblemDocument` among them, and bodies made of them."""
+
+    def __init__(self, *types: Any) -> None:
+        wanted = (ProblemDocument, *types)
+        references, self.components = msgspec.json.schema_components(
+            wanted, ref_template="#/components/schemas/{name}"
+        )
+        self._of: dict[Any, Schema] = dict(zip(wanted, references, strict=True))
+
+    def of(self, wanted: Any) -> Schema:
+        return self._of[wanted]
+
+    def answer(self, description: str, wanted: Any, *, example: Any = None) -> Schema:
+        """A response with a JSON body."""
+        return {
+            "description": description,
+            "content": {"application/json": self._body(wanted, example)},
+        }
+
+    def request(self, wanted: Any, *, example: Any, required: bool = True) -> Schema:
+        """A request's JSON body."""
+        return {"required": required, "content": {"application/json": self._body(wanted, example)}}
+
+    def problem(self, description: str, wanted: Any = ProblemDocument) -> Schema:
+        """A response with a problem document."""
+        return {
+            "description": description,
+            "content": {"application/problem+json": {"schema": self._of[wanted]}},
+        }
+
+    def problems(self, described: Mapping[str, str]) -> Schema:
+        """Responses with plain problem documents, by their status."""
+        return {status: self.problem(why) for status, why in described.items()}
+
+    def _body(self, wanted: Any, example: Any) -> Schema:
+        return {"schema": self._of[wanted]} | ({} if example is None else {"example": example})
+
+
+def document(title: str, *, paths: Mapping[str, Schema], schemas: Schemas) -> Schema:
+    """The whole document: `paths`, and the routes that every process has."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": title,
+            "version": orderflow.__version__,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {**paths, **_EVERYWHERE},
+        "components": {"schemas": schemas.components},
+    }
+
+
+def operation(
+    summary: str, responses: Mapping[str, Schema], *, parameters: Sequence[Schema] = ()
+) -> Schema:
+    return {"summary": summary, "parameters": [*parameters], "responses": {**responses}}
+
+
+def path_parameter(name: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def query_parameter(name: str, schema: Schema, description: str) -> Schema:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+def routes(made: Callable[[], Schema], *, title: str) -> list[BaseRoute]:
+    """`/openapi.json` with what `made` returns, and `/docs`, for people."""
+    page = _PAGE.format(title=title)
+
+    def openapi(_request: Request) -> Response:
+        return json(made())
+
+    def docs(_request: Request) -> Response:
+        return HTMLResponse(page)
+
+    assets = StaticFiles(directory=Path(swagger_ui.__file__).parent / "static")
+    return [Route("/openapi.json", openapi), Route("/docs", docs), Mount("/docs/assets", assets)]
+
+
+def _plain(summary: str, media_type: str) -> Schema:
+    return {
+        "get": operation(summary, {"200": {"description": summary, "content": {media_type: {}}}})
+    }
+
+
+_READINESS = {
+    "type": "object",
+    "required": ["ready", "reasons"],
+    "properties": {
+        "ready": {"type": "boolean"},
+        "reasons": {"type": "array", "items": {"type": "string"}},
+    },
+}
+_READY = {"application/json": {"schema": _READINESS}}
+_EVERYWHERE: Mapping[str, Schema] = {
+    "/livez": _plain("The process runs", "text/plain"),
+    "/readyz": {
+        "get": operation(
+            "Whether the process is ready, and if not, why",
+            {
+                "200": {"description": "Ready", "content": _READY},
+                "503": {"description": "Not ready", "content": _READY},
+            },
+        )
+    },
+    "/metrics": _plain("Prometheus metrics", "text/plain"),
+    "/openapi.json": _plain("This document", "application/json"),
+    "/docs": _plain("This document, for people", "text/html"),
+}
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<link rel="icon" href="/docs/assets/favicon-32x32.png">
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="ui"></div>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({{url: "/openapi.json", dom_id: "#ui", deepLinking: true}});</script>
+</body>
+</html>
+"""

@@ -1,0 +1,1 @@
+"""The HTTP edge of a process: serving, bodies, query parameters, problem documents, health."""

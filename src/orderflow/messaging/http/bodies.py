@@ -1,0 +1,61 @@
+"""Request bodies: JSON, counted while it streams, refused with a problem document before anything happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.types import Receive
+
+from orderflow.messaging.http import problems
+
+T = TypeVar("T")
+
+BODY_BYTES_MAX = 65_536
+
+
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, *, limit: int = BODY_BYTES_MAX
+) -> bytes:
+    """
+    The body of a request whose `headers` (lower case) are given.
+
+    Raises a problem: 415 if it is not declared as JSON, 413 after `limit` bytes, however long it claims to be.
+    """
+    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media_type != b"application/json":
+        raise problems.unsupported_media_type()
+    length = headers.get(b"content-length", b"0")
+    if len(length) > 18 or int(length) > limit:
+        raise problems.too_large(limit)
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise problems.malformed("the client went away")
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise problems.too_large(limit)
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """The body as the decoder's type. Raises a problem: 400 if it is not JSON, 422 if it is not what is asked for."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise problems.invalid(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise problems.malformed(str(error)) from error
+
+
+async def read_json(
+    request: Request, decoder: msgspec.json.Decoder[T], *, limit: int = BODY_BYTES_MAX
+) -> T:
+    """The body of a Starlette request, as the decoder's type."""
+    return decoded(
+        decoder, await read_body(dict(request.headers.raw), request.receive, limit=limit)
+    )

@@ -1,0 +1,45 @@
+"""Health and metrics over HTTP: the same three routes for every process, whatever else it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from orderflow.messaging.http import problems
+from orderflow.messaging.telemetry import render_metrics
+
+Reasons = Callable[[], list[str]]
+"""Why the process is not ready, in words; empty when it is."""
+
+
+def routes(reasons: Reasons) -> list[BaseRoute]:
+    """`/livez`: the process runs. `/readyz`: 200, or 503 with what is missing. `/metrics`: Prometheus."""
+
+    def livez(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    def readyz(_request: Request) -> Response:
+        missing = reasons()
+        return json({"ready": not missing, "reasons": missing}, status=503 if missing else 200)
+
+    def metrics(_request: Request) -> Response:
+        body, content_type = render_metrics()
+        return Response(body, headers={"content-type": content_type})
+
+    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+def application(reasons: Reasons) -> ASGIApp:
+    """What a process serves that has no API."""
+    return Starlette(routes=routes(reasons), exception_handlers=problems.handlers())
+
+
+def json(value: object, *, status: int = 200) -> Response:
+    """`value`, a msgspec type or what such holds, as a JSON answer."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")

@@ -1,0 +1,142 @@
+"""
+Problem documents, the same from every service. A `type` never changes its meaning; clients may switch on it.
+
+What only one service knows (its broken rules) becomes a problem in that service: it puts its own translation before
+`from_error`, and gives it to `handlers`. Nothing of our insides is told: neither a driver's message nor an address.
+Source: RFC 9457.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette_problem.error import Problem
+
+from orderflow.messaging.errors import Transient
+from orderflow.messaging.postgres.group_commit import QueueFull
+from orderflow.messaging.telemetry import logger
+
+__all__ = [
+    "Problem",
+    "document",
+    "from_error",
+    "handlers",
+    "invalid",
+    "malformed",
+    "problem",
+    "unavailable",
+]
+
+CONTENT_TYPE = "application/problem+json"
+URI = "/problems/{type}"
+RETRY_AFTER_S = 2
+
+FromError = Callable[[BaseException], Problem]
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+log = logger("http")
+
+
+def problem(
+    status: HTTPStatus, slug: str, title: str, detail: str | None = None, **headers: str
+) -> Problem:
+    """To be raised, or answered. `headers` by their names, with `_` for `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Problem(title, type_=slug, detail=detail, status=int(status), headers=named)
+
+
+def malformed(detail: str) -> Problem:
+    return problem(HTTPStatus.BAD_REQUEST, "malformed-json", "The body is not JSON", detail)
+
+
+def invalid(detail: str) -> Problem:
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid", detail
+    )
+
+
+def too_large(limit: int) -> Problem:
+    detail = f"at most {limit} bytes"
+    return problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body-too-large",
+        "The body is too large",
+        detail,
+        Connection="close",
+    )
+
+
+def unsupported_media_type() -> Problem:
+    detail = "send Content-Type: application/json"
+    return problem(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON", detail
+    )
+
+
+def unavailable(detail: str) -> Problem:
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "unavailable",
+        "The service can't take this request now",
+        detail,
+        Retry_After=str(RETRY_AFTER_S),
+    )
+
+
+def from_error(error: BaseException) -> Problem:
+    """What a client is told of `error`; what nobody expected is logged, and told as 500."""
+    match error:
+        case Problem():
+            return error
+        case QueueFull():
+            return unavailable("too many requests wait already")
+        case Transient():
+            return unavailable(
+                "the database is away, or its answer was lost: repeat the request, with the same Idempotency-Key if any"
+            )
+        case HTTPException():
+            slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+            return Problem(
+                error.detail,
+                type_=slug,
+                status=error.status_code,
+                headers=dict(error.headers or {}),
+            )
+    log.error("request failed", error=repr(error))
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong on our side"
+    )
+
+
+def document(told: Problem) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+    """Status, body and headers of a problem document."""
+    body = msgspec.json.encode(told.marshal(uri=URI))
+    headers = {
+        "content-type": CONTENT_TYPE,
+        "content-length": str(len(body)),
+        **(told.headers or {}),
+    }
+    return (
+        told.status,
+        body,
+        [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    )
+
+
+def handlers(
+    *expected: type[Exception], translate: FromError = from_error
+) -> dict[type[Exception], Handler]:
+    """For Starlette. What is expected is named, so that only the unexpected is logged with its traceback."""
+
+    async def handle(_request: Request, error: Exception) -> Response:
+        status, body, headers = document(translate(error))
+        response = Response(body, status)
+        response.raw_headers = headers
+        return response
+
+    return dict.fromkeys((HTTPException, Problem, Transient, *expected, Exception), handle)

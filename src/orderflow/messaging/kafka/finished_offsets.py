@@ -1,0 +1,219 @@
+"""
+What is finished on a partition, written so that it fits beside the committed offset.
+
+A record that waits does not hold others back: those after it finish first. What is committed is the **lowest unfinished
+offset**, and in the commit's metadata which of the offsets above it are finished already, so that whoever takes the
+partition over runs each record once.
+
+Guarantee: `decode(encode(window))` is the same window. As long as `admits` was asked before each record was taken in,
+the text has at most 4,000 bytes (a broker takes 4,095: `offset.metadata.max.bytes`). Text that is damaged or not ours
+becomes a wrong window: nothing above the offset counts as finished then, and such records run again.
+
+The text is `ofw` and base64 of: version, kind of body, base, span (both as varints), body, CRC-32 of all before it. The
+body is the shorter of two: lengths of runs as varints, unfinished and finished in turn, the last one left out if it is
+finished; or one bit for each offset from the base on, set if it is unfinished.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from zlib import crc32
+
+import msgspec
+
+from orderflow.messaging.errors import ConfigurationError
+
+METADATA_BYTES_MAX = 4_000
+SPAN_DENSE_MAX = 23_000
+"""Up to here a bit for each offset fits, however finished and unfinished alternate."""
+UNFINISHED_SPARSE_MAX = 450
+"""Up to here the runs between unfinished offsets fit, however far apart those are."""
+UNFINISHED_MAX = 2_000
+SPAN_MAX = 2_000_000
+
+_PREFIX = "ofw"
+_VERSION = 1
+_RUNS, _BITS = 0, 1
+_CRC_BYTES = 4
+
+
+class Window(msgspec.Struct, frozen=True):
+    """
+    All offsets below `end` are finished, except those in `unfinished` (ascending, each once, below `end`).
+
+    `end` is the offset after the highest record that was taken in. One that was never delivered (a transaction's
+    marker, an aborted record) counts as finished.
+    """
+
+    end: int
+    unfinished: tuple[int, ...] = ()
+
+    @property
+    def base(self) -> int:
+        """The offset to commit: the lowest that is unfinished."""
+        return self.unfinished[0] if self.unfinished else self.end
+
+    @property
+    def span(self) -> int:
+        return self.end - self.base
+
+    def is_finished(self, offset: int) -> bool:
+        if offset >= self.end:
+            return False
+        at = bisect_left(self.unfinished, offset)
+        return at == len(self.unfinished) or self.unfinished[at] != offset
+
+
+def admits(span: int, unfinished: int) -> bool:
+    """
+    Whether a record may be taken in; both figures are those of the window **with** that record in it.
+
+    What finishes later only shortens the span and the list, so a window stays writable until the next record is
+    admitted. The records that may not come in wait, and the partition pauses.
+    """
+    writable = span <= SPAN_DENSE_MAX or unfinished <= UNFINISHED_SPARSE_MAX
+    return writable and unfinished < UNFINISHED_MAX and span < SPAN_MAX
+
+
+def encode(window: Window) -> str:
+    """
+    The metadata to commit with `window.base`; empty when the offset alone says everything.
+
+    Raises ValueError if the window is not one that `admits` allows, or its offsets are out of order.
+    """
+    if not window.unfinished:
+        return ""
+    runs = b"".join(map(_varint, _runs(window)))
+    bits_length = (window.span + 7) // 8
+    kind, body = (_RUNS, runs) if len(runs) <= bits_length else (_BITS, _bits(window, bits_length))
+    content = bytes((_VERSION, kind)) + _varint(window.base) + _varint(window.span) + body
+    text = _PREFIX + b64encode(content + crc32(content).to_bytes(_CRC_BYTES, "big")).decode()
+    if len(text) > METADATA_BYTES_MAX:
+        raise ValueError(
+            f"{len(window.unfinished)} unfinished offsets over {window.span} need {len(text)} bytes"
+        )
+    return text
+
+
+def decode(
+    metadata: str | None, *, offset: int, on_ignored: Callable[[str], None] = lambda _why: None
+) -> Window:
+    """
+    The window of a committed `offset` and its metadata.
+
+    Text that is not ours, is damaged, or was written for another offset (somebody moved the group) counts as none:
+    `on_ignored` is told why, nothing above `offset` is finished. Raises ConfigurationError on a version of ours that is
+    newer than this program: it says which offsets are finished, but not to us.
+    """
+    if not metadata:
+        return Window(offset)
+    try:
+        return _parse(metadata, offset)
+    except _NotOurs as reason:
+        on_ignored(f"metadata of the committed offset {offset} counts as none: {reason}")
+        return Window(offset)
+
+
+class _NotOurs(Exception):
+    """Why a text counts as none."""
+
+
+def _parse(metadata: str, committed: int) -> Window:
+    if not metadata.startswith(_PREFIX):
+        raise _NotOurs("somebody else wrote it")
+    try:
+        raw = b64decode(metadata[len(_PREFIX) :], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _NotOurs(f"it is damaged ({error})") from error
+    if raw and raw[0] > _VERSION:
+        # Asked before the CRC: a later version may check itself in another way.
+        raise ConfigurationError(
+            f"a newer version of this program ({raw[0]}; this one writes {_VERSION}) committed offsets of this group; "
+            "start that version again, finished records would be run twice by this one"
+        )
+    content, crc = raw[:-_CRC_BYTES], raw[-_CRC_BYTES:]
+    if (
+        len(content) < 4
+        or content[0] != _VERSION
+        or crc32(content).to_bytes(_CRC_BYTES, "big") != crc
+    ):
+        raise _NotOurs("it is damaged (its check sum is wrong)")
+    try:
+        base, at = _read_varint(content, 2)
+        span, at = _read_varint(content, at)
+        if not 0 < span < SPAN_MAX:
+            raise _NotOurs(f"it spans {span} offsets")
+        read = _offsets_of_runs if content[1] == _RUNS else _offsets_of_bits
+        unfinished = tuple(read(content[at:], base, base + span))
+    except IndexError as error:
+        raise _NotOurs("it is cut short") from error
+    if not unfinished or unfinished[0] != base or unfinished[-1] >= base + span:
+        raise _NotOurs("its offsets contradict each other")
+    if base != committed:
+        raise _NotOurs(f"it was written for offset {base}")
+    return Window(base + span, unfinished)
+
+
+def _runs(window: Window) -> Iterator[int]:
+    start = following = window.base
+    for offset in window.unfinished:
+        if offset < following or offset >= window.end:
+            raise ValueError(
+                f"unfinished offset {offset} is out of order or not below {window.end}"
+            )
+        if offset > following:
+            yield following - start
+            yield offset - following
+            start = offset
+        following = offset + 1
+    yield following - start
+
+
+def _offsets_of_runs(body: bytes, base: int, end: int) -> Iterator[int]:
+    at, offset, is_finished = 0, base, False
+    while at < len(body):
+        length, at = _read_varint(body, at)
+        if length > end - offset:
+            raise _NotOurs(f"a run of {length} does not fit")
+        if not is_finished:
+            yield from range(offset, offset + length)
+        offset, is_finished = offset + length, not is_finished
+
+
+def _bits(window: Window, length: int) -> bytes:
+    bits = bytearray(length)
+    for offset in window.unfinished:
+        place = offset - window.base
+        bits[place >> 3] |= 1 << (place & 7)
+    return bytes(bits)
+
+
+def _offsets_of_bits(body: bytes, base: int, _end: int) -> Iterator[int]:
+    for index, byte in enumerate(body):
+        for bit in range(8):
+            if byte >> bit & 1:
+                yield base + index * 8 + bit
+
+
+def _varint(number: int) -> bytes:
+    """Unsigned LEB128: seven bits a byte, low ones first."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _read_varint(raw: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = raw[at]
+        number |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return number, at
+        shift += 7

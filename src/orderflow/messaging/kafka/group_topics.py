@@ -1,0 +1,42 @@
+"""The topics that belong to one group: where its dead letters go, and how they come back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from orderflow.messaging.kafka.topics import Topic
+
+DLT_RETENTION = timedelta(days=30)
+REPLAY_RETENTION = timedelta(days=7)
+GROUP_RECORD_BYTES_MAX = 2 * 1024 * 1024
+"""A dead letter is the record and its evidence: it must always fit."""
+
+
+def group_topics(topics: Iterable[Topic], group: str) -> tuple[Topic, ...]:
+    """The topics of its own that `group` needs to hear `topics`: where its dead letters go, and how they come back."""
+    return tuple(
+        derived(topic, group) for topic in topics for derived in (dead_letter_topic, replay_topic)
+    )
+
+
+def dead_letter_topic(topic: Topic, group: str) -> Topic:
+    """Where `group` puts what it could not handle of `topic`: original bytes, key and headers, and the evidence."""
+    return Topic(
+        name=f"{topic.name}.{group}.dlt",
+        key=topic.key,
+        retention=DLT_RETENTION,
+        partitions=1,
+        record_bytes_max=GROUP_RECORD_BYTES_MAX,
+    )
+
+
+def replay_topic(topic: Topic, group: str) -> Topic:
+    """Where dead letters of `topic` are sent back, for `group` alone."""
+    return Topic(
+        name=f"{topic.name}.{group}.replay",
+        key=topic.key,
+        retention=REPLAY_RETENTION,
+        partitions=1,
+        record_bytes_max=GROUP_RECORD_BYTES_MAX,
+    )

@@ -1,0 +1,157 @@
+"""
+Group commit: one database transaction for all work that waits.
+
+One thread owns one connection. It takes whatever is queued, at most `batch_max`, writes it with a constant number of
+statements and commits; the next batch forms meanwhile. Nobody lingers: a single piece of work goes at once, and load
+grows batches instead of commits.
+
+Guarantee: an answer is delivered only after the COMMIT that made it true. Work that fails for a reason of its own is
+split off by halving and fails alone. When the database is away, or a commit's outcome is unknown, every piece of the
+batch is answered with that error: it may or may not have happened, and only the caller can ask again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+from orderflow.messaging.errors import OrderflowError, Transient, Unavailable
+from orderflow.messaging.postgres.connection import Connection, Cursor, DatabaseError, transient
+from orderflow.messaging.telemetry import gauge, histogram, logger
+
+Work = TypeVar("Work")
+Answer = TypeVar("Answer")
+
+BATCH_MAX = 500
+UNDONE_RETRY_S = 2.0
+"""A deadlock is over at once and tried again; a lock that was waited for in vain is not."""
+
+IDLE_S = 0.5
+
+BATCH_SIZE = histogram(
+    "group_commit_batch_size",
+    "Pieces of work in one commit",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+)
+QUEUED = gauge("group_commit_queued", "Pieces of work that wait for the committer")
+
+log = logger("group_commit")
+
+
+class QueueFull(OrderflowError):
+    """More work waits than is allowed: try again in a moment."""
+
+
+class GroupCommit(Generic[Work, Answer]):
+    """
+    `write(cursor, batch)` returns one answer for each piece, inside the batch's transaction.
+
+    `deliver(done)` gets (token, answer or error) pairs after each commit, on the committer's thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Connection],
+        write: Callable[[Cursor, list[Work]], list[Answer]],
+        deliver: Callable[[list[tuple[object, Answer | Exception]]], None],
+        after_commit: Callable[[], None] = lambda: None,
+        batch_max: int = BATCH_MAX,
+        queue_max: int = 10_000,
+    ) -> None:
+        self._connect = connect
+        self._write = write
+        self._deliver = deliver
+        self._after_commit = after_commit
+        self._batch_max = batch_max
+        self._queue_max = queue_max
+        self._queue: SimpleQueue[tuple[Work, object]] = SimpleQueue()
+        self._connection: Connection | None = None
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, work: Work, token: object) -> None:
+        """Queue `work`; its outcome comes to `deliver` with `token`. Raises QueueFull beyond `queue_max`."""
+        if self._queue.qsize() >= self._queue_max or self._closing.is_set():
+            raise QueueFull(f"{self._queue_max} pieces of work wait already")
+        self._queue.put((work, token))
+
+    def close(self, timeout_s: float = 8.0) -> None:
+        """Finish what waits, then end. What is left after `timeout_s` was never begun."""
+        self._closing.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            batch = self._take()
+            if batch:
+                self._deliver(self._commit(batch))
+            elif self._closing.is_set():
+                break
+        self._disconnect()
+
+    def _take(self) -> list[tuple[Work, object]]:
+        try:
+            batch = [self._queue.get(timeout=IDLE_S)]
+        except Empty:
+            return []
+        with suppress(Empty):
+            while len(batch) < self._batch_max:
+                batch.append(self._queue.get_nowait())
+        QUEUED.set(self._queue.qsize())
+        BATCH_SIZE.observe(len(batch))
+        return batch
+
+    def _commit(self, batch: list[tuple[Work, object]]) -> list[tuple[object, Answer | Exception]]:
+        try:
+            answers = self._transaction([work for work, _ in batch])
+        except Transient as error:
+            log.warning("batch not committed", pieces=len(batch), error=str(error))
+            return [(token, error) for _, token in batch]
+        except Exception as error:
+            if len(batch) == 1:
+                log.exception("work refused by the database")
+                return [(batch[0][1], error)]
+            middle = len(batch) // 2
+            return self._commit(batch[:middle]) + self._commit(batch[middle:])
+        return [(token, answer) for (_, token), answer in zip(batch, answers, strict=True)]
+
+    def _transaction(self, batch: list[Work]) -> list[Answer]:
+        give_up_at = time.monotonic() + UNDONE_RETRY_S
+        while True:
+            try:
+                return self._try_once(batch)
+            except Unavailable:
+                raise
+            except Transient:
+                if time.monotonic() >= give_up_at:
+                    raise
+
+    def _try_once(self, batch: list[Work]) -> list[Answer]:
+        connection = self._connection or self._connect()
+        self._connection = connection
+        try:
+            with connection.transaction(), connection.cursor() as cursor:
+                answers = self._write(cursor, batch)
+        except DatabaseError as error:
+            healing = transient(error)
+            if healing is None:
+                raise
+            if isinstance(healing, Unavailable) or connection.closed:
+                self._disconnect()
+            raise healing from error
+        self._after_commit()
+        return answers
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(DatabaseError):
+                connection.close()

@@ -1,0 +1,1 @@
+"""A service's process: its roles as threads, one HTTP port, one command line."""

@@ -1,0 +1,1 @@
+"""Avro schemas: the committed history, the registry, encoding and decoding, compatibility."""

@@ -1,0 +1,1 @@
+"""The simulated neighbours: a payment provider and a mail server, reached over HTTP and SMTP only."""

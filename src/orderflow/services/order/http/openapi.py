@@ -1,0 +1,331 @@
+"""The OpenAPI document, from the same types that parse and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
+
+import msgspec
+
+from orderflow.contracts.events import OrderStatus
+from orderflow.messaging.documents import openapi
+from orderflow.messaging.documents.openapi import (
+    ProblemDocument,
+    Schema,
+    Schemas,
+    operation,
+    path_parameter,
+    query_parameter,
+)
+from orderflow.services.order.http import examples
+from orderflow.services.order.http.list_orders import LIMIT_DEFAULT, LIMIT_MAX
+from orderflow.services.order.http.operators import RetriedView
+from orderflow.services.order.http.requests import OrderRequest, PayRequest, ShortOrderRequest
+from orderflow.services.order.http.views import (
+    SHORT_MESSAGE,
+    HistoryPage,
+    OrderPage,
+    OrderView,
+    ProductPage,
+)
+from orderflow.services.order.model import Action, Order
+
+TITLE = "Orderflow: order API"
+
+
+class ConflictDocument(ProblemDocument, kw_only=True, omit_defaults=True):
+    """What the order is instead, and what it allows."""
+
+    order_status: OrderStatus = msgspec.field(name="orderStatus")
+    allowed_actions: tuple[Action, ...] = msgspec.field(name="allowedActions")
+
+
+_EXAMPLES: dict[type, tuple[Schema, Schema]] = {
+    OrderRequest: (
+        {"customerId": "customer-123", "lines": [{"sku": "KEYBOARD-01", "quantity": 2}]},
+        examples.shown(examples.CREATED),
+    ),
+    ShortOrderRequest: (
+        {"customerId": "customer-123"},
+        examples.shown(examples.ON_REQUEST, message=SHORT_MESSAGE),
+    ),
+}
+_PROBLEMS = {
+    "400": "The body is not JSON, or the Idempotency-Key is malformed",
+    "413": "The body is longer than 64 KiB",
+    "415": "The body is not declared as application/json",
+    "422": "A field is unknown or wrong, a rule is broken, or the Idempotency-Key belongs to another body",
+    "503": "Starting, too busy, or the database is away: try again after Retry-After seconds",
+}
+_NO_SUCH = {"404": "There is no such order"}
+_AWAY = {"503": "The database is away"}
+
+
+@cache
+def document() -> Schema:
+    schemas = Schemas(
+        OrderRequest,
+        ShortOrderRequest,
+        PayRequest,
+        OrderView,
+        OrderPage,
+        HistoryPage,
+        ProductPage,
+        RetriedView,
+        ConflictDocument,
+    )
+    commands = {
+        f"{prefix}/orders/{{orderId}}/{action}": {"post": describe(schemas)}
+        for prefix in ("", "/api")
+        for action, describe in (
+            ("pay", _pay),
+            ("ship", _ship),
+            ("deliver", _deliver),
+            ("cancel", _cancel),
+        )
+    }
+    paths = {
+        "/orders": {
+            "get": _list(schemas),
+            "post": _post(
+                schemas, OrderRequest, "Place an order; its first payment is asked for at once"
+            ),
+        },
+        "/api/orders": {
+            "post": _post(
+                schemas,
+                ShortOrderRequest,
+                "Place an order in the short form; nothing is charged until asked",
+            )
+        },
+        "/orders/{orderId}": {
+            "get": operation(
+                "An order",
+                {
+                    "200": schemas.answer(
+                        "The order", OrderView, example=examples.shown(examples.PAID)
+                    ),
+                    **schemas.problems({**_NO_SUCH, **_AWAY}),
+                },
+                parameters=[_ORDER_ID],
+            )
+        },
+        "/orders/{orderId}/history": {"get": _history(schemas)},
+        **commands,
+        "/orders/{orderId}/retry": {"post": _retry(schemas)},
+        "/orders/{orderId}/cancel-by-operator": {"post": _cancel_by_operator(schemas)},
+        "/products": {
+            "get": operation(
+                "The catalogue, prices in minor units",
+                {
+                    "200": schemas.answer("The catalogue", ProductPage, example=examples.PRODUCTS),
+                    **schemas.problems(_AWAY),
+                },
+            )
+        },
+    }
+    return openapi.document(TITLE, paths=paths, schemas=schemas)
+
+
+def _post(schemas: Schemas, request: type, summary: str) -> Schema:
+    asked, answered = _EXAMPLES[request]
+    created = schemas.answer(
+        "Placed: the order is committed, its events will be on Kafka", OrderView, example=answered
+    )
+    created["headers"] = _LOCATION
+    return {
+        **operation(
+            summary, {"201": created, **schemas.problems(_PROBLEMS)}, parameters=[_IDEMPOTENCY_KEY]
+        ),
+        "requestBody": schemas.request(request, example=asked),
+    }
+
+
+def _list(schemas: Schemas) -> Schema:
+    return operation(
+        "Orders, newest first, a page at a time, each with what it waits for",
+        {
+            "200": schemas.answer(
+                "A page; nextCursor leads to the next, if there is one",
+                OrderPage,
+                example=examples.PAGE,
+            ),
+            **schemas.problems(
+                {**_AWAY, "422": "A parameter is unknown, repeated or wrong; the detail names it"}
+            ),
+        },
+        parameters=_FILTERS,
+    )
+
+
+def _history(schemas: Schemas) -> Schema:
+    return operation(
+        "An order's status changes, oldest first; with all=true every revision",
+        {
+            "200": schemas.answer("The history", HistoryPage, example=examples.HISTORY),
+            **schemas.problems({**_NO_SUCH, **_AWAY, "422": "all is neither true nor false"}),
+        },
+        parameters=[_ORDER_ID, _ALL],
+    )
+
+
+def _pay(schemas: Schemas) -> Schema:
+    described = _command(
+        schemas,
+        "Ask for payment, and wait for how it ends",
+        "Paid and stock settled; or the payment FAILED; or the order CANCELLED: see status, payment and stock",
+        examples.PAID,
+        {
+            "202": _later(
+                schemas, "Asked for, and not known yet how it ends: see Location", examples.CREATED
+            ),
+            **schemas.problems({code: _PROBLEMS[code] for code in ("400", "413", "415", "422")}),
+        },
+        parameters=[_IDEMPOTENCY_KEY, _PREFER],
+    )
+    return {
+        **described,
+        "requestBody": schemas.request(
+            PayRequest, example={"paymentMethod": "pm_ok"}, required=False
+        ),
+    }
+
+
+def _ship(schemas: Schemas) -> Schema:
+    return _command(
+        schemas,
+        "Ship a paid order; waits while it is not known whether there is stock",
+        "Shipped",
+        examples.SHIPPED,
+        {
+            "202": _later(
+                schemas,
+                "Accepted: it will be shipped once its stock is reserved",
+                examples.UNSETTLED,
+            )
+        },
+        parameters=[_PREFER],
+    )
+
+
+def _deliver(schemas: Schemas) -> Schema:
+    return _command(
+        schemas, "Say that a shipped order was delivered", "Delivered", examples.DELIVERED
+    )
+
+
+def _cancel(schemas: Schemas) -> Schema:
+    what = "Cancel an order that has not left the house; what was paid is refunded"
+    return _command(schemas, what, "Cancelled", examples.CANCELLED)
+
+
+def _retry(schemas: Schemas) -> Schema:
+    retried = schemas.answer(
+        "What asked for the payment is on its way once more", RetriedView, example=examples.RETRIED
+    )
+    return operation(
+        "For operators: ask again for the payment that an order waits for, or that its stock waits for",
+        {
+            "202": retried,
+            "409": schemas.problem(
+                "It waits for nothing that this would bring; the detail says what to do instead",
+                ConflictDocument,
+            ),
+            **schemas.problems(
+                {
+                    **_NO_SUCH,
+                    "503": "Starting, the database is away, or the order moved on meanwhile",
+                }
+            ),
+        },
+        parameters=[_ORDER_ID],
+    )
+
+
+def _cancel_by_operator(schemas: Schemas) -> Schema:
+    return operation(
+        "For operators: cancel an order that has not left the house (reason OPERATOR); what was paid is refunded",
+        {
+            "200": schemas.answer(
+                "Cancelled", OrderView, example=examples.shown(examples.CANCELLED)
+            ),
+            "409": schemas.problem("The order's status does not allow it", ConflictDocument),
+            **schemas.problems({**_NO_SUCH, "503": "Starting, or the database is away"}),
+        },
+        parameters=[_ORDER_ID],
+    )
+
+
+def _command(
+    schemas: Schemas,
+    summary: str,
+    done: str,
+    example: Order,
+    others: Mapping[str, Schema] = MappingProxyType({}),
+    *,
+    parameters: Sequence[Schema] = (),
+) -> Schema:
+    refused = {
+        "404": "There is no such order, or it is not this customer's",
+        "503": "Starting, or the database is away",
+    }
+    return operation(
+        summary,
+        {
+            "200": schemas.answer(done, OrderView, example=examples.shown(example)),
+            **others,
+            "409": schemas.problem("The order's status does not allow it", ConflictDocument),
+            **schemas.problems(refused),
+        },
+        parameters=[_ORDER_ID, _CUSTOMER_ID, *parameters],
+    )
+
+
+def _later(schemas: Schemas, description: str, example: Order) -> Schema:
+    return {
+        **schemas.answer(description, OrderView, example=examples.shown(example)),
+        "headers": _LOCATION,
+    }
+
+
+_ORDER_ID = path_parameter("orderId", {"type": "string", "format": "uuid"})
+_CUSTOMER_ID = query_parameter(
+    "customerId", {"type": "string"}, "If given, the order must be this customer's"
+)
+_ALL = query_parameter("all", {"type": "boolean", "default": False}, "Every revision, facts too")
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "The same key and body give the first answer again for 24 hours; another body is 422",
+}
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string", "examples": ["wait=2"]},
+    "description": "wait=n: be content with 202 after n seconds (RFC 7240); at most 10, which is the default",
+}
+_LOCATION = {"Location": {"schema": {"type": "string"}, "description": "/orders/{orderId}"}}
+_MOMENT = {"type": "string", "format": "date-time"}
+_STATUSES = {
+    "type": "array",
+    "items": {"type": "string", "enum": [status.value for status in OrderStatus]},
+}
+_FILTERS = [
+    query_parameter("customerId", {"type": "string"}, "Only this customer's"),
+    query_parameter("status", _STATUSES, "Only in one of these; repeated, or separated by commas"),
+    query_parameter("from", _MOMENT, "Created at that moment or later, RFC 3339"),
+    query_parameter("to", _MOMENT, "Created before that moment"),
+    query_parameter(
+        "stuck",
+        {"type": "boolean", "default": False},
+        "Only those past the deadline of what they wait for",
+    ),
+    query_parameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+        "Items on a page",
+    ),
+    query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before"),
+]

@@ -1,0 +1,1 @@
+"""How the local stack is held: child processes, readiness, restarts, logs."""

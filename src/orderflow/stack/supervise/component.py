@@ -1,0 +1,100 @@
+"""What the stack runs, as data: a component says how to start a process, how to see that it is ready, how to end it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orderflow.stack.ports import HOST, is_open
+
+PROBE_TIMEOUT_S = 2.0
+
+Probe = Callable[[], str]
+"""Says what is wrong, in a few words; an empty string when nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to run. `user` is somebody to become first; without it nothing changes."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = "/"
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """
+    One process of the stack, or (`once`) a step that has to succeed before others can start.
+
+    `needs` name the components that must be ready, or done, first; they also stop later. `prepare` runs before every
+    start, `finish` after a step has succeeded; a step whose `is_done` says so is left out. `stop_signals` are sent in
+    turn, each with its patience in seconds; SIGKILL ends it. `ready_line` must appear in the log of this start.
+    """
+
+    name: str
+    service: str
+    role: str
+    command: Callable[[], Command]
+    needs: tuple[str, ...] = ()
+    slot: int = 0
+    address: str = ""
+    ports: tuple[int, ...] = ()
+    once: bool = False
+    is_done: Callable[[], bool] = lambda: False
+    prepare: Callable[[], None] = lambda: None
+    finish: Callable[[], None] = lambda: None
+    probe: Probe = lambda: ""
+    ready_line: str = ""
+    start_within_s: float = 90.0
+    stop_signals: tuple[tuple[int, float], ...] = ((signal.SIGTERM, 15.0),)
+    orphan_signal: int = signal.SIGKILL
+
+
+def port_probe(port: int) -> Probe:
+    """Nothing is wrong while somebody accepts connections."""
+    return lambda: (
+        "" if is_open(port, timeout_s=PROBE_TIMEOUT_S) else f"nothing listens on {HOST}:{port}"
+    )
+
+
+def http_probe(port: int, path: str) -> Probe:
+    """Nothing is wrong while GET answers 200. Goes straight to the port: proxy settings do not apply."""
+
+    def probe() -> str:
+        connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = answer.read(2000).decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            return f"{path}: {error or type(error).__name__}"
+        finally:
+            connection.close()
+        return "" if answer.status == 200 else f"{path}: {answer.status} {body}".strip()
+
+    return probe
+
+
+def plain_environment(**more: str) -> dict[str, str]:
+    """What a program needs that is not ours: nothing of the user's shell that could change what it does."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return {"LANG": "C.UTF-8", "TZ": "UTC", **kept, **more}
+
+
+def make_directory(path: Path, *, mode: int | None = None) -> Path:
+    """
+    The directory, made with its parents if it was not there, with this mode whatever the umask.
+
+    By default it is ours alone; as root others may pass through it, because PostgreSQL's user has to.
+    """
+    wanted = mode or (0o711 if os.geteuid() == 0 else 0o700)
+    for place in reversed([place for place in (path, *path.parents) if not place.exists()]):
+        place.mkdir(exist_ok=True)
+        place.chmod(wanted)
+    return path

@@ -1,0 +1,283 @@
+"""
+Notification: each customer is told each thing once, and in order, whoever is killed, stopped or away.
+
+On a stack of its own: three partitions, a listener and a relay for all; senders as each test needs them.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from random import Random
+from uuid import uuid4
+
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.support.kafka_tools import orderflow
+from tests.support.notifying import GROUP, Notifying, notifying
+from tests.support.service import Process
+from tests.support.stack import OwnStack
+
+from orderflow.contracts import NAMESPACE
+from orderflow.contracts.events import NotificationFailed, NotificationSent
+from orderflow.contracts.topics import NOTIFICATIONS, ORDERS
+from orderflow.messaging.event import EventId, derived_id, from_headers
+from orderflow.messaging.kafka.group_topics import replay_topic
+from orderflow.messaging.testing.eventually import eventually
+
+KILLS = [3, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
+BEFORE_SEND, AFTER_DATA = "notification.before_send", "notification.after_data"
+BEFORE_OUTCOME, BEFORE_COMMIT = "notification.before_outcome", "notification.before_commit"
+LEASE_S = "ORDERFLOW_NOTIFICATION__SENDER__LEASE_S"
+BACK_OFF_S_MAX = "ORDERFLOW_NOTIFICATION__SENDER__BACK_OFF_S_MAX"
+
+
+@pytest.fixture(scope="module")
+def deployed(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notifying]:
+    for step in ("topics", "schemas"):
+        assert orderflow(own_stack, step, "apply").returncode == 0
+    with notifying(own_stack, tmp_path_factory.mktemp("notification")) as found:
+        shared = [found.start("relay"), found.start("listener")]
+        yield found
+        for process in shared:
+            assert process.terminate() == 0, process.log.read_text()
+
+
+@pytest.fixture
+def house(deployed: Notifying) -> Iterator[Notifying]:
+    deployed.facts.clear()
+    deployed.environment = {BACK_OFF_S_MAX: "0.3"}
+    yield deployed
+    deployed.mail.faults()
+
+
+@pytest.fixture
+def sender(house: Notifying) -> Iterator[Process]:
+    process = house.start("sender")
+    yield process
+    assert process.terminate() == 0, process.log.read_text()
+
+
+def customers(count: int) -> list[str]:
+    prefix = uuid4().hex[:6]
+    return [f"customer-{prefix}-{number}" for number in range(count)]
+
+
+def address(customer: str) -> str:
+    return f"{customer}@customers.localhost"
+
+
+def metric(process: Process, name: str) -> float:
+    families = text_string_to_metric_families(process.client.get("/metrics").text)
+    return sum(
+        sample.value for family in families for sample in family.samples if sample.name == name
+    )
+
+
+def test_customers_are_told_what_becomes_of_their_orders_in_order(
+    house: Notifying, sender: Process
+) -> None:
+    house.place(customers(20), orders=3)
+    house.assert_each_told_once_and_in_order()
+    assert house.repeats() == 0
+
+
+def test_what_is_told_of_a_message_names_its_cause_and_its_order(
+    house: Notifying, sender: Process
+) -> None:
+    house.place(customers(1))
+    house.eventually_told()
+    records = [
+        one
+        for one in house.service.records(NOTIFICATIONS.name)
+        if (one.key or b"").decode() in house.customers
+    ]
+    # Two topics: which of their facts is noted first is nobody's promise.
+    by_cause = {from_headers(record.headers).causation_id: record for record in records}
+    assert len(by_cause) == len(records) == len(house.facts)
+    for fact in house.facts:
+        record = by_cause[str(fact.id)]
+        event, metadata = (
+            house.decoder.decode_as(record.value, NotificationSent),
+            from_headers(record.headers),
+        )
+        assert (event.cause_id, event.cause_type, event.kind) == (
+            str(fact.id),
+            fact.event.type_name(),
+            fact.kind,
+        )
+        assert (metadata.causation_id, metadata.correlation_id) == (
+            str(fact.id),
+            fact.event.order_id,
+        )
+        assert (metadata.source, metadata.subject) == ("/orderflow/notification", event.order_id)
+        assert metadata.id == derived_id(
+            NAMESPACE, cause=EventId(fact.id), event_type=NotificationSent.type_name(), index=0
+        )
+        assert metadata.time == event.occurred_at
+        [row] = house.service.rows(
+            f"SELECT occurred_at, sequence FROM delivery WHERE cause_id = '{fact.id}'"
+        )
+        assert row == (event.occurred_at, event.sequence)
+
+
+@pytest.mark.parametrize("kills", KILLS)
+@pytest.mark.parametrize("point", [BEFORE_SEND, AFTER_DATA, BEFORE_OUTCOME, BEFORE_COMMIT])
+def test_a_sender_killed_at_any_line_loses_no_message_and_repeats_none(
+    house: Notifying, point: str, kills: int
+) -> None:
+    chance = Random(kills)
+    for _ in range(kills):
+        house.place(customers(6))
+        passes = chance.randint(1, 8 if point in (BEFORE_SEND, AFTER_DATA) else 2)
+        house.start(
+            "sender", wait=False, ORDERFLOW_FAILPOINTS=f"{point}=kill@{passes}"
+        ).assert_killed()
+    last = house.start("sender")
+    house.assert_each_told_once_and_in_order()
+    # What the sink had accepted when its sender died was offered again, and dropped.
+    assert house.repeats() >= (kills if point != BEFORE_SEND else 0)
+    assert last.terminate() == 0, last.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "point", [AFTER_DATA, BEFORE_OUTCOME, pytest.param(BEFORE_COMMIT, marks=pytest.mark.long)]
+)
+def test_a_sender_stopped_beyond_its_lease_breaks_neither_order_nor_numbers_when_it_wakes(
+    house: Notifying, point: str
+) -> None:
+    house.environment[LEASE_S] = "1"
+    told = customers(4)
+    house.place(told)
+    stopped = house.start("sender", wait=False, ORDERFLOW_FAILPOINTS=f"{point}=stop@1")
+    eventually(
+        lambda: _is_stopped(stopped), within_s=60, why="it came to the line at which it is stopped"
+    )
+    other = house.start("sender", slot=1)
+    house.place(told, orders=2)
+    house.eventually_told()
+    stopped.popen.send_signal(signal.SIGCONT)
+    house.place(told)
+    eventually(stopped.ready, within_s=30, why="it goes on")
+    house.assert_each_told_once_and_in_order()
+    assert house.repeats() >= 1
+    assert other.terminate() == 0, other.log.read_text()
+    house.place(told)
+    house.assert_each_told_once_and_in_order()
+    assert stopped.terminate() == 0, stopped.log.read_text()
+
+
+def test_two_senders_before_a_mail_server_in_a_bad_mood_tell_everybody_once_and_in_order(
+    house: Notifying, sender: Process
+) -> None:
+    house.mail.faults(temporary=0.2, replyLost=0.2)
+    other = house.start("sender", slot=1)
+    house.place(customers(20), orders=2)
+    house.assert_each_told_once_and_in_order()
+    assert house.repeats() >= 1
+    assert other.terminate() == 0, other.log.read_text()
+
+
+def test_a_customer_who_is_refused_for_now_waits_alone_and_is_told_in_order_later(
+    house: Notifying, sender: Process
+) -> None:
+    held, *others = customers(4)
+    house.mail.faults(temporaryFor=[address(held)])
+    house.place([held, *others], orders=2)
+    told = house.eventually_told(len(others) * 6)
+    assert {customer: len(events) for customer, events in told.items()} == dict.fromkeys(others, 6)
+    query = f"SELECT state, attempts > 1, reason FROM delivery WHERE customer_id = '{held}' ORDER BY position"
+    waiting = ("PENDING", False, None)
+    first = ("PENDING", True, "451 4.3.0 not now: try again later")
+    eventually(
+        lambda: house.service.rows(query) == [first, *[waiting] * 5],
+        within_s=30,
+        why="the first is tried",
+    )
+    eventually(
+        lambda: metric(sender, "orderflow_notification_customers_waiting") == 1,
+        within_s=30,
+        why="it is shown",
+    )
+    assert sender.ready(), "one customer's mailbox is not the service's trouble"
+    house.mail.faults()
+    house.assert_each_told_once_and_in_order()
+
+
+def test_a_mail_server_that_is_away_is_waited_for_and_is_nobodys_attempt(
+    house: Notifying, sender: Process
+) -> None:
+    house.mail.kill()
+    house.place(customers(3))
+    eventually(
+        lambda: any("mail" in reason for reason in sender.reasons),
+        within_s=30,
+        why="it says what is away",
+    )
+    assert metric(sender, "orderflow_listener_resource_down") == 1
+    house.mail.start()
+    house.assert_each_told_once_and_in_order()
+    assert sender.ready()
+    ids = ", ".join(f"'{fact.id}'" for fact in house.facts)
+    assert house.service.rows(
+        f"SELECT DISTINCT attempts FROM delivery WHERE cause_id IN ({ids})"
+    ) == [(1,)]
+
+
+def test_a_refusal_for_good_is_told_with_its_reason_and_takes_its_number(
+    house: Notifying, sender: Process
+) -> None:
+    [customer] = customers(1)
+    house.mail.faults(permanentFor=[address(customer)])
+    house.place([customer])
+    house.eventually_told()
+    house.mail.faults()
+    house.place([customer])
+    events = house.eventually_told()[customer]
+    assert [event.sequence for event in events] == [1, 2, 3, 4, 5, 6]
+    assert [type(event) for event in events] == [NotificationFailed] * 3 + [NotificationSent] * 3
+    failed = events[0]
+    assert isinstance(failed, NotificationFailed)
+    assert (failed.reason, failed.attempts) == ("550 5.1.1 no such mailbox", 1)
+    assert len(house.mails()) == 3
+    assert {str(fact.id) for fact in house.facts} == {event.cause_id for event in events}
+
+
+def test_the_same_facts_again_tell_nobody_anything(house: Notifying, sender: Process) -> None:
+    house.place(customers(5))
+    house.assert_each_told_once_and_in_order()
+    before = (
+        house.mail.totals(),
+        len(house.service.records(NOTIFICATIONS.name)),
+        _deliveries(house),
+    )
+    with house.service.connection() as connection:
+        connection.execute("DELETE FROM inbox")  # As it will have forgotten them one day.
+    for fact in house.facts:
+        house.service.send(fact.topic, fact.event, event_id=fact.id)
+        house.service.send(fact.topic, fact.event, event_id=fact.id)
+    [first, *_] = house.facts
+    house.service.send(
+        ORDERS.name, first.event, event_id=first.id, to=replay_topic(ORDERS, GROUP).name
+    )
+    house.place(customers(1))
+    house.eventually_told()
+    house.service.eventually_at_rest()
+    accepted, offered = house.mail.totals()
+    assert (
+        (accepted - 3, offered - 3),
+        len(house.service.records(NOTIFICATIONS.name)) - 3,
+    ) == before[:2]
+    assert _deliveries(house)[: len(before[2])] == before[2]
+
+
+def _deliveries(house: Notifying) -> list[tuple[object, ...]]:
+    return house.service.rows(
+        "SELECT position, ctid::text, xmin::text, sequence FROM delivery ORDER BY position"
+    )
+
+
+def _is_stopped(process: Process) -> bool:
+    assert process.popen.poll() is None, process.log.read_text()
+    return psutil.Process(process.popen.pid).status() == psutil.STATUS_STOPPED

@@ -1,0 +1,130 @@
+"""The notification API and its database: what it answers is what its document says; what a DBA reads is what is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import jsonschema
+import pytest
+from tests.support.databases import catalogue, empty_database
+from tests.support.notifying import GROUP, HEARS
+from tests.support.order_service import database_settings
+from tests.support.service import Service, service_deployed
+from tests.support.stack import Stack
+
+import orderflow.services.notification
+from orderflow.contracts.topics import NOTIFICATIONS
+from orderflow.messaging import postgres
+from orderflow.messaging.postgres import inbox, outbox
+
+ROOM = Path(orderflow.services.notification.__file__).parent
+SCHEMA = (ROOM / "schema.sql").read_text()
+
+
+@pytest.fixture(scope="module")
+def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    logs = tmp_path_factory.mktemp("notification")
+    with service_deployed(stack, logs, "notification", group=GROUP, hears=HEARS) as deployed:
+        yield deployed
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> httpx2.Client:
+    with service.connection() as connection:
+        for number in range(7):
+            told = (str(uuid4()), "order-1" if number < 5 else "order-2", str(uuid4()))
+            connection.execute(_NOTED, told)
+        connection.execute(_SENT)
+    return service.start("api").client
+
+
+def asked(client: httpx2.Client, **parameters: Any) -> dict[str, Any]:
+    answer = client.get("/notifications", params=parameters)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_what_a_customer_was_told_comes_in_its_order_page_by_page(client: httpx2.Client) -> None:
+    whole = asked(client, customerId="anna")["items"]
+    assert [item["sequence"] for item in whole] == [1, 2, 3, None, None, None, None]
+    seen: list[dict[str, Any]] = []
+    page = asked(client, customerId="anna", limit=3)
+    while True:
+        seen += page["items"]
+        if page["nextCursor"] is None:
+            break
+        page = asked(client, customerId="anna", limit=3, cursor=page["nextCursor"])
+    assert seen == whole
+    assert [item["orderId"] for item in asked(client, orderId="order-2")["items"]] == [
+        "order-2"
+    ] * 2
+    assert asked(client, orderId="no such order") == {"items": [], "nextCursor": None}
+
+
+def test_it_answers_as_its_document_says(client: httpx2.Client) -> None:
+    document = client.get("/openapi.json").json()
+    described = document["paths"]["/notifications"]["get"]["responses"]["200"]["content"][
+        "application/json"
+    ]
+    for shown in (asked(client, customerId="anna"), asked(client, orderId="order-2", limit=1)):
+        schema = {**described["schema"], "components": document["components"]}
+        jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate(
+            shown
+        )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "orderId=",
+        "orderId=a&customerId=b",
+        f"orderId={'a' * 257}",
+        "customerId=a%00b",
+        "orderId=a&limit=0",
+        "orderId=a&limit=501",
+        "orderId=a&limit=x",
+        "orderId=a&cursor=-1",
+        "orderId=a&cursor=9223372036854775808",
+    ],
+)
+def test_anything_else_is_not_valid(client: httpx2.Client, query: str) -> None:
+    answer = client.get(f"/notifications?{query}")
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
+
+
+def test_schema_sql_is_all_migrations_together(stack: Stack) -> None:
+    with (
+        empty_database(stack, "notification_schema") as url,
+        empty_database(stack, "notification_schema") as migrated,
+    ):
+        with postgres.connect(database_settings(url), application_name="test") as connection:
+            connection.execute(SCHEMA.encode())
+        postgres.migrate(migrated, ROOM / "migrations")
+        described = catalogue(url)
+        assert {name for kind, name, *_ in described if kind == "table"} >= {
+            "customer",
+            "delivery",
+            "outbox",
+        }
+        assert described == catalogue(migrated)
+
+
+def test_inbox_and_outbox_are_the_kits_word_for_word() -> None:
+    assert inbox.DDL in SCHEMA
+    assert outbox.ddl([NOTIFICATIONS.name]) in SCHEMA
+
+
+_NOTED = b"""
+INSERT INTO delivery (notification_id, customer_id, order_id, kind, channel, subject, text, cause_id, cause_type,
+                      correlation_id)
+VALUES (%s, 'anna', %s, 'ORDER_CREATED', 'EMAIL', 's', 't', %s, 'orderflow.OrderCreated', 'c')
+"""
+_SENT = b"""
+UPDATE delivery SET state = 'SENT', sequence = position, occurred_at = now(), attempts = 1 WHERE position <= 3
+"""

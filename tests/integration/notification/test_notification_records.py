@@ -1,0 +1,183 @@
+"""What is noted and settled, in the database alone: positions in the order of commits, numbers without a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import msgspec
+import pytest
+from tests.support import feed
+from tests.support.databases import empty_database
+from tests.support.handling import Worker, record, together
+from tests.support.order_service import database_settings
+from tests.support.payment import created_on_request, new_order_id
+from tests.support.stack import Stack
+
+import orderflow.services.notification
+from orderflow.contracts.ids import CustomerId
+from orderflow.contracts.topics import ORDERS
+from orderflow.messaging import postgres
+from orderflow.messaging.errors import Transient
+from orderflow.messaging.listener import Received
+from orderflow.services.notification import repository
+from orderflow.services.notification.handlers import note, settle
+from orderflow.services.notification.listeners import LISTENER
+from orderflow.services.notification.model import Letter, Round, Settled
+
+AT = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
+MIGRATIONS = Path(orderflow.services.notification.__file__).parent / "migrations"
+SENDERS = 4
+
+
+@pytest.fixture
+def url(stack: Stack) -> Iterator[str]:
+    with empty_database(stack, "notification_records") as url:
+        postgres.migrate(url, MIGRATIONS)
+        yield url
+
+
+def ordered(customer: str) -> Received:
+    made = msgspec.structs.replace(
+        created_on_request(new_order_id()), customer_id=CustomerId(customer)
+    )
+    return record(made, topic=ORDERS.name)
+
+
+def session(url: str, **settings: str) -> postgres.Session:
+    return postgres.Session(database_settings(url), application_name="test", session=settings)
+
+
+def lease(one: postgres.Session, worker: str = "w") -> list[tuple[CustomerId, list[Letter]]]:
+    with one.transaction() as cursor:
+        return repository.claim(cursor, worker, customers_max=100, letters_max=100, lease_s=30)
+
+
+def test_who_notes_something_for_a_customer_holds_back_the_next_one_until_the_commit(
+    url: str,
+) -> None:
+    first, second = session(url), session(url, lock_timeout="100ms")
+    with first.transaction() as cursor:
+        note(cursor, [ordered("anna")])
+    with first.transaction() as cursor:
+        note(cursor, [ordered("anna")])
+        with pytest.raises(Transient), second.transaction() as late:
+            note(late, [ordered("anna")])
+        with second.transaction() as other:
+            note(other, [ordered("bert")])
+    for one in (first, second):
+        one.close()
+
+
+def test_a_batch_takes_as_many_statements_as_one_record_and_nothing_to_say_takes_none(
+    url: str,
+) -> None:
+    worker = Worker(url, LISTENER)
+    assert worker.statements([ordered("anna")]) == 2
+    assert worker.statements([ordered(f"customer-{number}") for number in range(500)]) == 2
+    assert (
+        worker.statements([feed.record(event) for event in feed.life([feed.CREATED, feed.PAID])])
+        == 0
+    )
+    worker.session.close()
+
+
+def test_workers_who_hear_of_the_same_customers_at_once_note_everything_once(url: str) -> None:
+    customers = [f"customer-{number}" for number in range(20)]
+    records = [ordered(customer) for customer in customers * 10]
+    chance = Random(1)
+    shares = [chance.sample(records, len(records)) for _ in range(4)]
+    told, _ = together(url, LISTENER, shares, batch=25)
+    assert told == [], "the listener itself says nothing"
+    one = session(url)
+    assert sum(len(letters) for _, letters in lease(one)) == len(records)
+    with one.transaction() as cursor:
+        cursor.execute("DELETE FROM inbox")
+    one.close()
+    worker = Worker(url, LISTENER)
+    before = worker.rows("delivery")
+    worker.hear(*records[:50])
+    assert worker.rows("delivery") == before, "the second wall: its natural key"
+    worker.session.close()
+
+
+def test_a_leased_customer_is_nobody_elses_until_it_is_given_back(url: str) -> None:
+    one, other = session(url), session(url)
+    with one.transaction() as cursor:
+        note(cursor, [ordered("anna")])
+    [(customer, letters)] = lease(one, "w1")
+    assert (customer, len(letters)) == ("anna", 1)
+    assert lease(other, "w2") == []
+    with one.transaction() as cursor:
+        note(cursor, [ordered("anna")])
+    assert lease(other, "w2") == [], "what is noted meanwhile waits for the lease's end"
+    with (
+        other.transaction() as cursor
+    ):  # One who never had the lease, or has lost it, does not end it.
+        settle(
+            cursor, [Round(customer_id=customer)], worker="w2", back_off_s_max=60, encode=_encoded
+        )
+    assert lease(other, "w2") == []
+    with one.transaction() as cursor:
+        settle(cursor, [_round(letters)], worker="w1", back_off_s_max=60, encode=_encoded)
+    [(_, rest)] = lease(other, "w2")
+    assert len(rest) == 1
+    with other.transaction() as cursor:
+        settle(cursor, [_round(rest)], worker="w2", back_off_s_max=60, encode=_encoded)
+        cursor.execute("SELECT sequence, due_at, leased_by FROM customer")
+        assert cursor.fetchall() == [(2, None, None)]
+    for session_ in (one, other):
+        session_.close()
+
+
+def test_senders_who_settle_the_same_messages_at_once_give_each_one_number(url: str) -> None:
+    begin = session(url)
+    for _ in range(5):
+        with begin.transaction() as cursor:
+            note(cursor, [ordered(f"customer-{number}") for number in range(30)])
+    claimed = dict(lease(begin))
+
+    def work(seed: int) -> None:
+        chance, mine = Random(seed), session(url)
+        for customer in chance.sample(sorted(claimed), len(claimed)):
+            others = chance.sample(sorted(claimed), 3)
+            rounds = [_round(claimed[one][: chance.randint(1, 5)]) for one in {customer, *others}]
+            with mine.transaction() as cursor:
+                settle(cursor, rounds, worker=f"w{seed}", back_off_s_max=60, encode=_encoded)
+        with mine.transaction() as cursor:
+            settle(
+                cursor,
+                [_round(letters) for letters in claimed.values()],
+                worker="w",
+                back_off_s_max=60,
+                encode=_encoded,
+            )
+        mine.close()
+
+    with ThreadPoolExecutor(SENDERS) as pool:
+        list(pool.map(work, range(SENDERS)))
+    with begin.transaction() as cursor:
+        cursor.execute(
+            "SELECT customer_id, array_agg(sequence ORDER BY position) FROM delivery GROUP BY 1 ORDER BY 1"
+        )
+        assert [numbers for _, numbers in cursor] == [[1, 2, 3, 4, 5]] * 30
+        cursor.execute(
+            "SELECT count(*), count(DISTINCT id), count(DISTINCT aggregateid) FROM outbox"
+        )
+        assert cursor.fetchone() == (150, 150, 30)
+    begin.close()
+
+
+def _round(letters: list[Letter]) -> Round:
+    return Round(
+        customer_id=letters[0].customer_id,
+        settled=tuple(Settled(letter=one, at=AT) for one in letters),
+    )
+
+
+def _encoded(_topic: str, _event: msgspec.Struct) -> bytes:
+    return uuid4().bytes

@@ -1,0 +1,269 @@
+"""The order's reactions in a real database: each fact's effect once, with its history and its events, in any order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from threading import Barrier, Thread
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from tests.support.databases import empty_database
+from tests.support.facts import CANCEL, END_OF, fact, schedules
+from tests.support.order_service import database_settings
+from tests.support.stack import Stack
+
+from orderflow.contracts.events import EVENT_TYPES, Envelope, OrderStatus, PaymentMode
+from orderflow.contracts.ids import CustomerId, OrderId, Sku
+from orderflow.contracts.schemas import CATALOGUE
+from orderflow.messaging import postgres
+from orderflow.messaging.container.publishing import Publisher
+from orderflow.messaging.errors import Poison
+from orderflow.messaging.event import EventId, Metadata
+from orderflow.messaging.listener import Received
+from orderflow.messaging.postgres import Cursor, Session, inbox, outbox
+from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.testing.registry import InMemoryRegistry
+from orderflow.services.order import repository
+from orderflow.services.order.bootstrap import MIGRATIONS
+from orderflow.services.order.handlers import Command, PlaceOrder, obey, on_facts, place_order
+from orderflow.services.order.listeners import LISTENER
+from orderflow.services.order.model import Action, Order, Product, RequestedLine
+from orderflow.services.order.repository import Placement
+from orderflow.services.order.rules import Fact, NotAllowed
+
+BATCH = 500
+SKU = Sku("MOUSE-01")
+PRICES = {SKU: Product(sku=SKU, name="Mouse", prices={"EUR": 3_490})}
+REGISTRY = InMemoryRegistry.holding(CATALOGUE)
+ENCODER, DECODER = Encoder.load(REGISTRY, CATALOGUE), Decoder(REGISTRY)
+
+
+@dataclass
+class Counting:
+    """A cursor that counts its statements."""
+
+    cursor: Cursor
+    statements: list[int] = field(default_factory=lambda: [0])
+
+    def execute(self, *arguments: Any) -> object:
+        self.statements[0] += 1
+        return self.cursor.execute(*arguments)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.cursor)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cursor, name)
+
+
+@dataclass
+class Orders:
+    """Orders in a database of their own, and the order service's delivery around its handler."""
+
+    url: str
+    session: Session
+
+    def place(self, count: int) -> list[Order]:
+        command = PlaceOrder(
+            customer_id=CustomerId("customer-123"),
+            lines=(RequestedLine(sku=SKU, quantity=2),),
+            currency="EUR",
+            mode=PaymentMode.AUTOMATIC,
+            payment_method="pm_ok",
+            traceparent="",
+        )
+        placed = [
+            place_order(command, catalogue=PRICES, encode=ENCODER.encode) for _ in range(count)
+        ]
+        with self.session.transaction() as cursor:
+            repository.writer(24)(cursor, [Placement(placed=one, answer=b"") for one in placed])
+        return [one.order for one in placed]
+
+    def hear(self, batch: Sequence[Received], *, session: Session | None = None) -> int:
+        """As the container does it: inbox, effect, outbox in one transaction. How many statements the effect took."""
+        publisher = Publisher(LISTENER, ENCODER)
+        with (session or self.session).transaction() as cursor:
+            fresh = inbox.claim(cursor, LISTENER.name, [one.metadata.id for one in batch])
+            counting = Counting(cursor)
+            caused = on_facts(counting, [one for one in batch if one.metadata.id in fresh])  # type: ignore[arg-type]
+            outbox.append(cursor, publisher.rows(caused))
+        return counting.statements[0]
+
+    def cancel(self, order: Order) -> None:
+        command = Command(
+            action=Action.CANCEL, order_id=order.order_id, customer_id=None, traceparent=""
+        )
+        with self.session.transaction() as cursor:
+            try:
+                assert obey(cursor, command, encode=ENCODER.encode)
+            except NotAllowed as error:
+                assert error.order.status is OrderStatus.CANCELLED  # noqa: PT017 - too late, and told so
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with postgres.connect(database_settings(self.url), application_name="test") as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def everything(self) -> list[list[tuple[Any, ...]]]:
+        tables = ("orders", "order_history ORDER BY order_id, revision", "outbox ORDER BY sequence")
+        return [
+            sorted(self.rows(f"SELECT {table.split()[0]}::text FROM {table}")) for table in tables
+        ]
+
+    def told(self) -> dict[str, list[tuple[str, Envelope]]]:
+        """What each order told, as (event id, event), in the order of its outbox rows."""
+        found = defaultdict(list)
+        for order_id, event_id, name, payload in self.rows(
+            "SELECT aggregateid, id::text, type, payload FROM outbox ORDER BY sequence"
+        ):
+            found[order_id].append((event_id, DECODER.decode_as(bytes(payload), EVENT_TYPES[name])))
+        return found
+
+
+@pytest.fixture
+def orders(stack: Stack) -> Iterator[Orders]:
+    with empty_database(stack, "order_facts") as url:
+        postgres.migrate(url, MIGRATIONS)
+        session = Session(database_settings(url), application_name="test")
+        yield Orders(url=url, session=session)
+        session.close()
+
+
+def received(event: Fact, event_id: EventId | None = None) -> Received:
+    metadata = Metadata(
+        id=event_id or EventId(uuid4()),
+        type=event.type_name(),
+        source="/test",
+        time=event.happened_at,
+        subject=event.subject,
+        correlation_id=event.subject,
+    )
+    return Received(
+        event=event, metadata=metadata, topic="", partition=0, offset=0, key=event.key.encode()
+    )
+
+
+def assert_gapless(orders: Orders) -> None:
+    """Versions on order-events, revisions and ids of the history: each order's are whole, and agree."""
+    history = defaultdict(list)
+    for order_id, *entry in orders.rows(
+        "SELECT order_id::text, revision, version, status, event_id::text FROM order_history ORDER BY 1, 2"
+    ):
+        history[order_id].append(entry)
+    told = orders.told()
+    for order_id, version, revision, status in orders.rows(
+        "SELECT order_id::text, version, revision, status FROM orders"
+    ):
+        changes = [
+            (event_id, event)
+            for event_id, event in told[order_id]
+            if event.type_name().endswith("OrderEvent")
+        ]
+        assert [event.version for _, event in changes] == [*range(1, version + 1)]  # type: ignore[attr-defined]
+        assert changes[-1][1].status == status  # type: ignore[attr-defined]
+        entries = history[order_id]
+        assert [entry[0] for entry in entries] == [*range(1, revision + 1)]
+        of_status = [(entry[1], entry[2], entry[3]) for entry in entries if entry[3]]
+        assert of_status == [
+            (event.version, event.status, event_id)  # type: ignore[attr-defined]
+            for event_id, event in changes
+        ]
+        cancels = [
+            event for _, event in told[order_id] if event.type_name().endswith("OrderCancelled")
+        ]
+        assert len(cancels) == (status == "CANCELLED"), (
+            "a refund has one cause, and only a cancelled order has it"
+        )
+
+
+def test_facts_of_500_orders_in_every_interleaving_lead_to_the_same_end(orders: Orders) -> None:
+    plans = schedules()
+    assert len(plans) >= 500
+    placed = orders.place(len(plans))
+    heard: list[list[Received]] = []
+    for steps in zip_longest(*plans):
+        now = [(order, step) for order, step in zip(placed, steps, strict=True) if step is not None]
+        for order in (order for order, step in now if step == CANCEL):
+            orders.cancel(order)
+        facts = [received(fact(step, order)) for order, step in now if step != CANCEL]
+        for batch in (facts[start : start + BATCH] for start in range(0, len(facts), BATCH)):
+            assert orders.hear(batch) <= 3, "lock, update, history: for a batch as for one"
+            heard.append(batch)
+    ends = {
+        row[0]: row[1:]
+        for row in orders.rows("SELECT order_id::text, status, payment_state, stock FROM orders")
+    }
+    for order, plan in zip(placed, plans, strict=True):
+        assert ends[order.order_id] == END_OF[frozenset(plan)], plan
+    assert_gapless(orders)
+
+    before = orders.everything()
+    for batch in heard:
+        orders.hear(batch)
+        orders.hear([received(one.event) for one in batch])
+    assert orders.everything() == before, (
+        "neither a repeat nor the same fact under another id has an effect"
+    )
+
+
+def test_the_same_fact_to_8_workers_at_once_has_one_effect(orders: Orders) -> None:
+    placed = orders.place(50)
+    facts = [received(fact("succeeded", order)) for order in placed]
+    others = [received(one.event) for one in facts]
+    sessions = [
+        Session(database_settings(orders.url), application_name=f"test-{number}")
+        for number in range(8)
+    ]
+    together, failed = Barrier(8), list[BaseException]()
+
+    def work(number: int) -> None:
+        batch = (facts if number % 2 else others)[:: -1 if number % 4 else 1]
+        try:
+            together.wait(20)
+            orders.hear(batch, session=sessions[number])
+        except BaseException as error:  # noqa: BLE001 - the test's to judge
+            failed.append(error)
+
+    workers = [Thread(target=work, args=(number,)) for number in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    for session in sessions:
+        session.close()
+    assert failed == []
+    assert set(orders.rows("SELECT status, version, revision FROM orders")) == {("PAID", 2, 3)}
+    assert_gapless(orders)
+
+
+def test_two_facts_of_one_order_in_one_batch_follow_each_other(orders: Orders) -> None:
+    """The container never does that; a record under a strange key could."""
+    [order] = orders.place(1)
+    orders.hear([received(fact("rejected", order)), received(fact("succeeded", order))])
+    assert orders.rows("SELECT status, version, revision FROM orders") == [("CANCELLED", 3, 5)]
+    assert_gapless(orders)
+
+
+@pytest.mark.parametrize("strange", ["no such order", "no id at all", "another payment"])
+def test_a_fact_about_nothing_of_ours_has_no_effect_and_says_what_is_wrong(
+    orders: Orders, strange: str
+) -> None:
+    [order] = orders.place(1)
+    event = fact("succeeded", order)
+    if strange == "no such order":
+        event = msgspec.structs.replace(event, order_id=OrderId(str(uuid4())))
+    elif strange == "no id at all":
+        event = msgspec.structs.replace(event, order_id=OrderId("what?"))
+    else:
+        event = fact("succeeded again", order)
+        event = msgspec.structs.replace(event, attempt=1)
+    before = orders.everything()
+    with pytest.raises((Poison, postgres.DataError)) as told:
+        orders.hear([received(event)])
+    assert order.order_id in str(told.value) or event.order_id in str(told.value)
+    assert orders.everything() == before
+    assert orders.rows("SELECT * FROM inbox") == []

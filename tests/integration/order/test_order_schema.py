@@ -1,0 +1,68 @@
+"""The order database: what a DBA reads is what the migrations make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.databases import catalogue, empty_database
+from tests.support.order_service import database_settings
+from tests.support.stack import Stack
+
+import orderflow.services.order
+from orderflow.contracts.topics import ORDER_EVENTS, ORDERS
+from orderflow.messaging import postgres
+from orderflow.messaging.postgres import inbox, outbox
+
+SERVICE = Path(orderflow.services.order.__file__).parent
+MIGRATIONS = SERVICE / "migrations"
+SCHEMA = (SERVICE / "schema.sql").read_text()
+OUTBOX = outbox.ddl([ORDERS.name, ORDER_EVENTS.name])
+
+
+@pytest.fixture
+def migrated(stack: Stack) -> Iterator[str]:
+    with empty_database(stack, "order_schema") as url:
+        postgres.migrate(url, MIGRATIONS)
+        yield url
+
+
+def test_schema_sql_is_all_migrations_together(stack: Stack, migrated: str) -> None:
+    with empty_database(stack, "order_schema") as url:
+        with postgres.connect(database_settings(url), application_name="test") as connection:
+            connection.execute(SCHEMA.encode())
+        described = catalogue(url)
+    assert {name for kind, name, *_ in described if kind == "table"} >= {
+        "orders",
+        "order_history",
+        "outbox",
+    }
+    assert described == catalogue(migrated)
+
+
+def test_the_outbox_is_the_kits_word_for_word() -> None:
+    assert OUTBOX in SCHEMA
+    assert any(outbox.UPGRADE in migration.read_text() for migration in MIGRATIONS.glob("*.sql"))
+
+
+def test_the_inbox_is_the_kits_word_for_word() -> None:
+    assert inbox.DDL in SCHEMA
+    assert any(inbox.DDL in migration.read_text() for migration in MIGRATIONS.glob("*.sql"))
+
+
+def test_migrating_twice_applies_each_migration_once(migrated: str) -> None:
+    assert postgres.pending(migrated, MIGRATIONS) == []
+    assert postgres.migrate(migrated, MIGRATIONS) == []
+
+
+def test_the_tables_refuse_what_the_service_would_never_write(migrated: str) -> None:
+    with postgres.connect(
+        database_settings(migrated), application_name="test", autocommit=True
+    ) as connection:
+        columns = "id, aggregatetype, aggregateid, type, payload, ce_source, ce_time, ce_subject, ce_correlationid"
+        insert = f"INSERT INTO outbox ({columns}) VALUES (gen_random_uuid(), %s, 'k', 't', %s, 's', 't', 's', 'c')"
+        connection.execute(insert.encode(), ("orders", bytes(outbox.PAYLOAD_BYTES_MAX)))
+        for topic, size in (("payments", 1), ("orders", outbox.PAYLOAD_BYTES_MAX + 1)):
+            with pytest.raises(postgres.CheckViolation):
+                connection.execute(insert.encode(), (topic, bytes(size)))

@@ -1,0 +1,84 @@
+"""The payment API over HTTP, on a database of its own; every answer is as its OpenAPI document says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import httpx2
+import pytest
+from tests.support.documented import holding_to
+from tests.support.service import Service, service_deployed
+from tests.support.stack import Stack
+
+ORDER = "0198a0b2-1111-7222-8333-444455556666"
+AT = "2026-01-31T09:05:00Z"
+KNOWN = "INSERT INTO known_order VALUES (%(order)s)"
+PAYMENT = """
+INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor, currency, payment_method,
+                     lines, reason, captured_minor, refunded_minor, created_at, settled_at, settled_by)
+"""
+FAILED = f"""{PAYMENT}
+VALUES (%(order)s, 1, gen_random_uuid(), 'c', 'FAILED', false, 500, 'EUR', 'pm_no', '[]', 'DECLINED', 0, 0,
+        '{AT}', '{AT}', gen_random_uuid())
+"""
+CAPTURED = f"""{PAYMENT}
+VALUES (%(order)s, 2, gen_random_uuid(), 'c', 'SUCCEEDED', true, 500, 'EUR', 'pm_ok', '[]', NULL, 500, 500,
+        '{AT}', '{AT}', gen_random_uuid())
+"""
+REFUND = f"""
+INSERT INTO refund (refund_id, order_id, attempt, amount_minor, reason, state, created_at, created_by)
+VALUES (gen_random_uuid(), %(order)s, 2, 500, 'CUSTOMER', 'REQUESTED', '{AT}', gen_random_uuid())
+"""
+
+
+@pytest.fixture(scope="module")
+def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    logs = tmp_path_factory.mktemp("payment")
+    with service_deployed(stack, logs, "payment", group="payment-service", hears=()) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[httpx2.Client]:
+    process = service.start("api")
+    process.client.event_hooks["response"].append(
+        holding_to(process.client.get("/openapi.json").json())
+    )
+    yield process.client
+    assert process.terminate() == 0, process.log.read_text()
+
+
+def test_an_orders_payments_are_told_with_what_went_back_and_the_books_sum_them_up(
+    service: Service, client: httpx2.Client
+) -> None:
+    with service.connection() as connection:
+        for statement in (KNOWN, FAILED, CAPTURED, REFUND):
+            connection.execute(statement.encode(), {"order": ORDER})
+    told = client.get(f"/payments/{ORDER}").json()
+    assert (told["orderId"], told["closed"]) == (ORDER, False)
+    failed, captured = told["payments"]
+    assert (failed["state"], failed["reason"], failed["refund"]) == ("FAILED", "DECLINED", None)
+    assert (captured["state"], captured["amountMinor"], captured["createdAt"]) == (
+        "SUCCEEDED",
+        500,
+        AT,
+    )
+    assert (captured["refund"]["state"], captured["refund"]["amountMinor"]) == ("REQUESTED", 500)
+    [sums] = client.get("/ledger/summary").json()["items"]
+    assert (sums["currency"], sums["capturedMinor"], sums["refundedMinor"], sums["failed"]) == (
+        "EUR",
+        500,
+        0,
+        1,
+    )
+
+
+def test_an_order_that_payment_has_not_heard_of_is_not_found(client: httpx2.Client) -> None:
+    for order_id in (str(uuid4()), "no-order"):
+        answer = client.get(f"/payments/{order_id}")
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/order-not-found")
+
+
+def test_the_documentation_is_served(client: httpx2.Client) -> None:
+    assert "swagger-ui" in client.get("/docs").text

@@ -1,0 +1,150 @@
+"""`orderflow tail`: committed records as they are, whatever they hold."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from uuid import uuid4
+
+import msgspec
+import pytest
+from tests.support.events import ORDER_CREATED
+from tests.support.kafka_tools import orderflow
+from tests.support.stack import Stack
+
+from orderflow.contracts.schemas import CATALOGUE
+from orderflow.contracts.topics import ORDERS
+from orderflow.messaging.event import EventId, Metadata, to_headers
+from orderflow.messaging.kafka.admin import Admin, apply, plan
+from orderflow.messaging.kafka.clients import Producer, producer, transactional_producer
+from orderflow.messaging.kafka.topics import TopicSettings
+from orderflow.messaging.schemas import registration
+from orderflow.messaging.schemas.avro import Encoder
+from orderflow.messaging.schemas.registry import Registry
+from orderflow.messaging.settings import KafkaSettings, RegistrySettings
+
+KEY = ORDER_CREATED.order_id
+HEADERS: list[tuple[str, str | bytes | None]] = [
+    *to_headers(
+        Metadata(
+            id=EventId(uuid4()),
+            type="orderflow.OrderCreated",
+            source="/orderflow/order",
+            time=ORDER_CREATED.occurred_at,
+            subject=KEY,
+            correlation_id=KEY,
+        )
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def topic(stack: Stack) -> str:
+    """A topic with: a good record, junk, a null; one in an aborted transaction; one in a committed one."""
+    name = f"tail-{uuid4().hex[:8]}"
+    kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
+    admin, settings = Admin(kafka), TopicSettings()
+    apply(plan([msgspec.structs.replace(ORDERS, name=name, partitions=1)], admin, settings), admin)
+    registry = Registry(RegistrySettings(url=stack.registry_url))
+    registration.apply(CATALOGUE, registry)
+    value = Encoder.load(registry, CATALOGUE).encode("orders", ORDER_CREATED)
+    registry.close()
+
+    plain, transactional = producer(kafka), transactional_producer(kafka, name)
+    plain.produce(name, key=KEY, value=value, headers=HEADERS)
+    plain.produce(name, key=b"\xff", value=b"junk")
+    plain.produce(name, key="nothing", value=None)
+    plain.flush(10)
+    transactional.init_transactions(30)
+    in_transaction(transactional, name, "aborted", value).abort_transaction(10)
+    in_transaction(transactional, name, "committed", value).commit_transaction(10)
+    return name
+
+
+def in_transaction(client: Producer, name: str, key: str, value: bytes) -> Producer:
+    client.begin_transaction()
+    client.produce(name, key=key, value=value, headers=HEADERS)
+    client.flush(10)
+    return client
+
+
+def tail(stack: Stack, topic: str, *options: str) -> list[dict[str, object]]:
+    done = orderflow(stack, "tail", topic, "--from-beginning", "--json", *options)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_committed_records_are_shown_and_aborted_ones_are_not(stack: Stack, topic: str) -> None:
+    assert [record["key"] for record in tail(stack, topic, "--no-follow")] == [
+        KEY,
+        "\\xff",
+        "nothing",
+        "committed",
+    ]
+
+
+def test_a_record_is_shown_with_place_key_headers_and_decoded_value(
+    stack: Stack, topic: str
+) -> None:
+    (record,) = tail(stack, topic, "--max", "1")
+    assert (record["topic"], record["partition"], record["offset"], record["key"]) == (
+        topic,
+        0,
+        0,
+        KEY,
+    )
+    assert record["headers"] == {
+        name: value.decode() for name, value in HEADERS if isinstance(value, bytes)
+    }
+    assert msgspec.convert(record["value"], type(ORDER_CREATED)) == ORDER_CREATED
+
+
+def test_what_cannot_be_decoded_is_shown_as_such(stack: Stack, topic: str) -> None:
+    _, junk, null, _ = tail(stack, topic, "--no-follow")
+    assert (junk["value"], null["value"]) == (None, None)
+    assert "Confluent's frame" in str(junk["problem"])
+    assert null["problem"] == "the record has no value"
+    shown = orderflow(stack, "tail", topic, "--from-beginning", "--no-follow").stdout
+    assert "undecodable: the value does not begin with Confluent's frame" in shown
+    assert "ce_id=" in shown
+
+
+def test_only_records_of_the_key_are_shown(stack: Stack, topic: str) -> None:
+    assert [
+        record["offset"] for record in tail(stack, topic, "--no-follow", "--key", "nothing")
+    ] == [2]
+
+
+def test_a_topic_that_does_not_exist_is_one_line_and_an_exit_code(stack: Stack) -> None:
+    done = orderflow(stack, "tail", "no-such-topic")
+    assert done.returncode != 0
+    assert "no-such-topic" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_ends_it_cleanly_once_it_follows(stack: Stack, topic: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "orderflow.cli.main",
+        "tail",
+        topic,
+        "--from-beginning",
+        "--json",
+    ]
+    with subprocess.Popen(
+        command,
+        env=stack.service_environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+    assert json.loads(lines[-1])["key"] == "committed"

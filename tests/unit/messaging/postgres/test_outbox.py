@@ -1,0 +1,65 @@
+"""The outbox's limits and its table, without a server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import cast
+from uuid import UUID
+
+import pytest
+
+from orderflow.messaging.event import EventId, Metadata
+from orderflow.messaging.postgres.connection import Cursor
+from orderflow.messaging.postgres.outbox import PAYLOAD_BYTES_MAX, ROWS_MAX, OutboxRow, append, ddl
+
+METADATA = Metadata(
+    id=EventId(UUID(int=1)),
+    type="probe.Fact",
+    source="/probe",
+    time=datetime(2026, 1, 31, 9, 5, 0, 123_999, UTC),
+    subject="s",
+    correlation_id="c",
+)
+ROW = OutboxRow(topic="facts", key="k", payload=b"x", metadata=METADATA)
+
+
+class Recorder:
+    """A cursor that notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.statements: list[tuple[str, tuple[list[object], ...]]] = []
+
+    def execute(self, statement: str, columns: tuple[list[object], ...]) -> None:
+        self.statements.append((statement, columns))
+
+
+def appended(*rows: OutboxRow) -> list[tuple[str, tuple[list[object], ...]]]:
+    recorder = Recorder()
+    append(cast("Cursor", recorder), rows)
+    return recorder.statements
+
+
+def test_any_number_of_rows_is_one_statement() -> None:
+    ((statement, columns),) = appended(ROW, ROW, ROW)
+    assert statement.count("%s") == len(columns) == 12
+
+
+def test_more_rows_than_a_kafka_transaction_should_hold_are_refused_before_anything_is_written() -> (
+    None
+):
+    assert len(appended(*[ROW] * ROWS_MAX)) == 1
+    recorder = Recorder()
+    with pytest.raises(ValueError, match="2001 outbox rows"):
+        append(cast("Cursor", recorder), [ROW] * (ROWS_MAX + 1))
+    assert recorder.statements == []
+
+
+def test_no_rows_are_no_statement() -> None:
+    assert appended() == []
+
+
+def test_the_table_knows_its_topics_and_its_largest_payload() -> None:
+    text = ddl(["order-events", "orders"])
+    assert "CHECK (aggregatetype IN ('order-events', 'orders'))" in text
+    assert f"octet_length(payload) <= {PAYLOAD_BYTES_MAX}" in text
+    assert ddl(["orders", "order-events"]) == text

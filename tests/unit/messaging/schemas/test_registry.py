@@ -1,0 +1,81 @@
+"""The registry's answers, each kept apart: known, unknown, refused, unreachable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from orderflow.messaging.errors import ConfigurationError, Incompatible, Unavailable
+from orderflow.messaging.schemas.registry import Registry
+from orderflow.messaging.settings import RegistrySettings
+
+Answer = Callable[[httpx2.Request], httpx2.Response]
+
+
+def registry(answer: Answer) -> Registry:
+    settings = RegistrySettings(url="http://user:secret@registry.test/apis/ccompat/v7/")
+    return Registry(settings, transport=httpx2.MockTransport(answer))
+
+
+def answering(status: int, body: object = None) -> Registry:
+    return registry(lambda _request: httpx2.Response(status, json=body))
+
+
+def test_what_is_known_is_told() -> None:
+    assert answering(200, {"schema": '"string"'}).schema_text(7) == '"string"'
+    assert answering(200, {"id": 7}).id_of("orders-T", '"string"') == 7
+
+
+def test_what_is_unknown_is_none() -> None:
+    unknown = answering(404, {"error_code": 40403, "message": "Schema not found"})
+    assert unknown.schema_text(7) is None
+    assert unknown.id_of("orders-T", '"string"') is None
+    assert unknown.versions("orders-T") == []
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+def test_a_registry_in_trouble_is_unavailable_and_never_a_records_fault(status: int) -> None:
+    with pytest.raises(Unavailable, match=str(status)) as trouble:
+        answering(status).schema_text(7)
+    assert trouble.value.resource == "registry"
+
+
+@pytest.mark.parametrize(
+    "failure", [httpx2.ConnectError, httpx2.ReadTimeout, httpx2.RemoteProtocolError]
+)
+def test_a_registry_that_does_not_answer_is_unavailable(
+    failure: type[httpx2.TransportError],
+) -> None:
+    def fail(_request: httpx2.Request) -> httpx2.Response:
+        raise failure("no answer")
+
+    with pytest.raises(Unavailable) as trouble:
+        registry(fail).schema_text(7)
+    assert "secret" not in str(trouble.value)
+
+
+def test_a_refused_registration_says_what_the_registry_said() -> None:
+    with pytest.raises(Incompatible, match=r"409: b at /fields/1"):
+        answering(409, {"error_code": 409, "message": "b at /fields/1"}).register(
+            "orders-T", '"string"'
+        )
+
+
+def test_a_refusal_of_us_is_a_setting_to_be_fixed() -> None:
+    with pytest.raises(ConfigurationError, match="401"):
+        answering(401, {"message": "who are you"}).schema_text(7)
+
+
+def test_a_subject_with_odd_characters_stays_one_path_segment() -> None:
+    asked: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(200, json={"id": 1})
+
+    registry(answer).register("a/b-orderflow.T", '"string"')
+    assert asked[0].url.raw_path == b"/apis/ccompat/v7/subjects/a%2Fb-orderflow.T/versions"
+    assert json.loads(asked[0].content) == {"schema": '"string"'}

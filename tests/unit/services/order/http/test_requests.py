@@ -1,0 +1,178 @@
+"""What a client may send, and what becomes of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderflow.contracts.events import PaymentMode
+from orderflow.services.order.config import OrderSettings
+from orderflow.services.order.http.requests import (
+    AnyOrderRequest,
+    OrderRequest,
+    ShortOrderRequest,
+    command,
+    request_hash,
+    traceparent_of,
+    wait_of,
+)
+from orderflow.services.order.model import LINES_MAX, QUANTITY_MAX
+
+SETTINGS = OrderSettings.model_validate({"database": {"dsn": "postgresql://db.test/order"}})
+LINE = {"sku": "KEYBOARD-01", "quantity": 2}
+ORDER = {"customerId": "customer-123", "lines": [LINE]}
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+NEW_TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01")
+
+
+def parse(value: object, form: type[AnyOrderRequest] = OrderRequest) -> AnyOrderRequest:
+    return msgspec.json.decode(msgspec.json.encode(value), type=form)
+
+
+def test_the_long_form_is_paid_at_once_and_the_short_form_on_request() -> None:
+    long = command(parse(ORDER), settings=SETTINGS, traceparent=TRACEPARENT)
+    assert (long.mode, long.currency, long.payment_method) == (
+        PaymentMode.AUTOMATIC,
+        "EUR",
+        "pm_ok",
+    )
+    short = command(
+        parse({"customerId": "customer-123"}, ShortOrderRequest),
+        settings=SETTINGS,
+        traceparent=TRACEPARENT,
+    )
+    assert (short.mode, short.lines, short.payment_method) == (PaymentMode.ON_REQUEST, (), None)
+
+
+def test_currency_and_payment_method_are_the_clients_where_it_names_them() -> None:
+    asked = command(
+        parse({**ORDER, "currency": "JPY", "paymentMethod": "pm_slow"}),
+        settings=SETTINGS,
+        traceparent=TRACEPARENT,
+    )
+    assert (asked.currency, asked.payment_method) == ("JPY", "pm_slow")
+
+
+@pytest.mark.parametrize("quantity", [1, QUANTITY_MAX])
+def test_the_smallest_and_the_largest_quantity_are_taken(quantity: int) -> None:
+    assert parse({**ORDER, "lines": [{**LINE, "quantity": quantity}]}).lines[0].quantity == quantity
+
+
+@pytest.mark.parametrize("quantity", [0, -1, QUANTITY_MAX + 1, 10**30, 1.5, "2", None, True, [2]])
+def test_any_other_quantity_is_refused(quantity: object) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        parse({**ORDER, "lines": [{**LINE, "quantity": quantity}]})
+
+
+@pytest.mark.parametrize(
+    "customer", ["", " ", "a b", "-a", "a" * 65, "a\n", "a\u0000", "é", "a\u202e", None, 7, ["a"]]
+)
+@pytest.mark.parametrize("form", [OrderRequest, ShortOrderRequest])
+def test_a_customer_that_is_no_identifier_is_refused(
+    customer: object, form: type[AnyOrderRequest]
+) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        parse({"customerId": customer, "lines": [LINE]}, form)
+
+
+@pytest.mark.parametrize(
+    "change", [{"price": 1}, {"lines": [{**LINE, "unitPriceMinor": 1}]}, {"customer_id": "a"}]
+)
+def test_an_unknown_field_is_refused_a_price_above_all(change: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError, match="unknown field"):
+        parse({**ORDER, **change})
+
+
+@pytest.mark.parametrize("currency", ["", "eur", "EURO", "EU", "EUR\n", 978])
+def test_a_currency_is_three_capital_letters(currency: object) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        parse({**ORDER, "currency": currency})
+
+
+def test_lines_are_1_to_100_and_none_only_in_the_short_form() -> None:
+    full = [LINE] * LINES_MAX
+    assert len(parse({**ORDER, "lines": full}).lines) == LINES_MAX
+    for lines in ([], [*full, LINE]):
+        with pytest.raises(msgspec.ValidationError):
+            parse({**ORDER, "lines": lines})
+    assert parse({**ORDER, "lines": []}, ShortOrderRequest).lines == ()
+
+
+def test_a_customers_name_never_holds_what_a_record_a_log_or_a_page_would_misread() -> None:
+    @given(st.text(max_size=70))
+    def check(text: str) -> None:
+        try:
+            customer = parse({**ORDER, "customerId": text}).customer_id
+        except msgspec.ValidationError:
+            return
+        assert customer == text
+        assert customer.isascii()
+        assert customer.isprintable()
+        assert 1 <= len(customer) <= 64
+
+    check()
+
+
+def test_the_hash_is_of_what_was_asked_not_of_how_it_was_written() -> None:
+    terse, spacious = (
+        b'{"customerId":"c","lines":[{"sku":"A","quantity":1}]}',
+        b' {"lines": [{"quantity": 1, "sku": "A"}], "customerId": "c"} ',
+    )
+    one, same = (msgspec.json.decode(text, type=OrderRequest) for text in (terse, spacious))
+    assert request_hash(one) == request_hash(same)
+    assert request_hash(one) != request_hash(msgspec.structs.replace(one, customer_id="d"))
+
+
+def test_a_valid_trace_goes_on() -> None:
+    assert traceparent_of(TRACEPARENT.encode()) == TRACEPARENT
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        b"",
+        b"nonsense",
+        TRACEPARENT.upper().encode(),
+        TRACEPARENT.replace("00-", "ff-", 1).encode(),
+        b"00-" + b"0" * 32 + b"-b7ad6b7169203331-01",
+        b"00-0af7651916cd43dd8448eb211c80319c-" + b"0" * 16 + b"-01",
+        TRACEPARENT.encode() + b"\n",
+        b"\xff" * 55,
+    ],
+)
+def test_any_other_is_replaced_by_a_new_one(header: bytes | None) -> None:
+    made = traceparent_of(header)
+    assert NEW_TRACE.fullmatch(made)
+    assert made != traceparent_of(header)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        ("", 10),
+        ("wait=3", 3),
+        ("wait=0", 0),
+        ("wait=3600", 10),
+        ("return=minimal, wait=2", 2),
+        ("return=minimal; wait=2", 2),
+        ('wait="4"', 4),
+        ("Wait = 5", 5),
+        ("respond-async", 0),
+        ("respond-async, wait=6", 6),
+        ("wait=soon", 10),
+        ("await=1", 10),
+        ("wait=1.5", 10),
+        ("wait=-1", 10),
+        ("handling=lenient", 10),
+    ],
+)
+def test_the_longest_wait_is_what_the_client_says_within_the_limit(
+    prefer: str, seconds: float
+) -> None:
+    assert wait_of(prefer, at_most_s=10) == seconds
