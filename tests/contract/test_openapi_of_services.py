@@ -9,7 +9,6 @@ from typing import Any, cast
 import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from starlette.applications import Starlette
 from starlette.routing import Route
 from tests.support.documented import assert_examples_fit
 
@@ -21,12 +20,12 @@ from orderflow.services.notification import api as notification
 from orderflow.services.payment import api as payment
 
 NO_POOL = cast("ConnectionPool", None)
-APPLICATIONS: dict[str, Callable[[], Starlette]] = {
-    "payment": lambda: payment.app(NO_POOL, list),
-    "inventory": lambda: inventory.application(NO_POOL, reasons=list, body_bytes_max=65_536),
-    "notification": lambda: notification.application(NO_POOL, list),
-    "fulfilment": lambda: fulfilment.application(NO_POOL, list),
-    "analytics": lambda: analytics.application(NO_POOL, list),
+APPLICATIONS: dict[str, Callable[[], Any]] = {
+    "payment": lambda: payment.build_api(NO_POOL, list),
+    "inventory": lambda: inventory.build_api(NO_POOL, list, body_bytes_max=65_536),
+    "notification": lambda: notification.build_api(NO_POOL, list),
+    "fulfilment": lambda: fulfilment.build_api(NO_POOL, list),
+    "analytics": lambda: analytics.build_api(NO_POOL, list),
 }
 SERVICES = pytest.mark.parametrize("service", APPLICATIONS)
 
