@@ -1,4 +1,4 @@
-"""`python -m orderflow.services.asyncapi`: write `docs/asyncapi.json`, from every service's listener."""
+"""`python -m orderflow.services.asyncapi`: write `docs/asyncapi.json` from all listeners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def text(roster: Roster = ROSTER) -> str:
     """The document as it is committed."""
     document = asyncapi.document(
         "Orderflow",
-        "An order's life as events: what each service says on which topic, and who hears it.",
+        "An order's life as events: what each service publishes on which topic, and which listen to it.",
         topics=topics(roster),
         listeners=listeners(roster),
         catalogue=CATALOGUE,

@@ -23,7 +23,10 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class ApiSettings(ApiSection):
-    """`body_bytes_max`: a longer request is 413. `queue_max`: orders waiting for the committer; beyond it, 503."""
+    """
+    `body_bytes_max`: a longer request is 413. `queue_max`: orders that may wait for the committer;
+    beyond it, 503.
+    """
 
     body_bytes_max: Annotated[int, Field(ge=1024)] = 65_536
     batch_max: Annotated[int, Field(ge=1, le=500)] = 500
@@ -32,7 +35,7 @@ class ApiSettings(ApiSection):
 
 class SweeperSettings(RoleSection):
     """
-    `every_s`: from one round to the next. `patience_s`: how long a round waits for facts to be read.
+    `every_s`: from one round to the next. `patience_s`: how long a round waits for facts.
 
     `batch_max`: orders in one transaction.
     """
@@ -43,7 +46,10 @@ class SweeperSettings(RoleSection):
 
 
 class DeadlineSettings(Section):
-    """How long an order may wait, in seconds: for a command (pay, ship, deliver) or a fact (payment, stock)."""
+    """
+    How long an order may wait, in seconds: for a command (pay, ship, deliver) or a fact (payment,
+    stock).
+    """
 
     pay_s: Seconds = 86_400
     payment_s: Seconds = 1_800

@@ -28,7 +28,7 @@ def listener(launch: Launch[Settings]) -> Role:
 
 
 def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listener:
-    """The listener over a provider. Any other than the one over HTTP is a benchmark's or a test's."""
+    """The listener over a provider: the one over HTTP, or that of a benchmark or a test."""
     payment = settings.payment
     session = postgres.Session(
         payment.database, application_name="payment-listener", session=postgres.BY_KEY
