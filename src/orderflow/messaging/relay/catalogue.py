@@ -8,8 +8,8 @@ from typing import Any
 from orderflow.messaging.errors import ResyncNeeded
 from orderflow.messaging.postgres import Connection, DatabaseError
 from orderflow.messaging.postgres.outbox import STATE_TABLE, TABLE
-from orderflow.messaging.relay.admission import WAY_OUT, Slot
 from orderflow.messaging.relay.position import Database, lsn_text
+from orderflow.messaging.relay.start_decision import WAY_OUT, ReplicationSlot
 
 DROP_WAIT_S = 5.0
 
@@ -30,14 +30,14 @@ def outbox_empty(connection: Connection) -> bool:
     return not _one(connection, f"SELECT EXISTS (SELECT FROM {TABLE})")  # noqa: S608 - a constant name
 
 
-def find_slot(connection: Connection, name: str) -> Slot | None:
+def find_slot(connection: Connection, name: str) -> ReplicationSlot | None:
     """The slot as it is now. `lost`: the server removed log files that it needed (`max_slot_wal_keep_size`)."""
     row = connection.execute(
         "SELECT COALESCE((confirmed_flush_lsn - '0/0')::bigint, 0), COALESCE(wal_status, '') = 'lost'"
         " FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()",
         (name,),
     ).fetchone()
-    return Slot(confirmed_flush=row[0], lost=row[1]) if row else None
+    return ReplicationSlot(confirmed_flush=row[0], lost=row[1]) if row else None
 
 
 def slot_reader(connection: Connection, name: str) -> int | None:

@@ -21,9 +21,9 @@ from psycopg import pq
 
 from orderflow.messaging.errors import ResyncNeeded, Unavailable
 from orderflow.messaging.postgres import RESOURCE, conninfo
-from orderflow.messaging.relay.admission import WAY_OUT
 from orderflow.messaging.relay.pgoutput import POSTGRES_EPOCH
 from orderflow.messaging.relay.position import lsn_number
+from orderflow.messaging.relay.start_decision import WAY_OUT
 
 WAL_SENDER_TIMEOUT_S = 10
 

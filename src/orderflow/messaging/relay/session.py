@@ -22,7 +22,6 @@ from orderflow.messaging.kafka.transactions import Transactions, committed, topi
 from orderflow.messaging.postgres import Connection, connect, unavailable_when_transient
 from orderflow.messaging.postgres.outbox import TABLE
 from orderflow.messaging.relay import catalogue
-from orderflow.messaging.relay.admission import WAY_OUT, Found, Refusal, Slot, Step, decide
 from orderflow.messaging.relay.position import (
     POSITIONS_PARTITION,
     POSITIONS_TOPIC,
@@ -34,6 +33,14 @@ from orderflow.messaging.relay.position import (
 )
 from orderflow.messaging.relay.records import Record
 from orderflow.messaging.relay.replication import ReplicationConnection
+from orderflow.messaging.relay.start_decision import (
+    WAY_OUT,
+    Refusal,
+    ReplicationSlot,
+    StartConditions,
+    StartStep,
+    decide,
+)
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 
 CONFIRM_EVERY_S = 2.0
@@ -221,10 +228,10 @@ class Session:
         self.admin.close()
         self._consumer.close()
 
-    def _take_slot(self, on_standby: Callable[[], None]) -> Slot:
+    def _take_slot(self, on_standby: Callable[[], None]) -> ReplicationSlot:
         """Make the slot if there is none and may be one; return when this process is its only reader."""
         name = self._settings.slot
-        made: Slot | None = None
+        made: ReplicationSlot | None = None
         while True:
             found = made or catalogue.find_slot(self.admin, name)
             if found is None:
@@ -240,15 +247,17 @@ class Session:
                     raise Stopped("stopped while standing by")
                 time.sleep(STANDBY_EVERY_S)
 
-    def _make_slot(self) -> Slot | None:
+    def _make_slot(self) -> ReplicationSlot | None:
         """None when another process made it first."""
         step = self._judge(self._committed(), None)
-        assert step is Step.MAKE_SLOT
+        assert step is StartStep.MAKE_SLOT
         catalogue.make_publication(self.admin, self._settings.slot)
         new = self.stream.make_slot(self._settings.slot, table=TABLE)
-        return new and Slot(confirmed_flush=new.start, made_now=True, misses_rows=new.misses_rows)
+        return new and ReplicationSlot(
+            confirmed_flush=new.start, made_now=True, misses_rows=new.misses_rows
+        )
 
-    def _admit(self, position: Position | None, slot: Slot) -> None:
+    def _admit(self, position: Position | None, slot: ReplicationSlot) -> None:
         """Return when streaming may go on. What this start made and may not use, it takes away again."""
         try:
             step = self._judge(position, slot)
@@ -256,15 +265,15 @@ class Session:
             if slot.made_now:
                 self._drop_slot()
             raise
-        if step is Step.REMAKE_SLOT:
+        if step is StartStep.REMAKE_SLOT:
             self._drop_slot()
             raise Unavailable(
                 "a slot that nothing needs was dropped, and is made again now", resource="database"
             )
 
-    def _judge(self, position: Position | None, slot: Slot | None) -> Step:
+    def _judge(self, position: Position | None, slot: ReplicationSlot | None) -> StartStep:
         self._tick = catalogue.tick(self.admin, self._settings.service)
-        found = Found(
+        found = StartConditions(
             database=self._database,
             wal_end=max(self._server.wal_end, catalogue.wal_end(self.admin)),
             tick=self._tick,

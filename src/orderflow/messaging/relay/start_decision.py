@@ -17,7 +17,7 @@ from orderflow.messaging.relay.position import Database, Position, lsn_text
 WAY_OUT = "nothing was changed; `orderflow relay resync` starts a new slot and publishes the retained rows again"
 
 
-class Slot(msgspec.Struct, frozen=True, kw_only=True):
+class ReplicationSlot(msgspec.Struct, frozen=True, kw_only=True):
     """
     The replication slot as found. `made_now` by this very start; then `misses_rows` says whether the outbox already
     held rows that it will never show.
@@ -29,19 +29,19 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     misses_rows: bool = False
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class StartConditions(msgspec.Struct, frozen=True, kw_only=True):
     """The whole state that the decision rests on. `tick` is what the database has counted."""
 
     database: Database
     wal_end: int
     tick: int
     position: Position | None
-    slot: Slot | None
+    slot: ReplicationSlot | None
     publication_fits: bool
     outbox_empty: bool
 
 
-class Step(Enum):
+class StartStep(Enum):
     """What to do next."""
 
     STREAM = "stream"
@@ -55,24 +55,24 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-def decide(found: Found) -> Step | Refusal:
+def decide(found: StartConditions) -> StartStep | Refusal:
     """A total function of what was found."""
     if found.position is None:
         return _without_position(found, found.slot)
     return _with_position(found, found.position, found.slot)
 
 
-def _without_position(found: Found, slot: Slot | None) -> Step | Refusal:
+def _without_position(found: StartConditions, slot: ReplicationSlot | None) -> StartStep | Refusal:
     if slot is None:
-        return Step.MAKE_SLOT
+        return StartStep.MAKE_SLOT
     if slot.made_now:
         if slot.misses_rows:
             return Refusal(
                 "there is neither a position nor a slot, but the outbox has rows: nobody would publish them"
             )
-        return Step.STREAM
+        return StartStep.STREAM
     if found.outbox_empty:
-        return Step.REMAKE_SLOT
+        return StartStep.REMAKE_SLOT
     return Refusal(
         f"the position is missing on Kafka, but slot {found.database.slot} has been used "
         f"(confirmed to {lsn_text(slot.confirmed_flush)}) and the outbox has rows: "
@@ -81,8 +81,8 @@ def _without_position(found: Found, slot: Slot | None) -> Step | Refusal:
 
 
 def _with_position(  # noqa: PLR0911 - one return per reason
-    found: Found, position: Position, slot: Slot | None
-) -> Step | Refusal:
+    found: StartConditions, position: Position, slot: ReplicationSlot | None
+) -> StartStep | Refusal:
     here, there = found.database, position.database
     if there != here:
         return Refusal(f"the position belongs to another database: {_differences(there, here)}")
@@ -115,7 +115,7 @@ def _with_position(  # noqa: PLR0911 - one return per reason
             f"slot {here.slot} was advanced to {lsn_text(slot.confirmed_flush)}, beyond the position "
             f"{lsn_text(position.lsn)}: the rows between would be skipped"
         )
-    return Step.STREAM
+    return StartStep.STREAM
 
 
 def _differences(there: Database, here: Database) -> str:
