@@ -110,7 +110,7 @@ class Relay:
 
     def _publish(self, session: Session, rows: list[Record], end_lsn: int) -> None:
         """Until it is committed; an aborted transaction is sent again by the same producer, after a rest."""
-        session.count_on()
+        session.increment_tick()
         while True:
             try:
                 session.publish(rows, end_lsn)

@@ -28,7 +28,7 @@ from orderflow.messaging.kafka.transactions import (
 )
 from orderflow.messaging.postgres import Connection, connect, unavailable_when_transient
 from orderflow.messaging.postgres.outbox import TABLE
-from orderflow.messaging.relay import catalogue
+from orderflow.messaging.relay import pg_catalog, relay_state
 from orderflow.messaging.relay.pgoutput import Relation
 from orderflow.messaging.relay.position import (
     POSITIONS_PARTITION,
@@ -119,7 +119,7 @@ class _Resync:
         database = Database(
             system_identifier=server.system_identifier,
             timeline=server.timeline,
-            oid=catalogue.database_oid(self._admin),
+            oid=pg_catalog.database_oid(self._admin),
             slot=slot,
         )
         self._transactions.init()
@@ -129,9 +129,9 @@ class _Resync:
             Position(lsn=0, database=database, tick=before.tick if before else 0, resyncing=True),
         )
         failpoint("resync.after_mark")
-        catalogue.drop_slot(self._admin, slot)
+        pg_catalog.drop_slot(self._admin, slot)
         self._refuse_while_read()
-        catalogue.make_publication(self._admin, slot)
+        pg_catalog.make_publication(self._admin, slot)
         made = self._stream.export_slot(slot)
         if made is None:
             raise Refused(
@@ -143,10 +143,10 @@ class _Resync:
             rows += len(batch)
             progress(rows)
             failpoint("resync.after_rows")
-        catalogue.note_first_position(
+        relay_state.note_first_position(
             self._admin, service=service, database=database, lsn=made.start
         )
-        tick = catalogue.raise_tick(self._admin, service, above=before.tick if before else 0)
+        tick = relay_state.increment_tick(self._admin, service, above=before.tick if before else 0)
         self._commit([], Position(lsn=made.start, database=database, tick=tick))
         return Resynced(rows=rows, position=made.start)
 
@@ -192,7 +192,7 @@ class _Resync:
         return None if answer.offset < 0 else from_committed(answer.offset, answer.metadata)
 
     def _refuse_while_read(self) -> None:
-        reader = catalogue.slot_reader(self._admin, self._settings.slot)
+        reader = pg_catalog.slot_reader(self._admin, self._settings.slot)
         if reader is not None:
             raise Refused(
                 f"the relay of {self._settings.service} is running (backend {reader} reads slot {self._settings.slot}):"

@@ -21,7 +21,7 @@ from orderflow.messaging.kafka.clients import TopicPartition
 from orderflow.messaging.kafka.transactions import Transactions, committed, topic_exists
 from orderflow.messaging.postgres import Connection, connect, unavailable_when_transient
 from orderflow.messaging.postgres.outbox import TABLE
-from orderflow.messaging.relay import catalogue
+from orderflow.messaging.relay import pg_catalog, relay_state
 from orderflow.messaging.relay.position import (
     POSITIONS_PARTITION,
     POSITIONS_TOPIC,
@@ -131,7 +131,7 @@ class Session:
             self._database = Database(
                 system_identifier=self._server.system_identifier,
                 timeline=self._server.timeline,
-                oid=catalogue.database_oid(self.admin),
+                oid=pg_catalog.database_oid(self.admin),
                 slot=self._settings.slot,
             )
             slot = self._take_slot(on_standby)
@@ -144,7 +144,7 @@ class Session:
                 self.publish([], slot.confirmed_flush)
             else:
                 self.position = position.lsn
-            catalogue.note_first_position(
+            relay_state.note_first_position(
                 self.admin,
                 service=self._settings.service,
                 database=self._database,
@@ -178,7 +178,7 @@ class Session:
         if self._broken is not None:
             raise self._broken
 
-    def count_on(self) -> None:
+    def increment_tick(self) -> None:
         """
         Let the database count on when that is due; what is published next carries the count to Kafka.
 
@@ -188,7 +188,7 @@ class Session:
         if time.monotonic() - self._ticked_at < self._settings.tick_every_s:
             return
         with unavailable_when_transient():
-            self._tick = catalogue.raise_tick(self.admin, self._settings.service)
+            self._tick = relay_state.increment_tick(self.admin, self._settings.service)
         self._ticked_at = time.monotonic()
 
     def keep_alive(self) -> None:
@@ -233,12 +233,12 @@ class Session:
         name = self._settings.slot
         made: ReplicationSlot | None = None
         while True:
-            found = made or catalogue.find_slot(self.admin, name)
+            found = made or pg_catalog.find_slot(self.admin, name)
             if found is None:
                 made = self._make_slot()
             elif found.lost or self.stream.start(name, name):
                 # Read again: a predecessor may have moved it until the moment it let go.
-                return made or catalogue.find_slot(self.admin, name) or found
+                return made or pg_catalog.find_slot(self.admin, name) or found
             else:
                 made = None
                 self._refuse_if_replaced()
@@ -251,7 +251,7 @@ class Session:
         """None when another process made it first."""
         step = self._judge(self._committed(), None)
         assert step is StartStep.MAKE_SLOT
-        catalogue.make_publication(self.admin, self._settings.slot)
+        pg_catalog.make_publication(self.admin, self._settings.slot)
         new = self.stream.make_slot(self._settings.slot, table=TABLE)
         return new and ReplicationSlot(
             confirmed_flush=new.start, made_now=True, misses_rows=new.misses_rows
@@ -272,15 +272,15 @@ class Session:
             )
 
     def _judge(self, position: Position | None, slot: ReplicationSlot | None) -> StartStep:
-        self._tick = catalogue.tick(self.admin, self._settings.service)
+        self._tick = relay_state.read_tick(self.admin, self._settings.service)
         found = StartConditions(
             database=self._database,
-            wal_end=max(self._server.wal_end, catalogue.wal_end(self.admin)),
+            wal_end=max(self._server.wal_end, pg_catalog.wal_end(self.admin)),
             tick=self._tick,
             position=position,
             slot=slot,
-            publication_fits=catalogue.publication_fits(self.admin, self._settings.slot),
-            outbox_empty=catalogue.outbox_empty(self.admin),
+            publication_fits=pg_catalog.publication_fits(self.admin, self._settings.slot),
+            outbox_empty=pg_catalog.outbox_empty(self.admin),
         )
         step = decide(found)
         if isinstance(step, Refusal):
@@ -300,7 +300,7 @@ class Session:
 
     def _refuse_if_replaced(self) -> None:
         """A fenced relay that finds another reader at its slot was replaced, unless that reader is its own past."""
-        reader = catalogue.slot_reader(self.admin, self._settings.slot)
+        reader = pg_catalog.slot_reader(self.admin, self._settings.slot)
         if self._fenced_pid is not None and reader not in (None, self._fenced_pid):
             raise Fenced(
                 f"the relay of {self._settings.service} runs elsewhere (backend {reader} reads slot "
@@ -310,4 +310,4 @@ class Session:
     def _drop_slot(self) -> None:
         """Leave the stream, which frees the slot, and drop it. If another process took it meanwhile it stays."""
         self.stream.close()
-        catalogue.drop_slot(self.admin, self._settings.slot)
+        pg_catalog.drop_slot(self.admin, self._settings.slot)
