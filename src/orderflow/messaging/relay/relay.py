@@ -17,7 +17,7 @@ from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAbor
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
 from orderflow.messaging.relay import health
 from orderflow.messaging.relay.health import Health, State
-from orderflow.messaging.relay.partitions import PartitionKeeper
+from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.relay.pgoutput import Parser, Transaction
 from orderflow.messaging.relay.position import lsn_text
 from orderflow.messaging.relay.records import Record, record_reader

@@ -22,7 +22,7 @@ LOCK_TIMEOUT_MS = 1_000
 log = logger("relay.partitions")
 
 
-class Plan(msgspec.Struct, frozen=True):
+class PartitionPlan(msgspec.Struct, frozen=True):
     """Days whose partitions to make, and to drop."""
 
     make: tuple[date, ...]
@@ -42,11 +42,13 @@ def horizon(now: datetime, published_through: datetime | None) -> date:
     )
 
 
-def plan(now: datetime, *, existing: Collection[date], published_through: datetime | None) -> Plan:
+def plan(
+    now: datetime, *, existing: Collection[date], published_through: datetime | None
+) -> PartitionPlan:
     """What to do now. `published_through`: every row committed before this moment is on Kafka; None: not known."""
     wanted = [now.date() + timedelta(days=days) for days in range(DAYS_AHEAD + 1)]
     gone = horizon(now, published_through)
-    return Plan(
+    return PartitionPlan(
         make=tuple(day for day in wanted if day not in existing),
         drop=tuple(sorted(day for day in existing if day < gone)),
     )
@@ -59,7 +61,7 @@ class PartitionKeeper:
         self._mark: tuple[datetime, int] | None = None
         self._published_through: datetime | None = None
 
-    def keep(self, connection: Connection, *, position: int) -> Plan:
+    def keep(self, connection: Connection, *, position: int) -> PartitionPlan:
         """
         One round on an autocommit connection; `position` is the relay's, in a state in which it publishes.
 
