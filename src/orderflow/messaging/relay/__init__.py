@@ -1,7 +1,7 @@
 """Outbox → Kafka: `Relay(RelaySettings(service=…, database=…, kafka=…)).run(stop)`."""
 
-from orderflow.messaging.relay.health import Health, State
+from orderflow.messaging.relay.health import Health, RelayState
 from orderflow.messaging.relay.relay import Relay
 from orderflow.messaging.relay.session import RelaySettings
 
-__all__ = ["Health", "Relay", "RelaySettings", "State"]
+__all__ = ["Health", "Relay", "RelaySettings", "RelayState"]

@@ -9,7 +9,7 @@ import msgspec
 from orderflow.messaging.telemetry import counter, gauge
 
 
-class State(StrEnum):
+class RelayState(StrEnum):
     """`standby`: another relay reads the slot. `waiting`: broker or database is away, or undid our work."""
 
     STARTING = "starting"
@@ -24,7 +24,7 @@ class State(StrEnum):
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """`position` and `wal_end` are LSNs as numbers; their difference is the log not yet published, in bytes."""
 
-    state: State = State.STARTING
+    state: RelayState = RelayState.STARTING
     reason: str = ""
     position: int = 0
     wal_end: int = 0
@@ -32,7 +32,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ready(self) -> bool:
         """A standby is ready too: it is well, and takes over by itself."""
-        return self.state in (State.STREAMING, State.STANDBY)
+        return self.state in (RelayState.STREAMING, RelayState.STANDBY)
 
 
 RECORDS = counter("relay_records", "Outbox rows published, in committed Kafka transactions")

@@ -36,7 +36,7 @@ _SPECVERSION = (CE_SPECVERSION, b"1.0")
 _CONTENT_TYPE = (CONTENT_TYPE, AVRO_CONTENT_TYPE.encode())
 
 
-class Record(NamedTuple):
+class ProducerRecord(NamedTuple):
     """What is produced; `headers` are those of `event.to_headers`, in an order that readers must not rely on."""
 
     topic: str
@@ -45,7 +45,7 @@ class Record(NamedTuple):
     headers: Headers
 
 
-def record_reader(relation: Relation) -> Reader[Record]:
+def record_reader(relation: Relation) -> Reader[ProducerRecord]:
     """
     How to read rows of this relation as records. Raises ConfigurationError when a column is missing: the table was
     changed under the relay.
@@ -62,7 +62,7 @@ def record_reader(relation: Relation) -> Reader[Record]:
         ) from missing
     topics: dict[bytes | None, str] = {}
 
-    def read(values: Values) -> Record:
+    def read(values: Values) -> ProducerRecord:
         headers: Headers = [_SPECVERSION, (CE_ID, _uuid_text(values[id_at] or b""))]
         headers += [
             (name, value) for name, at in header_places if (value := values[at]) is not None
@@ -71,7 +71,7 @@ def record_reader(relation: Relation) -> Reader[Record]:
         topic = topics.get(values[topic_at]) or topics.setdefault(
             values[topic_at], (values[topic_at] or b"").decode()
         )
-        return Record(topic, values[key_at] or b"", values[value_at] or b"", headers)
+        return ProducerRecord(topic, values[key_at] or b"", values[value_at] or b"", headers)
 
     return read
 

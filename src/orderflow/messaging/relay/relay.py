@@ -16,12 +16,12 @@ from orderflow.messaging.errors import Fenced, Refused, Transient, Unavailable
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
 from orderflow.messaging.relay import health
-from orderflow.messaging.relay.health import Health, State
+from orderflow.messaging.relay.health import Health, RelayState
 from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.relay.pgoutput import Parser, Transaction
 from orderflow.messaging.relay.position import lsn_text
-from orderflow.messaging.relay.records import Record, record_reader
-from orderflow.messaging.relay.session import RelaySettings, Session, Stopped
+from orderflow.messaging.relay.records import ProducerRecord, record_reader
+from orderflow.messaging.relay.session import RelaySession, RelaySettings, RelayStopped
 from orderflow.messaging.telemetry import logger
 
 BACK_OFF_S = (0.1, 5.0)
@@ -57,28 +57,30 @@ class Relay:
         try:
             while not stop.is_set():
                 fenced_pid = self._one_session(fenced_pid)
-            self._report(State.STOPPED)
+            self._report(RelayState.STOPPED)
         except Refused as error:
-            self._report(State.REFUSED, str(error))
+            self._report(RelayState.REFUSED, str(error))
             raise
         except Fenced as error:
-            self._report(State.FENCED, str(error))
+            self._report(RelayState.FENCED, str(error))
             raise
         finally:
             health.STREAMING.set(0)
 
     def _one_session(self, fenced_pid: int | None) -> int | None:
         """Run one session to its end; its backend's pid if it was fenced."""
-        session: Session | None = None
+        session: RelaySession | None = None
         try:
-            session = Session(self._settings, stopping=self._stop.is_set, fenced_pid=fenced_pid)
+            session = RelaySession(
+                self._settings, stopping=self._stop.is_set, fenced_pid=fenced_pid
+            )
             session.open(on_standby=self._stand_by, before_first=self._keep_partitions_once)
             self._stream(session)
-        except Stopped:
+        except RelayStopped:
             pass
         except Transient as error:
             health.RESTARTS.inc()
-            self._report(State.WAITING, str(error))
+            self._report(RelayState.WAITING, str(error))
             log.warning("the relay starts over from its committed position", reason=str(error))
             if isinstance(error, ProducerLost) and error.fenced and session is not None:
                 return session.stream.backend_pid
@@ -89,10 +91,10 @@ class Relay:
                 session.close()
         return None
 
-    def _stream(self, session: Session) -> None:
+    def _stream(self, session: RelaySession) -> None:
         """The loop: read what is there, publish it, confirm; alone at night, move the position once a minute."""
         self._back_off_s = BACK_OFF_S[0]
-        self._report(State.STREAMING, position=session.position)
+        self._report(RelayState.STREAMING, position=session.position)
         health.STREAMING.set(1)
         log.info("the relay streams", slot=self._settings.slot, position=lsn_text(session.position))
         reader = _BatchReader(session, self._settings)
@@ -104,11 +106,11 @@ class Relay:
                 self._publish(session, rows, end_lsn)
                 committed_at = now
                 self._report(
-                    State.STREAMING, position=session.position, wal_end=session.stream.wal_end
+                    RelayState.STREAMING, position=session.position, wal_end=session.stream.wal_end
                 )
             session.keep_alive()
 
-    def _publish(self, session: Session, rows: list[Record], end_lsn: int) -> None:
+    def _publish(self, session: RelaySession, rows: list[ProducerRecord], end_lsn: int) -> None:
         """Until it is committed; an aborted transaction is sent again by the same producer, after a rest."""
         session.increment_tick()
         while True:
@@ -116,7 +118,7 @@ class Relay:
                 session.publish(rows, end_lsn)
             except TransactionAborted as error:
                 health.ABORTS.inc()
-                self._report(State.WAITING, str(error), position=session.position)
+                self._report(RelayState.WAITING, str(error), position=session.position)
                 log.warning(
                     "the Kafka transaction was undone and is sent again",
                     reason=str(error),
@@ -131,12 +133,12 @@ class Relay:
                 return
 
     def _stand_by(self) -> None:
-        if self.health.state is not State.STANDBY:
-            self._report(State.STANDBY, "another relay reads the slot")
+        if self.health.state is not RelayState.STANDBY:
+            self._report(RelayState.STANDBY, "another relay reads the slot")
             log.info("the relay stands by", slot=self._settings.slot)
 
     def _report(
-        self, state: State, reason: str = "", *, position: int | None = None, wal_end: int = 0
+        self, state: RelayState, reason: str = "", *, position: int | None = None, wal_end: int = 0
     ) -> None:
         known = self.health
         position = known.position if position is None else position
@@ -146,14 +148,14 @@ class Relay:
             position=position,
             wal_end=max(wal_end, position, known.wal_end),
         )
-        health.STREAMING.set(state is State.STREAMING)
+        health.STREAMING.set(state is RelayState.STREAMING)
         health.POSITION.set(position)
         health.WAL_END.set(self.health.wal_end)
 
     def _keep_partitions(self) -> None:
         """A thread of its own, so that a lock never holds records back."""
         while not self._stop.wait(KEEP_PARTITIONS_EVERY_S):
-            if self.health.state is not State.STREAMING:
+            if self.health.state is not RelayState.STREAMING:
                 continue
             try:
                 with connect(
@@ -175,20 +177,20 @@ class Relay:
 class _BatchReader:
     """Whole database transactions, as many as are there, up to a limit; what is already published is skipped."""
 
-    def __init__(self, session: Session, settings: RelaySettings) -> None:
+    def __init__(self, session: RelaySession, settings: RelaySettings) -> None:
         self._session = session
         self._rows_max, self._bytes_max = settings.rows_max, settings.bytes_max
         self._parser = Parser(record_reader)
         self._end_lsn = session.position
 
-    def next_batch(self) -> tuple[list[Record], int]:
+    def next_batch(self) -> tuple[list[ProducerRecord], int]:
         """
         The rows of the next transactions, and the position behind them; no rows after 0.5 s of quiet.
 
         In quiet, the position is what the server says it has read through: nothing between can hold a row.
         """
         stream, feed = self._session.stream, self._parser.feed
-        rows: list[Record] = []
+        rows: list[ProducerRecord] = []
         size = 0
         waited = False
         while len(rows) < self._rows_max and size < self._bytes_max:
@@ -206,7 +208,7 @@ class _BatchReader:
             self._end_lsn = max(self._end_lsn, stream.wal_end)
         return rows, self._end_lsn
 
-    def _take(self, rows: list[Record], done: Transaction[Record]) -> int:
+    def _take(self, rows: list[ProducerRecord], done: Transaction[ProducerRecord]) -> int:
         if done.end_lsn <= self._session.position:
             return 0
         self._end_lsn = done.end_lsn

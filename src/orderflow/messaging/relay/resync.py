@@ -37,7 +37,7 @@ from orderflow.messaging.relay.position import (
     Position,
     from_committed,
 )
-from orderflow.messaging.relay.records import Record, record_reader
+from orderflow.messaging.relay.records import ProducerRecord, record_reader
 from orderflow.messaging.relay.replication import ReplicationConnection
 from orderflow.messaging.relay.session import RelaySettings, position_offset
 
@@ -150,14 +150,14 @@ class _Resync:
         self._commit([], Position(lsn=made.start, database=database, tick=tick))
         return Resynced(rows=rows, position=made.start)
 
-    def _retained(self, snapshot: str) -> Iterator[list[Record]]:
+    def _retained(self, snapshot: str) -> Iterator[list[ProducerRecord]]:
         """The rows that the snapshot sees, in their order, as many as fit into a Kafka transaction at a time."""
         reading = self._reading
         reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         reading.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())
         query = f"SELECT * FROM {TABLE} ORDER BY sequence"  # noqa: S608
         reading.execute(f"DECLARE retained NO SCROLL CURSOR FOR {query}")
-        batch: list[Record] = []
+        batch: list[ProducerRecord] = []
         size = 0
         while fetched := _fetch(reading):
             for record in fetched:
@@ -169,7 +169,7 @@ class _Resync:
         if batch:
             yield batch
 
-    def _commit(self, rows: list[Record], position: Position | None) -> None:
+    def _commit(self, rows: list[ProducerRecord], position: Position | None) -> None:
         """One Kafka transaction, again and again until it is committed or patience ends."""
         while True:
             try:
@@ -234,7 +234,7 @@ def _connect(settings: RelaySettings) -> Connection:
     return connection
 
 
-def _fetch(connection: Connection) -> list[Record]:
+def _fetch(connection: Connection) -> list[ProducerRecord]:
     """The next rows as the bytes that a replication stream has too."""
     with connection.cursor(binary=True) as cursor:
         cursor.execute(f"FETCH {FETCH_ROWS} FROM retained".encode())

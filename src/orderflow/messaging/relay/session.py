@@ -31,7 +31,7 @@ from orderflow.messaging.relay.position import (
     lsn_text,
     to_metadata,
 )
-from orderflow.messaging.relay.records import Record
+from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.relay.replication import ReplicationConnection
 from orderflow.messaging.relay.start_decision import (
     WAY_OUT,
@@ -81,11 +81,11 @@ def position_offset(position: Position) -> TopicPartition:
     return TopicPartition(POSITIONS_TOPIC, POSITIONS_PARTITION, position.lsn, to_metadata(position))
 
 
-class Stopped(OrderflowError):
+class RelayStopped(OrderflowError):
     """Asked to stop while something was under way; it is left to the next start, which finds the truth on Kafka."""
 
 
-class Session:
+class RelaySession:
     """
     Made, opened and closed once. Every error that time heals is Transient: close, and open another session.
 
@@ -151,12 +151,12 @@ class Session:
                 lsn=self.position,
             )
 
-    def publish(self, rows: list[Record], end_lsn: int) -> None:
+    def publish(self, rows: list[ProducerRecord], end_lsn: int) -> None:
         """
         Put `rows` and the position behind them on Kafka, in one transaction.
 
         Raises TransactionAborted (nothing of it is visible, the same again is right), ProducerLost (unknown: a new
-        session finds out) or Stopped. A lost database connection does not interrupt it: that is told afterwards.
+        session finds out) or RelayStopped. A lost database connection does not interrupt it: that is told afterwards.
         """
         if end_lsn < self.position:
             raise AssertionError(
@@ -195,13 +195,13 @@ class Session:
         """
         Confirm the position to PostgreSQL when 2 s have passed or it asked; called between all slices of waiting.
 
-        Raises Stopped when a stop is asked for: at once while nothing is under way, after 4 s inside a transaction.
+        Raises RelayStopped on a stop: at once while nothing is under way, after 4 s in a transaction.
         """
         now = time.monotonic()
         if self._stopping():
             self._stop_seen_at = self._stop_seen_at or now
             if not self._in_transaction or now - self._stop_seen_at > GIVE_UP_AFTER_STOP_S:
-                raise Stopped("stopped while waiting")
+                raise RelayStopped("stopped while waiting")
         if self._broken is None and (
             self.stream.reply_requested or now - self._confirmed_at >= CONFIRM_EVERY_S
         ):
@@ -214,7 +214,7 @@ class Session:
                 self._broken = error
 
     def pause(self, seconds: float) -> None:
-        """Wait and stay alive. Raises Stopped when a stop is asked for meanwhile."""
+        """Wait and stay alive. Raises RelayStopped when a stop is asked for meanwhile."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.keep_alive()
@@ -244,7 +244,7 @@ class Session:
                 self._refuse_if_replaced()
                 on_standby()
                 if self._stopping():
-                    raise Stopped("stopped while standing by")
+                    raise RelayStopped("stopped while standing by")
                 time.sleep(STANDBY_EVERY_S)
 
     def _make_slot(self) -> ReplicationSlot | None:
