@@ -32,7 +32,7 @@ TICK_S = 0.25
 Offsets = Mapping[int, int]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class ConsumerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     A record as it is on the topic, before anybody made sense of it.
 
@@ -56,7 +56,7 @@ def end_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
 
 def read(
     settings: KafkaSettings, topic: str, *, start: Offsets | None = None, follow: bool = True
-) -> Iterator[Record | None]:
+) -> Iterator[ConsumerRecord | None]:
     """
     The topic's committed records from `start` on (None: from the beginning), in offset order within a partition.
 
@@ -127,12 +127,12 @@ def _passing(error: KafkaError) -> bool:
     )
 
 
-def _record(message: Any) -> Record:
+def _record(message: Any) -> ConsumerRecord:
     try:
         headers = headers_of(message)
     except Poison:
         headers = []
-    return Record(
+    return ConsumerRecord(
         topic=message.topic(),
         partition=message.partition(),
         offset=message.offset(),
