@@ -28,9 +28,9 @@ from orderflow.messaging.kafka.topics import (
     Creation,
     Difference,
     Durability,
-    Found,
-    Plan,
     Topic,
+    TopicDescription,
+    TopicPlan,
     TopicSettings,
     decide,
 )
@@ -58,13 +58,13 @@ class Admin:
         """How many brokers are up."""
         return len(self._metadata().brokers)
 
-    def find(self, names: Iterable[str]) -> dict[str, Found]:
+    def find(self, names: Iterable[str]) -> dict[str, TopicDescription]:
         """Those of the named topics that exist, as they are."""
         metadata = self._metadata().topics
         present = [name for name in names if name in metadata and metadata[name].error is None]
         configs = self._configs(present)
         return {
-            name: Found(
+            name: TopicDescription(
                 partitions=len(metadata[name].partitions),
                 replicas=min(
                     len(partition.replicas) for partition in metadata[name].partitions.values()
@@ -163,13 +163,13 @@ class Admin:
         return ConfigurationError(message)
 
 
-def plan(wanted: Sequence[Topic], admin: Admin, settings: TopicSettings) -> Plan:
+def plan(wanted: Sequence[Topic], admin: Admin, settings: TopicSettings) -> TopicPlan:
     """What `apply` would do on this cluster. Raises Incompatible if it has too few brokers; changes nothing."""
     durability = Durability.on(admin.brokers(), settings)
     return decide(wanted, admin.find(topic.name for topic in wanted), durability, settings)
 
 
-def apply(planned: Plan, admin: Admin) -> None:
+def apply(planned: TopicPlan, admin: Admin) -> None:
     """
     Do what was planned; again it does nothing.
 

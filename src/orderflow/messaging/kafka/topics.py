@@ -94,7 +94,7 @@ class Durability(msgspec.Struct, frozen=True):
         return cls(replicas=replicas, in_sync_min=max(1, replicas - 1))
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class TopicDescription(msgspec.Struct, frozen=True, kw_only=True):
     """A topic as a cluster has it. `replicas` is the least of its partitions; `config` holds effective values."""
 
     partitions: int
@@ -124,7 +124,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.topic}: {self.setting} is {self.found}, wanted {self.wanted}: {self.remedy}"
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class TopicPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What `apply` would do: create, alter, or nothing at all if anything is refused."""
 
     creations: tuple[Creation, ...]
@@ -140,10 +140,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def decide(
     wanted: Iterable[Topic],
-    found: Mapping[str, Found],
+    found: Mapping[str, TopicDescription],
     durability: Durability,
     settings: TopicSettings,
-) -> Plan:
+) -> TopicPlan:
     """The plan that leads from what is found to what is wanted."""
     creations: list[Creation] = []
     alterations: list[Difference] = []
@@ -163,7 +163,7 @@ def decide(
         alterations += growth
         if not unsafe and not growth:
             unchanged.append(topic.name)
-    return Plan(
+    return TopicPlan(
         creations=tuple(creations),
         alterations=tuple(alterations),
         refusals=tuple(refusals),
@@ -194,7 +194,7 @@ def _creation(topic: Topic, durability: Durability, settings: TopicSettings) -> 
 
 
 def _shape(
-    topic: Topic, found: Found, durability: Durability, settings: TopicSettings
+    topic: Topic, found: TopicDescription, durability: Durability, settings: TopicSettings
 ) -> Iterable[Difference]:
     partitions = topic.partitions or settings.partitions
     if found.partitions != partitions:
@@ -209,7 +209,9 @@ def _shape(
         yield _difference(topic, "replication.factor", found.replicas, durability.replicas, remedy)
 
 
-def _promises(topic: Topic, found: Found, durability: Durability) -> Iterable[Difference]:
+def _promises(
+    topic: Topic, found: TopicDescription, durability: Durability
+) -> Iterable[Difference]:
     config, wanted = found.config, config_of(topic, durability)
 
     def unlike(name: str, remedy: str) -> Difference:
@@ -235,7 +237,7 @@ def _promises(topic: Topic, found: Found, durability: Durability) -> Iterable[Di
             yield unlike("retention.bytes", "readers may have missed records: find out which")
 
 
-def _growth(topic: Topic, found: Found) -> Iterable[Difference]:
+def _growth(topic: Topic, found: TopicDescription) -> Iterable[Difference]:
     if int(found.config["max.message.bytes"]) < topic.record_bytes_max:
         value = topic.record_bytes_max
         yield _difference(
