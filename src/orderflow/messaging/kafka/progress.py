@@ -42,7 +42,7 @@ class Horizon(msgspec.Struct, frozen=True):
     ends: Mapping[Place, int]
 
 
-class Progress:
+class GroupProgress:
     """
     One group's progress through its `topics`. Both questions raise Unavailable when the cluster does not answer within
     a few times 2 s, or does not know one of the topics: a topic that nobody sees can't be called finished.

@@ -11,7 +11,7 @@ from pathlib import Path
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.kafka.progress import Progress
+from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import Session
 from orderflow.messaging.postgres.group_commit import GroupCommit
 from orderflow.messaging.process.role import STOP_WITHIN_S, Fail, Role, worker_role
@@ -138,7 +138,9 @@ def sweeper(settings: Settings, fail: Fail) -> Role:
         settings=order.sweeper,
         limits=order.deadlines.limits,
         session=Session(order.database, application_name="order-sweeper"),
-        progress=Progress(settings.kafka, group=LISTENER.group, topics=tuple(LISTENER.subscribed)),
+        progress=GroupProgress(
+            settings.kafka, group=LISTENER.group, topics=tuple(LISTENER.subscribed)
+        ),
         load=lambda: load_encoder(settings.registry).encode,
     )
     return worker_role(
