@@ -33,7 +33,7 @@ __all__ = [
     "Counter",
     "Gauge",
     "Histogram",
-    "Line",
+    "LogLine",
     "Logger",
     "configure",
     "counter",
@@ -52,7 +52,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 Logger = structlog.typing.FilteringBoundLogger
 
 
-class Line(msgspec.Struct, kw_only=True):
+class LogLine(msgspec.Struct, kw_only=True):
     """
     A line at `info` that is written together with many others; a subclass adds its fields. `str()` is for people.
 
@@ -125,7 +125,7 @@ def logger(name: str) -> Logger:
     return cast("Logger", structlog.get_logger(logger_name=name))
 
 
-def write_lines(lines: Sequence[Line]) -> None:
+def write_lines(lines: Sequence[LogLine]) -> None:
     """
     Write all of them with one write: what must be told of each record costs a microsecond or two, not thirty.
 

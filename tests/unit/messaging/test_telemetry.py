@@ -11,7 +11,7 @@ import structlog
 
 from orderflow.messaging.settings import TelemetrySettings
 from orderflow.messaging.telemetry import (
-    Line,
+    LogLine,
     configure,
     counter,
     gauge,
@@ -24,7 +24,7 @@ placed = counter("test_orders_placed", "Orders placed.", ["service"])
 waiting = gauge("test_orders_waiting", "Orders waiting.")
 
 
-class Parcel(Line, kw_only=True):
+class Parcel(LogLine, kw_only=True):
     number: int
 
     def __str__(self) -> str:
