@@ -23,7 +23,7 @@ from orderflow.messaging.listener import InboxOutbox, Listener
 from orderflow.messaging.process.main import main
 from orderflow.messaging.process.role import Fail, Role
 from orderflow.messaging.process.roles import listener_role
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import (
     DatabaseSettings,
     Port,
@@ -34,7 +34,7 @@ from orderflow.messaging.settings import (
 )
 
 INBOX = Path(postgres.__file__).parent / "migrations"
-NO_SCHEMAS = Catalogue((), {})
+NO_SCHEMAS = SchemaCatalogue((), {})
 """Records say by which schema they were written; only who writes some needs a catalogue."""
 
 

@@ -14,7 +14,7 @@ from orderflow.messaging.listener import Listener
 from orderflow.messaging.postgres import ConnectionPool, DatabaseError, open_pool, transient
 from orderflow.messaging.process.role import Fail, Role, worker_role
 from orderflow.messaging.relay import Relay, RelaySettings
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import (
     ApiSection,
     DatabaseSettings,
@@ -53,7 +53,7 @@ def listener_role(
     listener: Listener,
     *,
     settings: ProcessSettings,
-    catalogue: Catalogue,
+    catalogue: SchemaCatalogue,
     section: RoleSection,
     slot: int,
     fail: Fail,

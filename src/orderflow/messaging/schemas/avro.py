@@ -20,7 +20,7 @@ import fastavro
 import msgspec
 
 from orderflow.messaging.errors import ConfigurationError, Poison
-from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema, subject
+from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue, subject
 from orderflow.messaging.schemas.registry import SchemaLookup
 
 MAGIC = 0
@@ -55,7 +55,7 @@ class Encoder:
 
     @classmethod
     def load(
-        cls, registry: SchemaLookup, catalogue: Catalogue, topics: Iterable[str] | None = None
+        cls, registry: SchemaLookup, catalogue: SchemaCatalogue, topics: Iterable[str] | None = None
     ) -> Encoder:
         """
         Look up the ids of everything that may be written to `topics` (all, if None).

@@ -28,7 +28,7 @@ class CommittedSchema(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.type_name} version {self.version}"
 
 
-class Catalogue:
+class SchemaCatalogue:
     """All committed schemas, and the types of each topic. Immutable; holds no connection."""
 
     def __init__(
@@ -41,7 +41,9 @@ class Catalogue:
         self._refuse_gaps()
 
     @classmethod
-    def read(cls, directory: Path, types_by_topic: Mapping[str, tuple[str, ...]]) -> Catalogue:
+    def read(
+        cls, directory: Path, types_by_topic: Mapping[str, tuple[str, ...]]
+    ) -> SchemaCatalogue:
         """The schemas under `directory`. Raises ConfigurationError, naming the file, if one is not in its place."""
         return cls([_read(path) for path in sorted(directory.glob("*/*.avsc"))], types_by_topic)
 

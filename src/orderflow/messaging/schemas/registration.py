@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from orderflow.messaging.errors import ConfigurationError, Incompatible
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.schemas.registry import FULL_TRANSITIVE, Registry
 
 
@@ -25,7 +25,7 @@ class SchemaPlan(msgspec.Struct, frozen=True, kw_only=True):
     levels: dict[str, str | None]
 
 
-def plan(catalogue: Catalogue, registry: Registry) -> SchemaPlan:
+def plan(catalogue: SchemaCatalogue, registry: Registry) -> SchemaPlan:
     """Compare the committed schemas with the registry; changes nothing."""
     return SchemaPlan(
         registrations=tuple(
@@ -42,7 +42,7 @@ def plan(catalogue: Catalogue, registry: Registry) -> SchemaPlan:
     )
 
 
-def apply(catalogue: Catalogue, registry: Registry) -> SchemaPlan:
+def apply(catalogue: SchemaCatalogue, registry: Registry) -> SchemaPlan:
     """
     Register what is missing and return what is there now; again it changes nothing.
 
