@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 
-from orderflow.messaging.errors import Fenced, Refused, Transient, Unavailable
+from orderflow.messaging.errors import Fenced, Refused, Stopped, Transient, Unavailable
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
 from orderflow.messaging.relay import health
@@ -21,7 +21,7 @@ from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.relay.pgoutput import Parser, Transaction
 from orderflow.messaging.relay.position import lsn_text
 from orderflow.messaging.relay.records import ProducerRecord, record_reader
-from orderflow.messaging.relay.session import RelaySession, RelaySettings, RelayStopped
+from orderflow.messaging.relay.session import RelaySession, RelaySettings
 from orderflow.messaging.telemetry import logger
 
 BACK_OFF_S = (0.1, 5.0)
@@ -76,7 +76,7 @@ class Relay:
             )
             session.open(on_standby=self._stand_by, before_first=self._keep_partitions_once)
             self._stream(session)
-        except RelayStopped:
+        except Stopped:
             pass
         except Transient as error:
             health.RESTARTS.inc()

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import msgspec
 
-from orderflow.messaging.errors import Fenced, OrderflowError, ResyncNeeded, Unavailable
+from orderflow.messaging.errors import Fenced, ResyncNeeded, Stopped, Unavailable
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.clients import TopicPartition
@@ -79,10 +79,6 @@ class RelaySettings(msgspec.Struct, frozen=True, kw_only=True):
 def position_offset(position: Position) -> TopicPartition:
     """The position as the offset that says it."""
     return TopicPartition(POSITIONS_TOPIC, POSITIONS_PARTITION, position.lsn, to_metadata(position))
-
-
-class RelayStopped(OrderflowError):
-    """Asked to stop while something was under way; it is left to the next start, which finds the truth on Kafka."""
 
 
 class RelaySession:
@@ -156,7 +152,7 @@ class RelaySession:
         Put `rows` and the position behind them on Kafka, in one transaction.
 
         Raises TransactionAborted (nothing of it is visible, the same again is right), ProducerLost (unknown: a new
-        session finds out) or RelayStopped. A lost database connection does not interrupt it: that is told afterwards.
+        session finds out) or Stopped. A lost database connection does not interrupt it: that is told afterwards.
         """
         if end_lsn < self.position:
             raise AssertionError(
@@ -195,13 +191,13 @@ class RelaySession:
         """
         Confirm the position to PostgreSQL when 2 s have passed or it asked; called between all slices of waiting.
 
-        Raises RelayStopped on a stop: at once while nothing is under way, after 4 s in a transaction.
+        Raises Stopped on a stop: at once while nothing is under way, after 4 s in a transaction.
         """
         now = time.monotonic()
         if self._stopping():
             self._stop_seen_at = self._stop_seen_at or now
             if not self._in_transaction or now - self._stop_seen_at > GIVE_UP_AFTER_STOP_S:
-                raise RelayStopped("stopped while waiting")
+                raise Stopped("stopped while waiting")
         if self._broken is None and (
             self.stream.reply_requested or now - self._confirmed_at >= CONFIRM_EVERY_S
         ):
@@ -214,7 +210,7 @@ class RelaySession:
                 self._broken = error
 
     def pause(self, seconds: float) -> None:
-        """Wait and stay alive. Raises RelayStopped when a stop is asked for meanwhile."""
+        """Wait and stay alive. Raises Stopped when a stop is asked for meanwhile."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.keep_alive()
@@ -244,7 +240,7 @@ class RelaySession:
                 self._refuse_if_replaced()
                 on_standby()
                 if self._stopping():
-                    raise RelayStopped("stopped while standing by")
+                    raise Stopped("stopped while standing by")
                 time.sleep(STANDBY_EVERY_S)
 
     def _make_slot(self) -> ReplicationSlot | None:
