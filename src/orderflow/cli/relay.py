@@ -12,10 +12,12 @@ from rich.console import Console
 
 from orderflow.cli.configuration import tool_settings
 from orderflow.contracts import SECTIONS, SERVICES
+from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.relay import RelaySettings
 from orderflow.messaging.relay.position import lsn_text
-from orderflow.messaging.relay.resync import Retained, resync, retained
+from orderflow.messaging.relay.resync import resync
+from orderflow.messaging.relay.retained_rows import Retained, retained
 from orderflow.messaging.settings import DatabaseSettings, ProcessSettings, Section, load
 from orderflow.stack.addresses import database_url
 from orderflow.stack.lifecycle import current
@@ -100,4 +102,5 @@ def _settings(service: str) -> RelaySettings:
         database=database
         or DatabaseSettings.model_validate({"dsn": database_url(current(), service)}),
         kafka=tool_settings().kafka,
+        commands=OPERATOR_COMMANDS,
     )

@@ -18,8 +18,13 @@ OrderflowError
 └── Incompatible             a schema or topic change would break a reader: change it otherwise
 ```
 
-An error stands here unless one room alone raises it; then the drawing names the room.
+An error stands here unless one room alone raises it; then the drawing names the room. This module
+imports the standard library only: set-up uses it before anything is installed.
 """
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 
 class OrderflowError(Exception):
@@ -68,3 +73,22 @@ class Stopped(OrderflowError):
 
 class Incompatible(OrderflowError):
     """A schema or topic change is refused; the message names field or setting, and reader."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorCommands:
+    """
+    The commands that an operator runs, as messages name them: whoever embeds the kit names its own.
+
+    `stop_relay` is a clause; `{service}` in it stands for the service's name.
+    """
+
+    resync: str = "a resync"
+    stop_relay: str = "stop it first"
+    apply_topics: str = "create it first"
+    apply_schemas: str = "the registration of the schemas"
+    check_schemas: str = "a check of the schemas"
+
+
+NEUTRAL = OperatorCommands()
+"""For a process that is nobody's product: messages say what to do without a command."""

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from orderflow.messaging.container import Container, ContainerSettings
 from orderflow.messaging.container.settings import Protocol
 from orderflow.messaging.container.upkeep import Maintained
+from orderflow.messaging.errors import NEUTRAL, OperatorCommands
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.listener import Listener
 from orderflow.messaging.postgres import ConnectionPool, DatabaseError, open_pool, transient
@@ -99,14 +100,16 @@ def relay_role(
     database: DatabaseSettings,
     section: RelaySection,
     fail: Fail,
+    commands: OperatorCommands = NEUTRAL,
 ) -> Role:
-    """The relay of a service's outbox."""
+    """The relay of a service's outbox. Its refusals name `commands`."""
     relay = Relay(
         RelaySettings(
             service=service,
             database=database,
             kafka=settings.kafka,
             tick_every_s=section.tick_every_s,
+            commands=commands,
         )
     )
 

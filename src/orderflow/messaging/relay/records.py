@@ -1,4 +1,8 @@
-"""Outbox rows → Kafka records: the columns by name, whatever their order in the table; unknown ones are ignored."""
+"""
+Outbox rows as Kafka records.
+
+Columns are read by name, whatever their order in the table; other columns are ignored.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ _CONTENT_TYPE = (CONTENT_TYPE, AVRO_CONTENT_TYPE.encode())
 
 
 class ProducerRecord(NamedTuple):
-    """What is produced; `headers` are those of `event.to_headers`, in an order that readers must not rely on."""
+    """A record to produce. `headers` are those of `event.to_headers`, in no order to rely on."""
 
     topic: str
     key: bytes
@@ -47,8 +51,9 @@ class ProducerRecord(NamedTuple):
 
 def record_reader(relation: Relation) -> Reader[ProducerRecord]:
     """
-    How to read rows of this relation as records. Raises ConfigurationError when a column is missing: the table was
-    changed under the relay.
+    A function that converts rows of this relation into records.
+
+    Raises ConfigurationError when a column is missing: the table is no outbox any more.
     """
     places = {column: index for index, column in enumerate(relation.columns)}
     try:
@@ -60,6 +65,8 @@ def record_reader(relation: Relation) -> Reader[ProducerRecord]:
         raise ConfigurationError(
             f"table {relation.name} has no column {missing.args[0]}: not an outbox"
         ) from missing
+
+    # Decoded once per topic, not once per row.
     topics: dict[bytes | None, str] = {}
 
     def read(values: Values) -> ProducerRecord:

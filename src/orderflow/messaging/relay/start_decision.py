@@ -1,9 +1,9 @@
 """
-May this relay go on from what it found? Decided here, without touching anything; done elsewhere.
+Decides whether a relay may stream, from what its session read; touches nothing itself.
 
-The invariant: confirmed_flush_lsn ≤ position ≤ the server's WAL end, in one and the same database, which is not an
-older copy of itself: it has counted as far as the position says, or further. Where it does not hold, going on would
-lose rows or repeat them silently, so the relay refuses, says what it found, and names the way out.
+The invariant: confirmed_flush_lsn ≤ position ≤ the server's WAL end, in one and the same database,
+whose counter is not lower than the position's. Where it does not hold, streaming would lose rows or
+repeat them silently: the relay refuses, and its message says what was read.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import msgspec
 
 from orderflow.messaging.relay.position import Database, Position, lsn_text
 
-WAY_OUT = "nothing was changed; `orderflow relay resync` starts a new slot and publishes the retained rows again"
-
 
 class ReplicationSlot(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The replication slot as found. `made_now` by this very start; then `misses_rows` says whether the outbox already
-    held rows that it will never show.
+    The replication slot as read. `lost`: the server removed log files that it needed.
+
+    `made_now`: this start made it. Then `misses_rows` is true if the outbox held rows before, which
+    such a slot never sends.
     """
 
     confirmed_flush: int
@@ -30,7 +30,7 @@ class ReplicationSlot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartConditions(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole state that the decision rests on. `tick` is what the database has counted."""
+    """Everything that the decision depends on. `tick` is the database's counter."""
 
     database: Database
     wal_end: int
@@ -42,7 +42,7 @@ class StartConditions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartStep(Enum):
-    """What to do next."""
+    """What the session does next."""
 
     STREAM = "stream"
     MAKE_SLOT = "make the slot"
@@ -50,70 +50,80 @@ class StartStep(Enum):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why not."""
+    """The reason why the session may not stream."""
 
     reason: str
 
 
-def decide(found: StartConditions) -> StartStep | Refusal:
-    """A total function of what was found."""
-    if found.position is None:
-        return _without_position(found, found.slot)
-    return _with_position(found, found.position, found.slot)
+def decide(conditions: StartConditions) -> StartStep | Refusal:
+    """A pure, total function: every combination of conditions has a step or a refusal."""
+    if conditions.position is None:
+        return _without_position(conditions, conditions.slot)
+    return _with_position(conditions, conditions.position, conditions.slot)
 
 
-def _without_position(found: StartConditions, slot: ReplicationSlot | None) -> StartStep | Refusal:
+def _without_position(
+    conditions: StartConditions, slot: ReplicationSlot | None
+) -> StartStep | Refusal:
     if slot is None:
         return StartStep.MAKE_SLOT
+
     if slot.made_now:
         if slot.misses_rows:
             return Refusal(
-                "there is neither a position nor a slot, but the outbox has rows: nobody would publish them"
+                "there is neither a position nor a slot, but the outbox has rows: "
+                "nobody would publish them"
             )
         return StartStep.STREAM
-    if found.outbox_empty:
+
+    # A start that was killed between slot and first position leaves such a slot.
+    if conditions.outbox_empty:
         return StartStep.REMAKE_SLOT
     return Refusal(
-        f"the position is missing on Kafka, but slot {found.database.slot} has been used "
+        f"the position is missing on Kafka, but slot {conditions.database.slot} has been used "
         f"(confirmed to {lsn_text(slot.confirmed_flush)}) and the outbox has rows: "
         "which of them are published is unknown"
     )
 
 
 def _with_position(  # noqa: PLR0911 - one return per reason
-    found: StartConditions, position: Position, slot: ReplicationSlot | None
+    conditions: StartConditions, position: Position, slot: ReplicationSlot | None
 ) -> StartStep | Refusal:
-    here, there = found.database, position.database
+    here, there = conditions.database, position.database
+    at = lsn_text(position.lsn)
+
+    # Identity first: the numbers of another database's log mean nothing here.
     if there != here:
         return Refusal(f"the position belongs to another database: {_differences(there, here)}")
     if position.resyncing:
         return Refusal(
             "a resync was begun and did not end: rows may be missing on Kafka; it can be run again"
         )
-    if position.lsn > found.wal_end:
+
+    # A restored backup whose log has grown beyond the position again shows only in its counter.
+    if position.lsn > conditions.wal_end:
         return Refusal(
-            f"the position {lsn_text(position.lsn)} is beyond the end of the server's log ({lsn_text(found.wal_end)}): "
-            "this database is an older copy"
+            f"the position {at} is beyond the end of the server's log "
+            f"({lsn_text(conditions.wal_end)}): this database is an older copy"
         )
-    if position.tick > found.tick:
+    if position.tick > conditions.tick:
         return Refusal(
-            f"this database is an older copy of itself: it has counted to {found.tick}, but had counted to "
-            f"{position.tick} when the position {lsn_text(position.lsn)} was committed"
+            f"this database is an older copy of itself: it has counted to {conditions.tick}, "
+            f"but had counted to {position.tick} when the position {at} was committed"
         )
+
     if slot is None or slot.made_now:
-        return Refusal(
-            f"slot {here.slot} was dropped: rows after {lsn_text(position.lsn)} may be missing from the log"
-        )
+        return Refusal(f"slot {here.slot} was dropped: rows after {at} may be missing from the log")
     if slot.lost:
         return Refusal(f"slot {here.slot} is lost: the server removed log files that it needed")
-    if not found.publication_fits:
+    if not conditions.publication_fits:
         return Refusal(
             f"publication {here.slot} was dropped or changed: rows may be missing from the stream"
         )
     if slot.confirmed_flush > position.lsn:
         return Refusal(
-            f"slot {here.slot} was advanced to {lsn_text(slot.confirmed_flush)}, beyond the position "
-            f"{lsn_text(position.lsn)}: the rows between would be skipped"
+            f"slot {here.slot} was advanced to {lsn_text(slot.confirmed_flush)}, "
+            f"beyond the position {at}: the rows between would be skipped"
         )
     return StartStep.STREAM
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.process.role import Fail, Role
@@ -55,5 +56,10 @@ def listener(settings: Settings, slot: int, fail: Fail) -> Role:
 def relay(settings: Settings, fail: Fail) -> Role:
     inventory = settings.inventory
     return relay_role(
-        SERVICE, settings=settings, database=inventory.database, section=inventory.relay, fail=fail
+        SERVICE,
+        settings=settings,
+        database=inventory.database,
+        section=inventory.relay,
+        fail=fail,
+        commands=OPERATOR_COMMANDS,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.process.role import Fail, Role, worker_role
@@ -73,4 +74,5 @@ def relay(settings: Settings, fail: Fail) -> Role:
         database=notification.database,
         section=notification.relay,
         fail=fail,
+        commands=OPERATOR_COMMANDS,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.failpoints import failpoint
@@ -115,7 +116,12 @@ def api(settings: Settings) -> Role:
 def relay(settings: Settings, fail: Fail) -> Role:
     order = settings.order
     return relay_role(
-        "order", settings=settings, database=order.database, section=order.relay, fail=fail
+        "order",
+        settings=settings,
+        database=order.database,
+        section=order.relay,
+        fail=fail,
+        commands=OPERATOR_COMMANDS,
     )
 
 
