@@ -58,13 +58,13 @@ def _show(planned: TopicPlan, *, as_json: bool, done: bool) -> None:
         table.add_row(
             change.topic,
             "altered" if done else "alter",
-            f"{change.setting} {change.found} → {change.wanted}",
+            f"{change.setting} {change.present} → {change.wanted}",
         )
     for refusal in planned.refusals:
         table.add_row(
             refusal.topic,
             "[red]refused[/red]",
-            f"{refusal.setting} is {refusal.found}, not {refusal.wanted}",
+            f"{refusal.setting} is {refusal.present}, not {refusal.wanted}",
         )
     for name in planned.unchanged:
         table.add_row(name, "as promised", "")

@@ -33,7 +33,12 @@ def as_promised(topic: Topic, durability: Durability) -> TopicDescription:
 
 
 def plan(topic: Topic, found: TopicDescription | None, durability: Durability = THREE) -> TopicPlan:
-    return decide([topic], {} if found is None else {topic.name: found}, durability, SETTINGS)
+    return decide(
+        [topic],
+        {} if found is None else {topic.name: found},
+        durability=durability,
+        settings=SETTINGS,
+    )
 
 
 def changed(topic: Topic, **config: str) -> TopicDescription:
@@ -113,7 +118,7 @@ def test_what_could_lose_or_reorder_records_is_refused_by_topic_setting_and_valu
 ) -> None:
     planned = plan(EVENTS, found)
     (refusal,) = planned.refusals
-    assert (refusal.topic, refusal.setting, refusal.found, refusal.wanted) == (
+    assert (refusal.topic, refusal.setting, refusal.present, refusal.wanted) == (
         "events",
         setting,
         value,
@@ -150,12 +155,16 @@ def test_a_lower_record_size_is_raised() -> None:
 
 def test_a_cluster_made_with_more_partitions_is_as_promised_once_the_setting_says_so() -> None:
     found = {"events": msgspec.structs.replace(as_promised(EVENTS, THREE), partitions=12)}
-    assert decide([EVENTS], found, THREE, TopicSettings(partitions=12)).unchanged == ("events",)
-    (refusal,) = decide([EVENTS], found, THREE, SETTINGS).refusals
+    assert decide(
+        [EVENTS], found, durability=THREE, settings=TopicSettings(partitions=12)
+    ).unchanged == ("events",)
+    (refusal,) = decide([EVENTS], found, durability=THREE, settings=SETTINGS).refusals
     assert "ORDERFLOW_TOPICS__PARTITIONS=12" in refusal.remedy
 
 
 def test_a_topic_with_its_own_partition_count_ignores_the_default() -> None:
     fixed = msgspec.structs.replace(EVENTS, partitions=1)
-    (creation,) = decide([fixed], {}, ONE, TopicSettings(partitions=12)).creations
+    (creation,) = decide(
+        [fixed], {}, durability=ONE, settings=TopicSettings(partitions=12)
+    ).creations
     assert creation.partitions == 1
