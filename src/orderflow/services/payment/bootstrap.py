@@ -15,7 +15,7 @@ from orderflow.services.payment.config import Settings
 from orderflow.services.payment.gateway import Gateway, HttpGateway
 from orderflow.services.payment.handlers import Payments
 from orderflow.services.payment.listeners import listener as table
-from orderflow.services.payment.provider_calls import Calling
+from orderflow.services.payment.provider_calls import ProviderCalls
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -54,5 +54,5 @@ def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listen
     session = postgres.Session(
         payment.database, application_name="payment-listener", session=postgres.BY_KEY
     )
-    calling = Calling(gateway, key_window=timedelta(seconds=payment.psp.key_window_s))
-    return table(Payments(session.transaction, calling), calls_max=calls_max)
+    provider_calls = ProviderCalls(gateway, key_window=timedelta(seconds=payment.psp.key_window_s))
+    return table(Payments(session.transaction, provider_calls), calls_max=calls_max)
