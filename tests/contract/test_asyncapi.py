@@ -14,8 +14,8 @@ import pytest
 from tests.support.asyncapi_model import Document, Operation, Payload
 
 import orderflow.services
+from orderflow.contracts.roster import TOPICS, TYPES_BY_TOPIC
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.contracts.topics import TOPICS, TYPES_BY_TOPIC
 from orderflow.messaging.documents import asyncapi
 from orderflow.messaging.event import Metadata, to_headers
 from orderflow.services.asyncapi import FILE, TABLES, text

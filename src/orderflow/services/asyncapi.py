@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+from orderflow.contracts.roster import TOPICS
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.contracts.topics import TOPICS
 from orderflow.messaging.documents import asyncapi
 from orderflow.services.analytics.listeners import LISTENER as ANALYTICS
 from orderflow.services.fulfilment.listeners import LISTENER as FULFILMENT

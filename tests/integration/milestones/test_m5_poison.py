@@ -26,8 +26,9 @@ from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import Event, PaymentFailed, StockRejected, StockReserved
 from orderflow.contracts.ids import OrderId, payment_id
+from orderflow.contracts.roster import GROUPS, subscribed
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS, subscribed
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging import event as names
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.kafka.group_topics import dead_letter_topic

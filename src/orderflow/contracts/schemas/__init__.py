@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orderflow.contracts.topics import TYPES_BY_TOPIC
+from orderflow.contracts.roster import TYPES_BY_TOPIC
 from orderflow.messaging.schemas.catalogue import Catalogue
 
 DIRECTORY = Path(__file__).parent

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import orderflow
-from orderflow.messaging.http.health import json
+from orderflow.messaging.http.health import json_answer
 
 Schema = dict[str, Any]
 
@@ -104,7 +104,7 @@ def routes(made: Callable[[], Schema], *, title: str) -> list[BaseRoute]:
     page = _PAGE.format(title=title)
 
     def openapi(_request: Request) -> Response:
-        return json(made())
+        return json_answer(made())
 
     def docs(_request: Request) -> Response:
         return HTMLResponse(page)

@@ -26,7 +26,9 @@ def routes(reasons: Reasons) -> list[BaseRoute]:
 
     def readyz(_request: Request) -> Response:
         missing = reasons()
-        return json({"ready": not missing, "reasons": missing}, status=503 if missing else 200)
+        return json_answer(
+            {"ready": not missing, "reasons": missing}, status=503 if missing else 200
+        )
 
     def metrics(_request: Request) -> Response:
         body, content_type = render_metrics()
@@ -40,6 +42,6 @@ def application(reasons: Reasons) -> ASGIApp:
     return Starlette(routes=routes(reasons), exception_handlers=problems.handlers())
 
 
-def json(value: object, *, status: int = 200) -> Response:
+def json_answer(value: object, *, status: int = 200) -> Response:
     """`value`, a msgspec type or what such holds, as a JSON answer."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")

@@ -8,9 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health as observability
-from orderflow.messaging.http import problems
-from orderflow.messaging.http.health import Reasons, json
+from orderflow.messaging.http import health, problems
+from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.parameters import query_value
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.services.analytics import repository
@@ -27,12 +26,12 @@ def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
             connection.cursor() as cursor,
         ):
             found = repository.funnel(cursor, hours=hours)
-        return json(funnel_view(found))
+        return json_answer(funnel_view(found))
 
     app = Starlette(
         routes=[
             Route("/analytics/funnel", get_funnel, methods=["GET"]),
-            *observability.routes(reasons),
+            *health.routes(reasons),
             *openapi.routes(document, title=TITLE),
         ],
         exception_handlers=problems.handlers(),

@@ -11,9 +11,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health as observability
-from orderflow.messaging.http import problems
-from orderflow.messaging.http.health import Reasons, json
+from orderflow.messaging.http import health, problems
+from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.parameters import query_value
 from orderflow.messaging.http.problems import Problem, problem
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
@@ -27,7 +26,7 @@ def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
     app = Starlette(
         routes=[
             *_routes(pool),
-            *observability.routes(reasons),
+            *health.routes(reasons),
             *openapi.routes(document, title=TITLE),
         ],
         exception_handlers=problems.handlers(),
@@ -47,7 +46,7 @@ def _routes(pool: ConnectionPool) -> list[BaseRoute]:
         ):
             found = repository.page(cursor, status=status, after=after, limit=limit + 1)
         items = tuple(shipment_view(one) for one in found[:limit])
-        return json(
+        return json_answer(
             ShipmentPage(
                 items=items, next_cursor=items[-1].order_id if len(found) > limit else None
             )
@@ -63,7 +62,7 @@ def _routes(pool: ConnectionPool) -> list[BaseRoute]:
             found = repository.find(cursor, order_id) if _ORDER_ID.fullmatch(order_id) else None
         if found is None:
             raise no_such_shipment()
-        return json(shipment_view(found))
+        return json_answer(shipment_view(found))
 
     return [
         Route("/shipments", get_page, methods=["GET"]),

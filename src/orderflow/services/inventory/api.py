@@ -14,10 +14,9 @@ from starlette.routing import BaseRoute, Route
 
 from orderflow.contracts.ids import OrderId, Sku
 from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health as observability
-from orderflow.messaging.http import problems
+from orderflow.messaging.http import health, problems
 from orderflow.messaging.http.bodies import read_json
-from orderflow.messaging.http.health import Reasons, json
+from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.problems import Problem, problem
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.services.inventory import repository
@@ -32,7 +31,7 @@ def application(pool: ConnectionPool, *, reasons: Reasons, body_bytes_max: int) 
     app = Starlette(
         routes=[
             *_routes(pool, body_bytes_max),
-            *observability.routes(reasons),
+            *health.routes(reasons),
             *openapi.routes(document, title=TITLE),
         ],
         exception_handlers=problems.handlers(),
@@ -55,7 +54,7 @@ def _routes(pool: ConnectionPool, body_bytes_max: int) -> list[BaseRoute]:
         ):
             found = repository.stock_page(cursor, after=cursor_at, limit=PAGE_MAX + 1)
         items = tuple(stock_view(one) for one in found[:PAGE_MAX])
-        return json(
+        return json_answer(
             StockPage(items=items, next_cursor=items[-1].sku if len(found) > PAGE_MAX else None)
         )
 
@@ -69,7 +68,7 @@ def _routes(pool: ConnectionPool, body_bytes_max: int) -> list[BaseRoute]:
             found = repository.find_stock(cursor, sku) if sku else None
         if found is None:
             raise no_such_sku()
-        return json(stock_view(found))
+        return json_answer(stock_view(found))
 
     def put(sku: Sku, on_hand: int) -> Response:
         with (
@@ -80,7 +79,7 @@ def _routes(pool: ConnectionPool, body_bytes_max: int) -> list[BaseRoute]:
             written = repository.put_on_hand(cursor, sku, on_hand)
             if written is None:
                 raise below_reserved(sku, on_hand, repository.find_stock(cursor, sku))
-        return json(stock_view(written))
+        return json_answer(stock_view(written))
 
     async def put_stock(request: Request) -> Response:
         asked = await read_json(request, decoder, limit=body_bytes_max)
@@ -104,7 +103,7 @@ def _routes(pool: ConnectionPool, body_bytes_max: int) -> list[BaseRoute]:
             )
         if found is None:
             raise no_such_reservation()
-        return json(reservation_view(found))
+        return json_answer(reservation_view(found))
 
     return [
         Route("/stock", get_page, methods=["GET"]),

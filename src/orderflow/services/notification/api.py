@@ -8,9 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health as observability
-from orderflow.messaging.http import problems
-from orderflow.messaging.http.health import Reasons, json
+from orderflow.messaging.http import health, problems
+from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.services.notification import repository
 from orderflow.services.notification.openapi import TITLE, document
@@ -35,14 +34,14 @@ def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
             )
         shown = found[:limit]
         cursor_behind = str(shown[-1][0]) if len(found) > limit else None
-        return json(
+        return json_answer(
             NotificationPage(items=tuple(known for _, known in shown), next_cursor=cursor_behind)
         )
 
     app = Starlette(
         routes=[
             Route("/notifications", notifications, methods=["GET"]),
-            *observability.routes(reasons),
+            *health.routes(reasons),
             *openapi.routes(document, title=TITLE),
         ],
         exception_handlers=problems.handlers(),

@@ -12,8 +12,7 @@ from starlette.routing import Route
 
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health as observability
-from orderflow.messaging.http import problems
+from orderflow.messaging.http import health, problems
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.services.payment import repository
@@ -32,7 +31,7 @@ def app(pool: ConnectionPool, reasons: Reasons) -> Starlette:
             found = repository.find(cursor, [order_id])
         if order_id not in found:
             raise _not_heard_of()
-        return observability.json(order_payments(order_id, found[order_id]))
+        return health.json_answer(order_payments(order_id, found[order_id]))
 
     def get_summary(_request: Request) -> Response:
         with (
@@ -40,13 +39,13 @@ def app(pool: ConnectionPool, reasons: Reasons) -> Starlette:
             pool.connection() as connection,
             connection.cursor() as cursor,
         ):
-            return observability.json(LedgerSummary(items=repository.summary(cursor)))
+            return health.json_answer(LedgerSummary(items=repository.summary(cursor)))
 
     return Starlette(
         routes=[
             Route("/payments/{order_id}", get_payments, methods=["GET"]),
             Route("/ledger/summary", get_summary, methods=["GET"]),
-            *observability.routes(reasons),
+            *health.routes(reasons),
             *openapi.routes(document, title=TITLE),
         ],
         exception_handlers=problems.handlers(),
