@@ -1,4 +1,4 @@
-"""The use cases: store what a customer is to be told, and record what came of sending it."""
+"""The use cases: store the notifications that events cause, and record the outcomes of sending."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Encode = Callable[[str, msgspec.Struct], bytes]
 
 def add_notifications(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
     """
-    Store one PENDING notification for each record whose customer is told of it.
+    Store one PENDING notification for each record that causes one.
 
     Returns no events: the sender publishes them once the outcome is known.
     """
@@ -85,7 +85,7 @@ def _notification(received: Received) -> NewNotification | None:
 
 
 def _outbox_row(numbered: NumberedLetter, encode: Encode) -> OutboxRow:
-    """The event continues the chain of the event that the customer is told of, not of the send."""
+    """The event of the outcome. Its cause is the event that caused the notification."""
     letter, event = numbered.letter, numbered.event
     cause = Cause(
         id=letter.cause_id,

@@ -5,7 +5,7 @@ that stay open.
 A mail server replies about a letter: accepted; a final no (5xx to the recipient or to the mail
 itself); or "not now" (deferred). Silence and a broken connection defer the letter, too: it may have
 been accepted, and is sent again under its Message-ID. A server that cannot be reached, is closing
-(421) or refuses the sender says nothing about the letter: `Unavailable`.
+(421) or refuses the sender has not judged the letter: `Unavailable`.
 Source: RFC 5321, RFC 2920.
 """
 
@@ -115,8 +115,8 @@ class Mailer:
         """
         Send over an idle connection, else over a new one.
 
-        The server may have ended a connection while it was idle. That says nothing about the
-        letter, so it is sent once more over a new connection, under the same Message-ID.
+        The server may have ended a connection while it was idle. The letter has nothing to do with
+        that, so it is sent once more over a new connection, under the same Message-ID.
         """
         idle = self._idle.pop() if self._idle else None
         if idle is not None:

@@ -1,5 +1,5 @@
 """
-What customers are told, in which words, and how their notifications are numbered. No driver.
+The words of notifications, and how each customer's are numbered. Imports no driver.
 
 A notification is PENDING until the mail server has accepted it (SENT) or refused it for good
 (FAILED). Either takes the customer's next sequence number, so the numbers have no gap. While it is
@@ -88,7 +88,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deferred(msgspec.Struct, frozen=True, kw_only=True):
-    """The mail server said "not now", or nothing: the letter and all behind it must wait."""
+    """The mail server replied "not now", or not at all: the letter and all behind it wait."""
 
     letter: Letter
     reason: str
@@ -174,7 +174,7 @@ def rest_s(result: SendResult, *, most: float) -> float:
 
 
 def wording(event: ConsumedEvent) -> Wording | None:
-    """The words for `event`; None if its customer is told nothing."""
+    """The words for `event`; None if it causes no notification."""
     key = event.status if isinstance(event, OrderEvent) else type(event)
     words = _WORDS.get(key)
     if words is None:

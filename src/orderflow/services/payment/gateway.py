@@ -42,7 +42,7 @@ class Verdict(Enum):
     DECLINED = "an explicit, final no"
     VOIDED = "nothing was taken, and nothing sent before will be"
     REFUNDED = "the money was given back"
-    UNKNOWN = "nobody knows"
+    UNKNOWN = "the provider may have acted, or not"
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -62,7 +62,7 @@ class Payments:
         if not asking:
             return [NOTHING_TO_ANNOUNCE] * len(batch)
 
-        # The intent commits before the call: after a crash the row says that a charge may be out.
+        # The intent commits before the call: after a crash the row shows that a charge may be out.
         with self._transaction() as cursor:
             accounts = repository.lock(cursor, [received.event.order_id for received in asking])
             phases = _decide_and_write(cursor, asking, accounts)

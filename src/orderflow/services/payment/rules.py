@@ -104,11 +104,11 @@ def decide(event: ConsumedEvent, account: OrderAccount, *, cause: str, now: date
 
 def _charge(requested: Payment, account: OrderAccount, *, cause: str, now: datetime) -> Decision:
     if (recorded := account.payment(requested.attempt)) is not None:
-        return _go_on(recorded, account, cause=cause)
+        return _continue(recorded, account, cause=cause)
     if account.closed:
         return _refuse(requested, cause=cause, now=now)
     if (other := account.live) is not None:
-        return _after(other, requested)
+        return _wait_for(other, requested)
 
     if requested.amount_minor == 0:
         free = model.captured(requested, None, cause=cause, now=now)
@@ -116,8 +116,8 @@ def _charge(requested: Payment, account: OrderAccount, *, cause: str, now: datet
     return Decision(ChargePayment(requested, sent_before=False), payment=requested)
 
 
-def _go_on(recorded: Payment, account: OrderAccount, *, cause: str) -> Decision:
-    """The payment exists already. What is recorded counts, not what the event says now."""
+def _continue(recorded: Payment, account: OrderAccount, *, cause: str) -> Decision:
+    """The payment exists already. Its row counts, not what the event contains."""
     if recorded.settled:
         return Decision(Announce(model.announcements((recorded,), cause)))
     if account.closed:
@@ -137,8 +137,8 @@ def _refuse(requested: Payment, *, cause: str, now: datetime) -> Decision:
     return Decision(Announce((model.outcome_event(refused),)), payment=refused)
 
 
-def _after(other: Payment, requested: Payment) -> Decision:
-    """Another attempt has not failed: wait for its outcome, never charge beside it."""
+def _wait_for(other: Payment, requested: Payment) -> Decision:
+    """Another attempt has not failed: wait for its outcome, and never charge beside it."""
     if not other.settled:
         return Decision(Wait(other.created_at))
     raise AnotherPaymentStands(
@@ -151,19 +151,19 @@ def _cancel(event: OrderCancelled, account: OrderAccount, *, cause: str, now: da
     """Close the order; settle an open payment first, then refund what was captured."""
     closed_order = None if account.closed else ClosedOrder(event, cause)
     live = account.live
-    if live is None:
-        announced = model.announcements(account.payments, cause)
-        return Decision(Announce(announced), closed_order=closed_order)
-    if not live.settled:
-        return Decision(VoidPayment(live), closed_order=closed_order)
+    if live is not None:
+        if not live.settled:
+            return Decision(VoidPayment(live), closed_order=closed_order)
+        refund = live.refund
+        if refund is None:
+            return _refund(live, event, closed_order, cause=cause, now=now)
+        if refund.state is RefundState.REQUESTED:
+            task = RefundPayment(live, refund, sent_before=True)
+            return Decision(task, closed_order=closed_order)
 
-    refund = live.refund
-    if refund is None:
-        return _refund(live, event, closed_order, cause=cause, now=now)
-    if refund.state is RefundState.SUCCEEDED:
-        announced = model.announcements(account.payments, cause)
-        return Decision(Announce(announced), closed_order=closed_order)
-    return Decision(RefundPayment(live, refund, sent_before=True), closed_order=closed_order)
+    # Nothing was captured, or all of it is refunded.
+    announced = model.announcements(account.payments, cause)
+    return Decision(Announce(announced), closed_order=closed_order)
 
 
 def _refund(
