@@ -8,6 +8,7 @@ Source: CloudEvents 1.0.2 Kafka protocol binding, binary mode (`ce_` headers, UT
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from random import getrandbits
 from typing import TYPE_CHECKING, NewType, Protocol
 from uuid import UUID
 
@@ -143,6 +144,11 @@ def derived_id(namespace: UUID, *, cause: EventId, event_type: str, index: int) 
     The id of an event that another one caused: the same cause, type and index give the same id in every re-run.
     """
     return EventId(uuid5(namespace, f"{cause}/{event_type}/{index}"))
+
+
+def new_traceparent() -> str:
+    """The `traceparent` of a new trace, sampled (W3C Trace Context, version 00)."""
+    return f"00-{getrandbits(128):032x}-{getrandbits(64):016x}-01"
 
 
 def read_clock() -> datetime:
