@@ -14,23 +14,24 @@ from tests.support.documented import assert_examples_fit
 from orderflow.messaging.postgres import ConnectionPool
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http.api import OrderApi
-from orderflow.services.order.http.commands import Commanding
-from orderflow.services.order.http.list_orders import Listing
+from orderflow.services.order.http.commands import CommandRoutes
+from orderflow.services.order.http.list_orders import ListOrders
 from orderflow.services.order.http.openapi import document
-from orderflow.services.order.http.operators import Operating
-from orderflow.services.order.http.post_order import ROUTES, Placing
+from orderflow.services.order.http.operators import OperatorRoutes
+from orderflow.services.order.http.post_order import ROUTES, Committer, PostOrder
+from orderflow.services.order.http.readiness import StartGate
 
 SETTINGS = OrderSettings.model_validate({"database": {"dsn": "postgresql://nowhere/order"}})
 
 
 def routes() -> set[tuple[str, str]]:
-    no_pool = cast("ConnectionPool", None)
+    no_pool, gate = cast("ConnectionPool", None), StartGate()
     api = OrderApi(
-        placing=Placing(SETTINGS),
+        post_order=PostOrder(SETTINGS, gate, cast("Committer", None)),
         routes=[
-            *Listing(no_pool, SETTINGS.deadlines.limits).routes(),
-            *Commanding(no_pool, SETTINGS).routes(),
-            *Operating(no_pool, SETTINGS.deadlines.limits).routes(),
+            *ListOrders(no_pool, SETTINGS.deadlines.limits).routes(),
+            *CommandRoutes(no_pool, SETTINGS, gate).routes(),
+            *OperatorRoutes(no_pool, gate).routes(),
         ],
         pool=no_pool,
         reasons=list,

@@ -28,12 +28,13 @@ from orderflow.messaging.listener import Received
 from orderflow.messaging.postgres import Cursor, Session, inbox, outbox
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.testing.registry import InMemoryRegistry
-from orderflow.services.order import repository
 from orderflow.services.order.bootstrap import MIGRATIONS
-from orderflow.services.order.handlers import Command, PlaceOrder, obey, on_facts, place_order
+from orderflow.services.order.changes import Origin
+from orderflow.services.order.commands import Command, PlaceOrder, execute, place_order
+from orderflow.services.order.handlers import on_facts
 from orderflow.services.order.listeners import LISTENER
 from orderflow.services.order.model import Action, Order, Product, RequestedLine
-from orderflow.services.order.repository import Placement
+from orderflow.services.order.place_batch import Placement, writer
 from orderflow.services.order.rules import Fact, NotAllowed
 
 BATCH = 500
@@ -75,13 +76,13 @@ class Orders:
             currency="EUR",
             mode=PaymentMode.AUTOMATIC,
             payment_method="pm_ok",
-            traceparent="",
+            origin=Origin(type="command", id="place"),
         )
         placed = [
             place_order(command, catalogue=PRICES, encode=ENCODER.encode) for _ in range(count)
         ]
         with self.session.transaction() as cursor:
-            repository.writer(24)(cursor, [Placement(placed=one, answer=b"") for one in placed])
+            writer(24)(cursor, [Placement(placed=one, answer=b"") for one in placed])
         return [one.order for one in placed]
 
     def hear(self, batch: Sequence[Received], *, session: Session | None = None) -> int:
@@ -96,11 +97,14 @@ class Orders:
 
     def cancel(self, order: Order) -> None:
         command = Command(
-            action=Action.CANCEL, order_id=order.order_id, customer_id=None, traceparent=""
+            action=Action.CANCEL,
+            order_id=order.order_id,
+            customer_id=None,
+            origin=Origin(type="command", id="cancel"),
         )
         with self.session.transaction() as cursor:
             try:
-                assert obey(cursor, command, encode=ENCODER.encode)
+                assert execute(cursor, command, encode=ENCODER.encode)
             except NotAllowed as error:
                 assert error.order.status is OrderStatus.CANCELLED  # noqa: PT017 - too late, and told so
 

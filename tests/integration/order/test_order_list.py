@@ -18,7 +18,7 @@ from orderflow.contracts.ids import CustomerId
 from orderflow.services.order import queries
 from orderflow.services.order.config import DeadlineSettings
 from orderflow.services.order.deadlines import cutoffs
-from orderflow.services.order.queries import Wanted
+from orderflow.services.order.queries import OrderFilter
 
 
 @pytest.fixture(scope="module")
@@ -148,14 +148,14 @@ def test_no_page_reads_more_orders_than_it_needs(service: OrderService) -> None:
         cursor.execute("ANALYZE orders")
         overdue = cutoffs(DeadlineSettings().limits, now=now)
         for wanted in (
-            Wanted(limit=51),
-            Wanted(limit=51, customer_id=CustomerId("many-7")),
-            Wanted(limit=51, statuses=(OrderStatus.SHIPPED,)),
-            Wanted(limit=51, created_to=now - timedelta(days=60)),
-            Wanted(
+            OrderFilter(limit=51),
+            OrderFilter(limit=51, customer_id=CustomerId("many-7")),
+            OrderFilter(limit=51, statuses=(OrderStatus.SHIPPED,)),
+            OrderFilter(limit=51, created_to=now - timedelta(days=60)),
+            OrderFilter(
                 limit=51, customer_id=CustomerId("many-7"), created_from=now - timedelta(days=1)
             ),
-            Wanted(limit=51, overdue=overdue),
+            OrderFilter(limit=51, overdue=overdue),
         ):
             explained = Explaining(cursor)
             queries.page(explained, wanted)  # type: ignore[arg-type]

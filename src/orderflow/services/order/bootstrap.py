@@ -5,33 +5,42 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
+from orderflow.contracts.topics import ORDER_EVENTS, ORDERS
 from orderflow.messaging import postgres
+from orderflow.messaging.errors import Transient
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.http.serving import Role
 from orderflow.messaging.kafka.progress import GroupProgress
-from orderflow.messaging.postgres import Session
+from orderflow.messaging.postgres import (
+    ConnectionPool,
+    Cursor,
+    DatabaseError,
+    Session,
+    writing,
+)
 from orderflow.messaging.postgres.group_commit import GroupCommit
+from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.process.role import STOP_WITHIN_S, Launch, worker_role
 from orderflow.messaging.process.roles import listener_role, relay_role
 from orderflow.messaging.process.service import Service
 from orderflow.messaging.telemetry import logger
 from orderflow.services.order import idempotency
-from orderflow.services.order.config import Settings
+from orderflow.services.order.config import OrderSettings, Settings
 from orderflow.services.order.http.api import OrderApi
-from orderflow.services.order.http.commands import Commanding
-from orderflow.services.order.http.list_orders import Listing
-from orderflow.services.order.http.operators import Operating
-from orderflow.services.order.http.post_order import Placing, Ready, resolve
-from orderflow.services.order.http.readiness import Preparation, load_encoder
-from orderflow.services.order.idempotency import KeyTaken
+from orderflow.services.order.http.commands import CommandRoutes
+from orderflow.services.order.http.list_orders import ListOrders
+from orderflow.services.order.http.operators import OperatorRoutes
+from orderflow.services.order.http.post_order import Committer, PostOrder, resolve
+from orderflow.services.order.http.readiness import Readiness, StartGate, migrated
 from orderflow.services.order.listeners import LISTENER
-from orderflow.services.order.repository import Placement, Written, writer
+from orderflow.services.order.place_batch import writer
 from orderflow.services.order.sweeper import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -41,46 +50,32 @@ log = logger("order")
 
 
 def api(launch: Launch[Settings]) -> Role:
-    settings, order = launch.settings, launch.settings.order
-    loop = asyncio.get_running_loop()
-    placing = Placing(order)
+    order = launch.settings.order
     pool = postgres.open_pool(order.database, application_name="order-api")
-    commanding = Commanding(pool, order)
-    operating = Operating(pool, order.deadlines.limits)
-    listing = Listing(pool, order.deadlines.limits)
-    committer: GroupCommit[Placement, Written | KeyTaken] = GroupCommit(
-        connect=lambda: postgres.connect(order.database, application_name="order-api-committer"),
-        write=writer(order.idempotency_hours),
-        deliver=lambda done: _on_loop(loop, lambda: resolve(done)),
-        after_commit=lambda: failpoint("api.after_db_commit"),
-        batch_max=order.api.batch_max,
-        queue_max=order.api.queue_max,
+    committer = _committer(order)
+    gate = StartGate()
+    readiness = Readiness(
+        pool=pool, prerequisites=_prerequisites(launch, migrated(pool)), gate=gate
     )
-
-    def on_ready(ready: Ready) -> None:
-        commanding.open(ready.encode)
-        operating.open(ready.encode)
-        _on_loop(loop, lambda: placing.open(ready, committer))
-
-    preparation = Preparation(pool=pool, registry=settings.registry, on_ready=on_ready)
+    commands = CommandRoutes(pool, order, gate)
+    routes = [
+        *ListOrders(pool, order.deadlines.limits).routes(),
+        *commands.routes(),
+        *OperatorRoutes(pool, gate).routes(),
+    ]
     purging = threading.Event()
-
-    def purge() -> None:
-        while not purging.wait(PURGE_EVERY_S):
-            try:
-                with pool.connection() as connection, connection.cursor() as cursor:
-                    idempotency.purge(cursor, lifetime=timedelta(hours=order.idempotency_hours))
-            except postgres.DatabaseError as error:
-                log.warning("expired idempotency keys stay for now", reason=str(error))
 
     def start() -> None:
         committer.start()
-        preparation.start()
-        threading.Thread(target=purge, name="purge-keys", daemon=True).start()
+        readiness.start()
+        threading.Thread(
+            target=_purge_keys, args=(pool, order, purging), name="purge-keys", daemon=True
+        ).start()
 
     def close() -> None:
         purging.set()
-        preparation.close()
+        readiness.close()
+        # Orders that were accepted are committed before the pool goes.
         committer.close(STOP_WITHIN_S - 1)
         pool.close()
 
@@ -90,34 +85,66 @@ def api(launch: Launch[Settings]) -> Role:
         port=order.api.port,
         start=start,
         close=close,
-        stopping=commanding.stopping,
-        reasons=preparation.reasons,
+        stopping=commands.stopping,
+        reasons=readiness.reasons,
         app=lambda reasons: OrderApi(
-            placing=placing,
-            routes=[*listing.routes(), *commanding.routes(), *operating.routes()],
-            pool=pool,
-            reasons=reasons,
+            post_order=PostOrder(order, gate, committer), routes=routes, pool=pool, reasons=reasons
         ),
     )
 
 
 def sweeper(launch: Launch[Settings]) -> Role:
     settings, order = launch.settings, launch.settings.order
+    session = Session(order.database, application_name="order-sweeper")
     sweeping = Sweeper(
         settings=order.sweeper,
         limits=order.deadlines.limits,
-        session=Session(order.database, application_name="order-sweeper"),
+        prerequisites=_prerequisites(launch, session.transaction),
+        session=session,
         progress=GroupProgress(
             settings.kafka, group=LISTENER.group, topics=tuple(LISTENER.subscribed)
         ),
-        load=lambda: load_encoder(settings.registry).encode,
     )
     return worker_role(launch, run=sweeping.run, reasons=sweeping.reasons)
+
+
+def _committer(order: OrderSettings) -> Committer:
+    loop = asyncio.get_running_loop()
+    return GroupCommit(
+        connect=lambda: postgres.connect(order.database, application_name="order-api-committer"),
+        write=writer(order.idempotency_hours),
+        deliver=lambda outcomes: _on_loop(loop, lambda: resolve(outcomes)),
+        after_commit=lambda: failpoint("api.after_db_commit"),
+        batch_max=order.api.batch_max,
+        queue_max=order.api.queue_max,
+    )
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     if not loop.is_closed():
         loop.call_soon_threadsafe(callback)
+
+
+def _prerequisites(
+    launch: Launch[Settings], transaction: Callable[[], AbstractContextManager[Cursor]]
+) -> Prerequisites:
+    return Prerequisites(
+        transaction=transaction,
+        relay=launch.service,
+        registry=launch.settings.registry,
+        catalogue=CATALOGUE,
+        topics=(ORDERS.name, ORDER_EVENTS.name),
+    )
+
+
+def _purge_keys(pool: ConnectionPool, order: OrderSettings, stop: threading.Event) -> None:
+    lifetime = timedelta(hours=order.idempotency_hours)
+    while not stop.wait(PURGE_EVERY_S):
+        try:
+            with writing(pool) as cursor:
+                idempotency.purge(cursor, lifetime=lifetime)
+        except (Transient, DatabaseError) as error:
+            log.warning("expired idempotency keys stay for now", reason=str(error))
 
 
 SERVICE = Service(

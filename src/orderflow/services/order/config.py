@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from orderflow.contracts import roster
+from orderflow.messaging.http.bodies import BODY_BYTES_MAX
 from orderflow.messaging.process.settings import ServiceSection
 from orderflow.messaging.settings import (
     ApiSection,
@@ -28,7 +29,7 @@ class ApiSettings(ApiSection):
     beyond it, 503.
     """
 
-    body_bytes_max: Annotated[int, Field(ge=1024)] = 65_536
+    body_bytes_max: Annotated[int, Field(ge=1024)] = BODY_BYTES_MAX
     batch_max: Annotated[int, Field(ge=1, le=500)] = 500
     queue_max: Annotated[int, Field(ge=1)] = 10_000
 

@@ -1,9 +1,9 @@
 """
-Idempotency keys, written in the transaction of what they caused: a failed attempt burns none, and no row outlives a
-crash half-done.
+Idempotency keys, written in the transaction of what they caused.
 
-The answer of a command that has to be waited for comes later: until it is settled, a repeat waits for it too, and
-whoever settles it first decides what everybody gets.
+Guarantee: a request that fails burns no key, and no crash leaves a key without its effect. The
+answer of a command that a client waits for is known later: until the key is settled, a repeated
+request waits too, and the first request that settles it decides what all of them get.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import msgspec
 
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.postgres import Cursor
+from orderflow.messaging.postgres import RESOURCE, Cursor
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """An Idempotency-Key, and the hash of what was asked with it. `scope` is the route, ids in it included."""
+    """An Idempotency-Key and the hash of its request. `scope` is the route, ids in it included."""
 
     scope: str
     key: str
@@ -27,11 +27,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyTaken(msgspec.Struct, frozen=True):
-    """The key stands for another request."""
+    """The key belongs to another request."""
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """What a key stands for. `settled`: `answer` is the one that everybody gets, for good."""
+class ClaimedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as a request claimed it. `settled`: `answer` is final, the same for every request."""
 
     request_hash: bytes
     order_id: OrderId
@@ -39,53 +39,65 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     settled: bool
 
 
-Asked = tuple[Claim, OrderId, bytes]
-"""A key, the order that it is to stand for, and the answer."""
+KeyRequest = tuple[Claim, OrderId, bytes]
+"""A key, the order to claim it for, and the answer to store."""
 
 
 def claim(
-    cursor: Cursor, asked: Sequence[Asked], *, lifetime: timedelta, settled: bool = True
-) -> dict[OrderId, Held]:
-    """Claim keys; what is returned is held already, by the order that was asked for with it. An order claims once."""
-    if not asked:
+    cursor: Cursor, requests: Sequence[KeyRequest], *, lifetime: timedelta, settled: bool = True
+) -> dict[OrderId, ClaimedKey]:
+    """
+    Claim keys, at most one for each order; returns those that an earlier request had claimed.
+
+    The result is by the order that now asked for the key. Raises Transient if such a key expired
+    between two statements.
+    """
+    if not requests:
         return {}
-    claims = [one for one, _, _ in asked]
-    scopes, keys = [one.scope for one in claims], [one.key for one in claims]
-    cursor.execute(_FORGET_EXPIRED, (scopes, keys, lifetime))
-    hashes, orders, answers = (
-        [one.request_hash for one in claims],
-        [one[1] for one in asked],
-        [one[2] for one in asked],
-    )
-    cursor.execute(_CLAIM, (scopes, keys, hashes, orders, answers, settled))
+    scopes = [key.scope for key, _, _ in requests]
+    keys = [key.key for key, _, _ in requests]
+    hashes = [key.request_hash for key, _, _ in requests]
+    order_ids = [order_id for _, order_id, _ in requests]
+    answers = [answer for _, _, answer in requests]
+
+    # An expired key must go first: it would win the conflict below.
+    cursor.execute(_DELETE_EXPIRED, (scopes, keys, lifetime))
+    cursor.execute(_CLAIM, (scopes, keys, hashes, order_ids, answers, settled))
     won = {OrderId(str(order_id)) for (order_id,) in cursor}
-    lost = [(one, order_id) for one, order_id, _ in asked if order_id not in won]
+
+    lost = [
+        ((key.scope, key.key), order_id) for key, order_id, _ in requests if order_id not in won
+    ]
     if not lost:
         return {}
-    earlier = _held(cursor, scopes, keys)
-    if any((one.scope, one.key) not in earlier for one, _ in lost):
-        raise Transient("an Idempotency-Key expired while it was looked up", resource="database")
-    return {order_id: earlier[one.scope, one.key] for one, order_id in lost}
+    earlier = _claimed(cursor, scopes, keys)
+    if any(scope_and_key not in earlier for scope_and_key, _ in lost):
+        raise Transient("an Idempotency-Key expired while it was looked up", resource=RESOURCE)
+    return {order_id: earlier[scope_and_key] for scope_and_key, order_id in lost}
 
 
 def settle(cursor: Cursor, claimed: Claim, answer: bytes) -> bytes:
-    """The answer of a claimed key: this one, if nobody settled it before."""
+    """Store the final answer of a claimed key, and return it: an earlier one, if there is one."""
     cursor.execute(_SETTLE, (answer, claimed.scope, claimed.key))
     if cursor.rowcount:
         return answer
-    found = _held(cursor, [claimed.scope], [claimed.key]).get((claimed.scope, claimed.key))
-    return answer if found is None else found.answer
+
+    # No row was unsettled: another request was faster, or the key has expired.
+    key = _claimed(cursor, [claimed.scope], [claimed.key]).get((claimed.scope, claimed.key))
+    return answer if key is None else key.answer
 
 
 def purge(cursor: Cursor, *, lifetime: timedelta) -> None:
-    """Forget keys that have expired; they are ignored already."""
+    """Delete expired keys; `claim` ignores them already."""
     cursor.execute("DELETE FROM idempotency_key WHERE created_at < now() - %s", (lifetime,))
 
 
-def _held(cursor: Cursor, scopes: list[str], keys: list[str]) -> dict[tuple[str, str], Held]:
-    cursor.execute(_EARLIER, (scopes, keys))
+def _claimed(
+    cursor: Cursor, scopes: list[str], keys: list[str]
+) -> dict[tuple[str, str], ClaimedKey]:
+    cursor.execute(_SELECT, (scopes, keys))
     return {
-        (scope, key): Held(
+        (scope, key): ClaimedKey(
             request_hash=bytes(request_hash),
             order_id=OrderId(str(order_id)),
             answer=bytes(answer),
@@ -95,22 +107,30 @@ def _held(cursor: Cursor, scopes: list[str], keys: list[str]) -> dict[tuple[str,
     }
 
 
-_FORGET_EXPIRED = """
-DELETE FROM idempotency_key AS held USING unnest(%s::text[], %s::text[]) AS asked (scope, key)
-WHERE held.scope = asked.scope AND held.key = asked.key AND held.created_at < now() - %s
+_DELETE_EXPIRED = """
+DELETE FROM idempotency_key AS claimed
+USING unnest(%s::text[], %s::text[]) AS requested (scope, key)
+WHERE claimed.scope = requested.scope AND claimed.key = requested.key
+      AND claimed.created_at < now() - %s
 """
-# In the order of the keys, so that two processes with the same keys wait for each other in one direction only.
+# In the order of the keys: two processes with the same keys wait for each other in one direction.
 _CLAIM = """
 INSERT INTO idempotency_key (scope, key, request_hash, order_id, answer, created_at, settled)
-SELECT asked.scope, asked.key, asked.request_hash, asked.order_id, asked.answer, now(), told.settled
+SELECT requested.scope, requested.key, requested.request_hash, requested.order_id,
+       requested.answer, now(), given.settled
 FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::uuid[], %s::bytea[])
-     WITH ORDINALITY AS asked (scope, key, request_hash, order_id, answer, position),
-     (VALUES (%s::boolean)) AS told (settled)
-ORDER BY asked.scope, asked.key, asked.position
+     WITH ORDINALITY AS requested (scope, key, request_hash, order_id, answer, position),
+     (VALUES (%s::boolean)) AS given (settled)
+ORDER BY requested.scope, requested.key, requested.position
 ON CONFLICT DO NOTHING RETURNING order_id
 """
-_EARLIER = """
-SELECT DISTINCT held.scope, held.key, held.request_hash, held.order_id, held.answer, held.settled
-FROM idempotency_key AS held JOIN unnest(%s::text[], %s::text[]) AS asked (scope, key) USING (scope, key)
+_SELECT = """
+SELECT DISTINCT claimed.scope, claimed.key, claimed.request_hash, claimed.order_id, claimed.answer,
+                claimed.settled
+FROM idempotency_key AS claimed
+     JOIN unnest(%s::text[], %s::text[]) AS requested (scope, key) USING (scope, key)
 """
-_SETTLE = "UPDATE idempotency_key SET answer = %s, settled = true WHERE scope = %s AND key = %s AND NOT settled"
+_SETTLE = """
+UPDATE idempotency_key SET answer = %s, settled = true
+WHERE scope = %s AND key = %s AND NOT settled
+"""

@@ -1,4 +1,4 @@
-"""The table: what the order service hears from payment and inventory, what it does then, what it says."""
+"""What the order service consumes from payment and inventory, and where it publishes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from orderflow.contracts.events import (
 )
 from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.listener import InboxOutbox, Listener
-from orderflow.services.order.handlers import SOURCE, on_facts
+from orderflow.services.order.changes import SOURCE
+from orderflow.services.order.handlers import on_facts
 
 LISTENER = Listener(
     name="order",

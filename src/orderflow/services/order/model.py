@@ -1,7 +1,8 @@
-"""An order's rules, without a driver in sight. What changes an order returns a new one."""
+"""An order, and what it allows. Pure: a function that changes an order returns a new one."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -20,7 +21,7 @@ AMOUNT_MINOR_MAX = 10**15
 
 
 class RuleBroken(OrderflowError):
-    """The order can't be what was asked for. `slug` names the rule, for good."""
+    """The requested order breaks a rule. `slug` names the rule on the wire, and never changes."""
 
     slug = "rule-broken"
     title = "The order breaks a rule"
@@ -101,8 +102,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
     `version` counts status changes, `revision` every change.
 
-    `ship_when_reserved`: shipping was asked for, and accepted, while nobody knew whether there is stock.
-    `waiting_since`: when it began to wait for what it waits for now. A revision that leaves that as it is leaves this.
+    `ship_when_reserved`: shipping was requested and accepted before inventory had answered.
+    `waiting_since`: when the order began to wait for what it waits for now; revisions that do not
+    change what it waits for keep it.
     """
 
     order_id: OrderId
@@ -124,7 +126,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One revision: a status change when `event_id` is there, else a fact that was noted."""
+    """One revision: a status change if it has an `event_id`, otherwise a recorded fact or note."""
 
     revision: int
     version: int
@@ -146,16 +148,18 @@ def place(
     payment_method: str | None,
     now: datetime,
 ) -> Order:
-    """A new order. AUTOMATIC asks for its first payment at once; ON_REQUEST waits to be asked."""
+    """A new order. AUTOMATIC requests its first payment at once, ON_REQUEST with a pay command."""
     amount_minor = sum(line.quantity * line.unit_price_minor for line in lines)
     if amount_minor > AMOUNT_MINOR_MAX:
         raise AmountTooLarge(f"{amount_minor} minor units; at most {AMOUNT_MINOR_MAX}")
+
     if mode is PaymentMode.AUTOMATIC:
         payment = Payment(
             attempt=1, state=PaymentState.REQUESTED, payment_id=payment_id(order_id, 1)
         )
     else:
         payment = Payment(attempt=0, state=PaymentState.NONE, payment_id=None)
+
     return Order(
         order_id=order_id,
         customer_id=customer_id,
@@ -176,7 +180,7 @@ def place(
 
 
 def revised(before: Order, after: Order, *, now: datetime) -> Order:
-    """`after` as the next revision of `before`."""
+    """`after` as the next revision of `before`, with its time and what it waits for."""
     since = before.waiting_since if waiting_for(after) is waiting_for(before) else now
     return msgspec.structs.replace(
         after, revision=before.revision + 1, updated_at=now, waiting_since=since
@@ -184,7 +188,7 @@ def revised(before: Order, after: Order, *, now: datetime) -> Order:
 
 
 def waiting_for(order: Order) -> WaitingFor | None:
-    """What has to happen next, None if nothing has to."""
+    """What has to happen next; None if the order is delivered or cancelled."""
     match order.status, order.payment.state, order.stock:
         case OrderStatus.CREATED, PaymentState.NONE | PaymentState.FAILED, _:
             return WaitingFor.PAY
@@ -202,16 +206,14 @@ def waiting_for(order: Order) -> WaitingFor | None:
 def priced(
     requested: Sequence[RequestedLine], *, catalogue: Mapping[Sku, Product], currency: str
 ) -> tuple[OrderLine, ...]:
-    """The requested lines with the catalogue's prices. Raises UnknownSku, NoPrice or RepeatedSku."""
-    if len({line.sku for line in requested}) < len(requested):
-        twice = sorted(
-            {
-                line.sku
-                for line in requested
-                if sum(line.sku == other.sku for other in requested) > 1
-            }
+    """Lines with the catalogue's prices. Raises UnknownSku, NoPrice or RepeatedSku."""
+    times = Counter(line.sku for line in requested)
+    repeated = sorted(sku for sku, count in times.items() if count > 1)
+    if repeated:
+        raise RepeatedSku(
+            f"{', '.join(repeated)}: one line for each product, with the whole quantity"
         )
-        raise RepeatedSku(f"{', '.join(twice)}: one line for each product, with the whole quantity")
+
     return tuple(
         OrderLine(
             sku=line.sku,
@@ -223,8 +225,9 @@ def priced(
 
 
 def allowed_actions(order: Order) -> tuple[Action, ...]:
-    """What may be commanded now."""
+    """The commands that the order allows now."""
     status, payment = order.status, order.payment
+
     payable = (
         payment.state in (PaymentState.NONE, PaymentState.FAILED) and payment.attempt < ATTEMPTS_MAX
     )

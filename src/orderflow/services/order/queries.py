@@ -1,8 +1,8 @@
 """
-Many orders at once, for reading: pages, and what is past its deadline.
+Reading many orders: pages, and orders past their deadline.
 
-Newest first is by order id: it is a UUIDv7, which begins with the millisecond of its making (RFC 9562), so the primary
-key gives the order, the cursor and the time span.
+Newest first is by order id. An id is a UUIDv7, which begins with the millisecond of its making (RFC
+9562), so the primary key gives the order, the cursor and the time span.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from orderflow.services.order import repository
 from orderflow.services.order.model import Order, WaitingFor
 
 CLOCK_SLACK = timedelta(minutes=1)
-"""An id is made after its `created_at` was read; if the clock was set in between, by at most this."""
+"""How far an id's time may be from its order's `created_at`: the clock is read twice."""
 
 Cutoffs = Mapping[WaitingFor, datetime]
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Which orders. `created_from` ≤ created < `created_to`; `before`: only older ones than this.
+    Which orders to read. `created_from` ≤ created < `created_to`; `before`: only older orders.
 
-    `overdue`: only those that have waited since their cutoff or longer.
+    `overdue`: only orders that have waited since their cutoff or longer.
     """
 
     limit: int
@@ -41,52 +41,64 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     overdue: Cutoffs | None = None
 
 
-def page(cursor: Cursor, wanted: Wanted) -> list[Order]:
-    """Newest first, at most `limit`."""
+def page(cursor: Cursor, wanted: OrderFilter) -> list[Order]:
+    """The orders that match, newest first, at most `limit`."""
+    conditions = _conditions(wanted)
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    parameters = [value for values in conditions.values() for value in values]
+
+    cursor.execute(
+        f"{repository.SELECT} {where} ORDER BY order_id DESC LIMIT %s".encode(),
+        [*parameters, wanted.limit],
+    )
+    return [repository.order_of(*row) for row in cursor]
+
+
+def _conditions(wanted: OrderFilter) -> dict[str, tuple[object, ...]]:
+    """The conditions of a WHERE clause, each with its parameters."""
     conditions: dict[str, tuple[object, ...]] = {}
     if wanted.customer_id is not None:
         conditions["customer_id = %s"] = (wanted.customer_id,)
     if wanted.statuses:
         conditions["status = ANY (%s)"] = ([status.value for status in wanted.statuses],)
+
+    # The id narrows the scan of the primary key; the time decides.
     if (start := wanted.created_from) is not None:
         conditions["created_at >= %s AND order_id >= %s"] = (start, _first_id(start - CLOCK_SLACK))
     if (end := wanted.created_to) is not None:
         conditions["created_at < %s AND order_id < %s"] = (end, _first_id(end + CLOCK_SLACK))
+
     if wanted.before is not None:
         conditions["order_id < %s"] = (wanted.before,)
     if wanted.overdue is not None:
         past = " OR ".join(["(waiting_for = %s AND waiting_since <= %s)"] * len(wanted.overdue))
-        conditions[f"({past})"] = tuple(bound for pair in wanted.overdue.items() for bound in pair)
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    bounds = [bound for of_one in conditions.values() for bound in of_one]
-    cursor.execute(
-        f"{repository.SELECT} {where} ORDER BY order_id DESC LIMIT %s".encode(),
-        [*bounds, wanted.limit],
-    )
-    return [repository.order_of(*row) for row in cursor]
+        conditions[f"({past})"] = tuple(value for pair in wanted.overdue.items() for value in pair)
+    return conditions
 
 
 def unpaid(cursor: Cursor, *, since: datetime, limit: int) -> dict[OrderId, int]:
-    """Orders that have waited for a pay command since then or longer, longest first, with their revisions."""
+    """The revisions of orders that wait for a pay command since `since` or longer, oldest first."""
     cursor.execute(_UNPAID, (WaitingFor.PAY.value, since, limit))
     return {OrderId(str(order_id)): revision for order_id, revision in cursor}
 
 
 def commanded_at(cursor: Cursor, order_id: OrderId, command: str) -> datetime | None:
-    """When that command was last obeyed."""
+    """When that command was last executed on the order; None if never."""
     cursor.execute(_COMMANDED_AT, (order_id, command))
     row = cursor.fetchone()
     return row[0] if row else None
 
 
 def _first_id(moment: datetime) -> UUID:
-    """Below every id that is made from then on."""
+    """A UUID below every id that is made from then on."""
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
 _UNPAID = """
-SELECT order_id, revision FROM orders WHERE waiting_for = %s AND waiting_since <= %s ORDER BY waiting_since LIMIT %s
+SELECT order_id, revision FROM orders
+WHERE waiting_for = %s AND waiting_since <= %s ORDER BY waiting_since LIMIT %s
 """
 _COMMANDED_AT = """
-SELECT max(occurred_at) FROM order_history WHERE order_id = %s AND cause_type = 'command' AND cause_id = %s
+SELECT max(occurred_at) FROM order_history
+WHERE order_id = %s AND cause_type = 'command' AND cause_id = %s
 """

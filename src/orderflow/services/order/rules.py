@@ -1,9 +1,10 @@
 """
-What facts and commands do to an order, as revisions. Pure. `model.allowed_actions` is the table of commands.
+What facts and commands do to an order, as revisions. Pure.
 
-`payments` and `inventory` are separate topics, so their facts come in either order, late, or again. Therefore a fact is
-recorded before it is judged, in every status, and moves its own column only up; what moves nothing does nothing. Then
-the rules run until none fires.
+`model.allowed_actions` is the table of commands. `payments` and `inventory` are separate topics, so
+their facts come in either order, late, or again. Therefore a fact is recorded first, in every
+status, and moves its own column only up; a fact that moves nothing changes nothing. Then the rules
+run until none applies.
 """
 
 from __future__ import annotations
@@ -16,14 +17,9 @@ import msgspec
 
 from orderflow.contracts.events import (
     CancelReason,
-    Event,
-    OrderCancelled,
-    OrderEvent,
-    OrderShipped,
     OrderStatus,
     PaymentFailed,
     PaymentRefunded,
-    PaymentRequested,
     PaymentSucceeded,
     StockRejected,
     StockReleased,
@@ -54,7 +50,7 @@ Fact = (
 
 
 class NotAllowed(OrderflowError):
-    """The order's status does not allow the command. For commands only, never for facts."""
+    """The order's status does not allow the command. Raised for commands only, never for facts."""
 
     def __init__(self, order: Order, action: Action) -> None:
         super().__init__(
@@ -64,7 +60,7 @@ class NotAllowed(OrderflowError):
 
 
 class NothingToRetry(OrderflowError):
-    """The order does not wait for anything that asking again would bring."""
+    """The order waits for nothing that a repeated payment request would bring."""
 
     def __init__(self, order: Order, why: str) -> None:
         super().__init__(f"order {order.order_id} is {order.status}: {why}")
@@ -72,7 +68,7 @@ class NothingToRetry(OrderflowError):
 
 
 class StockNotSettled(OrderflowError):
-    """The order is paid, and nobody knows yet whether there is stock: ask again in a moment."""
+    """The order is paid, and inventory has not answered yet: repeat the command in a moment."""
 
     def __init__(self, order: Order) -> None:
         super().__init__(f"order {order.order_id} is PAID, and its stock is not settled yet")
@@ -80,7 +76,11 @@ class StockNotSettled(OrderflowError):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One revision: a fact that was noted, or, when `before` and `after` differ in version, a change of status."""
+    """
+    One revision of an order: a recorded fact or note, or a change of status.
+
+    `reason`: why the order was cancelled, if this change cancelled it.
+    """
 
     before: Order
     after: Order
@@ -89,20 +89,25 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_of_status(self) -> bool:
+        """Whether the status changed: then the version is a new one."""
         return self.after.version > self.before.version
 
 
 def on_fact(order: Order, fact: Fact, *, now: datetime) -> list[Change]:
-    """The revisions that `fact` makes, none if it moves nothing. Raises Poison if it is not about this order."""
-    moved = _moved(order, fact)
+    """The revisions that `fact` makes, if it moves anything. Raises Poison for a wrong payment id."""
+    moved = _with_fact(order, fact)
     if moved is None:
         return []
     change = _revised(order, moved, _WORDS[type(fact)], now=now)
-    return [change, *_judged(change.after, now=now)]
+    return [change, *_status_changes(change.after, now=now)]
 
 
 def pay(order: Order, *, payment_method: str, now: datetime) -> Change:
-    """Ask for the next attempt. Raises NotAllowed while one is under way, after one succeeded, or after five."""
+    """
+    Request the next payment attempt.
+
+    Raises NotAllowed while an attempt is under way, after one succeeded, or after five.
+    """
     _demand(order, Action.PAY)
     attempt = order.payment.attempt + 1
     payment = Payment(
@@ -110,12 +115,13 @@ def pay(order: Order, *, payment_method: str, now: datetime) -> Change:
         state=PaymentState.REQUESTED,
         payment_id=payment_id(order.order_id, attempt),
     )
+
     after = msgspec.structs.replace(order, payment=payment, payment_method=payment_method)
     return _revised(order, after, f"Payment was asked for, attempt {attempt}", now=now)
 
 
 def ship(order: Order, *, now: datetime) -> Change:
-    """Raises StockNotSettled if that is all that is in the way, else NotAllowed."""
+    """Ship now. Raises StockNotSettled if only inventory's answer is missing, else NotAllowed."""
     if is_unsettled(order):
         raise StockNotSettled(order)
     _demand(order, Action.SHIP)
@@ -123,7 +129,11 @@ def ship(order: Order, *, now: datetime) -> Change:
 
 
 def ship_when_reserved(order: Order, *, now: datetime) -> Change | None:
-    """Accept to ship once stock is reserved; None if that was accepted before. As `ship` if stock is settled."""
+    """
+    Record that the order ships once its stock is reserved; None if that was recorded before.
+
+    Ships now, as `ship`, if inventory has answered already.
+    """
     if not is_unsettled(order):
         return ship(order, now=now)
     if order.ship_when_reserved:
@@ -133,24 +143,24 @@ def ship_when_reserved(order: Order, *, now: datetime) -> Change | None:
 
 
 def deliver(order: Order, *, now: datetime) -> Change:
-    """Raises NotAllowed unless the order is under way."""
+    """Mark the order delivered. Raises NotAllowed unless it is shipped."""
     _demand(order, Action.DELIVER)
     return _to(order, OrderStatus.DELIVERED, "Order has been delivered", now=now)
 
 
 def cancel(order: Order, *, reason: CancelReason, now: datetime) -> Change:
-    """Raises NotAllowed once the order has left the house, or is cancelled already."""
+    """Cancel the order. Raises NotAllowed once it is shipped, delivered or cancelled."""
     _demand(order, Action.CANCEL)
     return _cancelled(order, reason=reason, now=now)
 
 
-def noted(order: Order, description: str, *, now: datetime) -> Change:
-    """A revision that changes nothing: the history shall know."""
+def with_note(order: Order, description: str, *, now: datetime) -> Change:
+    """A revision that changes nothing and adds `description` to the history."""
     return _revised(order, order, description, now=now)
 
 
 def demand_retry(order: Order) -> WaitingFor:
-    """What it waits for that asking again for its payment may bring. Raises NothingToRetry."""
+    """PAYMENT or STOCK: what a repeated payment request may bring. Raises NothingToRetry."""
     awaited = waiting_for(order)
     if awaited not in (WaitingFor.PAYMENT, WaitingFor.STOCK):
         raise NothingToRetry(
@@ -160,93 +170,19 @@ def demand_retry(order: Order) -> WaitingFor:
 
 
 def is_unsettled(order: Order) -> bool:
-    """Is it paid, and inventory has not said anything yet?"""
+    """Whether the order is paid, and inventory has not answered yet."""
     return order.status is OrderStatus.PAID and order.stock is StockState.NONE
 
 
 def is_payment_settled(order: Order, attempt: int) -> bool:
-    """Is there nothing more to wait for after asking for this attempt: did it fail, or is it paid and stock settled?"""
+    """
+    Whether a client that requested this attempt has nothing more to wait for.
+
+    The attempt failed, or the order is paid and inventory has answered, or it is cancelled.
+    """
     if order.status is OrderStatus.CREATED:
         return order.payment.attempt > attempt or order.payment.state is PaymentState.FAILED
     return not is_unsettled(order)
-
-
-def events(change: Change) -> tuple[Event, ...]:
-    """What a change tells: exactly one OrderEvent for each change of status, and what others act upon."""
-    acted_upon = tuple(
-        tell(change) for tell in (_payment_requested, _order_cancelled, _order_shipped)
-    )
-    return tuple(event for event in (*acted_upon, _order_event(change)) if event is not None)
-
-
-def _order_event(change: Change) -> OrderEvent | None:
-    order = change.after
-    if not change.is_of_status:
-        return None
-    return OrderEvent(
-        order_id=order.order_id,
-        customer_id=order.customer_id,
-        status=order.status,
-        description=change.description,
-        timestamp=order.updated_at,
-        version=order.version,
-        previous_status=change.before.status,
-        reason=change.reason,
-    )
-
-
-def _payment_requested(change: Change) -> PaymentRequested | None:
-    order, payment = change.after, change.after.payment
-    if (
-        payment.state is not PaymentState.REQUESTED
-        or payment.attempt == change.before.payment.attempt
-    ):
-        return None
-    return payment_request(order)
-
-
-def payment_request(order: Order) -> PaymentRequested:
-    """Ask for the current attempt."""
-    payment = order.payment
-    assert payment.payment_id is not None
-    assert order.payment_method is not None
-    return PaymentRequested(
-        order_id=order.order_id,
-        customer_id=order.customer_id,
-        attempt=payment.attempt,
-        payment_id=payment.payment_id,
-        amount_minor=order.amount_minor,
-        currency=order.currency,
-        payment_method=order.payment_method,
-        lines=order.lines,
-        occurred_at=order.updated_at,
-    )
-
-
-def _order_cancelled(change: Change) -> OrderCancelled | None:
-    order = change.after
-    if change.reason is None:
-        return None
-    return OrderCancelled(
-        order_id=order.order_id,
-        customer_id=order.customer_id,
-        version=order.version,
-        reason=change.reason,
-        description=change.description,
-        occurred_at=order.updated_at,
-    )
-
-
-def _order_shipped(change: Change) -> OrderShipped | None:
-    order = change.after
-    if not change.is_of_status or order.status is not OrderStatus.SHIPPED:
-        return None
-    return OrderShipped(
-        order_id=order.order_id,
-        customer_id=order.customer_id,
-        version=order.version,
-        occurred_at=order.updated_at,
-    )
 
 
 def _demand(order: Order, action: Action) -> None:
@@ -254,21 +190,22 @@ def _demand(order: Order, action: Action) -> None:
         raise NotAllowed(order, action)
 
 
-def _moved(order: Order, fact: Fact) -> Order | None:
-    """The order with the fact in its column, or None if that is there already, or something later is."""
+def _with_fact(order: Order, fact: Fact) -> Order | None:
+    """The order with the fact in its column; None if the column has that value or a later one."""
     if isinstance(fact, StockReserved | StockRejected | StockReleased):
         stock = _STOCK[type(fact)]
-        return (
-            msgspec.structs.replace(order, stock=stock)
-            if (order.stock, stock) in _STOCK_MOVES
-            else None
-        )
-    payment = Payment(attempt=fact.attempt, state=_PAYMENT[type(fact)], payment_id=fact.payment_id)
-    ours = payment_id(order.order_id, fact.attempt)
-    if fact.payment_id != ours:
+        moves = (order.stock, stock) in _STOCK_MOVES
+        return msgspec.structs.replace(order, stock=stock) if moves else None
+
+    expected_id = payment_id(order.order_id, fact.attempt)
+    if fact.payment_id != expected_id:
         raise Poison(
-            f"order {order.order_id}, attempt {fact.attempt}: its payment is {ours}, not {fact.payment_id}"
+            f"order {order.order_id}, attempt {fact.attempt}: "
+            f"its payment is {expected_id}, not {fact.payment_id}"
         )
+
+    # Attempt first: a late fact of an earlier attempt never hides what a later attempt did.
+    payment = Payment(attempt=fact.attempt, state=_PAYMENT[type(fact)], payment_id=fact.payment_id)
     higher = (payment.attempt, _RANK[payment.state]) > (
         order.payment.attempt,
         _RANK[order.payment.state],
@@ -276,8 +213,8 @@ def _moved(order: Order, fact: Fact) -> Order | None:
     return msgspec.structs.replace(order, payment=payment) if higher else None
 
 
-def _judged(order: Order, *, now: datetime) -> Iterator[Change]:
-    """Each status change that the recorded facts call for, until there is none."""
+def _status_changes(order: Order, *, now: datetime) -> Iterator[Change]:
+    """Apply the first rule that applies, again and again until none does."""
     while change := next((rule(order, now) for applies, rule in _RULES if applies(order)), None):
         yield change
         order = change.after

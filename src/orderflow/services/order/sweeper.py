@@ -1,36 +1,36 @@
 """
-The sweeper: cancels what was not paid for in time, and never beats a fact that is still in the log unread.
+The sweeper cancels orders that were not paid in time, and never before a fact that is still unread.
 
-A round reads which orders are past their deadline, each with its revision; then where every partition of what
-order-service hears ends; then waits until the group has got past there. Only then it locks the orders, and cancels
-those that are still at that revision: whatever was on its way at the deadline has had its say. What can't be waited
-for, with a listener that is away or a transaction that stays open, is left for the next round, and told of.
+A round reads which orders are past their deadline, each with its revision; then the end of every
+partition that order-service consumes; then it waits until the group has finished everything before
+those ends. Only then it locks the orders, and cancels those that are still at that revision: a fact
+that was in the log at the deadline has been applied. If the group does not finish in time (its
+listener is away, a transaction stays open), the round logs it and leaves the orders for the next.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from orderflow.contracts.events import CancelReason
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.errors import ConfigurationError, Transient
-from orderflow.messaging.event import read_clock
+from orderflow.messaging.event import new_traceparent, read_clock
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.progress import GroupProgress
-from orderflow.messaging.postgres import Cursor, DatabaseError, Session, outbox
+from orderflow.messaging.postgres import Cursor, DatabaseError, Session
+from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.telemetry import counter, gauge, logger
 from orderflow.services.order import queries, repository
+from orderflow.services.order.changes import Encode, Origin, write_changes
 from orderflow.services.order.config import SweeperSettings
 from orderflow.services.order.deadlines import Limits, cutoffs
-from orderflow.services.order.handlers import Cause, Encode, act
-from orderflow.services.order.http.requests import traceparent_of
 from orderflow.services.order.model import WaitingFor
 from orderflow.services.order.rules import cancel
 
-SERVICE = "order"
-ASK_EVERY_S = 0.2
+POLL_PROGRESS_S = 0.2
 
 CANCELLED = counter(
     "orders_cancelled_by_deadline", "Orders that the sweeper cancelled: not paid in time"
@@ -44,104 +44,119 @@ log = logger("sweeper")
 
 
 class Sweeper:
-    """`load` gets what encodes events, and may raise Transient or ConfigurationError: then it is asked again."""
+    """
+    One worker: `run` works until it is stopped; `reasons` say why nothing is swept.
+
+    `session` and `progress` belong to the sweeper: `run` closes them when it ends.
+    """
 
     def __init__(
         self,
         *,
         settings: SweeperSettings,
         limits: Limits,
+        prerequisites: Prerequisites,
         session: Session,
         progress: GroupProgress,
-        load: Callable[[], Encode],
     ) -> None:
         self._settings = settings
         self._limits = limits
+        self._prerequisites = prerequisites
         self._session = session
         self._progress = progress
-        self._load = load
-        self._encode: Encode | None = None
         self._missing = "starting"
         self._held = False
 
     def run(self, stop: threading.Event) -> None:
-        """Round after round until `stop` is set; what time heals is left for the next."""
+        """Run round after round until `stop` is set; a failed round is repeated later."""
         try:
             while not stop.is_set():
-                full = self._round(stop)
-                stop.wait(0 if full else self._settings.every_s)
+                has_more = self._round(stop)
+                stop.wait(0 if has_more else self._settings.every_s)
         finally:
             self._session.close()
             self._progress.close()
 
     def reasons(self) -> list[str]:
+        """Why nothing is swept, for /readyz; empty when the sweeper works."""
         return [f"sweeper: {self._missing}"] if self._missing else []
 
     def _round(self, stop: threading.Event) -> bool:
-        """Whether there may be more to do at once."""
+        """Sweep once. True: another batch may be due already."""
+        missing, has_more = "", False
         try:
-            self._encode = self._encode or self._load()
-            full = self._sweep(self._encode, stop)
+            # In every round: a restored database has no relay position of its own yet.
+            missing = "; ".join(self._prerequisites.missing())
+            if not missing:
+                has_more = self._sweep(stop)
         except (Transient, DatabaseError, ConfigurationError) as error:
-            if self._missing != (reason := str(error)):
-                log.warning("nothing is swept for now", reason=reason)
-            self._missing = reason
-            return False
-        self._missing = ""
-        return full
+            missing = str(error)
 
-    def _sweep(self, encode: Encode, stop: threading.Event) -> bool:
+        if missing and missing != self._missing:
+            log.warning("nothing is swept for now", reason=missing)
+        self._missing = missing
+        return has_more
+
+    def _sweep(self, stop: threading.Event) -> bool:
         cutoff = cutoffs(self._limits, now=read_clock())[WaitingFor.PAY]
         with self._session.transaction() as cursor:
-            if not outbox.first_position_committed(cursor, SERVICE):
-                raise ConfigurationError(
-                    "the relay's first position is not committed yet; is order-relay running?"
-                )
             due = queries.unpaid(cursor, since=cutoff, limit=self._settings.batch_max)
         HELD.set(len(due))
         if not due:
             return False
+
+        # After the orders were read, never before: a fact that arrives in between must count.
         unread = self._read_past(stop)
-        self._tell(len(due), unread)
+        self._log_held(len(due), unread)
         if unread:
             return False
+
         failpoint("sweeper.before_cas")
         with self._session.transaction() as cursor:
-            cancelled = cancel_unpaid(cursor, due, encode=encode)
+            cancelled = cancel_unpaid(cursor, due, encode=self._prerequisites.encode)
         HELD.set(0)
         CANCELLED.inc(len(cancelled))
         log.info("not paid in time", cancelled=len(cancelled), moved_on=len(due) - len(cancelled))
         return len(due) == self._settings.batch_max
 
     def _read_past(self, stop: threading.Event) -> Mapping[tuple[str, int], int]:
-        """Wait until the group has finished all that is in its topics now; what it has not, after a bounded time."""
+        """
+        Wait until the group has finished every record that its topics contain now.
+
+        Returns the offsets that are still unread after `patience_s`; empty if there are none.
+        """
         horizon = self._progress.horizon()
-        give_up = time.monotonic() + self._settings.patience_s
-        while (unread := self._progress.unfinished(horizon)) and time.monotonic() < give_up:
-            if stop.wait(ASK_EVERY_S):
+        give_up_at = time.monotonic() + self._settings.patience_s
+        while (unread := self._progress.unfinished(horizon)) and time.monotonic() < give_up_at:
+            if stop.wait(POLL_PROGRESS_S):
                 break
         return unread
 
-    def _tell(self, orders: int, unread: Mapping[tuple[str, int], int]) -> None:
-        """Once, when it begins."""
+    def _log_held(self, orders: int, unread: Mapping[tuple[str, int], int]) -> None:
+        """Log that orders are held, once, when it begins."""
         if unread and not self._held:
-            where = {
-                f"{topic}-{partition}": offsets for (topic, partition), offsets in unread.items()
+            offsets = {
+                f"{topic}-{partition}": offset for (topic, partition), offset in unread.items()
             }
             log.warning(
-                "orders past their deadline are held: facts are unread", orders=orders, unread=where
+                "orders past their deadline are held: facts are unread",
+                orders=orders,
+                unread=offsets,
             )
         self._held = bool(unread)
 
 
 def cancel_unpaid(cursor: Cursor, due: Mapping[OrderId, int], *, encode: Encode) -> list[OrderId]:
-    """Cancel those of the orders that are still at that revision; whatever moved since then has saved the others."""
+    """Cancel those of the due orders that are still at the given revision; returns their ids."""
     now = read_clock()
     locked = repository.lock(cursor, [*due])
-    still = [order for order in locked.values() if order.revision == due[order.order_id]]
-    changes = [cancel(order, reason=CancelReason.PAYMENT_DEADLINE, now=now) for order in still]
-    cause = Cause(
-        type="deadline", id=CancelReason.PAYMENT_DEADLINE, traceparent=traceparent_of(None)
+
+    # Compare and set: an order that a fact or command changed since it was read is not cancelled.
+    unpaid = [order for order in locked.values() if order.revision == due[order.order_id]]
+    changes = [cancel(order, reason=CancelReason.PAYMENT_DEADLINE, now=now) for order in unpaid]
+
+    origin = Origin(
+        type="deadline", id=CancelReason.PAYMENT_DEADLINE, traceparent=new_traceparent()
     )
-    act(cursor, changes, cause=cause, encode=encode)
-    return [order.order_id for order in still]
+    write_changes(cursor, changes, origin=origin, encode=encode)
+    return [order.order_id for order in unpaid]

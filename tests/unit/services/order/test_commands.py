@@ -1,4 +1,4 @@
-"""One act, told consistently: order, history entry and both events."""
+"""Placing an order: the order, its history entry and both events agree."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from orderflow.contracts.events import OrderCreated, OrderEvent, PaymentMode
 from orderflow.contracts.ids import CustomerId, Sku
 from orderflow.messaging.event import rfc3339_ms
-from orderflow.services.order.handlers import PlaceOrder, place_order
+from orderflow.services.order.changes import Origin
+from orderflow.services.order.commands import PlaceOrder, place_order
 from orderflow.services.order.model import Product, RequestedLine, UnknownSku
-from orderflow.services.order.repository import Placed
+from orderflow.services.order.place_batch import PlacedOrder
 
 MOUSE = Product(sku=Sku("MOUSE"), name="Mouse", prices={"EUR": 3_490})
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -22,23 +23,24 @@ PLACE = PlaceOrder(
     currency="EUR",
     mode=PaymentMode.AUTOMATIC,
     payment_method="pm_ok",
-    traceparent=TRACEPARENT,
+    origin=Origin(type="command", id="place", traceparent=TRACEPARENT),
 )
 
 
-def run(command: PlaceOrder) -> tuple[Placed, dict[str, msgspec.Struct]]:
+def run(command: PlaceOrder) -> tuple[PlacedOrder, dict[str, msgspec.Struct]]:
     """What was placed, and the event on each topic."""
-    told: dict[str, msgspec.Struct] = {}
+    events: dict[str, msgspec.Struct] = {}
 
     def encode(topic: str, event: msgspec.Struct) -> bytes:
-        told[topic] = event
+        events[topic] = event
         return topic.encode()
 
-    return place_order(command, catalogue={MOUSE.sku: MOUSE}, encode=encode), told
+    return place_order(command, catalogue={MOUSE.sku: MOUSE}, encode=encode), events
 
 
-def test_order_created_goes_to_orders_and_version_1_to_order_events_both_under_the_order() -> None:
-    placed, told = run(PLACE)
+def test_a_new_order_has_an_event_on_each_topic() -> None:
+    """OrderCreated on `orders`, version 1 on `order-events`, both with the order's id as key."""
+    placed, events = run(PLACE)
     assert [(row.topic, row.metadata.type) for row in placed.outbox] == [
         ("orders", "orderflow.OrderCreated"),
         ("order-events", "orderflow.OrderEvent"),
@@ -47,13 +49,13 @@ def test_order_created_goes_to_orders_and_version_1_to_order_events_both_under_t
         assert row.payload == row.topic.encode()
         order_id = placed.order.order_id
         assert row.key == row.metadata.subject == row.metadata.correlation_id == order_id
-    assert isinstance(told["orders"], OrderCreated)
-    assert isinstance(told["order-events"], OrderEvent)
+    assert isinstance(events["orders"], OrderCreated)
+    assert isinstance(events["order-events"], OrderEvent)
 
 
 def test_both_events_say_what_the_order_says() -> None:
-    placed, told = run(PLACE)
-    order, created, change = placed.order, told["orders"], told["order-events"]
+    placed, events = run(PLACE)
+    order, created, change = placed.order, events["orders"], events["order-events"]
     assert isinstance(created, OrderCreated)
     assert isinstance(change, OrderEvent)
     assert (created.order_id, created.customer_id, created.lines) == (
@@ -74,10 +76,10 @@ def test_both_events_say_what_the_order_says() -> None:
 
 
 def test_an_order_on_request_announces_no_payment() -> None:
-    _, told = run(
+    _, events = run(
         msgspec.structs.replace(PLACE, mode=PaymentMode.ON_REQUEST, lines=(), payment_method=None)
     )
-    created = told["orders"]
+    created = events["orders"]
     assert isinstance(created, OrderCreated)
     assert (created.attempt, created.payment_id, created.payment_method, created.amount_minor) == (
         0,
@@ -89,11 +91,11 @@ def test_an_order_on_request_announces_no_payment() -> None:
 
 def test_one_reading_of_the_clock_in_milliseconds_is_every_time_of_the_act() -> None:
     before = datetime.now(UTC)
-    placed, told = run(PLACE)
+    placed, events = run(PLACE)
     moment = placed.order.created_at
     assert moment.microsecond % 1000 == 0
     assert before.timestamp() - 0.001 <= moment.timestamp() <= datetime.now(UTC).timestamp()
-    created, change = told["orders"], told["order-events"]
+    created, change = events["orders"], events["order-events"]
     assert isinstance(created, OrderCreated)
     assert isinstance(change, OrderEvent)
     assert {
@@ -106,9 +108,8 @@ def test_one_reading_of_the_clock_in_milliseconds_is_every_time_of_the_act() -> 
     assert {rfc3339_ms(row.metadata.time) for row in placed.outbox} == {rfc3339_ms(moment)}
 
 
-def test_an_act_of_the_api_starts_a_chain_with_fresh_ids_of_version_7_and_the_clients_trace() -> (
-    None
-):
+def test_events_of_a_request_start_a_chain() -> None:
+    """New ids (UUIDv7), no causation id, and the client's trace."""
     (first, _), (second, _) = run(PLACE), run(PLACE)
     rows = [*first.outbox, *second.outbox]
     assert len({row.metadata.id for row in rows}) == 4
@@ -126,7 +127,7 @@ def test_the_history_entry_names_the_event_on_order_events() -> None:
     assert (placed.entry.revision, placed.entry.version, placed.entry.status) == (1, 1, "CREATED")
 
 
-def test_an_order_that_breaks_a_rule_tells_nothing() -> None:
+def test_an_order_that_breaks_a_rule_is_not_placed() -> None:
     unknown = msgspec.structs.replace(PLACE, lines=(RequestedLine(sku=Sku("ANVIL"), quantity=1),))
     with pytest.raises(UnknownSku):
         run(unknown)

@@ -13,7 +13,7 @@ from tests.support.facts import fact
 from orderflow.contracts.events import CancelReason, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.services.order.config import DeadlineSettings
-from orderflow.services.order.deadlines import cutoffs, waiting
+from orderflow.services.order.deadlines import cutoffs, wait_of
 from orderflow.services.order.model import (
     Order,
     Payment,
@@ -51,7 +51,7 @@ def every_order() -> Iterator[Order]:
 def test_an_order_waits_for_something_until_it_is_delivered_or_cancelled() -> None:
     ended = {OrderStatus.DELIVERED, OrderStatus.CANCELLED}
     for order in every_order():
-        assert (waiting(order, limits=LIMITS, now=NOW) is None) == (order.status in ended)
+        assert (wait_of(order, limits=LIMITS, now=NOW) is None) == (order.status in ended)
 
 
 @pytest.mark.parametrize(
@@ -78,16 +78,15 @@ def test_each_wait_has_its_deadline_and_its_owner(
         waiting_since=LATER,
     )
     for now, overdue in ((LATER + limit - timedelta(milliseconds=1), False), (LATER + limit, True)):
-        told = waiting(order, limits=LIMITS, now=now)
-        assert told is not None
-        assert (told.for_, told.since, told.deadline, told.owner) == (
+        wait = wait_of(order, limits=LIMITS, now=now)
+        assert wait is not None
+        assert (wait.awaited, wait.since, wait.deadline, wait.owner) == (
             awaited,
             LATER,
             LATER + limit,
             owner,
         )
-        assert told.overdue is overdue
-        assert order.order_id in told.next_action
+        assert wait.overdue is overdue
         assert overdue == (order.waiting_since <= cutoffs(LIMITS, now=now)[WaitingFor(awaited)])
 
 

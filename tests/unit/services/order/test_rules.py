@@ -26,8 +26,9 @@ from orderflow.contracts.events import (
 )
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, payment_id, refund_id
 from orderflow.messaging.errors import Poison
+from orderflow.services.order.change_events import events
 from orderflow.services.order.model import Order, Payment, PaymentState, StockState, place
-from orderflow.services.order.rules import Change, Fact, NotAllowed, cancel, events, on_fact
+from orderflow.services.order.rules import Change, Fact, NotAllowed, cancel, on_fact
 
 ORDER = OrderId("0198a0b2-1111-7222-8333-444455556666")
 CUSTOMER = CustomerId("customer-123")
@@ -209,7 +210,8 @@ def test_facts_of_a_cancelled_order_are_recorded_in_every_order_and_nothing_foll
         assert (told, order.version) == ([], 2)
 
 
-def test_an_order_that_is_out_of_stock_is_cancelled_at_once_whichever_fact_is_the_second() -> None:
+def test_a_paid_order_without_stock_is_cancelled_at_once() -> None:
+    """Whichever of the two facts comes second."""
     facts: list[Fact] = [succeeded(), rejected()]
     for first, second in permutations(facts):
         order, _ = told_by(placed(), [first])
@@ -363,9 +365,10 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 @pytest.mark.parametrize("declines", [False, True])
 @pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("cancel_left", [False, True])
-def test_in_every_interleaving_of_all_services_money_and_stock_are_kept_for_paid_orders_only(
+def test_only_paid_orders_keep_money_and_stock(
     declines: bool, short: bool, cancel_left: bool
 ) -> None:
+    """In every interleaving of all services."""
     order = placed()
     created = OrderCreated(
         order_id=ORDER,

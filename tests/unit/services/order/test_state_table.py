@@ -25,6 +25,7 @@ from orderflow.contracts.events import (
     PaymentRequested,
 )
 from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id
+from orderflow.services.order.change_events import events
 from orderflow.services.order.model import Action, Order, Payment, PaymentState, StockState, place
 from orderflow.services.order.rules import (
     Change,
@@ -32,7 +33,6 @@ from orderflow.services.order.rules import (
     StockNotSettled,
     cancel,
     deliver,
-    events,
     is_payment_settled,
     on_fact,
     pay,
@@ -190,7 +190,8 @@ def test_paying_asks_for_the_next_attempt_with_an_id_and_a_method_of_its_own() -
         assert asked.payment_method == change.after.payment_method == "pm_other"
 
 
-def test_shipping_before_stock_is_settled_is_remembered_once_and_done_when_it_is_reserved() -> None:
+def test_ship_when_reserved_ships_once_stock_is_reserved() -> None:
+    """It is recorded once, before inventory has answered; a repeat changes nothing."""
     for order in states():
         if (order.status, order.stock) != ("PAID", "NONE"):
             continue
@@ -224,9 +225,8 @@ def test_shipping_later_is_shipping_now_or_a_refusal_once_stock_is_settled() -> 
 
 @pytest.mark.parametrize("name", FACTS)
 @pytest.mark.parametrize("again", ["", " again"])
-def test_in_every_state_a_fact_moves_its_own_column_up_or_nothing_and_is_never_refused(
-    name: str, again: str
-) -> None:
+def test_in_every_state_a_fact_moves_its_own_column_only(name: str, again: str) -> None:
+    """Up or not at all, and no state refuses it."""
     for order in states():
         said = fact(f"{name}{again}", order)
         changes = on_fact(order, said, now=LATER)
@@ -261,9 +261,8 @@ def test_terminal_states_note_facts_and_stay() -> None:
             } <= {order.status}
 
 
-def test_whoever_asked_for_a_payment_waits_until_it_failed_or_paid_with_stock_settled_or_cancelled() -> (
-    None
-):
+def test_a_client_waits_until_its_payment_is_settled() -> None:
+    """It failed, or the order is paid and stock is settled, or the order is cancelled."""
     for order in states():
         waits = (order.status == "CREATED" and order.payment.state != "FAILED") or (
             order.status == "PAID" and order.stock == "NONE"

@@ -1,4 +1,4 @@
-"""The order API's routes. Reads run in a thread pool; writes are in `placing` and `commanding`."""
+"""The order API as one ASGI application. Reads run in a thread pool."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.problems import invalid
-from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
+from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.order import repository
 from orderflow.services.order.http import problems
 from orderflow.services.order.http.openapi import TITLE, document
-from orderflow.services.order.http.post_order import ROUTES, Placing
+from orderflow.services.order.http.post_order import ROUTES, PostOrder
 from orderflow.services.order.http.requests import order_id_of
 from orderflow.services.order.http.views import ProductPage, history_page, order_view
 
 
 class OrderApi:
-    """The ASGI application: the hot path first, everything else through the router, `routes` before our own."""
+    """Sends the hot path to `post_order`, all other requests through the router."""
 
     def __init__(
         self,
         *,
-        placing: Placing,
+        post_order: PostOrder,
         routes: Sequence[BaseRoute],
         pool: ConnectionPool,
         reasons: Reasons,
     ) -> None:
-        self._placing = placing
+        self._post_order = post_order
         self._rest: ASGIApp = http_api(
+            # In this order: `GET /orders` is in `routes`, its 405 for other methods in `_reads`.
             [*routes, *_reads(pool)],
             title=TITLE,
             document=document,
@@ -45,55 +46,50 @@ class OrderApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ROUTES:
-            await self._placing(scope, receive, send)
+            await self._post_order(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 
 
 def _reads(pool: ConnectionPool) -> list[BaseRoute]:
-    def get_order(request: Request) -> Response:
-        order_id = order_id_of(request)
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            order = repository.find(cursor, order_id)
-        if order is None:
-            raise problems.no_such_order()
-        return json_answer(order_view(order))
-
-    def get_history(request: Request) -> Response:
-        order_id, facts_too = order_id_of(request), _flag(request, "all")
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            entries = repository.history(cursor, order_id, facts_too=facts_too)
-        if not entries:
-            raise problems.no_such_order()
-        return json_answer(history_page(entries))
-
-    def get_products(_request: Request) -> Response:
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            products = repository.catalogue(cursor)
-        return json_answer(ProductPage(items=tuple(products.values())))
-
     return [
-        Route("/orders/{order_id}", get_order, methods=["GET"]),
-        Route("/orders/{order_id}/history", get_history, methods=["GET"]),
-        Route("/products", get_products, methods=["GET"]),
+        Route("/orders/{order_id}", lambda request: _get_order(pool, request), methods=["GET"]),
+        Route(
+            "/orders/{order_id}/history",
+            lambda request: _get_history(pool, request),
+            methods=["GET"],
+        ),
+        Route("/products", lambda _request: _get_products(pool), methods=["GET"]),
         *_other_methods(),
     ]
 
 
+def _get_order(pool: ConnectionPool, request: Request) -> Response:
+    order_id = order_id_of(request)
+    with reading(pool) as cursor:
+        order = repository.find(cursor, order_id)
+    if order is None:
+        raise problems.no_such_order()
+    return json_answer(order_view(order))
+
+
+def _get_history(pool: ConnectionPool, request: Request) -> Response:
+    order_id, facts_too = order_id_of(request), _flag(request, "all")
+    with reading(pool) as cursor:
+        entries = repository.history(cursor, order_id, facts_too=facts_too)
+    if not entries:
+        raise problems.no_such_order()
+    return json_answer(history_page(entries))
+
+
+def _get_products(pool: ConnectionPool) -> Response:
+    with reading(pool) as cursor:
+        products = repository.catalogue(cursor)
+    return json_answer(ProductPage(items=tuple(products.values())))
+
+
 def _other_methods() -> list[BaseRoute]:
-    """What may be done besides, where orders are placed: the router does not know of the hot path."""
+    """405 for other methods on the hot path's URLs, which the router does not know."""
     allowed = {"/orders": "GET, POST", "/api/orders": "POST"}
 
     def refuse(request: Request) -> Response:

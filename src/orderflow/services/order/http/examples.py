@@ -1,4 +1,4 @@
-"""One order as the documentation shows it, at every stage of its life: made of the types that answer."""
+"""The OpenAPI document's examples: one order at every stage, made of the types that answer."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import msgspec
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id
-from orderflow.services.order.deadlines import Waiting
 from orderflow.services.order.http.views import (
     Cause,
     HistoryPage,
     HistoryView,
     OrderPage,
     ProductPage,
+    Waiting,
     order_view,
 )
 from orderflow.services.order.model import (
@@ -76,7 +76,7 @@ CANCELLED = _later(OrderStatus.CANCELLED, 3, 5)
 
 
 def shown(order: Order, *, message: str | None = None) -> Any:
-    """As JSON."""
+    """The order's view as JSON."""
     return as_json(order_view(order, message=message))
 
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,14 +18,15 @@ from starlette.routing import BaseRoute, Route
 from orderflow.contracts.events import OrderStatus
 from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.messaging.http.health import json_answer
+from orderflow.messaging.http.pages import page
 from orderflow.messaging.http.parameters import query_value
 from orderflow.messaging.http.problems import invalid
-from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
+from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.order import queries
-from orderflow.services.order.deadlines import Limits, cutoffs, waiting
+from orderflow.services.order.deadlines import Limits, cutoffs
 from orderflow.services.order.http.requests import Identifier
-from orderflow.services.order.http.views import OrderPage, order_view
-from orderflow.services.order.queries import Wanted
+from orderflow.services.order.http.views import OrderPage, order_view, waiting
+from orderflow.services.order.queries import OrderFilter
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
@@ -35,8 +36,8 @@ NAMES = ("customerId", STATUS, "from", "to", "stuck", "limit", "cursor")
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
-class Listing:
-    """`limits`: how long an order may wait; `stuck=true` wants those beyond."""
+class ListOrders:
+    """The route of the list. `limits`: how long an order may wait before it counts as stuck."""
 
     def __init__(self, pool: ConnectionPool, limits: Limits) -> None:
         self._pool = pool
@@ -47,38 +48,32 @@ class Listing:
 
     def get_page(self, request: Request) -> Response:
         now = datetime.now(UTC)
-        wanted = wanted_of(request.query_params, limits=self._limits, now=now)
-        one_more = msgspec.structs.replace(wanted, limit=wanted.limit + 1)
-        with (
-            unavailable_when_transient(),
-            self._pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            found = queries.page(cursor, one_more)
-        shown = found[: wanted.limit]
-        return json_answer(
-            OrderPage(
-                items=tuple(
-                    order_view(order, waiting=waiting(order, limits=self._limits, now=now))
-                    for order in shown
-                ),
-                next_cursor=cursor_of(shown[-1].order_id) if len(found) > len(shown) else None,
-            )
+        wanted = filter_of(request.query_params, limits=self._limits, now=now)
+        with reading(self._pool) as cursor:
+            orders = queries.page(cursor, replace(wanted, limit=wanted.limit + 1))
+
+        shown, next_cursor = page(
+            orders, limit=wanted.limit, cursor_of=lambda order: cursor_of(order.order_id)
         )
+        items = tuple(
+            order_view(order, waiting=waiting(order, limits=self._limits, now=now))
+            for order in shown
+        )
+        return json_answer(OrderPage(items=items, next_cursor=next_cursor))
 
 
-def wanted_of(query: QueryParams, *, limits: Limits, now: datetime) -> Wanted:
-    """What is asked for. Raises a problem that names the parameter that is unknown, repeated or wrong."""
-    sent = query.multi_items()
-    for name in (name for name, _ in sent):
+def filter_of(query: QueryParams, *, limits: Limits, now: datetime) -> OrderFilter:
+    """The query as a filter. Raises a problem (422) that names the parameter that is wrong."""
+    for name, _ in query.multi_items():
         if name not in NAMES:
             raise invalid(f"{name} is no filter; there are {', '.join(NAMES)}")
         if name != STATUS and len(query.getlist(name)) > 1:
             raise invalid(f"{name} can be given once")
+
     statuses = [status for value in query.getlist(STATUS) for status in value.split(",")]
     customer_id = query_value(query, "customerId", Identifier)
     before = query.get("cursor")
-    return Wanted(
+    return OrderFilter(
         limit=query_value(
             query, "limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)], default=LIMIT_DEFAULT
         ),
@@ -99,6 +94,7 @@ def _status(value: str) -> OrderStatus:
 
 
 def cursor_of(order_id: OrderId) -> str:
+    """The cursor of the page after this order."""
     return urlsafe_b64encode(UUID(order_id).bytes).rstrip(b"=").decode()
 
 

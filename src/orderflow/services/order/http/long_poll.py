@@ -1,4 +1,4 @@
-"""Waiting for what other services will say of an order: one question to the database for all who wait."""
+"""Requests that wait for other services' facts: one query for all orders that are waited for."""
 
 from __future__ import annotations
 
@@ -6,69 +6,85 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
 from starlette.concurrency import run_in_threadpool
 
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.errors import Transient
 from orderflow.services.order.model import Order
 
-LOOK_EVERY_S = 0.02
+POLL_EVERY_S = 0.02
 SHARE = 0.2
-"""At most this share of the time goes into looking, however many wait."""
+"""At most this share of the time goes into queries, however many requests wait."""
 
-Look = Callable[[Sequence[OrderId]], dict[OrderId, Order]]
-Waiter = tuple[OrderId, Callable[[Order], bool], "asyncio.Future[Order | None]"]
+FindMany = Callable[[Sequence[OrderId]], dict[OrderId, Order]]
 
 
-class Watching:
+class _Waiter(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    order_id: OrderId
+    is_settled: Callable[[Order], bool]
+    future: asyncio.Future[Order | None]
+
+
+class LongPoll:
     """
-    Belongs to one event loop. `look` reads orders as they are now, on a thread; a database that is away is asked again.
+    Waits for orders on behalf of requests. Belongs to one event loop.
+
+    `find_many` reads orders, on a thread. A query that fails with Transient is repeated.
     """
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
-        self._waiters: list[Waiter] = []
-        self._looking: asyncio.Task[None] | None = None
+    def __init__(self, find_many: FindMany) -> None:
+        self._find_many = find_many
+        self._waiters: list[_Waiter] = []
+        self._polling: asyncio.Task[None] | None = None
         self._closed = False
 
     async def until(
-        self, order: Order, settled: Callable[[Order], bool], *, within_s: float
+        self, order: Order, is_settled: Callable[[Order], bool], *, within_s: float
     ) -> Order | None:
-        """The order as soon as it is `settled`; None if it is not within that time, or the process is to stop."""
-        if settled(order):
+        """The order once it `is_settled`; None if that takes longer, or the process stops."""
+        if is_settled(order):
             return order
         if within_s <= 0 or self._closed:
             return None
-        waiter: Waiter = (order.order_id, settled, asyncio.get_running_loop().create_future())
+
+        waiter = _Waiter(
+            order_id=order.order_id,
+            is_settled=is_settled,
+            future=asyncio.get_running_loop().create_future(),
+        )
         self._waiters.append(waiter)
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._keep_looking())
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
+
         try:
             async with asyncio.timeout(within_s):
-                return await waiter[2]
+                return await waiter.future
         except TimeoutError:
             return None
         finally:
             self._waiters.remove(waiter)
 
     def close(self) -> None:
-        """Let nobody wait any longer: each gets None."""
+        """End all waiting: every request gets None."""
         self._closed = True
-        for _, _, future in self._waiters:
-            if not future.done():
-                future.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.future.done():
+                waiter.future.set_result(None)
 
-    async def _keep_looking(self) -> None:
+    async def _poll(self) -> None:
         while self._waiters:
             began = time.monotonic()
+            # A copy: waiters come and go while the query runs.
             waiting = list(self._waiters)
+            order_ids = {waiter.order_id for waiter in waiting}
             try:
-                found = await run_in_threadpool(
-                    self._look, list({order_id for order_id, _, _ in waiting})
-                )
+                orders = await run_in_threadpool(self._find_many, list(order_ids))
             except Transient:
-                found = {}
-            for order_id, settled, future in waiting:
-                if not future.done() and order_id in found and settled(found[order_id]):
-                    future.set_result(found[order_id])
-            await asyncio.sleep(max(LOOK_EVERY_S, (time.monotonic() - began) / SHARE))
+                orders = {}
+
+            for waiter in waiting:
+                order = orders.get(waiter.order_id)
+                if order and not waiter.future.done() and waiter.is_settled(order):
+                    waiter.future.set_result(order)
+            await asyncio.sleep(max(POLL_EVERY_S, (time.monotonic() - began) / SHARE))

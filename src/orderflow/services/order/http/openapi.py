@@ -1,4 +1,4 @@
-"""The OpenAPI document, from the same types that parse and answer."""
+"""The OpenAPI document, made of the types that parse requests and answer them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TITLE = "Orderflow: order API"
 
 
 class ConflictDocument(ProblemDocument, kw_only=True, omit_defaults=True):
-    """What the order is instead, and what it allows."""
+    """The order's status, and the commands that it allows."""
 
     order_status: OrderStatus = msgspec.field(name="orderStatus")
     allowed_actions: tuple[Action, ...] = msgspec.field(name="allowedActions")
@@ -55,7 +55,10 @@ _PROBLEMS = {
     "400": "The body is not JSON, or the Idempotency-Key is malformed",
     "413": "The body is longer than 64 KiB",
     "415": "The body is not declared as application/json",
-    "422": "A field is unknown or wrong, a rule is broken, or the Idempotency-Key belongs to another body",
+    "422": (
+        "A field is unknown or wrong, a rule is broken, "
+        "or the Idempotency-Key belongs to another body"
+    ),
     "503": "Starting, too busy, or the database is away: try again after Retry-After seconds",
 }
 _NO_SUCH = {"404": "There is no such order"}
@@ -75,70 +78,73 @@ def document() -> Schema:
         RetriedView,
         ConflictDocument,
     )
-    commands = {
-        f"{prefix}/orders/{{orderId}}/{action}": {"post": describe(schemas)}
-        for prefix in ("", "/api")
-        for action, describe in (
-            ("pay", _pay),
-            ("ship", _ship),
-            ("deliver", _deliver),
-            ("cancel", _cancel),
-        )
-    }
+
     paths = {
-        "/orders": {
-            "get": _list(schemas),
-            "post": _post(
-                schemas, OrderRequest, "Place an order; its first payment is asked for at once"
-            ),
-        },
-        "/api/orders": {
-            "post": _post(
-                schemas,
-                ShortOrderRequest,
-                "Place an order in the short form; nothing is charged until asked",
-            )
-        },
-        "/orders/{orderId}": {
-            "get": operation(
-                "An order",
-                {
-                    "200": schemas.answer(
-                        "The order", OrderView, example=examples.shown(examples.PAID)
-                    ),
-                    **schemas.problems({**_NO_SUCH, **_AWAY}),
-                },
-                parameters=[_ORDER_ID],
-            )
-        },
-        "/orders/{orderId}/history": {"get": _history(schemas)},
-        **commands,
+        **_order_paths(schemas),
+        **_command_paths(schemas),
         "/orders/{orderId}/retry": {"post": _retry(schemas)},
         "/orders/{orderId}/cancel-by-operator": {"post": _cancel_by_operator(schemas)},
-        "/products": {
-            "get": operation(
-                "The catalogue, prices in minor units",
-                {
-                    "200": schemas.answer("The catalogue", ProductPage, example=examples.PRODUCTS),
-                    **schemas.problems(_AWAY),
-                },
-            )
-        },
+        "/products": {"get": _products(schemas)},
     }
     return openapi.document(TITLE, paths=paths, schemas=schemas)
 
 
+def _order_paths(schemas: Schemas) -> Schema:
+    placed = _post(schemas, OrderRequest, "Place an order; its first payment is asked for at once")
+    placed_short = _post(
+        schemas,
+        ShortOrderRequest,
+        "Place an order in the short form; nothing is charged until asked",
+    )
+    return {
+        "/orders": {"get": _list(schemas), "post": placed},
+        "/api/orders": {"post": placed_short},
+        "/orders/{orderId}": {"get": _get(schemas)},
+        "/orders/{orderId}/history": {"get": _history(schemas)},
+    }
+
+
+def _command_paths(schemas: Schemas) -> Schema:
+    operations = {
+        "pay": _pay(schemas),
+        "ship": _ship(schemas),
+        "deliver": _deliver(schemas),
+        "cancel": _cancel(schemas),
+    }
+    return {
+        f"{prefix}/orders/{{orderId}}/{command}": {"post": described}
+        for prefix in ("", "/api")
+        for command, described in operations.items()
+    }
+
+
+def _get(schemas: Schemas) -> Schema:
+    order = schemas.answer("The order", OrderView, example=examples.shown(examples.PAID))
+    problems = schemas.problems({**_NO_SUCH, **_AWAY})
+    return operation("An order", {"200": order, **problems}, parameters=[_ORDER_ID])
+
+
+def _products(schemas: Schemas) -> Schema:
+    products = schemas.answer("The catalogue", ProductPage, example=examples.PRODUCTS)
+    return operation(
+        "The catalogue, prices in minor units", {"200": products, **schemas.problems(_AWAY)}
+    )
+
+
 def _post(schemas: Schemas, request: type, summary: str) -> Schema:
-    asked, answered = _EXAMPLES[request]
+    request_example, answer_example = _EXAMPLES[request]
     created = schemas.answer(
-        "Placed: the order is committed, its events will be on Kafka", OrderView, example=answered
+        "Placed: the order is committed, its events will be on Kafka",
+        OrderView,
+        example=answer_example,
     )
     created["headers"] = _LOCATION
+
     return {
         **operation(
             summary, {"201": created, **schemas.problems(_PROBLEMS)}, parameters=[_IDEMPOTENCY_KEY]
         ),
-        "requestBody": schemas.request(request, example=asked),
+        "requestBody": schemas.request(request, example=request_example),
     }
 
 
@@ -174,7 +180,8 @@ def _pay(schemas: Schemas) -> Schema:
     described = _command(
         schemas,
         "Ask for payment, and wait for how it ends",
-        "Paid and stock settled; or the payment FAILED; or the order CANCELLED: see status, payment and stock",
+        "Paid and stock settled; or the payment FAILED; or the order CANCELLED: "
+        "see status, payment and stock",
         examples.PAID,
         {
             "202": _later(
@@ -184,6 +191,7 @@ def _pay(schemas: Schemas) -> Schema:
         },
         parameters=[_IDEMPOTENCY_KEY, _PREFER],
     )
+
     return {
         **described,
         "requestBody": schemas.request(
@@ -224,8 +232,10 @@ def _retry(schemas: Schemas) -> Schema:
     retried = schemas.answer(
         "What asked for the payment is on its way once more", RetriedView, example=examples.RETRIED
     )
+
     return operation(
-        "For operators: ask again for the payment that an order waits for, or that its stock waits for",
+        "For operators: ask again for the payment that an order waits for, "
+        "or that its stock waits for",
         {
             "202": retried,
             "409": schemas.problem(
@@ -245,7 +255,8 @@ def _retry(schemas: Schemas) -> Schema:
 
 def _cancel_by_operator(schemas: Schemas) -> Schema:
     return operation(
-        "For operators: cancel an order that has not left the house (reason OPERATOR); what was paid is refunded",
+        "For operators: cancel an order that has not left the house (reason OPERATOR); "
+        "what was paid is refunded",
         {
             "200": schemas.answer(
                 "Cancelled", OrderView, example=examples.shown(examples.CANCELLED)
@@ -270,6 +281,7 @@ def _command(
         "404": "There is no such order, or it is not this customer's",
         "503": "Starting, or the database is away",
     }
+
     return operation(
         summary,
         {
@@ -298,13 +310,17 @@ _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    "description": "The same key and body give the first answer again for 24 hours; another body is 422",
+    "description": (
+        "The same key and body give the first answer again for 24 hours; another body is 422"
+    ),
 }
 _PREFER = {
     "name": "Prefer",
     "in": "header",
     "schema": {"type": "string", "examples": ["wait=2"]},
-    "description": "wait=n: be content with 202 after n seconds (RFC 7240); at most 10, which is the default",
+    "description": (
+        "wait=n: be content with 202 after n seconds (RFC 7240); at most 10, which is the default"
+    ),
 }
 _LOCATION = {"Location": {"schema": {"type": "string"}, "description": "/orders/{orderId}"}}
 _MOMENT = {"type": "string", "format": "date-time"}

@@ -1,9 +1,8 @@
-"""`POST /orders/{orderId}/retry|cancel-by-operator`: what operators do about an order that does not get on."""
+"""`POST /orders/{orderId}/retry|cancel-by-operator`: what operators do about a stuck order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -11,23 +10,21 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging.event import read_clock
 from orderflow.messaging.http.health import json_answer
-from orderflow.messaging.http.problems import unavailable
-from orderflow.messaging.postgres import ConnectionPool, Cursor, unavailable_when_transient
-from orderflow.services.order.deadlines import Limits, waiting
-from orderflow.services.order.handlers import Encode
+from orderflow.messaging.postgres import ConnectionPool, Cursor, writing
+from orderflow.services.order.changes import Encode, Origin
 from orderflow.services.order.http import problems
-from orderflow.services.order.http.requests import order_id_of, traceparent_of
-from orderflow.services.order.http.views import order_view
+from orderflow.services.order.http.readiness import StartGate
+from orderflow.services.order.http.requests import order_id_of, origin_of
+from orderflow.services.order.http.views import next_action, order_view
 from orderflow.services.order.operator_acts import cancel_by_operator, retry
 from orderflow.services.order.rules import NothingToRetry
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class RetriedView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`repeated`: the event went out again as it was, under its id; else it was made anew."""
+    """`repeated`: the same event again, with its id; otherwise a new event."""
 
     order_id: str
     event_id: str
@@ -35,16 +32,20 @@ class RetriedView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     repeated: bool
 
 
-class Operating:
-    """Takes commands once `open` was called; before that, 503. `limits` are for telling what to do instead."""
+class Act(Protocol[T_co]):
+    """What an operator does to an order, in a transaction; None if there is no such order."""
 
-    def __init__(self, pool: ConnectionPool, limits: Limits) -> None:
+    def __call__(
+        self, cursor: Cursor, order_id: OrderId, /, *, origin: Origin, encode: Encode
+    ) -> T_co | None: ...
+
+
+class OperatorRoutes:
+    """The routes for operators. 503 until the gate is open."""
+
+    def __init__(self, pool: ConnectionPool, gate: StartGate) -> None:
         self._pool = pool
-        self._limits = limits
-        self._encode: Encode | None = None
-
-    def open(self, encode: Encode) -> None:
-        self._encode = encode
+        self._gate = gate
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -54,12 +55,11 @@ class Operating:
 
     def retry(self, request: Request) -> Response:
         try:
-            retried = self._do(request, retry)
+            retried = self._execute(request, retry, name="retry")
         except NothingToRetry as error:
-            told = waiting(error.order, limits=self._limits, now=read_clock())
-            raise problems.nothing_to_retry(
-                error, told.next_action if told else "nothing: it has come to its end"
-            ) from error
+            instead = next_action(error.order) or "nothing: it has come to its end"
+            raise problems.nothing_to_retry(error, instead) from error
+
         view = RetriedView(
             order_id=retried.order_id,
             event_id=str(retried.event_id),
@@ -69,20 +69,16 @@ class Operating:
         return json_answer(view, status=202)
 
     def cancel(self, request: Request) -> Response:
-        return json_answer(order_view(self._do(request, cancel_by_operator)))
+        order = self._execute(request, cancel_by_operator, name="cancel")
+        return json_answer(order_view(order))
 
-    def _do(self, request: Request, act: Callable[[Cursor, OrderId, str, Encode], T | None]) -> T:
+    def _execute(self, request: Request, act: Act[T_co], *, name: str) -> T_co:
         order_id = order_id_of(request)
-        if self._encode is None:
-            raise unavailable("the service is starting: see /readyz")
-        header = request.headers.get("traceparent")
-        traceparent = traceparent_of(header.encode("latin-1") if header else None)
-        with (
-            unavailable_when_transient(),
-            self._pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            done = act(cursor, order_id, traceparent, self._encode)
-        if done is None:
+        encode = self._gate.demand().encode
+        origin = origin_of(request, cause_type="operator", cause_id=name)
+
+        with writing(self._pool) as cursor:
+            result = act(cursor, order_id, origin=origin, encode=encode)
+        if result is None:
             raise problems.no_such_order()
-        return done
+        return result

@@ -57,7 +57,7 @@ def key_taken() -> Problem:
 
 
 def from_error(error: BaseException) -> Problem:
-    """What a client is told of `error`; nothing of our insides."""
+    """The problem that a client gets for `error`."""
     if isinstance(error, RuleBroken):
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.slug, error.title, str(error))
     if isinstance(error, NotAllowed):
@@ -66,4 +66,4 @@ def from_error(error: BaseException) -> Problem:
 
 
 EXPECTED = (RuleBroken, NotAllowed)
-"""Broken rules: answered, and not logged with a traceback."""
+"""Answered, and not logged with a traceback."""

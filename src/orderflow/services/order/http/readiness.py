@@ -1,43 +1,69 @@
-"""What has to be there before an order is taken, asked for again and again until it is."""
+"""What must be there before an order is taken: checked again and again until it is."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+import msgspec
 
 from orderflow.contracts.ids import Sku
-from orderflow.contracts.schemas import CATALOGUE
-from orderflow.contracts.topics import ORDER_EVENTS, ORDERS
-from orderflow.messaging.errors import ConfigurationError, Transient
-from orderflow.messaging.postgres import ConnectionPool, DatabaseError, outbox, transient
+from orderflow.messaging.errors import Transient
+from orderflow.messaging.http.problems import unavailable
+from orderflow.messaging.postgres import (
+    RESOURCE,
+    ConnectionPool,
+    Cursor,
+    DatabaseError,
+    reading,
+    transient,
+)
+from orderflow.messaging.process.prerequisites import TRY_EVERY_S, Prerequisites
 from orderflow.messaging.process.roles import unreachable
-from orderflow.messaging.schemas.avro import Encoder
-from orderflow.messaging.schemas.registry import Registry
-from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.telemetry import logger
 from orderflow.services.order import repository
-from orderflow.services.order.http.post_order import Ready
+from orderflow.services.order.changes import Encode
 from orderflow.services.order.model import Product
-
-TRY_EVERY_S = 0.2
-SERVICE = "order"
 
 log = logger("order.api")
 
 
-class Preparation:
-    """A thread that ends when everything is there. `reasons`: what is missing until then, and what is away after."""
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """What the API needs before it can take an order or a command."""
+
+    encode: Encode
+    catalogue: Mapping[Sku, Product]
+
+
+class StartGate:
+    """Refuses what would write until `open` was called: 503, the same from every route."""
+
+    def __init__(self) -> None:
+        self._ready: Ready | None = None
+
+    def open(self, ready: Ready) -> None:
+        self._ready = ready
+
+    def demand(self) -> Ready:
+        """What a request needs to write. Raises a problem (503) while the service is starting."""
+        if self._ready is None:
+            raise unavailable("the service is starting: see /readyz")
+        return self._ready
+
+
+class Readiness:
+    """A thread that opens the gate once nothing is missing, and then ends."""
 
     def __init__(
-        self, *, pool: ConnectionPool, registry: RegistrySettings, on_ready: Callable[[Ready], None]
+        self, *, pool: ConnectionPool, prerequisites: Prerequisites, gate: StartGate
     ) -> None:
         self._pool = pool
-        self._registry = registry
-        self._on_ready = on_ready
+        self._prerequisites = prerequisites
+        self._gate = gate
         self._missing = ["starting"]
-        self._encoder: Encoder | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="preparation", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -47,55 +73,47 @@ class Preparation:
         self._thread.join(1)
 
     def reasons(self) -> list[str]:
-        if self._missing:
-            return self._missing
-        return unreachable(self._pool, "orders")
+        """Why the API is not ready: what is missing at start, and later a database that is away."""
+        return self._missing or unreachable(self._pool, "orders")
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            catalogue, no_database = self._ask_database()
-            no_schemas = self._ask_registry()
-            if catalogue is not None and self._encoder is not None:
-                self._on_ready(Ready(encode=self._encoder.encode, catalogue=catalogue))
-                self._missing = []
-                log.info("ready to take orders", products=len(catalogue))
+            self._missing = self._prerequisites.missing() or self._open()
+            if not self._missing:
                 return
-            self._missing = [reason for reason in (no_database, no_schemas) if reason]
             self._stop.wait(TRY_EVERY_S)
 
-    def _ask_database(self) -> tuple[Mapping[Sku, Product] | None, str]:
+    def _open(self) -> list[str]:
+        """Read the catalogue and open the gate; why that failed, if it did."""
         try:
-            with self._pool.connection(timeout=1) as connection, connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT to_regclass('orders') IS NOT NULL AND to_regclass('product') IS NOT NULL"
+            with reading(self._pool) as cursor:
+                catalogue = repository.catalogue(cursor)
+        except (Transient, DatabaseError) as error:
+            return [f"database: {transient(error) or error}"]
+
+        # The gate before `_missing`: a process that says it is ready takes orders.
+        self._gate.open(Ready(encode=self._prerequisites.encode, catalogue=catalogue))
+        log.info("ready to take orders", products=len(catalogue))
+        return []
+
+
+def migrated(pool: ConnectionPool) -> Callable[[], AbstractContextManager[Cursor]]:
+    """Opens transactions on a migrated database. They raise Transient until it is migrated."""
+
+    @contextmanager
+    def transaction() -> Iterator[Cursor]:
+        with pool.connection(timeout=1) as connection, connection.cursor() as cursor:
+            cursor.execute(_IS_MIGRATED)
+            if cursor.fetchone() != (True,):
+                raise Transient(
+                    "not migrated; run `python -m orderflow.services.order --roles migrate`",
+                    resource=RESOURCE,
                 )
-                if cursor.fetchone() != (True,):
-                    return (
-                        None,
-                        "database: not migrated; run `python -m orderflow.services.order --roles migrate`",
-                    )
-                if not outbox.first_position_committed(cursor, SERVICE):
-                    return (
-                        None,
-                        "relay: its first position is not committed yet; is order-relay running?",
-                    )
-                return repository.catalogue(cursor), ""
-        except DatabaseError as error:
-            return None, f"database: {transient(error) or error}"
+            yield cursor
 
-    def _ask_registry(self) -> str:
-        if self._encoder is None:
-            try:
-                self._encoder = load_encoder(self._registry)
-            except (Transient, ConfigurationError) as error:
-                return f"registry: {error}"
-        return ""
+    return transaction
 
 
-def load_encoder(settings: RegistrySettings) -> Encoder:
-    """For all that this service publishes. Raises Transient or ConfigurationError."""
-    registry = Registry(settings)
-    try:
-        return Encoder.load(registry, CATALOGUE, (ORDERS.name, ORDER_EVENTS.name))
-    finally:
-        registry.close()
+_IS_MIGRATED = """
+SELECT to_regclass('orders') IS NOT NULL AND to_regclass('product') IS NOT NULL
+"""

@@ -1,10 +1,9 @@
-"""What a client may send, as types; everything else is refused here, before anything happens."""
+"""Requests as types. What does not fit is refused here, before it has any effect."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from random import getrandbits
 from typing import Annotated
 from uuid import UUID
 
@@ -14,19 +13,22 @@ from starlette.requests import Request
 
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
+from orderflow.messaging.event import new_traceparent
+from orderflow.messaging.http.parameters import IDENTIFIER
+from orderflow.services.order.changes import Origin
+from orderflow.services.order.commands import PlaceOrder
 from orderflow.services.order.config import OrderSettings
-from orderflow.services.order.handlers import PlaceOrder
 from orderflow.services.order.http import problems
 from orderflow.services.order.idempotency import Claim
 from orderflow.services.order.model import LINES_MAX, QUANTITY_MAX, RequestedLine
 
 _END = r"(?![\s\S])"
-"""The end of the text in every regex dialect: Python's `$` lets a newline pass, and `\\Z` is not JavaScript."""
+"""The end of the text in Python and JavaScript: `$` lets a newline pass, `\\Z` is only Python."""
 
 Identifier = Annotated[
     str,
     Meta(
-        pattern=rf"^[A-Za-z0-9][A-Za-z0-9._:@+-]{{0,63}}{_END}",
+        pattern=rf"^{IDENTIFIER}{_END}",
         description="1 to 64 letters, digits and . _ : @ + -, beginning with a letter or digit",
         examples=["customer-123"],
     ),
@@ -60,7 +62,7 @@ class OrderRequest(
 class ShortOrderRequest(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
 ):
-    """Nothing is charged until somebody asks for it."""
+    """Nothing is charged until a pay command."""
 
     customer_id: Identifier
     lines: Annotated[tuple[LineRequest, ...], Meta(max_length=LINES_MAX)] = ()
@@ -81,7 +83,10 @@ class PayRequest(
 AnyOrderRequest = OrderRequest | ShortOrderRequest
 
 
-def command(request: AnyOrderRequest, *, settings: OrderSettings, traceparent: str) -> PlaceOrder:
+def place_command(
+    request: AnyOrderRequest, *, settings: OrderSettings, origin: Origin
+) -> PlaceOrder:
+    """The command of a valid request, with the service's defaults where the client has none."""
     automatic = request.mode is PaymentMode.AUTOMATIC
     return PlaceOrder(
         customer_id=CustomerId(request.customer_id),
@@ -92,12 +97,12 @@ def command(request: AnyOrderRequest, *, settings: OrderSettings, traceparent: s
         mode=request.mode,
         payment_method=request.payment_method
         or (settings.default_payment_method if automatic else None),
-        traceparent=traceparent,
+        origin=origin,
     )
 
 
 def claim_of(key: bytes | None, *, scope: str, request: msgspec.Struct) -> Claim | None:
-    """The Idempotency-Key of a request, if it has one. Raises a problem if that is malformed."""
+    """The Idempotency-Key of a request, if it has one. Raises a problem (400) if malformed."""
     if key is None:
         return None
     if not IDEMPOTENCY_KEY.fullmatch(key):
@@ -106,14 +111,18 @@ def claim_of(key: bytes | None, *, scope: str, request: msgspec.Struct) -> Claim
 
 
 def wait_of(prefer: str, *, at_most_s: float) -> float:
-    """How long the client would wait (RFC 7240: `wait=n`, `respond-async`); without a word of that, `at_most_s`."""
-    if found := _WAIT.search(prefer):
-        return min(float(found[1]), at_most_s)
+    """
+    How long the client wants to wait, in seconds; `at_most_s` if `Prefer` does not say.
+
+    Source: RFC 7240, `wait=n` and `respond-async`.
+    """
+    if wait := _WAIT.search(prefer):
+        return min(float(wait[1]), at_most_s)
     return 0.0 if _ASYNC.search(prefer) else at_most_s
 
 
 def order_id_of(request: Request) -> OrderId:
-    """The id in the path. What is no UUID is no order's: 404."""
+    """The order id in the path. Raises a problem (404) if it is no UUID."""
     try:
         return OrderId(str(UUID(request.path_params["order_id"])))
     except ValueError:
@@ -121,7 +130,7 @@ def order_id_of(request: Request) -> OrderId:
 
 
 def request_hash(request: msgspec.Struct) -> bytes:
-    """The same for the same request, however its JSON was written."""
+    """The hash of a parsed request: the same however its JSON was written."""
     return hashlib.sha256(msgspec.json.encode(request)).digest()
 
 
@@ -133,8 +142,15 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 
 
 def traceparent_of(header: bytes | None) -> str:
-    """The client's `traceparent` if it is well-formed (W3C Trace Context, version 00), else a new one."""
+    """The client's `traceparent` (W3C Trace Context, version 00) if well-formed, else a new one."""
     text = header.decode("latin-1") if header else ""
     if _TRACEPARENT.fullmatch(text):
         return text
-    return f"00-{getrandbits(128):032x}-{getrandbits(64):016x}-01"
+    return new_traceparent()
+
+
+def origin_of(request: Request, *, cause_type: str, cause_id: str) -> Origin:
+    """The origin of what a request changes: in the client's trace, if it has one."""
+    header = request.headers.get("traceparent")
+    traceparent = traceparent_of(header.encode("latin-1") if header else None)
+    return Origin(type=cause_type, id=cause_id, traceparent=traceparent)

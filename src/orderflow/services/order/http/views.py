@@ -1,13 +1,14 @@
-"""What a client gets to see: allow-lists, nothing of a row by accident."""
+"""What a client sees: allow-lists, so that no column of a row is published by accident."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
-from orderflow.services.order.deadlines import Waiting
+from orderflow.services.order.deadlines import Limits, wait_of
 from orderflow.services.order.model import (
     Action,
     HistoryEntry,
@@ -15,10 +16,23 @@ from orderflow.services.order.model import (
     Payment,
     Product,
     StockState,
+    WaitingFor,
     allowed_actions,
+    waiting_for,
 )
 
 SHORT_MESSAGE = "Order has been created"
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`owner`: who has to act. `next_action`: what an operator does when they do not."""
+
+    for_: WaitingFor = msgspec.field(name="for")
+    since: datetime
+    deadline: datetime
+    overdue: bool
+    owner: str
+    next_action: str
 
 
 class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -95,6 +109,28 @@ def order_view(
     )
 
 
+def waiting(order: Order, *, limits: Limits, now: datetime) -> Waiting | None:
+    """What the order waits for; None if it is delivered or cancelled."""
+    wait = wait_of(order, limits=limits, now=now)
+    if wait is None:
+        return None
+
+    return Waiting(
+        for_=wait.awaited,
+        since=wait.since,
+        deadline=wait.deadline,
+        overdue=wait.overdue,
+        owner=wait.owner,
+        next_action=_NEXT_ACTION[wait.awaited].format(order_id=order.order_id),
+    )
+
+
+def next_action(order: Order) -> str | None:
+    """What an operator does if the order gets stuck; None if it is delivered or cancelled."""
+    awaited = waiting_for(order)
+    return None if awaited is None else _NEXT_ACTION[awaited].format(order_id=order.order_id)
+
+
 def history_page(entries: list[HistoryEntry]) -> HistoryPage:
     return HistoryPage(
         items=tuple(
@@ -110,3 +146,23 @@ def history_page(entries: list[HistoryEntry]) -> HistoryPage:
             for entry in entries
         )
     )
+
+
+_NEXT_ACTION: Mapping[WaitingFor, str] = {
+    WaitingFor.PAY: (
+        "the sweeper cancels it, once order-service has read its topics; "
+        "before: POST /orders/{order_id}/pay"
+    ),
+    WaitingFor.PAYMENT: (
+        "ask payment again: orderflow stuck retry {order_id}; "
+        "give up: orderflow stuck cancel {order_id}"
+    ),
+    WaitingFor.STOCK: (
+        "have payment tell it again: orderflow stuck retry {order_id}; "
+        "give up: orderflow stuck cancel {order_id}"
+    ),
+    WaitingFor.SHIP: (
+        "POST /orders/{order_id}/ship once it has left; give up: orderflow stuck cancel {order_id}"
+    ),
+    WaitingFor.DELIVER: "POST /orders/{order_id}/deliver once it has arrived",
+}

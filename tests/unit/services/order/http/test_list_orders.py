@@ -13,35 +13,35 @@ from starlette_problem.error import Problem
 from orderflow.contracts.events import OrderStatus
 from orderflow.contracts.ids import OrderId
 from orderflow.services.order.config import DeadlineSettings
-from orderflow.services.order.http.list_orders import LIMIT_DEFAULT, cursor_of, wanted_of
+from orderflow.services.order.http.list_orders import LIMIT_DEFAULT, cursor_of, filter_of
 from orderflow.services.order.model import WaitingFor
-from orderflow.services.order.queries import Wanted
+from orderflow.services.order.queries import OrderFilter
 
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 LIMITS = DeadlineSettings().limits
 
 
-def wanted(query: str) -> Wanted:
-    return wanted_of(QueryParams(query), limits=LIMITS, now=NOW)
+def wanted(query: str) -> OrderFilter:
+    return filter_of(QueryParams(query), limits=LIMITS, now=NOW)
 
 
 def test_nothing_asked_for_is_the_newest_of_all() -> None:
-    assert wanted("") == wanted("stuck=false") == Wanted(limit=LIMIT_DEFAULT)
+    assert wanted("") == wanted("stuck=false") == OrderFilter(limit=LIMIT_DEFAULT)
 
 
 def test_all_filters_together() -> None:
-    found = wanted(
+    orders = wanted(
         "customerId=customer-123&status=CREATED,PAID&status=SHIPPED&from=2026-01-30T10:00:00%2B01:00"
         "&to=2026-01-31T00:00:00.5Z&limit=100&stuck=true"
     )
-    assert found.customer_id == "customer-123"
-    assert found.statuses == (OrderStatus.CREATED, OrderStatus.PAID, OrderStatus.SHIPPED)
-    assert found.created_from == datetime(2026, 1, 30, 9, tzinfo=UTC)
-    assert found.created_to == datetime(2026, 1, 31, 0, 0, 0, 500_000, tzinfo=UTC)
-    assert found.limit == 100
-    assert found.overdue is not None
-    assert found.overdue.keys() == {*WaitingFor}
-    assert found.overdue[WaitingFor.PAYMENT] == NOW - timedelta(minutes=30)
+    assert orders.customer_id == "customer-123"
+    assert orders.statuses == (OrderStatus.CREATED, OrderStatus.PAID, OrderStatus.SHIPPED)
+    assert orders.created_from == datetime(2026, 1, 30, 9, tzinfo=UTC)
+    assert orders.created_to == datetime(2026, 1, 31, 0, 0, 0, 500_000, tzinfo=UTC)
+    assert orders.limit == 100
+    assert orders.overdue is not None
+    assert orders.overdue.keys() == {*WaitingFor}
+    assert orders.overdue[WaitingFor.PAYMENT] == NOW - timedelta(minutes=30)
 
 
 @given(st.uuids())
@@ -74,7 +74,7 @@ def test_a_cursor_leads_back_to_its_order(order_id: object) -> None:
     ],
 )
 def test_what_is_wrong_is_named(query: str, named: str) -> None:
-    with pytest.raises(Problem) as told:
+    with pytest.raises(Problem) as refused:
         wanted(query)
-    assert told.value.status == 422
-    assert str(told.value.detail).startswith(named)
+    assert refused.value.status == 422
+    assert str(refused.value.detail).startswith(named)

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow.contracts.events import PaymentMode
+from orderflow.services.order.changes import Origin
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http.requests import (
     AnyOrderRequest,
     OrderRequest,
     ShortOrderRequest,
-    command,
+    place_command,
     request_hash,
     traceparent_of,
     wait_of,
@@ -27,6 +28,7 @@ SETTINGS = OrderSettings.model_validate({"database": {"dsn": "postgresql://db.te
 LINE = {"sku": "KEYBOARD-01", "quantity": 2}
 ORDER = {"customerId": "customer-123", "lines": [LINE]}
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ORIGIN = Origin(type="command", id="place", traceparent=TRACEPARENT)
 NEW_TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01")
 
 
@@ -35,27 +37,27 @@ def parse(value: object, form: type[AnyOrderRequest] = OrderRequest) -> AnyOrder
 
 
 def test_the_long_form_is_paid_at_once_and_the_short_form_on_request() -> None:
-    long = command(parse(ORDER), settings=SETTINGS, traceparent=TRACEPARENT)
+    long = place_command(parse(ORDER), settings=SETTINGS, origin=ORIGIN)
     assert (long.mode, long.currency, long.payment_method) == (
         PaymentMode.AUTOMATIC,
         "EUR",
         "pm_ok",
     )
-    short = command(
+    short = place_command(
         parse({"customerId": "customer-123"}, ShortOrderRequest),
         settings=SETTINGS,
-        traceparent=TRACEPARENT,
+        origin=ORIGIN,
     )
     assert (short.mode, short.lines, short.payment_method) == (PaymentMode.ON_REQUEST, (), None)
 
 
 def test_currency_and_payment_method_are_the_clients_where_it_names_them() -> None:
-    asked = command(
+    command = place_command(
         parse({**ORDER, "currency": "JPY", "paymentMethod": "pm_slow"}),
         settings=SETTINGS,
-        traceparent=TRACEPARENT,
+        origin=ORIGIN,
     )
-    assert (asked.currency, asked.payment_method) == ("JPY", "pm_slow")
+    assert (command.currency, command.payment_method) == ("JPY", "pm_slow")
 
 
 @pytest.mark.parametrize("quantity", [1, QUANTITY_MAX])
@@ -123,9 +125,13 @@ def test_the_hash_is_of_what_was_asked_not_of_how_it_was_written() -> None:
         b'{"customerId":"c","lines":[{"sku":"A","quantity":1}]}',
         b' {"lines": [{"quantity": 1, "sku": "A"}], "customerId": "c"} ',
     )
-    one, same = (msgspec.json.decode(text, type=OrderRequest) for text in (terse, spacious))
-    assert request_hash(one) == request_hash(same)
-    assert request_hash(one) != request_hash(msgspec.structs.replace(one, customer_id="d"))
+    terse_request, same = (
+        msgspec.json.decode(text, type=OrderRequest) for text in (terse, spacious)
+    )
+    assert request_hash(terse_request) == request_hash(same)
+    assert request_hash(terse_request) != request_hash(
+        msgspec.structs.replace(terse_request, customer_id="d")
+    )
 
 
 def test_a_valid_trace_goes_on() -> None:
