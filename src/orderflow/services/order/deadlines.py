@@ -22,7 +22,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
 
 
-def wait_of(order: Order, *, limits: Limits, now: datetime) -> Wait | None:
+def current_wait(order: Order, *, limits: Limits, now: datetime) -> Wait | None:
     """What the order waits for; None if it is delivered or cancelled."""
     awaited = waiting_for(order)
     if awaited is None:

@@ -13,7 +13,7 @@ from tests.support.facts import fact
 from orderflow.contracts.events import CancelReason, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.services.order.config import DeadlineSettings
-from orderflow.services.order.deadlines import cutoffs, wait_of
+from orderflow.services.order.deadlines import current_wait, cutoffs
 from orderflow.services.order.model import (
     Order,
     Payment,
@@ -51,7 +51,7 @@ def every_order() -> Iterator[Order]:
 def test_an_order_waits_for_something_until_it_is_delivered_or_cancelled() -> None:
     ended = {OrderStatus.DELIVERED, OrderStatus.CANCELLED}
     for order in every_order():
-        assert (wait_of(order, limits=LIMITS, now=NOW) is None) == (order.status in ended)
+        assert (current_wait(order, limits=LIMITS, now=NOW) is None) == (order.status in ended)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_each_wait_has_its_deadline_and_its_owner(
         waiting_since=LATER,
     )
     for now, overdue in ((LATER + limit - timedelta(milliseconds=1), False), (LATER + limit, True)):
-        wait = wait_of(order, limits=LIMITS, now=now)
+        wait = current_wait(order, limits=LIMITS, now=now)
         assert wait is not None
         assert (wait.awaited, wait.since, wait.deadline, wait.owner) == (
             awaited,

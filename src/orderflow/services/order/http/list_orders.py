@@ -25,7 +25,7 @@ from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.order import queries
 from orderflow.services.order.deadlines import Limits, cutoffs
 from orderflow.services.order.http.requests import Identifier
-from orderflow.services.order.http.views import OrderPage, order_view, waiting
+from orderflow.services.order.http.views import OrderPage, order_view, waiting_view
 from orderflow.services.order.queries import OrderFilter
 
 LIMIT_DEFAULT = 50
@@ -56,7 +56,7 @@ class ListOrders:
             orders, limit=wanted.limit, cursor_of=lambda order: cursor_of(order.order_id)
         )
         items = tuple(
-            order_view(order, waiting=waiting(order, limits=self._limits, now=now))
+            order_view(order, waiting=waiting_view(order, limits=self._limits, now=now))
             for order in shown
         )
         return json_answer(OrderPage(items=items, next_cursor=next_cursor))

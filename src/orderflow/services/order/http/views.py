@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
-from orderflow.services.order.deadlines import Limits, wait_of
+from orderflow.services.order.deadlines import Limits, current_wait
 from orderflow.services.order.model import (
     Action,
     HistoryEntry,
@@ -109,9 +109,9 @@ def order_view(
     )
 
 
-def waiting(order: Order, *, limits: Limits, now: datetime) -> Waiting | None:
+def waiting_view(order: Order, *, limits: Limits, now: datetime) -> Waiting | None:
     """What the order waits for; None if it is delivered or cancelled."""
-    wait = wait_of(order, limits=limits, now=now)
+    wait = current_wait(order, limits=limits, now=now)
     if wait is None:
         return None
 

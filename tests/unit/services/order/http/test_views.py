@@ -8,7 +8,7 @@ import pytest
 from orderflow.contracts.events import OrderStatus
 from orderflow.services.order.config import DeadlineSettings
 from orderflow.services.order.http.examples import CANCELLED, CREATED, DELIVERED, PAID, SHIPPED
-from orderflow.services.order.http.views import next_action, waiting
+from orderflow.services.order.http.views import next_action, waiting_view
 from orderflow.services.order.model import Order, Payment, PaymentState, StockState
 
 LIMITS = DeadlineSettings().limits
@@ -20,7 +20,7 @@ WITHOUT_STOCK = msgspec.structs.replace(PAID, stock=StockState.NONE)
 
 @pytest.mark.parametrize("order", [UNPAID, CREATED, WITHOUT_STOCK, PAID, SHIPPED])
 def test_each_wait_names_what_an_operator_does_with_the_order(order: Order) -> None:
-    view = waiting(order, limits=LIMITS, now=order.updated_at)
+    view = waiting_view(order, limits=LIMITS, now=order.updated_at)
     assert view is not None
     assert order.order_id in view.next_action
     assert view.next_action == next_action(order)
@@ -29,5 +29,5 @@ def test_each_wait_names_what_an_operator_does_with_the_order(order: Order) -> N
 @pytest.mark.parametrize("order", [DELIVERED, CANCELLED])
 def test_an_order_at_its_end_waits_for_nothing(order: Order) -> None:
     assert order.status in {OrderStatus.DELIVERED, OrderStatus.CANCELLED}
-    assert waiting(order, limits=LIMITS, now=order.updated_at) is None
+    assert waiting_view(order, limits=LIMITS, now=order.updated_at) is None
     assert next_action(order) is None
