@@ -26,8 +26,10 @@ from orderflow.messaging.postgres.connection import (
     connect,
     conninfo,
     open_pool,
+    reading,
     transient,
     unavailable_when_transient,
+    writing,
 )
 from orderflow.messaging.postgres.migrations import MIGRATION_LOCK_WAIT_MS, migrate, pending
 
@@ -52,6 +54,8 @@ __all__ = [
     "migrate",
     "open_pool",
     "pending",
+    "reading",
     "transient",
     "unavailable_when_transient",
+    "writing",
 ]

@@ -9,7 +9,7 @@ successor no longer than that. Services import the driver's types from here, nev
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import psycopg
@@ -113,6 +113,27 @@ def open_pool(settings: DatabaseSettings, *, application_name: str) -> Connectio
         name=application_name,
         open=True,
     )
+
+
+@contextmanager
+def reading(pool: ConnectionPool) -> Iterator[Cursor]:
+    """
+    A cursor on a connection of `pool`, in one transaction that ends with the block.
+
+    A driver error that time heals, at checkout or in the block, is raised as Transient or
+    Unavailable; all others pass unchanged.
+    """
+    with (
+        unavailable_when_transient(),
+        pool.connection() as connection,
+        connection.cursor() as cursor,
+    ):
+        yield cursor
+
+
+def writing(pool: ConnectionPool) -> AbstractContextManager[Cursor]:
+    """As `reading`, for a block that writes: commits when it ends, rolls back when it raises."""
+    return reading(pool)
 
 
 class Session:
