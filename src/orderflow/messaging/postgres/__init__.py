@@ -3,7 +3,7 @@ PostgreSQL: the room, beside the relay, that imports psycopg.
 
 - `connection`: connections with time-outs, a pool, which errors time heals
 - `arrays`: a batch of rows as the arguments of one statement
-- `migrations`: SQL files that are applied once each
+- `schema_migrations`: SQL files that are applied once each; `migrations/`: those of a follower
 - `outbox`: rows that commit with an effect and become records
 - `inbox`: the events whose effect is committed
 - `group_commit`: one transaction for all work that waits
@@ -31,7 +31,7 @@ from orderflow.messaging.postgres.connection import (
     unavailable_when_transient,
     writing,
 )
-from orderflow.messaging.postgres.migrations import MIGRATION_LOCK_WAIT_MS, migrate, pending
+from orderflow.messaging.postgres.schema_migrations import MIGRATION_LOCK_WAIT_MS, migrate, pending
 
 __all__ = [
     "BY_KEY",
