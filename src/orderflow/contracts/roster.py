@@ -25,7 +25,7 @@ from orderflow.messaging.kafka.topics import Topic
 
 
 class Process(msgspec.Struct, frozen=True):
-    """A process of the local stack. The first of its roles answers `/readyz`, on that role's port."""
+    """A process of the local stack. Its first role's port is where it answers `/readyz`."""
 
     name: str
     roles: tuple[str, ...]
@@ -135,7 +135,7 @@ def subscribed(group: str, roster: Roster = ROSTER) -> tuple[str, ...]:
 
 
 def topics(roster: Roster = ROSTER) -> tuple[Topic, ...]:
-    """Every topic that `orderflow topics apply` makes, those of each group's dead letters included."""
+    """Every topic that `orderflow topics apply` makes, with each group's dead-letter topics."""
     return (
         *(topic for member in roster for topic in member.publishes),
         RELAY_POSITIONS,

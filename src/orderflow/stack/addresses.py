@@ -32,7 +32,8 @@ def exports(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
     """
     What an outside client needs, Kafka's own Java tools included.
 
-    The names are public and stay: `<SERVICE>_API_URL` and `<SERVICE>_DATABASE_URL` for each service.
+    The names are public and stay: for each service `<SERVICE>_API_URL` and
+    `<SERVICE>_DATABASE_URL`.
     """
     ours = process_environment(settings, roster)
     services = {

@@ -226,6 +226,6 @@ def default_state_dir() -> Path:
 
 
 def checkout() -> Path:
-    """The directory that holds `src/`; for an installed package, the environment it is installed in."""
+    """The directory that holds `src/`; for an installed package, its environment."""
     root = Path(orderflow.__file__).resolve().parents[2]
     return root if (root / "pyproject.toml").is_file() else Path(sys.prefix).resolve()

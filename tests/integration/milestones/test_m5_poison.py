@@ -39,7 +39,7 @@ from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
-from orderflow.services.asyncapi import TABLES
+from orderflow.services.asyncapi import listeners
 
 POISON = "orderflow.messaging.errors.Poison"
 UNKNOWN_ORDER = "orderflow.services.order.handlers.UnknownOrder"
@@ -104,7 +104,7 @@ class Flood:
     @cached_property
     def handled(self) -> dict[str, set[str]]:
         """The types that each group handles, by its service's own table."""
-        return {listener.group: set(listener.types) for listener in TABLES}
+        return {listener.group: set(listener.types) for listener in listeners()}
 
     def hearing(self, topic: str) -> list[str]:
         return [

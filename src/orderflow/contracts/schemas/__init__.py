@@ -1,4 +1,4 @@
-"""The schemas as committed, by type and version. A committed version never changes: a change is a new version."""
+"""The committed schemas, by type and version. A version never changes: a change is a new one."""
 
 from pathlib import Path
 

@@ -69,7 +69,7 @@ class Prerequisites:
         return self._missing
 
     def encode(self, topic: str, event: msgspec.Struct) -> bytes:
-        """The record value of `event` on `topic`. Raises ConfigurationError while ids are missing."""
+        """The record value of `event` on `topic`. Raises ConfigurationError while ids miss."""
         if self._encoder is None:
             raise ConfigurationError("the schema ids are not loaded yet")
         return self._encoder.encode(topic, event)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health
+from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.problems import invalid
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
@@ -36,17 +34,14 @@ class OrderApi:
         reasons: Reasons,
     ) -> None:
         self._placing = placing
-        rest = Starlette(
-            routes=[
-                *routes,
-                *_reads(pool),
-                *health.routes(reasons),
-                *openapi.routes(document, title=TITLE),
-            ],
-            exception_handlers=problems.HANDLERS,
+        self._rest: ASGIApp = http_api(
+            [*routes, *_reads(pool)],
+            title=TITLE,
+            document=document,
+            reasons=reasons,
+            translate=problems.from_error,
+            expected=problems.EXPECTED,
         )
-        rest.router.redirect_slashes = False
-        self._rest: ASGIApp = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ROUTES:
