@@ -30,7 +30,7 @@ def test_a_broker_that_is_away_for_twenty_seconds_costs_nothing_but_time(
         workers: dict[str, Worker] = {}
         for name, probe in probes.items():
             workers[name] = probe.worker(name)
-            probe.ask_each(KEYS, range(40))
+            probe.produce_each(KEYS, range(40))
         if how == "killed":
             os.kill(own_stack.pid("kafka"), signal.SIGKILL)
         own_stack.stop("kafka")
@@ -47,6 +47,6 @@ def test_a_broker_that_is_away_for_twenty_seconds_costs_nothing_but_time(
 
 
 def _goes_on(probe: Probe, delivery: str) -> None:
-    probe.ask_each(KEYS, range(40, 45))
+    probe.produce_each(KEYS, range(40, 45))
     probe.assert_each_once_in_order(delivery, within_s=90)
     assert not probe.dead()

@@ -36,8 +36,9 @@ def kafka_tool(stack: Stack, tool: str, *arguments: str, timeout_s: float = 90) 
 
 def console_consumer(stack: Stack, topic: str, *, records_max: int) -> str:
     """
-    The committed records of a topic from the beginning, as Kafka's console consumer prints them: each has
-    partition, offset, headers, key and value, with tabs between. A value is Avro: it may hold any byte, newlines too.
+    The committed records of a topic from the beginning, as Kafka's console consumer prints them:
+    each has partition, offset, headers, key and value, with tabs between. A value is Avro: it may
+    hold any byte, newlines too.
     """
     shown = ("print.key", "print.headers", "print.offset", "print.partition")
     return kafka_tool(

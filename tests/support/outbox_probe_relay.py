@@ -1,4 +1,7 @@
-"""`python -m tests.support.outbox_probe_relay [resync]`: the kit's relay for a probe service, in its own process."""
+"""
+`python -m tests.support.outbox_probe_relay [resync]`: the kit's relay for a probe service, in its
+own process.
+"""
 
 from __future__ import annotations
 

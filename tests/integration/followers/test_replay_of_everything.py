@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from tests.support.house import House, house_running
+from tests.support.all_services import AllServices, all_services_running
 from tests.support.service import Service
 from tests.support.stack import OwnStack
 
@@ -53,18 +53,18 @@ pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
-def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
+def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AllServices]:
+    with all_services_running(own_stack, tmp_path_factory.mktemp("house")) as house:
         yield house
 
 
 def test_a_replay_of_everything_to_everybody_changes_nothing_and_tells_nobody_anything(
-    house: House,
+    house: AllServices,
 ) -> None:
     assert {service.group for service in house.services} == set(GROUPS)
     orders = orders_of_every_end(house)
-    house.at_rest()
-    before, effects, mails = everything(house), house.effects(), house.notifying.mail.messages()
+    house.eventually_caught_up()
+    before, effects, mails = everything(house), house.effects(), house.notification.mail.messages()
     events, handled = {topic: ids(house, topic) for topic in TOPICS}, Counter(handled_by(house))
 
     house.stop()
@@ -77,12 +77,12 @@ def test_a_replay_of_everything_to_everybody_changes_nothing_and_tells_nobody_an
             why=f"{service.group} begins anew",
         )
     house.start()
-    house.at_rest()
+    house.eventually_caught_up()
 
     assert everything(house) == before
     assert house.effects() == effects
-    assert house.notifying.mail.messages() == mails, "a mail was accepted, or offered, again"
-    house.paying.assert_ledgers_agree()
+    assert house.notification.mail.messages() == mails, "a mail was accepted, or offered, again"
+    house.payment.assert_ledgers_agree()
     assert {order: house.ends([order]) for order in orders} == {
         order: [ENDS[end]] for order, end in orders.items()
     }
@@ -100,7 +100,7 @@ def test_a_replay_of_everything_to_everybody_changes_nothing_and_tells_nobody_an
             assert now == events[topic], f"{topic} has an event twice"
 
 
-def orders_of_every_end(house: House) -> dict[str, str]:
+def orders_of_every_end(house: AllServices) -> dict[str, str]:
     """Orders with what is to become of them; when it has."""
     placed = {end: house.place(EACH) for end in ENDS if end not in ("out of stock", "never paid")}
     placed |= {
@@ -122,7 +122,7 @@ def orders_of_every_end(house: House) -> dict[str, str]:
     return {order: end for end, several in placed.items() for order in several}
 
 
-def eventually_all(house: House, orders: list[str], end: tuple[str, str, str]) -> None:
+def eventually_all(house: AllServices, orders: list[str], end: tuple[str, str, str]) -> None:
     eventually(
         lambda: set(house.ends(orders)) == {end}, within_s=60, every_s=0.2, why=f"all are {end}"
     )
@@ -154,7 +154,7 @@ def forget_half_of_the_inbox(service: Service) -> None:
         connection.execute("DELETE FROM inbox WHERE get_byte(uuid_send(event_id), 15) % 2 = 0")
 
 
-def everything(house: House) -> dict[str, list[tuple[object, ...]]]:
+def everything(house: AllServices) -> dict[str, list[tuple[object, ...]]]:
     """Every row of every table that is an effect, with where it lies: written again, it would be another."""
     return {
         f"{service.name}.{table}": sorted(
@@ -181,9 +181,9 @@ def tables(service: Service) -> list[str]:
     ]
 
 
-def ids(house: House, topic: str) -> Counter[str]:
-    return Counter(said.id for said in house.order.said(topic))
+def ids(house: AllServices, topic: str) -> Counter[str]:
+    return Counter(said.id for said in house.order.published(topic))
 
 
-def handled_by(house: House) -> dict[str, int]:
-    return {group: sum(process.outcomes.values()) for group, process in house.listening.items()}
+def handled_by(house: AllServices) -> dict[str, int]:
+    return {group: sum(process.outcomes.values()) for group, process in house.listeners.items()}

@@ -15,7 +15,9 @@ from tests.support.stack import Stack
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("inventory")
-    with service_deployed(stack, logs, "inventory", group="inventory-service", hears=()) as service:
+    with service_deployed(
+        stack, logs, "inventory", group="inventory-service", consumes=()
+    ) as service:
         yield service
 
 

@@ -8,7 +8,7 @@ from queue import Queue
 from uuid import uuid4
 
 import pytest
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres

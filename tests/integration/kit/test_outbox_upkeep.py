@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings
 from tests.support.outbox_probe import Probe, probe_service
 from tests.support.stack import Stack
 
@@ -106,20 +106,22 @@ def test_writers_are_not_held_back_by_a_transaction_that_holds_the_default_parti
 def test_a_second_relay_stands_by_and_takes_over_when_the_first_is_killed(probe: Probe) -> None:
     first = probe.relay()
     second = probe.relay()
-    assert second.said("the relay stands by")
+    assert second.logged("the relay stands by")
     probe.write_all(["a", "b"], each=5)
     probe.assert_each_once_in_order()
-    assert not second.said("the relay streams")
+    assert not second.logged("the relay streams")
     first.popen.kill()
     probe.write_all(["a", "b"], each=5)
     probe.assert_each_once_in_order()
-    assert second.said("the relay streams")
+    assert second.logged("the relay streams")
 
 
 def test_two_relays_that_start_at_once_on_a_new_database_agree(probe: Probe) -> None:
     relays = [probe.relay(wait=False) for _ in range(3)]
-    eventually(lambda: sum(relay.said("the relay streams") for relay in relays) == 1, within_s=30)
-    eventually(lambda: sum(relay.said("the relay stands by") for relay in relays) == 2, within_s=30)
+    eventually(lambda: sum(relay.logged("the relay streams") for relay in relays) == 1, within_s=30)
+    eventually(
+        lambda: sum(relay.logged("the relay stands by") for relay in relays) == 2, within_s=30
+    )
     probe.write_all(["a"], each=3)
     probe.assert_each_once_in_order()
     assert all(relay.popen.poll() is None for relay in relays)

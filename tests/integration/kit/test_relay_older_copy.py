@@ -14,16 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from tests.support.inventory import paid
+from tests.support.builders import an_order, paid
 from tests.support.kafka_tools import orderflow
 from tests.support.order_service import deploy_contracts
 from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import OwnStack
 
-from orderflow.contracts.ids import OrderId
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.relay.position import POSITIONS_TOPIC
 from orderflow.messaging.testing.eventually import eventually
@@ -42,7 +40,7 @@ class Kind:
     name: str
     group: str
     writes: str
-    hears: tuple[str, ...]
+    consumes: tuple[str, ...]
     tells: tuple[str, ...]
     work: Callable[[Service, Process, int], None]
 
@@ -56,7 +54,7 @@ def post_orders(_service: Service, api: Process, number: int) -> None:
 def pay_orders(service: Service, _listener: Process, number: int) -> None:
     before = rows(service)
     for _ in range(number):
-        service.send("payments", paid(OrderId(str(uuid4())), ("MOUSE-01", 1)))
+        service.send("payments", paid(an_order()))
     service.flush()
     eventually(
         lambda: rows(service) == before + number,
@@ -91,7 +89,7 @@ def test_an_older_copy_of_the_database_is_refused_and_a_resync_loses_nothing(
 ) -> None:
     deploy_contracts(own_stack)
     with service_deployed(
-        own_stack, tmp_path, kind.name, group=kind.group, hears=kind.hears
+        own_stack, tmp_path, kind.name, group=kind.group, consumes=kind.consumes
     ) as service:
         with running(service, kind, relay=True) as writer:
             kind.work(service, writer, BEFORE)
@@ -159,7 +157,7 @@ def published(service: Service, kind: Kind) -> None:
 
 
 def told(service: Service, kind: Kind) -> Counter[str]:
-    return Counter(said.id for topic in kind.tells for said in service.said(topic))
+    return Counter(said.id for topic in kind.tells for said in service.published(topic))
 
 
 def outbox_ids(service: Service) -> set[str]:

@@ -67,19 +67,19 @@ def write_against_the_clock(probe: Probe, key: str) -> None:
 def assert_refuses(probe: Probe, reason: str) -> None:
     relay = probe.relay(wait=False)
     assert relay.wait() == 3, relay.log.read_text()
-    assert relay.said(reason), relay.log.read_text()
+    assert relay.logged(reason), relay.log.read_text()
 
 
 def assert_nothing_is_lost(probe: Probe, *, once: set[str]) -> None:
     """Every committed id is there and no other one, those of `once` came once, each key's last ones are in order."""
-    wanted = probe.wanted()
+    wanted = probe.expected()
     eventually(
         lambda: set(wanted) <= ids(probe),
         within_s=60,
         every_s=0.5,
         why="every committed row is on the topic",
     )
-    scanned = probe.scanned()
+    scanned = probe.published()
     found = Counter(event_id for ids in scanned.values() for event_id in ids)
     assert set(found) == set(wanted)
     assert {event_id: found[event_id] for event_id in once if found[event_id] != 1} == {}
@@ -88,7 +88,7 @@ def assert_nothing_is_lost(probe: Probe, *, once: set[str]) -> None:
 
 
 def ids(probe: Probe) -> set[str]:
-    return {event_id for found in probe.scanned().values() for event_id in found}
+    return {event_id for found in probe.published().values() for event_id in found}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_after_a_resync_everything_committed_is_on_the_topic_in_order_and_the_re
     probe: Probe, lose: Callable[[Probe], None], reason: str
 ) -> None:
     published(probe)
-    before = set(probe.wanted())
+    before = set(probe.expected())
     lose(probe)
     probe.write_all(KEYS, each=2)
     write_against_the_clock(probe, KEYS[0])
@@ -113,7 +113,7 @@ def test_after_a_resync_everything_committed_is_on_the_topic_in_order_and_the_re
     probe.relay()
     probe.write_all(KEYS, each=2)
     write_against_the_clock(probe, KEYS[0])
-    assert_nothing_is_lost(probe, once=set(probe.wanted()) - before)
+    assert_nothing_is_lost(probe, once=set(probe.expected()) - before)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from tests.support.house import House, house_running
+from tests.support.all_services import AllServices, all_services_running
 from tests.support.service import Service, service_deployed
 from tests.support.stack import OwnStack
 
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
-def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
+def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AllServices]:
+    with all_services_running(own_stack, tmp_path_factory.mktemp("house")) as house:
         yield house
 
 
-def place_of_every_kind(house: House, count: int) -> list[str]:
+def place_of_every_kind(house: AllServices, count: int) -> list[str]:
     """So many that are paid and so many that are out of stock; the customers of the first third cancel."""
     kept = house.place(count)
     short = house.place(count, lines=[{"sku": "DESK-160", "quantity": 1}])
@@ -47,31 +47,31 @@ def place_of_every_kind(house: House, count: int) -> list[str]:
     return kept + short
 
 
-def statuses(house: House, orders: list[str]) -> dict[str, str]:
+def statuses(house: AllServices, orders: list[str]) -> dict[str, str]:
     """Where the shipments of these orders are, by fulfilment."""
     rows = house.fulfilment.rows("SELECT order_id, status FROM shipment")
     found = {str(order): str(status) for order, status in rows}
     return {order: found[order] for order in orders if order in found}
 
 
-def assert_shipments_are_as_orders(house: House, orders: list[str]) -> None:
+def assert_shipments_are_as_orders(house: AllServices, orders: list[str]) -> None:
     shown = {order: end[0] for order, end in zip(orders, house.ends(orders), strict=True)}
     wanted = {"PAID": "PREPARED", "CANCELLED": "CALLED_OFF"}
     assert statuses(house, orders) == {order: wanted[status] for order, status in shown.items()}
 
 
-def others_at_rest(house: House, absent: Service) -> None:
-    """Twice around, as `House.at_rest`."""
+def others_at_rest(house: AllServices, absent: Service) -> None:
+    """Twice around, as `AllServices.at_rest`."""
     others = [service for service in house.services if service is not absent]
     for _ in range(2):
         for service in others:
-            service.eventually_at_rest()
+            service.eventually_caught_up()
     assert {service.group: service.lag() for service in others} == {
         service.group: 0 for service in others
     }
 
 
-def topics(house: House) -> set[str]:
+def topics(house: AllServices) -> set[str]:
     return set(
         AdminClient({"bootstrap.servers": house.order.kafka.bootstrap_servers})
         .list_topics(timeout=10)
@@ -95,25 +95,25 @@ def heard_by(newcomer: Service) -> dict[str, list[int]]:
     return dict(found)
 
 
-def eventually_hears_all(house: House, newcomer: Service) -> None:
-    house.at_rest()
-    newcomer.eventually_at_rest()
+def eventually_hears_all(house: AllServices, newcomer: Service) -> None:
+    house.eventually_caught_up()
+    newcomer.eventually_caught_up()
     feed = told(house.order.records(FEED))
     assert heard_by(newcomer) == {order: [*range(1, count + 1)] for order, count in feed.items()}
 
 
 def test_a_new_group_hears_everything_from_the_beginning_in_order_and_nobody_is_touched(
-    house: House, own_stack: OwnStack, tmp_path: Path
+    house: AllServices, own_stack: OwnStack, tmp_path: Path
 ) -> None:
     place_of_every_kind(house, 12)
-    house.at_rest()
+    house.eventually_caught_up()
     before = topics(house)
     with service_deployed(
         own_stack,
         tmp_path,
         "follower",
         group=NEWCOMER,
-        hears=[FEED],
+        consumes=[FEED],
         module="tests.support.recommendation",
     ) as newcomer:
         process = newcomer.start("listener")
@@ -127,7 +127,7 @@ def test_a_new_group_hears_everything_from_the_beginning_in_order_and_nobody_is_
 
         house.order.producer.produce(FEED, b"\xff", b"nobody")
         house.order.flush()
-        newcomer.eventually_at_rest()
+        newcomer.eventually_caught_up()
         [letter] = newcomer.records(dead_letter_topic(ORDER_EVENTS, NEWCOMER).name)
         assert letter.value == b"\xff"
         assert process.outcomes["dead"] == 1
@@ -135,9 +135,9 @@ def test_a_new_group_hears_everything_from_the_beginning_in_order_and_nobody_is_
 
 
 def test_a_group_that_is_stopped_delays_no_other_and_has_missed_nothing_when_it_is_back(
-    house: House,
+    house: AllServices,
 ) -> None:
-    house.at_rest()
+    house.eventually_caught_up()
     assert house.running["fulfilment"].terminate() == 0
     behind = len(house.order.records(FEED))
     orders = place_of_every_kind(house, 9)
@@ -150,15 +150,15 @@ def test_a_group_that_is_stopped_delays_no_other_and_has_missed_nothing_when_it_
     assert {order for (order,) in followed} >= set(orders)
 
     house.running["fulfilment"] = back = house.starts["fulfilment"]()
-    house.fulfilment.eventually_at_rest()
+    house.fulfilment.eventually_caught_up()
     assert_shipments_are_as_orders(house, orders)
     assert back.outcomes == {"handled": missed}, "each once, none from before"
 
 
 def test_a_group_that_fails_for_every_record_delays_no_other_and_loses_nothing(
-    house: House,
+    house: AllServices,
 ) -> None:
-    house.at_rest()
+    house.eventually_caught_up()
     dead = len(house.dead_letters())
     failing = house.running["fulfilment"]
     with house.fulfilment.connection() as connection:
@@ -174,7 +174,7 @@ def test_a_group_that_fails_for_every_record_delays_no_other_and_loses_nothing(
 
     with house.fulfilment.connection() as connection:
         connection.execute("ALTER TABLE shipment_by_mistake RENAME TO shipment")
-    house.fulfilment.eventually_at_rest()
+    house.fulfilment.eventually_caught_up()
     assert_shipments_are_as_orders(house, orders)
     eventually(failing.ready, within_s=20, why="fulfilment is ready again")
     assert len(house.dead_letters()) == dead

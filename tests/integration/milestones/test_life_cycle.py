@@ -32,7 +32,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.support.house import House, house_running
+from tests.support.all_services import AllServices, all_services_running
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import EVENT_TYPES, OrderShipped
@@ -52,12 +52,14 @@ STEPS = ("pay", "ship", "deliver")
 
 
 @pytest.fixture(scope="module")
-def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
+def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AllServices]:
+    with all_services_running(own_stack, tmp_path_factory.mktemp("house")) as house:
         yield house
 
 
-def test_the_readmes_four_curls_one_straight_after_the_other_end_delivered(house: House) -> None:
+def test_the_readmes_four_curls_one_straight_after_the_other_end_delivered(
+    house: AllServices,
+) -> None:
     curls = [line for line in readme_commands() if line.startswith("curl -X POST")]
     assert [
         re.search(r"/api/orders(?:/<id>/(\w+)\?customerId=customer-123)?", line)[1]  # type: ignore[index]
@@ -82,10 +84,10 @@ def test_the_readmes_four_curls_one_straight_after_the_other_end_delivered(house
     assert [one["status"] for one in history] == ["CREATED", "PAID", "SHIPPED", "DELIVERED"]
 
 
-def test_an_order_that_was_shipped_takes_its_pieces_out_of_the_house(house: House) -> None:
+def test_an_order_that_was_shipped_takes_its_pieces_out_of_the_house(house: AllServices) -> None:
     order = create(house, lines=LINES)
     assert [command(house, order, step).status_code for step in STEPS] == [200, 200, 200]
-    house.at_rest()
+    house.eventually_caught_up()
     assert house.inventory.rows(f"SELECT status FROM reservation WHERE order_id = '{order}'") == [
         ("SHIPPED",)
     ]
@@ -94,7 +96,7 @@ def test_an_order_that_was_shipped_takes_its_pieces_out_of_the_house(house: Hous
 
 
 def test_a_declined_payment_is_answered_and_the_next_attempt_may_use_another_method(
-    house: House,
+    house: AllServices,
 ) -> None:
     order = create(house, lines=LINES, paymentMethod="pm_declined")
     declined = command(house, order, "pay").json()
@@ -110,10 +112,10 @@ def test_a_declined_payment_is_answered_and_the_next_attempt_may_use_another_met
         "SUCCEEDED",
     )
     assert (paid["paymentMethod"], paid["stock"]) == ("pm_ok", "RESERVED")
-    assert house.paying.psp.captures()[payment_id(OrderId(order), 2)] == 1
+    assert house.payment.psp.captures()[payment_id(OrderId(order), 2)] == 1
 
 
-def test_five_attempts_are_all_there_are(house: House) -> None:
+def test_five_attempts_are_all_there_are(house: AllServices) -> None:
     order = create(house, lines=LINES, paymentMethod="pm_declined")
     assert [command(house, order, "pay").json()["payment"]["attempt"] for _ in range(5)] == [
         1,
@@ -126,7 +128,7 @@ def test_five_attempts_are_all_there_are(house: House) -> None:
     assert (refused.status_code, refused.json()["allowedActions"]) == (409, ["cancel"])
 
 
-def test_out_of_stock_is_told_to_whoever_pays(house: House) -> None:
+def test_out_of_stock_is_told_to_whoever_pays(house: AllServices) -> None:
     order = create(house, lines=[{"sku": "DESK-160", "quantity": 1}])
     answer = command(house, order, "pay")
     assert (answer.status_code, answer.json()["status"], answer.json()["stock"]) == (
@@ -138,7 +140,7 @@ def test_out_of_stock_is_told_to_whoever_pays(house: House) -> None:
 
 
 def test_of_twenty_payments_at_once_with_one_key_all_get_the_first_answer_and_one_is_made(
-    house: House,
+    house: AllServices,
 ) -> None:
     order = create(house, lines=LINES)
     key = {"Idempotency-Key": f"pay-{order}"}
@@ -161,7 +163,7 @@ def test_of_twenty_payments_at_once_with_one_key_all_get_the_first_answer_and_on
     assert command(house, order, "pay").status_code == 409
 
 
-def test_a_key_that_was_refused_is_not_burned(house: House) -> None:
+def test_a_key_that_was_refused_is_not_burned(house: AllServices) -> None:
     order = create(house, lines=LINES, paymentMethod="pm_declined")
     key = {"Idempotency-Key": f"pay-{order}"}
     assert command(house, order, "pay", headers={"Prefer": "wait=0"}).status_code == 202
@@ -172,7 +174,9 @@ def test_a_key_that_was_refused_is_not_burned(house: House) -> None:
     assert again.json()["status"] == "PAID"
 
 
-def test_a_client_in_a_hurry_gets_202_and_finds_at_the_location_how_it_ended(house: House) -> None:
+def test_a_client_in_a_hurry_gets_202_and_finds_at_the_location_how_it_ended(
+    house: AllServices,
+) -> None:
     order = create(house, lines=LINES, paymentMethod="pm_slow")
     began = time.monotonic()
     answer = command(house, order, "pay", headers={"Prefer": "wait=1"})
@@ -186,10 +190,12 @@ def test_a_client_in_a_hurry_gets_202_and_finds_at_the_location_how_it_ended(hou
     )
 
 
-def test_shipping_waits_for_stock_and_is_done_later_if_that_takes_too_long(house: House) -> None:
+def test_shipping_waits_for_stock_and_is_done_later_if_that_takes_too_long(
+    house: AllServices,
+) -> None:
     """Nobody says anything of stock while inventory is stopped."""
     inventory = house.running["inventory"]
-    house.at_rest()
+    house.eventually_caught_up()
     inventory.popen.send_signal(19)
     try:
         order, given_up = create(house, lines=LINES), create(house, lines=LINES)
@@ -221,7 +227,9 @@ def test_shipping_waits_for_stock_and_is_done_later_if_that_takes_too_long(house
 
 @pytest.mark.parametrize("count", RACES)
 @pytest.mark.timeout(900)
-def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(house: House, count: int) -> None:
+def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(
+    house: AllServices, count: int
+) -> None:
     """Around pay, ship and deliver, 50 ms before to 50 ms after: cancelled and given back whole, or captured whole."""
     random = Random(27)
     answers: Counter[tuple[str, int, int]] = Counter()
@@ -252,7 +260,7 @@ def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(house: House, 
 
     with ThreadPoolExecutor(8) as clients:
         orders = list(clients.map(race, range(count)))
-    house.at_rest()
+    house.eventually_caught_up()
     assert_only_whole_ends(house, orders)
     assert set(answers) == {
         ("pay", 200, 200),
@@ -263,7 +271,7 @@ def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(house: House, 
     }, f"each side wins where it can: {answers}"
 
 
-def assert_only_whole_ends(house: House, orders: list[str]) -> None:
+def assert_only_whole_ends(house: AllServices, orders: list[str]) -> None:
     """{CANCELLED, captured − refunded = 0, stock back} or {the other, captured = total}; and no illegal edge."""
     ids = ", ".join(f"'{order}'" for order in orders)
     rows = house.order.rows(
@@ -271,7 +279,7 @@ def assert_only_whole_ends(house: House, orders: list[str]) -> None:
     )
     money = {
         order: (captured, refunded)
-        for order, captured, refunded in house.paying.service.rows(
+        for order, captured, refunded in house.payment.service.rows(
             "SELECT order_id::text, sum(captured_minor)::bigint, sum(refunded_minor)::bigint FROM payment "
             f"WHERE order_id IN ({ids}) GROUP BY order_id"
         )
@@ -293,7 +301,7 @@ def assert_only_whole_ends(house: House, orders: list[str]) -> None:
                 status,
                 kept[order],
             )
-    house.paying.assert_ledgers_agree()
+    house.payment.assert_ledgers_agree()
     mine, versions = set(orders), defaultdict(list)
     for event in told(house, ORDER_EVENTS.name):
         if event.order_id in mine:
@@ -308,7 +316,7 @@ def assert_only_whole_ends(house: House, orders: list[str]) -> None:
 class LifeCycle(RuleBasedStateMachine):
     """A client that does anything at any time, and knows from the table what must come of it."""
 
-    house: House
+    house: AllServices
 
     @initialize(
         method=st.sampled_from(["pm_ok", "pm_declined"]),
@@ -429,7 +437,7 @@ class LifeCycle(RuleBasedStateMachine):
 
 @pytest.mark.timeout(600)
 def test_whatever_a_client_does_in_whatever_order_the_running_system_answers_by_the_table(
-    house: House,
+    house: AllServices,
 ) -> None:
     machine = type("Running", (LifeCycle,), {"house": house})
     run_state_machine_as_test(
@@ -445,17 +453,17 @@ def test_whatever_a_client_does_in_whatever_order_the_running_system_answers_by_
     )
 
 
-def create(house: House, **fields: Any) -> str:
+def create(house: AllServices, **fields: Any) -> str:
     answer = house.api.post("/api/orders", json={"customerId": CUSTOMER, **fields})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["orderId"])
 
 
-def command(house: House, order: str, step: str, **more: Any) -> httpx2.Response:
+def command(house: AllServices, order: str, step: str, **more: Any) -> httpx2.Response:
     return house.api.post(f"/api/orders/{order}/{step}", params={"customerId": CUSTOMER}, **more)
 
 
-def told(house: House, topic: str, order: str | None = None) -> list[Any]:
+def told(house: AllServices, topic: str, order: str | None = None) -> list[Any]:
     registry = Registry(RegistrySettings(url=house.order.stack.registry_url))
     decoder = Decoder(registry)
     try:

@@ -186,7 +186,7 @@ def test_events_of_a_key_arrive_once_and_in_order_while_relays_are_killed(probe:
         for writer in writers:
             writer.result()
     probe.relay()
-    assert sum(probe.wanted().values()) == 4_000
+    assert sum(probe.expected().values()) == 4_000
     probe.assert_each_once_in_order()
 
 
@@ -221,7 +221,7 @@ def test_a_poller_on_id_greater_than_last_would_lose_rows(probe: Probe) -> None:
         late_writers(probe)
         stop.set()
         poller.result()
-    assert set(probe.wanted()) - seen, "the writers are too tame: nobody committed late"
+    assert set(probe.expected()) - seen, "the writers are too tame: nobody committed late"
 
 
 def late_writers(probe: Probe) -> None:
@@ -238,7 +238,7 @@ def late_writers(probe: Probe) -> None:
     with ThreadPoolExecutor(32) as pool:
         for writer in [pool.submit(write, number) for number in range(32)]:
             writer.result()
-    assert sum(probe.wanted().values()) > 500
+    assert sum(probe.expected().values()) > 500
 
 
 def test_a_relay_that_was_stopped_inside_a_transaction_publishes_nothing_after_another_took_over(
@@ -257,8 +257,8 @@ def test_a_relay_that_was_stopped_inside_a_transaction_publishes_nothing_after_a
     probe.assert_each_once_in_order(within_s=60)
     zombie.popen.send_signal(signal.SIGCONT)
     assert zombie.wait() == 3
-    assert zombie.said("_FENCED")
-    assert zombie.said("runs elsewhere")
+    assert zombie.logged("_FENCED")
+    assert zombie.logged("runs elsewhere")
     probe.write_all(["a", "b", "c"], each=5)
     probe.assert_each_once_in_order()
 
@@ -297,8 +297,8 @@ def published(probe: Probe) -> None:
 def assert_refuses(probe: Probe, reason: str, *, database_url: str | None = None) -> None:
     relay = probe.relay(wait=False, database_url=database_url)
     assert relay.wait() == 3, relay.log.read_text()
-    assert relay.said(reason), relay.log.read_text()
-    assert relay.said("orderflow relay resync")
+    assert relay.logged(reason), relay.log.read_text()
+    assert relay.logged("orderflow relay resync")
 
 
 def _done(writers: list[Future[None]]) -> bool:

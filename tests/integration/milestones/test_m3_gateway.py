@@ -10,10 +10,18 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.payment import FAILED, REFUNDED, SUCCEEDED, Paying, cancelled, paying, payment_of
+from tests.support.builders import an_order, cancelled
+from tests.support.payment_service import (
+    FAILED,
+    REFUNDED,
+    SUCCEEDED,
+    PaymentService,
+    payment_deployed,
+)
 from tests.support.service import Process
 from tests.support.stack import Stack
 
+from orderflow.contracts.ids import payment_id
 from orderflow.messaging.testing.eventually import eventually
 
 TROUBLE = {"replyLost": 0.1, "dropped": 0.1, "errorAfterCommit": 0.05, "slow": 0.05, "slowS": 1.0}
@@ -35,9 +43,9 @@ pytestmark = pytest.mark.timeout(1800)
 @pytest.fixture(scope="module", params=[WINDOW_S])
 def deployed(
     request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Paying, Process]]:
+) -> Iterator[tuple[PaymentService, Process]]:
     """One worker for all tests of this module: joining a group takes its time. The parameter is the key window."""
-    with paying(
+    with payment_deployed(
         stack, tmp_path_factory.mktemp("paying"), ORDERFLOW_PSP__KEY_WINDOW_S=request.param
     ) as pays:
         pays.environment = {**IMPATIENT, "ORDERFLOW_PAYMENT__PSP__KEY_WINDOW_S": request.param}
@@ -47,7 +55,7 @@ def deployed(
 
 
 @pytest.fixture
-def pays(deployed: tuple[Paying, Process]) -> Paying:
+def pays(deployed: tuple[PaymentService, Process]) -> PaymentService:
     pays, worker = deployed
     pays.orders.clear()
     pays.psp.faults()
@@ -58,7 +66,7 @@ def pays(deployed: tuple[Paying, Process]) -> Paying:
 @pytest.mark.parametrize("orders", ORDERS)
 @pytest.mark.parametrize("deployed", [WINDOW_S, NO_WINDOW], indirect=True)
 def test_whatever_the_network_does_every_order_ends_right_and_both_ledgers_agree(
-    pays: Paying, orders: int
+    pays: PaymentService, orders: int
 ) -> None:
     _assert_all_ends_right(pays, orders)
 
@@ -67,34 +75,34 @@ def test_whatever_the_network_does_every_order_ends_right_and_both_ledgers_agree
     "token", ["pm_slow", "pm_reply_lost", "pm_dropped", "pm_error_after_commit"]
 )
 def test_an_outcome_that_is_unknown_for_a_while_is_resolved_and_was_never_announced_as_a_failure(
-    pays: Paying, token: str
+    pays: PaymentService, token: str
 ) -> None:
     pays.psp.faults(slowS=2)
     (order_id,) = pays.place(1, tokens=(token,))
     unknown = "SELECT FROM payment WHERE state = 'UNKNOWN'"
     eventually(lambda: pays.service.rows(unknown), within_s=20, why="the outcome is unknown")
-    assert pays.announced() == {}
-    assert pays.eventually_announced() == {order_id: [SUCCEEDED]}
-    assert pays.psp.captures()[payment_of(order_id)] == 1
+    assert pays.published_types() == {}
+    assert pays.eventually_published() == {order_id: [SUCCEEDED]}
+    assert pays.psp.captures()[payment_id(order_id, 1)] == 1
     pays.assert_ledgers_agree()
 
 
 @pytest.mark.parametrize("latency_s", [0.3, 1.5], ids=["answered", "given up"])
 def test_an_order_that_is_cancelled_while_its_charge_is_in_flight_ends_refunded(
-    pays: Paying, latency_s: float
+    pays: PaymentService, latency_s: float
 ) -> None:
     pays.psp.faults(latencyS=latency_s)
     (order_id,) = pays.place(1)
-    reference = payment_of(order_id)
+    reference = payment_id(order_id, 1)
     in_flight = lambda: any(call["reference"] == reference for call in pays.psp.calls())  # noqa: E731
     eventually(in_flight, within_s=20, why="the charge is in flight")
-    pays.send(cancelled(order_id))
+    pays.send(cancelled(an_order(order_id)))
     pays.service.flush()
     assert pays.psp.captures()[reference] == 0, "the charge is in flight still"
     if latency_s > READ_TIMEOUT_S:
         eventually(lambda: pays.psp.captures()[reference], within_s=20)
         pays.psp.faults()
-    assert pays.eventually_announced(2) == {order_id: [SUCCEEDED, REFUNDED]}
+    assert pays.eventually_published(2) == {order_id: [SUCCEEDED, REFUNDED]}
     account = pays.psp.client.get("/charges", params={"reference": reference}).json()
     assert [one["amountMinor"] for one in account["charges"]] == [
         one["amountMinor"] for one in account["refunds"]
@@ -103,7 +111,7 @@ def test_an_order_that_is_cancelled_while_its_charge_is_in_flight_ends_refunded(
 
 
 def test_payments_wait_while_the_provider_is_off_and_then_all_is_well(
-    pays: Paying, deployed: tuple[Paying, Process]
+    pays: PaymentService, deployed: tuple[PaymentService, Process]
 ) -> None:
     _, worker = deployed
     normal = _calls_during(worker, _fed(pays, OFF_S / 3)) * 3
@@ -119,35 +127,35 @@ def test_payments_wait_while_the_provider_is_off_and_then_all_is_well(
     assert worker.client.get("/readyz").status_code == 503
     assert "provider" in " ".join(worker.reasons)
     pays.psp.start()
-    announced = pays.eventually_announced(within_s=60)
+    announced = pays.eventually_published(within_s=60)
     assert announced == {order: [SUCCEEDED] for order in pays.orders}
     eventually(worker.ready, within_s=20, why="the worker is ready again")
     assert off <= CALLS_WHILE_OFF * normal, (
         f"{off} calls while it was off, {normal} in the same time before"
     )
-    pays.assert_each_said_once()
+    pays.assert_each_published_once()
     pays.assert_ledgers_agree()
 
 
-def _assert_all_ends_right(pays: Paying, orders: int) -> None:
+def _assert_all_ends_right(pays: PaymentService, orders: int) -> None:
     """Of these orders under trouble, one in four is declined, and one in five is cancelled while it is charged."""
     pays.psp.faults(**TROUBLE)
     placed = pays.place(orders, tokens=TOKENS)
     called_off = placed[::5]
     for order_id in called_off:
-        pays.send(cancelled(order_id))
+        pays.send(cancelled(an_order(order_id)))
     pays.service.flush()
     declined = set(placed[3::4])
     charged_and_called_off = [order for order in called_off if order not in declined]
     # Look-ups are 1 s, 2 s, … 30 s apart, and three calls in ten go wrong: one order in hundreds needs six of them.
-    announced = pays.eventually_announced(
+    announced = pays.eventually_published(
         orders + len(charged_and_called_off), within_s=180 + orders / 20
     )
     wanted = {order: [FAILED] if order in declined else [SUCCEEDED] for order in placed}
     for order in charged_and_called_off:
         wanted[order] = [SUCCEEDED, REFUNDED]
     assert announced == wanted
-    pays.assert_each_said_once()
+    pays.assert_each_published_once()
     pays.assert_ledgers_agree()
     pays.assert_one_key_for_each_payment()
     faults = {call["fault"] for call in pays.psp.calls()}
@@ -156,7 +164,7 @@ def _assert_all_ends_right(pays: Paying, orders: int) -> None:
     )
 
 
-def _fed(pays: Paying, for_s: float) -> Iterator[None]:
+def _fed(pays: PaymentService, for_s: float) -> Iterator[None]:
     """Ten orders a second for so long."""
     deadline = time.monotonic() + for_s
     while time.monotonic() < deadline:

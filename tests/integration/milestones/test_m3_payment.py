@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.support.payment import (
+from tests.support.builders import an_order, cancelled, payment_requested
+from tests.support.payment_service import (
     FAILED,
     REFUNDED,
     SUCCEEDED,
-    Paying,
-    cancelled,
-    paying,
-    payment_of,
-    requested,
+    PaymentService,
+    payment_deployed,
 )
 from tests.support.stack import Stack
 
+from orderflow.contracts.ids import payment_id
 from orderflow.messaging.testing.eventually import eventually
 
 POINTS = (
@@ -55,11 +54,11 @@ CASES = [
 @pytest.fixture(scope="module")
 def pays(
     request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Paying]:
+) -> Iterator[PaymentService]:
     """With a worker in slot 1 that is never killed."""
     windowless = request.param == NO_WINDOW
     home = tmp_path_factory.mktemp("paying")
-    with paying(stack, home, **(NO_PROVIDER_WINDOW if windowless else {})) as deployed:
+    with payment_deployed(stack, home, **(NO_PROVIDER_WINDOW if windowless else {})) as deployed:
         deployed.environment = NO_OWN_WINDOW if windowless else {}
         deployed.start(slot=1, wait=False)
         yield deployed
@@ -68,7 +67,7 @@ def pays(
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize(("pays", "point"), CASES, indirect=["pays"])
 def test_killing_one_of_two_workers_at_any_line_charges_once_and_announces_once(
-    pays: Paying, point: str, kills: int
+    pays: PaymentService, point: str, kills: int
 ) -> None:
     pays.orders.clear()
     for round_ in range(kills):
@@ -83,23 +82,23 @@ def test_killing_one_of_two_workers_at_any_line_charges_once_and_announces_once(
         assert eventually(feed, within_s=60, every_s=0.3, why=f"the worker dies at {point}")
         doomed.assert_killed()
     last = pays.start(slot=0)
-    announced = pays.eventually_announced(within_s=60)
+    announced = pays.eventually_published(within_s=60)
     declined = {order for number, order in enumerate(pays.orders) if number % len(TOKENS) == 2}
     assert announced == {
         order: [FAILED if order in declined else SUCCEEDED] for order in pays.orders
     }
-    pays.assert_each_said_once()
+    pays.assert_each_published_once()
     pays.assert_ledgers_agree()
     pays.assert_one_key_for_each_payment()
     assert last.terminate() == 0, last.log.read_text()
     captures = pays.psp.captures()
-    assert {order: captures[payment_of(order)] for order in pays.orders} == {
+    assert {order: captures[payment_id(order, 1)] for order in pays.orders} == {
         order: int(order not in declined) for order in pays.orders
     }
 
 
 @pytest.mark.parametrize("pays", [NO_WINDOW], indirect=True)
-def test_a_repeated_key_really_charges_twice_where_there_is_no_window(pays: Paying) -> None:
+def test_a_repeated_key_really_charges_twice_where_there_is_no_window(pays: PaymentService) -> None:
     """Else those kills prove nothing more."""
     assert {pays.psp.charge("probe", currency="USD").status_code for _ in range(2)} == {201}
     assert pays.psp.captures()["probe"] == 2
@@ -107,18 +106,18 @@ def test_a_repeated_key_really_charges_twice_where_there_is_no_window(pays: Payi
 
 @pytest.mark.parametrize("pays", [NO_WINDOW], indirect=True)
 def test_an_order_is_charged_again_after_a_decline_and_refunded_when_it_is_cancelled(
-    pays: Paying,
+    pays: PaymentService,
 ) -> None:
     pays.orders.clear()
     worker = pays.start(slot=0)
     orders = pays.place(20, tokens=("pm_declined",))
-    pays.eventually_announced()
+    pays.eventually_published()
     for order_id in orders:
-        pays.send(requested(order_id, 2))
-        pays.send(cancelled(order_id))
+        pays.send(payment_requested(an_order(order_id), 2))
+        pays.send(cancelled(an_order(order_id)))
     pays.service.flush()
-    assert pays.eventually_announced(60) == {
+    assert pays.eventually_published(60) == {
         order: [FAILED, SUCCEEDED, REFUNDED] for order in orders
     }
-    pays.assert_each_said_once()
+    pays.assert_each_published_once()
     assert worker.terminate() == 0

@@ -13,9 +13,9 @@ from random import Random
 from uuid import UUID, uuid4
 
 import pytest
-from tests.support.inventory import paid, refunded, shipped
+from tests.support.builders import an_order, paid, refunded, shipped
 from tests.support.kafka_tools import orderflow
-from tests.support.service import Said, Service, service_deployed
+from tests.support.service import Published, Service, service_deployed
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import PaymentSucceeded
@@ -35,8 +35,8 @@ def service(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> It
     assert deployed.returncode == 0, deployed.stderr
     assert orderflow(own_stack, "schemas", "apply").returncode == 0
     logs = tmp_path_factory.mktemp("inventory")
-    hears = (PAYMENTS.name, ORDERS.name)
-    with service_deployed(own_stack, logs, "inventory", group=GROUP, hears=hears) as service:
+    consumes = (PAYMENTS.name, ORDERS.name)
+    with service_deployed(own_stack, logs, "inventory", group=GROUP, consumes=consumes) as service:
         yield service
 
 
@@ -65,7 +65,7 @@ class Orders:
 
     def pay(self, *lines: tuple[str, int]) -> OrderId:
         order_id = OrderId(str(uuid4()))
-        self.paid[order_id], self.ids[order_id] = paid(order_id, *lines), uuid4()
+        self.paid[order_id], self.ids[order_id] = paid(an_order(order_id, *lines)), uuid4()
         self.repeat(order_id)
         return order_id
 
@@ -78,11 +78,11 @@ class Orders:
 
     def refund(self, order_id: OrderId) -> None:
         self.refunded.add(order_id)
-        self.service.send(PAYMENTS.name, refunded(order_id))
+        self.service.send(PAYMENTS.name, refunded(an_order(order_id)))
 
     def ship(self, order_id: OrderId) -> None:
         self.shipped.add(order_id)
-        self.service.send(ORDERS.name, shipped(order_id))
+        self.service.send(ORDERS.name, shipped(an_order(order_id)))
 
     def stock(self) -> list[tuple[object, ...]]:
         """Its rows, with the transaction that wrote each and where it lies: a row written again is another."""
@@ -91,21 +91,21 @@ class Orders:
             f"SELECT ctid::text, xmin::text, * FROM stock WHERE sku IN ({names}) ORDER BY sku"
         )
 
-    def said(self) -> list[Said]:
-        return [said for said in self.service.said(INVENTORY.name) if said.key in self.paid]
+    def published(self) -> list[Published]:
+        return [said for said in self.service.published(INVENTORY.name) if said.key in self.paid]
 
     def answers(self) -> dict[OrderId, str]:
         """StockReserved or StockRejected for each order: exactly one, caused by its payment, once each is there."""
 
         def all_answered() -> bool:
-            return len({said.key for said in self.said() if said.type != "StockReleased"}) == len(
-                self.paid
-            )
+            return len(
+                {said.key for said in self.published() if said.type != "StockReleased"}
+            ) == len(self.paid)
 
         eventually(
             all_answered, within_s=90, every_s=0.5, why="every order has its answer on the topic"
         )
-        self.service.eventually_at_rest()
+        self.service.eventually_caught_up()
         [(told,)] = self.service.rows("SELECT count(*)::int FROM outbox")
         eventually(
             lambda: len(self.service.records(INVENTORY.name)) >= int(str(told)),
@@ -113,7 +113,7 @@ class Orders:
             why="all of it is relayed",
         )
         assert len(self.service.records(INVENTORY.name)) == told
-        said = self.said()
+        said = self.published()
         counted = Counter(said_of.key for said_of in said if said_of.type != "StockReleased")
         assert set(counted.values()) == {1}, "an order was answered twice"
         assert len({one.id for one in said}) == len(said)
@@ -136,7 +136,7 @@ class Orders:
         assert status.keys() == answers.keys()
         kept: Counter[str] = Counter()
         left: Counter[str] = Counter()
-        released = {OrderId(said.key) for said in self.said() if said.type == "StockReleased"}
+        released = {OrderId(said.key) for said in self.published() if said.type == "StockReleased"}
         for order, (found, lines) in status.items():
             assert lines == [
                 {"sku": line.sku, "quantity": line.quantity} for line in self.paid[order].lines
@@ -187,16 +187,16 @@ def test_the_same_payment_again_and_again_has_one_effect_and_is_told_once(servic
     for _ in range(3):
         orders.repeat(order)
         service.flush()
-        service.eventually_at_rest()
+        service.eventually_caught_up()
     # Within one batch: on one key, where the second waits for the first, and on two keys, where both are in one wave.
     orders.repeat(order)
     orders.repeat(order)
     orders.repeat(order, key="another key")
     service.flush()
-    service.eventually_at_rest()
+    service.eventually_caught_up()
     assert listener.terminate() == 0
     assert orders.stock() == before
-    assert [said.type for said in orders.said()] == ["StockReserved"]
+    assert [said.type for said in orders.published()] == ["StockReserved"]
 
 
 @pytest.mark.usefixtures("relay")
@@ -216,9 +216,9 @@ def test_the_same_payments_at_eight_workers_at_once_have_one_effect_each(service
         for partition in range(PARTITIONS):
             orders.repeat(order, partition=partition)
     service.flush()
-    service.eventually_at_rest()
+    service.eventually_caught_up()
     assert orders.stock() == before
-    assert len(orders.said()) == len(known)
+    assert len(orders.published()) == len(known)
     # And once more with payments that nobody has seen before.
     for _ in range(50):
         order = orders.pay(("EVERYWHERE", 1))
@@ -226,7 +226,7 @@ def test_the_same_payments_at_eight_workers_at_once_have_one_effect_each(service
             orders.repeat(order, partition=partition)
     service.flush()
     orders.assert_balanced()
-    assert len(orders.said()) == len(orders.paid) == 70
+    assert len(orders.published()) == len(orders.paid) == 70
     assert [worker.terminate() for worker in workers] == [0] * PARTITIONS
 
 

@@ -14,8 +14,9 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from tests.support.facts import CANCEL, END_OF, fact, schedules, topic_of
-from tests.support.house import House, house_running
+from tests.support.all_services import AllServices, all_services_running
+from tests.support.builders import topic_of
+from tests.support.fact_schedules import CANCEL, END_OF, fact, schedules
 from tests.support.order_service import OrderService, order_deployed
 from tests.support.service import Service
 from tests.support.stack import OwnStack, Stack
@@ -91,7 +92,7 @@ class Heard:
 
     def everything_heard(self) -> None:
         self.service.flush()
-        self.service.eventually_at_rest()
+        self.service.eventually_caught_up()
 
     def records(self, topic: str) -> list[Record]:
         found = read(self.deployed.kafka, topic, start=self.since[topic], follow=False)
@@ -122,7 +123,7 @@ def heard(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
             stack=stack,
             name="order",
             group="order-service",
-            hears=HEARS,
+            consumes=HEARS,
             logs=logs,
             database_url=deployed.database_url,
             running=deployed.running,
@@ -239,13 +240,13 @@ def assert_same_end(
 
 
 @pytest.fixture(scope="module")
-def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
+def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AllServices]:
+    with all_services_running(own_stack, tmp_path_factory.mktemp("house")) as house:
         yield house
 
 
 def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_again(
-    house: House,
+    house: AllServices,
 ) -> None:
     kept, given_up, declined = (
         house.place(5),
@@ -280,9 +281,9 @@ def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_a
             every_s=0.5,
             why=str(end),
         )
-    house.at_rest()
-    before, mails = house.effects(), house.notifying.mail.totals()
-    house.paying.assert_ledgers_agree()
+    house.eventually_caught_up()
+    before, mails = house.effects(), house.notification.mail.totals()
+    house.payment.assert_ledgers_agree()
     [(reserved,)] = house.inventory.rows("SELECT reserved FROM stock WHERE sku = 'MOUSE-01'")
     assert reserved == 2 * len(kept), "two pieces for each order that was kept, and for no other"
 
@@ -294,8 +295,8 @@ def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_a
         for order in given_up + short:
             succeeded = house.record_of(PAYMENTS.name, order, PaymentSucceeded)
             house.replay(PAYMENTS.name, succeeded, fresh_id=fresh_id)
-        house.at_rest()
+        house.eventually_caught_up()
         assert house.effects() == before, "a replay charged, refunded, reserved or told something"
         if not fresh_id:  # Under another id it is another event, to be told of.
-            assert house.notifying.mail.totals() == mails, "a replay sent a mail"
+            assert house.notification.mail.totals() == mails, "a replay sent a mail"
     assert house.dead_letters() == []

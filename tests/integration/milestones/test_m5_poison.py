@@ -8,23 +8,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from itertools import cycle, zip_longest
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import pytest
-from tests.support import feed, raw_producer
-from tests.support.house import House, house_running
-from tests.support.inventory import paid, refunded, shipped
-from tests.support.payment import created, new_order_id, requested
+from tests.support import raw_producer
+from tests.support.all_services import AllServices, all_services_running
+from tests.support.builders import (
+    an_order,
+    life,
+    new_order_id,
+    paid,
+    payment_failed,
+    payment_requested,
+    refunded,
+    rejected,
+    reserved,
+    shipped,
+    status_changed,
+)
 from tests.support.poison import KINDS, NO_UTF8, Raw, register_foreign, register_twin
-from tests.support.service import metadata_headers
+from tests.support.records import headers
 from tests.support.stack import OwnStack
 
-from orderflow.contracts.events import Event, PaymentFailed, StockRejected, StockReserved
+from orderflow.contracts.events import Event, OrderCreated, OrderStatus
 from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS, subscribed
@@ -50,7 +60,6 @@ ATTEMPTS_MAX = 3
 PAYMENT, INVENTORY_GROUP, ORDER = "payment-service", "inventory-service", "order-service"
 FULFILMENT = "order-processor"
 INPUTS = (ORDERS, PAYMENTS, INVENTORY, ORDER_EVENTS)
-NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 SENT = new_order_id()
 """An order that only the feed knows."""
 
@@ -90,7 +99,7 @@ class Bad:
 class Flood:
     """Bad records on every topic between real orders."""
 
-    house: House
+    house: AllServices
     registry_url: str
     places: dict[Place, Bad] = field(default_factory=dict)
     orders: dict[str, tuple[str, str, str]] = field(default_factory=dict)
@@ -139,13 +148,13 @@ class Flood:
 
     def good(self, topic: str, event: Event, *, key: str | None = None) -> Raw:
         """A record of an order that nobody placed, under a real one's key: it is in that one's way."""
-        foreign_topic, foreign = FOREIGN[topic], GOOD[FOREIGN[topic]](new_order_id())
+        foreign_topic, foreign = FOREIGN[topic], GOOD[FOREIGN[topic]](an_order())
         foreign_value = self.encoder.encode(foreign_topic, foreign)
         return Raw(
             key=(key or event.key).encode(),
             value=self.encoder.encode(topic, event),
-            headers=tuple(metadata_headers(event, uuid4())),
-            another=self.encoder.encode(topic, ANOTHER[topic](new_order_id()))
+            headers=tuple(headers(event)),
+            another=self.encoder.encode(topic, ANOTHER[topic](an_order()))
             if topic in ANOTHER
             else foreign_value,
             foreign=foreign_value,
@@ -158,9 +167,9 @@ class Flood:
         hearing = dict.fromkeys(self.hearing(topic), (POISON, 0))
         keys = cycle(list(self.orders))
         for kind, spoil in KINDS.items():
-            good = self.good(topic, GOOD[topic](new_order_id()), key=next(keys))
+            good = self.good(topic, GOOD[topic](an_order()), key=next(keys))
             yield Bad(kind, topic, spoil(good), hearing)
-        event = GOOD[topic](new_order_id())
+        event = GOOD[topic](an_order())
         twin = register_twin(self.registry_url, event.type_name())
         good = self.good(topic, event, key=next(keys))
         twins_value = b"\0" + twin.to_bytes(4, "big") + b"\x04no"
@@ -194,7 +203,7 @@ class Flood:
 
     def send_unreadable_header(self, topic: str) -> None:
         """Our client can't write such a name, and not read it either."""
-        good = self.good(topic, GOOD[topic](new_order_id()), key=next(iter(self.orders)))
+        good = self.good(topic, GOOD[topic](an_order()), key=next(iter(self.orders)))
         headers = [
             *((name.encode(), value or b"") for name, value in good.headers),
             (NO_UTF8, b"x"),
@@ -213,29 +222,16 @@ class Flood:
         self.places[place_of(record)] = bad
 
 
-GOOD: dict[str, Callable[[OrderId], Event]] = {
-    ORDERS.name: created,
-    PAYMENTS.name: lambda order_id: paid(order_id, ("MOUSE-01", 7)),
-    INVENTORY.name: lambda order_id: StockReserved(
-        order_id=order_id,
-        customer_id=created(order_id).customer_id,
-        payment_id=payment_id(order_id, 1),
-        lines=(),
-        occurred_at=NOW,
-    ),
-    ORDER_EVENTS.name: lambda order_id: feed.life([feed.CREATED], order_id=order_id)[0],
+GOOD: dict[str, Callable[[OrderCreated], Event]] = {
+    ORDERS.name: lambda order: order,
+    PAYMENTS.name: paid,
+    INVENTORY.name: reserved,
+    ORDER_EVENTS.name: lambda order: status_changed(order, OrderStatus.CREATED, version=1),
 }
-ANOTHER: dict[str, Callable[[OrderId], Event]] = {
-    ORDERS.name: lambda order_id: requested(order_id, 2),
+ANOTHER: dict[str, Callable[[OrderCreated], Event]] = {
+    ORDERS.name: lambda order: payment_requested(order, 2),
     PAYMENTS.name: refunded,
-    INVENTORY.name: lambda order_id: StockRejected(
-        order_id=order_id,
-        customer_id=created(order_id).customer_id,
-        payment_id=payment_id(order_id, 1),
-        reason="OUT_OF_STOCK",
-        shortages=(),
-        occurred_at=NOW,
-    ),
+    INVENTORY.name: rejected,
 }
 """Where a topic has another type."""
 FOREIGN = {
@@ -246,35 +242,19 @@ FOREIGN = {
 }
 
 
-def payment_failed(order_id: OrderId) -> PaymentFailed:
-    return PaymentFailed(
-        order_id=order_id,
-        customer_id=created(order_id).customer_id,
-        attempt=1,
-        payment_id=payment_id(order_id, 1),
-        amount_minor=100,
-        currency="EUR",
-        reason="DECLINED",
-        message="no",
-        occurred_at=NOW,
-    )
-
-
 def told_by_handlers(topic: str) -> list[tuple[str, Event, dict[str, Verdict]]]:
     """Well-formed, and wrong all the same: who handles that type says so, at once or after the last attempt."""
-    nobody, no_uuid = new_order_id(), OrderId("no-uuid")
+    nobody, no_uuid = an_order(), an_order(OrderId("no-uuid"))
     once, thrice = 1, ATTEMPTS_MAX
     match topic:
         case ORDERS.name:
             return [
                 (
                     "another's payment",
-                    msgspec.structs.replace(
-                        created(new_order_id()), payment_id=payment_id(nobody, 1)
-                    ),
+                    msgspec.structs.replace(an_order(), payment_id=nobody.payment_id),
                     {PAYMENT: (POISON, once)},
                 ),
-                ("an order that is no UUID", created(no_uuid), {PAYMENT: (NO_UUID, thrice)}),
+                ("an order that is no UUID", no_uuid, {PAYMENT: (NO_UUID, thrice)}),
                 (
                     "shipped, but never reserved",
                     shipped(nobody),
@@ -287,7 +267,7 @@ def told_by_handlers(topic: str) -> list[tuple[str, Event, dict[str, Verdict]]]:
                 ("an order that is no UUID", payment_failed(no_uuid), {ORDER: (NO_UUID, thrice)}),
             ]
         case ORDER_EVENTS.name:
-            sent, again = feed.life([feed.SHIPPED, feed.PAID], order_id=SENT)
+            sent, again = life([OrderStatus.SHIPPED, OrderStatus.PAID], order_id=SENT)
             return [
                 ("sent, though nobody ordered it", sent, {}),
                 ("to be packed, though it is sent", again, {FULFILMENT: (CONTRADICTION, once)}),
@@ -300,13 +280,13 @@ def told_by_handlers(topic: str) -> list[tuple[str, Event, dict[str, Verdict]]]:
 
 
 @pytest.fixture(scope="module")
-def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
+def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AllServices]:
+    with all_services_running(own_stack, tmp_path_factory.mktemp("house")) as house:
         yield house
 
 
 def test_each_group_has_exactly_its_share_of_the_poison_and_neighbours_do_not_notice(
-    house: House, own_stack: OwnStack
+    house: AllServices, own_stack: OwnStack
 ) -> None:
     assert len(KINDS) >= 50
     flood = Flood(house=house, registry_url=own_stack.registry_url)
@@ -329,7 +309,7 @@ def test_each_group_has_exactly_its_share_of_the_poison_and_neighbours_do_not_no
         every_s=0.5,
         why="all end",
     )
-    house.at_rest()
+    house.eventually_caught_up()
     found = lags(house.order.kafka, {group: subscribed(group) for group in flood.groups})
     assert {(lag.group, lag.topic): lag for lag in found if lag.records} == {}
 
@@ -409,7 +389,7 @@ def assert_counted(flood: Flood) -> None:
             bad = flood.places.get(place_of(record))
             for group in flood.hearing(topic.name):
                 wanted[group][flood.outcome(record, bad, group)] += 1
-    assert {group: process.outcomes for group, process in flood.house.listening.items()} == wanted
+    assert {group: process.outcomes for group, process in flood.house.listeners.items()} == wanted
     assert wanted[PAYMENT]["skipped"]
     assert wanted[INVENTORY_GROUP]["skipped"]
 
@@ -417,18 +397,18 @@ def assert_counted(flood: Flood) -> None:
 def assert_neighbours_effects(flood: Flood) -> None:
     """All of the real orders', and none of the others'."""
     house, ends = flood.house, Counter(flood.orders.values())
-    house.paying.assert_ledgers_agree()
+    house.payment.assert_ledgers_agree()
     charged = {
         payment_id(OrderId(order), 1) for order, end in flood.orders.items() if end != DECLINED
     }
-    assert set(house.paying.psp.captures()) - {"probe"} == charged
+    assert set(house.payment.psp.captures()) - {"probe"} == charged
     assert house.inventory.rows("SELECT sku, reserved FROM stock WHERE reserved > 0") == [
         ("MOUSE-01", 2 * ends[PAID])
     ]
-    for service, table in ((house.order, "orders"), (house.paying.service, "payment")):
+    for service, table in ((house.order, "orders"), (house.payment.service, "payment")):
         known = {row[0] for row in service.rows(f"SELECT DISTINCT order_id::text FROM {table}")}
         assert known == set(flood.orders), table
-    told = house.notifying.service.rows(
+    told = house.notification.service.rows(
         "SELECT order_id FROM delivery WHERE kind = 'ORDER_CREATED' AND state = 'SENT'"
     )
     assert {order for (order,) in told} >= set(flood.orders)

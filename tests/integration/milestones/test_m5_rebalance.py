@@ -124,4 +124,4 @@ def _load(probe: Probe, stop: threading.Event) -> None:
             slow = chance.random() < 0.01
             behaviour = f"fail-until:{time.time() + chance.uniform(1, 10)}" if slow else ""
             batch.append(asked(chance.choice(KEYS), number, behaviour))
-        probe.ask(batch)
+        probe.produce(batch)

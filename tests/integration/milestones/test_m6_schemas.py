@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from tests.support.events import ORDER_CREATED
+from tests.support.examples import ORDER_CREATED
 from tests.support.kafka_tools import orderflow
 from tests.support.order_service import order_service
 from tests.support.stack import OwnStack, Stack

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.kafka_tools import orderflow
-from tests.support.notifying import GROUP, Notifying, notifying
+from tests.support.notification_service import GROUP, NotificationService, notification_deployed
 from tests.support.service import Process
 from tests.support.stack import OwnStack
 
@@ -34,10 +34,12 @@ BACK_OFF_S_MAX = "ORDERFLOW_NOTIFICATION__SENDER__BACK_OFF_S_MAX"
 
 
 @pytest.fixture(scope="module")
-def deployed(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notifying]:
+def deployed(
+    own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NotificationService]:
     for step in ("topics", "schemas"):
         assert orderflow(own_stack, step, "apply").returncode == 0
-    with notifying(own_stack, tmp_path_factory.mktemp("notification")) as found:
+    with notification_deployed(own_stack, tmp_path_factory.mktemp("notification")) as found:
         shared = [found.start("relay"), found.start("listener")]
         yield found
         for process in shared:
@@ -45,7 +47,7 @@ def deployed(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def house(deployed: Notifying) -> Iterator[Notifying]:
+def house(deployed: NotificationService) -> Iterator[NotificationService]:
     deployed.facts.clear()
     deployed.environment = {BACK_OFF_S_MAX: "0.3"}
     yield deployed
@@ -53,7 +55,7 @@ def house(deployed: Notifying) -> Iterator[Notifying]:
 
 
 @pytest.fixture
-def sender(house: Notifying) -> Iterator[Process]:
+def sender(house: NotificationService) -> Iterator[Process]:
     process = house.start("sender")
     yield process
     assert process.terminate() == 0, process.log.read_text()
@@ -76,18 +78,18 @@ def metric(process: Process, name: str) -> float:
 
 
 def test_customers_are_told_what_becomes_of_their_orders_in_order(
-    house: Notifying, sender: Process
+    house: NotificationService, sender: Process
 ) -> None:
     house.place(customers(20), orders=3)
-    house.assert_each_told_once_and_in_order()
+    house.assert_each_notified_once_in_order()
     assert house.repeats() == 0
 
 
 def test_what_is_told_of_a_message_names_its_cause_and_its_order(
-    house: Notifying, sender: Process
+    house: NotificationService, sender: Process
 ) -> None:
     house.place(customers(1))
-    house.eventually_told()
+    house.eventually_notified()
     records = [
         one
         for one in house.service.records(NOTIFICATIONS.name)
@@ -125,7 +127,7 @@ def test_what_is_told_of_a_message_names_its_cause_and_its_order(
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("point", [BEFORE_SEND, AFTER_DATA, BEFORE_OUTCOME, BEFORE_COMMIT])
 def test_a_sender_killed_at_any_line_loses_no_message_and_repeats_none(
-    house: Notifying, point: str, kills: int
+    house: NotificationService, point: str, kills: int
 ) -> None:
     chance = Random(kills)
     for _ in range(kills):
@@ -135,7 +137,7 @@ def test_a_sender_killed_at_any_line_loses_no_message_and_repeats_none(
             "sender", wait=False, ORDERFLOW_FAILPOINTS=f"{point}=kill@{passes}"
         ).assert_killed()
     last = house.start("sender")
-    house.assert_each_told_once_and_in_order()
+    house.assert_each_notified_once_in_order()
     # What the sink had accepted when its sender died was offered again, and dropped.
     assert house.repeats() >= (kills if point != BEFORE_SEND else 0)
     assert last.terminate() == 0, last.log.read_text()
@@ -145,7 +147,7 @@ def test_a_sender_killed_at_any_line_loses_no_message_and_repeats_none(
     "point", [AFTER_DATA, BEFORE_OUTCOME, pytest.param(BEFORE_COMMIT, marks=pytest.mark.long)]
 )
 def test_a_sender_stopped_beyond_its_lease_breaks_neither_order_nor_numbers_when_it_wakes(
-    house: Notifying, point: str
+    house: NotificationService, point: str
 ) -> None:
     house.environment[LEASE_S] = "1"
     told = customers(4)
@@ -156,36 +158,36 @@ def test_a_sender_stopped_beyond_its_lease_breaks_neither_order_nor_numbers_when
     )
     other = house.start("sender", slot=1)
     house.place(told, orders=2)
-    house.eventually_told()
+    house.eventually_notified()
     stopped.popen.send_signal(signal.SIGCONT)
     house.place(told)
     eventually(stopped.ready, within_s=30, why="it goes on")
-    house.assert_each_told_once_and_in_order()
+    house.assert_each_notified_once_in_order()
     assert house.repeats() >= 1
     assert other.terminate() == 0, other.log.read_text()
     house.place(told)
-    house.assert_each_told_once_and_in_order()
+    house.assert_each_notified_once_in_order()
     assert stopped.terminate() == 0, stopped.log.read_text()
 
 
 def test_two_senders_before_a_mail_server_in_a_bad_mood_tell_everybody_once_and_in_order(
-    house: Notifying, sender: Process
+    house: NotificationService, sender: Process
 ) -> None:
     house.mail.faults(temporary=0.2, replyLost=0.2)
     other = house.start("sender", slot=1)
     house.place(customers(20), orders=2)
-    house.assert_each_told_once_and_in_order()
+    house.assert_each_notified_once_in_order()
     assert house.repeats() >= 1
     assert other.terminate() == 0, other.log.read_text()
 
 
 def test_a_customer_who_is_refused_for_now_waits_alone_and_is_told_in_order_later(
-    house: Notifying, sender: Process
+    house: NotificationService, sender: Process
 ) -> None:
     held, *others = customers(4)
     house.mail.faults(temporaryFor=[address(held)])
     house.place([held, *others], orders=2)
-    told = house.eventually_told(len(others) * 6)
+    told = house.eventually_notified(len(others) * 6)
     assert {customer: len(events) for customer, events in told.items()} == dict.fromkeys(others, 6)
     query = f"SELECT state, attempts > 1, reason FROM delivery WHERE customer_id = '{held}' ORDER BY position"
     waiting = ("PENDING", False, None)
@@ -202,11 +204,11 @@ def test_a_customer_who_is_refused_for_now_waits_alone_and_is_told_in_order_late
     )
     assert sender.ready(), "one customer's mailbox is not the service's trouble"
     house.mail.faults()
-    house.assert_each_told_once_and_in_order()
+    house.assert_each_notified_once_in_order()
 
 
 def test_a_mail_server_that_is_away_is_waited_for_and_is_nobodys_attempt(
-    house: Notifying, sender: Process
+    house: NotificationService, sender: Process
 ) -> None:
     house.mail.kill()
     house.place(customers(3))
@@ -217,7 +219,7 @@ def test_a_mail_server_that_is_away_is_waited_for_and_is_nobodys_attempt(
     )
     assert metric(sender, "orderflow_listener_resource_down") == 1
     house.mail.start()
-    house.assert_each_told_once_and_in_order()
+    house.assert_each_notified_once_in_order()
     assert sender.ready()
     ids = ", ".join(f"'{fact.id}'" for fact in house.facts)
     assert house.service.rows(
@@ -226,15 +228,15 @@ def test_a_mail_server_that_is_away_is_waited_for_and_is_nobodys_attempt(
 
 
 def test_a_refusal_for_good_is_told_with_its_reason_and_takes_its_number(
-    house: Notifying, sender: Process
+    house: NotificationService, sender: Process
 ) -> None:
     [customer] = customers(1)
     house.mail.faults(permanentFor=[address(customer)])
     house.place([customer])
-    house.eventually_told()
+    house.eventually_notified()
     house.mail.faults()
     house.place([customer])
-    events = house.eventually_told()[customer]
+    events = house.eventually_notified()[customer]
     assert [event.sequence for event in events] == [1, 2, 3, 4, 5, 6]
     assert [type(event) for event in events] == [NotificationFailed] * 3 + [NotificationSent] * 3
     failed = events[0]
@@ -244,9 +246,11 @@ def test_a_refusal_for_good_is_told_with_its_reason_and_takes_its_number(
     assert {str(fact.id) for fact in house.facts} == {event.cause_id for event in events}
 
 
-def test_the_same_facts_again_tell_nobody_anything(house: Notifying, sender: Process) -> None:
+def test_the_same_facts_again_tell_nobody_anything(
+    house: NotificationService, sender: Process
+) -> None:
     house.place(customers(5))
-    house.assert_each_told_once_and_in_order()
+    house.assert_each_notified_once_in_order()
     before = (
         house.mail.totals(),
         len(house.service.records(NOTIFICATIONS.name)),
@@ -262,8 +266,8 @@ def test_the_same_facts_again_tell_nobody_anything(house: Notifying, sender: Pro
         ORDERS.name, first.event, event_id=first.id, to=replay_topic(ORDERS, GROUP).name
     )
     house.place(customers(1))
-    house.eventually_told()
-    house.service.eventually_at_rest()
+    house.eventually_notified()
+    house.service.eventually_caught_up()
     accepted, offered = house.mail.totals()
     assert (
         (accepted - 3, offered - 3),
@@ -272,7 +276,7 @@ def test_the_same_facts_again_tell_nobody_anything(house: Notifying, sender: Pro
     assert _deliveries(house)[: len(before[2])] == before[2]
 
 
-def _deliveries(house: Notifying) -> list[tuple[object, ...]]:
+def _deliveries(house: NotificationService) -> list[tuple[object, ...]]:
     return house.service.rows(
         "SELECT position, ctid::text, xmin::text, sequence FROM delivery ORDER BY position"
     )

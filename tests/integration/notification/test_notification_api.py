@@ -10,9 +10,8 @@ from uuid import uuid4
 import httpx2
 import jsonschema
 import pytest
-from tests.support.databases import catalogue, empty_database
-from tests.support.notifying import GROUP, HEARS
-from tests.support.order_service import database_settings
+from tests.support.databases import catalogue, database_settings, empty_database
+from tests.support.notification_service import CONSUMES, GROUP
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
@@ -28,7 +27,7 @@ SCHEMA = (ROOM / "schema.sql").read_text()
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("notification")
-    with service_deployed(stack, logs, "notification", group=GROUP, hears=HEARS) as deployed:
+    with service_deployed(stack, logs, "notification", group=GROUP, consumes=CONSUMES) as deployed:
         yield deployed
 
 

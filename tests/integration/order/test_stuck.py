@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from tests.support.kafka_tools import orderflow
 from tests.support.order_service import order_deployed
-from tests.support.payment import REFUNDED, SUCCEEDED, Paying, paying
+from tests.support.payment_service import REFUNDED, SUCCEEDED, PaymentService, payment_deployed
 from tests.support.service import Service
 from tests.support.stack import Stack
 
@@ -36,7 +36,7 @@ class Desk:
 
     stack: Stack
     order: Service
-    paying: Paying
+    paying: PaymentService
     api: httpx2.Client
     url: str
     lost: list[str]
@@ -74,9 +74,11 @@ class Desk:
             lambda: self.state(order) == state, within_s=60, every_s=0.2, why=f"{order} is {state}"
         )
 
-    def said(self, topic: str, order: str) -> Counter[tuple[str, str]]:
+    def published(self, topic: str, order: str) -> Counter[tuple[str, str]]:
         """By type and id, how often something was said of the order."""
-        return Counter((one.type, one.id) for one in self.order.said(topic) if one.key == order)
+        return Counter(
+            (one.type, one.id) for one in self.order.published(topic) if one.key == order
+        )
 
     def forget_rows(self, order: str) -> None:
         """As if they were older than the outbox's retention."""
@@ -107,12 +109,12 @@ _PAYMENTS_OF = "SELECT payment_id::text FROM payment WHERE order_id::text = '{}'
 @pytest.fixture(scope="module")
 def desk(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     logs = tmp_path_factory.mktemp("order")
-    with order_deployed(stack, logs) as deployed, paying(stack, logs) as pays:
+    with order_deployed(stack, logs) as deployed, payment_deployed(stack, logs) as pays:
         order = Service(
             stack=stack,
             name="order",
             group="order-service",
-            hears=(PAYMENTS.name, INVENTORY.name),
+            consumes=(PAYMENTS.name, INVENTORY.name),
             logs=logs,
             database_url=deployed.database_url,
             running=deployed.running,
@@ -132,7 +134,7 @@ def desk(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
             lost=lost,
         )
         lost += [one["orderId"] for one in desk.place(3)]
-        pays.eventually_announced()
+        pays.eventually_published()
         begin_at(
             order.kafka, "order-service", PAYMENTS.name, end_offsets(order.kafka, PAYMENTS.name)
         )
@@ -149,20 +151,24 @@ def test_what_payment_said_and_nobody_heard_is_said_again_and_nothing_is_charged
     waiting = desk.stuck()[order]
     assert (waiting["for"], waiting["owner"], waiting["overdue"]) == ("PAYMENT", "payment", True)
     assert f"orderflow stuck retry {order}" in waiting["nextAction"]
-    asked = desk.said(ORDERS.name, order)
+    asked = desk.published(ORDERS.name, order)
 
     assert "OrderCreated" in desk.command("retry", order)
     desk.eventually(order, "PAID", "SUCCEEDED")
-    assert desk.said(ORDERS.name, order) == dict.fromkeys(asked, 2), "the same event, under its id"
-    [(announced, times)] = desk.said(PAYMENTS.name, order).items()
+    assert desk.published(ORDERS.name, order) == dict.fromkeys(asked, 2), (
+        "the same event, under its id"
+    )
+    [(announced, times)] = desk.published(PAYMENTS.name, order).items()
     assert (announced[0], times) == (SUCCEEDED, 2)
     history = desk.api.get(f"/orders/{order}/history?all=true").json()["items"]
     assert [entry["cause"]["type"] for entry in history][:2] == ["command", "operator"]
 
     assert desk.stuck()[order]["owner"] == "inventory"
     assert json.loads(desk.command("retry", order, "--json"))["repeated"] is True
-    eventually(lambda: desk.said(PAYMENTS.name, order)[announced] == 3, within_s=30, every_s=0.2)
-    desk.order.eventually_at_rest()
+    eventually(
+        lambda: desk.published(PAYMENTS.name, order)[announced] == 3, within_s=30, every_s=0.2
+    )
+    desk.order.eventually_caught_up()
     assert desk.state(order) == ("PAID", "SUCCEEDED")
     assert (desk.charges(order), desk.net_minor([order])) == (1, {order: AMOUNT_MINOR})
 
@@ -171,7 +177,7 @@ def test_what_can_not_be_brought_on_is_cancelled_and_refunded_once(desk: Desk) -
     order = desk.lost[1]
     desk.forget_rows(order)
     assert json.loads(desk.command("retry", order, "--json"))["repeated"] is False
-    desk.paying.service.eventually_at_rest()
+    desk.paying.service.eventually_caught_up()
     assert desk.charges(order) == 1, "payment knows the attempt, whoever asks"
 
     assert "CANCELLED" in desk.command("cancel", order)
@@ -181,7 +187,7 @@ def test_what_can_not_be_brought_on_is_cancelled_and_refunded_once(desk: Desk) -
     assert (
         sum(
             count
-            for (kind, _), count in desk.said(PAYMENTS.name, order).items()
+            for (kind, _), count in desk.published(PAYMENTS.name, order).items()
             if kind == REFUNDED
         )
         == 1
@@ -232,8 +238,8 @@ def test_whoever_pays_around_the_deadline_has_paid_or_is_not_charged(desk: Desk)
                 plan, customers.map(pay, *zip(*plan, strict=True)), strict=True
             )
         }
-    desk.paying.service.eventually_at_rest()
-    desk.order.eventually_at_rest()
+    desk.paying.service.eventually_caught_up()
+    desk.order.eventually_caught_up()
     accepted = [order for order, status in answers.items() if status in {200, 202}]
     refused = [order for order, status in answers.items() if status == 409]
     assert len(accepted) + len(refused) == len(placed)

@@ -11,10 +11,11 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from tests.support.facts import fact
+from tests.support.builders import an_order_on_request
+from tests.support.fact_schedules import fact
 from tests.support.order_service import order_deployed
-from tests.support.payment import created_on_request
-from tests.support.service import Process, Service, is_stopped, metadata_headers
+from tests.support.records import headers
+from tests.support.service import Process, Service, is_stopped
 from tests.support.stack import Stack
 
 from orderflow.contracts.events import OrderCancelled, OrderEvent
@@ -69,12 +70,14 @@ class Sweeping:
 
     def pay(self, order: str) -> None:
         """Payment says that it was paid. (It was not asked: a copy of the database may have lost that.)"""
-        self.service.send(PAYMENTS.name, fact("succeeded", created_on_request(OrderId(order))))
+        self.service.send(PAYMENTS.name, fact("succeeded", an_order_on_request(OrderId(order))))
         self.service.flush()
 
     def told(self, topic: str, orders: Sequence[str]) -> Counter[tuple[str, str]]:
         return Counter(
-            (said.key, said.type) for said in self.service.said(topic) if said.key in set(orders)
+            (said.key, said.type)
+            for said in self.service.published(topic)
+            if said.key in set(orders)
         )
 
     def eventually_told(self, orders: Sequence[str], *, cancelled: Sequence[str]) -> None:
@@ -116,7 +119,7 @@ def sweeping(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             stack=stack,
             name="order",
             group="order-service",
-            hears=HEARS,
+            consumes=HEARS,
             logs=logs,
             database_url=deployed.database_url,
             running=deployed.running,
@@ -178,15 +181,13 @@ def test_a_fact_in_an_open_transaction_is_not_beaten_if_it_commits(
     sweeping: Sweeping, sweeper: Process, commits: bool
 ) -> None:
     [order] = sweeping.place(1)
-    succeeded = fact("succeeded", created_on_request(OrderId(order)))
+    succeeded = fact("succeeded", an_order_on_request(OrderId(order)))
     name, patient = f"test-{uuid4().hex[:8]}", {"transaction.timeout.ms": 60_000}
     producer = clients.transactional_producer(sweeping.service.kafka, name, **patient)
     producer.init_transactions(30)
     producer.begin_transaction()
     value = sweeping.service.encoder.encode(PAYMENTS.name, succeeded)
-    producer.produce(
-        PAYMENTS.name, value, order.encode(), headers=metadata_headers(succeeded, uuid4())
-    )
+    producer.produce(PAYMENTS.name, value, order.encode(), headers=headers(succeeded, uuid4()))
     assert producer.flush(10) == 0
     eventually(
         lambda: held(sweeper) == 1, within_s=10, why="it found the order, and an open transaction"

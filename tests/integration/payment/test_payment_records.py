@@ -14,21 +14,21 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 import pytest
-from tests.support.databases import catalogue, empty_database
-from tests.support.flaky_provider import FlakyProvider
-from tests.support.order_service import database_settings
-from tests.support.payment import (
+from tests.support.builders import (
     AMOUNT_MINOR,
+    an_order,
+    an_order_on_request,
     cancelled,
-    created,
-    created_on_request,
     new_order_id,
-    requested,
+    payment_requested,
+    received,
 )
+from tests.support.databases import catalogue, database_settings, empty_database
+from tests.support.flaky_provider import FlakyProvider
 from tests.support.stack import Stack
 
 import orderflow.services.payment
@@ -36,13 +36,12 @@ from orderflow.contracts.events import Event, PaymentFailed, PaymentRefunded, Pa
 from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Poison, Transient
-from orderflow.messaging.event import EventId, Metadata
 from orderflow.messaging.listener import Ask, Prepared, Received, Settled, Unknown
 from orderflow.neighbours.psp.books import ChargeStatus
 from orderflow.services.payment import repository
 from orderflow.services.payment.gateway import Answer, Verdict
 from orderflow.services.payment.handlers import Payments, announce
-from orderflow.services.payment.model import AnotherPaymentStands, Heard, Payment
+from orderflow.services.payment.model import AnotherPaymentStands, Payment
 from orderflow.services.payment.provider_calls import Calling
 
 SERVICE = Path(orderflow.services.payment.__file__).parent
@@ -89,7 +88,7 @@ class Worker:
             self.session.transaction, Calling(self.provider, key_window=self.window)
         )
 
-    def hear(self, *records: Received) -> list[Event]:
+    def handle(self, *records: Received) -> list[Event]:
         """All of one batch, to the end; what it announced now."""
         for _ in range(TRIES_MAX):
             try:
@@ -134,25 +133,6 @@ def worker(url: str, provider: FlakyProvider) -> Iterator[Worker]:
     worker.session.close()
 
 
-def record(event: Heard, event_id: UUID | None = None) -> Received:
-    metadata = Metadata(
-        id=EventId(event_id or uuid4()),
-        type=event.type_name(),
-        source="/test",
-        time=event.occurred_at,
-        subject=event.order_id,
-        correlation_id=event.order_id,
-    )
-    return Received(
-        event=event,
-        metadata=metadata,
-        topic="orders",
-        partition=0,
-        offset=0,
-        key=event.order_id.encode(),
-    )
-
-
 def captured(provider: FlakyProvider, order_id: OrderId, attempt: int = 1) -> int:
     charges = provider.books.account(payment_id(order_id, attempt)).charges
     return sum(charge.status is ChargeStatus.CAPTURED for charge in charges)
@@ -162,41 +142,41 @@ def test_a_charge_is_announced_with_what_the_provider_said(
     worker: Worker, provider: FlakyProvider
 ) -> None:
     good, bad = new_order_id(), new_order_id()
-    yes, no = worker.hear(record(created(good)), record(created(bad, token="pm_declined")))
+    yes, no = worker.handle(received(an_order(good)), received(an_order(bad, token="pm_declined")))
     assert isinstance(yes, PaymentSucceeded)
     assert isinstance(no, PaymentFailed)
     assert (
         yes.provider_reference == provider.books.account(payment_id(good, 1)).charges[0].charge_id
     )
     assert (no.reason, no.message) == ("DECLINED", "the card was declined")
-    assert yes.lines == created(good).lines
+    assert yes.lines == an_order(good).lines
 
 
 def test_the_same_record_again_says_the_same_and_asks_nobody(
     worker: Worker, provider: FlakyProvider
 ) -> None:
     order_id = new_order_id()
-    told, called_off = record(created(order_id)), record(cancelled(order_id))
-    first = worker.hear(told) + worker.hear(called_off)
+    told, called_off = received(an_order(order_id)), received(cancelled(an_order(order_id)))
+    first = worker.handle(told) + worker.handle(called_off)
     entries = len(provider.books.entries)
-    again = worker.hear(told) + worker.hear(called_off)
+    again = worker.handle(told) + worker.handle(called_off)
     assert msgspec.json.encode(again) == msgspec.json.encode(first)
     assert len(provider.books.entries) == entries
 
 
 def test_the_same_payment_under_another_event_id_is_not_announced_again(worker: Worker) -> None:
     order_id = new_order_id()
-    assert len(worker.hear(record(created(order_id)))) == 1
-    assert worker.hear(record(created(order_id))) == []
-    assert len(worker.hear(record(cancelled(order_id)))) == 1
-    assert worker.hear(record(cancelled(order_id))) == []
+    assert len(worker.handle(received(an_order(order_id)))) == 1
+    assert worker.handle(received(an_order(order_id))) == []
+    assert len(worker.handle(received(cancelled(an_order(order_id))))) == 1
+    assert worker.handle(received(cancelled(an_order(order_id)))) == []
 
 
 def test_an_order_paid_on_request_is_not_charged_when_it_is_created(
     worker: Worker, provider: FlakyProvider
 ) -> None:
     on_request, automatic = new_order_id(), new_order_id()
-    told = worker.hear(record(created_on_request(on_request)), record(created(automatic)))
+    told = worker.handle(received(an_order_on_request(on_request)), received(an_order(automatic)))
     assert [event.order_id for event in told] == [automatic]
     assert len(provider.books.entries) == 1
 
@@ -205,10 +185,10 @@ def test_a_total_of_zero_is_settled_and_given_back_without_a_call(
     worker: Worker, provider: FlakyProvider
 ) -> None:
     order_id = new_order_id()
-    (paid,) = worker.hear(record(requested(order_id, 1, minor=0)))
+    (paid,) = worker.handle(received(payment_requested(an_order(order_id, minor=0), 1)))
     assert isinstance(paid, PaymentSucceeded)
     assert paid.provider_reference is None
-    (refunded,) = worker.hear(record(cancelled(order_id)))
+    (refunded,) = worker.handle(received(cancelled(an_order(order_id))))
     assert isinstance(refunded, PaymentRefunded)
     assert refunded.amount_minor == 0
     assert provider.books.entries == []
@@ -218,8 +198,8 @@ def test_a_cancelled_order_is_refunded_in_full_once(
     worker: Worker, provider: FlakyProvider
 ) -> None:
     order_id = new_order_id()
-    worker.hear(record(created(order_id)))
-    (refunded,) = worker.hear(record(cancelled(order_id, "OUT_OF_STOCK")))
+    worker.handle(received(an_order(order_id)))
+    (refunded,) = worker.handle(received(cancelled(an_order(order_id), "OUT_OF_STOCK")))
     assert isinstance(refunded, PaymentRefunded)
     assert (refunded.amount_minor, refunded.reason) == (AMOUNT_MINOR, "OUT_OF_STOCK")
     total = provider.books.totals["EUR"]
@@ -230,8 +210,8 @@ def test_an_order_that_comes_after_its_cancellation_is_not_charged(
     worker: Worker, provider: FlakyProvider
 ) -> None:
     order_id = new_order_id()
-    assert worker.hear(record(cancelled(order_id))) == []
-    (refused,) = worker.hear(record(created(order_id)))
+    assert worker.handle(received(cancelled(an_order(order_id)))) == []
+    (refused,) = worker.handle(received(an_order(order_id)))
     assert isinstance(refused, PaymentFailed)
     assert refused.reason == "ORDER_CANCELLED"
     assert provider.books.entries == []
@@ -239,30 +219,28 @@ def test_an_order_that_comes_after_its_cancellation_is_not_charged(
 
 def test_a_declined_order_that_is_cancelled_has_nothing_to_give_back(worker: Worker) -> None:
     order_id = new_order_id()
-    worker.hear(record(created(order_id, token="pm_declined")))
-    assert worker.hear(record(cancelled(order_id))) == []
+    worker.handle(received(an_order(order_id, token="pm_declined")))
+    assert worker.handle(received(cancelled(an_order(order_id)))) == []
 
 
 def test_a_second_attempt_is_charged_after_the_first_failed_and_never_after_it_succeeded(
     worker: Worker, provider: FlakyProvider
 ) -> None:
     order_id = new_order_id()
-    worker.hear(record(created(order_id, token="pm_declined")))
-    (paid,) = worker.hear(record(requested(order_id, 2)))
+    worker.handle(received(an_order(order_id, token="pm_declined")))
+    (paid,) = worker.handle(received(payment_requested(an_order(order_id), 2)))
     assert isinstance(paid, PaymentSucceeded)
     with pytest.raises(AnotherPaymentStands):
-        worker.hear(record(requested(order_id, 3)))
+        worker.handle(received(payment_requested(an_order(order_id), 3)))
     assert [captured(provider, order_id, attempt) for attempt in (1, 2, 3)] == [0, 1, 0]
 
 
 def test_a_payment_id_that_is_not_the_attempts_own_is_poison(
     worker: Worker, provider: FlakyProvider
 ) -> None:
-    foreign = msgspec.structs.replace(
-        created(new_order_id()), payment_id=payment_id(new_order_id(), 1)
-    )
+    foreign = msgspec.structs.replace(an_order(), payment_id=payment_id(new_order_id(), 1))
     with pytest.raises(Poison):
-        worker.hear(record(foreign))
+        worker.handle(received(foreign))
     assert provider.books.entries == []
 
 
@@ -272,15 +250,15 @@ def test_a_cancel_that_finds_an_open_payment_resolves_it_first(
 ) -> None:
     """As when its OrderCreated is a dead letter, or waits on another worker."""
     order_id = new_order_id()
-    told = record(created(order_id))
+    told = received(an_order(order_id))
     (step,) = worker.payments.intent([told])
     assert isinstance(step, Ask)
     if charged:
         worker.payments.call(step.task)
-    said = worker.hear(record(cancelled(order_id)))
+    said = worker.handle(received(cancelled(an_order(order_id))))
     wanted = [PaymentSucceeded, PaymentRefunded] if charged else [PaymentFailed]
     assert [type(event) for event in said] == wanted
-    assert worker.hear(told) == [], "what the cancellation announced is not announced again"
+    assert worker.handle(told) == [], "what the cancellation announced is not announced again"
     late = worker.payments.call(step.task)
     assert late.verdict in (Verdict.CAPTURED, Verdict.UNKNOWN)
     worker.payments.outcome([(told, step.task, late)])
@@ -294,13 +272,13 @@ def test_nobody_who_still_means_to_charge_can_do_so_after_the_cancellation_resol
 ) -> None:
     provider = FlakyProvider(window=window)
     one, other = Worker(url, provider, window), Worker(url, provider, window)
-    told = record(created(new_order_id()))
+    told = received(an_order())
     one.payments.intent([told])
     (again,) = one.payments.intent([told])
     assert isinstance(again, Ask)
-    assert [type(event) for event in other.hear(record(cancelled(told.event.order_id)))] == [
-        PaymentFailed
-    ]
+    assert [
+        type(event) for event in other.handle(received(cancelled(an_order(told.event.order_id))))
+    ] == [PaymentFailed]
     assert one.payments.call(again.task).verdict is Verdict.UNKNOWN
     assert captured(provider, told.event.order_id) == 0
     one.session.close()
@@ -313,16 +291,16 @@ def test_an_intent_that_exists_is_looked_up_before_it_is_sent_again(
     provider.books = FlakyProvider(window=NEVER).books
     worker.payments.call.__init__(provider, key_window=NEVER)  # type: ignore[misc]
     order_id = new_order_id()
-    told = record(created(order_id))
+    told = received(an_order(order_id))
     (step,) = worker.payments.intent([told])
     assert isinstance(step, Ask)
     worker.payments.call(step.task)
-    assert len(worker.hear(told)) == 1
+    assert len(worker.handle(told)) == 1
     assert captured(provider, order_id) == 1
 
 
 def test_an_outcome_that_somebody_else_recorded_stands(worker: Worker) -> None:
-    told = record(created(new_order_id()))
+    told = received(an_order())
     (step,) = worker.payments.intent([told])
     assert isinstance(step, Ask)
     yes, no = Answer(Verdict.CAPTURED, "ch_1"), Answer(Verdict.DECLINED, "ch_2", "no")
@@ -340,8 +318,8 @@ def test_the_same_order_twice_among_finished_calls_settles_once(
 ) -> None:
     """As when a partition went and came back while calls were running."""
     order_id = new_order_id()
-    worker.hear(record(created(order_id)))
-    told = record(cancelled(order_id))
+    worker.handle(received(an_order(order_id)))
+    told = received(cancelled(an_order(order_id)))
     (step,) = worker.payments.intent([told])
     assert isinstance(step, Ask)
     answer = worker.payments.call(step.task)
@@ -362,11 +340,11 @@ def test_a_batch_takes_as_many_statements_as_a_record(url: str, provider: FlakyP
             executed += 1
             return original(self, *args, **kwargs)
 
-        batch = [record(created(new_order_id())) for _ in range(count)]
+        batch = [received(an_order()) for _ in range(count)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kind, "execute", counting)
-            worker.hear(*batch)
-            worker.hear(*[record(cancelled(one.event.order_id)) for one in batch])
+            worker.handle(*batch)
+            worker.handle(*[received(cancelled(an_order(one.event.order_id))) for one in batch])
         worker.session.close()
         return executed
 
@@ -416,12 +394,12 @@ class Story:
 def _story(chance: Random) -> Story:
     order_id = new_order_id()
     token = chance.choice(["pm_ok", "pm_ok", "pm_declined"])
-    records = [record(created(order_id, token=token))]
+    records = [received(an_order(order_id, token=token))]
     if token == "pm_declined":
-        records.append(record(requested(order_id, 2)))
+        records.append(received(payment_requested(an_order(order_id), 2)))
     closed = chance.random() < 0.6
     if closed:
-        records.append(record(cancelled(order_id)))
+        records.append(received(cancelled(an_order(order_id))))
     return Story(order_id, tuple(records), closed)
 
 
@@ -433,11 +411,11 @@ def _work(worker: Worker, stories: Sequence[Story], chance: Random) -> None:
         records = list(story.records)
         if chance.random() < 0.3:
             chance.shuffle(records)
-        for received in records:
+        for record in records:
             with suppress(
                 AnotherPaymentStands
             ):  # A dead letter: an attempt that came after its successor.
-                worker.hear(received)
+                worker.handle(record)
 
 
 def _crashing(chance: Random) -> Callable[[str], None]:
@@ -512,7 +490,7 @@ BAD_ROWS = [
 
 @pytest.mark.parametrize("statement", BAD_ROWS)
 def test_the_tables_refuse_what_the_rules_forbid(url: str, worker: Worker, statement: str) -> None:
-    worker.hear(record(created(new_order_id())))
+    worker.handle(received(an_order()))
     with (
         postgres.connect(database_settings(url), application_name="test") as connection,
         pytest.raises(postgres.CheckViolation),
@@ -522,7 +500,7 @@ def test_the_tables_refuse_what_the_rules_forbid(url: str, worker: Worker, state
 
 def test_the_tables_refuse_a_second_payment_that_stands(url: str, worker: Worker) -> None:
     order_id = new_order_id()
-    worker.hear(record(created(order_id)))
+    worker.handle(received(an_order(order_id)))
     second = _payment(worker, order_id)
     with (
         postgres.connect(database_settings(url), application_name="test") as connection,

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from tests.support.events import ORDER_CREATED
+from tests.support.examples import ORDER_CREATED
 from tests.support.kafka_tools import orderflow
 from tests.support.stack import Stack
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.events import MOMENTS, TEXT
+from tests.support.strategies import MOMENTS, TEXT
 
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import (

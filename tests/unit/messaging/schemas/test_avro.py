@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.events import ORDER_CREATED, ORDER_EVENT, ORDER_EVENTS, ORDERS_CREATED
+from tests.support.examples import ORDER_CREATED, ORDER_EVENT
 
 from orderflow.contracts.events import OrderCreated, OrderEvent
 from orderflow.contracts.schemas import CATALOGUE
@@ -17,16 +17,6 @@ REGISTRY = InMemoryRegistry.holding(CATALOGUE)
 ENCODER = Encoder.load(REGISTRY, CATALOGUE)
 DECODER = Decoder(REGISTRY)
 PAYLOAD = ENCODER.encode("orders", ORDER_CREATED)
-
-
-@given(ORDERS_CREATED)
-def test_any_order_created_comes_back_as_it_was(event: OrderCreated) -> None:
-    assert DECODER.decode_as(ENCODER.encode("orders", event), OrderCreated) == event
-
-
-@given(ORDER_EVENTS)
-def test_any_order_event_comes_back_as_it_was(event: OrderEvent) -> None:
-    assert DECODER.decode_as(ENCODER.encode("order-events", event), OrderEvent) == event
 
 
 def test_the_frame_is_confluents() -> None:

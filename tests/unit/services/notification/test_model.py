@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.facts import fact
-from tests.support.payment import created
+from tests.support.builders import an_order, status_changed
+from tests.support.fact_schedules import fact
 
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import NotificationFailed, NotificationSent, OrderEvent, OrderStatus
@@ -29,7 +28,7 @@ from orderflow.services.notification.model import (
 )
 
 AT = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
-ORDER = created(OrderId("019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"))
+ORDER = an_order(OrderId("019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"))
 TOLD = {
     "succeeded": "PAYMENT_SUCCEEDED",
     "failed": "PAYMENT_FAILED",
@@ -37,16 +36,8 @@ TOLD = {
 }
 
 
-def changed(status: OrderStatus, **more: Any) -> OrderEvent:
-    return OrderEvent(
-        order_id=ORDER.order_id,
-        customer_id=ORDER.customer_id,
-        status=status,
-        description="",
-        timestamp=AT,
-        version=2,
-        **more,
-    )
+def changed(status: OrderStatus, reason: str | None = None) -> OrderEvent:
+    return status_changed(ORDER, status, reason=reason, at=AT)
 
 
 def letter(customer: str, name: str, *, attempts: int = 0) -> Letter:
