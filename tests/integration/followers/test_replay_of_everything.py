@@ -58,9 +58,10 @@ def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield house
 
 
-def test_a_replay_of_everything_to_everybody_changes_nothing_and_tells_nobody_anything(
+def test_a_replay_of_all_records_to_all_groups_changes_nothing(
     house: AllServices,
 ) -> None:
+    """And nothing is published."""
     assert {service.group for service in house.services} == set(GROUPS)
     orders = orders_of_every_end(house)
     house.eventually_caught_up()

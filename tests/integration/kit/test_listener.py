@@ -99,7 +99,7 @@ def test_what_a_worker_was_at_when_it_was_killed_is_done_by_its_successor(
 
 
 @BOTH
-def test_what_was_finished_beside_a_waiting_record_is_not_even_read_again_after_a_kill(
+def test_records_finished_beside_a_waiting_one_are_not_handled_again_after_a_kill(
     probe: Probe, delivery: str
 ) -> None:
     probe.produce([asked("slow", 0, "fail")])

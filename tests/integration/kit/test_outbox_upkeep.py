@@ -70,9 +70,10 @@ def test_rows_of_every_partition_made_ahead_and_of_the_default_one_arrive(
     probe.assert_each_once_in_order()
 
 
-def test_a_day_whose_rows_are_in_the_default_partition_keeps_them_there_and_the_others_are_made(
+def test_a_day_with_rows_in_the_default_partition_keeps_them_there(
     probe: Probe, connection: Connection
 ) -> None:
+    """The other days get their partitions."""
     probe.write_all(["early"], each=1)
     PartitionKeeper().keep(connection, position=0)
     assert partitions(connection) == {"outbox_default", *(named(days) for days in range(1, 8))}

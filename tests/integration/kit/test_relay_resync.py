@@ -99,9 +99,10 @@ def ids(probe: Probe) -> set[str]:
         (lose_both, "nobody would publish"),
     ],
 )
-def test_after_a_resync_everything_committed_is_on_the_topic_in_order_and_the_relay_goes_on(
+def test_after_a_resync_everything_committed_is_on_the_topic_in_order(
     probe: Probe, lose: Callable[[Probe], None], reason: str
 ) -> None:
+    """And the relay continues behind it."""
     published(probe)
     before = set(probe.expected())
     lose(probe)
@@ -144,7 +145,7 @@ def test_a_resync_beside_a_running_relay_is_refused_and_changes_nothing(probe: P
     assert running.popen.poll() is None
 
 
-def test_a_relay_at_rest_confirms_no_more_than_its_position_so_that_a_kill_finds_it_fit(
+def test_an_idle_relay_confirms_no_more_than_its_committed_position(
     probe: Probe,
 ) -> None:
     """The server's log grows by what is not for us: to confirm that before Kafka has the position would be a lie."""

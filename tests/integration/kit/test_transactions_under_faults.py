@@ -218,7 +218,7 @@ def test_a_commit_without_any_answer_is_an_unknown_outcome(
     mock_cluster.up()
 
 
-def test_on_a_real_broker_the_transaction_after_a_refused_record_is_aborted_once_more(
+def test_the_transaction_after_a_refused_record_is_aborted_once_more(
     stack: Stack,
 ) -> None:
     """It may hold records that did nothing wrong: such an abort must not be counted against them."""

@@ -102,9 +102,10 @@ def eventually_hears_all(house: AllServices, newcomer: Service) -> None:
     assert heard_by(newcomer) == {order: [*range(1, count + 1)] for order, count in feed.items()}
 
 
-def test_a_new_group_hears_everything_from_the_beginning_in_order_and_nobody_is_touched(
+def test_a_new_group_joins_without_modifying_existing_systems(
     house: AllServices, own_stack: OwnStack, tmp_path: Path
 ) -> None:
+    """It consumes everything from the beginning, in order; nothing else restarts or repeats."""
     place_of_every_kind(house, 12)
     house.eventually_caught_up()
     before = topics(house)
@@ -134,7 +135,7 @@ def test_a_new_group_hears_everything_from_the_beginning_in_order_and_nobody_is_
         assert process.terminate() == 0, process.log.read_text()
 
 
-def test_a_group_that_is_stopped_delays_no_other_and_has_missed_nothing_when_it_is_back(
+def test_a_stopped_group_delays_no_other_and_misses_nothing(
     house: AllServices,
 ) -> None:
     house.eventually_caught_up()

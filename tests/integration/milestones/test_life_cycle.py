@@ -139,9 +139,10 @@ def test_out_of_stock_is_told_to_whoever_pays(house: AllServices) -> None:
     assert command(house, order, "ship").status_code == 409
 
 
-def test_of_twenty_payments_at_once_with_one_key_all_get_the_first_answer_and_one_is_made(
+def test_twenty_payments_at_once_with_one_key_all_get_the_first_answer(
     house: AllServices,
 ) -> None:
+    """And one payment is made."""
     order = create(house, lines=LINES)
     key = {"Idempotency-Key": f"pay-{order}"}
     with ThreadPoolExecutor(20) as clients:
@@ -436,9 +437,10 @@ class LifeCycle(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(600)
-def test_whatever_a_client_does_in_whatever_order_the_running_system_answers_by_the_table(
+def test_any_sequence_of_requests_is_answered_by_the_state_table(
     house: AllServices,
 ) -> None:
+    """By the running system."""
     machine = type("Running", (LifeCycle,), {"house": house})
     run_state_machine_as_test(
         machine,

@@ -37,7 +37,7 @@ def api(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield client
 
 
-def test_an_api_call_produces_an_order_created_that_kafkas_own_console_consumer_reads(
+def test_an_api_call_produces_an_order_created_that_the_console_consumer_reads(
     own_stack: OwnStack, api: httpx2.Client
 ) -> None:
     sku = api.get("/products").json()["items"][0]["sku"]
@@ -110,7 +110,7 @@ def test_one_broker_keeps_one_replica(own_stack: OwnStack) -> None:
     assert_as_designed(own_stack, replicas="1", in_sync_min="1")
 
 
-def test_three_brokers_keep_three_replicas_and_two_must_have_a_record_before_it_counts(
+def test_three_brokers_keep_three_replicas_with_min_insync_replicas_2(
     cluster: OwnStack,
 ) -> None:
     applied = orderflow(cluster, "topics", "apply")

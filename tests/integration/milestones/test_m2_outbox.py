@@ -190,7 +190,7 @@ def test_events_of_a_key_arrive_once_and_in_order_while_relays_are_killed(probe:
     probe.assert_each_once_in_order()
 
 
-def test_transactions_that_commit_late_or_roll_back_are_told_of_exactly_if_they_commit(
+def test_a_late_transaction_is_published_exactly_if_it_commits(
     probe: Probe,
 ) -> None:
     probe.relay()
@@ -241,9 +241,10 @@ def late_writers(probe: Probe) -> None:
     assert sum(probe.expected().values()) > 500
 
 
-def test_a_relay_that_was_stopped_inside_a_transaction_publishes_nothing_after_another_took_over(
+def test_a_relay_stopped_inside_a_transaction_is_fenced_by_its_successor(
     probe: Probe,
 ) -> None:
+    """It publishes nothing when it continues."""
     probe.relay().popen.terminate()
     zombie = probe.relay(failpoints="relay.after_send_offsets=stop@1", wait=False)
     probe.write_all(["a", "b", "c"], each=5)
@@ -269,7 +270,7 @@ def test_a_relay_refuses_to_start_when_its_slot_was_dropped(probe: Probe) -> Non
     assert_refuses(probe, "was dropped")
 
 
-def test_a_relay_refuses_to_start_when_its_position_is_gone_but_its_slot_has_advanced(
+def test_a_relay_refuses_to_start_without_a_position_on_an_advanced_slot(
     probe: Probe,
 ) -> None:
     published(probe)

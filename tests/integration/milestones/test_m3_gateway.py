@@ -74,7 +74,7 @@ def test_whatever_the_network_does_every_order_ends_right_and_both_ledgers_agree
 @pytest.mark.parametrize(
     "token", ["pm_slow", "pm_reply_lost", "pm_dropped", "pm_error_after_commit"]
 )
-def test_an_outcome_that_is_unknown_for_a_while_is_resolved_and_was_never_announced_as_a_failure(
+def test_an_unknown_outcome_is_resolved_and_never_published_as_a_failure(
     pays: PaymentService, token: str
 ) -> None:
     pays.psp.faults(slowS=2)

@@ -35,7 +35,7 @@ def probe(stack: Stack, tmp_path: Path) -> Iterator[Probe]:
 
 
 @pytest.mark.parametrize("how", ["kill", "raise"])
-def test_what_was_produced_before_a_kill_or_an_exception_is_seen_only_by_who_reads_uncommitted(
+def test_output_before_a_kill_or_exception_is_visible_to_read_uncommitted_only(
     probe: Probe, how: str
 ) -> None:
     probe.produce_each(KEYS, range(3))
@@ -91,7 +91,7 @@ def test_killing_one_of_two_workers_at_any_line_loses_nothing_and_repeats_nothin
         pytest.param("listener.after_poll", "consumer", marks=pytest.mark.long),
     ],
 )
-def test_a_worker_stopped_beyond_its_session_publishes_nothing_that_another_has_taken_over(
+def test_a_worker_stopped_beyond_its_session_time_out_publishes_nothing_twice(
     probe: Probe, point: str, protocol: str
 ) -> None:
     settings: dict[str, Any] = {"session_timeout_ms": 6_000, "protocol": protocol}

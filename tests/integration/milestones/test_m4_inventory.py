@@ -231,7 +231,7 @@ def test_the_same_payments_at_eight_workers_at_once_have_one_effect_each(service
 
 
 @pytest.mark.usefixtures("relay")
-def test_five_thousand_orders_for_what_a_few_hundred_can_have_reserve_exactly_what_fits(
+def test_five_thousand_orders_for_a_few_hundred_pieces_reserve_exactly_what_fits(
     service: Service,
 ) -> None:
     skus = [f"WANTED-{number:02}" for number in range(20)]

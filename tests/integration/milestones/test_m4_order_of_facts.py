@@ -153,7 +153,7 @@ def heard(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
             assert process.terminate() == 0, process.log.read_text()
 
 
-def test_facts_of_500_orders_in_every_interleaving_through_kafka_lead_to_the_same_end(
+def test_facts_of_500_orders_in_every_interleaving_through_kafka_end_the_same(
     heard: Heard,
 ) -> None:
     plans = schedules()

@@ -85,7 +85,7 @@ def test_a_backward_incompatible_order_created_is_refused_at_registration_with_4
     assert registry.versions(f"{topic}-{TYPE}") == [1]
 
 
-def test_the_offline_check_refuses_it_before_that_and_says_which_field_breaks_which_reader(
+def test_the_offline_check_names_the_field_and_the_reader_that_it_breaks(
     stack: Stack, tmp_path: Path
 ) -> None:
     schemas = copytree(DIRECTORY, tmp_path / "schemas")

@@ -146,7 +146,7 @@ def test_a_sender_killed_at_any_line_loses_no_message_and_repeats_none(
 @pytest.mark.parametrize(
     "point", [AFTER_DATA, BEFORE_OUTCOME, pytest.param(BEFORE_COMMIT, marks=pytest.mark.long)]
 )
-def test_a_sender_stopped_beyond_its_lease_breaks_neither_order_nor_numbers_when_it_wakes(
+def test_a_sender_stopped_beyond_its_lease_breaks_neither_order_nor_numbers(
     house: NotificationService, point: str
 ) -> None:
     house.environment[LEASE_S] = "1"
@@ -170,7 +170,7 @@ def test_a_sender_stopped_beyond_its_lease_breaks_neither_order_nor_numbers_when
     assert stopped.terminate() == 0, stopped.log.read_text()
 
 
-def test_two_senders_before_a_mail_server_in_a_bad_mood_tell_everybody_once_and_in_order(
+def test_two_senders_and_a_faulty_mail_server_notify_each_once_and_in_order(
     house: NotificationService, sender: Process
 ) -> None:
     house.mail.faults(temporary=0.2, replyLost=0.2)

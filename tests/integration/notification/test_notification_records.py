@@ -67,9 +67,10 @@ def test_who_notes_something_for_a_customer_holds_back_the_next_one_until_the_co
         one.close()
 
 
-def test_a_batch_takes_as_many_statements_as_one_record_and_nothing_to_say_takes_none(
+def test_a_batch_takes_as_many_statements_as_one_record(
     url: str,
 ) -> None:
+    """A batch without a mail takes none."""
     worker = Worker(url, LISTENER)
     assert worker.statements([ordered("anna")]) == 2
     assert worker.statements([ordered(f"customer-{number}") for number in range(500)]) == 2

@@ -144,7 +144,7 @@ def desk(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
             assert process.terminate() == 0, process.log.read_text()
 
 
-def test_what_payment_said_and_nobody_heard_is_said_again_and_nothing_is_charged_twice(
+def test_a_lost_payment_outcome_is_published_again_and_nothing_is_charged_twice(
     desk: Desk,
 ) -> None:
     order = desk.lost[0]

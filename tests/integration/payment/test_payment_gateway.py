@@ -37,7 +37,7 @@ def payment(token: str) -> Payment:
     )
 
 
-def test_a_charge_whose_answer_was_lost_is_sent_again_with_its_payments_key_and_taken_once(
+def test_a_charge_whose_answer_was_lost_is_repeated_with_its_key_and_taken_once(
     psp: Psp,
 ) -> None:
     gateway = HttpGateway(ProviderSettings(url=psp.url))

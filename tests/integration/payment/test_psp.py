@@ -88,9 +88,10 @@ def test_a_slow_charge_is_done_after_its_client_gave_up(psp: Psp) -> None:
 BODY = {"reference": "p1", "amountMinor": 1000, "currency": "EUR", "token": "pm_ok"}
 
 
-def test_without_a_key_window_the_same_key_charges_twice_and_a_void_stops_what_is_on_its_way(
+def test_without_a_key_window_the_same_key_charges_twice_until_a_void(
     tmp_path: Path,
 ) -> None:
+    """The void stops requests that are still on their way."""
     with psp_running(tmp_path, ORDERFLOW_PSP__KEY_WINDOW_S="0") as psp:
         assert [psp.charge("p1").status_code, psp.charge("p1").status_code] == [201, 201]
         assert psp.captures()["p1"] == 2, (

@@ -123,9 +123,10 @@ def test_a_process_is_ended_by_force_once_patience_is_over(settings: StackSettin
     assert set(psutil.Process().children()) <= before
 
 
-def test_what_a_killed_predecessor_left_is_ended_and_a_process_of_the_same_number_is_not(
+def test_processes_left_by_a_killed_supervisor_are_ended_and_no_others(
     tmp_path: Path,
 ) -> None:
+    """A new process with the number of an old one is left alone."""
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     with subprocess.Popen(sleeper) as left, subprocess.Popen(sleeper) as stranger:
         record = tmp_path / "children.json"

@@ -181,7 +181,7 @@ def test_parts_are_fetched_once_and_told_in_bytes(
     assert len(repository.asked) == asked
 
 
-def test_a_wrong_checksum_is_named_its_file_removed_and_the_next_fetch_takes_only_what_is_missing(
+def test_a_wrong_checksum_is_named_and_only_its_file_is_fetched_again(
     tmp_path: Path, repository: Repository, lock: Path
 ) -> None:
     right = (repository.directory / ARCHIVE).read_bytes()

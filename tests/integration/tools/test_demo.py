@@ -89,9 +89,8 @@ COMMANDS = {
 
 
 @pytest.mark.timeout(700)
-def test_the_demo_shows_five_kinds_of_order_record_by_record_to_their_ends_and_its_own_orders_only() -> (
-    None
-):
+def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
+    """Record by record, and its own orders only."""
     with temporary_home() as state:
         offset = free_offset()
         try:
