@@ -26,7 +26,7 @@ MUTANTS = {
         ),
         "position-outside-the-transaction": (
             "test_killing_the_relay_at_any_line_loses_nothing_and_repeats_nothing"
-            "[relay.after_kafka_commit-10]"
+            "[relay.after_kafka_commit-3]"
         ),
     },
     "tests/integration/kit/test_relay_resync.py": {
@@ -56,12 +56,12 @@ MUTANTS = {
             "test_a_worker_stopped_beyond_its_session_time_out_publishes_nothing_twice"
             "[listener.before_send_offsets-classic]"
         ),
+        "inbox-outside-the-transaction": (
+            "test_killing_one_of_two_workers_at_any_line_loses_nothing_and_repeats_nothing"
+            "[inbox-outbox-listener.before_database_commit-3]"
+        ),
     },
     "tests/integration/kit/test_listener.py": {
-        "inbox-outside-the-transaction": (
-            "test_what_a_worker_was_at_when_it_was_killed_is_done_by_its_successor"
-            "[inbox-outbox-listener.before_database_commit]"
-        ),
         "offsets-before-work": (
             "test_records_finished_beside_a_waiting_one_are_not_handled_again_after_a_kill"
             "[inbox-outbox]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,24 +77,6 @@ def test_a_line_tells_of_each_record_what_became_of_it_and_of_none_twice(
     ]
     places = {(line["topic"], line["partition"], line["group"]) for line in worker.record_lines()}
     assert places == {(probe.name, 1, probe.group)}
-
-
-@pytest.mark.parametrize(
-    ("delivery", "line"),
-    [
-        ("exactly-once", "listener.before_commit"),
-        ("inbox-outbox", "listener.before_database_commit"),
-    ],
-)
-def test_what_a_worker_was_at_when_it_was_killed_is_done_by_its_successor(
-    probe: Probe, delivery: str, line: str
-) -> None:
-    probe.produce_each(KEYS, range(5))
-    doomed = probe.worker(delivery, failpoints=f"{line}=kill@1", wait=False)
-    assert doomed.popen.wait(60) == -signal.SIGKILL, doomed.log.read_text()
-    probe.worker(delivery)
-    probe.assert_each_once_in_order(delivery, within_s=30)
-    assert not probe.dead()
 
 
 @BOTH

@@ -34,7 +34,7 @@ from orderflow.messaging.kafka.reader import read
 from orderflow.messaging.testing.eventually import eventually
 
 RELAY_POINTS = ("relay.after_produce", "relay.after_send_offsets", "relay.after_kafka_commit")
-KILLS = [10, pytest.param(100, marks=pytest.mark.soak)]
+KILLS = [3, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
 CLIENTS = 4
 POSTS_MAX = 20_000
 KILLED = -signal.SIGKILL

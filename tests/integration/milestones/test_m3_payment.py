@@ -1,11 +1,12 @@
 """
-Milestone 3: payments through Kafka transactions. Whoever is killed when, each attempt is announced once, and the
-provider's own ledger and call log show one capture and one key for each payment.
+Milestone 3: payments through Kafka transactions. Whoever is killed when, each attempt is announced
+once, and the provider's own ledger and call log show one capture and one key for each payment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from tests.support.builders import an_order, cancelled, payment_requested
@@ -52,16 +53,38 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
+def deployed(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], PaymentService]]:
+    """
+    The service with this key window and a worker in slot 1 that is never killed.
+
+    One deployment serves all tests with the same window: joining a group after a kill takes a
+    session time-out.
+    """
+    with ExitStack() as running:
+        current: dict[str, PaymentService] = {}
+
+        def deploy(window: str) -> PaymentService:
+            if window not in current:
+                running.close()
+                current.clear()
+                home = tmp_path_factory.mktemp("payment")
+                settings = NO_PROVIDER_WINDOW if window == NO_WINDOW else {}
+                service = running.enter_context(payment_deployed(stack, home, **settings))
+                service.environment = NO_OWN_WINDOW if window == NO_WINDOW else {}
+                service.start(slot=1, wait=False)
+                current[window] = service
+            return current[window]
+
+        yield deploy
+
+
+@pytest.fixture
 def pays(
-    request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PaymentService]:
-    """With a worker in slot 1 that is never killed."""
-    windowless = request.param == NO_WINDOW
-    home = tmp_path_factory.mktemp("paying")
-    with payment_deployed(stack, home, **(NO_PROVIDER_WINDOW if windowless else {})) as deployed:
-        deployed.environment = NO_OWN_WINDOW if windowless else {}
-        deployed.start(slot=1, wait=False)
-        yield deployed
+    request: pytest.FixtureRequest, deployed: Callable[[str], PaymentService]
+) -> PaymentService:
+    return deployed(request.param)
 
 
 @pytest.mark.parametrize("kills", KILLS)

@@ -29,8 +29,8 @@ def probe(stack: Stack, tmp_path: Path) -> Iterator[Probe]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("wait_s", "records"),
-    [(60, 12_000), pytest.param(120, 36_000, marks=pytest.mark.soak)],
-    ids=["60s", "120s"],
+    [(40, 8_000), pytest.param(120, 36_000, marks=pytest.mark.soak)],
+    ids=["40s", "120s"],
 )
 def test_one_key_waits_while_thousands_pass_its_partition_through_a_kill(
     stack: Stack, tmp_path: Path, wait_s: int, records: int
@@ -90,10 +90,8 @@ def _no_finished_record_ran_again(probe: Probe, *, killed: int) -> None:
     assert not probe.dead()
 
 
-@pytest.mark.parametrize("delivery", DELIVERIES)
-def test_a_handler_that_is_broken_for_everything_makes_no_dead_letters(
-    probe: Probe, delivery: str
-) -> None:
+def test_a_handler_that_is_broken_for_everything_makes_no_dead_letters(probe: Probe) -> None:
+    delivery = "exactly-once"
     probe.broken.touch()
     worker = probe.worker(delivery, back_off_s=[0.2, 0.2])
     probe.produce_each([f"key-{number}" for number in range(60)], range(5))
