@@ -57,7 +57,7 @@ def posting(api: OrderProcess, name: str) -> Iterator[Traffic]:
     """Orders at a bounded rate, from some clients at once, until the block ends."""
     traffic, over = Traffic(), threading.Event()
 
-    def client(number: int) -> None:
+    def post(number: int) -> None:
         posted = 0
         while not over.wait(EACH_POSTS_EVERY_S):
             customer, posted = f"{name}-{number}-{posted}", posted + 1
@@ -71,15 +71,15 @@ def posting(api: OrderProcess, name: str) -> Iterator[Traffic]:
             else:
                 traffic.refused[customer] = answer
 
-    clients = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
-    for one in clients:
-        one.start()
+    clients = [threading.Thread(target=post, args=(number,)) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
     try:
         yield traffic
     finally:
         over.set()
-        for one in clients:
-            one.join(30)
+        for client in clients:
+            client.join(30)
 
 
 def keep_up(check: Callable[[], object], *, for_s: float) -> None:

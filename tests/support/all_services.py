@@ -48,7 +48,7 @@ class AllServices:
         return self.running["order-api"].client
 
     @property
-    def services(self) -> tuple[Service, ...]:
+    def each(self) -> tuple[Service, ...]:
         return (
             self.order,
             self.payment.service,
@@ -64,7 +64,7 @@ class AllServices:
         named = {"order": "order-relay"}
         return {
             service.group: self.running[named.get(service.name, service.name)]
-            for service in self.services
+            for service in self.each
         }
 
     def start(self) -> None:
@@ -91,7 +91,7 @@ class AllServices:
     def eventually_caught_up(self) -> None:
         """Three rounds: what one service publishes may make another publish something."""
         for _ in range(3):
-            for service in self.services:
+            for service in self.each:
                 service.eventually_caught_up()
         self.notification.eventually_all_sent()
 

@@ -1,4 +1,7 @@
-"""The funnel in a real database: the handler as the container calls it, behind the inbox; and the API over it."""
+"""
+The funnel in a real database: the handler as the container calls it, behind the inbox; and the API
+over it.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,8 @@ def client(service: Service) -> Iterator[httpx2.Client]:
 
 
 def funnel(client: httpx2.Client, **query: Any) -> dict[str, Any]:
-    found: dict[str, Any] = client.get("/analytics/funnel", params=query).json()
-    return found
+    answer: dict[str, Any] = client.get("/analytics/funnel", params=query).json()
+    return answer
 
 
 def two_hundred_lives() -> list[OrderEvent]:
@@ -108,35 +111,35 @@ def test_the_funnel_tells_where_orders_are_go_and_stay(
             for event in life(LIVES["is given up"], begin=AT + timedelta(hours=3), seconds=7)
         )
     )
-    told = funnel(client)
-    assert told["orders"] == 5
-    assert told["current"] == {
+    counted = funnel(client)
+    assert counted["orders"] == 5
+    assert counted["current"] == {
         "CREATED": 0,
         "PAID": 0,
         "SHIPPED": 0,
         "DELIVERED": 4,
         "CANCELLED": 1,
     }
-    assert told["entered"] == {
+    assert counted["entered"] == {
         "CREATED": 5,
         "PAID": 4,
         "SHIPPED": 4,
         "DELIVERED": 4,
         "CANCELLED": 1,
     }
-    assert told["conversion"] == [
+    assert counted["conversion"] == [
         {"from": "CREATED", "to": "PAID", "orders": 4, "share": 0.8},
         {"from": "CREATED", "to": "CANCELLED", "orders": 1, "share": 0.2},
         {"from": "PAID", "to": "SHIPPED", "orders": 4, "share": 1.0},
         {"from": "SHIPPED", "to": "DELIVERED", "orders": 4, "share": 1.0},
     ]
     stay = {"orders": 4, "p50S": 25.0, "p95S": 854.5}
-    assert told["timeInState"] == {
+    assert counted["timeInState"] == {
         "CREATED": {"orders": 5, "p50S": 20.0, "p95S": 806.0},
         "PAID": stay,
         "SHIPPED": stay,
     }
-    assert told["byHour"] == [
+    assert counted["byHour"] == [
         {"hour": "2026-01-31T09:00:00Z", "status": "CREATED", "count": 4},
         {"hour": "2026-01-31T09:00:00Z", "status": "PAID", "count": 4},
         {"hour": "2026-01-31T09:00:00Z", "status": "SHIPPED", "count": 4},
@@ -144,11 +147,11 @@ def test_the_funnel_tells_where_orders_are_go_and_stay(
         {"hour": "2026-01-31T12:00:00Z", "status": "CREATED", "count": 1},
         {"hour": "2026-01-31T12:00:00Z", "status": "CANCELLED", "count": 1},
     ]
-    assert told["lastEventAt"] == "2026-01-31T12:05:07.123000Z"
-    assert [one["hour"] for one in funnel(client, hours=3)["byHour"]] == [
+    assert counted["lastEventAt"] == "2026-01-31T12:05:07.123000Z"
+    assert [hour["hour"] for hour in funnel(client, hours=3)["byHour"]] == [
         "2026-01-31T12:00:00Z"
     ] * 2
-    assert funnel(client, hours=4)["byHour"] == told["byHour"]
+    assert funnel(client, hours=4)["byHour"] == counted["byHour"]
 
 
 def test_the_same_feed_in_any_order_at_any_number_of_workers_makes_the_same_funnel(
@@ -175,8 +178,8 @@ def test_a_repeat_writes_no_row_anew(worker: Worker, *, inbox_forgets: bool) -> 
     if inbox_forgets:
         with worker.session.transaction() as cursor:
             cursor.execute("TRUNCATE inbox")
-    for one in records[:50]:
-        worker.handle(one)
+    for record in records[:50]:
+        worker.handle(record)
     worker.handle(*records)
     assert [worker.rows(table) for table in TABLES] == before
 
@@ -184,7 +187,10 @@ def test_a_repeat_writes_no_row_anew(worker: Worker, *, inbox_forgets: bool) -> 
 def test_a_change_that_comes_late_is_put_in_its_place(
     worker: Worker, client: httpx2.Client
 ) -> None:
-    """As a dead letter does that was sent back: until then nobody knows how long the one before it was."""
+    """
+    As a dead letter does that was sent back: until then nobody knows how long the one before it
+    was.
+    """
     created, paid, shipped = (received(event) for event in life((CREATED, PAID, SHIPPED)))
     worker.handle(created)
     worker.handle(shipped)

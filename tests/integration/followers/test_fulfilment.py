@@ -1,4 +1,7 @@
-"""Shipments in a real database: the handler as the container calls it, behind the inbox; and the API over them."""
+"""
+Shipments in a real database: the handler as the container calls it, behind the inbox; and the API
+over them.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,10 @@ def client(service: Service) -> Iterator[httpx2.Client]:
 
 
 def handle(worker: Worker, events: list[OrderEvent]) -> None:
-    """One wave for each version, as the container would have it: no two records of one order in a batch."""
+    """
+    One wave for each version, as the container would have it: no two records of one order in a
+    batch.
+    """
     for version in sorted({event.version for event in events}):
         worker.handle(*(received(event) for event in events if event.version == version))
 
@@ -113,14 +119,14 @@ def test_each_order_has_one_shipment_as_its_life_has_it_and_the_api_shows_it(
 @pytest.mark.parametrize("inbox_forgets", [False, True])
 def test_a_repeat_writes_no_row_anew(worker: Worker, *, inbox_forgets: bool) -> None:
     records = [received(event) for statuses in LIVES.values() for event in life(statuses)]
-    for one in records:
-        worker.handle(one)
+    for record in records:
+        worker.handle(record)
     before = worker.rows("shipment")
     if inbox_forgets:
         with worker.session.transaction() as cursor:
             cursor.execute("TRUNCATE inbox")
-    for one in records + records[::-1]:
-        worker.handle(one)
+    for record in records + records[::-1]:
+        worker.handle(record)
     assert worker.rows("shipment") == before
 
 
@@ -147,8 +153,8 @@ def test_the_same_feed_at_four_workers_in_any_order_at_once_has_one_effect(
         [Random(slot).sample(records, len(records)) for slot in range(4)],
         batch=25,
     )
-    found = service.rows("SELECT status, version FROM shipment")
-    assert Counter(found) == {
+    rows = service.rows("SELECT status, version FROM shipment")
+    assert Counter(rows) == {
         ("PREPARED", 2): 30,
         ("TRACKED", 3): 30,
         ("CLOSED", 4): 30,
@@ -189,7 +195,7 @@ def test_pages_follow_each_other_by_status_and_end(worker: Worker, client: httpx
         cursor: str | None = ""
         while cursor is not None:
             page = client.get("/shipments", params={"cursor": cursor, **query}).json()
-            seen += [one["orderId"] for one in page["items"]]
+            seen += [shipment["orderId"] for shipment in page["items"]]
             sizes.append(len(page["items"]))
             cursor = page["nextCursor"]
         return seen, sizes

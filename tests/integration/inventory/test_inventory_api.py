@@ -1,4 +1,7 @@
-"""The inventory API over HTTP, on a database of its own; every answer is as its OpenAPI document says."""
+"""
+The inventory API over HTTP, on a database of its own; every answer is as its OpenAPI document
+says.
+"""
 
 from __future__ import annotations
 

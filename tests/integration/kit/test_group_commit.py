@@ -49,10 +49,10 @@ class Bench:
             return {number for (number,) in connection.execute("SELECT n FROM numbers")}
 
     def outcomes(self, count: int) -> dict[object, int | Exception]:
-        found: dict[object, int | Exception] = {}
-        while len(found) < count:
-            found.update(dict(self.deliveries.get(timeout=30)))
-        return found
+        rows: dict[object, int | Exception] = {}
+        while len(rows) < count:
+            rows.update(dict(self.deliveries.get(timeout=30)))
+        return rows
 
     def _connect(self) -> Connection:
         self.connections += 1

@@ -1,4 +1,7 @@
-"""Lag in records on a real broker: open and aborted transactions, groups that never committed, records that wait."""
+"""
+Lag in records on a real broker: open and aborted transactions, groups that never committed,
+records that wait.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the container promises for both deliveries, judged by the topic, the database and a diary of the handler."""
+"""
+What the container promises for both deliveries, judged by the topic, the database and a diary of
+the handler.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ KEYS = [f"key-{number}" for number in range(20)]
 
 @pytest.fixture
 def probe(stack: Stack, tmp_path: Path) -> Iterator[Probe]:
-    with listener_probe(stack, tmp_path) as one:
-        yield one
+    with listener_probe(stack, tmp_path) as probe:
+        yield probe
 
 
 @BOTH

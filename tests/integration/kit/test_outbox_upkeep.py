@@ -1,4 +1,7 @@
-"""What keeps an outbox going on a real server: migrations, partitions by day, a second relay that stands by."""
+"""
+What keeps an outbox going on a real server: migrations, partitions by day, a second relay that
+stands by.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,10 @@ def test_old_days_go_only_when_the_position_has_passed_what_they_held(
 def test_writers_are_not_held_back_by_a_transaction_that_holds_the_default_partition(
     probe: Probe, connection: Connection
 ) -> None:
-    """The keeper gives up after its lock time-out, so whoever queues behind it waits no longer than that."""
+    """
+    The keeper gives up after its lock time-out, so whoever queues behind it waits no longer than
+    that.
+    """
     with probe.connection() as holder:
         holder.execute("LOCK TABLE outbox_default IN ACCESS SHARE MODE")
         with pytest.raises(postgres.DatabaseError) as given_up:

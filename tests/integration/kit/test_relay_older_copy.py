@@ -1,8 +1,10 @@
 """
-The database is replaced by an older copy of itself, and goes on until its log has passed the relay's position.
+The database is replaced by an older copy of itself, and goes on until its log has passed the
+relay's position.
 
-Nothing but the tick tells that copy from the database that was lost: streaming on from the position would silently
-leave out whatever the copy wrote before it. For each service that has a relay.
+Nothing but the tick tells that copy from the database that was lost: streaming on from the
+position would silently leave out whatever the copy wrote before it. For each service that has a
+relay.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ pytestmark = pytest.mark.timeout(600)
 
 @dataclass(frozen=True)
 class Kind:
-    """A service with a relay: the role that writes its outbox, how to make it write, and where that is published."""
+    """
+    A service with a relay: the role that writes its outbox, how to make it write, and where that
+    is published.
+    """
 
     name: str
     group: str
@@ -123,8 +128,10 @@ def test_an_older_copy_of_the_database_is_refused_and_a_resync_loses_nothing(
             service.start("relay")
             kind.work(service, writer, 10)
             published(service, kind)
-        found = told(service, kind)
-        assert {event_id: found[event_id] for event_id in unpublished if found[event_id] != 1} == {}
+        counts = told(service, kind)
+        assert {
+            event_id: counts[event_id] for event_id in unpublished if counts[event_id] != 1
+        } == {}
 
 
 @contextmanager
@@ -177,10 +184,10 @@ def wal_end(service: Service) -> int:
 def committed_position(service: Service, kind: Kind) -> int:
     consumer = clients.consumer(service.kafka, f"relay.{kind.name}")
     try:
-        (found,) = consumer.committed([clients.TopicPartition(POSITIONS_TOPIC, 0)], timeout=20)
+        (committed,) = consumer.committed([clients.TopicPartition(POSITIONS_TOPIC, 0)], timeout=20)
     finally:
         consumer.close()
-    return int(found.offset)
+    return int(committed.offset)
 
 
 def shell(*command: str) -> None:

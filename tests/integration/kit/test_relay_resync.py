@@ -1,7 +1,9 @@
 """
-`orderflow relay resync`: after a refusal everything that the database has is on Kafka, and the relay goes on.
+`orderflow relay resync`: after a refusal everything that the database has is on Kafka, and the
+relay goes on.
 
-The databases here are of several kinds: with a dropped slot, without a position, another one, an older copy of itself.
+The databases here are of several kinds: with a dropped slot, without a position, another one, an
+older copy of itself.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ def published(probe: Probe) -> None:
 
 
 def write_against_the_clock(probe: Probe, key: str) -> None:
-    """Two transactions on one key: the one that began first commits last, as after waiting for a row's lock."""
+    """
+    Two transactions on one key: the one that began first commits last, as after waiting for a
+    row's lock.
+    """
     with probe.connection() as late, probe.connection() as early:
         late.execute("SELECT now()")
         probe.write(early, key)
@@ -71,7 +76,10 @@ def assert_refuses(probe: Probe, reason: str) -> None:
 
 
 def assert_nothing_is_lost(probe: Probe, *, once: set[str]) -> None:
-    """Every committed id is there and no other one, those of `once` came once, each key's last ones are in order."""
+    """
+    Every committed id is there and no other one, those of `once` came once, each key's last ones
+    are in order.
+    """
     wanted = probe.expected()
     eventually(
         lambda: set(wanted) <= ids(probe),
@@ -80,15 +88,15 @@ def assert_nothing_is_lost(probe: Probe, *, once: set[str]) -> None:
         why="every committed row is on the topic",
     )
     scanned = probe.published()
-    found = Counter(event_id for ids in scanned.values() for event_id in ids)
-    assert set(found) == set(wanted)
-    assert {event_id: found[event_id] for event_id in once if found[event_id] != 1} == {}
+    published = Counter(event_id for ids in scanned.values() for event_id in ids)
+    assert set(published) == set(wanted)
+    assert {event_id: published[event_id] for event_id in once if published[event_id] != 1} == {}
     for key, committed in probe.committed.items():
         assert scanned[key][-len(committed) :] == [str(event_id) for event_id in committed]
 
 
 def ids(probe: Probe) -> set[str]:
-    return {event_id for found in probe.published().values() for event_id in found}
+    return {event_id for ids in probe.published().values() for event_id in ids}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +156,10 @@ def test_a_resync_beside_a_running_relay_is_refused_and_changes_nothing(probe: P
 def test_an_idle_relay_confirms_no_more_than_its_committed_position(
     probe: Probe,
 ) -> None:
-    """The server's log grows by what is not for us: to confirm that before Kafka has the position would be a lie."""
+    """
+    The server's log grows by what is not for us: to confirm that before Kafka has the position
+    would be a lie.
+    """
     relay = probe.relay()
     probe.write_all(["a"], each=3)
     probe.assert_each_once_in_order()
@@ -156,14 +167,14 @@ def test_an_idle_relay_confirms_no_more_than_its_committed_position(
         connection.execute("CREATE TABLE elsewhere (n int)")
         connection.execute("INSERT INTO elsewhere SELECT generate_series(1, 1000)")
         connection.commit()
-        asked = connection.execute("SELECT clock_timestamp()").fetchone()
-        assert asked is not None
+        moment = connection.execute("SELECT clock_timestamp()").fetchone()
+        assert moment is not None
 
         def confirmed_twice() -> bool:
             row = connection.execute(
                 "SELECT reply_time > %s + make_interval(secs => %s) FROM pg_stat_replication"
                 " WHERE application_name = %s",
-                (asked[0], CONFIRMED_TWICE_S, f"relay_{probe.name}"),
+                (moment[0], CONFIRMED_TWICE_S, f"relay_{probe.name}"),
             ).fetchone()
             connection.rollback()
             return bool(row and row[0])

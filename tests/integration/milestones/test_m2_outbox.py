@@ -1,6 +1,6 @@
 """
-Milestone 2: outbox row and order in one database transaction, relayed to Kafka. "Killing the app between DB commit and
-publish never loses or double-commits an event."
+Milestone 2: outbox row and order in one database transaction, relayed to Kafka. "Killing the app
+between DB commit and publish never loses or double-commits an event."
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 class Load:
-    """Clients that post orders without pause, at whatever API runs just now, and keep what they were told."""
+    """
+    Clients that post orders without pause, at whatever API runs just now, and keep what they were
+    told.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -107,14 +110,14 @@ def assert_nothing_lost_nothing_repeated(service: OrderService, load: Load) -> N
     )
     with suppress(AssertionError):  # What is missing then is said below.
         eventually(lambda: len(scan(service, orders)) >= len(wanted), within_s=30, every_s=0.5)
-    found = scan(service, orders)
-    assert Counter((order, kind) for _, order, kind in found) == wanted
-    assert Counter(event_id for event_id, _, _ in found) == Counter(ids)
+    scanned = scan(service, orders)
+    assert Counter((order, kind) for _, order, kind in scanned) == wanted
+    assert Counter(event_id for event_id, _, _ in scanned) == Counter(ids)
 
 
 def scan(service: OrderService, orders: set[str]) -> list[tuple[str, str, str]]:
     """(event id, order id, type) of every committed record of these orders."""
-    found = []
+    events = []
     for topic in ("orders", "order-events"):
         for record in read(service.kafka, topic, follow=False):
             if record is not None and record.key is not None and record.key.decode() in orders:
@@ -122,8 +125,8 @@ def scan(service: OrderService, orders: set[str]) -> list[tuple[str, str, str]]:
                 event_id, event_type = headers[CE_ID], headers[CE_TYPE]
                 assert event_id is not None
                 assert event_type is not None
-                found.append((event_id.decode(), record.key.decode(), event_type.decode()))
-    return found
+                events.append((event_id.decode(), record.key.decode(), event_type.decode()))
+    return events
 
 
 @pytest.mark.parametrize("kills", KILLS)

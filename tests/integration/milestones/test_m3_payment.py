@@ -81,7 +81,7 @@ def deployed(
 
 
 @pytest.fixture
-def pays(
+def payment(
     request: pytest.FixtureRequest, deployed: Callable[[str], PaymentService]
 ) -> PaymentService:
     return deployed(request.param)
@@ -90,57 +90,59 @@ def pays(
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize(("pays", "point"), CASES, indirect=["pays"])
 def test_killing_one_of_two_workers_at_any_line_charges_once_and_announces_once(
-    pays: PaymentService, point: str, kills: int
+    payment: PaymentService, point: str, kills: int
 ) -> None:
-    pays.orders.clear()
+    payment.orders.clear()
     for round_ in range(kills):
-        doomed = pays.start(
+        doomed = payment.start(
             slot=0, wait=False, ORDERFLOW_FAILPOINTS=f"{point}=kill@{1 + round_ % 3}"
         )
 
         def feed() -> bool:
-            pays.place(ORDERS_AT_A_TIME, tokens=TOKENS)
+            payment.place(ORDERS_AT_A_TIME, tokens=TOKENS)
             return doomed.popen.poll() is not None  # noqa: B023 - asked for in this round only
 
         assert eventually(feed, within_s=60, every_s=0.3, why=f"the worker dies at {point}")
         doomed.assert_killed()
-    last = pays.start(slot=0)
-    announced = pays.eventually_published(within_s=60)
-    declined = {order for number, order in enumerate(pays.orders) if number % len(TOKENS) == 2}
+    last = payment.start(slot=0)
+    announced = payment.eventually_published(within_s=60)
+    declined = {order for number, order in enumerate(payment.orders) if number % len(TOKENS) == 2}
     assert announced == {
-        order: [FAILED if order in declined else SUCCEEDED] for order in pays.orders
+        order: [FAILED if order in declined else SUCCEEDED] for order in payment.orders
     }
-    pays.assert_each_published_once()
-    pays.assert_ledgers_agree()
-    pays.assert_one_key_for_each_payment()
+    payment.assert_each_published_once()
+    payment.assert_ledgers_agree()
+    payment.assert_one_key_for_each_payment()
     assert last.terminate() == 0, last.log.read_text()
-    captures = pays.psp.captures()
-    assert {order: captures[payment_id(order, 1)] for order in pays.orders} == {
-        order: int(order not in declined) for order in pays.orders
+    captures = payment.psp.captures()
+    assert {order: captures[payment_id(order, 1)] for order in payment.orders} == {
+        order: int(order not in declined) for order in payment.orders
     }
 
 
 @pytest.mark.parametrize("pays", [NO_WINDOW], indirect=True)
-def test_a_repeated_key_really_charges_twice_where_there_is_no_window(pays: PaymentService) -> None:
+def test_a_repeated_key_really_charges_twice_where_there_is_no_window(
+    payment: PaymentService,
+) -> None:
     """Else those kills prove nothing more."""
-    assert {pays.psp.charge("probe", currency="USD").status_code for _ in range(2)} == {201}
-    assert pays.psp.captures()["probe"] == 2
+    assert {payment.psp.charge("probe", currency="USD").status_code for _ in range(2)} == {201}
+    assert payment.psp.captures()["probe"] == 2
 
 
 @pytest.mark.parametrize("pays", [NO_WINDOW], indirect=True)
 def test_an_order_is_charged_again_after_a_decline_and_refunded_when_it_is_cancelled(
-    pays: PaymentService,
+    payment: PaymentService,
 ) -> None:
-    pays.orders.clear()
-    worker = pays.start(slot=0)
-    orders = pays.place(20, tokens=("pm_declined",))
-    pays.eventually_published()
+    payment.orders.clear()
+    worker = payment.start(slot=0)
+    orders = payment.place(20, tokens=("pm_declined",))
+    payment.eventually_published()
     for order_id in orders:
-        pays.send(payment_requested(an_order(order_id), 2))
-        pays.send(cancelled(an_order(order_id)))
-    pays.service.flush()
-    assert pays.eventually_published(60) == {
+        payment.send(payment_requested(an_order(order_id), 2))
+        payment.send(cancelled(an_order(order_id)))
+    payment.service.flush()
+    assert payment.eventually_published(60) == {
         order: [FAILED, SUCCEEDED, REFUNDED] for order in orders
     }
-    pays.assert_each_published_once()
+    payment.assert_each_published_once()
     assert worker.terminate() == 0

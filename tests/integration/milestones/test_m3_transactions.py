@@ -1,4 +1,7 @@
-"""Exactly once through Kafka transactions: whoever dies, stops or is doubled midway, the output is there once."""
+"""
+Exactly once through Kafka transactions: whoever dies, stops or is doubled midway, the output is
+there once.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ TIMES = [3, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=py
 
 @pytest.fixture
 def probe(stack: Stack, tmp_path: Path) -> Iterator[Probe]:
-    with listener_probe(stack, tmp_path) as one:
-        yield one
+    with listener_probe(stack, tmp_path) as probe:
+        yield probe
 
 
 @pytest.mark.parametrize("how", ["kill", "raise"])
@@ -142,14 +145,14 @@ def _uncommitted(probe: Probe) -> int:
     consumer.assign(
         [clients.TopicPartition(topic, number, 0) for number in range(probe.partitions)]
     )
-    found, open_ends = 0, set(range(probe.partitions))
+    count, open_ends = 0, set(range(probe.partitions))
     while open_ends:
         message = consumer.poll(5)
         assert message is not None, "the topic can be read"
         error = message.error()
         if error is None:
-            found += 1
+            count += 1
         elif error.code() == clients.KafkaError._PARTITION_EOF:
             open_ends.discard(message.partition())
     consumer.close()
-    return found
+    return count

@@ -1,5 +1,6 @@
 """
-Milestone 4: stock is reserved once, all lines of an order or none, whoever repeats, races or is killed.
+Milestone 4: stock is reserved once, all lines of an order or none, whoever repeats, races or is
+killed.
 
 On a stack of its own, with eight partitions, so that eight workers have one each.
 """
@@ -49,7 +50,10 @@ def relay(service: Service) -> Iterator[None]:
 
 @dataclass
 class Orders:
-    """What a test sends, and what has to be true of these orders, and of nothing but them, at its end."""
+    """
+    What a test sends, and what has to be true of these orders, and of nothing but them, at its
+    end.
+    """
 
     service: Service
     on_hand: dict[str, int]
@@ -85,7 +89,10 @@ class Orders:
         self.service.send(ORDERS.name, shipped(an_order(order_id)))
 
     def stock(self) -> list[tuple[object, ...]]:
-        """Its rows, with the transaction that wrote each and where it lies: a row written again is another."""
+        """
+        Its rows, with the transaction that wrote each and where it lies: a row written again is
+        another.
+        """
         names = ", ".join(f"'{sku}'" for sku in self.on_hand)
         return self.service.rows(
             f"SELECT ctid::text, xmin::text, * FROM stock WHERE sku IN ({names}) ORDER BY sku"
@@ -95,7 +102,10 @@ class Orders:
         return [said for said in self.service.published(INVENTORY.name) if said.key in self.paid]
 
     def answers(self) -> dict[OrderId, str]:
-        """StockReserved or StockRejected for each order: exactly one, caused by its payment, once each is there."""
+        """
+        StockReserved or StockRejected for each order: exactly one, caused by its payment, once
+        each is there.
+        """
 
         def all_answered() -> bool:
             return len(
@@ -106,29 +116,32 @@ class Orders:
             all_answered, within_s=90, every_s=0.5, why="every order has its answer on the topic"
         )
         self.service.eventually_caught_up()
-        [(told,)] = self.service.rows("SELECT count(*)::int FROM outbox")
+        [(published,)] = self.service.rows("SELECT count(*)::int FROM outbox")
         eventually(
-            lambda: len(self.service.records(INVENTORY.name)) >= int(str(told)),
+            lambda: len(self.service.records(INVENTORY.name)) >= int(str(published)),
             within_s=30,
             why="all of it is relayed",
         )
-        assert len(self.service.records(INVENTORY.name)) == told
+        assert len(self.service.records(INVENTORY.name)) == published
         said = self.published()
         counted = Counter(said_of.key for said_of in said if said_of.type != "StockReleased")
         assert set(counted.values()) == {1}, "an order was answered twice"
-        assert len({one.id for one in said}) == len(said)
-        answers = {OrderId(one.key): one for one in said if one.type != "StockReleased"}
-        assert {order: one.cause for order, one in answers.items()} == {
+        assert len({record.id for record in said}) == len(said)
+        answers = {OrderId(record.key): record for record in said if record.type != "StockReleased"}
+        assert {order: answer.cause for order, answer in answers.items()} == {
             k: str(v) for k, v in self.ids.items()
         }
-        return {order: one.type for order, one in answers.items()}
+        return {order: answer.type for order, answer in answers.items()}
 
     def assert_balanced(self) -> None:
-        """Every piece is where the reservations say; what was told is what is kept; nothing became a dead letter."""
+        """
+        Every piece is where the reservations say; what was told is what is kept; nothing became a
+        dead letter.
+        """
         answers = self.answers()
         status = {
-            OrderId(str(order)): (str(found), lines)
-            for order, found, lines in self.service.rows(
+            OrderId(str(order)): (str(state), lines)
+            for order, state, lines in self.service.rows(
                 "SELECT order_id, status, lines FROM reservation"
             )
             if order in self.paid
@@ -137,14 +150,14 @@ class Orders:
         kept: Counter[str] = Counter()
         left: Counter[str] = Counter()
         released = {OrderId(said.key) for said in self.published() if said.type == "StockReleased"}
-        for order, (found, lines) in status.items():
+        for order, (state, lines) in status.items():
             assert lines == [
                 {"sku": line.sku, "quantity": line.quantity} for line in self.paid[order].lines
             ]
-            assert (answers[order] == "StockRejected") == (found == "REJECTED")
-            assert (order in self.refunded) == (order in released) == (found == "RELEASED")
-            assert (order in self.shipped) == (found == "SHIPPED")
-            pile = {"RESERVED": kept, "SHIPPED": left}.get(found, Counter())
+            assert (answers[order] == "StockRejected") == (state == "REJECTED")
+            assert (order in self.refunded) == (order in released) == (state == "RELEASED")
+            assert (order in self.shipped) == (state == "SHIPPED")
+            pile = {"RESERVED": kept, "SHIPPED": left}.get(state, Counter())
             pile.update({line.sku: line.quantity for line in self.paid[order].lines})
         for sku, on_hand, reserved, gone in (row[2:] for row in self.stock()):
             assert (reserved, gone) == (kept[str(sku)], left[str(sku)])

@@ -1,4 +1,7 @@
-"""Waiting in place: a record that must wait holds back its own key and nothing else, whatever happens meanwhile."""
+"""
+Waiting in place: a record that must wait holds back its own key and nothing else, whatever happens
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ OTHERS = [f"other-{number}" for number in range(200)]
 
 @pytest.fixture
 def probe(stack: Stack, tmp_path: Path) -> Iterator[Probe]:
-    with listener_probe(stack, tmp_path) as one:
-        yield one
+    with listener_probe(stack, tmp_path) as probe:
+        yield probe
 
 
 @pytest.mark.timeout(600)
@@ -82,7 +85,10 @@ def _unfinished_are(probe: Probe, count: int) -> bool:
 
 
 def _no_finished_record_ran_again(probe: Probe, *, killed: int) -> None:
-    """Waves that the slow record spoilt are repeated; what was finished before the kill is not, by anybody."""
+    """
+    Waves that the slow record spoilt are repeated; what was finished before the kill is not, by
+    anybody.
+    """
     before = {(call.key, call.number) for call in probe.calls() if call.pid == killed}
     after = Counter((call.key, call.number) for call in probe.calls() if call.pid != killed)
     assert before & set(after) == {("slow", 0)}

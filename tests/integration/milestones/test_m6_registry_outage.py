@@ -1,4 +1,7 @@
-"""A registry that is away: who has met the schemas goes on, who has not waits, and nothing becomes a dead letter."""
+"""
+A registry that is away: who has met the schemas goes on, who has not waits, and nothing becomes a
+dead letter.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """
-Milestone 6: Avro schemas, registered; a backward-incompatible change is rejected at registration, and by the offline
-check before that.
+Milestone 6: Avro schemas, registered; a backward-incompatible change is rejected at registration,
+and by the offline check before that.
 """
 
 from __future__ import annotations

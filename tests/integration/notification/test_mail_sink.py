@@ -1,4 +1,7 @@
-"""The mail sink's promises to those who test with it: what it accepted is known, and it misbehaves as told."""
+"""
+The mail sink's promises to those who test with it: what it accepted is known, and it misbehaves as
+told.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a mail server may say, and what the mailer makes of it: a yes, a final no, or not now; and nothing else."""
+"""
+What a mail server may say, and what the mailer makes of it: a yes, a final no, or not now; and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def verdict(mailer: Mailer) -> tuple[list[str | None], str | None]:
     """What each settled letter was refused with (None: taken), and why the next one is held."""
     ended = sent(mailer)
     assert isinstance(ended, Round), ended
-    return [one.refusal for one in ended.settled], ended.held.reason if ended.held else None
+    return [settled.refusal for settled in ended.settled], ended.held.reason if ended.held else None
 
 
 def away(mailer: Mailer) -> str:

@@ -1,4 +1,7 @@
-"""The notification API and its database: what it answers is what its document says; what a DBA reads is what is."""
+"""
+The notification API and its database: what it answers is what its document says; what a DBA reads
+is what is.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,8 @@ def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def client(service: Service) -> httpx2.Client:
     with service.connection() as connection:
         for number in range(7):
-            told = (str(uuid4()), "order-1" if number < 5 else "order-2", str(uuid4()))
-            connection.execute(_NOTED, told)
+            ids = (str(uuid4()), "order-1" if number < 5 else "order-2", str(uuid4()))
+            connection.execute(_NOTED, ids)
         connection.execute(_SENT)
     return service.start("api").client
 
@@ -44,8 +47,8 @@ def client(service: Service) -> httpx2.Client:
 def asked(client: httpx2.Client, **parameters: Any) -> dict[str, Any]:
     answer = client.get("/notifications", params=parameters)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def test_what_a_customer_was_told_comes_in_its_order_page_by_page(client: httpx2.Client) -> None:

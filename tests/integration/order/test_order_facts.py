@@ -1,4 +1,7 @@
-"""The order's reactions in a real database: each fact's effect once, with its history and its events, in any order."""
+"""
+The order's reactions in a real database: each fact's effect once, with its history and its events,
+in any order.
+"""
 
 from __future__ import annotations
 
@@ -80,16 +83,19 @@ class Orders:
             place_order(command, catalogue=PRICES, encode=ENCODER.encode) for _ in range(count)
         ]
         with self.session.transaction() as cursor:
-            repository.writer(24)(cursor, [Placement(placed=one, answer=b"") for one in placed])
-        return [one.order for one in placed]
+            repository.writer(24)(cursor, [Placement(placed=order, answer=b"") for order in placed])
+        return [order.order for order in placed]
 
     def handle(self, batch: Sequence[Received], *, session: Session | None = None) -> int:
-        """As the container does it: inbox, effect, outbox in one transaction. How many statements the effect took."""
+        """
+        As the container does it: inbox, effect, outbox in one transaction. How many statements the
+        effect took.
+        """
         publisher = Publisher(LISTENER, ENCODER)
         with (session or self.session).transaction() as cursor:
-            fresh = inbox.claim(cursor, LISTENER.name, [one.metadata.id for one in batch])
+            fresh = inbox.claim(cursor, LISTENER.name, [record.metadata.id for record in batch])
             counting = Counting(cursor)
-            caused = on_facts(counting, [one for one in batch if one.metadata.id in fresh])  # type: ignore[arg-type]
+            caused = on_facts(counting, [record for record in batch if record.metadata.id in fresh])  # type: ignore[arg-type]
             outbox.append(cursor, publisher.rows(caused))
         return counting.statements[0]
 
@@ -115,12 +121,14 @@ class Orders:
 
     def told(self) -> dict[str, list[tuple[str, Envelope]]]:
         """What each order told, as (event id, event), in the order of its outbox rows."""
-        found = defaultdict(list)
+        events = defaultdict(list)
         for order_id, event_id, name, payload in self.rows(
             "SELECT aggregateid, id::text, type, payload FROM outbox ORDER BY sequence"
         ):
-            found[order_id].append((event_id, DECODER.decode_as(bytes(payload), EVENT_TYPES[name])))
-        return found
+            events[order_id].append(
+                (event_id, DECODER.decode_as(bytes(payload), EVENT_TYPES[name]))
+            )
+        return events
 
 
 @pytest.fixture
@@ -133,19 +141,21 @@ def orders(stack: Stack) -> Iterator[Orders]:
 
 
 def assert_gapless(orders: Orders) -> None:
-    """Versions on order-events, revisions and ids of the history: each order's are whole, and agree."""
+    """
+    Versions on order-events, revisions and ids of the history: each order's are whole, and agree.
+    """
     history = defaultdict(list)
     for order_id, *entry in orders.rows(
         "SELECT order_id::text, revision, version, status, event_id::text FROM order_history ORDER BY 1, 2"
     ):
         history[order_id].append(entry)
-    told = orders.told()
+    events = orders.told()
     for order_id, version, revision, status in orders.rows(
         "SELECT order_id::text, version, revision, status FROM orders"
     ):
         changes = [
             (event_id, event)
-            for event_id, event in told[order_id]
+            for event_id, event in events[order_id]
             if event.type_name().endswith("OrderEvent")
         ]
         assert [event.version for _, event in changes] == [*range(1, version + 1)]  # type: ignore[attr-defined]
@@ -158,7 +168,7 @@ def assert_gapless(orders: Orders) -> None:
             for event_id, event in changes
         ]
         cancels = [
-            event for _, event in told[order_id] if event.type_name().endswith("OrderCancelled")
+            event for _, event in events[order_id] if event.type_name().endswith("OrderCancelled")
         ]
         assert len(cancels) == (status == "CANCELLED"), (
             "a refund has one cause, and only a cancelled order has it"
@@ -189,7 +199,7 @@ def test_facts_of_500_orders_in_every_interleaving_lead_to_the_same_end(orders: 
     before = orders.everything()
     for batch in heard:
         orders.handle(batch)
-        orders.handle([received(one.event) for one in batch])
+        orders.handle([received(record.event) for record in batch])
     assert orders.everything() == before, (
         "neither a repeat nor the same fact under another id has an effect"
     )
@@ -198,7 +208,7 @@ def test_facts_of_500_orders_in_every_interleaving_lead_to_the_same_end(orders: 
 def test_the_same_fact_to_8_workers_at_once_has_one_effect(orders: Orders) -> None:
     placed = orders.place(50)
     facts = [received(fact("succeeded", order)) for order in placed]
-    others = [received(one.event) for one in facts]
+    others = [received(record.event) for record in facts]
     sessions = [
         Session(database_settings(orders.url), application_name=f"test-{number}")
         for number in range(8)
@@ -247,8 +257,8 @@ def test_a_fact_about_nothing_of_ours_has_no_effect_and_says_what_is_wrong(
         event = fact("succeeded again", order)
         event = msgspec.structs.replace(event, attempt=1)
     before = orders.everything()
-    with pytest.raises((Poison, postgres.DataError)) as told:
+    with pytest.raises((Poison, postgres.DataError)) as refusal:
         orders.handle([received(event)])
-    assert order.order_id in str(told.value) or event.order_id in str(told.value)
+    assert order.order_id in str(refusal.value) or event.order_id in str(refusal.value)
     assert orders.everything() == before
     assert orders.rows("SELECT * FROM inbox") == []

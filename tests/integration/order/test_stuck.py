@@ -1,4 +1,7 @@
-"""What operators see of orders that do not get on, and what they can do; with payment and its provider."""
+"""
+What operators see of orders that do not get on, and what they can do; with payment and its
+provider.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ class Desk:
                 answer.json()
                 for answer in pool.map(lambda _: self.api.post(path, json=body), range(count))
             ]
-        self.paying.orders += [OrderId(one["orderId"]) for one in placed]
+        self.paying.orders += [OrderId(answer["orderId"]) for answer in placed]
         return placed
 
     def command(self, *arguments: str) -> str:
@@ -66,8 +69,8 @@ class Desk:
         return {order["orderId"]: order["waiting"] for order in listed}
 
     def state(self, order: str) -> tuple[str, str]:
-        found = self.api.get(f"/orders/{order}").json()
-        return found["status"], found["payment"]["state"]
+        shown = self.api.get(f"/orders/{order}").json()
+        return shown["status"], shown["payment"]["state"]
 
     def eventually(self, order: str, *state: str) -> None:
         eventually(
@@ -77,7 +80,9 @@ class Desk:
     def published(self, topic: str, order: str) -> Counter[tuple[str, str]]:
         """By type and id, how often something was said of the order."""
         return Counter(
-            (one.type, one.id) for one in self.order.published(topic) if one.key == order
+            (record.type, record.id)
+            for record in self.order.published(topic)
+            if record.key == order
         )
 
     def forget_rows(self, order: str) -> None:
@@ -133,7 +138,7 @@ def desk(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
             url=str(api.client.base_url),
             lost=lost,
         )
-        lost += [one["orderId"] for one in desk.place(3)]
+        lost += [order["orderId"] for order in desk.place(3)]
         pays.eventually_published()
         begin_at(
             order.kafka, "order-service", PAYMENTS.name, end_offsets(order.kafka, PAYMENTS.name)
@@ -151,11 +156,11 @@ def test_a_lost_payment_outcome_is_published_again_and_nothing_is_charged_twice(
     waiting = desk.stuck()[order]
     assert (waiting["for"], waiting["owner"], waiting["overdue"]) == ("PAYMENT", "payment", True)
     assert f"orderflow stuck retry {order}" in waiting["nextAction"]
-    asked = desk.published(ORDERS.name, order)
+    commands = desk.published(ORDERS.name, order)
 
     assert "OrderCreated" in desk.command("retry", order)
     desk.eventually(order, "PAID", "SUCCEEDED")
-    assert desk.published(ORDERS.name, order) == dict.fromkeys(asked, 2), (
+    assert desk.published(ORDERS.name, order) == dict.fromkeys(commands, 2), (
         "the same event, under its id"
     )
     [(announced, times)] = desk.published(PAYMENTS.name, order).items()
@@ -203,9 +208,9 @@ def test_what_asking_again_would_not_bring_is_refused_with_what_to_do_instead(de
     desk.command("retry", order)
     desk.eventually(order, "PAID", "SUCCEEDED")
     desk.forget_rows(order)
-    told = desk.refused("retry", order)
-    assert "not retained any more" in told
-    assert f"orderflow stuck cancel {order}" in told
+    problem = desk.refused("retry", order)
+    assert "not retained any more" in problem
+    assert f"orderflow stuck cancel {order}" in problem
     [unpaid] = desk.place(1, path="/api/orders")
     assert f"POST /orders/{unpaid['orderId']}/pay" in desk.refused("retry", unpaid["orderId"])
 

@@ -1,4 +1,7 @@
-"""What our client sends to the provider, judged by the provider's own call log: its key makes a repetition harmless."""
+"""
+What our client sends to the provider, judged by the provider's own call log: its key makes a
+repetition harmless.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """
-Payments in a real database: the three phases as the container calls them, by one worker and by several, with crashes
-between them and a provider that misbehaves. Judged by the provider's books.
+Payments in a real database: the three phases as the container calls them, by one worker and by
+several, with crashes between them and a provider that misbehaves. Judged by the provider's books.
 """
 
 from __future__ import annotations
@@ -72,7 +72,10 @@ class Crash(Exception):
 
 @dataclass
 class Worker:
-    """One listener's payment half: the three phases of a record, again and again until it is announced."""
+    """
+    One listener's payment half: the three phases of a record, again and again until it is
+    announced.
+    """
 
     url: str
     provider: FlakyProvider
@@ -96,9 +99,9 @@ class Worker:
                 self.crash("announce")
             except (Transient, Crash):
                 continue
-            told = [(cause.metadata.id, event) for cause, event in announce(settled)]
-            self.said += told
-            return [event for _, event in told]
+            events = [(cause.metadata.id, event) for cause, event in announce(settled)]
+            self.said += events
+            return [event for _, event in events]
         raise AssertionError(f"not settled after {TRIES_MAX} tries")
 
     def _prepared(self, records: list[Received]) -> list[Prepared]:
@@ -156,10 +159,10 @@ def test_the_same_record_again_says_the_same_and_asks_nobody(
     worker: Worker, provider: FlakyProvider
 ) -> None:
     order_id = new_order_id()
-    told, called_off = received(an_order(order_id)), received(cancelled(an_order(order_id)))
-    first = worker.handle(told) + worker.handle(called_off)
+    ordered, called_off = received(an_order(order_id)), received(cancelled(an_order(order_id)))
+    first = worker.handle(ordered) + worker.handle(called_off)
     entries = len(provider.books.entries)
-    again = worker.handle(told) + worker.handle(called_off)
+    again = worker.handle(ordered) + worker.handle(called_off)
     assert msgspec.json.encode(again) == msgspec.json.encode(first)
     assert len(provider.books.entries) == entries
 
@@ -176,8 +179,8 @@ def test_an_order_paid_on_request_is_not_charged_when_it_is_created(
     worker: Worker, provider: FlakyProvider
 ) -> None:
     on_request, automatic = new_order_id(), new_order_id()
-    told = worker.handle(received(an_order_on_request(on_request)), received(an_order(automatic)))
-    assert [event.order_id for event in told] == [automatic]
+    events = worker.handle(received(an_order_on_request(on_request)), received(an_order(automatic)))
+    assert [event.order_id for event in events] == [automatic]
     assert len(provider.books.entries) == 1
 
 
@@ -250,18 +253,18 @@ def test_a_cancel_that_finds_an_open_payment_resolves_it_first(
 ) -> None:
     """As when its OrderCreated is a dead letter, or waits on another worker."""
     order_id = new_order_id()
-    told = received(an_order(order_id))
-    (step,) = worker.payments.intent([told])
+    ordered = received(an_order(order_id))
+    (step,) = worker.payments.intent([ordered])
     assert isinstance(step, Ask)
     if charged:
         worker.payments.call(step.task)
     said = worker.handle(received(cancelled(an_order(order_id))))
     wanted = [PaymentSucceeded, PaymentRefunded] if charged else [PaymentFailed]
     assert [type(event) for event in said] == wanted
-    assert worker.handle(told) == [], "what the cancellation announced is not announced again"
+    assert worker.handle(ordered) == [], "what the cancellation announced is not announced again"
     late = worker.payments.call(step.task)
     assert late.verdict in (Verdict.CAPTURED, Verdict.UNKNOWN)
-    worker.payments.outcome([(told, step.task, late)])
+    worker.payments.outcome([(ordered, step.task, late)])
     assert captured(provider, order_id) == charged
     assert sums(url) == sums_of(provider)
 
@@ -271,17 +274,17 @@ def test_no_charge_succeeds_after_the_cancellation_has_resolved_the_payment(
     url: str, window: timedelta
 ) -> None:
     provider = FlakyProvider(window=window)
-    one, other = Worker(url, provider, window), Worker(url, provider, window)
-    told = received(an_order())
-    one.payments.intent([told])
-    (again,) = one.payments.intent([told])
+    first, other = Worker(url, provider, window), Worker(url, provider, window)
+    ordered = received(an_order())
+    first.payments.intent([ordered])
+    (again,) = first.payments.intent([ordered])
     assert isinstance(again, Ask)
     assert [
-        type(event) for event in other.handle(received(cancelled(an_order(told.event.order_id))))
+        type(event) for event in other.handle(received(cancelled(an_order(ordered.event.order_id))))
     ] == [PaymentFailed]
-    assert one.payments.call(again.task).verdict is Verdict.UNKNOWN
-    assert captured(provider, told.event.order_id) == 0
-    one.session.close()
+    assert first.payments.call(again.task).verdict is Verdict.UNKNOWN
+    assert captured(provider, ordered.event.order_id) == 0
+    first.session.close()
     other.session.close()
 
 
@@ -291,26 +294,26 @@ def test_an_intent_that_exists_is_looked_up_before_it_is_sent_again(
     provider.books = FlakyProvider(window=NEVER).books
     worker.payments.call.__init__(provider, key_window=NEVER)  # type: ignore[misc]
     order_id = new_order_id()
-    told = received(an_order(order_id))
-    (step,) = worker.payments.intent([told])
+    ordered = received(an_order(order_id))
+    (step,) = worker.payments.intent([ordered])
     assert isinstance(step, Ask)
     worker.payments.call(step.task)
-    assert len(worker.handle(told)) == 1
+    assert len(worker.handle(ordered)) == 1
     assert captured(provider, order_id) == 1
 
 
 def test_an_outcome_that_somebody_else_recorded_stands(worker: Worker) -> None:
-    told = received(an_order())
-    (step,) = worker.payments.intent([told])
+    ordered = received(an_order())
+    (step,) = worker.payments.intent([ordered])
     assert isinstance(step, Ask)
     yes, no = Answer(Verdict.CAPTURED, "ch_1"), Answer(Verdict.DECLINED, "ch_2", "no")
-    (first,) = worker.payments.outcome([(told, step.task, yes)])
-    (second,) = worker.payments.outcome([(told, step.task, no)])
-    (third,) = worker.payments.outcome([(told, step.task, Answer(Verdict.UNKNOWN))])
+    (first,) = worker.payments.outcome([(ordered, step.task, yes)])
+    (second,) = worker.payments.outcome([(ordered, step.task, no)])
+    (third,) = worker.payments.outcome([(ordered, step.task, Answer(Verdict.UNKNOWN))])
     assert isinstance(first, Settled)
     assert first == second
     assert isinstance(third, Unknown)
-    assert worker.payments.intent([told]) == [first]
+    assert worker.payments.intent([ordered]) == [first]
 
 
 def test_the_same_order_twice_among_finished_calls_settles_once(
@@ -319,11 +322,13 @@ def test_the_same_order_twice_among_finished_calls_settles_once(
     """As when a partition went and came back while calls were running."""
     order_id = new_order_id()
     worker.handle(received(an_order(order_id)))
-    told = received(cancelled(an_order(order_id)))
-    (step,) = worker.payments.intent([told])
+    called_off = received(cancelled(an_order(order_id)))
+    (step,) = worker.payments.intent([called_off])
     assert isinstance(step, Ask)
     answer = worker.payments.call(step.task)
-    first, second = worker.payments.outcome([(told, step.task, answer), (told, step.task, answer)])
+    first, second = worker.payments.outcome(
+        [(called_off, step.task, answer), (called_off, step.task, answer)]
+    )
     assert first == second
     assert provider.books.totals["EUR"].refunds == 1
 
@@ -344,7 +349,9 @@ def test_a_batch_takes_as_many_statements_as_a_record(url: str, provider: FlakyP
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kind, "execute", counting)
             worker.handle(*batch)
-            worker.handle(*[received(cancelled(an_order(one.event.order_id))) for one in batch])
+            worker.handle(
+                *[received(cancelled(an_order(record.event.order_id))) for record in batch]
+            )
         worker.session.close()
         return executed
 
@@ -363,7 +370,9 @@ TROUBLED = [
 def test_whatever_crashes_or_gets_lost_each_payment_is_charged_and_refunded_once(
     url: str, window: timedelta, orders: int
 ) -> None:
-    """Three workers with the same records, repeats and replays among them, in orders of their own."""
+    """
+    Three workers with the same records, repeats and replays among them, in orders of their own.
+    """
     provider = FlakyProvider(window=window, trouble=0.5, seed=orders)
     stories = [_story(Random(number)) for number in range(orders)]
     workers = [Worker(url, provider, window, _crashing(Random(seed))) for seed in range(3)]
@@ -371,8 +380,8 @@ def test_whatever_crashes_or_gets_lost_each_payment_is_charged_and_refunded_once
         running = [
             pool.submit(_work, worker, stories, Random(seed)) for seed, worker in enumerate(workers)
         ]
-        for one in running:
-            one.result()
+        for work in running:
+            work.result()
     provider.arrive()
     for worker in workers:
         worker.session.close()
@@ -380,7 +389,7 @@ def test_whatever_crashes_or_gets_lost_each_payment_is_charged_and_refunded_once
     assert {payment: keys for payment, keys in provider.keys.items() if keys != {payment}} == {}
     for story in stories:
         _judge(story, provider)
-    _judge_announcements([one for worker in workers for one in worker.said])
+    _judge_announcements([published for worker in workers for published in worker.said])
     assert sums(url) == sums_of(provider)
 
 
@@ -443,11 +452,11 @@ def _judge_announcements(said: list[tuple[UUID, Event]]) -> None:
     bodies: dict[tuple[UUID, str], set[bytes]] = defaultdict(set)
     announcers: dict[tuple[str, str], set[UUID]] = defaultdict(set)
     for cause, event in said:
-        told = cast("PaymentSucceeded | PaymentFailed | PaymentRefunded", event)
-        kind = "refund" if isinstance(told, PaymentRefunded) else "outcome"
-        bodies[cause, f"{kind} {told.payment_id}"].add(msgspec.json.encode(event))
-        announcers[told.payment_id, kind].add(cause)
-    assert max(Counter({key: len(found) for key, found in bodies.items()}).values()) == 1, (
+        outcome = cast("PaymentSucceeded | PaymentFailed | PaymentRefunded", event)
+        kind = "refund" if isinstance(outcome, PaymentRefunded) else "outcome"
+        bodies[cause, f"{kind} {outcome.payment_id}"].add(msgspec.json.encode(event))
+        announcers[outcome.payment_id, kind].add(cause)
+    assert max(Counter({key: len(contents) for key, contents in bodies.items()}).values()) == 1, (
         "one id, two contents"
     )
     assert max(len(causes) for causes in announcers.values()) == 1, (
@@ -457,11 +466,11 @@ def _judge_announcements(said: list[tuple[UUID, Event]]) -> None:
 
 def sums(url: str) -> dict[str, tuple[int, int, int, int]]:
     with postgres.connect(database_settings(url), application_name="test") as connection:
-        found = repository.summary(connection.cursor())
-    assert {one.unsettled for one in found} <= {0}
+        totals = repository.summary(connection.cursor())
+    assert {total.unsettled for total in totals} <= {0}
     return {
-        one.currency: (one.captured_minor, one.refunded_minor, one.captures, one.refunds)
-        for one in found
+        total.currency: (total.captured_minor, total.refunded_minor, total.captures, total.refunds)
+        for total in totals
     }
 
 

@@ -1,4 +1,7 @@
-"""The simulated provider's promises to those who test with it: what it did is known, and it misbehaves as told."""
+"""
+The simulated provider's promises to those who test with it: what it did is known, and it
+misbehaves as told.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The local stack in one process: order of starting and stopping, failures, and real components by name."""
+"""
+The local stack in one process: order of starting and stopping, failures, and real components by
+name.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ def test_a_failing_step_is_named_with_its_last_line_and_everything_is_stopped(
         StackFailed, match=r"deploy did not start: exit 1: no such topic \(log: .*deploy.log\)"
     ):
         stack.start()
-    assert not any(one.is_alive for one in stack.managed.values())
+    assert not any(managed.is_alive for managed in stack.managed.values())
     assert set(psutil.Process().children()) <= before
 
 

@@ -31,7 +31,10 @@ HEADERS = records.headers(ORDER_CREATED)
 
 @pytest.fixture(scope="module")
 def topic(stack: Stack) -> str:
-    """A topic with: a good record, junk, a null; one in an aborted transaction; one in a committed one."""
+    """
+    A topic with: a good record, junk, a null; one in an aborted transaction; one in a committed
+    one.
+    """
     name = f"tail-{uuid4().hex[:8]}"
     kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
     admin, settings = Admin(kafka), TopicSettings()
