@@ -46,7 +46,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     seconds: Counter[str] = Counter()
     for outcome in ("passed", "failed", "error", ""):
         for report in terminalreporter.getreports(outcome):
-            seconds[report.nodeid.partition("::")[0]] += report.duration
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+
     slow = [(file, took_s) for file, took_s in seconds.most_common() if took_s > SLOW_FILE_S]
     if slow:
         terminalreporter.section("slowest files")

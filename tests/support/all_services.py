@@ -198,6 +198,7 @@ def all_services_running(stack: OwnStack, home: Path) -> Iterator[AllServices]:
                 "order-api": partial(order.start, "api"),
             },
         )
+
         services.start()
         yield services
         services.stop()

@@ -202,6 +202,7 @@ def payment_failed(order: AnyOrder, attempt: int = 1) -> PaymentFailed:
 
 def refunded(order: AnyOrder, attempt: int = 1) -> PaymentRefunded:
     payment = payment_id(order.order_id, attempt)
+
     return PaymentRefunded(
         order_id=order.order_id,
         customer_id=order.customer_id,

@@ -21,6 +21,7 @@ def kafka_tool(stack: Stack, tool: str, *arguments: str, timeout_s: float = 90) 
         "--bootstrap-server",
         stack.bootstrap_servers,
     ]
+
     done = subprocess.run(
         [*command, *arguments],
         capture_output=True,
@@ -28,6 +29,7 @@ def kafka_tool(stack: Stack, tool: str, *arguments: str, timeout_s: float = 90) 
         timeout=timeout_s,
         check=False,
     )
+
     assert done.returncode == 0, (
         f"{tool} {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     )

@@ -163,6 +163,7 @@ class Probe:
             },
             "ORDERFLOW_FAILPOINTS": failpoints,
         }
+
         log = self.directory / f"{self.name}-{slot}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
             popen = subprocess.Popen(
@@ -172,6 +173,7 @@ class Probe:
                 cwd=ROOT,
             )
         self.running.callback(_end, popen)
+
         worker = Worker(popen=popen, log=log, ready=Path(str(values["ready"])))
         if wait:
             eventually(lambda: worker.is_ready, within_s=60, why=f"worker {slot} is ready")
@@ -258,6 +260,7 @@ class Probe:
             answers = consumer.committed(partitions, timeout=10)
         finally:
             consumer.close()
+
         return {
             tp.partition: offsets.decode(tp.metadata, offset=tp.offset)
             for tp in answers

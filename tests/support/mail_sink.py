@@ -45,6 +45,7 @@ class MailSink:
             "ORDERFLOW_MAIL__SMTP_PORT": str(self.smtp_port),
             "ORDERFLOW_MAIL__DIRECTORY": str(self.directory),
         }
+
         with (self.directory.parent / "mail.log").open("ab") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "orderflow.neighbours.mail"], env=environment, stderr=log

@@ -90,6 +90,7 @@ class Probe:
             "ORDERFLOW_PROBE__DATABASE__DSN": database_url or self.database_url,
             "ORDERFLOW_FAILPOINTS": failpoints,
         }
+
         with log.open("wb") as sink:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.outbox_probe_relay", *arguments],
@@ -170,6 +171,7 @@ def probe_service(stack: Stack, logs: Path) -> Iterator[Probe]:
     Create its topic and database; no relay runs yet. Afterwards its slot and database are dropped.
     """
     name = f"probe{uuid4().hex[:8]}"
+
     admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
     topics = [NewTopic(name, PARTITIONS, 1), NewTopic("relay-positions", 1, 1)]
     for creation in admin.create_topics(topics).values():
@@ -179,6 +181,7 @@ def probe_service(stack: Stack, logs: Path) -> Iterator[Probe]:
         lambda: len(admin.list_topics(name, timeout=5).topics[name].partitions) == PARTITIONS,
         within_s=20,
     )
+
     url = _database(stack, name, topic=name)
     with ExitStack() as running:
         yield Probe(
@@ -196,8 +199,11 @@ def other_database(probe: Probe) -> str:
 
 
 def drop_slot(stack: Stack, name: str) -> None:
-    find = f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'relay_{name}'"
-    eventually(lambda: _server(stack, find), within_s=30, why="nobody reads the slot any more")
+    drop = (
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+        f" WHERE slot_name = 'relay_{name}'"
+    )
+    eventually(lambda: _server(stack, drop), within_s=30, why="nobody reads the slot any more")
 
 
 def forget_position(probe: Probe) -> bool:

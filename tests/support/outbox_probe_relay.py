@@ -32,6 +32,7 @@ def main() -> int:
     configure(settings.probe.service, settings.telemetry)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
     relay = RelaySettings(
         service=settings.probe.service,
         database=settings.probe.database,
@@ -39,6 +40,7 @@ def main() -> int:
         rows_max=50 if "resync" in sys.argv else outbox.ROWS_MAX,
         tick_every_s=settings.probe.tick_every_s,
     )
+
     try:
         if "resync" in sys.argv:
             resync(relay)

@@ -42,6 +42,7 @@ class Psp:
             "ORDERFLOW_PSP__DIRECTORY": str(self.directory),
             **self.environment,
         }
+
         with (self.directory.parent / "psp.log").open("ab") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "orderflow.neighbours.psp"], env=environment, stderr=log

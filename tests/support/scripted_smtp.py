@@ -58,6 +58,7 @@ class _Conversation(socketserver.StreamRequestHandler):
                 in_mail, command = False, "mail"
             else:
                 command = line.split()[0].decode().rstrip(":").upper()
+
             self.server.commands.append(command)
             answer = self._answer(command)
             if not answer:

@@ -236,6 +236,7 @@ class Service:
             }
         finally:
             consumer.close()
+
         return sum(end - committed[place] for place, end in ends.items())
 
     def eventually_caught_up(self, *, within_s: float = 90) -> None:

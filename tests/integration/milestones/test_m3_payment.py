@@ -88,7 +88,7 @@ def payment(
 
 
 @pytest.mark.parametrize("kills", KILLS)
-@pytest.mark.parametrize(("pays", "point"), CASES, indirect=["pays"])
+@pytest.mark.parametrize(("payment", "point"), CASES, indirect=["payment"])
 def test_killing_one_of_two_workers_at_any_line_charges_once_and_announces_once(
     payment: PaymentService, point: str, kills: int
 ) -> None:
@@ -120,7 +120,7 @@ def test_killing_one_of_two_workers_at_any_line_charges_once_and_announces_once(
     }
 
 
-@pytest.mark.parametrize("pays", [NO_WINDOW], indirect=True)
+@pytest.mark.parametrize("payment", [NO_WINDOW], indirect=True)
 def test_a_repeated_key_really_charges_twice_where_there_is_no_window(
     payment: PaymentService,
 ) -> None:
@@ -129,7 +129,7 @@ def test_a_repeated_key_really_charges_twice_where_there_is_no_window(
     assert payment.psp.captures()["probe"] == 2
 
 
-@pytest.mark.parametrize("pays", [NO_WINDOW], indirect=True)
+@pytest.mark.parametrize("payment", [NO_WINDOW], indirect=True)
 def test_an_order_is_charged_again_after_a_decline_and_refunded_when_it_is_cancelled(
     payment: PaymentService,
 ) -> None:
