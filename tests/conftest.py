@@ -3,7 +3,8 @@ A test's folder gives its marker; a missing component fails, it never skips. Lon
 """
 
 import signal
-from collections import Counter
+from collections import defaultdict
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the files that took long, the longest first: the table above is made of these lines."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for outcome in ("passed", "failed", "error", ""):
         for report in terminalreporter.getreports(outcome):
             if isinstance(report, pytest.TestReport):
                 seconds[report.nodeid.partition("::")[0]] += report.duration
 
-    slow = [(file, took_s) for file, took_s in seconds.most_common() if took_s > SLOW_FILE_S]
+    slow = [
+        (file, took_s)
+        for file, took_s in sorted(seconds.items(), key=itemgetter(1), reverse=True)
+        if took_s > SLOW_FILE_S
+    ]
     if slow:
         terminalreporter.section("slowest files")
         for file, took_s in slow:

@@ -20,10 +20,11 @@ from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import Event, OrderCreated
-from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.contracts.roster import GROUPS
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.event import CE_ID, from_headers
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
-from orderflow.messaging.kafka.reader import Record
+from orderflow.messaging.kafka.reader import ConsumerRecord
 from orderflow.messaging.testing.eventually import eventually
 
 
@@ -101,7 +102,7 @@ class AllServices:
             (answer["status"], answer["payment"]["state"], answer["stock"]) for answer in answers
         ]
 
-    def record_of(self, topic: str, order: str, event_type: type[Event]) -> Record:
+    def record_of(self, topic: str, order: str, event_type: type[Event]) -> ConsumerRecord:
         """The first of that type."""
         return next(
             record
@@ -110,7 +111,7 @@ class AllServices:
             and from_headers(record.headers).type == event_type.type_name()
         )
 
-    def replay(self, topic: str, record: Record, *, fresh_id: bool) -> None:
+    def replay(self, topic: str, record: ConsumerRecord, *, fresh_id: bool) -> None:
         """
         Produce the same bytes on the same topic; `fresh_id`: under a new id, which passes every
         inbox.
@@ -155,7 +156,7 @@ class AllServices:
             ),
         }
 
-    def dead_letters(self) -> list[Record]:
+    def dead_letters(self) -> list[ConsumerRecord]:
         names = [
             dead_letter_topic(topic, group).name
             for group, topics in GROUPS.items()

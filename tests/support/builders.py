@@ -33,7 +33,7 @@ from orderflow.contracts.events import (
     StockReserved,
 )
 from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id, refund_id
-from orderflow.contracts.topics import TOPICS
+from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.listener import Received
 
 AT = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
@@ -297,8 +297,8 @@ def life(
 
 def topic_of(event: Envelope) -> str:
     """The name of the topic on which events of this type belong."""
-    [topic] = [topic.name for topic in _FIRST_TOPICS if event.type_name() in topic.types]
-    return topic
+    [topic] = [topic for topic in _TOPICS if event.type_name() in topic.types]
+    return topic.name
 
 
 def received(event: Envelope, *, event_id: UUID | None = None) -> Received:
@@ -310,5 +310,4 @@ def _stock_lines(order: AnyOrder) -> tuple[StockLine, ...]:
     return tuple(StockLine(sku=line.sku, quantity=line.quantity) for line in order.lines)
 
 
-_FIRST_TOPICS = [topic for topic in TOPICS if not topic.name.endswith((".dlt", ".replay"))]
-"""A group's own topics carry the same types again."""
+_TOPICS = (ORDERS, ORDER_EVENTS, PAYMENTS, INVENTORY, NOTIFICATIONS)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from orderflow.messaging.event import EventId, Metadata, to_headers
+from orderflow.messaging.event import EventId, Metadata, started, to_headers
 from orderflow.messaging.listener import Publishable, Received
 
 SOURCE = "/test"
@@ -13,14 +13,7 @@ SOURCE = "/test"
 
 def metadata(event: Publishable, event_id: UUID | None = None) -> Metadata:
     """The metadata of an event that starts a chain; with an id of its own unless one is given."""
-    return Metadata(
-        id=EventId(event_id or uuid4()),
-        type=event.type_name(),
-        source=SOURCE,
-        time=event.happened_at,
-        subject=event.subject,
-        correlation_id=event.subject,
-    )
+    return started(event, source=SOURCE, event_id=EventId(event_id) if event_id else None)
 
 
 def headers(event: Publishable, event_id: UUID | None = None) -> Any:

@@ -31,7 +31,7 @@ from orderflow.messaging.container.queues import Queues
 from orderflow.messaging.container.record_log import RecordLog
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.container.waves import Waves
-from orderflow.messaging.errors import ConfigurationError, OrderflowError, Refused, Transient
+from orderflow.messaging.errors import ConfigurationError, Refused, Stopped, Transient
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import InboxOutbox
 from orderflow.messaging.postgres import Session, inbox
@@ -45,10 +45,6 @@ START_AGAIN_S = 0.5
 INBOX_MARGIN = timedelta(days=5)
 
 log = logger("listener")
-
-
-class Stopped(OrderflowError):
-    """Asked to stop while something was under way."""
 
 
 class Container:

@@ -13,7 +13,7 @@ from typing import Literal
 from orderflow.messaging.container.partition import Item
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.listener import Listener
-from orderflow.messaging.telemetry import Line, write_lines
+from orderflow.messaging.telemetry import LogLine, write_lines
 
 Outcome = Literal["handled", "repeat", "skipped", "dead letter"]
 
@@ -26,7 +26,7 @@ WORDS: dict[Outcome, str] = {
 }
 
 
-class RecordLine(Line, kw_only=True):
+class RecordLine(LogLine, kw_only=True):
     """`event` is what the event calls itself, else its type's short name; None if the record does not tell."""
 
     topic: str
@@ -48,7 +48,7 @@ class RecordLog:
     def __init__(self, listener: Listener, *, wanted: bool) -> None:
         self._group = listener.group
         self._wanted = wanted
-        self._lines: list[Line] = []
+        self._lines: list[LogLine] = []
 
     def over(self, items: Iterable[Item], outcome: Outcome) -> None:
         """These records are done, and nothing will change that."""

@@ -24,7 +24,7 @@ from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import Listener, Publishable
 from orderflow.messaging.postgres import Session
 from orderflow.messaging.schemas.avro import Decoder, Encoder
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.testing.bus_worker import PARTITIONS, Faults, Message, Stuck, Worker
 from orderflow.messaging.testing.registry import InMemoryRegistry
 
@@ -47,7 +47,7 @@ class Bus:
         self,
         listeners: Sequence[Listener],
         *,
-        catalogue: Catalogue,
+        catalogue: SchemaCatalogue,
         sessions: Mapping[str, Session] | None = None,
         seed: int = 0,
         faults: Faults = KIND,
