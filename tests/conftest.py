@@ -8,6 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.support.mock_cluster", "tests.support.stack"]
 
@@ -34,6 +35,11 @@ SLOW_FILE_S = 40
 
 # A parent in the background ignores SIGINT, and the processes of the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# A deadline would fail a test because the machine is busy.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,7 +25,7 @@ from orderflow.messaging.kafka import finished_offsets as offsets
 from orderflow.messaging.kafka.transactions import Produced, Transactions
 from orderflow.messaging.telemetry import configure
 from orderflow.services.payment.bootstrap import SERVICE, listening
-from orderflow.services.payment.gateway import Answer, Found, Verdict
+from orderflow.services.payment.gateway import Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
 
@@ -59,8 +59,8 @@ class Provider:
             time.sleep(wait_s)
         return Answer(Verdict.CAPTURED, payment.payment_id)
 
-    def find(self, payment_id: PaymentId) -> Found | None:
-        return Found(charge=Answer(Verdict.CAPTURED, payment_id))
+    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
+        return ProviderAccount(charge=Answer(Verdict.CAPTURED, payment_id))
 
     def void(self, payment_id: PaymentId, *, final: bool) -> Answer:
         raise NotImplementedError

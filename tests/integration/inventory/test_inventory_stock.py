@@ -1,7 +1,4 @@
-"""
-Stock in a real database: the handler as the container calls it, behind the inbox, by one worker
-and by several.
-"""
+"""Stock in a real database: the handler as the container calls it, behind the inbox, by one worker and by several."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from orderflow.messaging.postgres import inbox, outbox
 from orderflow.services.inventory import repository
 from orderflow.services.inventory.handlers import move_stock
 from orderflow.services.inventory.listeners import LISTENER
-from orderflow.services.inventory.model import Heard
+from orderflow.services.inventory.model import ConsumedEvent
 
 SERVICE = Path(orderflow.services.inventory.__file__).parent
 MIGRATIONS = SERVICE / "migrations"
@@ -61,8 +58,8 @@ def fill(worker: Worker, **on_hand: int) -> None:
 def counts(worker: Worker) -> dict[str, tuple[int, int, int]]:
     with worker.session.transaction() as cursor:
         return {
-            stock.sku: (stock.on_hand, stock.reserved, stock.shipped)
-            for stock in repository.stock_page(cursor, after="", limit=100)
+            one.sku: (one.on_hand, one.reserved, one.shipped)
+            for one in repository.stock_page(cursor, after="", limit=100)
         }
 
 
@@ -93,22 +90,22 @@ def test_schema_sql_is_all_migrations_together_and_has_the_kits_tables(
 def test_a_batch_of_every_kind_is_one_effect_and_survives_a_reading_back(worker: Worker) -> None:
     fill(worker, CABLE=10, LAMP=4)
     kept, short, back, gone, early, empty = (new_order_id() for _ in range(6))
-    events = worker.handle(
+    told = worker.handle(
         *(
             received(paid(an_order(order, ("CABLE", 2), ("LAMP", 1))))
             for order in (kept, back, gone)
         )
     )
-    assert [type(event) for event in events] == [StockReserved] * 3
-    batch: list[Heard] = [
+    assert [type(event) for event in told] == [StockReserved] * 3
+    batch: list[ConsumedEvent] = [
         refunded(an_order(back)),
         shipped(an_order(gone)),
         paid(an_order(short, ("CABLE", 1), ("LAMP", 3))),
         refunded(an_order(early)),
         paid(an_order(empty, minor=0)),
     ]
-    events = worker.handle(*(received(event) for event in batch))
-    assert [(event.order_id, type(event)) for event in events] == [
+    told = worker.handle(*(received(event) for event in batch))
+    assert [(event.order_id, type(event)) for event in told] == [
         (back, StockReleased),
         (short, StockRejected),
         (empty, StockReserved),
@@ -122,11 +119,11 @@ def test_a_batch_of_every_kind_is_one_effect_and_survives_a_reading_back(worker:
         == []
     )
     with worker.session.transaction() as cursor:
-        reservations = [
+        found = [
             repository.find_reservation(cursor, order)
             for order in (kept, short, back, gone, early, empty)
         ]
-    assert [reservation and reservation.status.value for reservation in reservations] == [
+    assert [one and one.status.value for one in found] == [
         "RESERVED",
         "REJECTED",
         "RELEASED",
@@ -158,7 +155,7 @@ def test_a_batch_of_five_hundred_takes_as_many_statements_as_one_record(worker: 
     standing = [new_order_id() for _ in range(20)]
 
     def everything(count: int) -> list[Received]:
-        new: list[Heard] = [
+        new: list[ConsumedEvent] = [
             paid(
                 an_order(new_order_id(), *((f"SKU-{(number + step) % 20}", 1) for step in range(3)))
             )
@@ -193,15 +190,15 @@ def test_four_workers_who_want_the_same_products_reserve_exactly_what_fits(
         for _ in range(2_000)
     ]
     records = [received(event) for event in orders]
-    events, again = handle_concurrently(
+    told, again = handle_concurrently(
         url, LISTENER, [records[slot::4] for slot in range(4)], batch=50
     )
-    reserved = [event for event in events if isinstance(event, StockReserved)]
+    reserved = [event for event in told if isinstance(event, StockReserved)]
     kept: Counter[str] = Counter()
     for event in reserved:
         for line in event.lines:
             kept[line.sku] += line.quantity
-    assert len(events) == 2_000
+    assert len(told) == 2_000
     assert {len(event.lines) for event in reserved} == {3}
     assert (
         {sku: reserved for sku, (_, reserved, _) in counts(worker).items()}
@@ -210,7 +207,7 @@ def test_four_workers_who_want_the_same_products_reserve_exactly_what_fits(
     )
     assert all(reserved <= on_hand == 100 for on_hand, reserved, _ in counts(worker).values())
     left = {sku: 100 - reserved for sku, (_, reserved, _) in counts(worker).items()}
-    answered = {event.order_id: event for event in events}
+    answered = {event.order_id: event for event in told}
     for order in orders:
         fits = all(line.quantity <= left[line.sku] for line in order.lines)
         assert not (fits and isinstance(answered[order.order_id], StockRejected)), (
@@ -225,9 +222,9 @@ def test_the_same_records_at_eight_workers_at_once_have_one_effect(
     fill(worker, CABLE=1_000)
     records = [received(paid(an_order(new_order_id(), ("CABLE", 1)))) for _ in range(200)]
     shuffled = [Random(slot).sample(records, len(records)) for slot in range(8)]
-    events, _ = handle_concurrently(url, LISTENER, shuffled, batch=25)
-    assert Counter(event.order_id for event in events) == Counter(
-        record.event.order_id for record in records
+    told, _ = handle_concurrently(url, LISTENER, shuffled, batch=25)
+    assert Counter(event.order_id for event in told) == Counter(
+        one.event.order_id for one in records
     )
     assert counts(worker) == {"CABLE": (1_000, 200, 0)}
 
@@ -239,9 +236,9 @@ def test_payment_and_refund_of_one_order_at_once_end_with_nothing_kept(
     orders = [new_order_id() for _ in range(300)]
     payments = [received(paid(an_order(order, ("CABLE", 1)))) for order in orders]
     refunds = [received(refunded(an_order(order))) for order in reversed(orders)]
-    events, _ = handle_concurrently(url, LISTENER, [payments, refunds], batch=7)
-    reserved = {event.order_id for event in events if isinstance(event, StockReserved)}
-    released = {event.order_id for event in events if isinstance(event, StockReleased)}
+    told, _ = handle_concurrently(url, LISTENER, [payments, refunds], batch=7)
+    reserved = {event.order_id for event in told if isinstance(event, StockReserved)}
+    released = {event.order_id for event in told if isinstance(event, StockReleased)}
     assert reserved == released
     assert counts(worker) == {"CABLE": (1_000, 0, 0)}
 

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import pytest
 
-from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
 from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue
 from orderflow.messaging.schemas.compatibility import MANIFEST, breaks, changed_since_committed
 
 Change = Callable[[dict[str, Any]], object]
 
-ORDER_CREATED = CATALOGUE.versions("orderflow.OrderCreated")[0]
-ORDER_EVENT = CATALOGUE.versions("orderflow.OrderEvent")[0]
+
+def committed(name: str, *fields: dict[str, Any]) -> CommittedSchema:
+    document = {"type": "record", "name": name, "namespace": "shop", "fields": list(fields)}
+    return CommittedSchema(type_name=f"shop.{name}", version=1, text=json.dumps(document))
+
+
+LINE = {
+    "type": "record",
+    "name": "Line",
+    "fields": [{"name": "sku", "type": "string"}, {"name": "quantity", "type": "int"}],
+}
+STATUS = {"type": "enum", "name": "Status", "symbols": ["OPEN", "CLOSED"]}
+ORDERED = committed(
+    "Ordered",
+    {"name": "version", "type": "int"},
+    {"name": "lines", "type": {"type": "array", "items": LINE}},
+    {"name": "currency", "type": "string"},
+    {"name": "paymentMethod", "type": ["null", "string"], "default": None},
+    {"name": "occurredAt", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+)
+CHANGED = committed("Changed", {"name": "status", "type": STATUS})
+
+
+@pytest.fixture
+def schemas(tmp_path: Path) -> Path:
+    """A directory with one committed version."""
+    path = tmp_path / "Ordered" / "1.avsc"
+    path.parent.mkdir()
+    path.write_text(ORDERED.text)
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / MANIFEST).write_text(f"{checksum}  Ordered/1.avsc\n")
+    return tmp_path
 
 
 def field(schema: dict[str, Any], name: str) -> dict[str, Any]:
@@ -40,7 +69,7 @@ def complaints(first: CommittedSchema, change: Change) -> list[str]:
     document = json.loads(first.text)
     change(document)
     second = CommittedSchema(type_name=first.type_name, version=2, text=json.dumps(document))
-    return [str(found) for found in breaks(SchemaCatalogue([first, second], {}))]
+    return [str(broken) for broken in breaks(SchemaCatalogue([first, second], {}))]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +82,7 @@ def complaints(first: CommittedSchema, change: Change) -> list[str]:
     ],
 )
 def test_a_change_that_every_reader_survives_is_no_break(change: Change) -> None:
-    assert complaints(ORDER_CREATED, change) == []
+    assert complaints(ORDERED, change) == []
 
 
 @pytest.mark.parametrize(
@@ -90,49 +119,44 @@ def test_a_change_that_every_reader_survives_is_no_break(change: Change) -> None
     ],
 )
 def test_a_breaking_change_is_told_by_field_and_reader(change: Change, words: str) -> None:
-    assert any(words in complaint for complaint in complaints(ORDER_CREATED, change))
+    assert any(words in complaint for complaint in complaints(ORDERED, change))
 
 
 def test_a_new_status_breaks_the_readers_that_do_not_know_it() -> None:
-    found = complaints(
-        ORDER_EVENT, lambda schema: field(schema, "status")["type"]["symbols"].append("LOST")
+    complained = complaints(
+        CHANGED, lambda schema: field(schema, "status")["type"]["symbols"].append("LOST")
     )
     assert any(
         "field status: the writer may write LOST, which the reader does not know" in words
-        for words in found
+        for words in complained
     )
 
 
 def test_every_version_is_compared_with_every_other_not_only_with_the_one_before() -> None:
     """Dropping an optional field and bringing it back with another type passes pairwise, and breaks version 1."""
-    documents = [json.loads(ORDER_CREATED.text) for _ in range(3)]
+    documents = [json.loads(ORDERED.text) for _ in range(3)]
     drop("paymentMethod")(documents[1])
     retype("paymentMethod", ["null", "int"])(documents[2])
     versions = [
-        CommittedSchema(
-            type_name=ORDER_CREATED.type_name, version=number, text=json.dumps(document)
-        )
+        CommittedSchema(type_name=ORDERED.type_name, version=number, text=json.dumps(document))
         for number, document in enumerate(documents, start=1)
     ]
-    assert {(found.reader, found.writer) for found in breaks(SchemaCatalogue(versions, {}))} == {
+    assert {(broken.reader, broken.writer) for broken in breaks(SchemaCatalogue(versions, {}))} == {
         (1, 3),
         (3, 1),
     }
 
 
-def test_a_committed_version_that_was_edited_is_told_by_name(tmp_path: Path) -> None:
-    schemas = copytree(DIRECTORY, tmp_path / "schemas")
+def test_a_committed_version_that_was_edited_is_told_by_name(schemas: Path) -> None:
     assert changed_since_committed(schemas) == []
-    path = schemas / "OrderCreated" / "1.avsc"
+    path = schemas / "Ordered" / "1.avsc"
     path.write_text(path.read_text() + "\n")
     (complaint,) = changed_since_committed(schemas)
-    assert "OrderCreated/1.avsc was changed" in complaint
+    assert "Ordered/1.avsc was changed" in complaint
 
 
-def test_a_new_version_is_asked_to_be_entered(tmp_path: Path) -> None:
-    schemas = copytree(DIRECTORY, tmp_path / "schemas")
-    (schemas / "OrderCreated" / "2.avsc").write_text(ORDER_CREATED.text)
+def test_a_new_version_is_asked_to_be_entered(schemas: Path) -> None:
+    (schemas / "Ordered" / "2.avsc").write_text(ORDERED.text)
     (complaint,) = changed_since_committed(schemas)
-    lines = (schemas / MANIFEST).read_text().splitlines()
-    (checksum,) = (line.split()[0] for line in lines if line.endswith("OrderCreated/1.avsc"))
-    assert complaint.endswith(f"{checksum}  OrderCreated/2.avsc")
+    checksum, _ = (schemas / MANIFEST).read_text().split()
+    assert complaint.endswith(f"{checksum}  Ordered/2.avsc")
