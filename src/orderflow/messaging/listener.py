@@ -117,8 +117,7 @@ class ExactlyOnce(msgspec.Struct, frozen=True, kw_only=True):
     """
     Outputs and consumed offsets commit in one Kafka transaction. `handler` touches nothing; it only computes.
 
-    With `prepare`, the handler gets `Prepared` instead of `Received`. `calls_max` calls run at a time; 0 makes them on
-    the container's own thread.
+    With `prepare`, the handler gets `Prepared` instead of `Received`. At most `calls_max` calls run at a time.
     """
 
     handler: Callable[[Sequence[Any]], Iterable[Caused]]

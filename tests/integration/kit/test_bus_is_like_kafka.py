@@ -17,6 +17,7 @@ from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
 from orderflow.messaging.container import Container, ContainerSettings
+from orderflow.messaging.container.database import PostgresEffects
 from orderflow.messaging.dead_letters.letter import without_evidence
 from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka import admin, clients
@@ -300,13 +301,19 @@ def test_the_bus_gives_what_kafka_gives_whatever_is_struck_on_the_way(
     told, counted, given_up = on_kafka
     assert sum(map(len, told.values())) == 2 * 12 * len(KEYS)
     assert sum(map(len, given_up.values())) == 3
-    faults = Faults() if seed == 0 else Faults(abort=0.3, crash=0.1, wave_max=1 + 3 * seed)
+    faults = (
+        Faults()
+        if seed == 0
+        else Faults(
+            abort=0.2, unknown=0.1, expel=0.05, refuse=0.2, crash=0.1, wave_max=1 + 3 * seed
+        )
+    )
     with database(stack, flow) as settings:
         session = postgres.Session(settings, application_name="bus")
         bus = Bus(
             (flow.teller, flow.counter),
             catalogue=flow.catalogue(),
-            sessions={flow.counter.name: session},
+            databases={flow.counter.name: PostgresEffects(session)},
             seed=seed,
             faults=faults,
         )

@@ -4,18 +4,18 @@ From fetched to queued: which records are let in, what the first of each key nee
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from orderflow.messaging.container.client import Client
 from orderflow.messaging.container.failures import Failures
 from orderflow.messaging.container.intake import Intake
+from orderflow.messaging.container.kafka_client import KafkaClient
 from orderflow.messaging.container.metrics import PAUSES, RECORDS
 from orderflow.messaging.container.partition import Item, Partition
 from orderflow.messaging.container.queues import Queues
 from orderflow.messaging.container.record_log import RecordLog
 from orderflow.messaging.errors import Poison, Transient
 from orderflow.messaging.listener import Listener
+from orderflow.messaging.work.clock import Clock
 from orderflow.messaging.work.gate import Gate
 
 
@@ -26,13 +26,15 @@ class Admission:
         self,
         listener: Listener,
         *,
-        kafka: Client,
+        kafka: KafkaClient,
         intake: Intake,
         gates: dict[str, Gate],
         queues: Queues,
+        clock: Clock,
         failures: Failures,
         record_log: RecordLog,
     ) -> None:
+        self._clock = clock
         self._name = listener.name
         self._exactly_once = listener.is_exactly_once
         self._prepares = listener.prepares
@@ -93,7 +95,7 @@ class Admission:
         try:
             if item.received is None:
                 asks = decode.single and self._intake.needs_registry(item)
-                if asks and not decode.may_try(time.monotonic()):
+                if asks and not decode.may_try(self._clock.monotonic()):
                     self._queues.unread.append(item)
                     return None
                 handled = self._intake.read(item)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from orderflow.messaging.container.partition import BEGINNING, Partition
+from orderflow.messaging.container.kafka_client import BeforeRevoke, Place, Windows
+from orderflow.messaging.container.partition import Partition, restored
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced, OrderflowError, Unavailable
 from orderflow.messaging.failpoints import failpoint
@@ -47,9 +48,6 @@ REBALANCES = counter("listener_rebalances", "Partitions given and taken.", ("lis
 
 log = logger("listener")
 
-_Key = tuple[str, int]
-Windows = Sequence[tuple[Partition, offsets.Window]]
-
 
 class Client:
     """
@@ -57,18 +55,12 @@ class Client:
     those that are about to be, while their offsets may still be committed.
     """
 
-    def __init__(
-        self,
-        settings: ContainerSettings,
-        *,
-        between: Callable[[], None],
-        before_revoke: Callable[[list[Partition]], None],
-    ) -> None:
+    def __init__(self, settings: ContainerSettings, *, between: Callable[[], None]) -> None:
         self._settings = settings
         self._name = settings.listener.name
         self._between = between
-        self._before_revoke = before_revoke
-        self.partitions: dict[_Key, Partition] = {}
+        self._before_revoke: BeforeRevoke = _nothing
+        self.partitions: dict[Place, Partition] = {}
         self.metadata: Any = None
         self.broker_error = ""
         self._problem: BaseException | None = None
@@ -89,8 +81,9 @@ class Client:
         )
         self._transactions = self._new_producer()
 
-    def open(self) -> None:
-        """Fence the predecessor and end what it left open, then join the group. Waits for the broker without bound."""
+    def open(self, before_revoke: BeforeRevoke) -> None:
+        """See `KafkaClient.open`. Waits for the broker without bound."""
+        self._before_revoke = before_revoke
         while True:
             try:
                 self._transactions.init()
@@ -191,14 +184,14 @@ class Client:
         except KafkaException as error:
             self._answer = [error.args[0]]
 
-    def end_commit(self) -> tuple[Windows, KafkaError | None] | None:
-        """What was sent and the error if it failed; None while there is no answer."""
+    def end_commit(self) -> tuple[Windows, str] | None:
         if not self._answer:
             if self._in_flight and time.monotonic() - self._in_flight_since > SLICE_S:
                 self.broker_error = self.broker_error or "an offset commit is not answered"
             return None
         windows, self._in_flight = self._in_flight, ()
-        return windows, self._answer.pop()
+        error = self._answer.pop()
+        return windows, "" if error is None else error.str()
 
     def commit_now(self, windows: Windows) -> None:
         """Commit outside any transaction and wait for it; errors are swallowed: what is lost by that is time."""
@@ -381,31 +374,13 @@ class Client:
             except KafkaException as error:
                 why = error.args[0].str()
             if not why:
-                return [self._partition(tp) for tp in answers]
+                return [
+                    restored((tp.topic, tp.partition), tp.offset, tp.metadata) for tp in answers
+                ]
             if time.monotonic() > deadline:
                 raise Unavailable(
                     f"committed offsets of {self._name} can't be read: {why}", resource="broker"
                 )
-
-    def _partition(self, answer: TopicPartition) -> Partition:
-        if answer.offset < 0:
-            return Partition(answer.topic, answer.partition, offsets.Window(BEGINNING, ()))
-        where = f"{answer.topic}-{answer.partition}"
-
-        def ignored(why: str) -> None:
-            log.warning(
-                "metadata beside a committed offset is ignored",
-                listener=self._name,
-                partition=where,
-                why=why,
-            )
-
-        window = offsets.decode(answer.metadata, offset=answer.offset, on_ignored=ignored)
-        if window.unfinished:
-            log.info(
-                "finished records were handed over", partition=where, waiting=len(window.unfinished)
-            )
-        return Partition(answer.topic, answer.partition, window)
 
     def _seek(self, partition: Partition) -> None:
         target = TopicPartition(partition.topic, partition.number, _position(partition))
@@ -434,6 +409,10 @@ class Client:
             ) from error
         for partition in partitions:
             partition.paused = paused
+
+
+def _nothing(_leaving: list[Partition]) -> None:
+    """What is done before a revocation while nobody has asked for anything."""
 
 
 def _position(partition: Partition) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 
-from orderflow.messaging.container.client import Client
+from orderflow.messaging.container.kafka_client import KafkaClient
 from orderflow.messaging.container.metrics import COMMIT_S, RECORDS, WAITING
 from orderflow.messaging.container.partition import Item, Partition
 from orderflow.messaging.container.queues import Queues
@@ -15,6 +14,7 @@ from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.work.clock import Clock
 from orderflow.messaging.work.gate import Gate
 
 LAST_POLL_S = 0.5
@@ -29,12 +29,14 @@ class Commits:
         self,
         settings: ContainerSettings,
         *,
-        kafka: Client,
+        kafka: KafkaClient,
         gates: dict[str, Gate],
         queues: Queues,
+        clock: Clock,
         record_log: RecordLog,
         hand_on: Callable[[Item], None],
     ) -> None:
+        self._clock = clock
         self._settings = settings
         self._name = settings.listener.name
         self._exactly_once = settings.listener.is_exactly_once
@@ -50,7 +52,7 @@ class Commits:
 
     def last(self, deadline: float) -> None:
         """Commit what is done before the worker leaves."""
-        while self._kafka.committing and time.monotonic() < deadline:
+        while self._kafka.committing and self._clock.monotonic() < deadline:
             # What this brings is not admitted any more: somebody reads it again.
             self._kafka.poll(LAST_POLL_S, 1)
             self.collect()
@@ -60,7 +62,7 @@ class Commits:
             self._kafka.commit_now(self._plain_windows(self._kafka.partitions.values()))
 
     def end_turn(self) -> None:
-        now, queues = time.monotonic(), self._queues
+        now, queues = self._clock.monotonic(), self._queues
         self._reach_ends(now)
         queues.drop_gone()
         if self._exactly_once:
@@ -90,7 +92,7 @@ class Commits:
     def _transact(self) -> None:
         """Outputs, dead letters and offsets of this turn, in one Kafka transaction."""
         commit, queues = self._gates["commit"], self._queues
-        began = time.monotonic()
+        began = self._clock.monotonic()
         if not commit.may_try(began):
             queues.put_back()
             return
@@ -146,7 +148,7 @@ class Commits:
     def _commit_plainly(self) -> None:
         windows = self._plain_windows(self._kafka.partitions.values())
         if windows:
-            self._committed_at = time.monotonic()
+            self._committed_at = self._clock.monotonic()
             for partition, _window in windows:
                 partition.changed = False
             self._kafka.begin_commit(windows)
@@ -157,13 +159,13 @@ class Commits:
         if ended is None:
             return
         windows, error = ended
-        if error is None:
+        if not error:
             self._gates["commit"].succeeded()
             self._show_waiting()
             return
         for partition, _window in windows:
             partition.changed = True
-        self._gates["commit"].failed(Unavailable(f"offsets: {error.str()}", resource="broker"))
+        self._gates["commit"].failed(Unavailable(f"offsets: {error}", resource="broker"))
 
     def before_revoke(self, leaving: list[Partition]) -> None:
         """What is done but not committed would be repeated by the next owner; the inbox would absorb it."""
@@ -180,7 +182,7 @@ class Commits:
 
     def _rest(self, began: float) -> None:
         """The rest after a commit: twice as long as it took, within bounds, so that load grows batches."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         least, most = self._settings.rest_s
         self.rest_until = now + min(most, max(least, 2 * (now - began)))
         COMMIT_S.labels(self._name).observe(now - began)

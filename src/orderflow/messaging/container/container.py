@@ -16,14 +16,16 @@ The loop. Each turn: poll, admit, run waves, commit; and what is done about ever
 from __future__ import annotations
 
 import threading
-import time
+from contextlib import ExitStack, closing
 from datetime import timedelta
 
 from orderflow.messaging.container.admission import Admission
 from orderflow.messaging.container.client import Client
 from orderflow.messaging.container.commits import Commits
+from orderflow.messaging.container.database import EffectDatabase, PostgresEffects
 from orderflow.messaging.container.failures import Failures
 from orderflow.messaging.container.intake import Intake
+from orderflow.messaging.container.kafka_client import Connect, KafkaClient
 from orderflow.messaging.container.partition import Item, Partition
 from orderflow.messaging.container.preparing import Preparing
 from orderflow.messaging.container.publishing import Publisher
@@ -36,8 +38,10 @@ from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import InboxOutbox
 from orderflow.messaging.postgres import Session, inbox
 from orderflow.messaging.schemas.avro import Decoder, Encoder
-from orderflow.messaging.schemas.registry import Registry
+from orderflow.messaging.schemas.registry import Registry, SchemaLookup
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.work.calls import Calls
+from orderflow.messaging.work.clock import CLOCK, Clock
 from orderflow.messaging.work.gate import Gate
 
 CALLS_POLL_S = 0.005
@@ -58,37 +62,57 @@ class Container:
     Guarantee: see `listener`. Everything that time heals is waited for without bound, and told by `reasons`.
     """
 
-    def __init__(self, settings: ContainerSettings) -> None:
+    def __init__(
+        self,
+        settings: ContainerSettings,
+        *,
+        connect: Connect = Client,
+        registry: SchemaLookup | None = None,
+        database: EffectDatabase | None = None,
+        calls: type[Calls[Item]] = Calls,
+        clock: Clock = CLOCK,
+    ) -> None:
         self._settings = settings
+        self._connect = connect
+        self._clock = clock
         self._listener = listener = settings.listener
         self._name = listener.name
         self._stop = threading.Event()
         self._stop_seen_at: float | None = None
         self._missing = ["starting"]
-        self._client: Client | None = None
-        self._registry: Registry | None = None
-        self._session: Session | None = None
+        self._client: KafkaClient | None = None
+        self._closing = ExitStack()
+        self._registry = registry or self._closing.enter_context(
+            closing(Registry(settings.registry))
+        )
+        self._database = database
         self._preparing: Preparing | None = None
         self._gates = {
-            stage: Gate(self._name, stage)
+            stage: Gate(self._name, stage, clock=clock)
             for stage in ("decode", "handle", "intent", "call", "outcome", "commit")
         }
-        self._queues = Queues()
-        self._failures = Failures(listener, self._queues, self._gates["handle"])
+        self._queues = Queues(clock)
+        self._failures = Failures(
+            listener, queues=self._queues, handle=self._gates["handle"], clock=clock
+        )
         self._record_log = RecordLog(listener, wanted=settings.log_records)
         self._fresh = 0
         if isinstance(listener.delivery, InboxOutbox):
-            if settings.database is None:
-                raise ConfigurationError(f"listener {self._name}: InboxOutbox needs a database")
-            self._session = Session(settings.database, application_name=f"{self._name}-listener")
+            if database is None:
+                if settings.database is None:
+                    raise ConfigurationError(f"listener {self._name}: InboxOutbox needs a database")
+                session = Session(settings.database, application_name=f"{self._name}-listener")
+                self._closing.callback(session.close)
+                self._database = PostgresEffects(session)
             self._refuse_short_inbox()
         elif listener.delivery.prepare is not None:
             self._preparing = Preparing(
                 listener.delivery.prepare,
-                calls_max=listener.delivery.calls_max,
+                calls=calls(listener.delivery.prepare.call, listener.delivery.calls_max),
                 records_max=settings.records_max,
                 gates=self._gates,
                 queues=self._queues,
+                clock=clock,
                 failures=self._failures,
                 hand_on=self._hand_on,
             )
@@ -102,24 +126,15 @@ class Container:
         """
         self._stop = stop
         try:
-            self._start()
+            self.start()
             while not stop.is_set():
-                self._turn()
-                self._record_log.write()
-                if self._missing and self._kafka.is_member:
-                    self._missing = []
-                    log.info(
-                        "listening",
-                        listener=self._name,
-                        group=self._listener.group,
-                        slot=self._settings.slot,
-                    )
-            self._last_turn()
+                self.turn()
+            self.last_turn()
         except Stopped:
             log.info("stopped while waiting", listener=self._name)
         finally:
             self._missing = ["stopped"]
-            self._close()
+            self.close()
 
     def reasons(self) -> list[str]:
         """What is in the way, for readiness; nothing if all is well."""
@@ -128,29 +143,29 @@ class Container:
             told.append(f"broker: {self._client.broker_error}")
         return [f"listener {self._name}: {why}" for why in told]
 
-    def _start(self) -> None:
-        settings = self._settings
-        self._registry = registry = Registry(settings.registry)
-        encoder = self._load_encoder(registry)
+    def start(self) -> None:
+        """Load the schemas of what is published, then join the group; waits for registry and brokers."""
+        settings, clock = self._settings, self._clock
+        encoder = self._load_encoder(self._registry)
         self._missing = ["broker: joining"]
-        self._client = self._kafka = Client(
-            settings, between=self._between, before_revoke=self._before_revoke
-        )
+        self._client = self._kafka = self._connect(settings, between=self._between)
         self._admission = Admission(
             self._listener,
             kafka=self._kafka,
-            intake=Intake(self._listener, Decoder(registry)),
+            intake=Intake(self._listener, Decoder(self._registry)),
             gates=self._gates,
             queues=self._queues,
+            clock=clock,
             failures=self._failures,
             record_log=self._record_log,
         )
         self._waves = Waves(
             settings,
             publisher=Publisher(self._listener, encoder),
-            session=self._session,
+            database=self._database,
             gates=self._gates,
             queues=self._queues,
+            clock=clock,
             failures=self._failures,
             record_log=self._record_log,
             hand_on=self._hand_on,
@@ -160,10 +175,11 @@ class Container:
             kafka=self._kafka,
             gates=self._gates,
             queues=self._queues,
+            clock=clock,
             record_log=self._record_log,
             hand_on=self._hand_on,
         )
-        self._kafka.open()
+        self._kafka.open(self._before_revoke)
 
     def _hand_on(self, item: Item) -> None:
         self._admission.hand_on(item)
@@ -171,7 +187,7 @@ class Container:
     def _before_revoke(self, leaving: list[Partition]) -> None:
         self._commits.before_revoke(leaving)
 
-    def _load_encoder(self, registry: Registry) -> Encoder:
+    def _load_encoder(self, registry: SchemaLookup) -> Encoder:
         topics = [topic.name for topic in self._listener.publishes]
         while True:
             try:
@@ -193,38 +209,48 @@ class Container:
     def _between(self) -> None:
         """Between slices of Kafka's own waiting: a stop gives a transaction some seconds, and the rest none."""
         if self._stop.is_set():
-            now = time.monotonic()
+            now = self._clock.monotonic()
             self._stop_seen_at = self._stop_seen_at or now
             if now - self._stop_seen_at > self._settings.stop_within_s:
                 raise Stopped("stopped inside a transaction")
 
-    def _last_turn(self) -> None:
+    def last_turn(self) -> None:
         """What runs may end, what is ready may commit; the rest is in the offsets' metadata."""
-        deadline = time.monotonic() + self._settings.stop_within_s
+        deadline = self._clock.monotonic() + self._settings.stop_within_s
         if self._preparing is not None:
             self._preparing.stop()
-            while self._preparing.calls.running and time.monotonic() < deadline:
-                self._preparing.collect()
-                time.sleep(CALLS_POLL_S)
+            while self._preparing.calls.running and self._clock.monotonic() < deadline:
+                self._preparing.collect(within_s=CALLS_POLL_S)
             self._preparing.collect()
         self._waves.run()
         self._commits.last(deadline)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Leave the group and close every connection. What is not committed is read again by whoever comes next."""
         self._record_log.write()
         if self._preparing is not None:
             self._preparing.calls.close()
-        if self._registry is not None:
-            self._registry.close()
         if self._client is not None:
             self._client.close()
-        if self._session is not None:
-            self._session.close()
+        self._closing.close()
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Poll, admit, prepare, handle, commit, once."""
+        self._work()
+        self._record_log.write()
+        if self._missing and self._kafka.is_member:
+            self._missing = []
+            log.info(
+                "listening",
+                listener=self._name,
+                group=self._listener.group,
+                slot=self._settings.slot,
+            )
+
+    def _work(self) -> None:
         messages = self._kafka.poll(self._poll_timeout(), self._settings.records_max)
         if messages:
-            self._commits.last_record_at = time.monotonic()
+            self._commits.last_record_at = self._clock.monotonic()
             self._fresh += len(messages)
             partitions = self._kafka.partitions
             for message in messages:
@@ -232,7 +258,7 @@ class Container:
             failpoint("listener.after_poll")
         if self._kafka.committing:
             self._commits.collect()
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._admission.wake(now)
         if self._preparing is not None:
             self._preparing.step(now)
@@ -253,7 +279,7 @@ class Container:
         )
 
     def _poll_timeout(self) -> float:
-        now, queues = time.monotonic(), self._queues
+        now, queues = self._clock.monotonic(), self._queues
         if queues.ready and self._waves.may_run(now):
             return 0.0 if self._much else max(0.0, self._commits.rest_until - now)
         tries = [gate.next_try_at - now for gate in self._gates.values() if gate.single]
@@ -272,7 +298,7 @@ class Container:
 
     def _open_idle_gates(self) -> None:
         """A closed stage with nothing left to probe with (its partitions went) must try with what comes next."""
-        now, queues = time.monotonic(), self._queues
+        now, queues = self._clock.monotonic(), self._queues
         calling = bool(queues.prep) or (
             self._preparing is not None and self._preparing.calls.running > 0
         )

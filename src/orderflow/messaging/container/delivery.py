@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orderflow.messaging.container.database import EffectDatabase
 from orderflow.messaging.container.partition import Item
 from orderflow.messaging.container.publishing import Publisher
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import ExactlyOnce, InboxOutbox, Prepared
-from orderflow.messaging.postgres import Session, inbox, outbox
 from orderflow.messaging.telemetry import counter
 
 REPEATS = counter(
@@ -34,7 +34,7 @@ def inbox_outbox(
     wave: Sequence[Item],
     *,
     listener: str,
-    session: Session,
+    database: EffectDatabase,
 ) -> tuple[list[Item], list[Item]]:
     """
     Inbox, effect and outbox of the wave, in one database transaction; committed when this returns.
@@ -42,12 +42,12 @@ def inbox_outbox(
     The records that the handler got, and those that the inbox knew, or that came twice in the wave.
     """
     by_id = {item.received.metadata.id: item for item in wave}
-    with session.transaction() as cursor:
-        unknown = inbox.claim(cursor, listener, list(by_id))
+    with database.transaction() as cursor:
+        unknown = database.claim(cursor, listener, list(by_id))
         # In the wave's order, whatever order the database answered in.
         fresh = [item for event_id, item in by_id.items() if event_id in unknown]
         if fresh:
-            outbox.append(
+            database.append(
                 cursor, publisher.rows(delivery.handler(cursor, [item.received for item in fresh]))
             )
         failpoint("listener.before_database_commit")

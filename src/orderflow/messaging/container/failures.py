@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC, datetime
+from datetime import datetime
 
 from orderflow.messaging.container.partition import Item
 from orderflow.messaging.container.queues import Queues
@@ -12,6 +12,7 @@ from orderflow.messaging.errors import OrderflowError, Poison, Transient
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.listener import Listener
 from orderflow.messaging.telemetry import counter, logger
+from orderflow.messaging.work.clock import Clock
 from orderflow.messaging.work.gate import Gate
 
 HANDLER = "handler"
@@ -32,7 +33,8 @@ class Failures:
     Attempts are in memory: a restart counts anew.
     """
 
-    def __init__(self, listener: Listener, queues: Queues, handle: Gate) -> None:
+    def __init__(self, listener: Listener, *, queues: Queues, handle: Gate, clock: Clock) -> None:
+        self._clock = clock
         self._listener = listener
         self._queues = queues
         self._handle = handle
@@ -64,7 +66,7 @@ class Failures:
         ATTEMPTS.labels(self._listener.name).inc()
         item.attempts += 1
         item.alone = True
-        item.first_failure = item.first_failure or datetime.now(UTC)
+        item.first_failure = item.first_failure or self._clock.now()
         back_off_s = self._listener.retry.back_off_s
         if item.attempts > len(back_off_s):
             self.give_up(item, error, attempts=item.attempts)
@@ -86,7 +88,7 @@ class Failures:
         """Nobody knows how it ended: the record waits for the next look-up, or is given up. True if it was given up."""
         retry = self._listener.retry
         item.first_failure = item.first_failure or since
-        if (datetime.now(UTC) - since).total_seconds() > retry.unknown_for_s:
+        if (self._clock.now() - since).total_seconds() > retry.unknown_for_s:
             why = f"its outcome is unknown since {since.isoformat()}; {item.looks} look-ups did not tell"
             self.give_up(item, UnknownOutcome(why), attempts=item.looks)
             return True
@@ -97,7 +99,7 @@ class Failures:
 
     def give_up(self, item: Item, error: Exception, *, attempts: int) -> None:
         """Make it a dead letter, to be committed together with its offset."""
-        now = datetime.now(UTC)
+        now = self._clock.now()
         message, partition = item.message, item.partition
         timestamp_type, timestamp_ms = message.timestamp()
         letter = dead_letter.letter(

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any
 
-from orderflow.messaging.kafka.finished_offsets import Window, admits
+from orderflow.messaging.kafka.finished_offsets import Window, admits, decode
+from orderflow.messaging.telemetry import logger
 
 BEGINNING = -1
 """Nothing was ever committed: the first record that comes is the first there is."""
 
 RESUME_SPAN_MAX = 11_500
 RESUME_UNFINISHED_MAX = (225, 1_000)
+
+log = logger("listener")
 
 
 class Item:
@@ -172,3 +175,20 @@ class Partition:
             self.next,
             tuple(at for at, item in self.unfinished.items() if item is None or not item.done),
         )
+
+
+def restored(place: tuple[str, int], offset: int, metadata: str | None) -> Partition:
+    """The state of a partition from what its group committed; `offset` is below 0 if that is nothing."""
+    topic, number = place
+    where = f"{topic}-{number}"
+    if offset < 0:
+        return Partition(topic, number, Window(BEGINNING))
+
+    def ignored(why: str) -> None:
+        log.warning("metadata beside a committed offset is ignored", partition=where, why=why)
+
+    window = decode(metadata, offset=offset, on_ignored=ignored)
+    if window.unfinished:
+        unfinished = len(window.unfinished)
+        log.info("finished records were handed over", partition=where, waiting=unfinished)
+    return Partition(topic, number, window)

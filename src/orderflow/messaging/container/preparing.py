@@ -7,7 +7,6 @@ not ours any more is recorded all the same; it is not announced.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from orderflow.messaging.container.failures import Failures
@@ -16,6 +15,7 @@ from orderflow.messaging.container.queues import Finished, Queues
 from orderflow.messaging.errors import ConfigurationError, Fenced, Refused, Transient
 from orderflow.messaging.listener import Ask, Prepare, Settled, Unknown
 from orderflow.messaging.work.calls import Calls
+from orderflow.messaging.work.clock import Clock
 from orderflow.messaging.work.gate import Gate
 
 STOPPING = (Fenced, Refused, ConfigurationError)
@@ -29,13 +29,15 @@ class Preparing:
         self,
         prepare: Prepare,
         *,
-        calls_max: int,
+        calls: Calls[Item],
         records_max: int,
         gates: dict[str, Gate],
         queues: Queues,
+        clock: Clock,
         failures: Failures,
         hand_on: Callable[[Item], None],
     ) -> None:
+        self._clock = clock
         self._prepare = prepare
         self._records_max = records_max
         self._intent, self._call, self._outcome = gates["intent"], gates["call"], gates["outcome"]
@@ -43,23 +45,21 @@ class Preparing:
         self._failures = failures
         self._hand_on = hand_on
         self._stopping = False
-        self.calls: Calls[Item] = Calls(prepare.call, calls_max)
+        self.calls = calls
 
     def stop(self) -> None:
         """Begin nothing new."""
         self._stopping = True
 
     def step(self, now: float) -> None:
-        """Record what has ended, intend what fits into the pool; with a pool of none, record that too."""
+        """Record what has ended, intend what fits into the pool."""
         self.collect()
         self._intend(now)
-        if self.calls.room is None:
-            self.collect()
 
-    def collect(self) -> None:
-        """Judge calls that have ended and record their outcomes."""
+    def collect(self, *, within_s: float = 0.0) -> None:
+        """Judge calls that have ended and record their outcomes; wait at most `within_s` for the first."""
         queues = self._queues
-        for ended in self.calls.collect():
+        for ended in self.calls.collect(within_s=within_s):
             item, _task, _answer, error = ended
             if error is None:
                 self._call.succeeded()
@@ -72,7 +72,7 @@ class Preparing:
                 raise error
             else:
                 self._failed(item, error)
-        if queues.ended and self._outcome.may_try(time.monotonic()):
+        if queues.ended and self._outcome.may_try(self._clock.monotonic()):
             now, queues.ended = queues.ended[: self._records_max], queues.ended[self._records_max :]
             self._record(now)
 
@@ -84,10 +84,7 @@ class Preparing:
         probing = self._intent.single or self._call.single
         if probing and self.calls.running:
             return
-        room = self.calls.room
-        limit = (
-            1 if probing else self._records_max if room is None else min(self._records_max, room)
-        )
+        limit = 1 if probing else min(self._records_max, self.calls.room)
         batch = self._queues.take_prep(limit)
         if batch:
             self._intend_batch(batch)

@@ -8,20 +8,15 @@ out asks `is_head` first.
 from __future__ import annotations
 
 import heapq
-import random
-import time
 from collections import deque
 from itertools import count
 
 from orderflow.messaging.container.partition import Item
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.work.calls import Ended
-
-JITTER = 0.2
+from orderflow.messaging.work.clock import Clock
 
 Finished = Ended[Item]
-
-_jitter = random.Random()  # noqa: S311 - spreads retries; nothing secret
 
 
 class Queues:
@@ -32,7 +27,8 @@ class Queues:
     Of this turn, until its commit: `done` with their `outputs`, `skipped`, and `dead` with their letters.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.ready: deque[Item] = deque()
         self.prep: deque[Item] = deque()
         self.unread: deque[Item] = deque()
@@ -46,7 +42,7 @@ class Queues:
 
     def wait(self, item: Item, seconds: float) -> None:
         """For `seconds`, ± 20 %."""
-        due = time.monotonic() + seconds * _jitter.uniform(1 - JITTER, 1 + JITTER)
+        due = self._clock.monotonic() + self._clock.spread(seconds)
         heapq.heappush(self._waiting, (due, next(self._sequence), item))
 
     @property

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from orderflow.messaging.container import delivery as deliveries
+from orderflow.messaging.container.database import EffectDatabase
 from orderflow.messaging.container.failures import HANDLER, Failures
 from orderflow.messaging.container.metrics import RECORDS
 from orderflow.messaging.container.partition import Item
@@ -16,8 +16,8 @@ from orderflow.messaging.container.record_log import RecordLog
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import ExactlyOnce
-from orderflow.messaging.postgres import Session
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.work.clock import Clock
 from orderflow.messaging.work.gate import Gate
 
 log = logger("listener")
@@ -26,25 +26,27 @@ log = logger("listener")
 class Waves:
     """`hand_on` gets each record that is over; with a prepared one that is only after its commit."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every stage of the loop meets here
         self,
         settings: ContainerSettings,
         *,
         publisher: Publisher,
-        session: Session | None,
+        database: EffectDatabase | None,
         gates: dict[str, Gate],
         queues: Queues,
+        clock: Clock,
         failures: Failures,
         record_log: RecordLog,
         hand_on: Callable[[Item], None],
     ) -> None:
+        self._clock = clock
         self._settings = settings
         self._listener = settings.listener
         self._name = settings.listener.name
         self._exactly_once = settings.listener.is_exactly_once
         self._prepares = settings.listener.prepares
         self._publisher = publisher
-        self._session = session
+        self._database = database
         self._gates = gates
         self._queues = queues
         self._failures = failures
@@ -59,12 +61,12 @@ class Waves:
         )
 
     def run(self) -> None:
-        began = time.monotonic()
+        began = self._clock.monotonic()
         handled = 0
         while (
             self._queues.ready
             and handled < self._settings.records_max
-            and self.may_run(time.monotonic())
+            and self.may_run(self._clock.monotonic())
         ):
             probing = self._gates["handle"].single or (
                 self._exactly_once and self._gates["commit"].single
@@ -73,7 +75,7 @@ class Waves:
             if not wave or not self._run_wave(wave):
                 return
             handled += len(wave)
-            if probing or time.monotonic() - began > self._settings.turn_s_max:
+            if probing or self._clock.monotonic() - began > self._settings.turn_s_max:
                 return
 
     def _run_wave(self, wave: list[Item]) -> bool:
@@ -107,9 +109,9 @@ class Waves:
                 if not self._prepares:
                     self._hand_on(item)
             return
-        assert self._session is not None
+        assert self._database is not None
         fresh, repeats = deliveries.inbox_outbox(
-            delivery, self._publisher, wave, listener=self._name, session=self._session
+            delivery, self._publisher, wave, listener=self._name, database=self._database
         )
         RECORDS.labels(self._name, "handled").inc(len(wave))
         self._record_log.over(fresh, "handled")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import random
-import time
-
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.telemetry import gauge, logger
+from orderflow.messaging.work.clock import CLOCK, Clock
 
 BACK_OFF_S = (0.1, 5.0)
-JITTER = 0.2
 
 DOWN = gauge(
     "listener_resource_down",
@@ -19,8 +16,6 @@ DOWN = gauge(
 
 log = logger("listener")
 
-_jitter = random.Random()  # noqa: S311 - spreads retries; nothing secret
-
 
 class Gate:
     """
@@ -28,8 +23,9 @@ class Gate:
     up to 5 s, ± 20 %), and `single` says that this try is a probe: one record, not a batch.
     """
 
-    def __init__(self, listener: str, stage: str) -> None:
+    def __init__(self, listener: str, stage: str, *, clock: Clock = CLOCK) -> None:
         self.reason = ""
+        self._clock = clock
         self._listener = listener
         self._stage = stage
         self.resource = ""
@@ -50,7 +46,7 @@ class Gate:
 
     def failed(self, error: Transient) -> None:
         """Close, or stay closed for longer. Failures of what had begun before it closed count once."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if self.single and now < self._closed_until:
             return
         least, most = BACK_OFF_S
@@ -63,7 +59,7 @@ class Gate:
                 why=str(error),
             )
         self._back_off_s = min(most, max(least, 2 * self._back_off_s))
-        self._closed_until = now + self._back_off_s * _jitter.uniform(1 - JITTER, 1 + JITTER)
+        self._closed_until = now + self._clock.spread(self._back_off_s)
         if self.resource and self.resource != error.resource:
             self._show(0)
         self.resource, self.reason = error.resource, f"{error.resource}: {error}"
