@@ -19,6 +19,7 @@ from uuid import UUID
 
 import msgspec
 
+from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import Metadata
 from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.kafka.topics import Topic
@@ -135,23 +136,64 @@ class InboxOutbox(msgspec.Struct, frozen=True, kw_only=True):
     handler: Callable[[Cursor, Sequence[Received]], Iterable[Caused]]
 
 
+class DeadLetter(msgspec.Struct, frozen=True):
+    """Give the record up, after `attempts` attempts or look-ups."""
+
+    attempts: int
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Let the record wait in place for `seconds` ± 20 %, then try again."""
+
+    seconds: float
+
+
+class CloseGate(msgspec.Struct, frozen=True):
+    """Charge nobody: the handler fails for every record. Stop, and probe with one record per back-off."""
+
+
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What is done about a handler that fails: as many attempts as there are back-offs and one, then a dead letter.
+    What is done about a record that fails: as many attempts as there are back-offs and one, then a dead letter.
 
-    `back_off_s`: seconds before the second attempt, the third, …; ± 20 %. `unknown_back_off_s`: the least and the most
-    between two look-ups of an unknown outcome, `unknown_for_s` how long they go on.
+    `back_off_s`: seconds before the second attempt, the third, …. `unknown_back_off_s`: the least and the most between
+    two look-ups of an unknown outcome; `unknown_for_s`: for how long it is looked up. `lone_failures_max`: if more
+    records in a row fail alone, with no success in between, the handler is broken, not the records.
     """
 
     back_off_s: tuple[float, ...] = (2.0, 30.0)
     unknown_back_off_s: tuple[float, float] = (1.0, 30.0)
     unknown_for_s: float = 3600.0
     lone_failures_max: int = 20
-    """So many records in a row failed alone, with no success in between: the handler is broken, not the records."""
 
     @property
     def attempts_max(self) -> int:
         return len(self.back_off_s) + 1
+
+    def next_step(
+        self, error: Exception, *, attempts: int, lone_in_a_row: int, probing: bool
+    ) -> DeadLetter | Wait | CloseGate:
+        """
+        What to do with a record that failed alone with `error`, after `attempts` attempts that were charged to it.
+
+        `lone_in_a_row`: records that failed alone with no success in between, this one included. `probing`: the handler
+        already counts as broken.
+        """
+        # Poison says something about the record, whatever the handler's state is.
+        if isinstance(error, Poison):
+            return DeadLetter(attempts + 1)
+        if probing or lone_in_a_row > self.lone_failures_max:
+            return CloseGate()
+        if attempts >= len(self.back_off_s):
+            return DeadLetter(attempts + 1)
+        return Wait(self.back_off_s[attempts])
+
+    def next_lookup(self, *, lookups: int, unknown_s: float) -> DeadLetter | Wait:
+        """What to do with a record whose outcome is unknown for that long, after `lookups` look-ups."""
+        if unknown_s > self.unknown_for_s:
+            return DeadLetter(lookups)
+        least, most = self.unknown_back_off_s
+        return Wait(min(most, least * 2.0 ** min(lookups, 30)))
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,13 +228,3 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     def types(self) -> Mapping[str, type[Any]]:
         """The handled types by their full names."""
         return {event.type_name(): event for event in self.handles}
-
-    @property
-    def is_exactly_once(self) -> bool:
-        """Do its outputs and offsets share one Kafka transaction?"""
-        return isinstance(self.delivery, ExactlyOnce)
-
-    @property
-    def prepares(self) -> bool:
-        """Is there an effect to be done before the handler announces it?"""
-        return isinstance(self.delivery, ExactlyOnce) and self.delivery.prepare is not None

@@ -22,7 +22,7 @@ from uuid import UUID
 import msgspec
 
 from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.container.database import EffectDatabase
+from orderflow.messaging.container.effect_database import EffectDatabase
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka.transactions import Produced

@@ -20,7 +20,7 @@ log = logger("listener")
 class Gate:
     """
     Closed by `failed`, opened by `succeeded`. While it is closed, `may_try` is true once per back-off (0.1 s, doubled
-    up to 5 s, ± 20 %), and `single` says that this try is a probe: one record, not a batch.
+    up to 5 s, ± 20 %), and `is_probing` says that this try is a probe: one record, not a batch.
     """
 
     def __init__(self, listener: str, stage: str, *, clock: Clock = CLOCK) -> None:
@@ -33,24 +33,24 @@ class Gate:
         self._back_off_s = 0.0
 
     @property
-    def single(self) -> bool:
+    def is_probing(self) -> bool:
         return self._back_off_s != 0.0
 
     def may_try(self, now: float) -> bool:
-        return not self.single or now >= self._closed_until
+        return not self.is_probing or now >= self._closed_until
 
     @property
     def next_try_at(self) -> float:
         """Monotonic seconds; 0 when it is open."""
-        return self._closed_until if self.single else 0.0
+        return self._closed_until if self.is_probing else 0.0
 
     def failed(self, error: Transient) -> None:
         """Close, or stay closed for longer. Failures of what had begun before it closed count once."""
         now = self._clock.monotonic()
-        if self.single and now < self._closed_until:
+        if self.is_probing and now < self._closed_until:
             return
         least, most = BACK_OFF_S
-        if not self.single:
+        if not self.is_probing:
             log.warning(
                 "waiting",
                 listener=self._listener,
@@ -66,7 +66,7 @@ class Gate:
         self._show(1)
 
     def succeeded(self) -> None:
-        if self.single:
+        if self.is_probing:
             log.info("going on", listener=self._listener, stage=self._stage, resource=self.resource)
             self._show(0)
             self._back_off_s, self.reason, self.resource = 0.0, "", ""

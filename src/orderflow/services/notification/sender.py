@@ -203,7 +203,7 @@ class Sender:
                 cursor,
                 self._worker,
                 customers_max=room,
-                letters_max=1 if self._mail.single else self._asked.letters_max,
+                letters_max=1 if self._mail.is_probing else self._asked.letters_max,
                 lease_s=self._asked.lease_s,
             )
         # Half of the lease for what is begun: the other half is more than the time-outs of one letter.
@@ -217,7 +217,7 @@ class Sender:
 
     def _room(self) -> int:
         """How many more customers may be leased; while the mail server is away one, and that only at times."""
-        if self._mail.single:
+        if self._mail.is_probing:
             return int(not self._calls.running and self._mail.may_try(time.monotonic()))
         return CUSTOMERS_PER_CONNECTION * self._asked.connections_max - self._calls.running
 
