@@ -23,6 +23,7 @@ import msgspec
 
 from orderflow.messaging.container import Container, ContainerSettings
 from orderflow.messaging.container.effect_database import EffectDatabase
+from orderflow.messaging.container.record import Record
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka.transactions import Produced
@@ -36,7 +37,7 @@ from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Messa
 from orderflow.messaging.testing.memory_client import MemoryClient
 from orderflow.messaging.testing.memory_clock import MemoryClock
 from orderflow.messaging.testing.registry import InMemoryRegistry
-from orderflow.messaging.work.calls import InlineCalls
+from orderflow.messaging.work.calls import Calls, InlineCalls
 
 __all__ = ["KIND", "Bus", "Fault", "Faults", "Message", "Stuck", "Worker"]
 
@@ -109,6 +110,7 @@ class Bus:
     Everything that is published goes to every listener that reads the topic; `run` goes on until nothing is left to do.
 
     `databases`: that of each `InboxOutbox` listener, by its name. `workers`: containers for each listener.
+    `calls` are those of `Prepare`: on the container's own thread, unless the test wants to end them itself.
     """
 
     def __init__(
@@ -120,7 +122,9 @@ class Bus:
         seed: int = 0,
         faults: Faults = KIND,
         workers: int = 1,
+        calls: type[Calls[Record]] = InlineCalls,
     ) -> None:
+        self._calls = calls
         self.faults = faults
         self.clock = MemoryClock(seed=seed)
         self.broker = MemoryBroker(seed=seed, chances=faults.of_broker)
@@ -228,7 +232,7 @@ class Bus:
             connect=connect,
             registry=self.registry,
             database=self._databases.get(settings.listener.name),
-            calls=InlineCalls,
+            calls=self._calls,
             clock=self.clock,
         )
 

@@ -110,6 +110,7 @@ class MemoryClient:
 
     def transact(self, records: Sequence[Produced], windows: Windows) -> None:
         assert not self._lost, "a producer was used again whose transaction has an unknown outcome"
+        assert not self._in_flight, "a plain commit is on its way, and could land after this one"
         if self._group.members.get(self._instance_id) not in (self, None):
             raise self._lose("a newer producer has this transactional id", fenced=True)
         fault = self._broker.struck(*TRANSACTION_FAULTS)
