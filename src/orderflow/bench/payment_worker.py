@@ -19,7 +19,8 @@ import msgspec
 from orderflow.contracts.ids import PaymentId
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.container.client import SLICE_S, Client
+from orderflow.messaging.container.assignment import SLICE_S
+from orderflow.messaging.container.client import Client
 from orderflow.messaging.container.kafka_client import Windows
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.transactions import Produced, Transactions

@@ -1,4 +1,7 @@
-"""From fetched to queued: which messages are let in, what the head of each key needs, and what follows a record."""
+"""
+From fetched to queued: which messages are let in, what the head of each key needs, and what follows
+a record.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from orderflow.messaging.errors import Poison, Transient
 
 class Admission:
     """
-    Admits messages as long as their partition's window fits into a commit's metadata; holds back the others, in order.
+    Admits messages as long as their partition's window fits into a commit's metadata; holds back
+    the others, in order.
 
     `prepares`: records go through `Prepare` before they are ready.
     """
@@ -47,9 +51,11 @@ class Admission:
         """Let in what was fetched, or hold it back and pause its partition."""
         self._last_message_at = self._clock.monotonic()
         partitions = self._client.partitions
+
         for message in messages:
             partition = partitions[message.topic(), message.partition()]
-            # Once one message is held, all later ones are: they must be admitted in the order of their offsets.
+            # Once one message is held, all later ones are: they must be admitted in the order of
+            # their offsets.
             if partition.held or not partition.may_admit(message.offset()):
                 partition.held.append(message)
                 if not partition.paused:
@@ -59,7 +65,10 @@ class Admission:
                 self._admit(partition, message)
 
     def refill(self) -> None:
-        """Admit what was held back; fetch where there is room, and pause everything while a resource is away."""
+        """
+        Admit what was held back; fetch where there is room, and pause everything while a resource
+        is away.
+        """
         # A registry that is away stops only schemas not met before, so its gate pauses nothing.
         away = any(gate.is_probing for gate in self._gates if gate is not self._gates.decode)
         for partition in list(self._client.partitions.values()):
@@ -73,7 +82,9 @@ class Admission:
                 self._client.resume([partition])
 
     def wake(self, now: float) -> None:
-        """Queue the records whose wait is over; read unread ones if the registry may be asked again."""
+        """
+        Queue the records whose wait is over; read unread ones if the registry may be asked again.
+        """
         for record in self._queues.due(now):
             self._queue(record)
 
@@ -89,7 +100,10 @@ class Admission:
             self._read_head(record.partition.advance(record))
 
     def reach_ends(self, now: float) -> None:
-        """After an idle second, count the markers behind the last record as finished: then idle lag reads 0."""
+        """
+        After an idle second, count the markers behind the last record as finished: then idle lag
+        reads 0.
+        """
         if now - self._last_message_at < self._idle_after_s:
             return
         for partition in self._client.partitions.values():
@@ -104,8 +118,9 @@ class Admission:
 
     def _read_head(self, head: Record | None) -> None:
         """
-        Read the record at the head of a key's lane and queue it. If that ends the record (nothing handles it, or it
-        is poison), continue with the next of its key, until one is queued or the lane is empty.
+        Read the record at the head of a key's lane and queue it. If that ends the record (nothing
+        handles it, or it is poison), continue with the next of its key, until one is queued or the
+        lane is empty.
         """
         while head is not None and self._ended_by_reading(head):
             head = head.partition.advance(head)

@@ -1,15 +1,16 @@
 """
-The listener container: it runs the loop, and does what is to be done about everything that can go wrong in it.
+The listener container: it runs the loop, and does what is to be done about everything that can go
+wrong in it.
 
 | what failed | what happens |
 |---|---|
 | the record can't be read, or does not belong on its topic | dead letter, at once |
-| registry, database, provider or broker is away; deadlock | the stage closes, one probe per back-off; no attempt |
+| a resource (registry, database, provider, broker) is away | one probe per back-off; no attempt |
 | a wave | it is put back and halved, until the record that fails alone is found |
 | a record, alone | an attempt; back-off; after the last one a dead letter |
-| 20 records alone, with no success in between | the handler is broken: as if a resource were away, and not ready |
+| 20 records alone, no success in between | the handler is broken: as if a resource were away |
 | the transaction was aborted | its records go back to the heads of their lanes; nothing is sought |
-| its outcome is unknown, or the producer is lost | all state is dropped; new producer; again from `committed()` |
+| its outcome is unknown | all state is dropped; new producer; again from `committed()` |
 | another process runs in this slot | Fenced: this one ends |
 """
 
@@ -47,12 +48,14 @@ class Stopped(OrderflowError):
 
 class Container:
     """
-    One worker of a listener. Call `run` on a thread of its own; `reasons` may be called from any thread.
+    One worker of a listener. Call `run` on a thread of its own; `reasons` may be called from any
+    thread.
 
-    Guarantee: see `listener`. Everything that time heals is waited for without bound, and `reasons` says for what.
+    Guarantee: see `listener`. Everything that time heals is waited for without bound, and `reasons`
+    says for what.
 
-    `connect`, `registry`, `database`, `calls` and `clock` are the real ones unless a test or a benchmark passes others;
-    who passes a registry or a database closes it.
+    `connect`, `registry`, `database`, `calls` and `clock` are the real ones unless a test or a
+    benchmark passes others; who passes a registry or a database closes it.
     """
 
     def __init__(
@@ -67,12 +70,15 @@ class Container:
     ) -> None:
         self._settings = settings
         self._name = settings.listener.name
+        self._connect = connect
         self._calls = calls
         self._clock = clock
+
         self._stop = threading.Event()
         self._stop_seen_at: float | None = None
         self._missing = ["starting"]
         self._gates = Gates.of(self._name, clock)
+
         self._closing = ExitStack()
         self._registry = registry or self._closing.enter_context(
             closing(Registry(settings.registry))
@@ -81,15 +87,16 @@ class Container:
         if isinstance(settings.listener.delivery, InboxOutbox):
             _refuse_short_inbox(settings)
             self._database = database or self._postgres()
-        self._connect = connect
         self._loop: Loop | None = None
 
     def run(self, stop: threading.Event) -> None:
         """
-        Listen until `stop` is set: then no new calls, at most 5 s for running ones, one last commit, and leave.
+        Listen until `stop` is set: then no new calls, at most 5 s for running ones, one last
+        commit, and leave.
 
-        Raises Fenced when another process runs in this slot, Refused or ConfigurationError when going on would be
-        wrong, Unavailable when the group's state can't be read for 40 s: then start the process again.
+        Raises Fenced when another process runs in this slot, Refused or ConfigurationError when
+        going on would be wrong, Unavailable when the group's state can't be read for 40 s: then
+        start the process again.
         """
         self._stop = stop
         try:
@@ -104,7 +111,9 @@ class Container:
             self.close()
 
     def start(self) -> None:
-        """Load the schemas of what is published, then join the group. Waits for registry and brokers."""
+        """
+        Load the schemas of what is published, then join the group. Waits for registry and brokers.
+        """
         encoder = self._load_encoder()
 
         self._missing = ["broker: joining"]
@@ -121,7 +130,10 @@ class Container:
         self._loop.open()
 
     def turn(self) -> None:
-        """Poll, admit, prepare, handle, commit, once. `run` does so again and again; a test calls it itself."""
+        """
+        Poll, admit, prepare, handle, commit, once. `run` does so again and again; a test calls it
+        itself.
+        """
         loop = self._started()
         loop.turn()
 
@@ -135,7 +147,10 @@ class Container:
             )
 
     def last_turn(self) -> None:
-        """Let running calls end, handle and commit what is ready; the rest stays in the offsets' metadata."""
+        """
+        Let running calls end, handle and commit what is ready; the rest stays in the offsets'
+        metadata.
+        """
         self._started().last_turn()
 
     def close(self) -> None:
@@ -169,14 +184,16 @@ class Container:
             try:
                 return Encoder.load(self._registry, self._settings.catalogue, topics)
             except (Transient, ConfigurationError) as error:
-                # A schema that is not registered can be registered by a deploy step that is still to come.
+                # A schema that is not registered can be registered by a deploy step that is still
+                # to come.
                 self._missing = [f"registry: {error}"]
             if self._stop.wait(START_AGAIN_S):
                 raise Stopped("stopped before it began")
 
     def _refuse_long_stop(self) -> None:
         """
-        Called between slices of every wait on a broker: after a stop, an open transaction gets some seconds to end.
+        Called between slices of every wait on a broker: after a stop, an open transaction gets some
+        seconds to end.
         """
         if self._stop.is_set():
             now = self._clock.monotonic()
@@ -186,7 +203,9 @@ class Container:
 
 
 def _refuse_short_inbox(settings: ContainerSettings) -> None:
-    """Raise Refused if a topic keeps records for longer than the inbox remembers having had them."""
+    """
+    Raise Refused if a topic keeps records for longer than the inbox remembers having had them.
+    """
     for topic in settings.listener.topics:
         if topic.retention is None or topic.retention + INBOX_MARGIN > inbox.RETENTION:
             raise Refused(

@@ -1,4 +1,6 @@
-"""What a listener with `InboxOutbox` needs of its database, as a protocol, and PostgreSQL behind it."""
+"""
+What a listener with `InboxOutbox` needs of its database, as a protocol, and PostgreSQL behind it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ class EffectDatabase(Protocol):
     """
     Where the effects of a listener's handler are, beside their inbox and their outbox.
 
-    What is done with the cursor of one `transaction` commits as a whole when its block ends, and is rolled back when
-    the block raises. Failures that time heals are raised as Transient.
+    What is done with the cursor of one `transaction` commits as a whole when its block ends, and is
+    rolled back when the block raises. Failures that time heals are raised as Transient.
     """
 
     def transaction(self) -> AbstractContextManager[Cursor]:

@@ -1,4 +1,7 @@
-"""What becomes of a record that failed: a back-off, a dead letter, or nothing because every record fails."""
+"""
+What becomes of a record that failed: a back-off, a dead letter, or nothing because every record
+fails.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ class UnknownOutcome(OrderflowError):
 
 class Failures:
     """
-    Applies the listener's retry policy, and closes the gate of the handler when it fails for every record.
+    Applies the listener's retry policy, and closes the gate of the handler when it fails for every
+    record.
 
     Attempts are in memory: after a restart they count anew.
     """
@@ -50,12 +54,14 @@ class Failures:
 
     def alone(self, record: Record, error: Exception, queue: deque[Record]) -> bool:
         """
-        Decide about a record that failed by itself; true if it is over, because it became a dead letter.
+        Decide about a record that failed by itself; true if it is over, because it became a dead
+        letter.
 
-        If the handler fails for every record, the record goes to the end of `queue`, so that the next probe takes
-        another one.
+        If the handler fails for every record, the record goes to the end of `queue`, so that the
+        next probe takes another one.
         """
-        # A handler that calls a record poison works: it has judged this one, and is not suspected itself.
+        # A handler that calls a record poison works: it has judged this one, and is not suspected
+        # itself.
         is_judged = isinstance(error, Poison)
         if not is_judged:
             self._lone_in_a_row += 1
@@ -65,6 +71,7 @@ class Failures:
             lone_in_a_row=self._lone_in_a_row,
             probing=self._handle_gate.is_probing,
         )
+
         match step:
             case CloseGate():
                 why = f"it fails for every record, last for {record.place}: {error!r}"
@@ -83,14 +90,15 @@ class Failures:
 
     def unknown(self, record: Record, since: datetime) -> bool:
         """
-        Decide about a record whose outcome is unknown since then: the next look-up, or, after an hour, a dead letter.
-        True if it is over.
+        Decide about a record whose outcome is unknown since then: the next look-up, or, after an
+        hour, a dead letter. True if it is over.
         """
         progress = record.progress
         progress.first_failure = progress.first_failure or since
         step = self._retry.next_lookup(
             lookups=progress.lookups, unknown_s=(self._clock.now() - since).total_seconds()
         )
+
         match step:
             case DeadLetter(attempts):
                 why = f"its outcome is unknown since {since.isoformat()}, after {attempts} look-ups"
@@ -102,7 +110,10 @@ class Failures:
                 return False
 
     def give_up(self, record: Record, error: Exception, *, attempts: int) -> None:
-        """Make a dead letter of `record`. It is published in the transaction that commits the record's offset."""
+        """
+        Make a dead letter of `record`. It is published in the transaction that commits the record's
+        offset.
+        """
         now = self._clock.now()
         message, partition, progress = record.message, record.partition, record.progress
         timestamp_type, timestamp_ms = message.timestamp()

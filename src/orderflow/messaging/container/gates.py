@@ -16,7 +16,9 @@ class Gates(msgspec.Struct, frozen=True):
     decode: Gate
     """The registry is away: records of schemas not met before stay unread."""
     handle: Gate
-    """The database or another resource of the handler is away, or the handler fails for every record."""
+    """
+    The database or another resource of the handler is away, or the handler fails for every record.
+    """
     intent: Gate
     """The database of `Prepare` is away."""
     call: Gate

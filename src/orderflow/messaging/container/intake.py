@@ -26,10 +26,11 @@ class Intake:
 
     def read(self, record: Record) -> bool:
         """
-        Fill in what the handler gets. False if the record belongs on its topic, but this listener does not handle it.
+        Fill in what the handler gets. False if the record belongs on its topic, but this listener
+        does not handle it.
 
-        Raises Poison if nobody can ever read it or it does not belong on its topic, Unavailable if the registry is
-        needed and away.
+        Raises Poison if nobody can ever read it or it does not belong on its topic, Unavailable if
+        the registry is needed and away.
         """
         message, progress = record.message, record.progress
         if progress.headers is None:
@@ -46,7 +47,8 @@ class Intake:
 
         event_type = self._types.get(metadata.type)
         if event_type is None:
-            # Decoded all the same: damaged bytes are a dead letter even if nothing here handles their type.
+            # Decoded all the same: damaged bytes are a dead letter even if nothing here handles
+            # their type.
             self._decoder.decode(message.value())
             return False
 

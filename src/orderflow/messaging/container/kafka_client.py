@@ -26,9 +26,10 @@ class KafkaClient(Protocol):
     """
     One member of a consumer group with one transactional producer, used by one thread.
 
-    Partitions are assigned and taken away inside `poll`, `renew` and `close`, and nowhere else. A partition that was
-    taken away is marked `gone` and leaves `partitions`. No method holds the thread for long while a broker is away: it
-    returns, or raises Transient, and `broker_error` contains the reason.
+    Partitions are assigned and taken away inside `poll`, `renew` and `close`, and nowhere else. A
+    partition that was taken away is marked `gone` and leaves `partitions`. No method holds the
+    thread for long while a broker is away: it returns, or raises Transient, and `broker_error`
+    contains the reason.
     """
 
     @property
@@ -47,8 +48,8 @@ class KafkaClient(Protocol):
         """
         Fence the predecessor of this slot, abort the transaction it left open, then join the group.
 
-        `before_revoke` is called with partitions that are about to be revoked, while their offsets can still be
-        committed; not with partitions that are lost.
+        `before_revoke` is called with partitions that are about to be revoked, while their offsets
+        can still be committed; not with partitions that are lost.
         """
 
     def close(self) -> None:
@@ -56,9 +57,11 @@ class KafkaClient(Protocol):
 
     def poll(self, timeout_s: float, records_max: int) -> list[Any]:
         """
-        At most `records_max` records of the assigned partitions, in the shape of the client library's messages.
+        At most `records_max` records of the assigned partitions, in the shape of the client
+        library's messages.
 
-        Raises Fenced when another process runs in this slot, Unavailable when committed offsets could not be read.
+        Raises Fenced when another process runs in this slot, Unavailable when committed offsets
+        could not be read.
         """
 
     def pause(self, partitions: Iterable[Partition]) -> None:
@@ -71,33 +74,45 @@ class KafkaClient(Protocol):
         """
         Produce `records` and commit the offsets of `windows` in one Kafka transaction.
 
-        Raises TransactionAborted (nothing is visible, the same producer goes on), or ProducerLost (whether it is
-        committed is unknown: only `renew` may be called next).
+        Raises TransactionAborted (nothing is visible, the same producer goes on), or ProducerLost
+        (whether it is committed is unknown: only `renew` may be called next).
         """
 
     def renew(self, lost: ProducerLost) -> None:
         """
-        Replace the producer, and start every assigned partition again from its committed offset and metadata.
+        Replace the producer, and start every assigned partition again from its committed offset and
+        metadata.
 
         All partitions from before are `gone`. Raises Fenced when another process runs in this slot.
         """
 
     @property
     def committing(self) -> bool:
-        """Whether a plain commit is not answered yet. Until it is, nothing else may be committed."""
+        """
+        Whether a plain commit is not answered yet. Until it is, nothing else may be committed.
+        """
 
     def begin_commit(self, windows: Windows) -> None:
-        """Send the offsets of `windows` outside any transaction, without waiting: a plain commit."""
+        """
+        Send the offsets of `windows` outside any transaction, without waiting: a plain commit.
+        """
 
     def end_commit(self) -> tuple[Windows, str] | None:
-        """The plain commit that was answered and its error, empty if it succeeded; None while no answer is here."""
+        """
+        The plain commit that was answered and its error, empty if it succeeded; None while no
+        answer is here.
+        """
 
     def commit_now(self, windows: Windows) -> None:
-        """Commit outside any transaction and wait. Errors are ignored: they cost records read twice."""
+        """
+        Commit outside any transaction and wait. Errors are ignored: they cost records read twice.
+        """
 
 
 class Connect(Protocol):
     """Makes the client of one container. Nothing is opened before `open`."""
 
     def __call__(self, settings: ContainerSettings, *, between: Callable[[], None]) -> KafkaClient:
-        """`between` is called between slices of every wait on a broker, and may raise to give up."""
+        """
+        `between` is called between slices of every wait on a broker, and may raise to give up.
+        """

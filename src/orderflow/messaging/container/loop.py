@@ -1,8 +1,9 @@
 """
-One turn of a container: poll, admit, prepare, handle, commit; and everything that a turn needs, made in one place.
+One turn of a container: poll, admit, prepare, handle, commit; and everything that a turn needs,
+made in one place.
 
-Records flow one way. Each stage returns the records that are over, and the turn gives them to the admission, which
-brings up the next record of each of their keys.
+Records flow one way. Each stage returns the records that are over, and the turn gives them to the
+admission, which brings up the next record of each of their keys.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ POLL_S_MIN = 0.001
 
 
 class Loop:
-    """The stages of one container, and the turn that runs them. Everything runs on the thread that calls `turn`."""
+    """
+    The stages of one container, and the turn that runs them. Everything runs on the thread that
+    calls `turn`.
+    """
 
     def __init__(
         self,
@@ -122,7 +126,8 @@ class Loop:
 
     def turn(self) -> None:
         """Poll, admit, prepare, handle, commit, once."""
-        # Partitions come and go in here, and only here: no transaction is open, so a rebalance only drops state.
+        # Partitions come and go in here, and only here: no transaction is open, so a rebalance only
+        # drops state.
         messages = self._shared.client.poll(self._poll_timeout(), self._shared.settings.records_max)
 
         if messages:
@@ -130,7 +135,8 @@ class Loop:
             self._admission.admit(messages)
             failpoint("listener.after_poll")
 
-        # Before the rest, because neither needs a transaction: a call that begins now is answered when the rest ends.
+        # Before the rest, because neither needs a transaction: a call that begins now is answered
+        # when the rest ends.
         now = self._shared.clock.monotonic()
         self._admission.wake(now)
         self._admission.release(self._preparing.step(now))
@@ -147,7 +153,10 @@ class Loop:
         self._shared.record_log.write()
 
     def last_turn(self) -> None:
-        """Let running calls end, handle and commit what is ready; the rest is in the offsets' metadata."""
+        """
+        Let running calls end, handle and commit what is ready; the rest is in the offsets'
+        metadata.
+        """
         deadline = self._shared.clock.monotonic() + self._shared.settings.stop_within_s
         self._preparing.finish(deadline)
         for over in self._waves.run():
@@ -184,7 +193,10 @@ class Loop:
         return max(POLL_S_MIN, min([self._shared.settings.idle_after_s, *waits]))
 
     def _open_idle_gates(self) -> None:
-        """Open a closed stage that has nothing left to probe with, because its partitions were taken away."""
+        """
+        Open a closed stage that has nothing left to probe with, because its partitions were taken
+        away.
+        """
         now, queues, gates = self._shared.clock.monotonic(), self._shared.queues, self._shared.gates
         calling = bool(queues.to_prepare) or self._preparing.running > 0
         commits_ready = bool(queues.ready) and gates.commit in self._delivery.needs
@@ -199,6 +211,7 @@ class Loop:
                 self._transaction.is_needed or self._shared.client.committing or commits_ready,
             ),
         )
+
         for gate, has_work in work_left:
             if gate.is_probing and gate.may_try(now) and not has_work:
                 gate.succeeded()

@@ -1,7 +1,9 @@
 """
-One assigned partition: which records are unfinished, which are held back, and in which order those of a key come.
+One assigned partition: which records are unfinished, which are held back, and in which order those
+of a key come.
 
-Nothing in here does I/O. A partition that was taken away is marked `gone`; whatever still refers to it is dropped.
+Nothing in here does I/O. A partition that was taken away is marked `gone`; whatever still refers to
+it is dropped.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ class Partition:
     """
     State of one assigned partition, from the window that its group committed.
 
-    `next` is the offset after the highest admitted one. An offset below it that was never delivered (a transaction's
-    marker, an aborted record) counts as finished. `changed`: something finished since the last commit.
+    `next` is the offset after the highest admitted one. An offset below it that was never delivered
+    (a transaction's marker, an aborted record) counts as finished. `changed`: something finished
+    since the last commit.
     """
 
     def __init__(self, topic: str, number: int, window: Window) -> None:
@@ -63,10 +66,14 @@ class Partition:
         return (span <= RESUME_SPAN_MAX or unfinished <= few) and unfinished <= many
 
     def admit(self, message: Any) -> Record | None:
-        """Add a fetched message to its key's lane. None if it was finished before a restart or a rebalance."""
+        """
+        Add a fetched message to its key's lane. None if it was finished before a restart or a
+        rebalance.
+        """
         offset: int = message.offset()
 
-        # A restored window names offsets that must come again. One that is passed over was deleted by retention.
+        # A restored window names offsets that must come again. One that is passed over was deleted
+        # by retention.
         to_come = self._to_come
         while to_come and to_come[0] < offset:
             self.unfinished.pop(to_come.popleft(), None)
@@ -97,11 +104,14 @@ class Partition:
         return None
 
     def put_back(self, record: Record) -> None:
-        """Make `record` ready and the head of its lane again. Of several, put back the last one first."""
+        """
+        Make `record` ready and the head of its lane again. Of several, put back the last one first.
+        """
         record.progress.state = State.READY
         if not record.lane or record.lane[0] is not record:
             record.lane.appendleft(record)
-        # The lane may have been dropped as empty, and a later record of the key must not get a second one.
+        # The lane may have been dropped as empty, and a later record of the key must not get a
+        # second one.
         self._lanes[record.key] = record.lane
 
     def finish(self, record: Record) -> None:
@@ -111,7 +121,10 @@ class Partition:
         self.changed = True
 
     def reach_eof(self) -> None:
-        """Count the offsets up to the partition's end as finished: behind the last record are only markers."""
+        """
+        Count the offsets up to the partition's end as finished: behind the last record are only
+        markers.
+        """
         if not self.held and self.eof > self.next:
             while self._to_come:
                 self.unfinished.pop(self._to_come.popleft(), None)
@@ -120,15 +133,19 @@ class Partition:
 
     @property
     def waits_for_nothing(self) -> bool:
-        """Whether every admitted record is finished; those that a restored window still expects do not count."""
+        """
+        Whether every admitted record is finished; those that a restored window still expects do not
+        count.
+        """
         return all(record is None for record in self.unfinished.values())
 
     def window(self, *, include_handled: bool) -> Window:
         """
         The offsets to commit.
 
-        With `include_handled`, records handled in this turn count as finished, because a Kafka transaction commits
-        them together with these offsets. Without it (a plain commit) only finished records count.
+        With `include_handled`, records handled in this turn count as finished, because a Kafka
+        transaction commits them together with these offsets. Without it (a plain commit) only
+        finished records count.
         """
         if not include_handled:
             return Window(self.next, tuple(self.unfinished))
@@ -143,7 +160,9 @@ class Partition:
 
 
 def restored(place: tuple[str, int], offset: int, metadata: str | None) -> Partition:
-    """The state of a partition from what its group committed; `offset` is below 0 if that is nothing."""
+    """
+    The state of a partition from what its group committed; `offset` is below 0 if that is nothing.
+    """
     topic, number = place
     where = f"{topic}-{number}"
     if offset < 0:

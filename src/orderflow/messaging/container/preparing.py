@@ -1,8 +1,9 @@
 """
-The stage before the handler: an effect outside any transaction is intended, done and recorded, many at a time.
+The stage before the handler: an effect outside any transaction is intended, done and recorded, many
+at a time.
 
-A call that has ended makes its record ready by itself; no record waits for the slowest call. What was done for a
-partition that was taken away is recorded all the same; it is not announced.
+A call that has ended makes its record ready by itself; no record waits for the slowest call. What
+was done for a partition that was taken away is recorded all the same; it is not announced.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ CALLS_POLL_S = 0.005
 
 
 class Preparation(Protocol):
-    """The stage as the loop sees it: `Preparing`, or `NothingToPrepare` for a listener without `Prepare`."""
+    """
+    The stage as the loop sees it: `Preparing`, or `NothingToPrepare` for a listener without
+    `Prepare`.
+    """
 
     @property
     def running(self) -> int:
         """How many calls run, or have ended and were not collected."""
 
     def step(self, now: float) -> list[Record]:
-        """Record what has ended, begin what may begin. Returns the records that became dead letters."""
+        """
+        Record what has ended, begin what may begin. Returns the records that became dead letters.
+        """
 
     def finish(self, deadline: float) -> None:
         """Begin nothing new; record the calls that end before `deadline`, in monotonic seconds."""
@@ -76,7 +82,8 @@ class Preparing:
         return self._calls.running
 
     def step(self, now: float) -> list[Record]:
-        # Outcomes first: they free room in the pool, and a record that ended must not wait for new ones.
+        # Outcomes first: they free room in the pool, and a record that ended must not wait for new
+        # ones.
         self._collect()
         self._intend(now)
 
@@ -93,7 +100,10 @@ class Preparing:
         self._calls.close()
 
     def _collect(self, *, within_s: float = 0.0) -> None:
-        """Judge the calls that have ended, waiting at most `within_s` for the first; record their outcomes."""
+        """
+        Judge the calls that have ended, waiting at most `within_s` for the first; record their
+        outcomes.
+        """
         queues = self._queues
         for ended in self._calls.collect(within_s=within_s):
             record, _task, _answer, error = ended
@@ -120,7 +130,8 @@ class Preparing:
     def _intend(self, now: float) -> None:
         """Record the intents of as many records as the pool has room for."""
         gates = self._gates
-        # While outcomes can't be recorded no effect is begun: nobody could say afterwards how it ended.
+        # While outcomes can't be recorded no effect is begun: nobody could say afterwards how it
+        # ended.
         if not self._queues.to_prepare or self._stopping or gates.outcome.is_probing:
             return
         if not (gates.intent.may_try(now) and gates.call.may_try(now)):
@@ -142,7 +153,7 @@ class Preparing:
             self._queues.to_prepare.extendleft(reversed(batch))
         except STOPPING:
             raise
-        except Exception as error:  # noqa: BLE001 - the container is the one place that catches broadly
+        except Exception as error:  # noqa: BLE001 - only the container catches broadly
             if len(batch) == 1:
                 self._failed(batch[0], error)
                 return
@@ -176,9 +187,12 @@ class Preparing:
                 self._step(record, step)
 
     def _step(self, record: Record, step: Settled | Ask | Unknown) -> None:
-        """Go on as the service's answer says, unless the record's partition was taken away meanwhile."""
+        """
+        Go on as the service's answer says, unless the record's partition was taken away meanwhile.
+        """
         if not record.is_head:
             return
+
         match step:
             case Settled(outcome):
                 record.progress.outcome = outcome

@@ -1,8 +1,9 @@
 """
-Where admitted records stand: unread, to prepare, ready, waiting; and calls whose outcome is not recorded. No I/O.
+Where admitted records stand: unread, to prepare, ready, waiting; and calls whose outcome is not
+recorded. No I/O.
 
-Entries can be stale: a partition was taken away, or a record was put back before another of its key. Whoever takes a
-record out checks `is_head` first.
+Entries can be stale: a partition was taken away, or a record was put back before another of its
+key. Whoever takes a record out checks `is_head` first.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class Queues:
         return batch
 
     def take_wave(self, at_most: int) -> list[Record]:
-        """Take out ready records, at most one of each key over all partitions; one that runs alone comes by itself."""
+        """
+        Take out ready records, at most one of each key over all partitions; one that runs alone
+        comes by itself.
+        """
         wave: list[Record] = []
         keys: set[bytes] = set()
         later: list[Record] = []
@@ -90,7 +94,10 @@ class Queues:
         self.ready.extendleft(reversed(wave))
 
     def forget(self) -> None:
-        """Drop everything but ended calls: what was done outside must be recorded, whoever announces it."""
+        """
+        Drop everything but ended calls: what was done outside must be recorded, whoever announces
+        it.
+        """
         for queue in (self.ready, self.to_prepare, self.unread):
             queue.clear()
         self._waiting = []

@@ -20,8 +20,9 @@ class State(Enum):
     """
     Where a record is on its way. Only the head of a key's lane ever leaves UNREAD.
 
-    UNREAD → (TO_PREPARE →) READY → HANDLED → FINISHED. WAITING comes after a failure or an unknown outcome, and leads
-    back to where the record was. An aborted transaction takes HANDLED back to READY.
+    UNREAD → (TO_PREPARE →) READY → HANDLED → FINISHED. WAITING comes after a failure or an unknown
+    outcome, and leads back to where the record was. An aborted transaction takes HANDLED back to
+    READY.
     """
 
     UNREAD = auto()
@@ -42,8 +43,8 @@ class Progress(msgspec.Struct, eq=False):
     """
     The part of a record that changes. What was computed is kept for the next try.
 
-    `received` is what the handler gets; `headers` stay None if they can't be read. `attempts` and `lookups` are in
-    memory only: after a restart they count anew.
+    `received` is what the handler gets; `headers` stay None if they can't be read. `attempts` and
+    `lookups` are in memory only: after a restart they count anew.
     """
 
     state: State = State.UNREAD
@@ -57,8 +58,8 @@ class Progress(msgspec.Struct, eq=False):
 
 class Record(msgspec.Struct, frozen=True, eq=False):
     """
-    One admitted record. `message` is the client library's; `lane` holds the unfinished records of its key in this
-    partition, in their order.
+    One admitted record. `message` is the client library's; `lane` holds the unfinished records of
+    its key in this partition, in their order.
     """
 
     message: Any
@@ -70,7 +71,10 @@ class Record(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def is_head(self) -> bool:
-        """Whether it may run: its partition is assigned, and no earlier record of its key is unfinished."""
+        """
+        Whether it may run: its partition is assigned, and no earlier record of its key is
+        unfinished.
+        """
         lane = self.lane
         return not self.partition.gone and bool(lane) and lane[0] is self
 

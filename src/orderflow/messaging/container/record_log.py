@@ -1,8 +1,10 @@
 """
-A line for each record that is finished: where it was, which event it carried, and how it ended for this group.
+A line for each record that is finished: where it was, which event it carried, and how it ended for
+this group.
 
-A line is written after its record is finished for good, so what a line says has happened. Lines are collected and
-written once a turn; those of the turn in which a process is killed are lost, the records are not.
+A line is written after its record is finished for good, so what a line says has happened. Lines are
+collected and written once a turn; those of the turn in which a process is killed are lost, the
+records are not.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ WORDS: dict[Outcome, str] = {
 
 
 class RecordLine(Line, kw_only=True):
-    """`event` is the event's own headline, else its type's short name; None if the record has no readable type."""
+    """
+    `event` is the event's own headline, else its type's short name; None if the record has no
+    readable type.
+    """
 
     topic: str
     partition: int

@@ -15,8 +15,9 @@ from orderflow.messaging.work.clock import Clock
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One of each for a container, used on its thread alone: where records stand (`queues`), what the turn has done
-    (`uncommitted`), which stages are closed (`gates`), and the client, the clock and the log of finished records.
+    One of each for a container, used on its thread alone: where records stand (`queues`), what the
+    turn has done (`uncommitted`), which stages are closed (`gates`), and the client, the clock and
+    the log of finished records.
     """
 
     settings: ContainerSettings

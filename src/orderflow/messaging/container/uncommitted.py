@@ -32,10 +32,11 @@ class Uncommitted:
 
     def put_back(self) -> list[Record]:
         """
-        Undo what was handled: each record is the head of its lane again, and no attempt is counted. The records in
-        their order.
+        Undo what was handled: each record is the head of its lane again, and no attempt is counted.
+        The records in their order.
 
-        Skipped and dead records keep their state: they need no handler to be committed with the next transaction.
+        Skipped and dead records keep their state: they need no handler to be committed with the
+        next transaction.
         """
         handled, self.handled, self.outputs = self.handled, [], []
         kept = [record for record in handled if not record.partition.gone]
@@ -45,7 +46,10 @@ class Uncommitted:
         return kept
 
     def drop_gone(self) -> None:
-        """Forget skipped and dead records of partitions that were taken away: the next owner reads them again."""
+        """
+        Forget skipped and dead records of partitions that were taken away: the next owner reads
+        them again.
+        """
         if any(record.partition.gone for record in self.skipped):
             self.skipped = [record for record in self.skipped if not record.partition.gone]
         if any(record.partition.gone for record, _letter in self.dead):

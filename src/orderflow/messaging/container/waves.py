@@ -1,4 +1,7 @@
-"""Ready records meet their handler: in waves of different keys, halved when one fails, one by one when it probes."""
+"""
+Ready records meet their handler: in waves of different keys, halved when one fails, one by one when
+it probes.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ class Waves:
         """
         Handle waves until nothing is ready, or the turn's records or seconds are used up.
 
-        After each wave the records that are over are yielded: release the next of their keys before going on, so that
-        they can be in the next wave.
+        After each wave the records that are over are yielded: release the next of their keys before
+        going on, so that they can be in the next wave.
         """
         began, handled, settings = self._clock.monotonic(), 0, self._settings
         while (
@@ -45,7 +48,8 @@ class Waves:
             and handled < settings.records_max
             and self.may_run(self._clock.monotonic())
         ):
-            # A probe is one record: a resource that comes back must not be met by 500, of which all may fail.
+            # A probe is one record: a resource that comes back must not be met by 500, of which all
+            # may fail.
             probing = any(gate.is_probing for gate in self._delivery.needs)
             wave = self._queues.take_wave(1 if probing else self._wave_max)
             if not wave:
@@ -62,13 +66,14 @@ class Waves:
         try:
             over = self._delivery.handle(wave)
         except Transient as error:
-            # A resource is away: no record's fault, so no attempt. The closed gate ends the turn's waves.
+            # A resource is away: no record's fault, so no attempt. The closed gate ends the turn's
+            # waves.
             gate.failed(error)
             self._queues.put_back(wave)
             return []
         except STOPPING:
             raise
-        except Exception as error:  # noqa: BLE001 - the container is the one place that catches broadly
+        except Exception as error:  # noqa: BLE001 - only the container catches broadly
             # The resource answered. Only a success opens a gate that the handler itself has closed.
             if gate.resource != HANDLER:
                 gate.succeeded()
@@ -80,7 +85,9 @@ class Waves:
         return over
 
     def _failed(self, wave: list[Record], error: Exception) -> list[Record]:
-        """Halve a wave that failed, so that only the record that fails alone is charged an attempt."""
+        """
+        Halve a wave that failed, so that only the record that fails alone is charged an attempt.
+        """
         if len(wave) == 1:
             return wave if self._failures.alone(wave[0], error, self._queues.ready) else []
         self._queues.put_back(wave)

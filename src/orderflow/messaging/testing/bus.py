@@ -1,14 +1,15 @@
 """
-Kafka, relays and containers in one thread of a test: deterministic, and as unkind as the real ones may be.
+Kafka, relays and containers in one thread of a test: deterministic, and as unkind as the real ones
+may be.
 
-The containers are the real ones, with real Avro, waves, ids, retries, dead letters and commits; `InboxOutbox` handlers
-run on the database that they are given. Kafka is a `MemoryBroker`; time is a `MemoryClock`, which is advanced when no
-container has anything else to do.
+The containers are the real ones, with real Avro, waves, ids, retries, dead letters and commits;
+`InboxOutbox` handlers run on the database that they are given. Kafka is a `MemoryBroker`; time is a
+`MemoryClock`, which is advanced when no container has anything else to do.
 
-From the seed follow: which container has the next turn, which records it is given, and which fault happens where.
-Promised, as on Kafka: order per topic and key; a record whose commit failed comes again; what was committed is never
-taken back; finished offsets survive a restart in the metadata of the commit. Not promised, as on Kafka: any order
-between keys or topics.
+From the seed follow: which container has the next turn, which records it is given, and which fault
+happens where. Promised, as on Kafka: order per topic and key; a record whose commit failed comes
+again; what was committed is never taken back; finished offsets survive a restart in the metadata of
+the commit. Not promised, as on Kafka: any order between keys or topics.
 """
 
 from __future__ import annotations
@@ -49,10 +50,11 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """
     Chances, each between 0 and 1, and the size of waves.
 
-    `repeat`: a published record is published once more, later (a resync, a replay). `abort`: a transaction is undone,
-    Kafka's or the database's. `unknown`: a Kafka transaction is not answered; half of them are committed. `expel`: at
-    a poll the member's partitions are lost. `refuse`: a plain offset commit is refused. `crash`: after a turn the
-    container is dropped, with all that is not committed, and a new one takes its slot.
+    `repeat`: a published record is published once more, later (a resync, a replay). `abort`: a
+    transaction is undone, Kafka's or the database's. `unknown`: a Kafka transaction is not
+    answered; half of them are committed. `expel`: at a poll the member's partitions are lost.
+    `refuse`: a plain offset commit is refused. `crash`: after a turn the container is dropped, with
+    all that is not committed, and a new one takes its slot.
     """
 
     repeat: float = 0.0
@@ -92,7 +94,9 @@ class Worker:
         self.restart()
 
     def restart(self) -> None:
-        """Start a container from what is committed. The one before, if any, is dropped as by kill -9."""
+        """
+        Start a container from what is committed. The one before, if any, is dropped as by kill -9.
+        """
         self.container = self._start(self)
         self.container.start()
 
@@ -107,10 +111,12 @@ class Worker:
 
 class Bus:
     """
-    Everything that is published goes to every listener that reads the topic; `run` goes on until nothing is left to do.
+    Everything that is published goes to every listener that reads the topic; `run` goes on until
+    nothing is left to do.
 
-    `databases`: that of each `InboxOutbox` listener, by its name. `workers`: containers for each listener.
-    `calls` are those of `Prepare`: on the container's own thread, unless the test wants to end them itself.
+    `databases`: that of each `InboxOutbox` listener, by its name. `workers`: containers for each
+    listener. `calls` are those of `Prepare`: on the container's own thread, unless the test wants
+    to end them itself.
     """
 
     def __init__(
@@ -124,20 +130,22 @@ class Bus:
         workers: int = 1,
         calls: type[Calls[Record]] = InlineCalls,
     ) -> None:
-        self._calls = calls
         self.faults = faults
         self.clock = MemoryClock(seed=seed)
         self.broker = MemoryBroker(seed=seed, chances=faults.of_broker)
         self.registry = InMemoryRegistry.holding(catalogue)
+
         self._draw = random.Random(seed)  # noqa: S311 - repeatable is what it must be
         self._ids = random.Random(seed)  # noqa: S311
         self._catalogue = catalogue
+        self._calls = calls
         self._encoder = Encoder.load(self.registry, catalogue)
         self._decoder = Decoder(self.registry)
         self._databases = {
             name: _Relayed(database, bus=self) for name, database in (databases or {}).items()
         }
         self._later: list[Produced] = []
+
         self._listeners = listeners
         self.workers: dict[str, list[Worker]] = {
             listener.name: [self._worker(listener, slot) for slot in range(workers)]
@@ -145,7 +153,10 @@ class Bus:
         }
 
     def publish(self, topic: str, event: Publishable, *, cause: Metadata | None = None) -> Metadata:
-        """Publish an event that starts a chain, or continues that of `cause`. Returns the record's metadata."""
+        """
+        Publish an event that starts a chain, or continues that of `cause`. Returns the record's
+        metadata.
+        """
         metadata = Metadata(
             id=EventId(UUID(int=self._ids.getrandbits(128), version=4)),
             type=event.type_name(),
@@ -183,6 +194,7 @@ class Bus:
                 return turn
             else:
                 self.clock.advance_to(min(worker.client.wakes_at for worker in workers))
+
         lags = ", ".join(f"{name}: {lag}" for name, lag in self._lags().items() if lag)
         raise Stuck(f"after {turns_max} turns records are still unfinished ({lags})")
 
@@ -238,7 +250,10 @@ class Bus:
 
 
 class _Relayed:
-    """A listener's database with a relay behind it: outbox rows are published when their transaction is committed."""
+    """
+    A listener's database with a relay behind it: outbox rows are published when their transaction
+    is committed.
+    """
 
     def __init__(self, database: EffectDatabase, *, bus: Bus) -> None:
         self._database = database

@@ -1,10 +1,11 @@
 """
-Kafka in memory, as far as a listener's container sees it: partitions with offsets, groups with assignment and commits.
+Kafka in memory, as far as a listener's container sees it: partitions with offsets, groups with
+assignment and commits.
 
-What it keeps of Kafka: a key's records are on one partition, in order; transactions leave markers, so offsets have
-gaps; aborted records are never delivered; a member whose assignment is out of date can't commit; a transactional id
-has one owner, the last one. What it leaves out: time-outs, retention, replication, isolation other than
-read_committed.
+What it keeps of Kafka: a key's records are on one partition, in order; transactions leave markers,
+so offsets have gaps; aborted records are never delivered; a member whose assignment is out of date
+can't commit; a transactional id has one owner, the last one. What it leaves out: time-outs,
+retention, replication, isolation other than read_committed.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ class Message:
 
 class Group:
     """
-    A consumer group: its members by instance id, which of them owns a partition now, and what is committed.
+    A consumer group: its members by instance id, which of them owns a partition now, and what is
+    committed.
 
     `generation` grows with every change of its members; who has not polled since can't commit.
     """
@@ -85,7 +87,9 @@ class Group:
         self.committed: dict[Place, tuple[int, str]] = {}
 
     def join(self, instance_id: str, member: Any) -> None:
-        """A member with a known instance id replaces its predecessor, and gets what that one had."""
+        """
+        A member with a known instance id replaces its predecessor, and gets what that one had.
+        """
         replaced = self.members.get(instance_id)
         for place in [place for place, owner in self.owners.items() if owner is replaced]:
             del self.owners[place]
@@ -110,7 +114,8 @@ class MemoryBroker:
     """
     Topics and groups. A topic exists as soon as somebody names it.
 
-    Faults come from `planned`, each at the first operation that it fits, then by `chances` (0 to 1) drawn from
+    Faults come from `planned`, each at the first operation that it fits, then by `chances` (0 to 1)
+    drawn from
     `draw`. While `away` is true no client gets an answer.
     """
 
@@ -143,7 +148,9 @@ class MemoryBroker:
         return [(topic, number) for topic in topics for number in range(self.partitions)]
 
     def append(self, records: Iterable[Produced], *, marked: bool = False) -> list[Message]:
-        """Put records on their partitions; `marked`: a transaction's marker follows on each of those."""
+        """
+        Put records on their partitions; `marked`: a transaction's marker follows on each of those.
+        """
         appended = [self._append(record) for record in records]
         if marked:
             self._mark(dict.fromkeys((m.topic(), m.partition()) for m in appended))

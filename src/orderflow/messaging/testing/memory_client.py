@@ -1,8 +1,10 @@
 """
-The container's Kafka client on topics in memory: see `container.kafka_client.KafkaClient`, which it implements.
+The container's Kafka client on topics in memory: see `container.kafka_client.KafkaClient`, which it
+implements.
 
-Nothing waits in here: `poll` returns at once and notes until when it would have waited (`wakes_at`). Whoever runs the
-container, the bus or a test, advances the clock to there when nothing else is left to do.
+Nothing waits in here: `poll` returns at once and notes until when it would have waited
+(`wakes_at`). Whoever runs the container, the bus or a test, advances the clock to there when
+nothing else is left to do.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class MemoryClient:
         self.broker_error = ""
         self.is_member = False
         self.wakes_at = clock.monotonic()
-        self._listener = settings.listener
+
         self._instance_id = settings.instance_id
         self._between = between
         self._broker = broker
@@ -51,10 +53,12 @@ class MemoryClient:
         self._group = broker.groups[settings.listener.group]
         self._places = broker.places(settings.listener.subscribed)
         self._positions: dict[Place, int] = {}
+
         self._before_revoke: BeforeRevoke | None = None
         self._generation = -1
         self._lost = False
         self._fenced_at = -FENCED_TWICE_WITHIN_S
+
         self._in_flight: Windows = ()
         self._commit_error: str | None = None
         self._polled_since_commit = False
@@ -64,7 +68,9 @@ class MemoryClient:
         self._group.join(self._instance_id, self)
 
     def close(self) -> None:
-        """Leave, as after the end of the session: others get the partitions at their next `poll`."""
+        """
+        Leave, as after the end of the session: others get the partitions at their next `poll`.
+        """
         if self._group.members.get(self._instance_id) is self:
             self._group.leave(self._instance_id)
         self.is_member = False
@@ -87,6 +93,7 @@ class MemoryClient:
         if self._broker.away:
             self.broker_error = "all brokers are down"
             return []
+
         self.broker_error = ""
         self._polled_since_commit = True
         self._rebalance()
@@ -96,7 +103,10 @@ class MemoryClient:
         return messages
 
     def expel(self) -> None:
-        """Lose the membership, as after `max.poll.interval.ms`: the next `poll` notices, and joins again."""
+        """
+        Lose the membership, as after `max.poll.interval.ms`: the next `poll` notices, and joins
+        again.
+        """
         self._group.leave(self._instance_id)
         self.is_member = False
 
@@ -113,6 +123,7 @@ class MemoryClient:
         assert not self._in_flight, "a plain commit is on its way, and could land after this one"
         if self._group.members.get(self._instance_id) not in (self, None):
             raise self._lose("a newer producer has this transactional id", fenced=True)
+
         fault = self._broker.struck(*TRANSACTION_FAULTS)
         # Encoded before anything is appended: a window that can't be encoded commits nothing.
         commits = _encoded(windows)
@@ -191,10 +202,12 @@ class MemoryClient:
             self._forget(list(self.partitions))
             self._group.join(self._instance_id, self)
             return
+
         if self.is_member and self._broker.struck(Fault.EXPELLED):
             self.expel()
             self._forget(list(self.partitions))
             return
+
         self.is_member = True
         target = self._group.target(self._places)
         leaving = [place for place in self.partitions if target[place] is not self]
@@ -202,6 +215,7 @@ class MemoryClient:
             assert self._before_revoke is not None
             self._before_revoke([self.partitions[place] for place in leaving])
             self._forget(leaving)
+
         # Cooperative: a partition is assigned only after its owner has let it go.
         owners = self._group.owners
         coming = [place for place in self._places if target[place] is self and place not in owners]
@@ -232,6 +246,7 @@ class MemoryClient:
         fetchable = [place for place in self.partitions if self._fetchable(place)]
         self._broker.draw.shuffle(fetchable)
         messages: list[Message] = []
+
         for place in fetchable:
             log = self._broker.log(place)
             while self._positions[place] < len(log) and len(messages) < records_max:
@@ -239,6 +254,7 @@ class MemoryClient:
                 self._positions[place] += 1
                 if message is not None:
                     messages.append(message)
+
         for place, partition in self.partitions.items():
             if self._positions[place] >= self._broker.end(place):
                 partition.eof = self._broker.end(place)
@@ -250,7 +266,9 @@ def _place(partition: Partition) -> Place:
 
 
 def _encoded(windows: Windows) -> dict[Place, tuple[int, str]]:
-    """What a group keeps of each window: the lowest unfinished offset, and the metadata beside it."""
+    """
+    What a group keeps of each window: the lowest unfinished offset, and the metadata beside it.
+    """
     return {
         _place(partition): (window.base, finished_offsets.encode(window))
         for partition, window in windows

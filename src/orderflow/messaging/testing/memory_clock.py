@@ -9,7 +9,10 @@ from orderflow.messaging.work.clock import Clock
 
 
 class MemoryClock(Clock):
-    """Begins at the machine's time, or at `start`; stands still until `advance`. Jitter follows from `seed`."""
+    """
+    Begins at the machine's time, or at `start`; stands still until `advance`. Jitter follows from
+    `seed`.
+    """
 
     def __init__(self, *, seed: int = 0, start: datetime | None = None) -> None:
         super().__init__()

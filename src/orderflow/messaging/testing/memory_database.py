@@ -1,4 +1,7 @@
-"""A database in memory for listeners with `InboxOutbox`: an inbox, an outbox, and the statements of handlers."""
+"""
+A database in memory for listeners with `InboxOutbox`: an inbox, an outbox, and the statements of
+handlers.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,8 @@ class Statements:
 
 class MemoryDatabase:
     """
-    See `container.database.EffectDatabase`, which it implements. `effects` are the (query, parameters) pairs of
-    committed transactions, in order.
+    See `container.database.EffectDatabase`, which it implements. `effects` are the (query,
+    parameters) pairs of committed transactions, in order.
 
     While `away` is true every transaction raises Unavailable.
     """

@@ -1,4 +1,7 @@
-"""Calls to somebody outside, many at a time, on threads that share two queues with their owner and nothing else."""
+"""
+Calls to somebody outside, many at a time, on threads that share two queues with their owner and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,16 @@ Of = TypeVar("Of")
 """What a call is made for: a record, a customer."""
 
 Ended = tuple[Of, Any, Any, Exception | None]
-"""What the call was for, its task, its answer, and the exception that the call raised instead of an answer."""
+"""
+What the call was for, its task, its answer, and the exception that the call raised instead of an
+answer.
+"""
 
 
 class Calls(Generic[Of]):
     """
-    A bounded pool of threads. Calls submitted while `calls_max` run wait in the pool's queue; an owner who submits no
-    more than `room` has none waiting.
+    A bounded pool of threads. Calls submitted while `calls_max` run wait in the pool's queue; an
+    owner who submits no more than `room` has none waiting.
 
     Threads are daemons: a process that must end does not wait for a call's time-out.
     """
@@ -41,7 +47,10 @@ class Calls(Generic[Of]):
         self._start(item, task)
 
     def collect(self, *, within_s: float = 0.0) -> list[Ended[Of]]:
-        """The calls that have ended since the last time. If none has, wait at most `within_s` for the first."""
+        """
+        The calls that have ended since the last time. If none has, wait at most `within_s` for the
+        first.
+        """
         ended: list[Ended[Of]] = []
         try:
             if within_s:
@@ -76,8 +85,8 @@ class Calls(Generic[Of]):
 
 class InlineCalls(Calls[Of]):
     """
-    Makes each call on its owner's thread, inside `submit`: in an order that a test can repeat, and without the price of
-    threads where calls take no time.
+    Makes each call on its owner's thread, inside `submit`: in an order that a test can repeat, and
+    without the price of threads where calls take no time.
     """
 
     def _start(self, item: Of, task: Any) -> None:

@@ -10,7 +10,9 @@ JITTER = 0.2
 
 
 class Clock:
-    """The machine's clock. A test passes a clock of its own, which it advances instead of waiting."""
+    """
+    The machine's clock. A test passes a clock of its own, which it advances instead of waiting.
+    """
 
     def __init__(self) -> None:
         self._draw = random.Random()  # noqa: S311 - spreads retries; nothing secret

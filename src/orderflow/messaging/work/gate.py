@@ -1,4 +1,7 @@
-"""A stage of the loop that is open, or closed because what it needs is away: then one probe per back-off, no more."""
+"""
+A stage of the loop that is open, or closed because what it needs is away: then one probe per
+back-off, no more.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ log = logger("listener")
 
 class Gate:
     """
-    Closed by `failed`, opened by `succeeded`. While it is closed, `may_try` is true once per back-off (0.1 s, doubled
-    up to 5 s, ± 20 %), and `is_probing` says that this try is a probe: one record, not a batch.
+    Closed by `failed`, opened by `succeeded`. While it is closed, `may_try` is true once per
+    back-off (0.1 s, doubled up to 5 s, ± 20 %), and `is_probing` says that this try is a probe: one
+    record, not a batch.
     """
 
     def __init__(self, listener: str, stage: str, *, clock: Clock = CLOCK) -> None:
@@ -45,10 +49,13 @@ class Gate:
         return self._closed_until if self.is_probing else 0.0
 
     def failed(self, error: Transient) -> None:
-        """Close, or stay closed for longer. Failures of what had begun before it closed count once."""
+        """
+        Close, or stay closed for longer. Failures of what had begun before it closed count once.
+        """
         now = self._clock.monotonic()
         if self.is_probing and now < self._closed_until:
             return
+
         least, most = BACK_OFF_S
         if not self.is_probing:
             log.warning(
@@ -58,8 +65,10 @@ class Gate:
                 resource=error.resource,
                 why=str(error),
             )
+
         self._back_off_s = min(most, max(least, 2 * self._back_off_s))
         self._closed_until = now + self._clock.spread(self._back_off_s)
+
         if self.resource and self.resource != error.resource:
             self._show(0)
         self.resource, self.reason = error.resource, f"{error.resource}: {error}"

@@ -1,9 +1,10 @@
 """
-`InboxOutbox`: inbox, effect and outbox of a wave commit in one database transaction; the offsets follow.
+`InboxOutbox`: inbox, effect and outbox of a wave commit in one database transaction; the offsets
+follow.
 
-Offsets are committed plainly, without a transaction and without waiting, at most every 200 ms: if they are lost,
-records come again and the inbox absorbs them. Only dead letters need a Kafka transaction, so that none is lost or
-doubled.
+Offsets are committed plainly, without a transaction and without waiting, at most every 200 ms: if
+they are lost, records come again and the inbox absorbs them. Only dead letters need a Kafka
+transaction, so that none is lost or doubled.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class DatabaseDelivery:
         self._commit_gate = shared.gates.commit
         self._record_log = shared.record_log
         self._clock = shared.clock
+
         self._handler = delivery.handler
         self._publisher = publisher
         self._database = database
@@ -73,7 +75,8 @@ class DatabaseDelivery:
         self._uncommitted.drop_gone()
         self._collect()
 
-        # A plain commit that is still on its way could land after the transaction and take its offsets back.
+        # A plain commit that is still on its way could land after the transaction and take its
+        # offsets back.
         if self._client.committing or not self._commit_gate.may_try(now):
             return []
         if self._uncommitted:
@@ -88,7 +91,8 @@ class DatabaseDelivery:
 
     def last(self, deadline: float) -> None:
         while self._client.committing and self._clock.monotonic() < deadline:
-            # The answer comes with a poll. What else the poll brings is not admitted: it will be read again.
+            # The answer comes with a poll. What else the poll brings is not admitted: it will be
+            # read again.
             self._client.poll(LAST_POLL_S, 1)
             self._collect()
 
@@ -101,12 +105,13 @@ class DatabaseDelivery:
         """
         Inbox, effect and outbox of the wave, committed when this returns.
 
-        Returns the records that the handler was given, and those whose event ids the inbox contains already, or that
-        came twice in the wave.
+        Returns the records that the handler was given, and those whose event ids the inbox contains
+        already, or that came twice in the wave.
         """
         by_id = {record.progress.received.metadata.id: record for record in wave}
         with self._database.transaction() as cursor:
-            # The inbox and the effect share this transaction: neither can be there without the other.
+            # The inbox and the effect share this transaction: neither can be there without the
+            # other.
             unknown = self._database.claim(cursor, self._name, list(by_id))
             # In the wave's order, whatever order the database answered in.
             fresh = [record for event_id, record in by_id.items() if event_id in unknown]
@@ -132,7 +137,10 @@ class DatabaseDelivery:
             self._client.begin_commit(windows)
 
     def _collect(self) -> None:
-        """Take the answer to a plain commit, if it is here. What was refused is committed with the next one."""
+        """
+        Take the answer to a plain commit, if it is here. What was refused is committed with the
+        next one.
+        """
         ended = self._client.end_commit() if self._client.committing else None
         if ended is None:
             return

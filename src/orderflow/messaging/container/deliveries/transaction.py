@@ -1,4 +1,7 @@
-"""The Kafka transaction at the end of a turn: outputs, dead letters and offsets become visible together."""
+"""
+The Kafka transaction at the end of a turn: outputs, dead letters and offsets become visible
+together.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class TurnTransaction:
     | outcome | what follows |
     |---|---|
     | committed | its records are finished |
-    | aborted | handled records are ready again, first of their keys, no attempt counted; nothing is read again |
+    | aborted | handled records are ready again, first of their keys; no attempt, no seek |
     | unknown | a new producer, and every partition again from what is committed |
 
     `rest_until`: monotonic seconds before which the next transaction should not begin without need.
@@ -51,13 +54,17 @@ class TurnTransaction:
         return bool(self._uncommitted) or self.any_changed
 
     def due_in(self, now: float) -> float | None:
-        """Seconds until something is to be committed, if nothing else happens; None if nothing is."""
+        """
+        Seconds until something is to be committed, if nothing else happens; None if nothing is.
+        """
         if self._uncommitted:
             return max(self.rest_until, self._commit_gate.next_try_at) - now
         return self._settings.commit_every_s if self.any_changed else None
 
     def run(self) -> list[Record]:
-        """Returns the handled records if they are committed; else none, and what follows is done."""
+        """
+        Returns the handled records if they are committed; else none, and what follows is done.
+        """
         gate, uncommitted = self._commit_gate, self._uncommitted
         began = self._clock.monotonic()
         if not gate.may_try(began):
@@ -74,12 +81,14 @@ class TurnTransaction:
             self._client.transact(uncommitted.published, windows)
         except TransactionAborted as error:
             log.warning("aborted; its records are put back", listener=self._name, why=str(error))
-            # Nothing is sought: the records are in memory, and reading them again would mix up their order.
+            # Nothing is sought: the records are in memory, and reading them again would mix up
+            # their order.
             self._put_back()
             gate.failed(error)
             return []
         except ProducerLost as error:
-            # Whether it is committed is unknown: only the group's offsets can tell, so memory counts for nothing.
+            # Whether it is committed is unknown: only the group's offsets can tell, so memory
+            # counts for nothing.
             self._client.renew(error)
             self._queues.forget()
             uncommitted.clear()
@@ -123,7 +132,10 @@ class TurnTransaction:
         return handled
 
     def _rest(self, began: float) -> None:
-        """Rest twice as long as the commit took, within bounds: load then makes batches larger, not more of them."""
+        """
+        Rest twice as long as the commit took, within bounds: load then makes batches larger, not
+        more of them.
+        """
         now = self._clock.monotonic()
         least, most = self._settings.rest_s
         self.rest_until = now + min(most, max(least, 2 * (now - began)))
