@@ -20,7 +20,7 @@ from orderflow.neighbours.psp.books import (
     VoidRequest,
 )
 from orderflow.neighbours.psp.books import Refund as BookedRefund
-from orderflow.services.payment.gateway import RESOURCE, Answer, Found, Verdict
+from orderflow.services.payment.gateway import RESOURCE, Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
 UNKNOWN = Answer(Verdict.UNKNOWN)
@@ -52,7 +52,7 @@ class FlakyProvider:
         self.keys.setdefault(request.reference, set()).add(payment.payment_id)
         return self._sent(lambda: self._charge(payment.payment_id, request))
 
-    def find(self, payment_id: PaymentId) -> Found | None:
+    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
         def look() -> Answer:
             return Answer(Verdict.VOIDED)
 
@@ -60,7 +60,7 @@ class FlakyProvider:
             if self._sent(look, sure=True) is UNKNOWN:
                 return None
             account = self.books.account(payment_id)
-            return Found(
+            return ProviderAccount(
                 charge=_best(account.charges) if account.charges else None,
                 refunds={refund.request.reference: refund.refund_id for refund in account.refunds},
                 voids=account.voids,

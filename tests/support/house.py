@@ -17,10 +17,11 @@ from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import Event, OrderCreated
-from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.contracts.roster import GROUPS
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.event import CE_ID, from_headers
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
-from orderflow.messaging.kafka.reader import Record
+from orderflow.messaging.kafka.reader import ConsumerRecord
 from orderflow.messaging.testing.eventually import eventually
 
 
@@ -93,7 +94,7 @@ class House:
         shown = [self.api.get(f"/orders/{order}").json() for order in orders]
         return [(one["status"], one["payment"]["state"], one["stock"]) for one in shown]
 
-    def record_of(self, topic: str, order: str, event_type: type[Event]) -> Record:
+    def record_of(self, topic: str, order: str, event_type: type[Event]) -> ConsumerRecord:
         """The first of that type."""
         return next(
             record
@@ -102,7 +103,7 @@ class House:
             and from_headers(record.headers).type == event_type.type_name()
         )
 
-    def replay(self, topic: str, record: Record, *, fresh_id: bool) -> None:
+    def replay(self, topic: str, record: ConsumerRecord, *, fresh_id: bool) -> None:
         """The same bytes on the same topic; under an id of its own if it is to pass every inbox."""
         headers: list[tuple[str, str | bytes | None]] = [
             (name, str(uuid4()) if fresh_id and name == CE_ID else value)
@@ -141,7 +142,7 @@ class House:
             ),
         }
 
-    def dead_letters(self) -> list[Record]:
+    def dead_letters(self) -> list[ConsumerRecord]:
         names = [
             dead_letter_topic(topic, group).name
             for group, topics in GROUPS.items()

@@ -28,7 +28,7 @@ from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, EventId, Metadata,
 from orderflow.messaging.kafka import admin, clients
 from orderflow.messaging.kafka import finished_offsets as offsets
 from orderflow.messaging.kafka.group_topics import dead_letter_topic, replay_topic
-from orderflow.messaging.kafka.reader import Record, end_offsets, read
+from orderflow.messaging.kafka.reader import ConsumerRecord, end_offsets, read
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.postgres import inbox, outbox
 from orderflow.messaging.schemas.avro import Encoder
@@ -244,10 +244,10 @@ class Probe:
     def told_ids(self) -> Counter[str]:
         return Counter(header(record, CE_ID) for record in self.records(f"{self.name}-told"))
 
-    def records(self, topic: str) -> list[Record]:
+    def records(self, topic: str) -> list[ConsumerRecord]:
         return [record for record in read(self.kafka, topic, follow=False) if record is not None]
 
-    def dead(self) -> list[Record]:
+    def dead(self) -> list[ConsumerRecord]:
         return self.records(self.dlt)
 
     def outcome(self, delivery: str) -> dict[str, list[str]]:
@@ -347,7 +347,7 @@ def listener_probe(stack: Stack, directory: Path, *, partitions: int = 3) -> Ite
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def header(record: Record, name: str) -> str:
+def header(record: ConsumerRecord, name: str) -> str:
     value = dict(record.headers)[name]
     assert value is not None
     return value.decode()

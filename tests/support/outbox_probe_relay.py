@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 
-from orderflow.messaging.errors import Fenced, Refused
+from orderflow.messaging.errors import Fenced, OperatorCommands, Refused
 from orderflow.messaging.postgres import outbox
 from orderflow.messaging.relay import Relay, RelaySettings
 from orderflow.messaging.relay.resync import resync
@@ -35,6 +35,7 @@ def main() -> int:
         kafka=settings.kafka,
         rows_max=50 if "resync" in sys.argv else outbox.ROWS_MAX,
         tick_every_s=settings.probe.tick_every_s,
+        commands=OperatorCommands(resync="`orderflow relay resync`"),
     )
     try:
         if "resync" in sys.argv:

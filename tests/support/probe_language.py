@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from orderflow.messaging.kafka.topics import Topic
-from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema
+from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue
 
 NAMESPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 DAYS_7 = timedelta(days=7)
@@ -68,13 +68,13 @@ def topics(name: str, partitions: int) -> tuple[Topic, Topic]:
     )
 
 
-def catalogue(name: str) -> Catalogue:
+def catalogue(name: str) -> SchemaCatalogue:
     schemas = [
         CommittedSchema(type_name=event.type_name(), version=1, text=_schema(event.__name__))
         for event in (Asked, Told, Ignored)
     ]
     asked, told = topics(name, 1)
-    return Catalogue(schemas, {topic.name: topic.types for topic in (asked, told)})
+    return SchemaCatalogue(schemas, {topic.name: topic.types for topic in (asked, told)})
 
 
 def asked(key: str, number: int, behaviour: str = "") -> Asked:

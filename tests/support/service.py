@@ -30,7 +30,7 @@ from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, CE_TYPE, EventId, Metadata, to_headers
 from orderflow.messaging.kafka import clients
-from orderflow.messaging.kafka.reader import Record, end_offsets, read
+from orderflow.messaging.kafka.reader import ConsumerRecord, end_offsets, read
 from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
@@ -202,7 +202,7 @@ class Service:
     def flush(self) -> None:
         assert self.producer.flush(30) == 0
 
-    def records(self, topic: str) -> list[Record]:
+    def records(self, topic: str) -> list[ConsumerRecord]:
         """Its committed records."""
         return [record for record in read(self.kafka, topic, follow=False) if record is not None]
 
@@ -251,7 +251,7 @@ class Said:
     cause: str
 
     @classmethod
-    def of(cls, record: Record) -> Said:
+    def of(cls, record: ConsumerRecord) -> Said:
         headers: Mapping[str, bytes | None] = dict(record.headers)
         text = {
             name: (headers.get(name) or b"").decode() for name in (CE_ID, CE_TYPE, CE_CAUSATION_ID)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from orderflow.bench.naive_payment import caused_by
+from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import (
     PaymentSucceeded,
     Shortage,
@@ -22,7 +22,7 @@ from orderflow.contracts.events import (
 )
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import INVENTORY, PAYMENTS
-from orderflow.messaging.event import from_headers
+from orderflow.messaging.event import caused_by, from_headers
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.postgres import Cursor, connect, outbox
 from orderflow.messaging.schemas.avro import Decoder, Encoder
@@ -104,7 +104,9 @@ def main(task: Task) -> None:
                         topic=INVENTORY.name,
                         key=told.key,
                         payload=payload,
-                        metadata=caused_by(cause, told),
+                        metadata=caused_by(
+                            cause, told, namespace=NAMESPACE, source="/orderflow/bench"
+                        ),
                     )
                     outbox.append(cursor, [row])
             consumer.commit(message=message, asynchronous=True)

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from orderflow.contracts import NAMESPACE
-from orderflow.contracts.events import Event, OrderCreated, PaymentSucceeded
+from orderflow.contracts.events import OrderCreated, PaymentSucceeded
 from orderflow.contracts.ids import payment_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import ORDERS, PAYMENTS
-from orderflow.messaging.event import Metadata, derived_id, from_headers, to_headers
+from orderflow.messaging.event import caused_by, from_headers, to_headers
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.schemas.registry import Registry
@@ -51,19 +51,6 @@ def paid(order: OrderCreated) -> PaymentSucceeded:
     )
 
 
-def caused_by(cause: Metadata, event: Event) -> Metadata:
-    return Metadata(
-        id=derived_id(NAMESPACE, cause=cause.id, event_type=event.type_name(), index=0),
-        type=event.type_name(),
-        source="/orderflow/bench",
-        time=event.happened_at,
-        subject=event.subject,
-        correlation_id=cause.correlation_id,
-        causation_id=str(cause.id),
-        traceparent=cause.traceparent,
-    )
-
-
 def main(task: Task) -> None:
     kafka = KafkaSettings(bootstrap_servers=task.bootstrap_servers)
     registry = Registry(RegistrySettings(url=task.registry_url))
@@ -77,7 +64,10 @@ def main(task: Task) -> None:
         if message is None or message.error() is not None:
             continue
         event = paid(decoder.decode_as(message.value(), OrderCreated))
-        headers: Any = to_headers(caused_by(from_headers(message.headers()), event))
+        cause = from_headers(message.headers())
+        headers: Any = to_headers(
+            caused_by(cause, event, namespace=NAMESPACE, source="/orderflow/bench")
+        )
         producer.begin_transaction()
         producer.produce(
             PAYMENTS.name, encoder.encode(PAYMENTS.name, event), event.key, headers=headers

@@ -26,9 +26,8 @@ from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.transactions import Produced, Transactions
 from orderflow.messaging.telemetry import configure
 from orderflow.messaging.work.calls import Calls, InlineCalls
-from orderflow.services.payment.bootstrap import listening
-from orderflow.services.payment.config import load
-from orderflow.services.payment.gateway import Answer, Found, Verdict
+from orderflow.services.payment.bootstrap import SERVICE, listening
+from orderflow.services.payment.gateway import Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
 
@@ -63,8 +62,8 @@ class Provider:
             time.sleep(wait_s)
         return Answer(Verdict.CAPTURED, payment.payment_id)
 
-    def find(self, payment_id: PaymentId) -> Found | None:
-        return Found(charge=Answer(Verdict.CAPTURED, payment_id))
+    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
+        return ProviderAccount(charge=Answer(Verdict.CAPTURED, payment_id))
 
     def void(self, payment_id: PaymentId, *, final: bool) -> Answer:
         raise NotImplementedError
@@ -96,7 +95,7 @@ class PlainClient(Client):
 
 
 def main(task: Task) -> None:
-    settings = load()
+    settings = SERVICE.load()
     configure("payment", settings.telemetry)
     heard = listening(settings, Provider(task), calls_max=task.calls_max)
     worker = Container(

@@ -14,7 +14,7 @@ from orderflow.contracts.events import Event, OrderCreated, OrderLine, PaymentSu
 from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging.errors import OrderflowError
-from orderflow.messaging.event import EventId, Headers, Metadata, to_headers
+from orderflow.messaging.event import Headers, started, to_headers
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.schemas.registry import Registry
@@ -23,6 +23,8 @@ from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 Record = tuple[str, bytes, Headers]
 """Key, value, headers."""
 
+SOURCE = "/orderflow/bench"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 WARM_UP_TOPIC = "order-events"
 WARM_UP_BATCH = 20
 
@@ -86,7 +88,12 @@ def encoded(topic: str, events: Iterable[Event], registry_url: str) -> list[Reco
     encoder = Encoder.load(registry, CATALOGUE, [topic])
     registry.close()
     return [
-        (event.key, encoder.encode(topic, event), to_headers(_metadata(event))) for event in events
+        (
+            event.key,
+            encoder.encode(topic, event),
+            to_headers(started(event, source=SOURCE, traceparent=TRACEPARENT)),
+        )
+        for event in events
     ]
 
 
@@ -116,18 +123,6 @@ def warm_up(servers: KafkaSettings, seconds: float) -> None:
         for number in range(WARM_UP_BATCH):
             producer.produce(WARM_UP_TOPIC, b"warm", str(number))
         producer.commit_transaction(30)
-
-
-def _metadata(event: Event) -> Metadata:
-    return Metadata(
-        id=EventId(uuids.uuid7()),
-        type=event.type_name(),
-        source="/orderflow/bench",
-        time=event.happened_at,
-        subject=event.subject,
-        correlation_id=event.subject,
-        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-    )
 
 
 def _now() -> datetime:

@@ -11,11 +11,12 @@ from pydantic import ConfigDict, create_model
 from rich.console import Console
 
 from orderflow.cli.configuration import tool_settings
-from orderflow.contracts import SECTIONS, SERVICES
+from orderflow.contracts.roster import ROSTER, SECTIONS
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.relay import RelaySettings
 from orderflow.messaging.relay.position import lsn_text
-from orderflow.messaging.relay.resync import Retained, resync, retained
+from orderflow.messaging.relay.resync import resync
+from orderflow.messaging.relay.retained_rows import Retained, retained
 from orderflow.messaging.settings import DatabaseSettings, ProcessSettings, Section, load
 from orderflow.stack.addresses import database_url
 from orderflow.stack.lifecycle import current
@@ -87,11 +88,13 @@ def _question(service: str, found: Retained) -> str:
 
 
 def _settings(service: str) -> RelaySettings:
-    """The relay of a service, in the database that its own setting names, else in the local stack's."""
-    if service not in SERVICES:
+    """A service's relay, in the database of its own settings, else in that of the local stack."""
+    relayed = [row.name for row in ROSTER if "relay" in row.roles]
+    if service not in relayed:
         raise ConfigurationError(
-            f"no service is called {service!r}; there are: {', '.join(SERVICES)}"
+            f"no service is called {service!r} that has a relay; there are: {', '.join(relayed)}"
         )
+
     section: dict[str, Any] = {service: (_Database, _Database())}
     model = create_model("Settings", __base__=ProcessSettings, **section)
     database = getattr(load(model, neighbours=SECTIONS), service).database

@@ -13,11 +13,11 @@ from rich.table import Table
 
 from orderflow.cli.configuration import tool_settings
 from orderflow.contracts.events import EVENT_TYPES
+from orderflow.contracts.roster import TYPES_BY_TOPIC
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
-from orderflow.contracts.topics import TYPES_BY_TOPIC
 from orderflow.messaging.errors import Incompatible
 from orderflow.messaging.schemas import registration
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.schemas.compatibility import breaks, changed_since_committed
 from orderflow.messaging.schemas.conformity import mismatches
 from orderflow.messaging.schemas.registration import SchemaPlan
@@ -53,7 +53,7 @@ def check(
 
     Exit 1, with a line for each complaint that says which field breaks which reader.
     """
-    catalogue = Catalogue.read(directory, TYPES_BY_TOPIC)
+    catalogue = SchemaCatalogue.read(directory, TYPES_BY_TOPIC)
     complaints = find_complaints(catalogue, directory)
     if as_json:
         sys.stdout.write(
@@ -68,7 +68,7 @@ def check(
     )
 
 
-def find_complaints(catalogue: Catalogue, directory: Path) -> list[str]:
+def find_complaints(catalogue: SchemaCatalogue, directory: Path) -> list[str]:
     """Everything `check` has to say; empty when all is well."""
     typed, committed = set(EVENT_TYPES), set(catalogue.types)
     return [

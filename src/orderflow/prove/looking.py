@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from orderflow.contracts.topics import subscribed
+from orderflow.contracts.roster import subscribed
 from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.postgres import connect
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings

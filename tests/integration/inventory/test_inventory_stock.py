@@ -27,7 +27,7 @@ from orderflow.messaging.postgres import inbox, outbox
 from orderflow.services.inventory import repository
 from orderflow.services.inventory.handlers import move_stock
 from orderflow.services.inventory.listeners import LISTENER
-from orderflow.services.inventory.model import Heard
+from orderflow.services.inventory.model import ConsumedEvent
 
 SERVICE = Path(orderflow.services.inventory.__file__).parent
 MIGRATIONS = SERVICE / "migrations"
@@ -52,7 +52,7 @@ def worker(url: str) -> Iterator[Worker]:
     worker.session.close()
 
 
-def record(event: Heard) -> Received:
+def record(event: ConsumedEvent) -> Received:
     return handling.record(event, topic=PAYMENTS.name)
 
 
@@ -105,7 +105,7 @@ def test_a_batch_of_every_kind_is_one_effect_and_survives_a_reading_back(worker:
         *(record(paid(order, ("CABLE", 2), ("LAMP", 1))) for order in (kept, back, gone))
     )
     assert [type(event) for event in told] == [StockReserved] * 3
-    batch: list[Heard] = [
+    batch: list[ConsumedEvent] = [
         refunded(back),
         shipped(gone),
         paid(short, ("CABLE", 1), ("LAMP", 3)),
@@ -157,7 +157,7 @@ def test_a_batch_of_five_hundred_takes_as_many_statements_as_one_record(worker: 
     standing = [new_order() for _ in range(20)]
 
     def everything(count: int) -> list[Received]:
-        new: list[Heard] = [
+        new: list[ConsumedEvent] = [
             paid(new_order(), *((f"SKU-{(number + step) % 20}", 1) for step in range(3)))
             for number in range(count)
         ]

@@ -35,7 +35,7 @@ from orderflow.messaging.listener import (
 )
 from orderflow.messaging.postgres import Cursor, inbox, outbox
 from orderflow.messaging.schemas.avro import Encoder
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.schemas.registration import apply
 from orderflow.messaging.schemas.registry import Registry, SchemaLookup
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings, RegistrySettings
@@ -95,10 +95,10 @@ class Flow:
     def dlts(self) -> list[str]:
         return [topic.name for topic in self.topics if topic.name.endswith(".dlt")]
 
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> SchemaCatalogue:
         base = catalogue(self.asked.name)
         schemas = [schema for name in base.types for schema in base.versions(name)]
-        return Catalogue(
+        return SchemaCatalogue(
             schemas, {topic.name: topic.types for topic in (self.asked, self.told, self.counted)}
         )
 

@@ -13,7 +13,7 @@ from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.finished_offsets import Window, encode
 from orderflow.messaging.kafka.lag import lags
-from orderflow.messaging.kafka.progress import Progress
+from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.testing.eventually import eventually
 
@@ -82,7 +82,7 @@ def test_a_group_has_not_had_everything_while_a_transaction_is_open_or_a_record_
     kafka: KafkaSettings, topic: str, request: pytest.FixtureRequest
 ) -> None:
     group = f"{topic}-group"
-    progress = Progress(kafka, group=group, topics=(topic,))
+    progress = GroupProgress(kafka, group=group, topics=(topic,))
     request.addfinalizer(progress.close)
     assert progress.unfinished(progress.horizon()) == {}, "there is nothing to be had"
     producer = clients.transactional_producer(kafka, f"{topic}.producer")
@@ -107,10 +107,10 @@ def test_nothing_is_said_to_be_finished_where_a_topic_or_the_cluster_can_not_be_
     kafka: KafkaSettings, topic: str
 ) -> None:
     with pytest.raises(Unavailable, match="does not know not-there"):
-        Progress(kafka, group="nobody", topics=(topic, "not-there")).horizon()
+        GroupProgress(kafka, group="nobody", topics=(topic, "not-there")).horizon()
     away = KafkaSettings(bootstrap_servers="127.0.0.1:1")
     with pytest.raises(Unavailable, match="could not ask how far nobody has come"):
-        Progress(away, group="nobody", topics=(topic,)).horizon()
+        GroupProgress(away, group="nobody", topics=(topic,)).horizon()
 
 
 def commit(kafka: KafkaSettings, group: str, topic: str, offset: int, metadata: str) -> None:

@@ -16,7 +16,7 @@ from tests.support.stack import Stack
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient, Unavailable
 from orderflow.messaging.postgres import Connection
-from orderflow.messaging.relay.partitions import PartitionKeeper
+from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.testing.eventually import eventually
 
 

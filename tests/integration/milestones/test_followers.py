@@ -17,7 +17,7 @@ from tests.support.stack import OwnStack
 
 from orderflow.contracts.topics import ORDER_EVENTS
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
-from orderflow.messaging.kafka.reader import Record
+from orderflow.messaging.kafka.reader import ConsumerRecord
 from orderflow.messaging.testing.eventually import eventually
 
 NEWCOMER = "recommendation-service"
@@ -79,7 +79,7 @@ def topics(house: House) -> set[str]:
     )
 
 
-def told(records: list[Record]) -> dict[str, int]:
+def told(records: list[ConsumerRecord]) -> dict[str, int]:
     """How many events of each order there are."""
     counts: dict[str, int] = defaultdict(int)
     for record in records:

@@ -28,10 +28,11 @@ from orderflow.contracts.events import (
     OrderEvent,
     PaymentSucceeded,
 )
-from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.contracts.roster import GROUPS
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.event import CE_ID, from_headers
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
-from orderflow.messaging.kafka.reader import Record, end_offsets, read
+from orderflow.messaging.kafka.reader import ConsumerRecord, end_offsets, read
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
@@ -93,7 +94,7 @@ class Heard:
         self.service.flush()
         self.service.eventually_at_rest()
 
-    def records(self, topic: str) -> list[Record]:
+    def records(self, topic: str) -> list[ConsumerRecord]:
         found = read(self.deployed.kafka, topic, start=self.since[topic], follow=False)
         return [record for record in found if record is not None]
 

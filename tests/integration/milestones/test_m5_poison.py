@@ -26,19 +26,20 @@ from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import Event, PaymentFailed, StockRejected, StockReserved
 from orderflow.contracts.ids import OrderId, payment_id
+from orderflow.contracts.roster import GROUPS, subscribed
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS, subscribed
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging import event as names
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.lag import lags
-from orderflow.messaging.kafka.reader import Record
+from orderflow.messaging.kafka.reader import ConsumerRecord
 from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
-from orderflow.services.asyncapi import TABLES
+from orderflow.services.asyncapi import listeners
 
 POISON = "orderflow.messaging.errors.Poison"
 UNKNOWN_ORDER = "orderflow.services.order.handlers.UnknownOrder"
@@ -103,7 +104,7 @@ class Flood:
     @cached_property
     def handled(self) -> dict[str, set[str]]:
         """The types that each group handles, by its service's own table."""
-        return {listener.group: set(listener.types) for listener in TABLES}
+        return {listener.group: set(listener.types) for listener in listeners()}
 
     def hearing(self, topic: str) -> list[str]:
         return [
@@ -130,7 +131,7 @@ class Flood:
         bad = self.places.get(place)
         return f"{place}: {bad.kind if bad else 'a good record'}"
 
-    def outcome(self, record: Record, bad: Bad | None, group: str) -> str:
+    def outcome(self, record: ConsumerRecord, bad: Bad | None, group: str) -> str:
         """How `group` must have counted a record."""
         if bad is not None and group in bad.dead_for:
             return "dead"
@@ -368,7 +369,9 @@ def assert_dead_letters(flood: Flood) -> None:
                 assert_letter(letter, sent[told_place(letter)], group=group, bad=bad)
 
 
-def assert_letter(letter: Record, original: Record, *, group: str, bad: Bad) -> None:
+def assert_letter(
+    letter: ConsumerRecord, original: ConsumerRecord, *, group: str, bad: Bad
+) -> None:
     why = f"{bad.kind} on {bad.topic} for {group}"
     assert letter.key == original.key, why
     assert letter.value == original.value, why
@@ -445,11 +448,11 @@ def assert_neighbours_effects(flood: Flood) -> None:
     assert shipments == {order: called[end] for order, end in flood.orders.items() if end in called}
 
 
-def place_of(record: Record) -> Place:
+def place_of(record: ConsumerRecord) -> Place:
     return record.topic, record.partition, record.offset
 
 
-def told_place(letter: Record) -> Place:
+def told_place(letter: ConsumerRecord) -> Place:
     """Where it says it comes from."""
     told = {name: value or b"" for name, value in letter.headers}
     return (

@@ -26,7 +26,7 @@ from orderflow.messaging.errors import Incompatible
 from orderflow.messaging.kafka.reader import read
 from orderflow.messaging.schemas import registration
 from orderflow.messaging.schemas.avro import Decoder, Encoder
-from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema
+from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue
 from orderflow.messaging.schemas.registry import FULL_TRANSITIVE, Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
@@ -48,12 +48,12 @@ def topic() -> str:
     return f"orders-{uuid4().hex[:8]}"
 
 
-def catalogue(topic: str, *texts: str) -> Catalogue:
+def catalogue(topic: str, *texts: str) -> SchemaCatalogue:
     versions = [
         CommittedSchema(type_name=TYPE, version=number, text=text)
         for number, text in enumerate([FIRST.text, *texts], start=1)
     ]
-    return Catalogue(versions, {topic: (TYPE,)})
+    return SchemaCatalogue(versions, {topic: (TYPE,)})
 
 
 def without(field: str) -> str:

@@ -25,9 +25,9 @@ from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import Received
 from orderflow.services.notification import repository
-from orderflow.services.notification.handlers import note, settle
+from orderflow.services.notification.handlers import add_notifications, settle
 from orderflow.services.notification.listeners import LISTENER
-from orderflow.services.notification.model import Letter, Round, Settled
+from orderflow.services.notification.model import Letter, Outcome, SendResult
 
 AT = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 MIGRATIONS = Path(orderflow.services.notification.__file__).parent / "migrations"
@@ -54,7 +54,7 @@ def session(url: str, **settings: str) -> postgres.Session:
 
 def lease(one: postgres.Session, worker: str = "w") -> list[tuple[CustomerId, list[Letter]]]:
     with one.transaction() as cursor:
-        return repository.claim(cursor, worker, customers_max=100, letters_max=100, lease_s=30)
+        return repository.lease(cursor, worker, customers_max=100, letters_max=100, lease_s=30)
 
 
 def test_who_notes_something_for_a_customer_holds_back_the_next_one_until_the_commit(
@@ -62,13 +62,13 @@ def test_who_notes_something_for_a_customer_holds_back_the_next_one_until_the_co
 ) -> None:
     first, second = session(url), session(url, lock_timeout="100ms")
     with first.transaction() as cursor:
-        note(cursor, [ordered("anna")])
+        add_notifications(cursor, [ordered("anna")])
     with first.transaction() as cursor:
-        note(cursor, [ordered("anna")])
+        add_notifications(cursor, [ordered("anna")])
         with pytest.raises(Transient), second.transaction() as late:
-            note(late, [ordered("anna")])
+            add_notifications(late, [ordered("anna")])
         with second.transaction() as other:
-            note(other, [ordered("bert")])
+            add_notifications(other, [ordered("bert")])
     for one in (first, second):
         one.close()
 
@@ -108,26 +108,30 @@ def test_workers_who_hear_of_the_same_customers_at_once_note_everything_once(url
 def test_a_leased_customer_is_nobody_elses_until_it_is_given_back(url: str) -> None:
     one, other = session(url), session(url)
     with one.transaction() as cursor:
-        note(cursor, [ordered("anna")])
+        add_notifications(cursor, [ordered("anna")])
     [(customer, letters)] = lease(one, "w1")
     assert (customer, len(letters)) == ("anna", 1)
     assert lease(other, "w2") == []
     with one.transaction() as cursor:
-        note(cursor, [ordered("anna")])
+        add_notifications(cursor, [ordered("anna")])
     assert lease(other, "w2") == [], "what is noted meanwhile waits for the lease's end"
     with (
         other.transaction() as cursor
     ):  # One who never had the lease, or has lost it, does not end it.
         settle(
-            cursor, [Round(customer_id=customer)], worker="w2", back_off_s_max=60, encode=_encoded
+            cursor,
+            [SendResult(customer_id=customer)],
+            worker="w2",
+            back_off_s_max=60,
+            encode=_encoded,
         )
     assert lease(other, "w2") == []
     with one.transaction() as cursor:
-        settle(cursor, [_round(letters)], worker="w1", back_off_s_max=60, encode=_encoded)
+        settle(cursor, [_result(letters)], worker="w1", back_off_s_max=60, encode=_encoded)
     [(_, rest)] = lease(other, "w2")
     assert len(rest) == 1
     with other.transaction() as cursor:
-        settle(cursor, [_round(rest)], worker="w2", back_off_s_max=60, encode=_encoded)
+        settle(cursor, [_result(rest)], worker="w2", back_off_s_max=60, encode=_encoded)
         cursor.execute("SELECT sequence, due_at, leased_by FROM customer")
         assert cursor.fetchall() == [(2, None, None)]
     for session_ in (one, other):
@@ -138,20 +142,20 @@ def test_senders_who_settle_the_same_messages_at_once_give_each_one_number(url: 
     begin = session(url)
     for _ in range(5):
         with begin.transaction() as cursor:
-            note(cursor, [ordered(f"customer-{number}") for number in range(30)])
+            add_notifications(cursor, [ordered(f"customer-{number}") for number in range(30)])
     claimed = dict(lease(begin))
 
     def work(seed: int) -> None:
         chance, mine = Random(seed), session(url)
         for customer in chance.sample(sorted(claimed), len(claimed)):
             others = chance.sample(sorted(claimed), 3)
-            rounds = [_round(claimed[one][: chance.randint(1, 5)]) for one in {customer, *others}]
+            results = [_result(claimed[one][: chance.randint(1, 5)]) for one in {customer, *others}]
             with mine.transaction() as cursor:
-                settle(cursor, rounds, worker=f"w{seed}", back_off_s_max=60, encode=_encoded)
+                settle(cursor, results, worker=f"w{seed}", back_off_s_max=60, encode=_encoded)
         with mine.transaction() as cursor:
             settle(
                 cursor,
-                [_round(letters) for letters in claimed.values()],
+                [_result(letters) for letters in claimed.values()],
                 worker="w",
                 back_off_s_max=60,
                 encode=_encoded,
@@ -172,10 +176,10 @@ def test_senders_who_settle_the_same_messages_at_once_give_each_one_number(url: 
     begin.close()
 
 
-def _round(letters: list[Letter]) -> Round:
-    return Round(
+def _result(letters: list[Letter]) -> SendResult:
+    return SendResult(
         customer_id=letters[0].customer_id,
-        settled=tuple(Settled(letter=one, at=AT) for one in letters),
+        outcomes=tuple(Outcome(letter=letter, at=AT) for letter in letters),
     )
 
 

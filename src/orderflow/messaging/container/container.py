@@ -27,7 +27,13 @@ from orderflow.messaging.container.kafka_client import Connect
 from orderflow.messaging.container.loop import Loop
 from orderflow.messaging.container.record import Record
 from orderflow.messaging.container.settings import ContainerSettings
-from orderflow.messaging.errors import ConfigurationError, OrderflowError, Refused, Transient
+from orderflow.messaging.errors import (
+    ConfigurationError,
+    OrderflowError,
+    Refused,
+    Stopped,
+    Transient,
+)
 from orderflow.messaging.listener import InboxOutbox
 from orderflow.messaging.postgres import Session, inbox
 from orderflow.messaging.schemas.avro import Decoder, Encoder
@@ -40,10 +46,6 @@ START_AGAIN_S = 0.5
 INBOX_MARGIN = timedelta(days=5)
 
 log = logger("listener")
-
-
-class Stopped(OrderflowError):
-    """`run` was told to stop while it waited for something."""
 
 
 class Container:

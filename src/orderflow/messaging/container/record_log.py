@@ -15,7 +15,7 @@ from typing import Literal
 from orderflow.messaging.container.record import Record
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.listener import Listener
-from orderflow.messaging.telemetry import Line, write_lines
+from orderflow.messaging.telemetry import LogLine, write_lines
 
 Outcome = Literal["handled", "repeat", "skipped", "dead letter"]
 
@@ -28,7 +28,7 @@ WORDS: dict[Outcome, str] = {
 }
 
 
-class RecordLine(Line, kw_only=True):
+class RecordLine(LogLine, kw_only=True):
     """
     `event` is the event's own headline, else its type's short name; None if the record has no
     readable type.
@@ -54,7 +54,7 @@ class RecordLog:
     def __init__(self, listener: Listener, *, wanted: bool) -> None:
         self._group = listener.group
         self._wanted = wanted
-        self._lines: list[Line] = []
+        self._lines: list[LogLine] = []
 
     def add(self, records: Iterable[Record], outcome: Outcome) -> None:
         """Add a line for each of these records, which are finished for good."""

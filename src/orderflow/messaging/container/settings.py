@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from orderflow.messaging.listener import Listener
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings, RegistrySettings
 
 Protocol = Literal["classic", "consumer"]
@@ -28,7 +28,7 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     listener: Listener
     kafka: KafkaSettings
     registry: RegistrySettings
-    catalogue: Catalogue
+    catalogue: SchemaCatalogue
     slot: int = 0
     database: DatabaseSettings | None = None
     protocol: Protocol = "classic"

@@ -24,7 +24,7 @@ from avro.schema import ArraySchema, MapSchema, RecordSchema, Schema, UnionSchem
 from avro.schema import parse as parse_avro
 
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema
+from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue
 
 MANIFEST = "committed.sha256"
 """Beside the schemas: the checksum of every version that was ever committed, as `sha256sum` writes it."""
@@ -46,7 +46,7 @@ class Break(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def breaks(catalogue: Catalogue) -> list[Break]:
+def breaks(catalogue: SchemaCatalogue) -> list[Break]:
     """Every break between any two versions of each type, in both directions."""
     return [
         found

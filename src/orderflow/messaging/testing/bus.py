@@ -32,7 +32,7 @@ from orderflow.messaging.listener import Listener, Publishable
 from orderflow.messaging.postgres import Cursor
 from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.messaging.schemas.avro import Decoder, Encoder
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Message
 from orderflow.messaging.testing.memory_client import MemoryClient
@@ -123,7 +123,7 @@ class Bus:
         self,
         listeners: Sequence[Listener],
         *,
-        catalogue: Catalogue,
+        catalogue: SchemaCatalogue,
         databases: Mapping[str, EffectDatabase] | None = None,
         seed: int = 0,
         faults: Faults = KIND,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from orderflow.messaging.errors import Incompatible, Unavailable
-from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema
+from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue
 from orderflow.messaging.schemas.compatibility import breaks_between
 from orderflow.messaging.schemas.registry import RESOURCE
 
@@ -25,7 +25,7 @@ class InMemoryRegistry:
         self._subjects: dict[str, list[str]] = {}
 
     @classmethod
-    def holding(cls, catalogue: Catalogue) -> InMemoryRegistry:
+    def holding(cls, catalogue: SchemaCatalogue) -> InMemoryRegistry:
         """With everything registered that is committed."""
         registry = cls()
         for subject, type_name in catalogue.subjects():

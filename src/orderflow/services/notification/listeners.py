@@ -1,4 +1,4 @@
-"""The table: what notification hears, and what it says: by its sender, once it is known what became of a message."""
+"""What notification listens to, and what its sender publishes once a message has an outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orderflow.contracts.events import (
 )
 from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.listener import InboxOutbox, Listener
-from orderflow.services.notification.handlers import SOURCE, note
+from orderflow.services.notification.handlers import SOURCE, add_notifications
 
 LISTENER = Listener(
     name="notification",
@@ -30,5 +30,5 @@ LISTENER = Listener(
         OrderEvent,
     ),
     publishes=(NOTIFICATIONS,),
-    delivery=InboxOutbox(handler=note),
+    delivery=InboxOutbox(handler=add_notifications),
 )

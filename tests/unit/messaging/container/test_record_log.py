@@ -19,7 +19,7 @@ from orderflow.messaging.container.record_log import Outcome, RecordLine, Record
 from orderflow.messaging.event import EventId, Metadata
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.listener import Listener, Received
-from orderflow.messaging.telemetry import Line
+from orderflow.messaging.telemetry import LogLine
 
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 PAID = OrderEvent(
@@ -33,8 +33,8 @@ PAID = OrderEvent(
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[list[Line]]:
-    batches: list[list[Line]] = []
+def written(monkeypatch: pytest.MonkeyPatch) -> list[list[LogLine]]:
+    batches: list[list[LogLine]] = []
     monkeypatch.setattr(record_log, "write_lines", batches.append)
     return batches
 
@@ -72,7 +72,7 @@ def item(
     return found
 
 
-def line(one: Record, outcome: Outcome, written: list[list[Line]]) -> RecordLine:
+def line(one: Record, outcome: Outcome, written: list[list[LogLine]]) -> RecordLine:
     log = record_log_of()
     log.add([one], outcome)
     log.write()
@@ -81,7 +81,7 @@ def line(one: Record, outcome: Outcome, written: list[list[Line]]) -> RecordLine
     return told
 
 
-def test_a_line_has_a_field_for_everything_that_it_tells(written: list[list[Line]]) -> None:
+def test_a_line_has_a_field_for_everything_that_it_tells(written: list[list[LogLine]]) -> None:
     told = line(item(PAID), "handled", written)
     assert (told.topic, told.partition, told.offset, told.key) == (
         "order-events",
@@ -102,28 +102,28 @@ def test_a_line_has_a_field_for_everything_that_it_tells(written: list[list[Line
     ],
 )
 def test_a_line_reads_as_if_written_by_a_person(
-    outcome: Outcome, words: str, written: list[list[Line]]
+    outcome: Outcome, words: str, written: list[list[LogLine]]
 ) -> None:
     told = line(item(PAID), outcome, written)
     assert str(told) == f"order-events-2@17  PAID of 0198a0b2  {words} analytics-service"
 
 
 def test_an_event_without_a_headline_is_called_by_its_types_short_name(
-    written: list[list[Line]],
+    written: list[list[LogLine]],
 ) -> None:
     assert line(item(asked("key", 1)), "handled", written).event == "Asked"
     headers = [("ce_id", b"1"), ("ce_type", b"orderflow.OrderShipped")]
     assert line(item(headers=headers), "skipped", written).event == "OrderShipped"
 
 
-def test_a_record_that_nobody_can_read_has_its_line_too(written: list[list[Line]]) -> None:
+def test_a_record_that_nobody_can_read_has_its_line_too(written: list[list[LogLine]]) -> None:
     told = line(item(key=b""), "dead letter", written)
     assert (told.key, told.event) == (None, None)
     assert str(told) == "order-events-2@17  something of nobody  dead letter of analytics-service"
 
 
 def test_a_strangers_key_can_neither_start_a_line_nor_command_a_terminal(
-    written: list[list[Line]],
+    written: list[list[LogLine]],
 ) -> None:
     told = line(
         item(key=b"a\n\x1b[2Jb\xff", headers=[("ce_type", b"x.\x07")]), "dead letter", written
@@ -133,7 +133,7 @@ def test_a_strangers_key_can_neither_start_a_line_nor_command_a_terminal(
 
 
 def test_what_a_turn_told_is_one_write_and_nothing_is_written_unasked(
-    written: list[list[Line]],
+    written: list[list[LogLine]],
 ) -> None:
     log = record_log_of()
     log.add([item(PAID, offset=1), item(PAID, offset=2)], "handled")

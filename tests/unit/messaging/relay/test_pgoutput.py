@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.event import CE_ID, EventId, Metadata, to_headers
 from orderflow.messaging.relay.pgoutput import Parser, Relation, Transaction, Values, read_relation
-from orderflow.messaging.relay.records import Record, record_reader
+from orderflow.messaging.relay.records import ProducerRecord, record_reader
 
 OUTBOX = (
     "id",
@@ -181,7 +181,7 @@ def test_a_row_becomes_the_record_that_the_events_own_headers_say_whatever_the_c
 
 def test_ids_keep_their_leading_zeros() -> None:
     read = record_reader(Relation(9, "outbox", OUTBOX))
-    record: Record = read(
+    record: ProducerRecord = read(
         [{**outbox_values(), "id": bytes(15) + b"\1"}[column] for column in OUTBOX]
     )
     assert dict(record.headers)[CE_ID] == b"00000000-0000-0000-0000-000000000001"

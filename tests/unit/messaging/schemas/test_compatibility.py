@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
-from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema
+from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue
 from orderflow.messaging.schemas.compatibility import MANIFEST, breaks, changed_since_committed
 
 Change = Callable[[dict[str, Any]], object]
@@ -40,7 +40,7 @@ def complaints(first: CommittedSchema, change: Change) -> list[str]:
     document = json.loads(first.text)
     change(document)
     second = CommittedSchema(type_name=first.type_name, version=2, text=json.dumps(document))
-    return [str(found) for found in breaks(Catalogue([first, second], {}))]
+    return [str(found) for found in breaks(SchemaCatalogue([first, second], {}))]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_every_version_is_compared_with_every_other_not_only_with_the_one_before
         )
         for number, document in enumerate(documents, start=1)
     ]
-    assert {(found.reader, found.writer) for found in breaks(Catalogue(versions, {}))} == {
+    assert {(found.reader, found.writer) for found in breaks(SchemaCatalogue(versions, {}))} == {
         (1, 3),
         (3, 1),
     }

@@ -1,8 +1,9 @@
 """
-The outbox's partitions: one per UTC day, made 7 days ahead, dropped 7 days after their day when all of it is published.
+The partitions of the outbox table: one per UTC day, made 7 days ahead, dropped 7 days after it.
 
-A DEFAULT partition catches the rows of a day that has none, as after a long stop. Nothing here ever waits long for a
-lock: what can't be had within `lock_timeout` is tried again a minute later.
+A partition is dropped only when all its rows are published. A DEFAULT partition takes the rows of a
+day that has none, as after a long stop. Nothing here waits long for a lock: what can't be locked
+within `lock_timeout` is tried again a minute later.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LOCK_TIMEOUT_MS = 1_000
 log = logger("relay.partitions")
 
 
-class Plan(msgspec.Struct, frozen=True):
+class PartitionPlan(msgspec.Struct, frozen=True):
     """Days whose partitions to make, and to drop."""
 
     make: tuple[date, ...]
@@ -31,9 +32,10 @@ class Plan(msgspec.Struct, frozen=True):
 
 def horizon(now: datetime, published_through: datetime | None) -> date:
     """
-    Days before this one may go: older than the retention, and published a day ago at the latest.
+    The first day to keep: days before it are older than the retention and published.
 
-    A row's day is that of its transaction's start; no transaction lives a day.
+    The day of a row is that of its transaction's start, and no transaction lasts a day: so a day is
+    published when everything that committed until the end of the following day is.
     """
     if published_through is None:
         return date.min
@@ -42,49 +44,64 @@ def horizon(now: datetime, published_through: datetime | None) -> date:
     )
 
 
-def plan(now: datetime, *, existing: Collection[date], published_through: datetime | None) -> Plan:
-    """What to do now. `published_through`: every row committed before this moment is on Kafka; None: not known."""
+def plan(
+    now: datetime, *, existing: Collection[date], published_through: datetime | None
+) -> PartitionPlan:
+    """
+    The partitions to make and to drop now.
+
+    `published_through`: every row that committed before is on Kafka. None: unknown, drop nothing.
+    """
     wanted = [now.date() + timedelta(days=days) for days in range(DAYS_AHEAD + 1)]
-    gone = horizon(now, published_through)
-    return Plan(
+    first_kept = horizon(now, published_through)
+    return PartitionPlan(
         make=tuple(day for day in wanted if day not in existing),
-        drop=tuple(sorted(day for day in existing if day < gone)),
+        drop=tuple(sorted(day for day in existing if day < first_kept)),
     )
 
 
 class PartitionKeeper:
-    """Keeps one database's outbox partitions, and remembers how far they are published."""
+    """Makes and drops one database's outbox partitions; remembers how far they are published."""
 
     def __init__(self) -> None:
         self._mark: tuple[datetime, int] | None = None
         self._published_through: datetime | None = None
 
-    def keep(self, connection: Connection, *, position: int) -> Plan:
+    def keep(self, connection: Connection, *, position: int) -> PartitionPlan:
         """
-        One round on an autocommit connection; `position` is the relay's, in a state in which it publishes.
+        Do one round on an autocommit connection; `position` is that of a relay that streams.
 
-        A failure leaves what was done so far; the next round goes on.
+        Each statement is a transaction of its own: after a failure the next round does the rest.
+        Raises DatabaseError, of a lock time-out too.
         """
-        now = self._watch(connection, position)
+        now = self._note_published(connection, position)
         connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
         days = plan(now, existing=_existing(connection), published_through=self._published_through)
+
         for day in days.make:
             _make(connection, day)
+
         for day in days.drop:
             connection.execute(f"DROP TABLE {_name(day)}")
             log.info("outbox partition dropped", day=day.isoformat())
+
         if self._published_through is not None:
             stale = _midnight(horizon(now, self._published_through))
-            connection.execute(f"DELETE FROM {TABLE}_default WHERE created_at < %s", (stale,))  # noqa: S608 - constant
+            connection.execute(_DELETE_STALE, (stale,))
         return days
 
-    def _watch(self, connection: Connection, position: int) -> datetime:
-        """Mark the log's end now; when the position has passed the mark, all that committed before it is published."""
+    def _note_published(self, connection: Connection, position: int) -> datetime:
+        """
+        Mark the log's end now; when the position has passed the mark, all before it is published.
+
+        Returns the database's clock.
+        """
         row = connection.execute(
             "SELECT now(), (pg_current_wal_insert_lsn() - '0/0')::bigint"
         ).fetchone()
         assert row is not None
         now: datetime = row[0].astimezone(UTC)
+
         if self._mark is not None and position >= self._mark[1]:
             self._published_through, self._mark = self._mark[0], None
         if self._mark is None:
@@ -93,27 +110,23 @@ class PartitionKeeper:
 
 
 def _existing(connection: Connection) -> set[date]:
-    rows = connection.execute(
-        "SELECT substring(child.relname FROM '_p(\\d{8})$') FROM pg_inherits JOIN pg_class AS child"
-        " ON child.oid = inhrelid WHERE inhparent = %s::regclass AND child.relname ~ '_p\\d{8}$'",
-        (TABLE,),
-    )
+    rows = connection.execute(_EXISTING, (TABLE,))
     return {datetime.strptime(name, "%Y%m%d").replace(tzinfo=UTC).date() for (name,) in rows}
 
 
 def _make(connection: Connection, day: date) -> None:
-    """
-    Made apart and then attached: that takes a lock which writers do not notice, while CREATE … PARTITION OF would wait
-    for every one of them.
-    """
-    bounds = f"FROM ('{_midnight(day).isoformat()}') TO ('{_midnight(day + timedelta(days=1)).isoformat()}')"
+    start, end = _midnight(day), _midnight(day + timedelta(days=1))
+
     try:
         with connection.transaction():
+            # Attached, not created in place: ATTACH takes a lock that does not block writers, while
+            # CREATE … PARTITION OF would wait for every open transaction.
             connection.execute(
                 f"CREATE TABLE {_name(day)} (LIKE {TABLE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
             )
             connection.execute(
-                f"ALTER TABLE {TABLE} ATTACH PARTITION {_name(day)} FOR VALUES {bounds}"
+                f"ALTER TABLE {TABLE} ATTACH PARTITION {_name(day)} "
+                f"FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
             )
     except CheckViolation:
         log.info(
@@ -127,3 +140,11 @@ def _name(day: date) -> str:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
+
+
+_DELETE_STALE = f"DELETE FROM {TABLE}_default WHERE created_at < %s"  # noqa: S608 - a constant name
+_EXISTING = r"""
+SELECT substring(child.relname FROM '_p(\d{8})$')
+FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
+WHERE inhparent = %s::regclass AND child.relname ~ '_p\d{8}$'
+"""

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from orderflow.messaging.errors import Refused
-from orderflow.messaging.relay.admission import Found, Refusal, Slot, Step, decide
 from orderflow.messaging.relay.position import (
     Database,
     Position,
@@ -16,6 +15,13 @@ from orderflow.messaging.relay.position import (
     lsn_number,
     lsn_text,
     to_metadata,
+)
+from orderflow.messaging.relay.start_decision import (
+    Refusal,
+    ReplicationSlot,
+    StartConditions,
+    StartStep,
+    decide,
 )
 
 HERE = Database(system_identifier="7711653351264332549", timeline=1, oid=16384, slot="relay_order")
@@ -42,12 +48,12 @@ POSITIONS = (
 SLOTS = (
     None,
     *(
-        Slot(confirmed_flush=500, lost=lost, made_now=made_now, misses_rows=misses_rows)
+        ReplicationSlot(confirmed_flush=500, lost=lost, made_now=made_now, misses_rows=misses_rows)
         for lost, made_now, misses_rows in product((False, True), repeat=3)
     ),
 )
 EVERYTHING = [
-    Found(
+    StartConditions(
         database=HERE,
         wal_end=WAL_END,
         tick=TICK,
@@ -62,21 +68,21 @@ EVERYTHING = [
 ]
 
 
-def fine(**changes: object) -> Found:
+def fine(**changes: object) -> StartConditions:
     """A restart as it should be."""
-    found = Found(
+    found = StartConditions(
         database=HERE,
         wal_end=WAL_END,
         tick=TICK,
         position=Position(lsn=600, database=HERE),
-        slot=Slot(confirmed_flush=500),
+        slot=ReplicationSlot(confirmed_flush=500),
         publication_fits=True,
         outbox_empty=False,
     )
     return msgspec.structs.replace(found, **changes)
 
 
-def reason(found: Found) -> str:
+def reason(found: StartConditions) -> str:
     step = decide(found)
     assert isinstance(step, Refusal), step
     return step.reason
@@ -98,7 +104,7 @@ def test_streaming_on_from_a_position_needs_the_whole_invariant() -> None:
             and position.tick <= found.tick
             and not position.resyncing
         )
-        assert (decide(found) is Step.STREAM) == holds, found
+        assert (decide(found) is StartStep.STREAM) == holds, found
         assert holds or isinstance(decide(found), Refusal), found
 
 
@@ -108,26 +114,29 @@ def test_a_missing_position_is_accepted_only_from_a_slot_made_now_or_over_an_emp
             continue
         slot = found.slot
         if slot is None:
-            expected: Step | None = Step.MAKE_SLOT
+            expected: StartStep | None = StartStep.MAKE_SLOT
         elif slot.made_now:
-            expected = None if slot.misses_rows else Step.STREAM
+            expected = None if slot.misses_rows else StartStep.STREAM
         else:
-            expected = Step.REMAKE_SLOT if found.outbox_empty else None
+            expected = StartStep.REMAKE_SLOT if found.outbox_empty else None
         step = decide(found)
         assert isinstance(step, Refusal) if expected is None else step is expected, found
 
 
 def test_a_restart_as_it_should_be_streams() -> None:
-    assert decide(fine()) is Step.STREAM
+    assert decide(fine()) is StartStep.STREAM
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
         (fine(slot=None), "was dropped"),
-        (fine(slot=Slot(confirmed_flush=700, made_now=True)), "was dropped"),
-        (fine(slot=Slot(confirmed_flush=0, lost=True)), "is lost"),
-        (fine(slot=Slot(confirmed_flush=601)), "was advanced to 0/259, beyond the position 0/258"),
+        (fine(slot=ReplicationSlot(confirmed_flush=700, made_now=True)), "was dropped"),
+        (fine(slot=ReplicationSlot(confirmed_flush=0, lost=True)), "is lost"),
+        (
+            fine(slot=ReplicationSlot(confirmed_flush=601)),
+            "was advanced to 0/259, beyond the position 0/258",
+        ),
         (fine(publication_fits=False), "publication relay_order was dropped or changed"),
         (fine(wal_end=599), "beyond the end of the server's log"),
         (
@@ -140,12 +149,15 @@ def test_a_restart_as_it_should_be_streams() -> None:
         ),
         (fine(position=None), "the position is missing"),
         (
-            fine(position=None, slot=Slot(confirmed_flush=1, made_now=True, misses_rows=True)),
+            fine(
+                position=None,
+                slot=ReplicationSlot(confirmed_flush=1, made_now=True, misses_rows=True),
+            ),
             "nobody would publish",
         ),
     ],
 )
-def test_every_refusal_says_what_was_found(found: Found, words: str) -> None:
+def test_every_refusal_says_what_was_found(found: StartConditions, words: str) -> None:
     assert words in reason(found)
 
 

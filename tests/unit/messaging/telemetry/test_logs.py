@@ -1,4 +1,4 @@
-"""Log lines and metrics as others parse them."""
+"""Log lines as others parse them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,10 @@ import pytest
 import structlog
 
 from orderflow.messaging.settings import TelemetrySettings
-from orderflow.messaging.telemetry import (
-    Line,
-    configure,
-    counter,
-    gauge,
-    logger,
-    render_metrics,
-    write_lines,
-)
-
-placed = counter("test_orders_placed", "Orders placed.", ["service"])
-waiting = gauge("test_orders_waiting", "Orders waiting.")
+from orderflow.messaging.telemetry import LogLine, configure, logger, write_lines
 
 
-class Parcel(Line, kw_only=True):
+class Parcel(LogLine, kw_only=True):
     number: int
 
     def __str__(self) -> str:
@@ -51,16 +40,17 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 def test_a_line_is_one_json_object_with_level_time_service_and_logger(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    configure("order", TelemetrySettings(log_format="json"))
-    logger("order.relay").info("published", topic="orders", records=3)
+    configure("parcels", TelemetrySettings(log_format="json"))
+    logger("parcels.sorter").info("published", topic="letters", records=3)
     (line,) = lines(capsys)
+
     assert str(line.pop("timestamp")).endswith("Z")
     assert line == {
         "message": "published",
         "level": "info",
-        "service": "order",
-        "logger": "order.relay",
-        "topic": "orders",
+        "service": "parcels",
+        "logger": "parcels.sorter",
+        "topic": "letters",
         "records": 3,
     }
 
@@ -68,25 +58,25 @@ def test_a_line_is_one_json_object_with_level_time_service_and_logger(
 def test_lines_written_together_are_lines_like_any_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    configure("order", TelemetrySettings(log_format="json"))
+    configure("parcels", TelemetrySettings(log_format="json"))
     write_lines(PARCELS)
     logger("parcels").info("left", number=3)
-    told = lines(capsys)
-    assert [line["number"] for line in told] == [1, 2, 3]
-    assert all(str(line.pop("timestamp")).endswith("Z") and line.pop("number") for line in told)
-    assert told[0] == told[1] == told[2]
+    written = lines(capsys)
+    assert [line["number"] for line in written] == [1, 2, 3]
+    assert all(str(line.pop("timestamp")).endswith("Z") and line.pop("number") for line in written)
+    assert written[0] == written[1] == written[2]
 
 
 def test_lines_written_together_read_as_text_and_are_silent_below_info(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    configure("order", TelemetrySettings(log_format="text"))
+    configure("parcels", TelemetrySettings(log_format="text"))
     write_lines(PARCELS)
     assert [line.partition("]")[2] for line in capsys.readouterr().err.splitlines()] == [
         " parcel 1 has left",
         " parcel 2 has left",
     ]
-    configure("order", TelemetrySettings(log_format="json", log_level="warning"))
+    configure("parcels", TelemetrySettings(log_format="json", log_level="warning"))
     write_lines(PARCELS)
     assert not capsys.readouterr().err
 
@@ -95,7 +85,7 @@ def test_a_logger_made_before_configuration_speaks_as_configured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     early = logger("early")
-    configure("order", TelemetrySettings(log_format="json", log_level="warning"))
+    configure("parcels", TelemetrySettings(log_format="json", log_level="warning"))
     early.info("not shown")
     early.warning("shown")
     assert [line["message"] for line in lines(capsys)] == ["shown"]
@@ -104,13 +94,13 @@ def test_a_logger_made_before_configuration_speaks_as_configured(
 def test_other_libraries_lines_come_out_in_the_same_form(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    configure("order", TelemetrySettings(log_format="json"))
+    configure("parcels", TelemetrySettings(log_format="json"))
     logging.getLogger("uvicorn.error").warning("closing %d connections", 2)
     (line,) = lines(capsys)
     assert (line["message"], line["logger"], line["service"]) == (
         "closing 2 connections",
         "uvicorn.error",
-        "order",
+        "parcels",
     )
 
 
@@ -118,24 +108,14 @@ def test_other_libraries_lines_come_out_in_the_same_form(
 def test_a_traceback_shows_no_local_variable(
     log_format: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configure("order", TelemetrySettings.model_validate({"log_format": log_format}))
+    configure("parcels", TelemetrySettings.model_validate({"log_format": log_format}))
     secret = "".join(["hunt", "er2"])
     users: dict[str, str] = {}
     try:
         _ = users[f"no such user, {len(secret)} letters"]
     except KeyError:
-        logger("order").exception("login failed")
+        logger("parcels").exception("login failed")
         logging.getLogger("other").exception("login failed")
     shown = capsys.readouterr().err
     assert "no such user" in shown
     assert "hunter2" not in shown
-
-
-def test_metrics_carry_our_prefix_and_the_process_is_measured() -> None:
-    placed.labels("order").inc(2)
-    waiting.set(5)
-    text, content_type = render_metrics()
-    assert content_type.startswith("text/plain")
-    assert b'orderflow_test_orders_placed_total{service="order"} 2.0' in text
-    assert b"orderflow_test_orders_waiting 5.0" in text
-    assert b"process_resident_memory_bytes" in text

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.messaging.relay.partitions import plan
+from orderflow.messaging.relay.outbox_partitions import plan
 
 NOW = datetime(2026, 3, 20, 9, 5, tzinfo=UTC)
 TODAY = NOW.date()
