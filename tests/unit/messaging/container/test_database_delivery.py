@@ -86,14 +86,19 @@ def test_offsets_that_are_refused_are_committed_with_the_next(database: MemoryDa
 
 def test_a_dead_letter_waits_for_the_answer_to_a_plain_commit(database: MemoryDatabase) -> None:
     """The client in memory refuses a transaction while a plain commit is on its way."""
-    listener = MemoryListener(database=database, retry=RetryPolicy(back_off_s=()))
-    for key in "abcdef":
+    listener = MemoryListener(database=database, retry=RetryPolicy(back_off_s=(1.0,)))
+    listener.turn()
+    listener.ask("a", 0, behaviour="fail")
+    for key in "bcdefg":
         listener.ask(key, 0)
-    listener.turn(2)
-    for key in "abcdef":
-        listener.ask(key, 1, behaviour="fail")
+    listener.turn()
+    assert listener.workers[0].client.committing
+    listener.broker.away = True
+    listener.turn(8)
+    assert len([wave for wave in listener.handler.waves if wave == [("a", 0)]]) == 2
+    listener.broker.away = False
     listener.run()
-    assert len(listener.bus.records(DLT)) == 6
+    assert len(listener.bus.records(DLT)) == 1
     assert listener.broker.lag(GROUP, [ASKED.name]) == 0
 
 

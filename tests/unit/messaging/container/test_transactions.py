@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.support.memory_listener import ASKED, DLT, GROUP, MemoryListener
+from tests.support.memory_listener import ASKED, DLT, GROUP, TOLD, MemoryListener
 
 from orderflow.messaging.errors import Fenced
 from orderflow.messaging.listener import RetryPolicy
 from orderflow.messaging.testing.bus import Fault
+from orderflow.messaging.testing.memory_database import MemoryDatabase
 
 AT_ONCE = RetryPolicy(back_off_s=())
 
@@ -139,7 +140,7 @@ def test_a_member_that_was_expelled_puts_back_and_commits_nothing_until_it_is_on
         compute(event),
     )[1]
     listener.turn()
-    assert listener.told == {}
+    assert [listener.broker.end(place) for place in listener.broker.places([TOLD.name])] == [0] * 3
     del listener.handler._behave
     listener.run()
     assert once_each(listener)
@@ -159,6 +160,21 @@ def test_a_dead_letter_is_published_with_its_offset_or_not_at_all() -> None:
     listener.run()
     assert len(listener.bus.records(DLT)) == 1
     assert listener.told == {"a": [1]}
+
+
+@pytest.mark.parametrize("with_database", [False, True])
+def test_a_dead_letter_of_a_partition_that_was_lost_is_left_to_its_next_owner(
+    *, with_database: bool
+) -> None:
+    listener = MemoryListener(retry=AT_ONCE, database=MemoryDatabase() if with_database else None)
+    listener.turn()
+    listener.ask("a", 0, behaviour="fail")
+    listener.plan(Fault.ABORTED)
+    listener.turn()
+    listener.workers[0].client.expel()
+    listener.run()
+    assert len(listener.dead) == 1
+    assert len(listener.handler.waves) == 2
 
 
 def test_idle_lag_is_0_although_markers_follow_the_last_record() -> None:
