@@ -42,7 +42,7 @@ from orderflow.messaging.work.calls import Calls, InlineCalls
 
 __all__ = ["KIND", "Bus", "Fault", "Faults", "Message", "Stuck", "Worker"]
 
-TURNS_MAX = 100_000
+TURNS_MAX = 20_000
 REPEAT_CHANCE = 0.2
 
 

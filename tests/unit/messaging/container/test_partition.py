@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.messaging.container.partition import BEGINNING, Partition, restored
@@ -100,6 +100,7 @@ def test_restored_reads_offset_and_metadata_and_nothing_that_is_not_ours() -> No
         restored(("t", 1), 4, newer)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
 def test_what_is_committed_and_restored_gives_exactly_the_unfinished_records_again(
     records: list[tuple[str, bool]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.messaging.container.partition import Partition
@@ -75,6 +75,7 @@ def test_a_wave_that_is_put_back_is_the_next_one() -> None:
     assert offsets(filling.take_wave(10)) == [0, 1, 2, 3]
 
 
+@settings(deadline=None)
 @given(st.text("abc", max_size=30), st.integers(1, 5))
 def test_waves_give_each_record_once_and_keys_in_order(keys: str, at_most: int) -> None:
     filling, records = filled(keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.messaging.errors import Poison
@@ -17,6 +17,7 @@ ATTEMPTS = st.integers(0, 6)
 IN_A_ROW = st.integers(1, 60)
 
 
+@settings(deadline=None)
 @given(POLICIES, ATTEMPTS, IN_A_ROW, st.booleans())
 def test_poison_is_given_up_at_once_whatever_the_handler_looks_like(
     policy: RetryPolicy, attempts: int, in_a_row: int, probing: bool
@@ -27,6 +28,7 @@ def test_poison_is_given_up_at_once_whatever_the_handler_looks_like(
     assert step == DeadLetter(attempts + 1)
 
 
+@settings(deadline=None)
 @given(POLICIES, ATTEMPTS, IN_A_ROW, st.booleans())
 def test_a_handler_that_fails_for_everything_charges_nobody(
     policy: RetryPolicy, attempts: int, in_a_row: int, probing: bool
@@ -37,6 +39,7 @@ def test_a_handler_that_fails_for_everything_charges_nobody(
     assert (step == CloseGate()) == (probing or in_a_row > policy.lone_failures_max)
 
 
+@settings(deadline=None)
 @given(POLICIES)
 def test_a_record_has_one_attempt_more_than_back_offs_and_waits_each_of_them_in_turn(
     policy: RetryPolicy,
@@ -49,6 +52,7 @@ def test_a_record_has_one_attempt_more_than_back_offs_and_waits_each_of_them_in_
     assert steps[-1] == DeadLetter(policy.attempts_max)
 
 
+@settings(deadline=None)
 @given(POLICIES, st.integers(0, 200), st.floats(0, 10_000))
 def test_look_ups_come_within_their_bounds_and_end_after_an_hour(
     policy: RetryPolicy, lookups: int, unknown_s: float
