@@ -20,8 +20,8 @@ from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import Event, OrderCreated
-from orderflow.contracts.roster import GROUPS
-from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.contracts.roster import GROUPS, row
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS
 from orderflow.messaging.event import CE_ID, from_headers
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.reader import ConsumerRecord
@@ -165,6 +165,11 @@ class AllServices:
         return [record for name in names for record in self.order.records(name)]
 
 
+def all_roles(service: str) -> str:
+    """Every role of the service, in one process."""
+    return ",".join(row(service).roles)
+
+
 @contextmanager
 def all_services_running(stack: OwnStack, home: Path) -> Iterator[AllServices]:
     """
@@ -174,12 +179,10 @@ def all_services_running(stack: OwnStack, home: Path) -> Iterator[AllServices]:
     deploy = partial(service_deployed, stack, home)
     with (
         payment_deployed(stack, home) as payment,
-        deploy("order", group="order-service", consumes=(PAYMENTS.name, INVENTORY.name)) as order,
-        deploy(
-            "inventory", group="inventory-service", consumes=(PAYMENTS.name, ORDERS.name)
-        ) as inventory,
-        deploy("fulfilment", group="order-processor", consumes=(ORDER_EVENTS.name,)) as fulfilment,
-        deploy("analytics", group="analytics-service", consumes=(ORDER_EVENTS.name,)) as analytics,
+        deploy("order") as order,
+        deploy("inventory") as inventory,
+        deploy("fulfilment") as fulfilment,
+        deploy("analytics") as analytics,
         notification_deployed(stack, home) as notification,
     ):
         services = AllServices(
@@ -191,11 +194,11 @@ def all_services_running(stack: OwnStack, home: Path) -> Iterator[AllServices]:
             analytics=analytics,
             starts={
                 "order-relay": partial(order.start, "relay,listener"),
-                "payment": partial(payment.start, "api,listener"),
-                "inventory": partial(inventory.start, "api,listener,relay"),
-                "notification": partial(notification.start, "api,listener,sender,relay"),
-                "fulfilment": partial(fulfilment.start, "api,listener"),
-                "analytics": partial(analytics.start, "api,listener"),
+                "payment": partial(payment.start, all_roles("payment")),
+                "inventory": partial(inventory.start, all_roles("inventory")),
+                "notification": partial(notification.start, all_roles("notification")),
+                "fulfilment": partial(fulfilment.start, all_roles("fulfilment")),
+                "analytics": partial(analytics.start, all_roles("analytics")),
                 "order-api": partial(order.start, "api"),
             },
         )

@@ -25,7 +25,7 @@ from orderflow.contracts.events import (
     OrderStatus,
 )
 from orderflow.contracts.ids import notification_id
-from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.contracts.topics import NOTIFICATIONS, ORDER_EVENTS, ORDERS
 from orderflow.messaging.event import from_headers
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
@@ -33,7 +33,6 @@ from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 
 GROUP = "notification-service"
-CONSUMES = (ORDERS.name, PAYMENTS.name, INVENTORY.name, ORDER_EVENTS.name)
 STATUSES = (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 
 
@@ -181,7 +180,7 @@ def notification_deployed(stack: Stack, home: Path) -> Iterator[NotificationServ
     """Deploy the service, run the sink; no worker runs yet. Topics and schemas must exist."""
     with (
         mail_sink_running(home) as mail,
-        service_deployed(stack, home, "notification", group=GROUP, consumes=CONSUMES) as service,
+        service_deployed(stack, home, "notification") as service,
     ):
         registry = Registry(RegistrySettings(url=stack.registry_url))
         yield NotificationService(service=service, mail=mail, decoder=Decoder(registry))

@@ -163,7 +163,7 @@ def payment_deployed(stack: Stack, home: Path, **psp_environment: str) -> Iterat
     deploy_contracts(stack)
     with (
         psp_running(home, **psp_environment) as psp,
-        service_deployed(stack, home, "payment", group=GROUP, consumes=(ORDERS.name,)) as service,
+        service_deployed(stack, home, "payment") as service,
     ):
         _begin_at_the_end(service)
         yield PaymentService(service=service, psp=psp)

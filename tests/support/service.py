@@ -25,6 +25,7 @@ from tests.support.databases import database_settings, empty_database
 from tests.support.stack import Stack
 
 from orderflow.contracts.events import Event
+from orderflow.contracts.roster import row
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, CE_TYPE
@@ -277,13 +278,24 @@ class Published:
 
 @contextmanager
 def service_deployed(
-    stack: Stack, logs: Path, name: str, *, group: str, consumes: Sequence[str], module: str = ""
+    stack: Stack,
+    logs: Path,
+    name: str,
+    *,
+    group: str = "",
+    consumes: Sequence[str] = (),
+    module: str = "",
 ) -> Iterator[Service]:
     """
     Create and migrate the service's database; no process runs yet.
 
-    Topics and schemas must exist, and no slot or position of its relay.
+    Topics and schemas must exist, and no slot or position of its relay. `group` and `consumes` are
+    those of its row in the roster, unless it is none of our services.
     """
+    if not module:
+        member = row(name)
+        group, consumes = member.group, [topic.name for topic in member.listens_to]
+
     with empty_database(stack, name) as url, ExitStack() as running:
         service = Service(
             stack=stack,

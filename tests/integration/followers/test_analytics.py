@@ -34,7 +34,7 @@ TABLES = ("followed_order", "status_change")
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("analytics")
-    with service_deployed(stack, logs, "analytics", group=LISTENER.group, consumes=()) as service:
+    with service_deployed(stack, logs, "analytics") as service:
         yield service
 
 

@@ -44,7 +44,7 @@ SCHEMA = (HERE / "schema.sql").read_text()
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("fulfilment")
-    with service_deployed(stack, logs, "fulfilment", group=LISTENER.group, consumes=()) as service:
+    with service_deployed(stack, logs, "fulfilment") as service:
         yield service
 
 

@@ -18,9 +18,7 @@ from tests.support.stack import Stack
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("inventory")
-    with service_deployed(
-        stack, logs, "inventory", group="inventory-service", consumes=()
-    ) as service:
+    with service_deployed(stack, logs, "inventory") as service:
         yield service
 
 

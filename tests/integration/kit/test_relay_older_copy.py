@@ -43,9 +43,7 @@ class Kind:
     """
 
     name: str
-    group: str
     writes: str
-    consumes: tuple[str, ...]
     tells: tuple[str, ...]
     work: Callable[[Service, Process, int], None]
 
@@ -69,22 +67,8 @@ def pay_orders(service: Service, _listener: Process, number: int) -> None:
 
 
 KINDS = (
-    Kind(
-        "order",
-        "order-service",
-        "api",
-        ("payments", "inventory"),
-        ("orders", "order-events"),
-        post_orders,
-    ),
-    Kind(
-        "inventory",
-        "inventory-service",
-        "listener",
-        ("payments", "orders"),
-        ("inventory",),
-        pay_orders,
-    ),
+    Kind("order", "api", ("orders", "order-events"), post_orders),
+    Kind("inventory", "listener", ("inventory",), pay_orders),
 )
 
 
@@ -93,9 +77,7 @@ def test_an_older_copy_of_the_database_is_refused_and_a_resync_loses_nothing(
     own_stack: OwnStack, tmp_path: Path, kind: Kind
 ) -> None:
     deploy_contracts(own_stack)
-    with service_deployed(
-        own_stack, tmp_path, kind.name, group=kind.group, consumes=kind.consumes
-    ) as service:
+    with service_deployed(own_stack, tmp_path, kind.name) as service:
         with running(service, kind, relay=True) as writer:
             kind.work(service, writer, BEFORE)
             published(service, kind)

@@ -36,8 +36,7 @@ def service(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> It
     assert deployed.returncode == 0, deployed.stderr
     assert orderflow(own_stack, "schemas", "apply").returncode == 0
     logs = tmp_path_factory.mktemp("inventory")
-    consumes = (PAYMENTS.name, ORDERS.name)
-    with service_deployed(own_stack, logs, "inventory", group=GROUP, consumes=consumes) as service:
+    with service_deployed(own_stack, logs, "inventory") as service:
         yield service
 
 

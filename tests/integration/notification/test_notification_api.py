@@ -14,7 +14,6 @@ import httpx2
 import jsonschema
 import pytest
 from tests.support.databases import catalogue, database_settings, empty_database
-from tests.support.notification_service import CONSUMES, GROUP
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
@@ -30,7 +29,7 @@ SCHEMA = (ROOM / "schema.sql").read_text()
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("notification")
-    with service_deployed(stack, logs, "notification", group=GROUP, consumes=CONSUMES) as deployed:
+    with service_deployed(stack, logs, "notification") as deployed:
         yield deployed
 
 

@@ -37,7 +37,7 @@ VALUES (gen_random_uuid(), %(order)s, 2, 500, 'CUSTOMER', 'REQUESTED', '{AT}', g
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("payment")
-    with service_deployed(stack, logs, "payment", group="payment-service", consumes=()) as service:
+    with service_deployed(stack, logs, "payment") as service:
         yield service
 
 
