@@ -1,4 +1,7 @@
-"""The language of the listener probe: two events, their schemas, its topics. The kit's tests need no orders."""
+"""
+The language of the listener probe: two events, their schemas, its topics. The kit's tests need no
+orders.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
     `behaviour`: what the worker's handler does with it.
 
-    `` runs · `fail` always fails · `fail-until:<epoch s>` fails before then · `away-until:<epoch s>` finds a resource
-    away before then · `dead` is poison to the handler.
+    `` runs · `fail` always fails · `fail-until:<epoch s>` fails before then · `away-until:<epoch
+    s>` finds a resource away before then · `dead` is poison to the handler.
     """
 
     id: str

@@ -1,4 +1,7 @@
-"""The notification API and its database: what it answers is what its document says; what a DBA reads is what is."""
+"""
+The notification API and its database: what it answers is what its document says; what a DBA reads
+is what is.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,8 @@ from uuid import uuid4
 import httpx2
 import jsonschema
 import pytest
-from tests.support.databases import catalogue, empty_database
-from tests.support.notifying import GROUP, HEARS
-from tests.support.order_service import database_settings
+from tests.support.databases import catalogue, database_settings, empty_database
+from tests.support.notification_service import CONSUMES, GROUP
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
@@ -28,7 +30,7 @@ SCHEMA = (ROOM / "schema.sql").read_text()
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("notification")
-    with service_deployed(stack, logs, "notification", group=GROUP, hears=HEARS) as deployed:
+    with service_deployed(stack, logs, "notification", group=GROUP, consumes=CONSUMES) as deployed:
         yield deployed
 
 
@@ -36,8 +38,8 @@ def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def client(service: Service) -> httpx2.Client:
     with service.connection() as connection:
         for number in range(7):
-            told = (str(uuid4()), "order-1" if number < 5 else "order-2", str(uuid4()))
-            connection.execute(_NOTED, told)
+            ids = (str(uuid4()), "order-1" if number < 5 else "order-2", str(uuid4()))
+            connection.execute(_NOTED, ids)
         connection.execute(_SENT)
     return service.start("api").client
 
@@ -45,8 +47,8 @@ def client(service: Service) -> httpx2.Client:
 def asked(client: httpx2.Client, **parameters: Any) -> dict[str, Any]:
     answer = client.get("/notifications", params=parameters)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def test_what_a_customer_was_told_comes_in_its_order_page_by_page(client: httpx2.Client) -> None:

@@ -11,16 +11,13 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from tests.support import feed
-from tests.support.databases import empty_database
-from tests.support.handling import Worker, record, together
-from tests.support.order_service import database_settings
-from tests.support.payment import created_on_request, new_order_id
+from tests.support.builders import CREATED, PAID, an_order_on_request, life, received
+from tests.support.databases import database_settings, empty_database
+from tests.support.inbox_worker import Worker, handle_concurrently
 from tests.support.stack import Stack
 
 import orderflow.services.notification
 from orderflow.contracts.ids import CustomerId
-from orderflow.contracts.topics import ORDERS
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import Received
@@ -42,10 +39,7 @@ def url(stack: Stack) -> Iterator[str]:
 
 
 def ordered(customer: str) -> Received:
-    made = msgspec.structs.replace(
-        created_on_request(new_order_id()), customer_id=CustomerId(customer)
-    )
-    return record(made, topic=ORDERS.name)
+    return received(an_order_on_request(customer=customer))
 
 
 def session(url: str, **settings: str) -> postgres.Session:
@@ -73,16 +67,14 @@ def test_who_notes_something_for_a_customer_holds_back_the_next_one_until_the_co
         one.close()
 
 
-def test_a_batch_takes_as_many_statements_as_one_record_and_nothing_to_say_takes_none(
+def test_a_batch_takes_as_many_statements_as_one_record(
     url: str,
 ) -> None:
+    """A batch without a mail takes none."""
     worker = Worker(url, LISTENER)
     assert worker.statements([ordered("anna")]) == 2
     assert worker.statements([ordered(f"customer-{number}") for number in range(500)]) == 2
-    assert (
-        worker.statements([feed.record(event) for event in feed.life([feed.CREATED, feed.PAID])])
-        == 0
-    )
+    assert worker.statements([received(event) for event in life([CREATED, PAID])]) == 0
     worker.session.close()
 
 
@@ -91,7 +83,7 @@ def test_workers_who_hear_of_the_same_customers_at_once_note_everything_once(url
     records = [ordered(customer) for customer in customers * 10]
     chance = Random(1)
     shares = [chance.sample(records, len(records)) for _ in range(4)]
-    told, _ = together(url, LISTENER, shares, batch=25)
+    told, _ = handle_concurrently(url, LISTENER, shares, batch=25)
     assert told == [], "the listener itself says nothing"
     one = session(url)
     assert sum(len(letters) for _, letters in lease(one)) == len(records)
@@ -100,7 +92,7 @@ def test_workers_who_hear_of_the_same_customers_at_once_note_everything_once(url
     one.close()
     worker = Worker(url, LISTENER)
     before = worker.rows("delivery")
-    worker.hear(*records[:50])
+    worker.handle(*records[:50])
     assert worker.rows("delivery") == before, "the second wall: its natural key"
     worker.session.close()
 

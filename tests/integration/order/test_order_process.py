@@ -228,8 +228,8 @@ def assert_unavailable(api: OrderProcess) -> None:
 
 def waiting_for_locks(service: OrderService) -> bool:
     with service.connection() as connection:
-        found = connection.execute(
+        waits = connection.execute(
             "SELECT EXISTS (SELECT FROM pg_stat_activity "
             "WHERE wait_event_type = 'Lock' AND datname = current_database())"
         ).fetchone()
-    return found == (True,)
+    return waits == (True,)

@@ -1,4 +1,6 @@
-"""The payment API over HTTP, on a database of its own; every answer is as its OpenAPI document says."""
+"""
+The payment API over HTTP, on a database of its own; every answer is as its OpenAPI document says.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ VALUES (gen_random_uuid(), %(order)s, 2, 500, 'CUSTOMER', 'REQUESTED', '{AT}', g
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("payment")
-    with service_deployed(stack, logs, "payment", group="payment-service", hears=()) as service:
+    with service_deployed(stack, logs, "payment", group="payment-service", consumes=()) as service:
         yield service
 
 
@@ -55,9 +57,9 @@ def test_an_orders_payments_are_told_with_what_went_back_and_the_books_sum_them_
     with service.connection() as connection:
         for statement in (KNOWN, FAILED, CAPTURED, REFUND):
             connection.execute(statement.encode(), {"order": ORDER})
-    told = client.get(f"/payments/{ORDER}").json()
-    assert (told["orderId"], told["closed"]) == (ORDER, False)
-    failed, captured = told["payments"]
+    body = client.get(f"/payments/{ORDER}").json()
+    assert (body["orderId"], body["closed"]) == (ORDER, False)
+    failed, captured = body["payments"]
     assert (failed["state"], failed["reason"], failed["refund"]) == ("FAILED", "DECLINED", None)
     assert (captured["state"], captured["amountMinor"], captured["createdAt"]) == (
         "SUCCEEDED",

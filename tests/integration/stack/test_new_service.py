@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.support.databases import database_settings
 from tests.support.newcomer import NAME, ROW, Checkout, checkout_with_newcomer
-from tests.support.order_service import database_settings
 from tests.support.stack import RUNNING_STACK, temporary_home
 
 from orderflow.contracts.roster import ROSTER

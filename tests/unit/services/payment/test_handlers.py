@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import msgspec
 import pytest
+from tests.support.builders import an_order, an_order_on_request
 from tests.support.flaky_provider import FlakyProvider
-from tests.support.handling import record
-from tests.support.payment import created, created_on_request, new_order_id
+from tests.support.records import received
 from tests.unit.services.payment.accounts import NOW, OPEN, recorded, refund_in
 
 from orderflow.contracts.topics import ORDERS
@@ -33,7 +33,7 @@ def payments() -> Payments:
 
 
 def test_orders_paid_on_request_alone_open_no_transaction() -> None:
-    batch = [record(created_on_request(new_order_id()), topic=ORDERS.name) for _ in range(3)]
+    batch = [received(an_order_on_request(), topic=ORDERS.name) for _ in range(3)]
     assert payments().intent(batch) == [Settled(())] * 3
 
 
@@ -43,7 +43,7 @@ def test_a_task_is_called_at_the_provider_outside_of_any_transaction() -> None:
 
 
 def test_each_record_announces_its_own_recorded_outcome_in_their_order() -> None:
-    records = [record(created(new_order_id()), topic=ORDERS.name) for _ in range(3)]
+    records = [received(an_order(), topic=ORDERS.name) for _ in range(3)]
     captured, failed = outcome_event(recorded("captured")), outcome_event(recorded("failed"))
     batch = [
         Prepared(records[0], (captured,)),
@@ -80,8 +80,8 @@ def test_each_answer_about_a_payment_is_recorded_as_the_table_says(
 ) -> None:
     payment = recorded(condition)
     task = VoidPayment(payment) if voids else ChargePayment(payment, sent_before=True)
-    received = record(created(payment.order_id), topic=ORDERS.name)
-    call = (received, task, Answer(verdict, "ch_9", "its words"))
+    cause = received(an_order(payment.order_id), topic=ORDERS.name)
+    call = (cause, task, Answer(verdict, "ch_9", "its words"))
 
     state, reference, reason, message = RECORDED[verdict]
     settled = state is not PaymentState.UNKNOWN
@@ -93,7 +93,7 @@ def test_each_answer_about_a_payment_is_recorded_as_the_table_says(
         reason=reason,
         message=message,
         settled_at=NOW if settled else None,
-        settled_by=str(received.metadata.id) if settled else None,
+        settled_by=str(cause.metadata.id) if settled else None,
     )
 
 
@@ -102,8 +102,8 @@ def test_only_a_refunds_own_answer_records_it(verdict: Verdict) -> None:
     payment = recorded("refund requested")
     assert payment.refund is not None
     task = RefundPayment(payment, payment.refund, sent_before=True)
-    received = record(created(payment.order_id), topic=ORDERS.name)
-    call = (received, task, Answer(verdict, "re_9"))
+    cause = received(an_order(payment.order_id), topic=ORDERS.name)
+    call = (cause, task, Answer(verdict, "re_9"))
 
     assert payment_after(call, now=NOW) is None, "a refund changes no payment"
     refund = refund_after(call, now=NOW)
