@@ -1,5 +1,6 @@
 """
-A service that the house does not have, added as any is: a folder in `services/`, a row in the roster.
+A service that the house does not have, added as any is: a folder in `services/`, a row in the
+roster.
 
 The folder is fulfilment's under another name: a follower with an API has the same files. The house
 is a copy of the package in a directory of its own, in which processes run with `environment`.
