@@ -113,3 +113,18 @@ def test_decision_notes_are_short_and_whole() -> None:
             "Proof",
         ):
             assert f"**{part}" in text, f"{note.name} has no {part}"
+
+
+def test_the_index_of_the_tests_support_names_every_file() -> None:
+    support = ROOT / "tests" / "support"
+    lines = re.findall(
+        r"^    (\w[\w, ]*?)  +\S", (support / "__init__.py").read_text(), re.MULTILINE
+    )
+    indexed = {name for line in lines for name in line.split(", ")}
+    files = {path.stem for path in support.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert indexed == files - {
+        "__init__",
+        "__pycache__",
+        "listener_probe_worker",
+        "outbox_probe_relay",
+    }

@@ -1,23 +1,18 @@
-"""The kit needs nothing of this product: copied to an empty place, without contracts and services, its tests pass."""
+"""The kit needs nothing of this product: where there is only the kit, its unit tests pass."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COPIED = (
-    "src/orderflow/__init__.py",
-    "src/orderflow/messaging",
-    "tests/unit/messaging",
-    "tests/support/__init__.py",
-    "tests/support/probe_language.py",
-    "tests/support/records.py",
-    "tests/support/strategies.py",
-)
+KIT, TESTS, SUPPORT = "src/orderflow/messaging", "tests/unit/messaging", "tests/support"
+
 SETTINGS = """
 [pytest]
 addopts = -x -q -p no:cacheprovider --import-mode=importlib
@@ -33,13 +28,17 @@ settings.load_profile("no deadline")
 
 
 def test_the_unit_tests_of_the_kit_pass_where_there_is_only_the_kit(tmp_path: Path) -> None:
-    for name in COPIED:
-        source, target = ROOT / name, tmp_path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
+    """
+    Copied to an empty directory: the kit, its unit tests, and the files of tests/support that these
+    import. Whatever imports contracts or services fails there.
+    """
+    for name in (KIT, TESTS):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
+    (tmp_path / SUPPORT).mkdir()
+    for name in ("__init__", *_support_of((ROOT / TESTS).rglob("*.py"))):
+        shutil.copy(ROOT / SUPPORT / f"{name}.py", tmp_path / SUPPORT)
+    shutil.copy(ROOT / "src/orderflow/__init__.py", tmp_path / "src/orderflow")
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "conftest.py").write_text(CONFTEST)
 
@@ -51,8 +50,20 @@ def test_the_unit_tests_of_the_kit_pass_where_there_is_only_the_kit(tmp_path: Pa
         env={**inherited, "PYTHONPATH": str(tmp_path / "src")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def _support_of(files: Iterable[Path]) -> set[str]:
+    """The names of the modules of tests/support that these files import, directly or not."""
+    needed: set[str] = set()
+    waiting = list(files)
+    while waiting:
+        text = waiting.pop().read_text()
+        imported = set(re.findall(r"^from tests\.support(?:\.| import )(\w+)", text, re.MULTILINE))
+        waiting += [ROOT / SUPPORT / f"{name}.py" for name in imported - needed]
+        needed |= imported
+    return needed

@@ -25,6 +25,7 @@ Services as processes
     all_services        all of them
     psp, mail_sink      the simulated neighbours
     recommendation      a service of another team, that consumes the life-cycle feed
+    newcomer            a copy of the package with one more service in it
 
 Probes: services that belong to the tests
     listener_probe      *kit*: a listener with its own topic, and a diary of its handler's calls

@@ -58,9 +58,9 @@ class Ignored(Asked, frozen=True, kw_only=True, rename="camel"):
 
 def topics(name: str, partitions: int) -> tuple[Topic, Topic]:
     """Where a probe's Asked and Told are."""
-    asked = (Asked.type_name(), Ignored.type_name())
+    types = (Asked.type_name(), Ignored.type_name())
     return (
-        Topic(name=name, key="id", retention=DAYS_7, types=asked, partitions=partitions),
+        Topic(name=name, key="id", retention=DAYS_7, types=types, partitions=partitions),
         Topic(
             name=f"{name}-told",
             key="id",
@@ -76,8 +76,7 @@ def catalogue(name: str) -> SchemaCatalogue:
         CommittedSchema(type_name=event.type_name(), version=1, text=_schema(event.__name__))
         for event in (Asked, Told, Ignored)
     ]
-    asked, told = topics(name, 1)
-    return SchemaCatalogue(schemas, {topic.name: topic.types for topic in (asked, told)})
+    return SchemaCatalogue(schemas, {topic.name: topic.types for topic in topics(name, 1)})
 
 
 def asked(key: str, number: int, behaviour: str = "") -> Asked:

@@ -1,4 +1,7 @@
-"""Stock in a real database: the handler as the container calls it, behind the inbox, by one worker and by several."""
+"""
+Stock in a real database: the handler as the container calls it, behind the inbox, by one worker
+and by several.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +61,8 @@ def fill(worker: Worker, **on_hand: int) -> None:
 def counts(worker: Worker) -> dict[str, tuple[int, int, int]]:
     with worker.session.transaction() as cursor:
         return {
-            one.sku: (one.on_hand, one.reserved, one.shipped)
-            for one in repository.stock_page(cursor, after="", limit=100)
+            stock.sku: (stock.on_hand, stock.reserved, stock.shipped)
+            for stock in repository.stock_page(cursor, after="", limit=100)
         }
 
 
@@ -67,7 +70,8 @@ def held_by_reservations(worker: Worker) -> Counter[str]:
     """Pieces by SKU, as the reservations that stand would have it."""
     with worker.session.transaction() as cursor:
         cursor.execute(
-            "SELECT line->>'sku', sum((line->>'quantity')::int)::int FROM reservation, jsonb_array_elements(lines) line"
+            "SELECT line->>'sku', sum((line->>'quantity')::int)::int FROM reservation,"
+            " jsonb_array_elements(lines) line"
             " WHERE status = 'RESERVED' GROUP BY 1"
         )
         return Counter(dict(cursor.fetchall()))
@@ -90,13 +94,13 @@ def test_schema_sql_is_all_migrations_together_and_has_the_kits_tables(
 def test_a_batch_of_every_kind_is_one_effect_and_survives_a_reading_back(worker: Worker) -> None:
     fill(worker, CABLE=10, LAMP=4)
     kept, short, back, gone, early, empty = (new_order_id() for _ in range(6))
-    told = worker.handle(
+    events = worker.handle(
         *(
             received(paid(an_order(order, ("CABLE", 2), ("LAMP", 1))))
             for order in (kept, back, gone)
         )
     )
-    assert [type(event) for event in told] == [StockReserved] * 3
+    assert [type(event) for event in events] == [StockReserved] * 3
     batch: list[ConsumedEvent] = [
         refunded(an_order(back)),
         shipped(an_order(gone)),
@@ -104,8 +108,8 @@ def test_a_batch_of_every_kind_is_one_effect_and_survives_a_reading_back(worker:
         refunded(an_order(early)),
         paid(an_order(empty, minor=0)),
     ]
-    told = worker.handle(*(received(event) for event in batch))
-    assert [(event.order_id, type(event)) for event in told] == [
+    events = worker.handle(*(received(event) for event in batch))
+    assert [(event.order_id, type(event)) for event in events] == [
         (back, StockReleased),
         (short, StockRejected),
         (empty, StockReserved),
@@ -119,11 +123,11 @@ def test_a_batch_of_every_kind_is_one_effect_and_survives_a_reading_back(worker:
         == []
     )
     with worker.session.transaction() as cursor:
-        found = [
+        reservations = [
             repository.find_reservation(cursor, order)
             for order in (kept, short, back, gone, early, empty)
         ]
-    assert [one and one.status.value for one in found] == [
+    assert [reservation and reservation.status.value for reservation in reservations] == [
         "RESERVED",
         "REJECTED",
         "RELEASED",
@@ -190,15 +194,15 @@ def test_four_workers_who_want_the_same_products_reserve_exactly_what_fits(
         for _ in range(2_000)
     ]
     records = [received(event) for event in orders]
-    told, again = handle_concurrently(
+    events, again = handle_concurrently(
         url, LISTENER, [records[slot::4] for slot in range(4)], batch=50
     )
-    reserved = [event for event in told if isinstance(event, StockReserved)]
+    reserved = [event for event in events if isinstance(event, StockReserved)]
     kept: Counter[str] = Counter()
     for event in reserved:
         for line in event.lines:
             kept[line.sku] += line.quantity
-    assert len(told) == 2_000
+    assert len(events) == 2_000
     assert {len(event.lines) for event in reserved} == {3}
     assert (
         {sku: reserved for sku, (_, reserved, _) in counts(worker).items()}
@@ -207,7 +211,7 @@ def test_four_workers_who_want_the_same_products_reserve_exactly_what_fits(
     )
     assert all(reserved <= on_hand == 100 for on_hand, reserved, _ in counts(worker).values())
     left = {sku: 100 - reserved for sku, (_, reserved, _) in counts(worker).items()}
-    answered = {event.order_id: event for event in told}
+    answered = {event.order_id: event for event in events}
     for order in orders:
         fits = all(line.quantity <= left[line.sku] for line in order.lines)
         assert not (fits and isinstance(answered[order.order_id], StockRejected)), (
@@ -222,9 +226,9 @@ def test_the_same_records_at_eight_workers_at_once_have_one_effect(
     fill(worker, CABLE=1_000)
     records = [received(paid(an_order(new_order_id(), ("CABLE", 1)))) for _ in range(200)]
     shuffled = [Random(slot).sample(records, len(records)) for slot in range(8)]
-    told, _ = handle_concurrently(url, LISTENER, shuffled, batch=25)
-    assert Counter(event.order_id for event in told) == Counter(
-        one.event.order_id for one in records
+    events, _ = handle_concurrently(url, LISTENER, shuffled, batch=25)
+    assert Counter(event.order_id for event in events) == Counter(
+        record.event.order_id for record in records
     )
     assert counts(worker) == {"CABLE": (1_000, 200, 0)}
 
@@ -236,9 +240,9 @@ def test_payment_and_refund_of_one_order_at_once_end_with_nothing_kept(
     orders = [new_order_id() for _ in range(300)]
     payments = [received(paid(an_order(order, ("CABLE", 1)))) for order in orders]
     refunds = [received(refunded(an_order(order))) for order in reversed(orders)]
-    told, _ = handle_concurrently(url, LISTENER, [payments, refunds], batch=7)
-    reserved = {event.order_id for event in told if isinstance(event, StockReserved)}
-    released = {event.order_id for event in told if isinstance(event, StockReleased)}
+    events, _ = handle_concurrently(url, LISTENER, [payments, refunds], batch=7)
+    reserved = {event.order_id for event in events if isinstance(event, StockReserved)}
+    released = {event.order_id for event in events if isinstance(event, StockReleased)}
     assert reserved == released
     assert counts(worker) == {"CABLE": (1_000, 0, 0)}
 

@@ -133,7 +133,8 @@ def test_what_the_client_heals_by_itself_commits(
 def test_what_must_be_aborted_is_and_the_same_producer_goes_on(
     mock_cluster: MockCluster, worker: Worker, api: Api, name: str
 ) -> None:
-    # What the client sends in the background fails at whichever call comes next, which may only say that it did.
+    # What the client sends in the background fails at whichever call comes next, which may only
+    # say that it did.
     in_background = api in (Api.PRODUCE, Api.ADD_PARTITIONS_TO_TXN)
     with pytest.raises(TransactionAborted, match=f"{name}|_STATE" if in_background else name):
         worker.run(before_offsets=fault(mock_cluster, api, name))

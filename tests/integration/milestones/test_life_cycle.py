@@ -290,7 +290,8 @@ def assert_only_whole_ends(services: AllServices, orders: list[str]) -> None:
     money = {
         order: (captured, refunded)
         for order, captured, refunded in services.payment.service.rows(
-            "SELECT order_id::text, sum(captured_minor)::bigint, sum(refunded_minor)::bigint FROM payment "
+            "SELECT order_id::text, sum(captured_minor)::bigint, sum(refunded_minor)::bigint"
+            " FROM payment "
             f"WHERE order_id IN ({ids}) GROUP BY order_id"
         )
     }

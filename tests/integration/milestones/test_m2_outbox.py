@@ -211,7 +211,8 @@ def test_a_poller_on_id_greater_than_last_would_lose_rows(probe: Probe) -> None:
         with probe.connection() as connection:
             while not stop.wait(0.02):
                 rows = connection.execute(
-                    "SELECT created_at, id::text FROM outbox WHERE %s::timestamptz IS NULL OR created_at > %s "
+                    "SELECT created_at, id::text FROM outbox WHERE %s::timestamptz IS NULL OR"
+                    " created_at > %s "
                     "ORDER BY created_at",
                     (last, last),
                 ).fetchall()

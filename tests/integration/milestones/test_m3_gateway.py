@@ -100,8 +100,11 @@ def test_an_order_that_is_cancelled_while_its_charge_is_in_flight_ends_refunded(
     payment.psp.faults(latencyS=latency_s)
     (order_id,) = payment.place(1)
     reference = payment_id(order_id, 1)
-    in_flight = lambda: any(call["reference"] == reference for call in payment.psp.calls())  # noqa: E731
-    eventually(in_flight, within_s=20, why="the charge is in flight")
+    eventually(
+        lambda: any(call["reference"] == reference for call in payment.psp.calls()),
+        within_s=20,
+        why="the charge is in flight",
+    )
     payment.send(cancelled(an_order(order_id)))
     payment.service.flush()
     assert payment.psp.captures()[reference] == 0, "the charge is in flight still"
@@ -158,7 +161,8 @@ def _assert_all_ends_right(payment: PaymentService, orders: int) -> None:
     payment.service.flush()
     declined = set(placed[3::4])
     charged_and_called_off = [order for order in called_off if order not in declined]
-    # Look-ups are 1 s, 2 s, … 30 s apart, and three calls in ten go wrong: one order in hundreds needs six of them.
+    # Look-ups are 1 s, 2 s, … 30 s apart, and three calls in ten go wrong: one order in hundreds
+    # needs six of them.
     announced = payment.eventually_published(
         orders + len(charged_and_called_off), within_s=180 + orders / 20
     )

@@ -41,7 +41,8 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 CASES = [
-    # What the window changes happens before the transaction; the rest of its points can wait for the longer run.
+    # What the window changes happens before the transaction; the rest of its points can wait for
+    # the longer run.
     pytest.param(
         window,
         point,

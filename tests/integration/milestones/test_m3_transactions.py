@@ -107,7 +107,8 @@ def test_a_worker_stopped_beyond_its_session_time_out_publishes_nothing_twice(
 
     eventually(feed, within_s=60, every_s=0.3, why="the worker is stopped in the middle")
     probe.worker(EXACTLY_ONCE, slot=1, wait=False, **settings)
-    # Not by what is read: the open transaction hides that until its time is up, and then anybody would be fenced.
+    # Not by what is read: the open transaction hides that until its time is up, and then anybody
+    # would be fenced.
     eventually(
         lambda: probe.unfinished() == 0,
         within_s=120,

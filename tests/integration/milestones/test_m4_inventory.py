@@ -200,7 +200,8 @@ def test_the_same_payment_again_and_again_has_one_effect_and_is_told_once(servic
         orders.repeat(order)
         service.flush()
         service.eventually_caught_up()
-    # Within one batch: on one key, where the second waits for the first, and on two keys, where both are in one wave.
+    # Within one batch: on one key, where the second waits for the first, and on two keys, where
+    # both are in one wave.
     orders.repeat(order)
     orders.repeat(order)
     orders.repeat(order, key="another key")

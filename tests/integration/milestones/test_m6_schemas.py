@@ -96,7 +96,8 @@ def test_the_offline_check_names_the_field_and_the_reader_that_it_breaks(
     )
     assert checked.returncode == 1
     assert (
-        f"{TYPE}: a reader of version 2 can't read what version 1 writes: field salesChannel: the writer does not "
+        f"{TYPE}: a reader of version 2 can't read what version 1 writes: field salesChannel:"
+        " the writer does not "
         "write it, and the reader has no default for it"
     ) in checked.stderr
     assert orderflow(stack, "schemas", "check", ORDERFLOW_REGISTRY__URL=nowhere).returncode == 0

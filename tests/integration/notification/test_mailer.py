@@ -1,4 +1,7 @@
-"""What a mail server may say, and what the mailer makes of it: a yes, a final no, or not now; and nothing else."""
+"""
+What a mail server may say, and what the mailer makes of it: a yes, a final no, or not now; and
+nothing else.
+"""
 
 from __future__ import annotations
 

@@ -122,10 +122,12 @@ def test_inbox_and_outbox_are_the_kits_word_for_word() -> None:
 
 
 _NOTED = b"""
-INSERT INTO delivery (notification_id, customer_id, order_id, kind, channel, subject, text, cause_id, cause_type,
+INSERT INTO delivery (notification_id, customer_id, order_id, kind, channel, subject, text,
+    cause_id, cause_type,
                       correlation_id)
 VALUES (%s, 'anna', %s, 'ORDER_CREATED', 'EMAIL', 's', 't', %s, 'orderflow.OrderCreated', 'c')
 """
 _SENT = b"""
-UPDATE delivery SET state = 'SENT', sequence = position, occurred_at = now(), attempts = 1 WHERE position <= 3
+UPDATE delivery SET state = 'SENT', sequence = position, occurred_at = now(),
+    attempts = 1 WHERE position <= 3
 """

@@ -146,7 +146,8 @@ def assert_gapless(orders: Orders) -> None:
     """
     history = defaultdict(list)
     for order_id, *entry in orders.rows(
-        "SELECT order_id::text, revision, version, status, event_id::text FROM order_history ORDER BY 1, 2"
+        "SELECT order_id::text, revision, version, status, event_id::text FROM order_history"
+        " ORDER BY 1, 2"
     ):
         history[order_id].append(entry)
     events = orders.told()

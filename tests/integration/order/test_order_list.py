@@ -192,14 +192,18 @@ class Explaining:
 
 
 _MANY = """
-INSERT INTO orders (order_id, customer_id, status, version, revision, payment_attempt, payment_state, stock,
-                    payment_mode, lines, amount_minor, currency, created_at, updated_at, waiting_for, waiting_since)
+INSERT INTO orders (order_id, customer_id, status, version, revision,
+                    payment_attempt, payment_state, stock, payment_mode, lines, amount_minor,
+                    currency, created_at, updated_at, waiting_for, waiting_since)
 SELECT (lpad(to_hex((extract(epoch FROM made) * 1000)::bigint), 12, '0') || '70008000'
         || lpad(to_hex(n), 12, '0'))::uuid,
-       'many-' || n % 1000, status, 1, 1, 1, 'SUCCEEDED', 'RESERVED', 'AUTOMATIC', '[]', 0, 'EUR', made, made,
+       'many-' || n % 1000, status, 1, 1,
+       1, 'SUCCEEDED', 'RESERVED', 'AUTOMATIC', '[]', 0,
+       'EUR', made, made,
        CASE status WHEN 'PAID' THEN 'SHIP' WHEN 'SHIPPED' THEN 'DELIVER' END,
        CASE WHEN n % 4000 = 0 THEN made ELSE now() END
 FROM (SELECT n, now() - n * interval '5 minutes' AS made,
-             CASE WHEN n % 400 = 0 THEN 'SHIPPED' WHEN n % 5 = 0 THEN 'PAID' ELSE 'DELIVERED' END AS status
+             CASE WHEN n % 400 = 0 THEN 'SHIPPED' WHEN n % 5 = 0 THEN 'PAID'
+                 ELSE 'DELIVERED' END AS status
       FROM generate_series(1, 40000) AS n) AS many
 """

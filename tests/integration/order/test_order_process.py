@@ -40,10 +40,10 @@ def end_of(
     )
 
 
-def assert_one_line(ended: subprocess.CompletedProcess[str], code: int, *told: str) -> None:
+def assert_one_line(ended: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     assert ended.returncode == code, ended.stderr
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
-    for text in told:
+    for text in words:
         assert text in ended.stderr
 
 

@@ -17,19 +17,23 @@ ORDER = "0198a0b2-1111-7222-8333-444455556666"
 AT = "2026-01-31T09:05:00Z"
 KNOWN = "INSERT INTO known_order VALUES (%(order)s)"
 PAYMENT = """
-INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor, currency, payment_method,
-                     lines, reason, captured_minor, refunded_minor, created_at, settled_at, settled_by)
+INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor,
+                     currency, payment_method, lines, reason,
+                     captured_minor, refunded_minor, created_at, settled_at, settled_by)
 """
 FAILED = f"""{PAYMENT}
-VALUES (%(order)s, 1, gen_random_uuid(), 'c', 'FAILED', false, 500, 'EUR', 'pm_no', '[]', 'DECLINED', 0, 0,
+VALUES (%(order)s, 1, gen_random_uuid(), 'c', 'FAILED', false, 500,
+        'EUR', 'pm_no', '[]', 'DECLINED', 0, 0,
         '{AT}', '{AT}', gen_random_uuid())
 """
 CAPTURED = f"""{PAYMENT}
-VALUES (%(order)s, 2, gen_random_uuid(), 'c', 'SUCCEEDED', true, 500, 'EUR', 'pm_ok', '[]', NULL, 500, 500,
+VALUES (%(order)s, 2, gen_random_uuid(), 'c', 'SUCCEEDED', true, 500,
+        'EUR', 'pm_ok', '[]', NULL, 500, 500,
         '{AT}', '{AT}', gen_random_uuid())
 """
 REFUND = f"""
-INSERT INTO refund (refund_id, order_id, attempt, amount_minor, reason, state, created_at, created_by)
+INSERT INTO refund (refund_id, order_id, attempt, amount_minor, reason, state, created_at,
+                    created_by)
 VALUES (gen_random_uuid(), %(order)s, 2, 500, 'CUSTOMER', 'REQUESTED', '{AT}', gen_random_uuid())
 """
 

@@ -437,8 +437,10 @@ def _payment(worker: Worker, order_id: OrderId) -> bytes:
     with worker.session.transaction() as cursor:
         first: Payment = repository.find(cursor, [order_id])[order_id].payments[0]
     return f"""
-        INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor, currency,
+        INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live,
+            amount_minor, currency,
                              payment_method, lines, created_at)
-        SELECT order_id, 2, gen_random_uuid(), customer_id, 'REQUESTED', true, amount_minor, currency, payment_method,
+        SELECT order_id, 2, gen_random_uuid(), customer_id, 'REQUESTED', true, amount_minor,
+            currency, payment_method,
                lines, created_at FROM payment WHERE order_id = '{first.order_id}'
     """.encode()
