@@ -13,12 +13,12 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from orderflow.stack.blueprint import everything
-from orderflow.stack.local import Progress, StackFailed, sweep
+from orderflow.stack.local_stack import Progress, StackFailed, sweep
 from orderflow.stack.settings import StackSettings, from_environment
 from orderflow.stack.supervise.component import make_directory
 from orderflow.stack.supervise.control import Message, NotRunning, answers, ask
 from orderflow.stack.supervise.logs import last_lines, trim
-from orderflow.stack.supervise.process import Managed, report
+from orderflow.stack.supervise.managed import Managed, report
 
 ANSWER_WITHIN_S = 30.0
 OTHER_UP_WITHIN_S = 300.0

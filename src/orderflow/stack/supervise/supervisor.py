@@ -21,12 +21,12 @@ from queue import Empty, SimpleQueue
 from filelock import FileLock, Timeout
 
 from orderflow.messaging.errors import OrderflowError
-from orderflow.stack.local import LocalStack
+from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import make_directory
 from orderflow.stack.supervise.control import ControlServer, Message
 from orderflow.stack.supervise.logs import trim
-from orderflow.stack.supervise.process import State, report, trouble
+from orderflow.stack.supervise.managed import State, report, trouble
 
 IDLE_TURN_S = 0.5
 TRIM_EVERY_S = 30.0
