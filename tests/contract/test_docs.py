@@ -12,31 +12,21 @@ import typer
 from pydantic import BaseModel
 
 from orderflow.cli.main import COMMANDS
+from orderflow.contracts.roster import ROSTER
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.process.follower import FollowerSettings
 from orderflow.messaging.settings import PREFIX
 from orderflow.neighbours.mail.config import Settings as MailSettings
 from orderflow.neighbours.psp.config import Settings as PspSettings
-from orderflow.services.analytics.config import Settings as AnalyticsSettings
-from orderflow.services.fulfilment.config import Settings as FulfilmentSettings
-from orderflow.services.inventory.config import Settings as InventorySettings
-from orderflow.services.notification.config import Settings as NotificationSettings
-from orderflow.services.order.config import Settings
-from orderflow.services.payment.config import Settings as PaymentSettings
 from orderflow.stack.settings import StackProcessSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SETTINGS: tuple[type[BaseModel], ...] = (
-    AnalyticsSettings,
+    *(import_module(f"{row.package}.bootstrap").SERVICE.settings for row in ROSTER),
     FollowerSettings,
-    FulfilmentSettings,
-    Settings,
-    InventorySettings,
     MailSettings,
-    NotificationSettings,
     PspSettings,
-    PaymentSettings,
     StackProcessSettings,
 )
 

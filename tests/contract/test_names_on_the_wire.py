@@ -15,8 +15,8 @@ from orderflow.contracts.events import (
     StockRejectionReason,
 )
 from orderflow.contracts.ids import OrderId, notification_id, payment_id, refund_id
+from orderflow.contracts.roster import TOPICS
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.contracts.topics import TOPICS
 from orderflow.messaging.event import EventId, Metadata, derived_id, to_headers
 from orderflow.messaging.relay import RelaySettings
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
@@ -35,16 +35,16 @@ def test_the_topics_keep_their_names_keys_and_promises() -> None:
         ("inventory", "orderId", 7, "delete", None),
         ("notifications", "customerId", 7, "delete", None),
         ("relay-positions", "none: it holds offsets, no records", 7, "delete", 1),
-        ("orders.payment-service.dlt", "orderId", 30, "delete", 1),
-        ("orders.payment-service.replay", "orderId", 7, "delete", 1),
-        ("orders.inventory-service.dlt", "orderId", 30, "delete", 1),
-        ("orders.inventory-service.replay", "orderId", 7, "delete", 1),
-        ("payments.inventory-service.dlt", "orderId", 30, "delete", 1),
-        ("payments.inventory-service.replay", "orderId", 7, "delete", 1),
         ("payments.order-service.dlt", "orderId", 30, "delete", 1),
         ("payments.order-service.replay", "orderId", 7, "delete", 1),
         ("inventory.order-service.dlt", "orderId", 30, "delete", 1),
         ("inventory.order-service.replay", "orderId", 7, "delete", 1),
+        ("orders.payment-service.dlt", "orderId", 30, "delete", 1),
+        ("orders.payment-service.replay", "orderId", 7, "delete", 1),
+        ("payments.inventory-service.dlt", "orderId", 30, "delete", 1),
+        ("payments.inventory-service.replay", "orderId", 7, "delete", 1),
+        ("orders.inventory-service.dlt", "orderId", 30, "delete", 1),
+        ("orders.inventory-service.replay", "orderId", 7, "delete", 1),
         ("orders.notification-service.dlt", "orderId", 30, "delete", 1),
         ("orders.notification-service.replay", "orderId", 7, "delete", 1),
         ("payments.notification-service.dlt", "orderId", 30, "delete", 1),

@@ -12,7 +12,6 @@ from starlette.routing import Route
 from tests.support.documented import assert_examples_fit
 
 from orderflow.messaging.postgres import ConnectionPool
-from orderflow.messaging.settings import DatabaseSettings
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http.api import OrderApi
 from orderflow.services.order.http.commands import Commanding
@@ -21,9 +20,7 @@ from orderflow.services.order.http.openapi import document
 from orderflow.services.order.http.operators import Operating
 from orderflow.services.order.http.post_order import ROUTES, Placing
 
-SETTINGS = OrderSettings(
-    database=DatabaseSettings.model_validate({"dsn": "postgresql://nowhere/order"})
-)
+SETTINGS = OrderSettings.model_validate({"database": {"dsn": "postgresql://nowhere/order"}})
 
 
 def routes() -> set[tuple[str, str]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, cast
 
+import httpx2
 import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -13,26 +17,22 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from tests.support.documented import assert_examples_fit
 
+from orderflow.contracts.roster import ROSTER, row
 from orderflow.messaging.postgres import ConnectionPool
-from orderflow.services.analytics import api as analytics
-from orderflow.services.fulfilment import api as fulfilment
-from orderflow.services.inventory import api as inventory
-from orderflow.services.notification import api as notification
-from orderflow.services.payment import api as payment
 
-NO_POOL = cast("ConnectionPool", None)
-APPLICATIONS: dict[str, Callable[[], Starlette]] = {
-    "payment": lambda: payment.app(NO_POOL, list),
-    "inventory": lambda: inventory.application(NO_POOL, reasons=list, body_bytes_max=65_536),
-    "notification": lambda: notification.application(NO_POOL, list),
-    "fulfilment": lambda: fulfilment.application(NO_POOL, list),
-    "analytics": lambda: analytics.application(NO_POOL, list),
-}
-SERVICES = pytest.mark.parametrize("service", APPLICATIONS)
+# The order service's API has more collaborators, and a test of its own: test_openapi.py.
+SERVICES = pytest.mark.parametrize(
+    "service", [member.name for member in ROSTER if find_spec(f"{member.package}.api")]
+)
+
+
+def application(service: str) -> Starlette:
+    api = import_module(f"{row(service).package}.api")
+    return cast("Starlette", api.build_api(cast("ConnectionPool", None), list))
 
 
 def routes(service: str) -> Iterator[Route]:
-    return (route for route in APPLICATIONS[service]().routes if isinstance(route, Route))
+    return (route for route in application(service).routes if isinstance(route, Route))
 
 
 def document(service: str) -> dict[str, Any]:
@@ -69,3 +69,18 @@ def test_every_route_is_in_the_document_and_every_path_of_it_is_a_route(service:
 @SERVICES
 def test_every_body_has_an_example_and_it_is_as_described(service: str) -> None:
     assert_examples_fit(document(service))
+
+
+@SERVICES
+def test_a_path_with_a_slash_too_many_is_not_found_and_not_redirected(service: str) -> None:
+    """A redirect would lead to the host of the `Host` header, which anybody can choose."""
+    api = application(service)
+    paths = [route.path for route in routes(service)]
+
+    async def answers() -> list[httpx2.Response]:
+        transport = httpx2.ASGITransport(app=api)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://foreign") as client:
+            return [await client.get(f"{re.sub(r'{.+}', 'x', path)}/") for path in paths]
+
+    for answer in asyncio.run(answers()):
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")

@@ -17,7 +17,8 @@ from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import Event, OrderCreated
-from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.contracts.roster import GROUPS
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.event import CE_ID, from_headers
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.reader import Record

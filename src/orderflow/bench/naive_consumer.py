@@ -1,4 +1,4 @@
-"""What the two naive listeners share: a consumer at given offsets, and an effect's metadata."""
+"""What the two naive listeners share: their task, and a consumer at given offsets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from typing import Any
 
 import msgspec
 
-from orderflow.contracts import NAMESPACE
-from orderflow.contracts.events import Event
-from orderflow.messaging.event import Metadata, derived_id
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
-from orderflow.trials.records import SOURCE
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,17 +40,3 @@ def messages(consumer: clients.Consumer) -> Iterator[Any]:
         message = consumer.poll(1.0)
         if message is not None and message.error() is None:
             yield message
-
-
-def caused_by(cause: Metadata, event: Event) -> Metadata:
-    """Metadata of an event that a record caused; the same id each time for the same cause."""
-    return Metadata(
-        id=derived_id(NAMESPACE, cause=cause.id, event_type=event.type_name(), index=0),
-        type=event.type_name(),
-        source=SOURCE,
-        time=event.happened_at,
-        subject=event.subject,
-        correlation_id=cause.correlation_id,
-        causation_id=str(cause.id),
-        traceparent=cause.traceparent,
-    )

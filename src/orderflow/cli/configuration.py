@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderflow.contracts import SECTIONS
+from orderflow.contracts.roster import SECTIONS
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import ProcessSettings, load
 from orderflow.stack.lifecycle import current

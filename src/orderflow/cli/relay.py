@@ -11,7 +11,7 @@ from pydantic import ConfigDict, create_model
 from rich.console import Console
 
 from orderflow.cli.configuration import tool_settings
-from orderflow.contracts import SECTIONS, SERVICES
+from orderflow.contracts.roster import ROSTER, SECTIONS
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.relay import RelaySettings
 from orderflow.messaging.relay.position import lsn_text
@@ -87,11 +87,13 @@ def _question(service: str, found: Retained) -> str:
 
 
 def _settings(service: str) -> RelaySettings:
-    """The relay of a service, in the database that its own setting names, else in the local stack's."""
-    if service not in SERVICES:
+    """A service's relay, in the database of its own settings, else in that of the local stack."""
+    relayed = [row.name for row in ROSTER if "relay" in row.roles]
+    if service not in relayed:
         raise ConfigurationError(
-            f"no service is called {service!r}; there are: {', '.join(SERVICES)}"
+            f"no service is called {service!r} that has a relay; there are: {', '.join(relayed)}"
         )
+
     section: dict[str, Any] = {service: (_Database, _Database())}
     model = create_model("Settings", __base__=ProcessSettings, **section)
     database = getattr(load(model, neighbours=SECTIONS), service).database

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from orderflow.cli.configuration import tool_settings
 from orderflow.contracts.events import EVENT_TYPES
+from orderflow.contracts.roster import TYPES_BY_TOPIC
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
-from orderflow.contracts.topics import TYPES_BY_TOPIC
 from orderflow.messaging.errors import Incompatible
 from orderflow.messaging.schemas import registration
 from orderflow.messaging.schemas.catalogue import Catalogue

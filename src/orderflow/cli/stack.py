@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from orderflow.cli.configuration import tool_settings
-from orderflow.contracts.topics import GROUPS, subscribed
+from orderflow.contracts.roster import GROUPS, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import lifecycle

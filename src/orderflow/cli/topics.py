@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orderflow.cli.configuration import tool_settings
-from orderflow.contracts.topics import TOPICS
+from orderflow.contracts.roster import TOPICS
 from orderflow.messaging.kafka.admin import Admin, plan
 from orderflow.messaging.kafka.admin import apply as apply_plan
 from orderflow.messaging.kafka.topics import Plan

@@ -1,6 +1,7 @@
 """
-The events, as typed values. Wire names are camelCase; the committed schemas under `schemas/` are what counts on the
-wire, and a test holds the two together.
+The events, as typed values with camelCase names on the wire.
+
+What counts there are the committed schemas under `schemas/`; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class OrderStatus(StrEnum):
 
 
 class CancelReason(StrEnum):
-    """Why an order was cancelled, and so why it was refunded and its stock released. A text on the wire."""
+    """Why an order was cancelled, refunded and its stock released. A text on the wire."""
 
     CUSTOMER = "CUSTOMER"
     OUT_OF_STOCK = "OUT_OF_STOCK"
@@ -175,7 +176,7 @@ class PaymentSucceeded(Event, frozen=True, kw_only=True):
 
 
 class PaymentFailed(Event, frozen=True, kw_only=True):
-    """The provider's explicit, final no, or ours because the order is closed. A time-out is neither."""
+    """The provider refused for good, or the order is closed. A time-out is neither."""
 
     attempt: int
     payment_id: PaymentId

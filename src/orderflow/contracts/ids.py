@@ -28,5 +28,5 @@ def refund_id(payment: PaymentId) -> RefundId:
 
 
 def notification_id(cause_id: object, kind: str) -> NotificationId:
-    """What a customer is told of one event: also the mail's Message-ID, by which a repeat is known."""
+    """The message to a customer about one event: also the mail's Message-ID."""
     return NotificationId(str(uuid_utils.uuid5(_NAMESPACE, f"{cause_id}/notification/{kind}")))

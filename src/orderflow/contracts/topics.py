@@ -1,4 +1,8 @@
-"""The topics: name, key, promise and the events that belong on each. `orderflow topics apply` makes them so."""
+"""
+The topics: name, key, retention and the events that belong on each.
+
+`orderflow topics apply` makes them so, with those of each group's dead letters: see `roster`.
+"""
 
 from datetime import timedelta
 
@@ -18,7 +22,6 @@ from orderflow.contracts.events import (
     StockReleased,
     StockReserved,
 )
-from orderflow.messaging.kafka.group_topics import group_topics, replay_topic
 from orderflow.messaging.kafka.topics import Cleanup, Topic
 
 DAYS_7 = timedelta(days=7)
@@ -48,36 +51,3 @@ DEAD_LETTER_DISPOSITIONS = Topic(
     partitions=1,
     cleanup=Cleanup.COMPACT,
 )
-
-GROUPS: dict[str, tuple[Topic, ...]] = {
-    "payment-service": (ORDERS,),
-    "inventory-service": (ORDERS, PAYMENTS),
-    "order-service": (PAYMENTS, INVENTORY),
-    "notification-service": (ORDERS, PAYMENTS, INVENTORY, ORDER_EVENTS),
-    "order-processor": (ORDER_EVENTS,),
-    "analytics-service": (ORDER_EVENTS,),
-}
-"""Who hears what. Each pair has a topic for dead letters, and one by which they are sent back to that group alone."""
-
-
-def subscribed(group: str) -> tuple[str, ...]:
-    """Names of all topics that a group reads: those it hears, and those by which its dead letters come back."""
-    return tuple(
-        name for topic in GROUPS[group] for name in (topic.name, replay_topic(topic, group).name)
-    )
-
-
-TOPICS: tuple[Topic, ...] = (
-    ORDERS,
-    ORDER_EVENTS,
-    PAYMENTS,
-    INVENTORY,
-    NOTIFICATIONS,
-    RELAY_POSITIONS,
-    *(topic for group, topics in GROUPS.items() for topic in group_topics(topics, group)),
-    DEAD_LETTER_DISPOSITIONS,
-)
-
-TYPES_BY_TOPIC: dict[str, tuple[str, ...]] = {
-    topic.name: topic.types for topic in TOPICS if topic.types
-}

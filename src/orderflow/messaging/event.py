@@ -8,11 +8,11 @@ Source: CloudEvents 1.0.2 Kafka protocol binding, binary mode (`ce_` headers, UT
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, NewType, Protocol
 from uuid import UUID
 
 import msgspec
-from uuid_utils.compat import uuid5
+from uuid_utils.compat import uuid5, uuid7
 
 from orderflow.messaging.errors import Poison
 
@@ -64,6 +64,78 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     causation_id: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event takes from its cause; for a cause whose whole `Metadata` is no longer there."""
+
+    id: EventId
+    correlation_id: str
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+class Described(Protocol):
+    """What an event contains of its own metadata."""
+
+    @classmethod
+    def type_name(cls) -> str:
+        """The schema's full name: `ce_type`."""
+
+    @property
+    def subject(self) -> str:
+        """`ce_subject`."""
+
+    @property
+    def happened_at(self) -> datetime:
+        """`ce_time`: aware UTC, in milliseconds, recorded with the effect."""
+
+
+def started(
+    event: Described,
+    *,
+    source: str,
+    event_id: EventId | None = None,
+    traceparent: str | None = None,
+) -> Metadata:
+    """
+    The metadata of an event that starts a chain: no causation id, and correlated by its subject.
+
+    Without `event_id` the event gets a fresh UUIDv7, so a repeated call makes another event.
+    """
+    return Metadata(
+        id=event_id or EventId(uuid7()),
+        type=event.type_name(),
+        source=source,
+        time=event.happened_at,
+        subject=event.subject,
+        correlation_id=event.subject,
+        traceparent=traceparent,
+    )
+
+
+def caused_by(
+    cause: Metadata | Cause, event: Described, *, namespace: UUID, source: str, index: int = 0
+) -> Metadata:
+    """
+    The metadata of an event that a record caused: its chain, its trace, and a derived id.
+
+    `index` counts the events of one type by the same cause. The same arguments give the same id
+    (`derived_id`), so a re-run publishes the same event again and not another one.
+    """
+    type_name = event.type_name()
+
+    return Metadata(
+        id=derived_id(namespace, cause=cause.id, event_type=type_name, index=index),
+        type=type_name,
+        source=source,
+        time=event.happened_at,
+        subject=event.subject,
+        correlation_id=cause.correlation_id or event.subject,
+        causation_id=str(cause.id),
+        traceparent=cause.traceparent,
+        tracestate=cause.tracestate,
+    )
 
 
 def derived_id(namespace: UUID, *, cause: EventId, event_type: str, index: int) -> EventId:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from orderflow.contracts.topics import subscribed
+from orderflow.contracts.roster import subscribed
 from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 from orderflow.prove.service_tables import count_messages, count_waiting_orders

@@ -1,43 +1,33 @@
-"""`python -m orderflow.services.asyncapi`: write what all services say and hear to `docs/asyncapi.json`."""
+"""`python -m orderflow.services.asyncapi`: write `docs/asyncapi.json` from all listeners."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import cast
 
+from orderflow.contracts.roster import ROSTER, Roster, topics
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.contracts.topics import TOPICS
 from orderflow.messaging.documents import asyncapi
-from orderflow.services.analytics.listeners import LISTENER as ANALYTICS
-from orderflow.services.fulfilment.listeners import LISTENER as FULFILMENT
-from orderflow.services.inventory.listeners import LISTENER as INVENTORY
-from orderflow.services.notification.listeners import LISTENER as NOTIFICATION
-from orderflow.services.order.listeners import LISTENER as ORDER
-from orderflow.services.payment.handlers import Payments
-from orderflow.services.payment.listeners import listener as payment
-
-TABLES = (
-    ORDER,
-    payment(cast("Payments", None), calls_max=1),
-    INVENTORY,
-    NOTIFICATION,
-    FULFILMENT,
-    ANALYTICS,
-)
-"""Every service's listener. Nothing here is ever run: what a handler needs is left out."""
+from orderflow.messaging.listener import Listener
 
 FILE = Path(__file__).parents[3] / "docs" / "asyncapi.json"
 
 
-def text() -> str:
-    made = asyncapi.document(
+def listeners(roster: Roster = ROSTER) -> tuple[Listener, ...]:
+    """Each service's `LISTENER`, in the roster's order. None of them is run here."""
+    return tuple(import_module(f"{member.package}.listeners").LISTENER for member in roster)
+
+
+def text(roster: Roster = ROSTER) -> str:
+    """The document as it is committed."""
+    document = asyncapi.document(
         "Orderflow",
-        "An order's life as events: what each service says on which topic, and who hears it.",
-        topics=TOPICS,
-        listeners=TABLES,
+        "An order's life as events: what each service publishes on which topic, and which listen to it.",
+        topics=topics(roster),
+        listeners=listeners(roster),
         catalogue=CATALOGUE,
     )
-    return asyncapi.text(made)
+    return asyncapi.text(document)
 
 
 if __name__ == "__main__":

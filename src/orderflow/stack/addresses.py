@@ -1,14 +1,12 @@
-"""Where everything is, and how others are told: shell exports for people and tools, `ORDERFLOW_…` for our processes."""
+"""Addresses: as shell exports for people and tools, as `ORDERFLOW_…` settings for our processes."""
 
 from __future__ import annotations
 
+from orderflow.contracts.roster import ROSTER, Roster, Row
 from orderflow.stack.parts import jars, kafka, registry
 from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import PROVIDER_URL, SMTP_HOST, SMTP_PORT, StackSettings
-
-SERVICES = ("order", "payment", "inventory", "notification", "fulfilment", "analytics")
-"""Each has an API and a database of its own, both of its name."""
 
 
 def database_url(settings: StackSettings, name: str) -> str:
@@ -17,7 +15,7 @@ def database_url(settings: StackSettings, name: str) -> str:
 
 
 def api_url(settings: StackSettings, service: str) -> str:
-    return f"http://{HOST}:{_api_port(settings, service)}"
+    return f"http://{HOST}:{settings.ports.of(service, 'api')}"
 
 
 def psp_url(settings: StackSettings) -> str:
@@ -30,24 +28,26 @@ def mail_url(settings: StackSettings) -> str:
     return f"http://{HOST}:{settings.ports.mail_api}"
 
 
-def exports(settings: StackSettings) -> dict[str, str]:
+def exports(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
     """
     What an outside client needs, Kafka's own Java tools included.
 
-    The names are public and stay: `<SERVICE>_API_URL` and `<SERVICE>_DATABASE_URL` for each service.
+    The names are public and stay: for each service `<SERVICE>_API_URL` and
+    `<SERVICE>_DATABASE_URL`.
     """
-    ours = process_environment(settings)
+    ours = process_environment(settings, roster)
     services = {
         name: value
-        for service in SERVICES
+        for member in roster
         for name, value in (
-            (f"{service.upper()}_API_URL", api_url(settings, service)),
+            (f"{member.name.upper()}_API_URL", api_url(settings, member.name)),
             (
-                f"{service.upper()}_DATABASE_URL",
-                ours[f"ORDERFLOW_{service.upper()}__DATABASE__DSN"],
+                f"{member.name.upper()}_DATABASE_URL",
+                ours[f"ORDERFLOW_{member.name.upper()}__DATABASE__DSN"],
             ),
         )
     }
+
     return {
         "KAFKA_BOOTSTRAP_SERVERS": ours["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"],
         "SCHEMA_REGISTRY_URL": ours["ORDERFLOW_REGISTRY__URL"],
@@ -59,23 +59,39 @@ def exports(settings: StackSettings) -> dict[str, str]:
     }
 
 
-def process_environment(settings: StackSettings) -> dict[str, str]:
+def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
     """What our own processes and deploy steps read, in the form of their settings."""
-    services = {
-        f"ORDERFLOW_{service.upper()}__{name}": value
-        for service in SERVICES
-        for name, value in (
-            ("DATABASE__DSN", database_url(settings, service)),
-            ("API__HOST", HOST),
-            ("API__PORT", str(_api_port(settings, service))),
-        )
-    }
     return {
         "ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers(settings),
         "ORDERFLOW_REGISTRY__URL": registry.url(settings),
-        **services,
-        "ORDERFLOW_ORDER__RELAY__HOST": HOST,
-        "ORDERFLOW_ORDER__RELAY__PORT": str(settings.ports.order_relay),
+        **{
+            name: value
+            for member in roster
+            for name, value in _service_environment(settings, member).items()
+        },
+        **_neighbours_environment(settings),
+        **settings.elsewhere,
+        **settings.environment,
+    }
+
+
+def _service_environment(settings: StackSettings, member: Row) -> dict[str, str]:
+    """Its database, and where each of its processes listens: the section of its first role."""
+    section = f"ORDERFLOW_{member.name.upper()}"
+    ports = {
+        process.roles[0]: settings.ports.of(member.name, process.roles[0])
+        for process in member.runs
+    }
+
+    return {
+        f"{section}__DATABASE__DSN": database_url(settings, member.name),
+        **{f"{section}__{role.upper()}__HOST": HOST for role in ports},
+        **{f"{section}__{role.upper()}__PORT": str(port) for role, port in ports.items()},
+    }
+
+
+def _neighbours_environment(settings: StackSettings) -> dict[str, str]:
+    return {
         PROVIDER_URL: psp_url(settings),
         "ORDERFLOW_PSP__HOST": HOST,
         "ORDERFLOW_PSP__PORT": str(settings.ports.psp),
@@ -87,11 +103,4 @@ def process_environment(settings: StackSettings) -> dict[str, str]:
         "ORDERFLOW_MAIL__SMTP_HOST": HOST,
         "ORDERFLOW_MAIL__SMTP_PORT": str(settings.ports.mail_smtp),
         "ORDERFLOW_MAIL__DIRECTORY": str(settings.data / "mail"),
-        **settings.elsewhere,
-        **settings.environment,
     }
-
-
-def _api_port(settings: StackSettings, service: str) -> int:
-    port: int = getattr(settings.ports, f"{service}_api")
-    return port

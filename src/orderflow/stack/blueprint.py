@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderflow.stack.addresses import SERVICES
+from orderflow.contracts.roster import ROSTER, Roster
 from orderflow.stack.parts import kafka, postgres, registry, services
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import Component
@@ -17,11 +17,11 @@ def infrastructure(settings: StackSettings, *, databases: tuple[str, ...] = ()) 
     ]
 
 
-def everything(settings: StackSettings) -> list[Component]:
+def everything(settings: StackSettings, roster: Roster = ROSTER) -> list[Component]:
     """What `orderflow up` runs: all of it, or the services that the settings name."""
     components = [
-        *infrastructure(settings, databases=SERVICES),
+        *infrastructure(settings, databases=tuple(member.name for member in roster)),
         *services.deploy_steps(settings),
-        *services.components(settings),
+        *services.components(settings, roster),
     ]
     return [part for part in components if part.service in settings.services]

@@ -3,11 +3,11 @@ The local stack's own settings, `ORDERFLOW_STACK__…`, and the directories that
 
 | setting | meaning |
 |---|---|
-| STATE_DIR | data and logs; default: per checkout, in the XDG state directory, or as root in `/var/lib/orderflow` |
+| STATE_DIR | data and logs; default: in the XDG state directory, as root `/var/lib/orderflow` |
 | CACHE_DIR | what checkouts share: jars, AOT caches |
 | BROKERS | 1 or 3; each is an instance of its own, with its own data |
 | PORT_OFFSET | added to every port, so that a second instance can run beside the first |
-| SERVICES | what to run, as JSON; default: all. What is left out is reached where its own setting says it is |
+| SERVICES | what to run, as JSON; default: all. What is left out is reached by its own address |
 | PORTS__… | single ports, by the names of `Ports` |
 | MAVEN_URL | another Maven repository than the public one |
 """
@@ -18,88 +18,116 @@ import hashlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, create_model
 
 import orderflow
-from orderflow.contracts import SECTIONS
+from orderflow.contracts.roster import ROSTER, SECTIONS, Roster
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.settings import Port, ProcessSettings, Section, load
 from orderflow.stack.parts.jars import default_cache_dir
 from orderflow.stack.ports import free_ports
 
-Service = Literal[
-    "kafka",
-    "postgres",
-    "registry",
-    "deploy",
-    "order",
-    "payment",
-    "inventory",
-    "notification",
-    "fulfilment",
-    "analytics",
-    "psp",
-    "mail",
-]
-"""What can be left out of a stack: servers, the deploy steps, our services, the simulated neighbours."""
-ALL: tuple[Service, ...] = get_args(Service)
+Service = str
+"""What can be left out of a stack: servers, the deploy steps, our services, the neighbours."""
 
+
+def services(roster: Roster = ROSTER) -> tuple[Service, ...]:
+    """Everything that a stack can run, by the names that `ORDERFLOW_STACK__SERVICES` takes."""
+    members = (member.name for member in roster)
+    return ("kafka", "postgres", "registry", "deploy", *members, "psp", "mail")
+
+
+def _known(name: Service) -> Service:
+    if name not in ALL:
+        raise ValueError(f"a stack runs no {name!r}; there are: {', '.join(ALL)}")
+    return name
+
+
+ALL = services()
 
 PROVIDER_URL = "ORDERFLOW_PAYMENT__PSP__URL"
 """Where the payment service finds its provider; set for `orderflow up`, none is started."""
 
 SMTP_HOST = "ORDERFLOW_NOTIFICATION__SMTP__HOST"
 SMTP_PORT = "ORDERFLOW_NOTIFICATION__SMTP__PORT"
-"""Where the notification service finds its mail server; the host set for `orderflow up`, no sink is started."""
+"""Where the notification service finds its mail server. With the host set, `up` starts no sink."""
 
 
-class Ports(Section):
-    """Where each process listens, on 127.0.0.1. A broker's controller listens one port above the broker."""
+class FixedPorts(Section):
+    """
+    Where each process listens, on 127.0.0.1. A broker's controller listens one port above it.
+
+    `Ports` adds one for each process of a service: `<service>_<first role>`.
+    """
 
     kafka: tuple[Port, Port, Port] = (19092, 19094, 19096)
     postgres: Port = 15432
     registry: Port = 18081
     registry_health: Port = 18082
-    order_api: Port = 8080
-    order_relay: Port = 8090
-    payment_api: Port = 8081
-    inventory_api: Port = 8082
-    notification_api: Port = 8083
-    fulfilment_api: Port = 8084
-    analytics_api: Port = 8085
     psp: Port = 8089
     mail_api: Port = 8087
     mail_smtp: Port = 8025
 
     @classmethod
-    def free(cls, *, start: int) -> Ports:
+    def free(cls, *, start: int) -> Self:
         """Ports that nobody has now, looked for from `start` on: for an instance beside others."""
         neighbours = free_ports(100, start=start)
-        # A broker's controller takes the port above the broker's own: pairs of neighbours are wanted.
+        # A broker's controller takes the port above the broker's own: pairs of neighbours.
         pairs = [port for port in neighbours if port % 2 == 0 and port + 1 in neighbours][:3]
         single = (port for port in neighbours if port & ~1 not in pairs)
+
         return cls.model_validate(
             {name: tuple(pairs) if name == "kafka" else next(single) for name in cls.model_fields}
         )
 
-    def moved_by(self, offset: int) -> Ports:
-        """The same ports, each raised by `offset`. Raises ConfigurationError when one leaves the range."""
+    def of(self, service: str, role: str) -> int:
+        """The port of the service's process whose first role this is."""
+        port: int = getattr(self, port_name(service, role))
+        return port
+
+    def moved_by(self, offset: int) -> Self:
+        """
+        The same ports, each raised by `offset`.
+
+        Raises ConfigurationError when one leaves the range.
+        """
         raised = {
             name: tuple(port + offset for port in value)
             if isinstance(value, tuple)
             else value + offset
             for name, value in self
         }
+
         try:
-            return Ports.model_validate(raised)
+            return type(self).model_validate(raised)
         except ValidationError as error:
             name = error.errors()[0]["loc"][0]
             raise ConfigurationError(
                 f"ORDERFLOW_STACK__PORT_OFFSET: {offset} moves the port {name} beyond 65535"
             ) from error
+
+
+def port_name(service: str, role: str) -> str:
+    return f"{service}_{role}"
+
+
+def ports_model(roster: Roster) -> type[FixedPorts]:
+    """The ports of a stack that runs the services of `roster`, with the rows' defaults."""
+    fields: dict[str, Any] = {
+        port_name(member.name, process.roles[0]): (Port, member.ports[process.roles[0]])
+        for member in roster
+        for process in member.runs
+    }
+    return create_model("Ports", __base__=FixedPorts, **fields)
+
+
+if TYPE_CHECKING:
+    Ports = FixedPorts
+else:
+    Ports = ports_model(ROSTER)
 
 
 class StackSection(Section):
@@ -109,7 +137,7 @@ class StackSection(Section):
     cache_dir: Path = Field(default_factory=default_cache_dir)
     brokers: Literal[1, 3] = 1
     port_offset: Annotated[int, Field(ge=0, le=30000)] = 0
-    services: tuple[Service, ...] = ALL
+    services: tuple[Annotated[Service, AfterValidator(_known)], ...] = ALL
     ports: Ports = Ports()
     maven_url: str | None = None
 
@@ -121,7 +149,7 @@ class StackProcessSettings(ProcessSettings):
 
 
 class StackSettings(Section):
-    """One instance of the local stack: everything that decides where it runs and where its data is."""
+    """One instance of the local stack: everything that decides where it and its data are."""
 
     home: Path
     cache_dir: Path
@@ -155,22 +183,23 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
     """
     This checkout's instance. Raises ConfigurationError, naming a setting that is unknown or wrong.
 
-    A Kafka, a registry, a payment provider or a mail server that the environment says is elsewhere is not run here.
+    A Kafka, registry, payment provider or mail server whose address is set is not run here.
     """
-    found = load(StackProcessSettings, neighbours=SECTIONS)
-    section, chosen = found.stack, brokers or found.stack.brokers
+    loaded = load(StackProcessSettings, neighbours=SECTIONS)
+    section, chosen = loaded.stack, brokers or loaded.stack.brokers
     elsewhere = {
-        "kafka": {"ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": found.kafka.bootstrap_servers}
-        if "bootstrap_servers" in found.kafka.model_fields_set
+        "kafka": {"ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": loaded.kafka.bootstrap_servers}
+        if "bootstrap_servers" in loaded.kafka.model_fields_set
         else {},
-        "registry": {"ORDERFLOW_REGISTRY__URL": found.registry.url}
-        if "url" in found.registry.model_fields_set
+        "registry": {"ORDERFLOW_REGISTRY__URL": loaded.registry.url}
+        if "url" in loaded.registry.model_fields_set
         else {},
         "psp": {PROVIDER_URL: os.environ[PROVIDER_URL]} if PROVIDER_URL in os.environ else {},
         "mail": {name: os.environ[name] for name in (SMTP_HOST, SMTP_PORT) if name in os.environ}
         if SMTP_HOST in os.environ
         else {},
     }
+
     return StackSettings(
         home=(section.state_dir or default_state_dir()).expanduser().absolute()
         / ("single" if chosen == 1 else "cluster"),
@@ -184,7 +213,11 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
 
 
 def default_state_dir() -> Path:
-    """Per checkout; as root in a system directory, because PostgreSQL then runs as `nobody` and must reach its data."""
+    """
+    The state directory of this checkout.
+
+    As root it is a system directory: PostgreSQL then runs as `nobody` and must reach its data.
+    """
     root = checkout()
     name = f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
     if os.geteuid() == 0:
@@ -193,6 +226,6 @@ def default_state_dir() -> Path:
 
 
 def checkout() -> Path:
-    """The directory that holds `src/`; for an installed package, the environment it is installed in."""
+    """The directory that holds `src/`; for an installed package, its environment."""
     root = Path(orderflow.__file__).resolve().parents[2]
     return root if (root / "pyproject.toml").is_file() else Path(sys.prefix).resolve()

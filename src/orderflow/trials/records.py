@@ -14,7 +14,7 @@ from orderflow.contracts.events import Event, OrderCreated, OrderLine, PaymentSu
 from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging.errors import OrderflowError
-from orderflow.messaging.event import EventId, Headers, Metadata, to_headers
+from orderflow.messaging.event import Headers, started, to_headers
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.schemas.registry import Registry
@@ -24,6 +24,7 @@ Record = tuple[str, bytes, Headers]
 """Key, value, headers."""
 
 SOURCE = "/orderflow/bench"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 WARM_UP_TOPIC = "order-events"
 WARM_UP_BATCH = 20
 LINES = (
@@ -48,7 +49,12 @@ def encoded(topic: str, events: Iterable[Event], registry: RegistrySettings) -> 
     encoder = Encoder.load(client, CATALOGUE, [topic])
     client.close()
     return [
-        (event.key, encoder.encode(topic, event), to_headers(_metadata(event))) for event in events
+        (
+            event.key,
+            encoder.encode(topic, event),
+            to_headers(started(event, source=SOURCE, traceparent=TRACEPARENT)),
+        )
+        for event in events
     ]
 
 
@@ -81,23 +87,6 @@ def warm_up(servers: KafkaSettings, seconds: float) -> None:
         for number in range(WARM_UP_BATCH):
             producer.produce(WARM_UP_TOPIC, b"warm", str(number))
         producer.commit_transaction(30)
-
-
-def new_metadata(*, event_type: str, subject: str, time: datetime) -> Metadata:
-    """Metadata of an event that starts a chain: a new id, and no cause."""
-    return Metadata(
-        id=EventId(uuids.uuid7()),
-        type=event_type,
-        source=SOURCE,
-        time=time,
-        subject=subject,
-        correlation_id=subject,
-        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-    )
-
-
-def _metadata(event: Event) -> Metadata:
-    return new_metadata(event_type=event.type_name(), subject=event.subject, time=event.happened_at)
 
 
 def _order(number: int) -> OrderCreated:

@@ -16,15 +16,8 @@ from tests.support.house import House, house_running
 from tests.support.service import Service
 from tests.support.stack import OwnStack
 
-from orderflow.contracts.topics import (
-    GROUPS,
-    INVENTORY,
-    NOTIFICATIONS,
-    ORDER_EVENTS,
-    ORDERS,
-    PAYMENTS,
-    subscribed,
-)
+from orderflow.contracts.roster import GROUPS, subscribed
+from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.kafka import groups
 from orderflow.messaging.kafka.reader import end_offsets
 from orderflow.messaging.testing.eventually import eventually

@@ -15,7 +15,7 @@ from tests.support.kafka_tools import console_consumer, kafka_tool, orderflow
 from tests.support.order_service import order_service
 from tests.support.stack import OwnStack, Stack, private_stack
 
-from orderflow.contracts.topics import TOPICS
+from orderflow.contracts.roster import TOPICS
 
 RECORD = re.compile(
     r"Partition:(?P<partition>\d)\tOffset:(?P<offset>\d+)\t(?P<headers>ce_specversion:1\.0,\S*)\t(?P<key>\S+)\t(?P<value>.*)",

@@ -28,7 +28,8 @@ from orderflow.contracts.events import (
     OrderEvent,
     PaymentSucceeded,
 )
-from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.contracts.roster import GROUPS
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.event import CE_ID, from_headers
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.reader import Record, end_offsets, read

@@ -26,8 +26,9 @@ from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import Event, PaymentFailed, StockRejected, StockReserved
 from orderflow.contracts.ids import OrderId, payment_id
+from orderflow.contracts.roster import GROUPS, subscribed
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.contracts.topics import GROUPS, INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS, subscribed
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging import event as names
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
@@ -38,7 +39,7 @@ from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
-from orderflow.services.asyncapi import TABLES
+from orderflow.services.asyncapi import listeners
 
 POISON = "orderflow.messaging.errors.Poison"
 UNKNOWN_ORDER = "orderflow.services.order.handlers.UnknownOrder"
@@ -103,7 +104,7 @@ class Flood:
     @cached_property
     def handled(self) -> dict[str, set[str]]:
         """The types that each group handles, by its service's own table."""
-        return {listener.group: set(listener.types) for listener in TABLES}
+        return {listener.group: set(listener.types) for listener in listeners()}
 
     def hearing(self, topic: str) -> list[str]:
         return [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.stack import RUNNING_STACK, temporary_home
 
-from orderflow.contracts.topics import GROUPS, subscribed
+from orderflow.contracts.roster import GROUPS, subscribed
 from orderflow.stack.ports import is_free
 from orderflow.stack.preflight import DEFAULT_PORTS
 

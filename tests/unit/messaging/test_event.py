@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID, uuid4
 
@@ -15,11 +16,14 @@ from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import (
     CE_ID,
     CE_TYPE,
+    Cause,
     EventId,
     Metadata,
+    caused_by,
     derived_id,
     from_headers,
     rfc3339_ms,
+    started,
     to_headers,
 )
 
@@ -35,6 +39,54 @@ METADATA = st.builds(
     traceparent=st.none() | TEXT,
     tracestate=st.none() | TEXT,
 )
+
+
+NAMESPACE = uuid4()
+
+
+@dataclass(frozen=True)
+class Happened:
+    """An event, as far as its metadata goes."""
+
+    subject: str = "order-1"
+    happened_at: datetime = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
+
+    @classmethod
+    def type_name(cls) -> str:
+        return "test.Happened"
+
+
+def test_an_event_that_starts_a_chain_has_a_fresh_id_and_no_cause() -> None:
+    first, second = (started(Happened(), source="/test", traceparent="t") for _ in range(2))
+    assert first.id != second.id
+    assert (first.causation_id, first.correlation_id, first.traceparent) == (None, "order-1", "t")
+
+
+@given(METADATA)
+def test_a_caused_event_continues_the_chain_of_its_cause(cause: Metadata) -> None:
+    caused = caused_by(cause, Happened(), namespace=NAMESPACE, source="/test")
+    assert caused.causation_id == str(cause.id)
+    assert caused.correlation_id == (cause.correlation_id or "order-1")
+    assert (caused.traceparent, caused.tracestate) == (cause.traceparent, cause.tracestate)
+
+
+@given(METADATA)
+def test_the_same_cause_gives_the_same_id_whether_its_metadata_is_whole_or_not(
+    cause: Metadata,
+) -> None:
+    remembered = Cause(
+        id=cause.id,
+        correlation_id=cause.correlation_id,
+        traceparent=cause.traceparent,
+        tracestate=cause.tracestate,
+    )
+    whole, part = (
+        caused_by(origin, Happened(), namespace=NAMESPACE, source="/test")
+        for origin in (cause, remembered)
+    )
+    assert whole == part
+    other = caused_by(cause, Happened(), namespace=NAMESPACE, source="/test", index=1)
+    assert other.id != whole.id
 
 
 @given(METADATA)

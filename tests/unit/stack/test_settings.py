@@ -26,7 +26,7 @@ def test_an_offset_moves_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERFLOW_STACK__PORT_OFFSET", "1000")
     moved, default = from_environment().ports, Ports()
     assert moved.kafka == tuple(port + 1000 for port in default.kafka)
-    assert moved.order_api == default.order_api + 1000
+    assert moved.of("order", "api") == default.of("order", "api") + 1000
 
 
 def test_a_kafka_that_is_elsewhere_is_not_run_here_and_our_processes_are_told(

@@ -12,8 +12,9 @@ import sys
 
 import msgspec
 
-from orderflow.bench.naive_consumer import Input, caused_by, messages, open_consumer
+from orderflow.bench.naive_consumer import Input, messages, open_consumer
 from orderflow.bench.service_tables import open_connection
+from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import (
     PaymentSucceeded,
     Shortage,
@@ -23,10 +24,11 @@ from orderflow.contracts.events import (
 )
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import INVENTORY, PAYMENTS
-from orderflow.messaging.event import Metadata, from_headers
+from orderflow.messaging.event import Metadata, caused_by, from_headers
 from orderflow.messaging.postgres import Cursor, outbox
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.schemas.registry import Registry
+from orderflow.trials.records import SOURCE
 
 LISTENER = "naive"
 CLAIM = "INSERT INTO inbox (listener, event_id) VALUES (%s, %s) ON CONFLICT DO NOTHING"
@@ -89,7 +91,7 @@ def handle(cursor: Cursor, cause: Metadata, event: PaymentSucceeded, encoder: En
         topic=INVENTORY.name,
         key=effect.key,
         payload=encoder.encode(INVENTORY.name, effect),
-        metadata=caused_by(cause, effect),
+        metadata=caused_by(cause, effect, namespace=NAMESPACE, source=SOURCE),
     )
     outbox.append(cursor, [row])
 

@@ -13,15 +13,17 @@ from typing import Any
 
 import msgspec
 
-from orderflow.bench.naive_consumer import Input, caused_by, messages, open_consumer
+from orderflow.bench.naive_consumer import Input, messages, open_consumer
+from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import OrderCreated, PaymentSucceeded
 from orderflow.contracts.ids import payment_id
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import ORDERS, PAYMENTS
-from orderflow.messaging.event import from_headers, to_headers
+from orderflow.messaging.event import caused_by, from_headers, to_headers
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.schemas.registry import Registry
+from orderflow.trials.records import SOURCE
 
 TIMEOUT_S = 10.0
 
@@ -53,7 +55,8 @@ def main(task: Input) -> None:
     for message in messages(consumer):
         event = paid(decoder.decode_as(message.value(), OrderCreated))
         payload = encoder.encode(PAYMENTS.name, event)
-        headers: Any = to_headers(caused_by(from_headers(message.headers()), event))
+        cause = from_headers(message.headers())
+        headers: Any = to_headers(caused_by(cause, event, namespace=NAMESPACE, source=SOURCE))
 
         producer.begin_transaction()
         producer.produce(PAYMENTS.name, payload, event.key, headers=headers)

@@ -24,8 +24,7 @@ from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka import finished_offsets as offsets
 from orderflow.messaging.kafka.transactions import Produced, Transactions
 from orderflow.messaging.telemetry import configure
-from orderflow.services.payment.bootstrap import listening
-from orderflow.services.payment.config import load
+from orderflow.services.payment.bootstrap import SERVICE, listening
 from orderflow.services.payment.gateway import Answer, Found, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
@@ -95,7 +94,7 @@ class PlainClient(client.Client):
 
 
 def main(task: Task) -> None:
-    settings = load()
+    settings = SERVICE.load()
     configure("payment", settings.telemetry)
     if not task.transactional:
         vars(container)["Client"] = PlainClient

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import uuid_utils.compat as uuids
 
 from orderflow.bench.service_tables import open_connection
 from orderflow.contracts.topics import ORDERS
+from orderflow.messaging.event import started
 from orderflow.messaging.postgres import outbox
 from orderflow.trials.open_loop import Schedule, in_threads, wait_until
-from orderflow.trials.records import new_metadata
+from orderflow.trials.records import SOURCE, TRACEPARENT, orders
 
 TOPIC = ORDERS.name
 PAYLOAD = bytes(160)
@@ -37,11 +36,9 @@ class Written(msgspec.Struct, array_like=True, frozen=True):
 
 
 def new_row() -> outbox.OutboxRow:
-    order_id = str(uuids.uuid4())
-    metadata = new_metadata(
-        event_type="orderflow.OrderCreated", subject=order_id, time=datetime.now(UTC)
-    )
-    return outbox.OutboxRow(topic=TOPIC, key=order_id, payload=PAYLOAD, metadata=metadata)
+    (order,) = orders(1)
+    metadata = started(order, source=SOURCE, traceparent=TRACEPARENT)
+    return outbox.OutboxRow(topic=TOPIC, key=order.key, payload=PAYLOAD, metadata=metadata)
 
 
 def preload(dsn: str, *, rows: int, rows_per_transaction: int) -> set[str]:

@@ -1,8 +1,8 @@
-"""The schemas as committed, by type and version. A committed version never changes: a change is a new version."""
+"""The committed schemas, by type and version. A version never changes: a change is a new one."""
 
 from pathlib import Path
 
-from orderflow.contracts.topics import TYPES_BY_TOPIC
+from orderflow.contracts.roster import TYPES_BY_TOPIC
 from orderflow.messaging.schemas.catalogue import Catalogue
 
 DIRECTORY = Path(__file__).parent

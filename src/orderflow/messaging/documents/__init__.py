@@ -1,1 +1,1 @@
-"""Documents written from tables and types: OpenAPI of the HTTP APIs, AsyncAPI of the topics."""
+"""Documents made from types and listeners: `openapi` of an HTTP API, `asyncapi` of the topics."""

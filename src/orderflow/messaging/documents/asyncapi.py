@@ -1,9 +1,10 @@
 """
-The AsyncAPI document: who says what on which topic, and who hears it, from the tables that the services run by.
+The AsyncAPI document: which service publishes what on which topic, and which listens to it.
 
-Channels are the topics that carry events, and of each listener the topics of its dead letters and replays. Operations
-are seen from the service: `send` for each topic it publishes to, `receive` for each it hears, with its group. Payloads
-are the latest committed schemas. Source: AsyncAPI 3.0.0, Kafka bindings 0.5.0.
+Channels are the topics that carry events, and the dead-letter and replay topics of each listener.
+Operations are seen from the service: `send` for each topic it publishes to, `receive` for each it
+listens to, with its group. Payloads are the latest committed schemas. Source: AsyncAPI 3.0.0,
+Kafka bindings 0.5.0.
 """
 
 from __future__ import annotations
@@ -41,21 +42,11 @@ def document(
 ) -> Node:
     """The whole document. `topics` without types carry no events and are left out."""
     carrying = [topic for topic in topics if topic.types]
-    channels = {topic.name: _channel(topic, topic.types) for topic in carrying}
-    for listener in listeners:
-        for topic in listener.topics:
-            channels[replay_topic(topic, listener.group).name] = _channel(
-                replay_topic(topic, listener.group), topic.types
-            )
-            dlt = dead_letter_topic(topic, listener.group)
-            channels[dlt.name] = {
-                **_channel(dlt, ()),
-                "messages": {DEAD_LETTER: _message_ref(DEAD_LETTER)},
-            }
     operations = dict(pair for listener in listeners for pair in _operations(listener))
     messages = {
         _short(name): _message(topic, name, catalogue) for topic in carrying for name in topic.types
     }
+
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -66,7 +57,7 @@ def document(
         },
         "defaultContentType": event.AVRO_CONTENT_TYPE,
         "servers": {"local": _server()},
-        "channels": channels,
+        "channels": _channels(carrying, listeners),
         "operations": operations,
         "components": {
             "messages": {**messages, DEAD_LETTER: _DEAD_LETTER_MESSAGE},
@@ -75,9 +66,9 @@ def document(
     }
 
 
-def text(made: Node) -> str:
-    """As it is committed: indented, one newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(made), indent=2).decode() + "\n"
+def text(document: Node) -> str:
+    """The document as it is committed: indented, one newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
 
 def _server() -> Node:
@@ -87,6 +78,22 @@ def _server() -> Node:
         "protocol": "kafka",
         "description": "The local stack; elsewhere what the settings say",
     }
+
+
+def _channels(carrying: Sequence[Topic], listeners: Sequence[Listener]) -> Node:
+    channels = {topic.name: _channel(topic, topic.types) for topic in carrying}
+
+    for listener in listeners:
+        for topic in listener.topics:
+            replay = replay_topic(topic, listener.group)
+            channels[replay.name] = _channel(replay, topic.types)
+
+            dlt = dead_letter_topic(topic, listener.group)
+            channels[dlt.name] = {
+                **_channel(dlt, ()),
+                "messages": {DEAD_LETTER: _message_ref(DEAD_LETTER)},
+            }
+    return channels
 
 
 def _channel(topic: Topic, types: Iterable[str]) -> Node:
@@ -105,6 +112,7 @@ def _channel(topic: Topic, types: Iterable[str]) -> Node:
     }
     if topic.partitions is not None:
         kafka["partitions"] = topic.partitions
+
     return {
         "address": topic.name,
         "description": f"Key: {topic.key}. Records of one key stay in order.",
@@ -119,6 +127,7 @@ def _operations(listener: Listener) -> Iterable[tuple[str, Node]]:
             f"{listener.name}.send.{topic.name}",
             _operation("send", topic, topic.types, f"{listener.name} publishes to {topic.name}"),
         )
+
     for topic in listener.topics:
         handled = [name for name in topic.types if name in listener.types]
         group = {
@@ -128,17 +137,18 @@ def _operations(listener: Listener) -> Iterable[tuple[str, Node]]:
             }
         }
         replay, dlt = replay_topic(topic, listener.group), dead_letter_topic(topic, listener.group)
-        for heard in (topic, replay):
-            summary = f"{listener.group} hears {heard.name}"
+        for source in (topic, replay):
+            summary = f"{listener.group} listens to {source.name}"
             yield (
-                f"{listener.group}.receive.{heard.name}",
+                f"{listener.group}.receive.{source.name}",
                 {
-                    **_operation("receive", heard, handled, summary),
+                    **_operation("receive", source, handled, summary),
                     "description": _delivery(listener),
                     "bindings": group,
                 },
             )
-        summary = f"{listener.group} puts here what it could not handle of {topic.name}"
+
+        summary = f"{listener.group} publishes here what it could not handle of {topic.name}"
         yield f"{listener.group}.send.{dlt.name}", _operation("send", dlt, [DEAD_LETTER], summary)
 
 
@@ -154,12 +164,16 @@ def _operation(action: str, topic: Topic, types: Iterable[str], summary: str) ->
 
 def _delivery(listener: Listener) -> str:
     if isinstance(listener.delivery, ExactlyOnce):
-        return "Exactly once: what it causes and its offset commit in one Kafka transaction."
-    return "Inbox and outbox: a repeat is known by its ce_id; effect and events commit together, the offset after them."
+        return "Exactly once: the events it causes and its offset commit in one Kafka transaction."
+    return (
+        "Inbox and outbox: a repeat is recognised by its ce_id; "
+        "effect and events commit together, the offset after them."
+    )
 
 
 def _message(topic: Topic, type_name: str, catalogue: Catalogue) -> Node:
     latest = catalogue.versions(type_name)[-1]
+
     return {
         "name": _short(type_name),
         "title": _short(type_name),
@@ -210,10 +224,10 @@ _EVENT_HEADERS = _headers(
         event.CE_SPECVERSION: "1.0: CloudEvents, binary mode",
         event.CE_ID: "The event's id: the same id is the same event, however often it comes",
         event.CE_TYPE: "The schema's full name",
-        event.CE_SOURCE: "The service that says it",
+        event.CE_SOURCE: "The service that published it",
         event.CE_TIME: "When it happened: RFC 3339, UTC, milliseconds",
-        event.CE_SUBJECT: "Whom it is about",
-        event.CE_CAUSATION_ID: "The id of the event that caused it; absent at the beginning of a chain",
+        event.CE_SUBJECT: "The id of what the event is about",
+        event.CE_CAUSATION_ID: "The id of the event that caused it; absent at the start of a chain",
         event.CE_CORRELATION_ID: "What the whole chain is about",
         event.CONTENT_TYPE: event.AVRO_CONTENT_TYPE,
         event.TRACEPARENT: "W3C Trace Context",
@@ -228,10 +242,10 @@ _DEAD_LETTER_HEADERS = _headers(
         event.DLT_ORIGINAL_OFFSET: "int64, big-endian",
         event.DLT_ORIGINAL_TIMESTAMP: "int64, big-endian: epoch milliseconds",
         event.DLT_ORIGINAL_TIMESTAMP_TYPE: "CreateTime or LogAppendTime",
-        event.DLT_ORIGINAL_CONSUMER_GROUP: "Who could not handle it",
+        event.DLT_ORIGINAL_CONSUMER_GROUP: "The group that could not handle it",
         event.DLT_EXCEPTION_FQCN: "Why: the exception's class",
         event.DLT_EXCEPTION_CAUSE_FQCN: "Its cause's class",
-        event.DLT_EXCEPTION_MESSAGE: "What it says",
+        event.DLT_EXCEPTION_MESSAGE: "The exception's message",
         event.DLT_EXCEPTION_STACKTRACE: "Where it was raised",
         event.RETRY_ATTEMPTS: "int32, big-endian: how often it was tried",
         event.FIRST_FAILURE_TIME: "RFC 3339",
@@ -242,7 +256,7 @@ _DEAD_LETTER_HEADERS = _headers(
 _DEAD_LETTER_MESSAGE: Node = {
     "name": DEAD_LETTER,
     "title": "Dead letter",
-    "summary": "The original key, bytes and headers, and the evidence, by Spring's names in Spring's encodings",
+    "summary": "The original key, bytes and headers, and the evidence under Spring's names",
     "contentType": "application/octet-stream",
     "headers": {"$ref": f"#/components/schemas/{DEAD_LETTER_HEADERS}"},
     "payload": {

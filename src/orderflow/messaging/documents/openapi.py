@@ -1,24 +1,13 @@
-"""
-OpenAPI documents from the types that parse and answer, and the routes by which they are read: `/openapi.json`, `/docs`.
-
-The page's assets are served by the process itself: it works without internet. Source: OpenAPI 3.1.
-"""
+"""OpenAPI documents from the types that parse requests and make answers. Source: OpenAPI 3.1."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import swagger_ui
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
 
 import orderflow
-from orderflow.messaging.http.health import json
 
 Schema = dict[str, Any]
 
@@ -99,20 +88,6 @@ def query_parameter(name: str, schema: Schema, description: str) -> Schema:
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
-def routes(made: Callable[[], Schema], *, title: str) -> list[BaseRoute]:
-    """`/openapi.json` with what `made` returns, and `/docs`, for people."""
-    page = _PAGE.format(title=title)
-
-    def openapi(_request: Request) -> Response:
-        return json(made())
-
-    def docs(_request: Request) -> Response:
-        return HTMLResponse(page)
-
-    assets = StaticFiles(directory=Path(swagger_ui.__file__).parent / "static")
-    return [Route("/openapi.json", openapi), Route("/docs", docs), Mount("/docs/assets", assets)]
-
-
 def _plain(summary: str, media_type: str) -> Schema:
     return {
         "get": operation(summary, {"200": {"description": summary, "content": {media_type: {}}}})
@@ -143,18 +118,3 @@ _EVERYWHERE: Mapping[str, Schema] = {
     "/openapi.json": _plain("This document", "application/json"),
     "/docs": _plain("This document, for people", "text/html"),
 }
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<link rel="icon" href="/docs/assets/favicon-32x32.png">
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
-</head>
-<body>
-<div id="ui"></div>
-<script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({{url: "/openapi.json", dom_id: "#ui", deepLinking: true}});</script>
-</body>
-</html>
-"""

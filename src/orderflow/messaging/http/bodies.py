@@ -1,4 +1,4 @@
-"""Request bodies: JSON, counted while it streams, refused with a problem document before anything happens."""
+"""Request bodies: JSON, limited while it streams, refused with a problem document."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ async def read_body(
     """
     The body of a request whose `headers` (lower case) are given.
 
-    Raises a problem: 415 if it is not declared as JSON, 413 after `limit` bytes, however long it claims to be.
+    Raises a problem: 415 if it is not declared as JSON, 413 if it is longer than `limit` bytes,
+    by its own account or in fact.
     """
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media_type != b"application/json":
         raise problems.unsupported_media_type()
+
+    # 18 digits at most: the header is anybody's, and a long integer is slow to parse.
     length = headers.get(b"content-length", b"0")
     if len(length) > 18 or int(length) > limit:
         raise problems.too_large(limit)
+
     body = bytearray()
     while True:
         message = await receive()
@@ -43,7 +47,11 @@ async def read_body(
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """The body as the decoder's type. Raises a problem: 400 if it is not JSON, 422 if it is not what is asked for."""
+    """
+    The body as the decoder's type.
+
+    Raises a problem: 400 if it is not JSON, 422 if it is not of that type.
+    """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP: the same three routes for every process, whatever else it serves."""
+"""Health and metrics over HTTP: the same three routes in every process."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ Reasons = Callable[[], list[str]]
 
 
 def routes(reasons: Reasons) -> list[BaseRoute]:
-    """`/livez`: the process runs. `/readyz`: 200, or 503 with what is missing. `/metrics`: Prometheus."""
+    """`/livez`: the process runs. `/readyz`: 200, or 503 with reasons. `/metrics`: Prometheus."""
 
     def livez(_request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     def readyz(_request: Request) -> Response:
         missing = reasons()
-        return json({"ready": not missing, "reasons": missing}, status=503 if missing else 200)
+        return json_answer(
+            {"ready": not missing, "reasons": missing}, status=503 if missing else 200
+        )
 
     def metrics(_request: Request) -> Response:
         body, content_type = render_metrics()
@@ -36,10 +38,10 @@ def routes(reasons: Reasons) -> list[BaseRoute]:
 
 
 def application(reasons: Reasons) -> ASGIApp:
-    """What a process serves that has no API."""
+    """The application of a process without an API."""
     return Starlette(routes=routes(reasons), exception_handlers=problems.handlers())
 
 
-def json(value: object, *, status: int = 200) -> Response:
-    """`value`, a msgspec type or what such holds, as a JSON answer."""
+def json_answer(value: object, *, status: int = 200) -> Response:
+    """`value`, of a type that msgspec encodes, as a response with a JSON body."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")

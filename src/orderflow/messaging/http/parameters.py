@@ -1,23 +1,50 @@
-"""Query parameters as typed values, refused with a problem document that names them."""
+"""Parameters of paths and queries as typed values."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.datastructures import QueryParams
 
 from orderflow.messaging.http import problems
 
+E = TypeVar("E", bound=StrEnum)
+
+IDENTIFIER = r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}"
+"""What ids from outside look like: 1 to 64 characters, fit for paths, logs and file names."""
+
+_IDENTIFIER = re.compile(IDENTIFIER)
+
+
+def is_identifier(text: str) -> bool:
+    """Whether all of `text` is an identifier."""
+    return _IDENTIFIER.fullmatch(text) is not None
+
 
 def query_value(query: QueryParams, name: str, wanted: Any, *, default: Any = None) -> Any:
     """
-    The parameter `name` as `wanted`, a type that msgspec knows (with its bounds); `default` if it was not sent.
+    The parameter `name` as `wanted`, a type that msgspec converts to, with its bounds.
 
-    Raises a problem (422) that says what is wrong with it.
+    `default` if it was not sent. Raises a problem (422) that names it and says what is wrong.
     """
     value = query.get(name)
     try:
         return default if value is None else msgspec.convert(value, wanted, strict=False)
     except msgspec.ValidationError as error:
         raise problems.invalid(f"{name}: {error}") from error
+
+
+def query_choice(query: QueryParams, name: str, choices: type[E]) -> E | None:
+    """
+    The parameter `name` as a member of `choices`; None if it was not sent.
+
+    Raises a problem (422) that lists the choices.
+    """
+    value = query.get(name)
+    try:
+        return None if value is None else choices(value)
+    except ValueError:
+        raise problems.invalid(f"{name} is one of {', '.join(choices)}, not {value!r}") from None

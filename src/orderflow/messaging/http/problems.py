@@ -1,9 +1,9 @@
 """
-Problem documents, the same from every service. A `type` never changes its meaning; clients may switch on it.
+Problem documents, the same from every service.
 
-What only one service knows (its broken rules) becomes a problem in that service: it puts its own translation before
-`from_error`, and gives it to `handlers`. Nothing of our insides is told: neither a driver's message nor an address.
-Source: RFC 9457.
+A `type` never changes its meaning; clients may switch on it. A service translates its own errors
+(broken rules) before `from_error`, and gives that function to `http_api`. A problem contains
+nothing of our insides: neither a driver's message nor an address. Source: RFC 9457.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ log = logger("http")
 def problem(
     status: HTTPStatus, slug: str, title: str, detail: str | None = None, **headers: str
 ) -> Problem:
-    """To be raised, or answered. `headers` by their names, with `_` for `-`."""
+    """A problem, to be raised or answered. `headers` by their names, with `_` for `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Problem(title, type_=slug, detail=detail, status=int(status), headers=named)
 
@@ -89,7 +89,7 @@ def unavailable(detail: str) -> Problem:
 
 
 def from_error(error: BaseException) -> Problem:
-    """What a client is told of `error`; what nobody expected is logged, and told as 500."""
+    """The problem that a client gets for `error`. An unexpected error is logged, and is 500."""
     match error:
         case Problem():
             return error
@@ -97,7 +97,8 @@ def from_error(error: BaseException) -> Problem:
             return unavailable("too many requests wait already")
         case Transient():
             return unavailable(
-                "the database is away, or its answer was lost: repeat the request, with the same Idempotency-Key if any"
+                "the database is away, or its answer was lost: "
+                "repeat the request, with the same Idempotency-Key if any"
             )
         case HTTPException():
             slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
@@ -107,22 +108,23 @@ def from_error(error: BaseException) -> Problem:
                 status=error.status_code,
                 headers=dict(error.headers or {}),
             )
+
     log.error("request failed", error=repr(error))
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong on our side"
     )
 
 
-def document(told: Problem) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+def document(problem: Problem) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
     """Status, body and headers of a problem document."""
-    body = msgspec.json.encode(told.marshal(uri=URI))
+    body = msgspec.json.encode(problem.marshal(uri=URI))
     headers = {
         "content-type": CONTENT_TYPE,
         "content-length": str(len(body)),
-        **(told.headers or {}),
+        **(problem.headers or {}),
     }
     return (
-        told.status,
+        problem.status,
         body,
         [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     )
@@ -131,7 +133,11 @@ def document(told: Problem) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
 def handlers(
     *expected: type[Exception], translate: FromError = from_error
 ) -> dict[type[Exception], Handler]:
-    """For Starlette. What is expected is named, so that only the unexpected is logged with its traceback."""
+    """
+    Exception handlers for Starlette.
+
+    The types of `expected` errors are named, so that only others are logged with a traceback.
+    """
 
     async def handle(_request: Request, error: Exception) -> Response:
         status, body, headers = document(translate(error))

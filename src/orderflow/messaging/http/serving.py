@@ -1,8 +1,8 @@
 """
-The HTTP edge of a process: one or more ASGI applications on sockets of their own, started and stopped together.
+The HTTP edge of a process: one ASGI application on one socket, started and stopped with a role.
 
-SIGTERM and SIGINT stop accepting, let running requests finish for at most 4 s, then close what stands behind them, and
-the process ends with 0.
+SIGTERM and SIGINT stop accepting, let running requests finish for at most 4 s, then close what
+stands behind them, and the process ends with 0.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -20,45 +20,61 @@ import uvloop
 from starlette.types import ASGIApp
 
 from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.http.health import Reasons, application
 from orderflow.messaging.telemetry import logger
 
 GRACEFUL_S = 4
 BACKLOG = 2048
 
+Fail = Callable[[BaseException], None]
+"""Called by a part that cannot go on. The process stops and `serve` raises that error."""
+
 log = logger("serving")
 
 
-class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """An application, where it listens, what starts before and closes after it, and what is told of a stop first."""
+def _nothing() -> None:
+    pass
+
+
+class Role(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a process runs: alone, or with others behind one port (`together`).
+
+    `start` returns at once. `stopping` runs in the event loop when the process begins to stop, so
+    that requests which wait for something are answered; `close` runs after them, and takes at most
+    5 s. `app` makes the application from the reasons why the whole process is not ready; a role
+    without an API has none, and its process serves health alone.
+    """
 
     name: str
     host: str
     port: int
-    app: ASGIApp
-    start: Callable[[], None]
-    close: Callable[[], None]
-    stopping: Callable[[], None] = lambda: None
+    app: Callable[[Reasons], ASGIApp] | None = None
+    reasons: Reasons = list
+    start: Callable[[], None] = _nothing
+    stopping: Callable[[], None] = _nothing
+    close: Callable[[], None] = _nothing
 
 
 class _Server(uvicorn.Server):
-    """Signals are the process's business, not each server's."""
+    """Signals are the process's business, not the server's."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def serve(build: Callable[[Callable[[BaseException], None]], Sequence[Served]]) -> None:
+def serve(build: Callable[[Fail], Role]) -> None:
     """
-    Build inside the event loop, serve until a signal, close; raise what a part reported as its failure.
+    Build a role inside the event loop, serve until a signal, close.
 
-    `build` gets the function by which a part says that it can't go on. Raises ConfigurationError, before anything is
-    started, when a port is taken.
+    Raises ConfigurationError, before anything is started, when the port is taken; and whatever the
+    role passed to the function that `build` gets, because it could not go on.
     """
     uvloop.run(_serve(build))
 
 
-async def _serve(build: Callable[[Callable[[BaseException], None]], Sequence[Served]]) -> None:
+async def _serve(build: Callable[[Fail], Role]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     failures: list[BaseException] = []
@@ -69,34 +85,32 @@ async def _serve(build: Callable[[Callable[[BaseException], None]], Sequence[Ser
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    parts = build(fail)
-    sockets = [listen(part.name, part.host, part.port) for part in parts]
-    servers = [_server(part) for part in parts]
-    for part in parts:
-        part.start()
-    running = [
-        asyncio.create_task(server.serve(sockets=[listener]))
-        for server, listener in zip(servers, sockets, strict=True)
-    ]
-    log.info("serving", **{part.name: f"http://{part.host}:{part.port}" for part in parts})
+    role = build(fail)
+
+    # The socket before `start`: a port that is taken is refused before anything runs.
+    listener = listen(role.name, role.host, role.port)
+    server = _server(role)
+    role.start()
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    log.info("serving", **{role.name: f"http://{role.host}:{role.port}"})
     await asyncio.wait(
-        [asyncio.create_task(stop.wait()), *running], return_when=asyncio.FIRST_COMPLETED
+        [asyncio.create_task(stop.wait()), running], return_when=asyncio.FIRST_COMPLETED
     )
-    for part in parts:
-        part.stopping()
-    for server in servers:
-        server.should_exit = True
-    await asyncio.gather(*running)
-    await asyncio.gather(*(asyncio.to_thread(part.close) for part in parts))
+
+    # First those who wait are answered, then the server ends, then what its requests used closes.
+    role.stopping()
+    server.should_exit = True
+    await running
+    await asyncio.to_thread(role.close)
     log.info("stopped")
     if failures:
         raise failures[0]
 
 
-def _server(part: Served) -> _Server:
+def _server(role: Role) -> _Server:
     return _Server(
         uvicorn.Config(
-            part.app,
+            (role.app or application)(role.reasons),
             loop="none",
             http="httptools",
             ws="none",

@@ -21,8 +21,10 @@ from orderflow.messaging.postgres.connection import (
     migrate,
     open_pool,
     pending,
+    reading,
     transient,
     unavailable_when_transient,
+    writing,
 )
 
 __all__ = [
@@ -46,6 +48,8 @@ __all__ = [
     "migrate",
     "open_pool",
     "pending",
+    "reading",
     "transient",
     "unavailable_when_transient",
+    "writing",
 ]

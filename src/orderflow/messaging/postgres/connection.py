@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -121,6 +121,27 @@ def open_pool(settings: DatabaseSettings, *, application_name: str) -> Connectio
         name=application_name,
         open=True,
     )
+
+
+@contextmanager
+def reading(pool: ConnectionPool) -> Iterator[Cursor]:
+    """
+    A cursor on a connection of `pool`, in one transaction that ends with the block.
+
+    A driver error that time heals, at checkout or in the block, is raised as Transient or
+    Unavailable; all others pass unchanged.
+    """
+    with (
+        unavailable_when_transient(),
+        pool.connection() as connection,
+        connection.cursor() as cursor,
+    ):
+        yield cursor
+
+
+def writing(pool: ConnectionPool) -> AbstractContextManager[Cursor]:
+    """As `reading`, for a block that writes: commits when it ends, rolls back when it raises."""
+    return reading(pool)
 
 
 class Session:

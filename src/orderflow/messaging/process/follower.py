@@ -1,18 +1,20 @@
 """
-A follower in one call: a process for a listener that publishes nothing, with a group and a database of its own.
+A follower in one call: a service that listens, publishes nothing, and has a database of its own.
 
-A table, a handler, and `sys.exit(follow(LISTENER))` are a whole service. `--roles migrate`, once at each deployment,
-makes what only this group needs: its dead-letter and replay topics, its inbox, and its own tables if it has migrations;
-`--roles listener --slot n` listens. Nobody else is stopped, configured or asked.
+A listener and `sys.exit(follow(LISTENER))` are the whole of it. `--roles migrate`, once at each
+deployment, makes what only its group needs: dead-letter and replay topics, inbox, and its own
+tables if it has migrations. `--roles listener --slot n` listens. No other process is stopped or
+configured.
 
-Guarantee: that of `InboxOutbox`, for every record that the topics still hold, the ones from before it among them.
-Followers that also have an API are built of `roles`, as any service.
+Guarantee: that of `InboxOutbox`, for every record that the topics still hold, those from before it
+included. A follower that also has an API is a `Service`, as any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import ConfigurationError
@@ -20,37 +22,27 @@ from orderflow.messaging.kafka.admin import Admin, apply, plan
 from orderflow.messaging.kafka.group_topics import group_topics
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.listener import InboxOutbox, Listener
-from orderflow.messaging.process.main import main
-from orderflow.messaging.process.role import Fail, Role
 from orderflow.messaging.process.roles import listener_role
+from orderflow.messaging.process.service import MIGRATE, Service, run
+from orderflow.messaging.process.settings import ServiceSection
 from orderflow.messaging.schemas.catalogue import Catalogue
-from orderflow.messaging.settings import (
-    DatabaseSettings,
-    Port,
-    ProcessSettings,
-    RoleSection,
-    Section,
-    load,
-)
+from orderflow.messaging.settings import ProcessSettings, RoleSection
 
 INBOX = Path(postgres.__file__).parent / "migrations"
 NO_SCHEMAS = Catalogue((), {})
-"""Records say by which schema they were written; only who writes some needs a catalogue."""
+"""A record says by which schema it was written; only a writer needs a catalogue."""
 
 
-class ListenerSettings(RoleSection):
-    port: Port = 8290
-
-
-class FollowerSection(Section):
+class FollowerSection(ServiceSection):
     """`ORDERFLOW_FOLLOWER__…`, whatever the follower is called."""
 
-    database: DatabaseSettings
-    listener: ListenerSettings = ListenerSettings()
+    ports: ClassVar = {"listener": 8290}
+
+    listener: RoleSection
 
 
 class FollowerSettings(ProcessSettings):
-    """A follower's process. `topics` says how its own are made."""
+    """A follower's process. `topics`: how those of its group are made."""
 
     follower: FollowerSection
     topics: TopicSettings = TopicSettings()
@@ -64,57 +56,33 @@ def follow(
     arguments: Sequence[str] | None = None,
 ) -> int:
     """
-    Run what the command line asks for until SIGTERM; the exit code, as `process` has it.
+    Run what the command line asks for until SIGTERM; the exit code, as `service` lists them.
 
-    `migrations`: the tables that the handler writes to. `neighbours`: sections of others' settings that may stand
-    in the same environment. Raises ConfigurationError for a listener that publishes, or has no inbox.
+    `migrations`: the tables that the handler writes to. `neighbours`: sections of other processes'
+    settings that may stand in the same environment. Raises ConfigurationError for a listener that
+    publishes, or has no inbox.
     """
     if listener.publishes or not isinstance(listener.delivery, InboxOutbox):
         raise ConfigurationError(
             f"listener {listener.name}: a follower has an inbox, and publishes nothing"
         )
 
-    def settings() -> FollowerSettings:
-        return load(FollowerSettings, neighbours=neighbours)
+    def make_topics(settings: FollowerSettings) -> list[str]:
+        # Only those of its group: the topics it listens to belong to whoever publishes there.
+        admin = Admin(settings.kafka)
+        planned = plan(group_topics(listener.topics, listener.group), admin, settings.topics)
+        apply(planned, admin)
+        return [creation.topic for creation in planned.creations]
 
-    def migrate(found: FollowerSettings) -> list[str]:
-        return [*_make_topics(listener, found), *_make_tables(found, migrations)]
-
-    def build(found: FollowerSettings, _role: str, slot: int, fail: Fail) -> Role:
-        return listener_role(
-            listener,
-            settings=found,
-            catalogue=NO_SCHEMAS,
-            section=found.follower.listener,
-            slot=slot,
-            fail=fail,
-            database=found.follower.database,
-        )
-
-    return main(
-        listener.name,
-        roles=("listener",),
-        default="migrate,listener",
-        settings=settings,
-        build=build,
-        migrate=migrate,
-        arguments=arguments,
+    service = Service(
+        name=listener.name,
+        program=listener.name,
+        settings=FollowerSettings,
+        roles={"listener": listener_role(listener, catalogue=NO_SCHEMAS)},
+        default_roles=(MIGRATE, "listener"),
+        migrations=(INBOX, *((migrations,) if migrations else ())),
+        deploy=make_topics,
+        neighbours=neighbours,
+        section_name="follower",
     )
-
-
-def _make_topics(listener: Listener, settings: FollowerSettings) -> list[str]:
-    """Those of the group alone; the topics that it hears are somebody else's, and left as they are."""
-    admin = Admin(settings.kafka)
-    planned = plan(group_topics(listener.topics, listener.group), admin, settings.topics)
-    apply(planned, admin)
-    return [creation.topic for creation in planned.creations]
-
-
-def _make_tables(settings: FollowerSettings, migrations: Path | None) -> list[str]:
-    dsn = settings.follower.database.dsn.get_secret_value()
-    return [
-        one
-        for directory in (INBOX, migrations)
-        if directory
-        for one in postgres.migrate(dsn, directory)
-    ]
+    return run(service, arguments)

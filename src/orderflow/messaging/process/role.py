@@ -1,66 +1,76 @@
-"""A part of a service that can run as a process of its own, and the thread that most of them are."""
+"""How a service's role comes to run: what it is built from, and the thread that most roles are."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import msgspec
-from starlette.types import ASGIApp
 
 from orderflow.messaging.http.health import Reasons
+from orderflow.messaging.http.serving import Fail, Role
+from orderflow.messaging.process.settings import ServiceSection
+from orderflow.messaging.settings import ApiSection, ProcessSettings, RoleSection
 from orderflow.messaging.telemetry import logger
 
 STOP_WITHIN_S = 5.0
-"""After the edge's 4 s: together below the 10 s that a stop may take."""
+"""After the HTTP edge's 4 s: together below the 10 s that a stop may take."""
 
-Fail = Callable[[BaseException], None]
-"""By this a role says that it can't go on; the process ends with the exit code of that error."""
+S = TypeVar("S", bound=ProcessSettings)
+S_co = TypeVar("S_co", bound=ProcessSettings, covariant=True)
 
 log = logger("process")
 
 
-class Role(msgspec.Struct, frozen=True, kw_only=True):
+class Launch(msgspec.Struct, Generic[S_co], frozen=True, kw_only=True):
     """
-    A part of a service that can run as a process of its own.
+    One role of a service, about to be built for this process.
 
-    `start` returns at once. `stopping` is called in the event loop when the process begins to stop, so that requests
-    which wait for something are answered; `close` comes after them, and takes at most 5 s. `app` only if the role has
-    an API: it gets the reasons of all roles of the process, so that its `/readyz` speaks for them all.
+    `slot`: which worker of its kind it is. `fail` ends the process with the error it is given.
     """
 
-    name: str
-    host: str
-    port: int
-    start: Callable[[], None]
-    close: Callable[[], None]
-    reasons: Reasons
-    stopping: Callable[[], None] = lambda: None
-    app: Callable[[Reasons], ASGIApp] | None = None
+    service: str
+    role: str
+    settings: S_co
+    section: ServiceSection
+    slot: int
+    fail: Fail
+
+    @property
+    def role_section(self) -> ApiSection | RoleSection:
+        """The role's own part of `section`."""
+        section: ApiSection | RoleSection = getattr(self.section, self.role)
+        return section
+
+
+BuildRole = Callable[[Launch[S]], Role]
+"""Makes a role, inside the event loop and before anything is started."""
 
 
 def worker_role(
-    name: str,
+    launch: Launch[ProcessSettings],
     *,
-    host: str,
-    port: int,
     run: Callable[[threading.Event], None],
     reasons: Reasons,
-    fail: Fail,
+    in_slots: bool = False,
 ) -> Role:
     """
-    `run(stop)` on a thread of its own, told to stop by the event. What it raises ends the process.
+    `run(stop)` on a thread of its own until the event is set. What it raises ends the process.
 
-    A worker that does not come to its end within 5 s is left to end with the process: nothing it has not committed
-    counts.
+    `in_slots`: workers of one host have neighbouring ports, each its section's port plus its slot.
+    A worker that does not come to its end within 5 s is left to end with the process: nothing it
+    has not committed counts.
     """
+    name = f"{launch.service}-{launch.role}"
+    section = launch.role_section
     stop = threading.Event()
 
     def work() -> None:
         try:
             run(stop)
-        except BaseException as error:  # noqa: BLE001 - the thread's end is the process's end: it is told in main
-            fail(error)
+        except BaseException as error:  # noqa: BLE001 - the thread's end ends the process, in `run`
+            launch.fail(error)
 
     thread = threading.Thread(target=work, name=name, daemon=True)
 
@@ -74,4 +84,11 @@ def worker_role(
                 waited_s=STOP_WITHIN_S,
             )
 
-    return Role(name=name, host=host, port=port, start=thread.start, close=close, reasons=reasons)
+    return Role(
+        name=name,
+        host=section.host,
+        port=section.port + (launch.slot if in_slots else 0),
+        reasons=reasons,
+        start=thread.start,
+        close=close,
+    )

@@ -1,134 +1,145 @@
-"""The three roles that services are made of: an API over a database, a listener, a relay. Each as one call."""
+"""The roles that services are made of: an API over a database, a listener, a relay."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
 from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.container.settings import Protocol
-from orderflow.messaging.container.upkeep import Maintained
+from orderflow.messaging.container.upkeep import purge_inbox
 from orderflow.messaging.http.health import Reasons
-from orderflow.messaging.listener import Listener
-from orderflow.messaging.postgres import ConnectionPool, DatabaseError, open_pool, transient
-from orderflow.messaging.process.role import Fail, Role, worker_role
+from orderflow.messaging.http.serving import Role
+from orderflow.messaging.listener import InboxOutbox, Listener
+from orderflow.messaging.postgres import (
+    ConnectionPool,
+    DatabaseError,
+    Session,
+    open_pool,
+    transient,
+)
+from orderflow.messaging.process.prerequisites import Prerequisites
+from orderflow.messaging.process.role import BuildRole, Launch, worker_role
+from orderflow.messaging.process.settings import ListenerSection
 from orderflow.messaging.relay import Relay, RelaySettings
 from orderflow.messaging.schemas.catalogue import Catalogue
-from orderflow.messaging.settings import (
-    ApiSection,
-    DatabaseSettings,
-    ProcessSettings,
-    RelaySection,
-    RoleSection,
-)
+from orderflow.messaging.settings import ProcessSettings, RelaySection
 
 
 def api_role(
-    service: str,
-    *,
-    section: ApiSection,
-    database: DatabaseSettings,
-    table: str,
-    app: Callable[[ConnectionPool, Reasons], ASGIApp],
-) -> Role:
+    build_api: Callable[[ConnectionPool, Reasons], ASGIApp], *, table: str
+) -> BuildRole[ProcessSettings]:
     """
-    An API that reads its service's database through a pool. Not ready while the database is away, or has no `table`.
+    An API that reads its service's database through a pool.
 
-    `app(pool, reasons)` makes the application; the reasons are those of all roles of the process.
+    Not ready while the database is away, or has no `table`. `build_api` gets the reasons why any
+    role of the process is not ready.
     """
-    pool = open_pool(database, application_name=f"{service}-api")
-    return Role(
-        name=f"{service}-api",
-        host=section.host,
-        port=section.port,
-        start=lambda: None,
-        close=pool.close,
-        reasons=lambda: unreachable(pool, table),
-        app=lambda reasons: app(pool, reasons),
+
+    def build(launch: Launch[ProcessSettings]) -> Role:
+        name = f"{launch.service}-{launch.role}"
+        pool = open_pool(launch.section.database, application_name=name)
+        return Role(
+            name=name,
+            host=launch.role_section.host,
+            port=launch.role_section.port,
+            app=lambda reasons: build_api(pool, reasons),
+            reasons=lambda: unreachable(pool, table),
+            close=pool.close,
+        )
+
+    return build
+
+
+def listener_role(listener: Listener, *, catalogue: Catalogue) -> BuildRole[ProcessSettings]:
+    """
+    A listener in its container.
+
+    With `InboxOutbox` it uses the service's database, waits at start for the relay that publishes
+    its outbox, if it publishes, and purges its inbox.
+    """
+
+    def build(launch: Launch[ProcessSettings]) -> Role:
+        settings, section = launch.settings, launch.role_section
+        has_inbox = isinstance(listener.delivery, InboxOutbox)
+        container = Container(
+            ContainerSettings(
+                listener=listener,
+                kafka=settings.kafka,
+                registry=settings.registry,
+                catalogue=catalogue,
+                slot=launch.slot,
+                database=launch.section.database if has_inbox else None,
+                protocol=section.protocol if isinstance(section, ListenerSection) else "classic",
+                log_records=settings.telemetry.log_records,
+            )
+        )
+
+        if has_inbox:
+            return _with_upkeep(launch, listener, container)
+        return worker_role(launch, run=container.run, reasons=container.reasons, in_slots=True)
+
+    return build
+
+
+def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container: Container) -> Role:
+    name = f"{listener.name}-listener-upkeep"
+    waiting, purging = (
+        Session(launch.section.database, application_name=name) for _ in ("wait", "purge")
+    )
+    prerequisites = Prerequisites(
+        transaction=waiting.transaction, relay=listener.name if listener.publishes else None
     )
 
+    def run(stop: threading.Event) -> None:
+        # Before the first record: its outbox row might lie behind the relay's first position.
+        is_there = prerequisites.wait(stop)
+        waiting.close()
 
-def listener_role(
-    listener: Listener,
-    *,
-    settings: ProcessSettings,
-    catalogue: Catalogue,
-    section: RoleSection,
-    slot: int,
-    fail: Fail,
-    database: DatabaseSettings | None = None,
-    protocol: Protocol = "classic",
-) -> Role:
-    """
-    A listener in its container, as worker `slot`. With `InboxOutbox` it needs the database of its effects.
+        if is_there:
+            threading.Thread(
+                target=purge_inbox, args=(purging, stop), name="purge-inbox", daemon=True
+            ).start()
+            container.run(stop)
 
-    Its relay, if it publishes, is the one of its own name.
-    """
-    container = Container(
-        ContainerSettings(
-            listener=listener,
-            kafka=settings.kafka,
-            registry=settings.registry,
-            catalogue=catalogue,
-            slot=slot,
-            database=database,
-            protocol=protocol,
-            log_records=settings.telemetry.log_records,
-        )
-    )
-    runs: Container | Maintained = container
-    if database is not None:
-        runs = Maintained(
-            container, service=listener.name, database=database, publishes=bool(listener.publishes)
-        )
     return worker_role(
-        f"{listener.name}-listener",
-        host=section.host,
-        port=section.port + slot,
-        run=runs.run,
-        reasons=runs.reasons,
-        fail=fail,
+        launch,
+        run=run,
+        reasons=lambda: prerequisites.reasons() or container.reasons(),
+        in_slots=True,
     )
 
 
-def relay_role(
-    service: str,
-    *,
-    settings: ProcessSettings,
-    database: DatabaseSettings,
-    section: RelaySection,
-    fail: Fail,
-) -> Role:
+def relay_role() -> BuildRole[ProcessSettings]:
     """The relay of a service's outbox."""
-    relay = Relay(
-        RelaySettings(
-            service=service,
-            database=database,
-            kafka=settings.kafka,
-            tick_every_s=section.tick_every_s,
+
+    def build(launch: Launch[ProcessSettings]) -> Role:
+        section = launch.role_section
+        assert isinstance(section, RelaySection)
+        relay = Relay(
+            RelaySettings(
+                service=launch.service,
+                database=launch.section.database,
+                kafka=launch.settings.kafka,
+                tick_every_s=section.tick_every_s,
+            )
         )
-    )
 
-    def reasons() -> list[str]:
-        health = relay.health
-        return [] if health.ready else [f"relay {health.state}: {health.reason}".rstrip(": ")]
+        def reasons() -> list[str]:
+            health = relay.health
+            return [] if health.ready else [f"relay {health.state}: {health.reason}".rstrip(": ")]
 
-    return worker_role(
-        f"{service}-relay",
-        host=section.host,
-        port=section.port,
-        run=relay.run,
-        reasons=reasons,
-        fail=fail,
-    )
+        return worker_role(launch, run=relay.run, reasons=reasons)
+
+    return build
 
 
 def unreachable(pool: ConnectionPool, table: str) -> list[str]:
-    """Why the database can't be used, if it can't: at most 1 s of asking."""
+    """Why the database can't be used, if it can't, within 1 s."""
     try:
         with pool.connection(timeout=1) as connection:
-            found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
+            row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
     except DatabaseError as error:
         return [f"database: {transient(error) or error}"]
-    return [] if found == (True,) else ["database: not migrated; run it with `--roles migrate`"]
+    return [] if row == (True,) else ["database: not migrated; run it with `--roles migrate`"]

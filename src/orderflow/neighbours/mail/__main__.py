@@ -1,4 +1,8 @@
-"""`python -m orderflow.neighbours.mail`: the mail sink. Exit codes: 0 stopped on request, 2 a setting is wrong."""
+"""
+`python -m orderflow.neighbours.mail`: the mail sink.
+
+Exit codes: 0 stopped on request, 2 a setting is wrong.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import random
 import sys
 
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.messaging.http.serving import Served, listen, serve
+from orderflow.messaging.http.serving import Role, listen, serve
 from orderflow.messaging.telemetry import configure
 from orderflow.neighbours.mail.api import app
 from orderflow.neighbours.mail.config import MailSettings, load
@@ -16,7 +20,7 @@ from orderflow.neighbours.mail.mailbox import Mailbox
 from orderflow.neighbours.mail.receiving import Receiver
 
 
-def build(settings: MailSettings) -> Served:
+def build(settings: MailSettings) -> Role:
     mailbox = Mailbox(settings.directory)
     receiver = Receiver(
         mailbox,
@@ -30,11 +34,11 @@ def build(settings: MailSettings) -> Served:
         receiver.close()
         mailbox.close()
 
-    return Served(
+    return Role(
         name="mail",
         host=settings.host,
         port=settings.port,
-        app=app(mailbox, receiver),
+        app=lambda _reasons: app(mailbox, receiver),
         start=receiver.start,
         close=close,
     )
@@ -44,7 +48,7 @@ def main() -> int:
     try:
         settings = load()
         configure("mail", settings.telemetry)
-        serve(lambda _fail: [build(settings.mail)])
+        serve(lambda _fail: build(settings.mail))
     except ConfigurationError as error:
         sys.stderr.write(f"mail: {error}\n")
         return 2

@@ -11,10 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from orderflow.messaging.http import health as observability
-from orderflow.messaging.http import problems
+from orderflow.messaging.http import health, problems
 from orderflow.messaging.http.bodies import read_json
-from orderflow.messaging.http.health import json
+from orderflow.messaging.http.health import json_answer
 from orderflow.neighbours.mail.faults import Faults
 from orderflow.neighbours.mail.mailbox import Accepted, Mailbox
 from orderflow.neighbours.mail.receiving import Receiver
@@ -60,26 +59,26 @@ def app(mailbox: Mailbox, receiver: Receiver) -> Starlette:
         )
         rest = [one for one in found if one.number > int(cursor)]
         items = tuple(_view(one, mailbox.offered(one.message_id)) for one in rest[:PAGE_MAX])
-        return json(
+        return json_answer(
             MessagePage(
                 items=items, next_cursor=str(items[-1].number) if len(rest) > PAGE_MAX else None
             )
         )
 
     async def totals(_request: Request) -> Response:
-        return json(Totals(accepted=len(mailbox.accepted), offered=mailbox.offered_in_all))
+        return json_answer(Totals(accepted=len(mailbox.accepted), offered=mailbox.offered_in_all))
 
     async def faults(request: Request) -> Response:
         if request.method == "PUT":
             receiver.faults = await read_json(request, decoder)
-        return json(receiver.faults, status=HTTPStatus.OK)
+        return json_answer(receiver.faults, status=HTTPStatus.OK)
 
     return Starlette(
         routes=[
             Route("/messages", messages, methods=["GET"]),
             Route("/totals", totals, methods=["GET"]),
             Route("/faults", faults, methods=["GET", "PUT"]),
-            *observability.routes(list),
+            *health.routes(list),
         ],
         exception_handlers=problems.handlers(),
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from orderflow.contracts import SECTIONS
+from orderflow.contracts.roster import SECTIONS
 from orderflow.messaging.settings import Port, ProcessSettings, Section
 from orderflow.messaging.settings import load as load_settings
 

@@ -10,7 +10,7 @@ import random
 import sys
 
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.messaging.http.serving import Served, serve
+from orderflow.messaging.http.serving import Role, serve
 from orderflow.messaging.telemetry import configure
 from orderflow.neighbours.psp.api import app
 from orderflow.neighbours.psp.config import PspSettings, load
@@ -18,19 +18,18 @@ from orderflow.neighbours.psp.faults import Faults
 from orderflow.neighbours.psp.provider import Provider
 
 
-def build(settings: PspSettings) -> Served:
+def build(settings: PspSettings) -> Role:
     provider = Provider(
         settings.directory,
         key_window_s=settings.key_window_s,
         faults=Faults(**settings.faults.model_dump()),
         chance=random.Random(),  # noqa: S311 - faults need no secrecy
     )
-    return Served(
+    return Role(
         name="psp",
         host=settings.host,
         port=settings.port,
-        app=app(provider),
-        start=lambda: None,
+        app=lambda _reasons: app(provider),
         close=provider.close,
     )
 
@@ -39,7 +38,7 @@ def main() -> int:
     try:
         settings = load()
         configure("psp", settings.telemetry)
-        serve(lambda _fail: [build(settings.psp)])
+        serve(lambda _fail: build(settings.psp))
     except ConfigurationError as error:
         sys.stderr.write(f"psp: {error}\n")
         return 2

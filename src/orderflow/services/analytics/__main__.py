@@ -1,21 +1,9 @@
-"""`python -m orderflow.services.analytics --roles api,listener`: the analytics service's processes."""
-
-from __future__ import annotations
+"""`python -m orderflow.services.analytics`: a process of the analytics service."""
 
 import sys
 
-from orderflow.messaging.process.main import main
-from orderflow.services.analytics import bootstrap
-from orderflow.services.analytics.config import load
+from orderflow.messaging.process.service import run
+from orderflow.services.analytics.bootstrap import SERVICE
 
 if __name__ == "__main__":
-    sys.exit(
-        main(
-            "analytics",
-            roles=("api", "listener"),
-            default="api,listener",
-            settings=load,
-            migrate=bootstrap.migrate,
-            build=bootstrap.role,
-        )
-    )
+    sys.exit(run(SERVICE))

@@ -1,41 +1,27 @@
-"""The analytics API's route: the funnel."""
+"""The analytics API: the funnel."""
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health as observability
-from orderflow.messaging.http import problems
-from orderflow.messaging.http.health import Reasons, json
+from orderflow.messaging.http.api import http_api
+from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.parameters import query_value
-from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
+from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.analytics import repository
 from orderflow.services.analytics.openapi import TITLE, document
 from orderflow.services.analytics.views import HOURS, HOURS_DEFAULT, funnel_view
 
 
-def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
+def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
     def get_funnel(request: Request) -> Response:
         hours = query_value(request.query_params, "hours", HOURS, default=HOURS_DEFAULT)
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            found = repository.funnel(cursor, hours=hours)
-        return json(funnel_view(found))
+        with reading(pool) as cursor:
+            funnel = repository.funnel(cursor, hours=hours)
+        return json_answer(funnel_view(funnel))
 
-    app = Starlette(
-        routes=[
-            Route("/analytics/funnel", get_funnel, methods=["GET"]),
-            *observability.routes(reasons),
-            *openapi.routes(document, title=TITLE),
-        ],
-        exception_handlers=problems.handlers(),
-    )
-    app.router.redirect_slashes = False
-    return app
+    routes = [Route("/analytics/funnel", get_funnel, methods=["GET"])]
+    return http_api(routes, title=TITLE, document=document, reasons=reasons)

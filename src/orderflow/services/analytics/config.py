@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from orderflow.contracts import SECTIONS
-from orderflow.messaging.settings import (
-    ApiSection,
-    DatabaseSettings,
-    Port,
-    ProcessSettings,
-    RoleSection,
-    Section,
-)
-from orderflow.messaging.settings import load as load_settings
+from typing import ClassVar
+
+from orderflow.contracts import roster
+from orderflow.messaging.process.settings import ServiceSection
+from orderflow.messaging.settings import ApiSection, ProcessSettings, RoleSection
 
 
-class ApiSettings(ApiSection):
-    port: Port = 8085
+class AnalyticsSettings(ServiceSection):
+    ports: ClassVar = roster.row("analytics").ports
 
-
-class ListenerSettings(RoleSection):
-    port: Port = 8250
-
-
-class AnalyticsSettings(Section):
-    database: DatabaseSettings
-    api: ApiSettings = ApiSettings()
-    listener: ListenerSettings = ListenerSettings()
+    api: ApiSection
+    listener: RoleSection
 
 
 class Settings(ProcessSettings):
     analytics: AnalyticsSettings
-
-
-def load() -> Settings:
-    return load_settings(Settings, neighbours=SECTIONS)

@@ -1,4 +1,4 @@
-"""The table: what analytics hears, and what it does then."""
+"""What analytics listens to, and what handles it."""
 
 from __future__ import annotations
 

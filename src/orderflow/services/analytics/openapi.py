@@ -51,6 +51,7 @@ def document() -> Schema:
             )
         }
     }
+
     return openapi.document(TITLE, paths=paths, schemas=schemas)
 
 

@@ -1,21 +1,9 @@
-"""`python -m orderflow.services.fulfilment --roles api,listener`: the fulfilment service's processes."""
-
-from __future__ import annotations
+"""`python -m orderflow.services.fulfilment`: a process of the fulfilment service."""
 
 import sys
 
-from orderflow.messaging.process.main import main
-from orderflow.services.fulfilment import bootstrap
-from orderflow.services.fulfilment.config import load
+from orderflow.messaging.process.service import run
+from orderflow.services.fulfilment.bootstrap import SERVICE
 
 if __name__ == "__main__":
-    sys.exit(
-        main(
-            "fulfilment",
-            roles=("api", "listener"),
-            default="api,listener",
-            settings=load,
-            migrate=bootstrap.migrate,
-            build=bootstrap.role,
-        )
-    )
+    sys.exit(run(SERVICE))

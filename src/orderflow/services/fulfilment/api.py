@@ -1,100 +1,58 @@
-"""The fulfilment API's routes: what has to be sent, and what became of it."""
+"""The fulfilment API: what has to be shipped, and how far it is."""
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health as observability
-from orderflow.messaging.http import problems
-from orderflow.messaging.http.health import Reasons, json
-from orderflow.messaging.http.parameters import query_value
+from orderflow.messaging.http.api import http_api
+from orderflow.messaging.http.health import Reasons, json_answer
+from orderflow.messaging.http.pages import cursor_value, page
+from orderflow.messaging.http.parameters import is_identifier, query_choice, query_value
 from orderflow.messaging.http.problems import Problem, problem
-from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
+from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.fulfilment import repository
 from orderflow.services.fulfilment.model import ShipmentStatus
 from orderflow.services.fulfilment.openapi import TITLE, document
 from orderflow.services.fulfilment.views import LIMIT, LIMIT_DEFAULT, ShipmentPage, shipment_view
 
 
-def application(pool: ConnectionPool, reasons: Reasons) -> Starlette:
-    app = Starlette(
-        routes=[
-            *_routes(pool),
-            *observability.routes(reasons),
-            *openapi.routes(document, title=TITLE),
-        ],
-        exception_handlers=problems.handlers(),
-    )
-    app.router.redirect_slashes = False
-    return app
-
-
-def _routes(pool: ConnectionPool) -> list[BaseRoute]:
+def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
     def get_page(request: Request) -> Response:
-        status, after = _status(request), _cursor(request)
-        limit = query_value(request.query_params, "limit", LIMIT, default=LIMIT_DEFAULT)
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            found = repository.page(cursor, status=status, after=after, limit=limit + 1)
-        items = tuple(shipment_view(one) for one in found[:limit])
-        return json(
-            ShipmentPage(
-                items=items, next_cursor=items[-1].order_id if len(found) > limit else None
-            )
+        query = request.query_params
+        status = query_choice(query, "status", ShipmentStatus)
+        after = cursor_value(query, is_identifier)
+        limit = query_value(query, "limit", LIMIT, default=LIMIT_DEFAULT)
+
+        with reading(pool) as cursor:
+            shipments = repository.page(cursor, status=status, after=after, limit=limit + 1)
+
+        shown, next_cursor = page(
+            shipments, limit=limit, cursor_of=lambda shipment: shipment.order_id
         )
+        items = tuple(shipment_view(shipment) for shipment in shown)
+        return json_answer(ShipmentPage(items=items, next_cursor=next_cursor))
 
     def get_shipment(request: Request) -> Response:
         order_id = request.path_params["order_id"]
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            found = repository.find(cursor, order_id) if _ORDER_ID.fullmatch(order_id) else None
-        if found is None:
+        with reading(pool) as cursor:
+            shipment = repository.find(cursor, order_id) if is_identifier(order_id) else None
+        if shipment is None:
             raise no_such_shipment()
-        return json(shipment_view(found))
+        return json_answer(shipment_view(shipment))
 
-    return [
+    routes = [
         Route("/shipments", get_page, methods=["GET"]),
         Route("/shipments/{order_id}", get_shipment, methods=["GET"]),
     ]
+    return http_api(routes, title=TITLE, document=document, reasons=reasons)
 
 
 def no_such_shipment() -> Problem:
     return problem(
         HTTPStatus.NOT_FOUND, "shipment-not-found", "Nothing was ever to be sent for such an order"
     )
-
-
-def _status(request: Request) -> ShipmentStatus | None:
-    asked = request.query_params.get("status")
-    if asked is None:
-        return None
-    try:
-        return ShipmentStatus(asked)
-    except ValueError:
-        raise problems.invalid(
-            f"status is one of {', '.join(ShipmentStatus)}, not {asked!r}"
-        ) from None
-
-
-def _cursor(request: Request) -> str:
-    asked = request.query_params.get("cursor", "")
-    if asked and not _ORDER_ID.fullmatch(asked):
-        raise problems.invalid("cursor is the nextCursor of the page before")
-    return asked
-
-
-_ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")
-"""What inventory takes for an order id, too."""

@@ -1,48 +1,25 @@
-"""The only place that builds things. Read from top to bottom: migrate, api, listener."""
+"""The only place that builds things."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.messaging import postgres
-from orderflow.messaging.process.role import Fail, Role
 from orderflow.messaging.process.roles import api_role, listener_role
-from orderflow.services.fulfilment.api import application
+from orderflow.messaging.process.service import Service
+from orderflow.services.fulfilment.api import build_api
 from orderflow.services.fulfilment.config import Settings
 from orderflow.services.fulfilment.listeners import LISTENER
 
-MIGRATIONS = Path(__file__).parent / "migrations"
-SERVICE = "fulfilment"
-
-
-def migrate(settings: Settings) -> list[str]:
-    return postgres.migrate(settings.fulfilment.database.dsn.get_secret_value(), MIGRATIONS)
-
-
-def role(settings: Settings, name: str, slot: int, fail: Fail) -> Role:
-    return api(settings) if name == "api" else listener(settings, slot, fail)
-
-
-def api(settings: Settings) -> Role:
-    fulfilment = settings.fulfilment
-    return api_role(
-        SERVICE,
-        section=fulfilment.api,
-        database=fulfilment.database,
-        table="shipment",
-        app=application,
-    )
-
-
-def listener(settings: Settings, slot: int, fail: Fail) -> Role:
-    fulfilment = settings.fulfilment
-    return listener_role(
-        LISTENER,
-        settings=settings,
-        catalogue=CATALOGUE,
-        section=fulfilment.listener,
-        slot=slot,
-        fail=fail,
-        database=fulfilment.database,
-    )
+SERVICE = Service(
+    name="fulfilment",
+    program="python -m orderflow.services.fulfilment",
+    settings=Settings,
+    roles={
+        "api": api_role(build_api, table="shipment"),
+        "listener": listener_role(LISTENER, catalogue=CATALOGUE),
+    },
+    migrations=(Path(__file__).parent / "migrations",),
+    neighbours=SECTIONS,
+)

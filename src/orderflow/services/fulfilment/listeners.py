@@ -1,4 +1,4 @@
-"""The table: what fulfilment hears, and what it does then."""
+"""What fulfilment listens to, and what handles it."""
 
 from __future__ import annotations
 

@@ -36,6 +36,7 @@ _AWAY = {"503": "The database is away"}
 def document() -> Schema:
     schemas = Schemas(ShipmentView, ShipmentPage)
     wrong = {"422": "status, limit or cursor is none"}
+
     paths = {
         "/shipments": {
             "get": operation(
@@ -62,6 +63,7 @@ def document() -> Schema:
             )
         },
     }
+
     return openapi.document(TITLE, paths=paths, schemas=schemas)
 
 

@@ -1,21 +1,9 @@
-"""`python -m orderflow.services.inventory --roles api,listener,relay`: the inventory service's processes."""
-
-from __future__ import annotations
+"""`python -m orderflow.services.inventory`: a process of the inventory service."""
 
 import sys
 
-from orderflow.messaging.process.main import main
-from orderflow.services.inventory import bootstrap
-from orderflow.services.inventory.config import load
+from orderflow.messaging.process.service import run
+from orderflow.services.inventory.bootstrap import SERVICE
 
 if __name__ == "__main__":
-    sys.exit(
-        main(
-            "inventory",
-            roles=("api", "listener", "relay"),
-            default="api,listener,relay",
-            settings=load,
-            migrate=bootstrap.migrate,
-            build=bootstrap.role,
-        )
-    )
+    sys.exit(run(SERVICE))

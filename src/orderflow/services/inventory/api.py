@@ -1,25 +1,25 @@
-"""The inventory API's routes: what is on the shelf, and what is kept for an order."""
+"""The inventory API: what is on the shelf, and what is reserved for an order."""
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from orderflow.contracts.ids import OrderId, Sku
-from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health as observability
 from orderflow.messaging.http import problems
-from orderflow.messaging.http.bodies import read_json
-from orderflow.messaging.http.health import Reasons, json
+from orderflow.messaging.http.api import http_api
+from orderflow.messaging.http.bodies import BODY_BYTES_MAX, read_json
+from orderflow.messaging.http.health import Reasons, json_answer
+from orderflow.messaging.http.pages import cursor_value, page
+from orderflow.messaging.http.parameters import is_identifier
 from orderflow.messaging.http.problems import Problem, problem
-from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
+from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.inventory import repository
 from orderflow.services.inventory.model import Stock
 from orderflow.services.inventory.openapi import TITLE, document
@@ -28,90 +28,70 @@ from orderflow.services.inventory.views import StockPage, StockRequest, reservat
 PAGE_MAX = 500
 
 
-def application(pool: ConnectionPool, *, reasons: Reasons, body_bytes_max: int) -> Starlette:
-    app = Starlette(
-        routes=[
-            *_routes(pool, body_bytes_max),
-            *observability.routes(reasons),
-            *openapi.routes(document, title=TITLE),
-        ],
-        exception_handlers=problems.handlers(),
-    )
-    app.router.redirect_slashes = False
-    return app
-
-
-def _routes(pool: ConnectionPool, body_bytes_max: int) -> list[BaseRoute]:
+def build_api(
+    pool: ConnectionPool, reasons: Reasons, *, body_bytes_max: int = BODY_BYTES_MAX
+) -> ASGIApp:
     decoder = msgspec.json.Decoder(StockRequest)
 
-    def get_page(request: Request) -> Response:
-        cursor_at = request.query_params.get("cursor", "")
-        if cursor_at and not _SKU.fullmatch(cursor_at):
-            raise problems.invalid("cursor is the nextCursor of the page before")
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            found = repository.stock_page(cursor, after=cursor_at, limit=PAGE_MAX + 1)
-        items = tuple(stock_view(one) for one in found[:PAGE_MAX])
-        return json(
-            StockPage(items=items, next_cursor=items[-1].sku if len(found) > PAGE_MAX else None)
-        )
-
-    def get_stock(request: Request) -> Response:
-        sku = _sku(request)
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            found = repository.find_stock(cursor, sku) if sku else None
-        if found is None:
-            raise no_such_sku()
-        return json(stock_view(found))
-
-    def put(sku: Sku, on_hand: int) -> Response:
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            written = repository.put_on_hand(cursor, sku, on_hand)
-            if written is None:
-                raise below_reserved(sku, on_hand, repository.find_stock(cursor, sku))
-        return json(stock_view(written))
-
     async def put_stock(request: Request) -> Response:
-        asked = await read_json(request, decoder, limit=body_bytes_max)
+        body = await read_json(request, decoder, limit=body_bytes_max)
         if (sku := _sku(request)) is None:
             raise problems.invalid(
                 "a SKU is 1 to 64 letters, digits and . _ : @ + -, beginning with a letter or digit"
             )
-        return await run_in_threadpool(put, sku, asked.on_hand)
+        return await run_in_threadpool(_put_on_hand, pool, sku, body.on_hand)
 
-    def get_reservation(request: Request) -> Response:
-        order_id = request.path_params["order_id"]
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            found = (
-                repository.find_reservation(cursor, OrderId(order_id))
-                if _SKU.fullmatch(order_id)
-                else None
-            )
-        if found is None:
-            raise no_such_reservation()
-        return json(reservation_view(found))
-
-    return [
-        Route("/stock", get_page, methods=["GET"]),
-        Route("/stock/{sku}", get_stock, methods=["GET"]),
+    routes = [
+        Route("/stock", lambda request: _get_page(pool, request), methods=["GET"]),
+        Route("/stock/{sku}", lambda request: _get_stock(pool, request), methods=["GET"]),
         Route("/stock/{sku}", put_stock, methods=["PUT"]),
-        Route("/reservations/{order_id}", get_reservation, methods=["GET"]),
+        Route(
+            "/reservations/{order_id}",
+            lambda request: _get_reservation(pool, request),
+            methods=["GET"],
+        ),
     ]
+    return http_api(routes, title=TITLE, document=document, reasons=reasons)
+
+
+def _get_page(pool: ConnectionPool, request: Request) -> Response:
+    after = cursor_value(request.query_params, is_identifier)
+    with reading(pool) as cursor:
+        stocks = repository.stock_page(cursor, after=after, limit=PAGE_MAX + 1)
+
+    shown, next_cursor = page(stocks, limit=PAGE_MAX, cursor_of=lambda stock: stock.sku)
+    items = tuple(stock_view(stock) for stock in shown)
+    return json_answer(StockPage(items=items, next_cursor=next_cursor))
+
+
+def _get_stock(pool: ConnectionPool, request: Request) -> Response:
+    sku = _sku(request)
+    with reading(pool) as cursor:
+        stock = repository.find_stock(cursor, sku) if sku else None
+    if stock is None:
+        raise no_such_sku()
+    return json_answer(stock_view(stock))
+
+
+def _put_on_hand(pool: ConnectionPool, sku: Sku, on_hand: int) -> Response:
+    with writing(pool) as cursor:
+        written = repository.put_on_hand(cursor, sku, on_hand)
+        if written is None:
+            raise below_reserved(sku, on_hand, repository.find_stock(cursor, sku))
+    return json_answer(stock_view(written))
+
+
+def _get_reservation(pool: ConnectionPool, request: Request) -> Response:
+    order_id = request.path_params["order_id"]
+    with reading(pool) as cursor:
+        reservation = (
+            repository.find_reservation(cursor, OrderId(order_id))
+            if is_identifier(order_id)
+            else None
+        )
+    if reservation is None:
+        raise no_such_reservation()
+    return json_answer(reservation_view(reservation))
 
 
 def no_such_sku() -> Problem:
@@ -124,8 +104,8 @@ def no_such_reservation() -> Problem:
     )
 
 
-def below_reserved(sku: Sku, on_hand: int, found: Stock | None) -> Problem:
-    reserved = "more" if found is None else found.reserved
+def below_reserved(sku: Sku, on_hand: int, stock: Stock | None) -> Problem:
+    reserved = "more" if stock is None else stock.reserved
     detail = (
         f"{reserved} of {sku} are reserved, {on_hand} can't be all there is: ship or release first"
     )
@@ -134,8 +114,4 @@ def below_reserved(sku: Sku, on_hand: int, found: Stock | None) -> Problem:
 
 def _sku(request: Request) -> Sku | None:
     sku = request.path_params["sku"]
-    return Sku(sku) if _SKU.fullmatch(sku) else None
-
-
-_SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")
-"""What the order API takes for a SKU, too; order ids look like it."""
+    return Sku(sku) if is_identifier(sku) else None

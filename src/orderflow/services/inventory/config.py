@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from orderflow.contracts import SECTIONS
-from orderflow.messaging.settings import (
-    ApiSection,
-    DatabaseSettings,
-    Port,
-    ProcessSettings,
-    RelaySection,
-    RoleSection,
-    Section,
-)
-from orderflow.messaging.settings import load as load_settings
+from orderflow.contracts import roster
+from orderflow.messaging.http.bodies import BODY_BYTES_MAX
+from orderflow.messaging.process.settings import ServiceSection
+from orderflow.messaging.settings import ApiSection, ProcessSettings, RelaySection, RoleSection
 
 
 class ApiSettings(ApiSection):
     """`body_bytes_max`: a longer request is 413."""
 
-    port: Port = 8082
-    body_bytes_max: Annotated[int, Field(ge=1024)] = 65_536
+    body_bytes_max: Annotated[int, Field(ge=1024)] = BODY_BYTES_MAX
 
 
-class ListenerSettings(RoleSection):
-    port: Port = 8220
+class InventorySettings(ServiceSection):
+    ports: ClassVar = roster.row("inventory").ports
 
-
-class RelaySettings(RelaySection):
-    port: Port = 8092
-
-
-class InventorySettings(Section):
-    database: DatabaseSettings
-    api: ApiSettings = ApiSettings()
-    listener: ListenerSettings = ListenerSettings()
-    relay: RelaySettings = RelaySettings()
+    api: ApiSettings
+    listener: RoleSection
+    relay: RelaySection
 
 
 class Settings(ProcessSettings):
     inventory: InventorySettings
-
-
-def load() -> Settings:
-    return load_settings(Settings, neighbours=SECTIONS)

@@ -1,4 +1,4 @@
-"""The table: what inventory hears, what it does then, what it says."""
+"""What inventory listens to, what it handles, and what it publishes."""
 
 from __future__ import annotations
 

@@ -32,18 +32,7 @@ _NO_SUCH = {"404": "There is no such product"}
 def document() -> Schema:
     schemas = Schemas(StockRequest, StockView, StockPage, ReservationView)
     paths = {
-        "/stock": {
-            "get": operation(
-                "What is on the shelf, by SKU",
-                {
-                    "200": schemas.answer(
-                        "A page", StockPage, example={"items": [_STOCK], "nextCursor": None}
-                    ),
-                    **schemas.problems({"422": "cursor is none", **_AWAY}),
-                },
-                parameters=[_CURSOR],
-            )
-        },
+        "/stock": {"get": _get_page(schemas)},
         "/stock/{sku}": {
             "get": operation(
                 "One product on the shelf",
@@ -55,18 +44,34 @@ def document() -> Schema:
             ),
             "put": _put(schemas),
         },
-        "/reservations/{orderId}": {
-            "get": operation(
-                "What is kept for an order, or was",
-                {
-                    "200": schemas.answer("The reservation", ReservationView, example=_RESERVATION),
-                    **schemas.problems({"404": "Nothing was decided about such an order", **_AWAY}),
-                },
-                parameters=[path_parameter("orderId", {"type": "string"})],
-            )
-        },
+        "/reservations/{orderId}": {"get": _get_reservation(schemas)},
     }
+
     return openapi.document(TITLE, paths=paths, schemas=schemas)
+
+
+def _get_page(schemas: Schemas) -> Schema:
+    return operation(
+        "What is on the shelf, by SKU",
+        {
+            "200": schemas.answer(
+                "A page", StockPage, example={"items": [_STOCK], "nextCursor": None}
+            ),
+            **schemas.problems({"422": "cursor is none", **_AWAY}),
+        },
+        parameters=[_CURSOR],
+    )
+
+
+def _get_reservation(schemas: Schemas) -> Schema:
+    return operation(
+        "What is kept for an order, or was",
+        {
+            "200": schemas.answer("The reservation", ReservationView, example=_RESERVATION),
+            **schemas.problems({"404": "Nothing was decided about such an order", **_AWAY}),
+        },
+        parameters=[path_parameter("orderId", {"type": "string"})],
+    )
 
 
 def _put(schemas: Schemas) -> Schema:
@@ -76,11 +81,15 @@ def _put(schemas: Schemas) -> Schema:
         "413": "The body is too long",
         "415": "The body is not declared as application/json",
         "422": "A field is unknown or wrong, or the SKU can be none",
-        "503": "Somebody holds the product's row, or the database is away: try again after Retry-After seconds",
+        "503": (
+            "Somebody holds the product's row, or the database is away: "
+            "try again after Retry-After seconds"
+        ),
     }
+
     return {
         **operation(
-            "Say how much of a product there is now, reserved pieces included; a new product begins here",
+            "Set how much of a product there is now, reserved pieces included, or add a product",
             {
                 "200": schemas.answer("As it is now", StockView, example=_STOCK),
                 **schemas.problems(refused),

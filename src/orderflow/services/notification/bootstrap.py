@@ -1,76 +1,67 @@
-"""The only place that builds things. Read from top to bottom: migrate, api, listener, sender, relay."""
+"""The only place that builds things."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
+from orderflow.contracts.topics import NOTIFICATIONS
 from orderflow.messaging import postgres
-from orderflow.messaging.process.role import Fail, Role, worker_role
+from orderflow.messaging.http.serving import Role
+from orderflow.messaging.process.prerequisites import Prerequisites
+from orderflow.messaging.process.role import Launch, worker_role
 from orderflow.messaging.process.roles import api_role, listener_role, relay_role
-from orderflow.services.notification.api import application
+from orderflow.messaging.process.service import Service
+from orderflow.messaging.work.calls import Calls
+from orderflow.messaging.work.gate import Gate
+from orderflow.services.notification.api import build_api
 from orderflow.services.notification.config import Settings
 from orderflow.services.notification.listeners import LISTENER
-from orderflow.services.notification.sender import SERVICE, Sender
-
-MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-def migrate(settings: Settings) -> list[str]:
-    return postgres.migrate(settings.notification.database.dsn.get_secret_value(), MIGRATIONS)
+from orderflow.services.notification.mailer import Mailer
+from orderflow.services.notification.sender import Sender
 
 
-def role(settings: Settings, name: str, slot: int, fail: Fail) -> Role:
-    if name == "api":
-        return api(settings)
-    if name == "listener":
-        return listener(settings, slot, fail)
-    return sender(settings, slot, fail) if name == "sender" else relay(settings, fail)
-
-
-def api(settings: Settings) -> Role:
-    notification = settings.notification
-    return api_role(
-        SERVICE,
-        section=notification.api,
-        database=notification.database,
-        table="delivery",
-        app=application,
+def sender(launch: Launch[Settings]) -> Role:
+    settings, notification = launch.settings, launch.settings.notification
+    section = notification.sender
+    name = f"{launch.service}-sender-{launch.slot}"
+    session = postgres.Session(
+        notification.database, application_name=name, session=postgres.BY_KEY
     )
 
-
-def listener(settings: Settings, slot: int, fail: Fail) -> Role:
-    notification = settings.notification
-    return listener_role(
-        LISTENER,
-        settings=settings,
-        catalogue=CATALOGUE,
-        section=notification.listener,
-        slot=slot,
-        fail=fail,
-        database=notification.database,
+    # The mailer asks the sender whether to begin another letter, and the sender's calls are its.
+    mailer = Mailer(notification.smtp, stopping=lambda: sending.is_stopping)
+    sending = Sender(
+        name,
+        settings=section,
+        prerequisites=Prerequisites(
+            transaction=session.transaction,
+            relay=launch.service,
+            registry=settings.registry,
+            catalogue=CATALOGUE,
+            topics=(NOTIFICATIONS.name,),
+        ),
+        session=session,
+        mailer=mailer,
+        calls=Calls(mailer.call, section.connections_max),
+        mail_gate=Gate(name, "send"),
+        database_gate=Gate(name, "record"),
     )
 
-
-def sender(settings: Settings, slot: int, fail: Fail) -> Role:
-    section = settings.notification.sender
-    sending = Sender(settings, slot=slot)
-    return worker_role(
-        f"{SERVICE}-sender",
-        host=section.host,
-        port=section.port + slot,
-        run=sending.run,
-        reasons=sending.reasons,
-        fail=fail,
-    )
+    return worker_role(launch, run=sending.run, reasons=sending.reasons, in_slots=True)
 
 
-def relay(settings: Settings, fail: Fail) -> Role:
-    notification = settings.notification
-    return relay_role(
-        SERVICE,
-        settings=settings,
-        database=notification.database,
-        section=notification.relay,
-        fail=fail,
-    )
+SERVICE = Service(
+    name="notification",
+    program="python -m orderflow.services.notification",
+    settings=Settings,
+    roles={
+        "api": api_role(build_api, table="delivery"),
+        "listener": listener_role(LISTENER, catalogue=CATALOGUE),
+        "sender": sender,
+        "relay": relay_role(),
+    },
+    migrations=(Path(__file__).parent / "migrations",),
+    neighbours=SECTIONS,
+)

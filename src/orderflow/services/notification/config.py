@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from orderflow.contracts import SECTIONS
+from orderflow.contracts import roster
+from orderflow.messaging.process.settings import ServiceSection
 from orderflow.messaging.settings import (
     ApiSection,
-    DatabaseSettings,
     Port,
     ProcessSettings,
     RelaySection,
     RoleSection,
     Section,
 )
-from orderflow.messaging.settings import load as load_settings
-
-
-class ApiSettings(ApiSection):
-    port: Port = 8083
-
-
-class ListenerSettings(RoleSection):
-    port: Port = 8230
 
 
 class SenderSettings(RoleSection):
     """
-    A worker that sends. `connections_max` conversations at a time, each about one customer: at most `letters_max`.
+    A worker that sends: at most `letters_max` to a customer at a time, on `connections_max`
+    connections.
 
-    A customer is a worker's own for `lease_s`; a worker that was stopped for longer loses it to another. One that must
-    wait is tried again after 1 s, then after twice as long each time, up to `back_off_s_max`.
+    A worker leases a customer for `lease_s`; stopped for longer, it loses the customer to another
+    worker. A customer who must wait is tried again after 1 s, then after twice as long each time,
+    up to `back_off_s_max`.
     """
 
-    port: Port = 8260
     connections_max: Annotated[int, Field(ge=1, le=128)] = 16
     letters_max: Annotated[int, Field(ge=1, le=100)] = 20
     lease_s: Annotated[float, Field(ge=1, le=600)] = 30.0
@@ -44,9 +36,11 @@ class SenderSettings(RoleSection):
 
 class SmtpSettings(Section):
     """
-    The mail server. `sender` is who writes; `recipient` where `{customer}`, made a safe local part, gets mail.
+    The mail server. `sender`: the address that mail comes from; `recipient`: the address that it
+    goes to, with the customer's id, made a safe local part, in the place of `{customer}`.
 
-    `timeout_s` is for each answer; without one, the mail may have been accepted or not, and is sent again.
+    `timeout_s` is for each answer. Without one the mail may have been accepted or not, and is sent
+    again.
     """
 
     host: str = "127.0.0.1"
@@ -59,18 +53,15 @@ class SmtpSettings(Section):
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
 
 
-class NotificationSettings(Section):
-    database: DatabaseSettings
-    api: ApiSettings = ApiSettings()
-    listener: ListenerSettings = ListenerSettings()
-    sender: SenderSettings = SenderSettings()
-    relay: RelaySection = RelaySection(port=8093)
+class NotificationSettings(ServiceSection):
+    ports: ClassVar = roster.row("notification").ports
+
+    api: ApiSection
+    listener: RoleSection
+    sender: SenderSettings
+    relay: RelaySection
     smtp: SmtpSettings = SmtpSettings()
 
 
 class Settings(ProcessSettings):
     notification: NotificationSettings
-
-
-def load() -> Settings:
-    return load_settings(Settings, neighbours=SECTIONS)

@@ -9,7 +9,7 @@ import msgspec
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.ids import notification_id
 from orderflow.contracts.topics import NOTIFICATIONS
-from orderflow.messaging.event import Metadata, derived_id
+from orderflow.messaging.event import Cause, caused_by
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import Caused, Received
 from orderflow.messaging.postgres import Cursor, outbox
@@ -65,23 +65,18 @@ def _delivery(received: Received) -> Delivery | None:
     )
 
 
-def _row(one: Numbered, encode: Encode) -> OutboxRow:
-    letter, event = one.letter, one.event
-    type_name = event.type_name()
-    metadata = Metadata(
-        id=derived_id(NAMESPACE, cause=letter.cause_id, event_type=type_name, index=0),
-        type=type_name,
-        source=SOURCE,
-        time=event.happened_at,
-        subject=event.subject,
+def _row(numbered: Numbered, encode: Encode) -> OutboxRow:
+    letter, event = numbered.letter, numbered.event
+    cause = Cause(
+        id=letter.cause_id,
         correlation_id=letter.correlation_id,
-        causation_id=str(letter.cause_id),
         traceparent=letter.traceparent,
         tracestate=letter.tracestate,
     )
+
     return OutboxRow(
         topic=NOTIFICATIONS.name,
         key=event.key,
         payload=encode(NOTIFICATIONS.name, event),
-        metadata=metadata,
+        metadata=caused_by(cause, event, namespace=NAMESPACE, source=SOURCE),
     )

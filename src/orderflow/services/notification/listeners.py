@@ -1,4 +1,4 @@
-"""The table: what notification hears, and what it says: by its sender, once it is known what became of a message."""
+"""What notification listens to, and what its sender publishes once a message has an outcome."""
 
 from __future__ import annotations
 

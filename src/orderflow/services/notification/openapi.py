@@ -48,12 +48,13 @@ def document() -> Schema:
             }
         ),
     }
-    asked = operation(
+
+    listing = operation(
         "What the customer of an order, or a customer, was told",
         answers,
         parameters=[_ID, _CUSTOMER, _CURSOR, _LIMIT],
     )
-    return openapi.document(TITLE, paths={"/notifications": {"get": asked}}, schemas=schemas)
+    return openapi.document(TITLE, paths={"/notifications": {"get": listing}}, schemas=schemas)
 
 
 _ID = query_parameter("orderId", {"type": "string"}, "One of orderId and customerId is required")

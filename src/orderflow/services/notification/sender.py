@@ -16,26 +16,21 @@ from contextlib import contextmanager
 
 from orderflow.contracts.events import NotificationFailed
 from orderflow.contracts.ids import CustomerId
-from orderflow.contracts.schemas import CATALOGUE
-from orderflow.contracts.topics import NOTIFICATIONS
-from orderflow.messaging.errors import ConfigurationError, Transient
+from orderflow.messaging.errors import Transient
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.postgres import BY_KEY, DatabaseError, Session, outbox
-from orderflow.messaging.schemas.avro import Encoder
-from orderflow.messaging.schemas.registry import Registry
+from orderflow.messaging.postgres import Session, outbox
+from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.telemetry import counter, gauge, histogram, logger
 from orderflow.messaging.work.calls import Calls, Ended
 from orderflow.messaging.work.gate import Gate
 from orderflow.services.notification import repository
-from orderflow.services.notification.config import Settings
+from orderflow.services.notification.config import SenderSettings
 from orderflow.services.notification.handlers import settle
 from orderflow.services.notification.mailer import Mailer, Partly, Task
 from orderflow.services.notification.model import Numbered, Round
 
-SERVICE = "notification"
 POLL_S = 0.05
 """How soon an idle sender sees what was noted. The question is answered from an index of what is due."""
-TRY_EVERY_S = 0.2
 COUNT_EVERY_S = 5.0
 STOP_WITHIN_S = 3.0
 LETTERS_MAX = outbox.ROWS_MAX // 2
@@ -56,30 +51,42 @@ log = logger("notification.sender")
 
 
 class Sender:
-    """One worker, `slot` of its kind. `run` until told to stop; `reasons`: what it can't do, and why."""
+    """
+    One worker, called `name`. `run` until told to stop; `reasons`: what it can't do, and why.
 
-    def __init__(self, settings: Settings, *, slot: int) -> None:
-        notification = settings.notification
-        self._asked = notification.sender
-        self._registry = settings.registry
-        self._worker = f"{SERVICE}-sender-{slot}"
-        self._session = Session(
-            notification.database, application_name=self._worker, session=BY_KEY
-        )
+    `session`, `mailer` and `calls`, which call it, are its own: they are closed when `run` ends.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: SenderSettings,
+        prerequisites: Prerequisites,
+        session: Session,
+        mailer: Mailer,
+        calls: Calls[CustomerId],
+        mail_gate: Gate,
+        database_gate: Gate,
+    ) -> None:
+        self._worker = name
+        self._asked = settings
+        self._prerequisites = prerequisites
+        self._session = session
+        self._mailer = mailer
+        self._calls = calls
+        self._mail = mail_gate
+        self._database = database_gate
+
         self._stop = threading.Event()
-        self._mailer = Mailer(notification.smtp, stopping=self._stopping)
-        self._calls: Calls[CustomerId] = Calls(self._mailer.call, self._asked.connections_max)
-        self._mail = Gate(self._worker, "send")
-        self._database = Gate(self._worker, "record")
         self._unrecorded: list[Round] = []
         self._held_in_a_row: set[CustomerId] = set()
+        self._has_taken_over = False
         self._look_at = self._count_at = 0.0
-        self._missing = "starting"
-        self._encoder: Encoder | None = None
 
     def reasons(self) -> list[str]:
-        if self._missing:
-            return [self._missing]
+        if missing := self._prerequisites.reasons():
+            return missing
         held = ""
         if len(self._held_in_a_row) >= HELD_IN_A_ROW_MAX:
             held = f"mail: {HELD_IN_A_ROW_MAX} customers in a row have to wait: see their notifications"
@@ -89,7 +96,8 @@ class Sender:
         """Send until `stop` is set, once schema ids, database and the relay's first position are there."""
         self._stop = stop
         try:
-            self._prepare(stop)
+            if not self._prerequisites.wait(stop):
+                return
             while not stop.is_set():
                 self._turn()
             self._finish()
@@ -98,36 +106,10 @@ class Sender:
             self._mailer.close()
             self._session.close()
 
-    def _stopping(self) -> bool:
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is to be begun."""
         return self._stop.is_set()
-
-    def _prepare(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                self._missing = self._not_there()
-            except (Transient, DatabaseError) as error:
-                self._missing = f"database: {error}"
-            if not self._missing:
-                return
-            stop.wait(TRY_EVERY_S)
-
-    def _not_there(self) -> str:
-        """A row that the relay does not see might never be told: nothing is settled before its first position."""
-        if self._encoder is None:
-            registry = Registry(self._registry)
-            try:
-                self._encoder = Encoder.load(registry, CATALOGUE, (NOTIFICATIONS.name,))
-            except (Transient, ConfigurationError) as error:
-                return f"registry: {error}"
-            finally:
-                registry.close()
-        with self._session.transaction() as cursor:
-            if not outbox.first_position_committed(cursor, SERVICE):
-                return (
-                    f"relay: its first position is not committed yet; is {SERVICE}'s relay running?"
-                )
-            repository.take_over(cursor, self._worker)
-        return ""
 
     def _turn(self) -> None:
         self._judge(self._ended())
@@ -135,10 +117,19 @@ class Sender:
             self._look_at = time.monotonic() + POLL_S
             return
         with self._recording():
+            self._take_over()
             while self._unrecorded:
                 self._record()
             self._lease()
             self._count()
+
+    def _take_over(self) -> None:
+        """Once, before the first lease: go on with the customers of the worker before this one."""
+        if self._has_taken_over:
+            return
+        with self._session.transaction() as cursor:
+            repository.take_over(cursor, self._worker)
+        self._has_taken_over = True
 
     def _ended(self) -> list[Ended[CustomerId]]:
         """What has ended; if nothing, wait until it is time to look again."""
@@ -170,7 +161,6 @@ class Sender:
             self._unrecorded.append(came_of)
 
     def _record(self) -> None:
-        assert self._encoder is not None
         rounds, letters = [self._unrecorded[0]], len(self._unrecorded[0].settled)
         for one in self._unrecorded[1:]:
             letters += len(one.settled)
@@ -184,7 +174,7 @@ class Sender:
                 rounds,
                 worker=self._worker,
                 back_off_s_max=self._asked.back_off_s_max,
-                encode=self._encoder.encode,
+                encode=self._prerequisites.encode,
             )
         del self._unrecorded[: len(rounds)]
         self._look_at = 0.0
@@ -239,8 +229,6 @@ class Sender:
 
     def _finish(self) -> None:
         """Begin nothing more, record what ended, and leave no customer leased."""
-        if self._missing:
-            return
         deadline = time.monotonic() + STOP_WITHIN_S
         while self._calls.running and time.monotonic() < deadline:
             self._judge(self._calls.collect(within_s=0.1))

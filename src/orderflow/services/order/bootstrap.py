@@ -1,4 +1,4 @@
-"""The only place that builds things. Read from top to bottom: migrate, api, relay, listener, sweeper."""
+"""The only place that builds things."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.failpoints import failpoint
+from orderflow.messaging.http.serving import Role
 from orderflow.messaging.kafka.progress import Progress
 from orderflow.messaging.postgres import Session
 from orderflow.messaging.postgres.group_commit import GroupCommit
-from orderflow.messaging.process.role import STOP_WITHIN_S, Fail, Role, worker_role
+from orderflow.messaging.process.role import STOP_WITHIN_S, Launch, worker_role
 from orderflow.messaging.process.roles import listener_role, relay_role
+from orderflow.messaging.process.service import Service
 from orderflow.messaging.telemetry import logger
 from orderflow.services.order import idempotency
 from orderflow.services.order.config import Settings
@@ -36,23 +39,8 @@ PURGE_EVERY_S = 600
 log = logger("order")
 
 
-def migrate(settings: Settings) -> list[str]:
-    return postgres.migrate(settings.order.database.dsn.get_secret_value(), MIGRATIONS)
-
-
-def role(settings: Settings, name: str, slot: int, fail: Fail) -> Role:
-    match name:
-        case "api":
-            return api(settings)
-        case "relay":
-            return relay(settings, fail)
-        case "sweeper":
-            return sweeper(settings, fail)
-    return listener(settings, slot, fail)
-
-
-def api(settings: Settings) -> Role:
-    order = settings.order
+def api(launch: Launch[Settings]) -> Role:
+    settings, order = launch.settings, launch.settings.order
     loop = asyncio.get_running_loop()
     placing = Placing(order)
     pool = postgres.open_pool(order.database, application_name="order-api")
@@ -112,28 +100,8 @@ def api(settings: Settings) -> Role:
     )
 
 
-def relay(settings: Settings, fail: Fail) -> Role:
-    order = settings.order
-    return relay_role(
-        "order", settings=settings, database=order.database, section=order.relay, fail=fail
-    )
-
-
-def listener(settings: Settings, slot: int, fail: Fail) -> Role:
-    order = settings.order
-    return listener_role(
-        LISTENER,
-        settings=settings,
-        catalogue=CATALOGUE,
-        section=order.listener,
-        slot=slot,
-        fail=fail,
-        database=order.database,
-    )
-
-
-def sweeper(settings: Settings, fail: Fail) -> Role:
-    order = settings.order
+def sweeper(launch: Launch[Settings]) -> Role:
+    settings, order = launch.settings, launch.settings.order
     sweeping = Sweeper(
         settings=order.sweeper,
         limits=order.deadlines.limits,
@@ -141,16 +109,24 @@ def sweeper(settings: Settings, fail: Fail) -> Role:
         progress=Progress(settings.kafka, group=LISTENER.group, topics=tuple(LISTENER.subscribed)),
         load=lambda: load_encoder(settings.registry).encode,
     )
-    return worker_role(
-        "order-sweeper",
-        host=order.sweeper.host,
-        port=order.sweeper.port,
-        run=sweeping.run,
-        reasons=sweeping.reasons,
-        fail=fail,
-    )
+    return worker_role(launch, run=sweeping.run, reasons=sweeping.reasons)
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     if not loop.is_closed():
         loop.call_soon_threadsafe(callback)
+
+
+SERVICE = Service(
+    name="order",
+    program="python -m orderflow.services.order",
+    settings=Settings,
+    roles={
+        "api": api,
+        "relay": relay_role(),
+        "listener": listener_role(LISTENER, catalogue=CATALOGUE),
+        "sweeper": sweeper,
+    },
+    migrations=(MIGRATIONS,),
+    neighbours=SECTIONS,
+)

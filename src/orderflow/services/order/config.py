@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from orderflow.contracts import SECTIONS
+from orderflow.contracts import roster
+from orderflow.messaging.process.settings import ServiceSection
 from orderflow.messaging.settings import (
     ApiSection,
-    DatabaseSettings,
-    Port,
     ProcessSettings,
     RelaySection,
     RoleSection,
     Section,
 )
-from orderflow.messaging.settings import load as load_settings
 from orderflow.services.order.deadlines import Limits
 from orderflow.services.order.model import WaitingFor
 
@@ -25,37 +23,33 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class ApiSettings(ApiSection):
-    """`body_bytes_max`: a longer request is 413. `queue_max`: orders waiting for the committer; beyond it, 503."""
+    """
+    `body_bytes_max`: a longer request is 413. `queue_max`: orders that may wait for the committer;
+    beyond it, 503.
+    """
 
-    port: Port = 8080
     body_bytes_max: Annotated[int, Field(ge=1024)] = 65_536
     batch_max: Annotated[int, Field(ge=1, le=500)] = 500
     queue_max: Annotated[int, Field(ge=1)] = 10_000
 
 
-class RelaySettings(RelaySection):
-    port: Port = 8090
-
-
-class ListenerSettings(RoleSection):
-    port: Port = 8200
-
-
 class SweeperSettings(RoleSection):
     """
-    `every_s`: from one round to the next. `patience_s`: how long a round waits for facts to be read.
+    `every_s`: from one round to the next. `patience_s`: how long a round waits for facts.
 
     `batch_max`: orders in one transaction.
     """
 
-    port: Port = 8300
     every_s: Seconds = 5.0
     patience_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     batch_max: Annotated[int, Field(ge=1, le=500)] = 200
 
 
 class DeadlineSettings(Section):
-    """How long an order may wait, in seconds: for a command (pay, ship, deliver) or a fact (payment, stock)."""
+    """
+    How long an order may wait, in seconds: for a command (pay, ship, deliver) or a fact (payment,
+    stock).
+    """
 
     pay_s: Seconds = 86_400
     payment_s: Seconds = 1_800
@@ -71,21 +65,18 @@ class DeadlineSettings(Section):
         }
 
 
-class OrderSettings(Section):
-    database: DatabaseSettings
-    api: ApiSettings = ApiSettings()
-    listener: ListenerSettings = ListenerSettings()
-    relay: RelaySettings = RelaySettings()
+class OrderSettings(ServiceSection):
+    ports: ClassVar = roster.row("order").ports
+
+    api: ApiSettings
+    listener: RoleSection
+    relay: RelaySection
     default_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     default_payment_method: str = "pm_ok"
-    sweeper: SweeperSettings = SweeperSettings()
+    sweeper: SweeperSettings
     deadlines: DeadlineSettings = DeadlineSettings()
     idempotency_hours: Annotated[int, Field(ge=1)] = 24
 
 
 class Settings(ProcessSettings):
     order: OrderSettings
-
-
-def load() -> Settings:
-    return load_settings(Settings, neighbours=SECTIONS)

@@ -5,52 +5,40 @@ from __future__ import annotations
 from http import HTTPStatus
 from uuid import UUID
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health as observability
 from orderflow.messaging.http import problems
-from orderflow.messaging.http.health import Reasons
-from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
+from orderflow.messaging.http.api import http_api
+from orderflow.messaging.http.health import Reasons, json_answer
+from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.payment import repository
 from orderflow.services.payment.openapi import TITLE, document
 from orderflow.services.payment.views import LedgerSummary, order_payments
 
 
-def app(pool: ConnectionPool, reasons: Reasons) -> Starlette:
+def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
     def get_payments(request: Request) -> Response:
         order_id = _order_id(request)
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            found = repository.find(cursor, [order_id])
-        if order_id not in found:
+        with reading(pool) as cursor:
+            known = repository.find(cursor, [order_id])
+        if order_id not in known:
             raise _not_heard_of()
-        return observability.json(order_payments(order_id, found[order_id]))
+        return json_answer(order_payments(order_id, known[order_id]))
 
     def get_summary(_request: Request) -> Response:
-        with (
-            unavailable_when_transient(),
-            pool.connection() as connection,
-            connection.cursor() as cursor,
-        ):
-            return observability.json(LedgerSummary(items=repository.summary(cursor)))
+        with reading(pool) as cursor:
+            items = repository.summary(cursor)
+        return json_answer(LedgerSummary(items=items))
 
-    return Starlette(
-        routes=[
-            Route("/payments/{order_id}", get_payments, methods=["GET"]),
-            Route("/ledger/summary", get_summary, methods=["GET"]),
-            *observability.routes(reasons),
-            *openapi.routes(document, title=TITLE),
-        ],
-        exception_handlers=problems.handlers(),
-    )
+    routes = [
+        Route("/payments/{order_id}", get_payments, methods=["GET"]),
+        Route("/ledger/summary", get_summary, methods=["GET"]),
+    ]
+    return http_api(routes, title=TITLE, document=document, reasons=reasons)
 
 
 def _order_id(request: Request) -> OrderId:

@@ -1,58 +1,47 @@
-"""The only place that builds things. Read from top to bottom: migrate, api, listener."""
+"""The only place that builds things."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
 
+from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
+from orderflow.messaging.http.serving import Role
 from orderflow.messaging.listener import Listener
-from orderflow.messaging.process.role import Fail, Role
+from orderflow.messaging.process.role import Launch
 from orderflow.messaging.process.roles import api_role, listener_role
-from orderflow.services.payment.api import app
+from orderflow.messaging.process.service import Service
+from orderflow.services.payment.api import build_api
 from orderflow.services.payment.config import Settings
 from orderflow.services.payment.gateway import Gateway, HttpGateway
 from orderflow.services.payment.handlers import Payments
-from orderflow.services.payment.listeners import listener as table
+from orderflow.services.payment.listeners import with_payments
 from orderflow.services.payment.provider_calls import Calling
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 
-
-def migrate(settings: Settings) -> list[str]:
-    return postgres.migrate(settings.payment.database.dsn.get_secret_value(), MIGRATIONS)
-
-
-def build(settings: Settings, role: str, slot: int, fail: Fail) -> Role:
-    return api(settings) if role == "api" else listener(settings, slot, fail)
-
-
-def api(settings: Settings) -> Role:
-    payment = settings.payment
-    return api_role(
-        "payment", section=payment.api, database=payment.database, table="payment", app=app
-    )
-
-
-def listener(settings: Settings, slot: int, fail: Fail) -> Role:
-    payment = settings.payment
-    return listener_role(
-        listening(settings, HttpGateway(payment.psp), calls_max=payment.psp.calls_max),
-        settings=settings,
-        catalogue=CATALOGUE,
-        section=payment.listener,
-        slot=slot,
-        fail=fail,
-        protocol=payment.listener.protocol,
-    )
+def listener(launch: Launch[Settings]) -> Role:
+    psp = launch.settings.payment.psp
+    charging = listening(launch.settings, HttpGateway(psp), calls_max=psp.calls_max)
+    return listener_role(charging, catalogue=CATALOGUE)(launch)
 
 
 def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listener:
-    """The table over a provider; any other gateway than the one over HTTP is a benchmark's or a test's."""
+    """The listener over a provider: the one over HTTP, or that of a benchmark or a test."""
     payment = settings.payment
     session = postgres.Session(
         payment.database, application_name="payment-listener", session=postgres.BY_KEY
     )
     calling = Calling(gateway, key_window=timedelta(seconds=payment.psp.key_window_s))
-    return table(Payments(session.transaction, calling), calls_max=calls_max)
+    return with_payments(Payments(session.transaction, calling), calls_max=calls_max)
+
+
+SERVICE = Service(
+    name="payment",
+    program="python -m orderflow.services.payment",
+    settings=Settings,
+    roles={"api": api_role(build_api, table="payment"), "listener": listener},
+    migrations=(Path(__file__).parent / "migrations",),
+    neighbours=SECTIONS,
+)

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from orderflow.contracts import SECTIONS
-from orderflow.messaging.settings import (
-    ApiSection,
-    DatabaseSettings,
-    Port,
-    ProcessSettings,
-    RoleSection,
-    Section,
-)
-from orderflow.messaging.settings import load as load_settings
-
-
-class ApiSettings(ApiSection):
-    port: Port = 8081
-
-
-class ListenerSettings(RoleSection):
-    port: Port = 8210
-    protocol: Literal["classic", "consumer"] = "classic"
+from orderflow.contracts import roster
+from orderflow.messaging.process.settings import ListenerSection, ServiceSection
+from orderflow.messaging.settings import ApiSection, ProcessSettings, Section
 
 
 class ProviderSettings(Section):
     """
-    The payment provider. A call that is not answered within `read_timeout_s` is neither a yes nor a no.
+    The payment provider. A call without an answer within `read_timeout_s` has no known outcome.
 
-    `calls_max` calls run at a time. `key_window_s`: how long the provider surely remembers an idempotency key.
+    `calls_max` calls run at a time. `key_window_s`: how long the provider remembers an idempotency
+    key at least.
     """
 
     url: str = "http://127.0.0.1:8089"
@@ -41,16 +26,13 @@ class ProviderSettings(Section):
     key_window_s: Annotated[float, Field(ge=0)] = 86_400.0
 
 
-class PaymentSettings(Section):
-    database: DatabaseSettings
-    api: ApiSettings = ApiSettings()
-    listener: ListenerSettings = ListenerSettings()
+class PaymentSettings(ServiceSection):
+    ports: ClassVar = roster.row("payment").ports
+
+    api: ApiSection
+    listener: ListenerSection
     psp: ProviderSettings = ProviderSettings()
 
 
 class Settings(ProcessSettings):
     payment: PaymentSettings
-
-
-def load() -> Settings:
-    return load_settings(Settings, neighbours=SECTIONS)

@@ -1,6 +1,8 @@
-"""The table: what payment hears, what it does then, what it says."""
+"""What payment listens to, what it handles, and what it publishes."""
 
 from __future__ import annotations
+
+import msgspec
 
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import OrderCancelled, OrderCreated, PaymentRequested
@@ -8,15 +10,20 @@ from orderflow.contracts.topics import ORDERS, PAYMENTS
 from orderflow.messaging.listener import ExactlyOnce, Listener
 from orderflow.services.payment.handlers import Payments, announce
 
+LISTENER = Listener(
+    name="payment",
+    group="payment-service",
+    source="/orderflow/payment",
+    namespace=NAMESPACE,
+    topics=(ORDERS,),
+    handles=(OrderCreated, PaymentRequested, OrderCancelled),
+    publishes=(PAYMENTS,),
+    delivery=ExactlyOnce(handler=announce),
+)
+"""As documents show it. It runs `with_payments`, which call the provider before `announce`."""
 
-def listener(payments: Payments, *, calls_max: int) -> Listener:
-    return Listener(
-        name="payment",
-        group="payment-service",
-        source="/orderflow/payment",
-        namespace=NAMESPACE,
-        topics=(ORDERS,),
-        handles=(OrderCreated, PaymentRequested, OrderCancelled),
-        publishes=(PAYMENTS,),
-        delivery=ExactlyOnce(handler=announce, prepare=payments, calls_max=calls_max),
-    )
+
+def with_payments(payments: Payments, *, calls_max: int) -> Listener:
+    """The listener as it runs, with at most `calls_max` calls of the provider at a time."""
+    delivery = ExactlyOnce(handler=announce, prepare=payments, calls_max=calls_max)
+    return msgspec.structs.replace(LISTENER, delivery=delivery)

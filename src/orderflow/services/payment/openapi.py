@@ -58,6 +58,7 @@ _AWAY = {"503": "The database is away"}
 @cache
 def document() -> Schema:
     schemas = Schemas(OrderPayments, LedgerSummary)
+
     paths = {
         "/payments/{orderId}": {
             "get": operation(
@@ -79,4 +80,5 @@ def document() -> Schema:
             )
         },
     }
+
     return openapi.document(TITLE, paths=paths, schemas=schemas)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from orderflow.contracts.roster import ROSTER, Process, Roster, Row, row
 from orderflow.stack.addresses import process_environment
 from orderflow.stack.parts import kafka
 from orderflow.stack.ports import HOST
@@ -14,10 +15,11 @@ from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import Command, Component, http_probe, make_directory
 
 DEPLOYED = ("topics", "schemas")
+NOTHING_MORE: Mapping[str, str] = {}
 
 
 def deploy_steps(settings: StackSettings) -> list[Component]:
-    """What has to be in place before any service starts. Each can be repeated, and changes nothing then."""
+    """What has to be in place before any service starts. Repeated, a step changes nothing."""
     return [
         _step(
             settings, "topics", "orderflow.cli.main", "topics", "apply", needs=kafka.names(settings)
@@ -26,77 +28,56 @@ def deploy_steps(settings: StackSettings) -> list[Component]:
     ]
 
 
-def components(settings: StackSettings) -> list[Component]:
-    """The services' migrations and processes."""
-    ports = settings.ports
+def components(settings: StackSettings, roster: Roster = ROSTER) -> list[Component]:
+    """The services' migrations and processes, and the neighbours they call."""
     return [
-        _migration(settings, "order"),
-        _process(settings, "order", "api", port=ports.order_api, name="order-api"),
-        _process(
-            settings, "order", "relay,listener,sweeper", port=ports.order_relay, name="order-relay"
-        ),
+        *(part for member in roster for part in _service(settings, member, roster)),
         _provider(settings),
-        _migration(settings, "payment"),
-        _process(settings, "payment", "api,listener", port=ports.payment_api, name="payment"),
-        _migration(settings, "inventory"),
-        _process(
-            settings, "inventory", "api,listener,relay", port=ports.inventory_api, name="inventory"
-        ),
-        _migration(settings, "fulfilment"),
-        _process(
-            settings, "fulfilment", "api,listener", port=ports.fulfilment_api, name="fulfilment"
-        ),
-        _migration(settings, "analytics"),
-        _process(settings, "analytics", "api,listener", port=ports.analytics_api, name="analytics"),
         _mail(settings),
-        _migration(settings, "notification"),
-        _process(
-            settings,
-            "notification",
-            "api,listener,sender,relay",
-            port=ports.notification_api,
-            name="notification",
-        ),
     ]
 
 
-def _migration(settings: StackSettings, service: str) -> Component:
-    return Component(
-        name=f"{service}-migrate",
-        service=service,
+def _service(settings: StackSettings, member: Row, roster: Roster) -> list[Component]:
+    migration = Component(
+        name=f"{member.name}-migrate",
+        service=member.name,
         role="step",
         once=True,
         needs=("databases",),
-        command=lambda: _python(settings, f"orderflow.services.{service}", "--roles", "migrate"),
+        command=_python(settings, member.package, "--roles", "migrate", roster=roster),
     )
+    return [migration, *(_process(settings, member, run, roster) for run in member.runs)]
 
 
-def _process(
-    settings: StackSettings, service: str, roles: str, *, port: int, name: str
-) -> Component:
-    """A process of a service with these roles; `port` is where it tells how it is."""
+def _process(settings: StackSettings, member: Row, process: Process, roster: Roster) -> Component:
+    """A process of a service. Its health is served on the port of its first role."""
+    roles = ",".join(process.roles)
+    port = settings.ports.of(member.name, process.roles[0])
+
     return Component(
-        name=name,
-        service=service,
+        name=process.name,
+        service=member.name,
         role=roles,
-        needs=(*DEPLOYED, f"{service}-migrate"),
+        needs=(*DEPLOYED, f"{member.name}-migrate"),
         address=f"http://{HOST}:{port}",
         ports=(port,),
-        command=lambda: _python(settings, f"orderflow.services.{service}", "--roles", roles),
+        command=_python(settings, member.package, "--roles", roles, roster=roster),
         probe=http_probe(port, "/readyz"),
     )
 
 
 def worker(settings: StackSettings, service: str, roles: str, *, slot: int, port: int) -> Component:
-    """One more worker of a service, in a slot of its own; `roles` without an API. `port` tells how it is."""
-    face = roles.partition(",")[0]
-    # Workers of one host have neighbouring ports: a role adds its slot.
-    told = {f"ORDERFLOW_{service.upper()}__{face.upper()}__PORT": str(port - slot)}
-    argv = (f"orderflow.services.{service}", "--roles", roles, "--slot", str(slot))
+    """
+    One more worker of a service, in a slot of its own. `roles` are without an API.
 
-    def command() -> Command:
-        plain = _python(settings, *argv)
-        return replace(plain, env={**plain.env, **told})
+    The worker's health is served on `port`.
+    """
+    first = roles.partition(",")[0]
+    # Workers of one host have neighbouring ports: a role adds its slot to the port that is set.
+    moved = {f"ORDERFLOW_{service.upper()}__{first.upper()}__PORT": str(port - slot)}
+    command = _python(
+        settings, row(service).package, "--roles", roles, "--slot", str(slot), environment=moved
+    )
 
     return Component(
         name=f"{service}-{slot}",
@@ -112,7 +93,7 @@ def worker(settings: StackSettings, service: str, roles: str, *, slot: int, port
 
 
 def _provider(settings: StackSettings) -> Component:
-    """The simulated payment provider: a neighbour with a ledger of its own, and no need of anything of ours."""
+    """The simulated payment provider: a neighbour with a ledger of its own."""
     port = settings.ports.psp
     return Component(
         name="psp",
@@ -121,7 +102,7 @@ def _provider(settings: StackSettings) -> Component:
         address=f"http://{HOST}:{port}",
         ports=(port,),
         prepare=lambda: _make(settings.data / "psp"),
-        command=lambda: _python(settings, "orderflow.neighbours.psp"),
+        command=_python(settings, "orderflow.neighbours.psp"),
         probe=http_probe(port, "/readyz"),
     )
 
@@ -136,7 +117,7 @@ def _mail(settings: StackSettings) -> Component:
         address=f"http://{HOST}:{ports.mail_api}",
         ports=(ports.mail_api, ports.mail_smtp),
         prepare=lambda: _make(settings.data / "mail"),
-        command=lambda: _python(settings, "orderflow.neighbours.mail"),
+        command=_python(settings, "orderflow.neighbours.mail"),
         probe=http_probe(ports.mail_api, "/readyz"),
     )
 
@@ -154,19 +135,34 @@ def _step(
         role="step",
         once=True,
         needs=needs,
-        command=lambda: _python(settings, module, *arguments),
+        command=_python(settings, module, *arguments),
     )
 
 
-def _python(settings: StackSettings, module: str, *arguments: str) -> Command:
-    """A module of ours, with the caller's environment minus what is meant for the stack and for tests."""
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.upper().startswith(("ORDERFLOW_STACK__", "ORDERFLOW_TEST_STACK"))
-    }
-    return Command(
-        argv=(sys.executable, "-m", module, *arguments),
-        env={**inherited, **process_environment(settings)},
-        cwd=str(settings.home),
-    )
+def _python(
+    settings: StackSettings,
+    module: str,
+    *arguments: str,
+    roster: Roster = ROSTER,
+    environment: Mapping[str, str] = NOTHING_MORE,
+) -> Callable[[], Command]:
+    """
+    How to run a module of ours, with `environment` on top of the stack's own.
+
+    It inherits the caller's environment without what is meant for the stack itself and for tests,
+    read at each start.
+    """
+
+    def command() -> Command:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.upper().startswith(("ORDERFLOW_STACK__", "ORDERFLOW_TEST_STACK"))
+        }
+        return Command(
+            argv=(sys.executable, "-m", module, *arguments),
+            env={**inherited, **process_environment(settings, roster), **environment},
+            cwd=str(settings.home),
+        )
+
+    return command

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from orderflow.cli.demo.command import Placed, _missing
 from orderflow.cli.demo.stories import STORIES, TOLD_BY, WATCHED
-from orderflow.contracts.topics import TYPES_BY_TOPIC
+from orderflow.contracts.roster import TYPES_BY_TOPIC
 
 
 def test_a_record_that_does_not_come_is_named_with_its_order_and_the_logs_to_read() -> None:

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from tests.support.recommendation.__main__ import LISTENER
 
-from orderflow.contracts.topics import NOTIFICATIONS, ORDERS, TOPICS
+from orderflow.contracts.roster import TOPICS
+from orderflow.contracts.topics import NOTIFICATIONS, ORDERS
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.kafka.group_topics import group_topics
 from orderflow.messaging.listener import ExactlyOnce

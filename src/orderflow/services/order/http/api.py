@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orderflow.messaging.documents import openapi
-from orderflow.messaging.http import health as observability
-from orderflow.messaging.http.health import Reasons, json
+from orderflow.messaging.http.api import http_api
+from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.problems import invalid
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
 from orderflow.services.order import repository
@@ -36,17 +34,14 @@ class OrderApi:
         reasons: Reasons,
     ) -> None:
         self._placing = placing
-        rest = Starlette(
-            routes=[
-                *routes,
-                *_reads(pool),
-                *observability.routes(reasons),
-                *openapi.routes(document, title=TITLE),
-            ],
-            exception_handlers=problems.HANDLERS,
+        self._rest: ASGIApp = http_api(
+            [*routes, *_reads(pool)],
+            title=TITLE,
+            document=document,
+            reasons=reasons,
+            translate=problems.from_error,
+            expected=problems.EXPECTED,
         )
-        rest.router.redirect_slashes = False
-        self._rest: ASGIApp = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ROUTES:
@@ -66,7 +61,7 @@ def _reads(pool: ConnectionPool) -> list[BaseRoute]:
             order = repository.find(cursor, order_id)
         if order is None:
             raise problems.no_such_order()
-        return json(order_view(order))
+        return json_answer(order_view(order))
 
     def get_history(request: Request) -> Response:
         order_id, facts_too = order_id_of(request), _flag(request, "all")
@@ -78,7 +73,7 @@ def _reads(pool: ConnectionPool) -> list[BaseRoute]:
             entries = repository.history(cursor, order_id, facts_too=facts_too)
         if not entries:
             raise problems.no_such_order()
-        return json(history_page(entries))
+        return json_answer(history_page(entries))
 
     def get_products(_request: Request) -> Response:
         with (
@@ -87,7 +82,7 @@ def _reads(pool: ConnectionPool) -> list[BaseRoute]:
             connection.cursor() as cursor,
         ):
             products = repository.catalogue(cursor)
-        return json(ProductPage(items=tuple(products.values())))
+        return json_answer(ProductPage(items=tuple(products.values())))
 
     return [
         Route("/orders/{order_id}", get_order, methods=["GET"]),

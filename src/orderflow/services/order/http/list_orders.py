@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from orderflow.contracts.events import OrderStatus
 from orderflow.contracts.ids import CustomerId, OrderId
-from orderflow.messaging.http.health import json
+from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.parameters import query_value
 from orderflow.messaging.http.problems import invalid
 from orderflow.messaging.postgres import ConnectionPool, unavailable_when_transient
@@ -56,7 +56,7 @@ class Listing:
         ):
             found = queries.page(cursor, one_more)
         shown = found[: wanted.limit]
-        return json(
+        return json_answer(
             OrderPage(
                 items=tuple(
                     order_view(order, waiting=waiting(order, limits=self._limits, now=now))

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.event import read_clock
-from orderflow.messaging.http.health import json
+from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.problems import unavailable
 from orderflow.messaging.postgres import ConnectionPool, Cursor, unavailable_when_transient
 from orderflow.services.order.deadlines import Limits, waiting
@@ -66,10 +66,10 @@ class Operating:
             event_type=retried.event_type,
             repeated=retried.repeated,
         )
-        return json(view, status=202)
+        return json_answer(view, status=202)
 
     def cancel(self, request: Request) -> Response:
-        return json(order_view(self._do(request, cancel_by_operator)))
+        return json_answer(order_view(self._do(request, cancel_by_operator)))
 
     def _do(self, request: Request, act: Callable[[Cursor, OrderId, str, Encode], T | None]) -> T:
         order_id = order_id_of(request)

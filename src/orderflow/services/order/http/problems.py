@@ -65,4 +65,5 @@ def from_error(error: BaseException) -> Problem:
     return problems.from_error(error)
 
 
-HANDLERS = problems.handlers(RuleBroken, NotAllowed, translate=from_error)
+EXPECTED = (RuleBroken, NotAllowed)
+"""Broken rules: answered, and not logged with a traceback."""

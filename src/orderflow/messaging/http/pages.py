@@ -1,0 +1,36 @@
+"""Answers of a page at a time: a cursor names the last item of the page before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from starlette.datastructures import QueryParams
+
+from orderflow.messaging.http import problems
+
+T = TypeVar("T")
+
+
+def page(
+    rows: Sequence[T], *, limit: int, cursor_of: Callable[[T], str]
+) -> tuple[Sequence[T], str | None]:
+    """
+    The items of a page, and the cursor of the next one; None on the last page.
+
+    `rows` were read with `limit + 1`: one more than is shown says that there is a next page.
+    """
+    items = rows[:limit]
+    return items, cursor_of(items[-1]) if len(rows) > limit else None
+
+
+def cursor_value(query: QueryParams, matches: Callable[[str], object], *, default: str = "") -> str:
+    """
+    The query parameter `cursor`; `default`, for the first page, if it is absent or empty.
+
+    Raises a problem (422) if `matches` finds that no page ends like that.
+    """
+    cursor = query.get("cursor", "")
+    if cursor and not matches(cursor):
+        raise problems.invalid("cursor is the nextCursor of the page before")
+    return cursor or default
