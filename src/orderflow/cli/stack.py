@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import time
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -20,9 +21,10 @@ from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import lifecycle
 from orderflow.stack.addresses import api_url, exports, process_environment
-from orderflow.stack.parts import jars
+from orderflow.stack.parts.fetch import fetch_jars
 from orderflow.stack.settings import StackSettings, from_environment
 from orderflow.stack.supervise.logs import follow, last_lines
+from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
 
@@ -111,7 +113,7 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
     processes = lifecycle.status(settings)
     groups, trouble = _groups(settings, processes)
     if as_json:
-        print(json.dumps({"processes": processes, "groups": groups}))
+        print(json.dumps({"processes": [asdict(row) for row in processes], "groups": groups}))
     else:
         console = Console(highlight=False)
         console.print(_table(processes))
@@ -120,14 +122,14 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
         if trouble:
             console.print(f"lag: {trouble}", style="yellow", markup=False, soft_wrap=True)
         for process in processes:
-            if process["reason"]:
+            if process.reason:
                 console.print(
-                    f"{process['name']}: {process['reason']}",
+                    f"{process.name}: {process.reason}",
                     style="yellow",
                     markup=False,
                     soft_wrap=True,
                 )
-    if any(process["health"] != "ok" for process in processes):
+    if any(process.health != "ok" for process in processes):
         raise typer.Exit(1)
 
 
@@ -251,7 +253,7 @@ def _fetch_jars(settings: StackSettings, console: Console) -> None:
         TextColumn("fetching Java parts"), BarColumn(), DownloadColumn(), console=console
     ) as bar:
         task = bar.add_task("", total=None, visible=False)
-        jars.fetch(
+        fetch_jars(
             settings.cache_dir,
             lambda done, total: bar.update(task, completed=done, total=total, visible=True),
             maven_url=settings.maven_url,
@@ -291,32 +293,32 @@ def _brokers(number: int | None) -> Literal[1, 3] | None:
     return cast("Literal[1, 3] | None", number)
 
 
-def _table(processes: list[dict[str, Any]]) -> Table:
+def _table(processes: list[ProcessRow]) -> Table:
     """Within 80 columns: only roles are folded, and of an address host and port are shown."""
     table = Table(box=None, pad_edge=False)
     for title in ("name", "role", "pid", "address", "state", "health", "restarts"):
         table.add_column(title, no_wrap=title != "role", overflow="fold")
     for process in processes:
-        colour = {"ok": "green", "failing": "red"}.get(process["health"], "yellow")
-        health = f"[{colour}]{process['health']}[/{colour}]"
+        colour = {"ok": "green", "failing": "red"}.get(process.health, "yellow")
+        health = f"[{colour}]{process.health}[/{colour}]"
         table.add_row(
-            process["name"],
-            process["role"],
-            str(process["pid"] or "–"),
-            urlsplit(process["address"]).netloc or process["address"],
-            process["state"],
+            process.name,
+            process.role,
+            str(process.pid or "–"),
+            urlsplit(process.address).netloc or process.address,
+            process.state,
             health,
-            str(process["restarts"]),
+            str(process.restarts),
         )
     return table
 
 
 def _groups(
-    settings: StackSettings, processes: list[dict[str, Any]]
+    settings: StackSettings, processes: list[ProcessRow]
 ) -> tuple[list[dict[str, Any]], str]:
     """Each group's lag, and why it is not known."""
-    brokers = [process for process in processes if process["service"] == "kafka"]
-    if "kafka" in settings.services and not any(process["health"] == "ok" for process in brokers):
+    brokers = [process for process in processes if process.service == "kafka"]
+    if "kafka" in settings.services and not any(process.health == "ok" for process in brokers):
         return [], "Kafka does not run"
     if "deploy" not in settings.services:
         return [], ""

@@ -1,8 +1,9 @@
 """
-The local stack inside one process: starts components as what they need gets ready, keeps them, stops them in reverse.
+The local stack inside one process: starts components in order of need, keeps them, stops them.
 
-Everything happens in `turn`, on the thread that made the stack; the kernel ends the children when that thread dies.
-Tests use it as it is; the supervisor wraps it in a daemon.
+A component starts when what it needs is ready; stopping is in reverse. Everything happens in
+`turn`, on the thread that made the stack; the kernel ends the children when that thread dies. Tests
+use it as it is; the supervisor wraps it in a daemon.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class StackFailed(OrderflowError):
 
 
 class LocalStack:
-    """Child processes with readiness gates. `start` and `stop` block; `turn` is one step of looking after them."""
+    """Child processes with readiness gates. `start` and `stop` block; `turn` is one step."""
 
     def __init__(
         self,
@@ -46,15 +47,20 @@ class LocalStack:
     ) -> None:
         self.settings = settings
         self._progress = progress
-        self._told: dict[str, State] = {}
+        self._reported: dict[str, State] = {}
         self.wake = Wake()
+
         chosen = everything(settings) if components is None else components
         self.managed = {
             part.name: Managed(part, settings.logs / f"{part.name}.log") for part in chosen
         }
 
     def start(self) -> None:
-        """Start everything and wait until it is ready; on failure stop what had started, then raise StackFailed."""
+        """
+        Start everything and wait until it is ready.
+
+        On failure what had started is stopped, then StackFailed is raised.
+        """
         try:
             self.begin()
             while not self.is_up:
@@ -66,20 +72,24 @@ class LocalStack:
             raise
 
     def begin(self) -> None:
-        """Make ready to start: the next turns do it. Raises PortTaken before anything has happened."""
+        """
+        Want every component; the next turns start them.
+
+        Raises PortTaken before anything has started.
+        """
         make_directory(self.settings.home)
         make_directory(self.settings.run)
         sweep(self.settings.run / "children.json")
-        for one in self.managed.values():
-            for port in one.component.ports:
-                refuse_taken(port, purpose=one.name)
-        for one in self.managed.values():
-            one.wanted = True
+        for managed in self.managed.values():
+            for port in managed.component.ports:
+                refuse_taken(port, purpose=managed.name)
+        for managed in self.managed.values():
+            managed.wanted = True
 
     @property
     def is_up(self) -> bool:
         """Whether all that is wanted is ready."""
-        return all(one.is_up for one in self.managed.values() if one.wanted)
+        return all(managed.is_up for managed in self.managed.values() if managed.wanted)
 
     def raise_failures(self) -> None:
         """Raise StackFailed, naming the first component that could not be started."""
@@ -87,125 +97,156 @@ class LocalStack:
 
     def stop(self) -> None:
         """Stop everything, what depends on others first. Returns when nothing runs any more."""
-        for one in self.managed.values():
-            one.wanted = False
+        for managed in self.managed.values():
+            managed.wanted = False
+
         deadline = time.monotonic() + STOP_WITHIN_S
-        while any(one.is_alive for one in self.managed.values()):
+        while any(managed.is_alive for managed in self.managed.values()):
             if time.monotonic() > deadline:
-                for one in self.managed.values():
-                    if one.child is not None:
-                        one.child.kill()
+                self._kill_children()
             self.turn(in_order=True)
             self.wait()
+
         self.turn()
         (self.settings.run / "children.json").unlink(missing_ok=True)
 
     def add(self, component: Component) -> None:
-        """One more component. It starts when it is wanted."""
+        """Add a component. It starts when it is wanted."""
         self.managed[component.name] = Managed(
             component, self.settings.logs / f"{component.name}.log"
         )
 
     def start_process(self, name: str) -> None:
         """Start one component and wait until it is ready. Raises StackFailed."""
-        one = self.find(name)
+        managed = self.find(name)
         self.want(name, up=True)
-        while not one.is_up:
+        while not managed.is_up:
             self.turn()
-            self._raise_failures([one])
+            self._raise_failures([managed])
             self.wait()
 
     def stop_process(self, name: str) -> None:
         """Stop one component, whatever depends on it, and wait until it is gone."""
-        one = self.find(name)
+        managed = self.find(name)
         self.want(name, up=False)
-        while one.state is not State.STOPPED:
+        while managed.state is not State.STOPPED:
             self.turn()
             self.wait()
 
     def find(self, name: str) -> Managed:
         """The component of that name. Raises StackFailed, naming those that there are."""
         if name not in self.managed or self.managed[name].component.once:
-            known = ", ".join(one.name for one in self.managed.values() if not one.component.once)
+            processes = (part for part in self.managed.values() if not part.component.once)
+            known = ", ".join(process.name for process in processes)
             raise StackFailed(f"no process is called {name!r}; there are: {known}")
         return self.managed[name]
 
     def want(self, name: str, *, up: bool) -> None:
-        """Say what is wanted of a component; the next turns make it so. Wanting a failed one again tries again."""
-        one = self.find(name)
-        one.wanted = up
-        if up and not one.is_alive:
-            one.state, one.start_at = State.STOPPED, 0.0
+        """
+        Set whether a component is to run; the next turns start or stop it.
+
+        A failed component that is wanted again is started again.
+        """
+        managed = self.find(name)
+        managed.wanted = up
+        if up and not managed.is_alive:
+            managed.state, managed.start_at = State.STOPPED, 0.0
 
     def turn(self, *, in_order: bool = False) -> None:
-        """One step for every component. `in_order`: a component stops only when nothing that needs it runs."""
-        before = [one.child for one in self.managed.values()]
-        for one in self.managed.values():
-            self._advance(one, in_order=in_order)
-            if self._told.get(one.name) != one.state:
-                self._told[one.name] = one.state
-                self._progress(one.name, one.state.value, one.reason)
-        if before != [one.child for one in self.managed.values()]:
+        """
+        One step for every component.
+
+        `in_order`: a component stops only when nothing that needs it runs.
+        """
+        before = [managed.child for managed in self.managed.values()]
+        for managed in self.managed.values():
+            self._advance(managed, in_order=in_order)
+            if self._reported.get(managed.name) != managed.state:
+                self._reported[managed.name] = managed.state
+                self._progress(managed.name, managed.state.value, managed.reason)
+
+        if before != [managed.child for managed in self.managed.values()]:
             self._record_children()
 
     def wait(self, timeout_s: float = TURN_S) -> None:
         """Until the next turn is due, or `wake` is set."""
         self.wake.wait(timeout_s)
 
-    def _advance(self, one: Managed, *, in_order: bool) -> None:
-        if not one.wanted:
-            if one.state is State.DONE or (in_order and one.is_alive and self._is_needed(one)):
-                return
-            one.check_stop()
-        elif one.state in (State.STOPPED, State.WAITING):
-            if one.component.once and one.component.is_done():
-                one.state = State.DONE
-            elif all(
-                self.managed[need].is_up for need in one.component.needs if need in self.managed
-            ):
-                one.start()
-            else:
-                one.state = State.WAITING
-        elif one.state is State.BACKING_OFF and time.monotonic() >= one.start_at:
-            one.restarts += 1
-            one.start()
-        elif one.state is State.STARTING:
-            one.check_start()
-        elif one.state is State.RUNNING:
-            one.check_running()
+    def _advance(self, managed: Managed, *, in_order: bool) -> None:
+        """The next step of one component, by what is wanted and by its state."""
+        if not managed.wanted:
+            is_held = in_order and managed.is_alive and self._is_needed(managed)
+            if managed.state is not State.DONE and not is_held:
+                managed.check_stop()
+            return
 
-    def _is_needed(self, one: Managed) -> bool:
-        """Whether something that is not told to be gone yet needs it, directly or through steps."""
-        reached, frontier = set[str](), {one.name}
+        match managed.state:
+            case State.STOPPED | State.WAITING:
+                self._start_when_ready(managed)
+            case State.BACKING_OFF if time.monotonic() >= managed.start_at:
+                managed.restarts += 1
+                managed.start()
+            case State.STARTING:
+                managed.check_start()
+            case State.RUNNING:
+                managed.check_running()
+
+    def _start_when_ready(self, managed: Managed) -> None:
+        component = managed.component
+        needs = [self.managed[need] for need in component.needs if need in self.managed]
+        if component.once and component.is_done():
+            managed.state = State.DONE
+        elif all(need.is_up for need in needs):
+            managed.start()
+        else:
+            managed.state = State.WAITING
+
+    def _is_needed(self, managed: Managed) -> bool:
+        """Whether a component that runs needs this one, directly or through others."""
+        reached, frontier = set[str](), {managed.name}
         while frontier:
-            found = {
-                m.name for m in self.managed.values() if frontier & set(m.component.needs)
-            } - reached
-            reached |= found
-            frontier = found
+            dependents = {
+                other.name
+                for other in self.managed.values()
+                if frontier & set(other.component.needs)
+            }
+            frontier = dependents - reached
+            reached |= frontier
         return any(self.managed[name].child is not None for name in reached)
 
+    def _kill_children(self) -> None:
+        for managed in self.managed.values():
+            if managed.child is not None:
+                managed.child.kill()
+
     def _raise_failures(self, among: Iterable[Managed]) -> None:
-        for one in among:
-            if one.state in (State.FAILED, State.BACKING_OFF):
-                raise StackFailed(f"{one.name} did not start: {one.reason} (log: {one.log})")
+        for managed in among:
+            if managed.state in (State.FAILED, State.BACKING_OFF):
+                raise StackFailed(
+                    f"{managed.name} did not start: {managed.reason} (log: {managed.log})"
+                )
 
     def _record_children(self) -> None:
-        alive = {one.name: one.child.pid for one in self.managed.values() if one.child is not None}
+        """Write down pid and start time of each child, for the next stack's `sweep`."""
+        pids = [part.child.pid for part in self.managed.values() if part.child is not None]
         records = [
-            [pid, psutil.Process(pid).create_time()]
-            for pid in alive.values()
-            if psutil.pid_exists(pid)
+            [pid, psutil.Process(pid).create_time()] for pid in pids if psutil.pid_exists(pid)
         ]
         with suppress(OSError):
-            # The record is a second net under the kernel's: a full disk must not keep us from stopping what runs.
+            # The record is a second net under the kernel's: a full disk must not keep us from
+            # stopping what runs.
             (self.settings.run / "children.json").write_text(json.dumps(records))
 
 
 def sweep(record: Path, *, patience_s: float = 3.0) -> None:
-    """End what a killed predecessor left behind. A process that only has the same number is never touched."""
+    """
+    End the children that a killed predecessor left behind.
+
+    A process that only has the same pid is never touched: its start time differs.
+    """
     if not record.is_file():
         return
+
     left = []
     for pid, created in _read(record):
         try:
@@ -214,6 +255,8 @@ def sweep(record: Path, *, patience_s: float = 3.0) -> None:
                 left.append(process)
         except psutil.NoSuchProcess:
             continue
+
+    # The kernel has sent them their signal already: they get time to end by themselves.
     _, alive = psutil.wait_procs(left, timeout=patience_s)
     for process in alive:
         process.kill()

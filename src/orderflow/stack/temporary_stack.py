@@ -1,4 +1,4 @@
-"""A local stack for one run of a tool: own ports, own data, gone at the end."""
+"""A local stack for one run of a tool: ports and data of its own, deleted at the end."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def temporary_stack(
     progress: Progress = lambda _name, _state, _reason: None,
 ) -> Iterator[LocalStack]:
     """
-    These services, ready, their processes and deploy steps with more of an `environment`.
+    A stack of these services, ready, with `environment` added to that of their processes.
 
-    Ports are free ones; data is in a temporary directory on the disk of `TMPDIR`.
+    Ports are free ones; data is in a temporary directory on the disk of `TMPDIR`. Raises
+    StackFailed; then nothing is left, as at the end.
     """
     directory = Path(tempfile.mkdtemp(prefix="orderflow-private-"))
     directory.chmod(0o755)  # PostgreSQL runs as another user when we are root.
@@ -41,6 +42,7 @@ def temporary_stack(
             ports=Ports.free(start=os.getpid() * 40),
             environment=dict(environment),
         )
+
         stack = LocalStack(settings, everything(settings), progress=progress)
         stack.start()
         try:

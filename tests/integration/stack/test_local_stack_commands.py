@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Instance:
 
     def status(self) -> list[dict[str, Any]]:
         """What `status --json` prints, without the second that the command takes."""
-        return lifecycle.status(self.settings)
+        return [asdict(row) for row in lifecycle.status(self.settings)]
 
     def processes(self) -> list[psutil.Process]:
         """Whatever runs for this instance: its directory stands in every command line."""

@@ -1,4 +1,4 @@
-"""One component's life: what is wanted of it, what state it is in, and what an exit means."""
+"""A component's life: whether it is to run, what state it is in, and what an exit means."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class State(StrEnum):
 
 
 FINAL_EXITS = {2: "a wrong setting", 3: "it refuses to go on"}
-"""Exit codes of our services after which a restart would only repeat the same."""
+"""Exit codes of our services after which a restart would fail in the same way."""
 
 KNOWN_TROUBLE = {
     "No space left on device": "the disk is full: free some space, then run `orderflow up` again",
@@ -74,7 +74,7 @@ class Managed:
         return self.state in (State.RUNNING, State.DONE)
 
     def start(self) -> None:
-        """Spawn it now. What the operating system refuses is a failure of this start, not of the stack."""
+        """Spawn the child. What the operating system refuses is a failure of this start alone."""
         self.start_at = 0.0
         try:
             for port in self.component.ports:
@@ -86,6 +86,7 @@ class Managed:
             self.child = None
             self._failed(trouble(error), final=False)
             return
+
         self.deadline = time.monotonic() + self.component.start_within_s
         self.state, self.reason = State.STARTING, ""
 
@@ -95,6 +96,7 @@ class Managed:
         if not self.child.is_alive:
             self._exited(self.child)
             return
+
         if time.monotonic() > self.deadline:
             self.child.kill()
             self._failed(
@@ -102,6 +104,7 @@ class Managed:
                 final=False,
             )
             return
+
         if self.component.once:
             return
         self.reason = self._not_ready()
@@ -143,9 +146,10 @@ class Managed:
                 return
             self.state, self.reason = State.DONE, ""
             return
+
         ours = self.component.service not in ("kafka", "postgres", "registry")
         final = ours and code in FINAL_EXITS
-        # Whoever is killed says nothing about it: its last line is about something else.
+        # A killed process cannot log why: its last line is about something else.
         last_word = "" if code is not None and code < 0 else _last_word(self.log, child.log_offset)
         self._failed(f"{_describe(code, final=final)}{last_word}", final=final)
 
@@ -154,37 +158,54 @@ class Managed:
         if final:
             self.state = State.FAILED
             return
-        delay_s = min(BACKOFF_FIRST_S * 2**self._failures, BACKOFF_MAX_S) * random.uniform(0.9, 1.1)  # noqa: S311
+        jitter = random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+        delay_s = min(BACKOFF_FIRST_S * 2**self._failures, BACKOFF_MAX_S) * jitter
         self._failures += 1
         self.start_at = time.monotonic() + delay_s
         self.state = State.BACKING_OFF
 
 
-def report(one: Managed) -> dict[str, object]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRow:
     """
-    One row of `orderflow status --json`; the fields are public and stay.
+    A row of `orderflow status --json`; the fields, their names and their order are public.
 
-    `state` is one of State's values. `health`: `ok`, `failing` (with `reason`), or `unknown` while it does not run.
-    `restarts` counts since `up`. `slot` counts processes of one role from 0. Takes at most PROBE_TIMEOUT_S.
+    `state` is one of State's values. `health`: `ok`, `failing` (with `reason`), or `unknown` while
+    it does not run. `restarts` counts since `up`. `slot` counts processes of one role from 0.
     """
-    child = one.child
-    reason, health = one.reason, "unknown"
-    if one.state is State.RUNNING and child is not None:
-        reason = one.component.probe()
+
+    name: str
+    service: str
+    role: str
+    slot: int
+    pid: int | None
+    address: str
+    state: str
+    health: str
+    restarts: int
+    reason: str
+
+
+def report(managed: Managed) -> ProcessRow:
+    """The row of a component, its health asked now: takes at most PROBE_TIMEOUT_S."""
+    child, component = managed.child, managed.component
+    reason, health = managed.reason, "unknown"
+    if managed.state is State.RUNNING and child is not None:
+        reason = component.probe()
         health = "failing" if reason else "ok"
-    part = one.component
-    return {
-        "name": part.name,
-        "service": part.service,
-        "role": part.role,
-        "slot": part.slot,
-        "pid": child.pid if child is not None else None,
-        "address": part.address,
-        "state": one.state.value,
-        "health": health,
-        "restarts": one.restarts,
-        "reason": reason,
-    }
+
+    return ProcessRow(
+        name=component.name,
+        service=component.service,
+        role=component.role,
+        slot=component.slot,
+        pid=child.pid if child is not None else None,
+        address=component.address,
+        state=managed.state.value,
+        health=health,
+        restarts=managed.restarts,
+        reason=reason,
+    )
 
 
 def _describe(code: int | None, *, final: bool) -> str:
@@ -194,14 +215,14 @@ def _describe(code: int | None, *, final: bool) -> str:
 
 
 def _last_word(log: Path, offset: int) -> str:
-    """What explains the exit: a trouble we know, or the last line it wrote. A full disk may have kept it silent."""
-    said = since(log, offset)
+    """A known trouble in the log, or its last line. A full disk may have kept the log silent."""
+    written = since(log, offset)
     if shutil.disk_usage(log.parent).free < DISK_FULL_BELOW_BYTES:
-        said += "No space left on device"
+        written += "No space left on device"
     for sign, meaning in KNOWN_TROUBLE.items():
-        if sign in said:
+        if sign in written:
             return f": {meaning}"
-    lines = [line for line in said.splitlines() if line.strip()] and last_lines(log, 1)
+    lines = [line for line in written.splitlines() if line.strip()] and last_lines(log, 1)
     return f": {lines[0].strip()[:300]}" if lines else ""
 
 

@@ -3,8 +3,9 @@ The daemon that holds the local stack, started by `orderflow up`.
 
 `python -m orderflow.stack.supervise.supervisor SETTINGS`.
 
-One per instance, by a lock that the kernel releases however it dies; its children die with it. A child that dies is
-restarted with back-off. If the first start fails, everything is stopped again and the reason told to whoever waits.
+One per instance, by a lock that the kernel releases however it dies; its children die with it. A
+child that dies is restarted with back-off. If the first start fails, everything is stopped again,
+and the waiting `up` gets the reason.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from queue import Empty, SimpleQueue
 
 from filelock import FileLock, Timeout
@@ -34,7 +36,7 @@ COMMAND_WITHIN_S = 130.0
 
 
 class Supervisor:
-    """The main thread owns the stack; control threads ask it for work by a queue, and read its state."""
+    """The main thread owns the stack; control threads queue work for it, and read its state."""
 
     def __init__(self, settings: StackSettings) -> None:
         self._settings = settings
@@ -44,6 +46,7 @@ class Supervisor:
         self._changed = threading.Condition()
         self._stopping = False
         self._trim_at = 0.0
+
         self._handlers: dict[str, Callable[[Message], Iterator[Message]]] = {
             "ping": self._ping,
             "up": self._up,
@@ -59,18 +62,20 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda _number, _frame: self._finish())
         signal.signal(signal.SIGCHLD, lambda _number, _frame: self._stack.wake.set())
+
         record = self._settings.run / "instance.json"
         record.write_text(self._settings.model_dump_json())
         server = ControlServer(
             self._settings.run, lambda message: self._handlers[message["do"]](message)
         )
+
         last: Message = {"event": "stopped"}
         try:
             self._look_after()
         except (OrderflowError, OSError) as error:
             last = {"event": "failed", "reason": trouble(error)}
             with suppress(OSError):
-                # For an `up` that asks too late to hear it.
+                # For an `up` that connects after the supervisor has gone.
                 (self._settings.run / "failure").write_text(trouble(error))
         finally:
             self._stack.stop()
@@ -114,7 +119,8 @@ class Supervisor:
     def _note(self, name: str, state: str, reason: str) -> None:
         with suppress(OSError):
             # A full disk must not keep us from stopping what runs.
-            print(time.strftime("%FT%TZ", time.gmtime()), name, state, reason, flush=True)  # noqa: T201 - our own log
+            now = time.strftime("%FT%TZ", time.gmtime())
+            print(now, name, state, reason, flush=True)  # noqa: T201 - our own log
         self._tell({"event": "progress", "name": name, "state": state, "reason": reason})
 
     def _tell(self, event: Message) -> None:
@@ -126,7 +132,7 @@ class Supervisor:
         yield {"event": "here"}
 
     def _up(self, _request: Message) -> Iterator[Message]:
-        """What has happened since the start, then what happens, until it is ready or over."""
+        """The events since the start, then the next ones, until it is ready, failed or stopped."""
         return self._events_from(0, last=("ready", "failed", "stopped"))
 
     def _down(self, _request: Message) -> Iterator[Message]:
@@ -147,9 +153,9 @@ class Supervisor:
             number += 1
 
     def _status(self, _request: Message) -> Iterator[Message]:
-        processes = [one for one in self._stack.managed.values() if not one.component.once]
+        processes = [part for part in self._stack.managed.values() if not part.component.once]
         with ThreadPoolExecutor(len(processes)) as threads:
-            yield {"processes": list(threads.map(report, processes))}
+            yield {"processes": [asdict(row) for row in threads.map(report, processes)]}
 
     def _start(self, request: Message) -> Iterator[Message]:
         yield self._steer(request["name"], up=True)
@@ -162,11 +168,12 @@ class Supervisor:
         yield stopped if "failed" in stopped else self._steer(request["name"], up=True)
 
     def _steer(self, name: str, *, up: bool) -> Message:
-        """Tell the main thread what is wanted, then wait until it is so, or is known to fail."""
+        """Let the main thread start or stop a process, then wait until it is so, or has failed."""
         try:
-            one = self._stack.find(name)
+            managed = self._stack.find(name)
         except OrderflowError as error:
             return {"failed": str(error)}
+
         accepted = threading.Event()
 
         def want() -> None:
@@ -176,11 +183,12 @@ class Supervisor:
         self._work.put(want)
         self._stack.wake.set()
         accepted.wait(COMMAND_WITHIN_S)
+
         wanted = (State.RUNNING, State.FAILED, State.BACKING_OFF) if up else (State.STOPPED,)
         with self._changed:
-            self._changed.wait_for(lambda: one.state in wanted, timeout=COMMAND_WITHIN_S)
-        if up and one.state is not State.RUNNING:
-            return {"failed": f"{name} did not start: {one.reason} (log: {one.log})"}
+            self._changed.wait_for(lambda: managed.state in wanted, timeout=COMMAND_WITHIN_S)
+        if up and managed.state is not State.RUNNING:
+            return {"failed": f"{name} did not start: {managed.reason} (log: {managed.log})"}
         return {"event": "done"}
 
 
