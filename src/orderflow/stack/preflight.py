@@ -102,12 +102,8 @@ def _platform(facts: Facts) -> list[str]:
             if facts.glibc is None
             else f"glibc {facts.glibc[0]}.{facts.glibc[1]}"
         )
-        return [
-            (
-                f"glibc {GLIBC_MIN[0]}.{GLIBC_MIN[1]} or newer is needed, this system has {library}: "
-                "use a glibc Linux"
-            )
-        ]
+        oldest = ".".join(map(str, GLIBC_MIN))
+        return [f"glibc {oldest} or newer is needed, this system has {library}: use a glibc Linux"]
     return []
 
 
@@ -120,6 +116,7 @@ def _python(facts: Facts) -> list[str]:
                 "install one, or name it: make PYTHON=/path/to/python3"
             )
         ]
+
     if not facts.has_venv:
         return [
             (

@@ -38,7 +38,7 @@ from orderflow.messaging import postgres
 from orderflow.messaging.errors import Poison, Transient
 from orderflow.messaging.event import EventId, Metadata
 from orderflow.messaging.listener import Ask, Prepared, Received, Settled, Unknown
-from orderflow.neighbours.psp.books import ChargeStatus
+from orderflow.neighbours.psp.ledger import ChargeStatus
 from orderflow.services.payment import repository
 from orderflow.services.payment.gateway import Answer, Verdict
 from orderflow.services.payment.handlers import Payments, announce

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orderflow.neighbours.psp.books import (
-    Books,
+from orderflow.neighbours.psp.ledger import (
     Charge,
     ChargeRequest,
     ChargeStatus,
+    Ledger,
     RefundRequest,
     Refusal,
     VoidRequest,
@@ -20,8 +20,8 @@ NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def books(window: timedelta = HOUR) -> Books:
-    return Books(key_window=window)
+def books(window: timedelta = HOUR) -> Ledger:
+    return Ledger(key_window=window)
 
 
 def request(
@@ -36,7 +36,7 @@ def request(
     )
 
 
-def charged(found: Books, asked: ChargeRequest | None = None, at: datetime = NOW) -> Charge:
+def charged(found: Ledger, asked: ChargeRequest | None = None, at: datetime = NOW) -> Charge:
     charge = found.charge("key", asked or request(), charge_id="ch_1", now=at)
     found.enter(charge)
     return charge

@@ -1,4 +1,7 @@
-"""What the provider knows and decides, without HTTP or files: charges, voids, refunds, and which keys it remembers."""
+"""
+The provider's ledger, without HTTP or files: entries (charges, voids, refunds), remembered keys,
+and which entry a request may make.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
 
 
 class Token(StrEnum):
-    """Test tokens. Those that misbehave do so at the first charge under a reference; any other token is declined."""
+    """Test tokens; any other is declined. Misbehaviour is at a reference's first charge only."""
 
     OK = "pm_ok"
     DECLINED = "pm_declined"
@@ -34,7 +37,11 @@ class ChargeStatus(StrEnum):
 class ChargeRequest(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
 ):
-    """`after_voids`: how many voids of the reference the client knows of; a charge sent before a void is refused."""
+    """
+    `after_voids`: how many voids of the reference the client has had answers to.
+
+    With fewer than there are, the charge was sent before a void, and is refused.
+    """
 
     reference: Text
     amount_minor: Minor
@@ -66,7 +73,7 @@ class Charge(
 class VoidRequest(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
 ):
-    """`final`: nothing is ever charged under this reference again, whatever the client knows."""
+    """`final`: nothing is ever charged under this reference again, whatever `after_voids`."""
 
     final: bool = False
 
@@ -103,7 +110,7 @@ class Total(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class Account(msgspec.Struct, kw_only=True):
-    """All that is known under one charge reference."""
+    """All entries under a charge reference."""
 
     charges: list[Charge] = []
     refunds: list[Refund] = []
@@ -113,21 +120,27 @@ class Account(msgspec.Struct, kw_only=True):
     @property
     def refundable_minor(self) -> int:
         captured = sum(
-            one.request.amount_minor for one in self.charges if one.status is ChargeStatus.CAPTURED
+            charge.request.amount_minor
+            for charge in self.charges
+            if charge.status is ChargeStatus.CAPTURED
         )
-        return captured - sum(one.request.amount_minor for one in self.refunds)
+        return captured - sum(refund.request.amount_minor for refund in self.refunds)
 
 
 class Refusal(Exception):
-    """An explicit no that is not a decline: the request can't be, or may not be, done."""
+    """The request is wrong, or may not be done; a decline is an entry and no refusal."""
 
     def __init__(self, status: int, slug: str, detail: str) -> None:
         super().__init__(detail)
         self.status, self.slug, self.detail = status, slug, detail
 
 
-class Books:
-    """The ledger's content. Each request gives the entry that the caller must write and then `enter`, or an old one."""
+class Ledger:
+    """
+    The ledger's content.
+
+    A request returns a new entry, which the caller must write and then `enter`, or an old one.
+    """
 
     def __init__(self, *, key_window: timedelta) -> None:
         self._key_window = key_window
@@ -138,11 +151,12 @@ class Books:
 
     @property
     def remembers(self) -> bool:
-        """Whether keys mean anything here."""
+        """Whether an Idempotency-Key has any effect."""
         return self._key_window > timedelta(0)
 
     def enter(self, entry: Entry) -> None:
         self.entries.append(entry)
+
         match entry:
             case Void():
                 account = self._account(entry.reference)
@@ -161,7 +175,11 @@ class Books:
     def remembered(
         self, key: str, request: ChargeRequest | RefundRequest, now: datetime
     ) -> Charge | Refund | None:
-        """What this key did already, if it is known still. Raises Refusal when it did something else."""
+        """
+        The entry that this key made, within the key window.
+
+        Raises Refusal if it was made by another request.
+        """
         earlier = self._by_key.get(key)
         if earlier is None or now - earlier.at >= self._key_window:
             return None
@@ -170,7 +188,11 @@ class Books:
         return earlier
 
     def charge(self, key: str, request: ChargeRequest, *, charge_id: str, now: datetime) -> Charge:
-        """A second charge under a reference is made like the first: only the key, while it is known, prevents it."""
+        """
+        A new charge. Raises Refusal if the reference is voided.
+
+        A second charge under a reference is made like the first: only a remembered key prevents it.
+        """
         account = self.account(request.reference)
         if account.closed or request.after_voids < account.voids:
             raise Refusal(
@@ -178,6 +200,7 @@ class Books:
                 "reference-voided",
                 f"void {account.voids} of this reference came between, or is final",
             )
+
         declined = _declined(request.token)
         return Charge(
             charge_id=charge_id,
@@ -189,7 +212,7 @@ class Books:
         )
 
     def void(self, reference: str, request: VoidRequest, *, now: datetime) -> Void | None:
-        """None when there is a charge already: then nothing is voided, and the charge stands."""
+        """A new void; None when there is a charge already: the charge stands."""
         account = self.account(reference)
         if account.charges:
             return None
@@ -209,7 +232,7 @@ class Books:
         return self._accounts.get(reference) or Account()
 
     def view(self, reference: str) -> dict[str, Any]:
-        """What a look-up tells."""
+        """The answer to a look-up."""
         account = self.account(reference)
         return {
             "reference": reference,
@@ -255,11 +278,12 @@ def refund_view(refund: Refund) -> Mapping[str, Any]:
     }
 
 
-def ledger_view(books: Books) -> Mapping[str, Any]:
+def ledger_view(ledger: Ledger) -> Mapping[str, Any]:
     kinds: dict[type[Entry], Sequence[Any]] = {
-        kind: [entry for entry in books.entries if isinstance(entry, kind)]
+        kind: [entry for entry in ledger.entries if isinstance(entry, kind)]
         for kind in (Charge, Void, Refund)
     }
+
     return {
         "charges": [charge_view(charge) for charge in kinds[Charge]],
         "voids": [
@@ -267,7 +291,7 @@ def ledger_view(books: Books) -> Mapping[str, Any]:
             for void in kinds[Void]
         ],
         "refunds": [refund_view(refund) for refund in kinds[Refund]],
-        "totals": books.totals,
+        "totals": ledger.totals,
     }
 
 
@@ -280,7 +304,7 @@ def _but_for_voids(request: ChargeRequest | RefundRequest) -> ChargeRequest | Re
 
 
 def _declined(token: str) -> str | None:
-    """Why the provider says no to this token, if it does."""
+    """Why the provider declines this token, if it does."""
     if token == Token.DECLINED:
         return "the card was declined"
     return None if token in _GOOD else "there is no such payment method"
