@@ -157,7 +157,7 @@ def _spawn(settings: StackSettings) -> subprocess.Popen[bytes]:
             [
                 sys.executable,
                 "-m",
-                "orderflow.stack.supervise.supervisor",
+                "orderflow.stack.supervisor",
                 settings.model_dump_json(),
             ],
             stdin=subprocess.DEVNULL,

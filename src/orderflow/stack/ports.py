@@ -80,6 +80,6 @@ def free_ports(count: int, *, candidates: Iterable[int] = TEST_PORTS, start: int
 def _title(process: psutil.Process) -> str:
     for ancestor in process.parents():
         words = ancestor.cmdline()
-        if "orderflow.stack.supervise.supervisor" in words:
+        if "orderflow.stack.supervisor" in words:
             return f"{process.name()} of the local stack in {json.loads(words[-1])['home']}"
     return " ".join(process.cmdline() or [process.name()])[:80]

@@ -99,9 +99,7 @@ class Instance:
         return mine
 
     def supervisor(self) -> psutil.Process:
-        (found,) = [
-            p for p in self.processes() if "orderflow.stack.supervise.supervisor" in p.cmdline()
-        ]
+        (found,) = [p for p in self.processes() if "orderflow.stack.supervisor" in p.cmdline()]
         return found
 
 

@@ -1,7 +1,7 @@
 """
 The daemon that holds the local stack, started by `orderflow up`.
 
-`python -m orderflow.stack.supervise.supervisor SETTINGS`.
+`python -m orderflow.stack.supervisor SETTINGS`.
 
 One per instance, by a lock that the kernel releases however it dies; its children die with it. A
 child that dies is restarted with back-off. If the first start fails, everything is stopped again,
