@@ -18,7 +18,7 @@ from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.prove.checker import Finding
 from orderflow.prove.claims import CLAIMS, VERSIONS, judge
-from orderflow.prove.progress import GROUP, Progress, read_progress
+from orderflow.prove.progress import GROUP, SERVICES, Progress, read_progress
 from orderflow.prove.service_tables import ledger
 from orderflow.prove.stock_up import stock_up
 from orderflow.prove.workers import disturbances, start_workers
@@ -31,15 +31,7 @@ from orderflow.trials.disturbances import Disturbed, Planned
 from orderflow.trials.harness import access, database, keep
 from orderflow.trials.order_load import OrderLoad
 
-SERVICES: tuple[Service, ...] = (
-    *INFRASTRUCTURE,
-    "order",
-    "payment",
-    "inventory",
-    "psp",
-    "mail",
-    "notification",
-)
+PARTS: tuple[Service, ...] = (*INFRASTRUCTURE, *SERVICES, "psp", "mail")
 READ_EVERY_S = 0.5
 RESTS = 3
 """Readings in a row that must be at rest: records that an outbox still had are in a later one."""
@@ -108,7 +100,7 @@ def run(plan: Plan, display: Display) -> Report:
         "ORDERFLOW_TOPICS__PARTITIONS": str(plan.partitions),
         "ORDERFLOW_TELEMETRY__LOG_RECORDS": "false",
     }
-    with temporary_stack(SERVICES, environment=environment, progress=display.component) as stack:
+    with temporary_stack(PARTS, environment=environment, progress=display.component) as stack:
         return _Proof(stack, plan, display).run()
 
 

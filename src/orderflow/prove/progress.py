@@ -6,13 +6,15 @@ from collections.abc import Mapping
 
 import msgspec
 
-from orderflow.contracts.roster import subscribed
+from orderflow.contracts.roster import row, subscribed
 from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 from orderflow.prove.service_tables import count_messages, count_waiting_orders
 
-GROUP = "notification-service"
-GROUPS = ("order-service", "payment-service", "inventory-service", GROUP)
+SERVICES = ("order", "payment", "inventory", "notification")
+"""What the campaign runs: whatever a message to a customer depends on."""
+GROUP = row("notification").group
+GROUPS = tuple(row(service).group for service in SERVICES)
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
