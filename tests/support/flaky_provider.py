@@ -1,4 +1,7 @@
-"""A payment provider in memory, on the simulated one's own books, behind a network that loses and delays."""
+"""
+A payment provider in memory, on the simulated one's own books, behind a network that loses and
+delays.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from orderflow.neighbours.psp.ledger import (
     VoidRequest,
 )
 from orderflow.neighbours.psp.ledger import Refund as BookedRefund
-from orderflow.services.payment.gateway import RESOURCE, Answer, Found, Verdict
+from orderflow.services.payment.gateway import RESOURCE, Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
 UNKNOWN = Answer(Verdict.UNKNOWN)
@@ -28,9 +31,11 @@ UNKNOWN = Answer(Verdict.UNKNOWN)
 
 class FlakyProvider:
     """
-    A gateway. Of 10 calls, `trouble` × 10 go wrong: refused to connect, dropped, answer lost, or done later.
+    A gateway. Of 10 calls, `trouble` × 10 go wrong: refused to connect, dropped, answer lost, or
+    done later.
 
-    What is late is done when somebody calls next, or by `arrive`. `window`: how long keys are known.
+    What is late is done when somebody calls next, or by `arrive`. `window`: how long keys are
+    known.
     """
 
     def __init__(self, *, window: timedelta, trouble: float = 0.0, seed: int = 0) -> None:
@@ -52,7 +57,7 @@ class FlakyProvider:
         self.keys.setdefault(request.reference, set()).add(payment.payment_id)
         return self._sent(lambda: self._charge(payment.payment_id, request))
 
-    def find(self, payment_id: PaymentId) -> Found | None:
+    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
         def look() -> Answer:
             return Answer(Verdict.VOIDED)
 
@@ -60,7 +65,7 @@ class FlakyProvider:
             if self._sent(look, sure=True) is UNKNOWN:
                 return None
             account = self.books.account(payment_id)
-            return Found(
+            return ProviderAccount(
                 charge=_best(account.charges) if account.charges else None,
                 refunds={refund.request.reference: refund.refund_id for refund in account.refunds},
                 voids=account.voids,

@@ -1,4 +1,7 @@
-"""`python -m tests.support.outbox_probe_relay [resync]`: the kit's relay for a probe service, in its own process."""
+"""
+`python -m tests.support.outbox_probe_relay [resync]`: the kit's relay for a probe service, in its
+own process.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import signal
 import sys
 import threading
 
-from orderflow.messaging.errors import Fenced, Refused
+from orderflow.messaging.errors import Fenced, OperatorCommands, Refused
 from orderflow.messaging.postgres import outbox
 from orderflow.messaging.relay import Relay, RelaySettings
 from orderflow.messaging.relay.resync import resync
@@ -29,13 +32,16 @@ def main() -> int:
     configure(settings.probe.service, settings.telemetry)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
     relay = RelaySettings(
         service=settings.probe.service,
         database=settings.probe.database,
         kafka=settings.kafka,
         rows_max=50 if "resync" in sys.argv else outbox.ROWS_MAX,
         tick_every_s=settings.probe.tick_every_s,
+        commands=OperatorCommands(resync="`orderflow relay resync`"),
     )
+
     try:
         if "resync" in sys.argv:
             resync(relay)

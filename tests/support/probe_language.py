@@ -1,4 +1,7 @@
-"""The language of the listener probe: two events, their schemas, its topics. The kit's tests need no orders."""
+"""
+The language of the listener probe: two events, their schemas, its topics. The kit's tests need no
+orders.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from orderflow.messaging.kafka.topics import Topic
-from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema
+from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue
 
 NAMESPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 DAYS_7 = timedelta(days=7)
@@ -19,8 +22,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
     `behaviour`: what the worker's handler does with it.
 
-    `` runs · `fail` always fails · `fail-until:<epoch s>` fails before then · `away-until:<epoch s>` finds a resource
-    away before then · `dead` is poison to the handler.
+    `` runs · `fail` always fails · `fail-until:<epoch s>` fails before then · `away-until:<epoch
+    s>` finds a resource away before then · `dead` is poison to the handler.
     """
 
     id: str
@@ -55,9 +58,9 @@ class Ignored(Asked, frozen=True, kw_only=True, rename="camel"):
 
 def topics(name: str, partitions: int) -> tuple[Topic, Topic]:
     """Where a probe's Asked and Told are."""
-    asked = (Asked.type_name(), Ignored.type_name())
+    types = (Asked.type_name(), Ignored.type_name())
     return (
-        Topic(name=name, key="id", retention=DAYS_7, types=asked, partitions=partitions),
+        Topic(name=name, key="id", retention=DAYS_7, types=types, partitions=partitions),
         Topic(
             name=f"{name}-told",
             key="id",
@@ -68,13 +71,12 @@ def topics(name: str, partitions: int) -> tuple[Topic, Topic]:
     )
 
 
-def catalogue(name: str) -> Catalogue:
+def catalogue(name: str) -> SchemaCatalogue:
     schemas = [
         CommittedSchema(type_name=event.type_name(), version=1, text=_schema(event.__name__))
         for event in (Asked, Told, Ignored)
     ]
-    asked, told = topics(name, 1)
-    return Catalogue(schemas, {topic.name: topic.types for topic in (asked, told)})
+    return SchemaCatalogue(schemas, {topic.name: topic.types for topic in topics(name, 1)})
 
 
 def asked(key: str, number: int, behaviour: str = "") -> Asked:

@@ -10,7 +10,7 @@ import msgspec
 
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import CE_ID, CE_TYPE
-from orderflow.messaging.kafka.reader import Offsets, Record, read
+from orderflow.messaging.kafka.reader import ConsumerRecord, Offsets, read
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import KafkaSettings
 
@@ -36,7 +36,7 @@ class ReadableRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.headers.get(CE_ID)
 
 
-def readable(record: Record, decoder: Decoder) -> ReadableRecord:
+def readable(record: ConsumerRecord, decoder: Decoder) -> ReadableRecord:
     """The record as text, whatever its content. Raises Unavailable when the registry is away."""
     value, problem = None, None
     try:

@@ -15,7 +15,8 @@ from orderflow.contracts.roster import ROSTER, SECTIONS
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.relay import RelaySettings
 from orderflow.messaging.relay.position import lsn_text
-from orderflow.messaging.relay.resync import Retained, resync, retained
+from orderflow.messaging.relay.resync import resync
+from orderflow.messaging.relay.retained_rows import Retained, retained
 from orderflow.messaging.settings import DatabaseSettings, ProcessSettings, Section, load
 from orderflow.stack.addresses import database_url
 from orderflow.stack.lifecycle import current

@@ -17,7 +17,7 @@ from orderflow.contracts.roster import TYPES_BY_TOPIC
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
 from orderflow.messaging.errors import Incompatible
 from orderflow.messaging.schemas import registration
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.schemas.compatibility import breaks, changed_since_committed
 from orderflow.messaging.schemas.conformity import mismatches
 from orderflow.messaging.schemas.registration import SchemaPlan
@@ -57,7 +57,7 @@ def check(
 
     Exit 1, with a line for each complaint that says which field breaks which reader.
     """
-    catalogue = Catalogue.read(directory, TYPES_BY_TOPIC)
+    catalogue = SchemaCatalogue.read(directory, TYPES_BY_TOPIC)
     complaints = find_complaints(catalogue, directory)
     if as_json:
         sys.stdout.write(
@@ -73,7 +73,7 @@ def check(
     )
 
 
-def find_complaints(catalogue: Catalogue, directory: Path) -> list[str]:
+def find_complaints(catalogue: SchemaCatalogue, directory: Path) -> list[str]:
     """A line for each violation; empty when there is none."""
     typed, committed = set(EVENT_TYPES), set(catalogue.types)
     return [

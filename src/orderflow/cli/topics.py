@@ -14,7 +14,7 @@ from orderflow.cli.configuration import tool_settings
 from orderflow.contracts.roster import TOPICS
 from orderflow.messaging.kafka.admin import Admin, plan
 from orderflow.messaging.kafka.admin import apply as apply_plan
-from orderflow.messaging.kafka.topics import Plan
+from orderflow.messaging.kafka.topics import TopicPlan
 
 app = typer.Typer(
     help="The topics: compare them with the cluster, and make them.", no_args_is_help=True
@@ -42,7 +42,7 @@ def apply(as_json: Json = False) -> None:
     _show(planned, as_json=as_json, done=True)
 
 
-def _show(planned: Plan, *, as_json: bool, done: bool) -> None:
+def _show(planned: TopicPlan, *, as_json: bool, done: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.encode(planned).decode() + "\n")
         return
@@ -60,13 +60,13 @@ def _show(planned: Plan, *, as_json: bool, done: bool) -> None:
         table.add_row(
             change.topic,
             "altered" if done else "alter",
-            f"{change.setting} {change.found} → {change.wanted}",
+            f"{change.setting} {change.present} → {change.wanted}",
         )
     for refusal in planned.refusals:
         table.add_row(
             refusal.topic,
             "[red]refused[/red]",
-            f"{refusal.setting} is {refusal.found}, not {refusal.wanted}",
+            f"{refusal.setting} is {refusal.present}, not {refusal.wanted}",
         )
     for name in planned.unchanged:
         table.add_row(name, "as promised", "")

@@ -1,7 +1,8 @@
 """
-The events, as typed values with camelCase names on the wire.
+The events as typed values.
 
-What counts there are the committed schemas under `schemas/`; a test holds the two together.
+Wire names are camelCase. On the wire the committed schemas under `schemas/` are authoritative, and
+a test holds these types and the schemas together.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from orderflow.contracts.ids import CustomerId, NotificationId, OrderId, Payment
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An event is its own envelope: key, subject and time of the record are in it."""
+    """
+    What every event contains of its record: the key, the CloudEvents subject and the time.
+
+    A subclass says by `KEY_FIELD`, `SUBJECT_FIELD` and `TIME_FIELD` which of its fields they are.
+    """
 
     TIME_FIELD: ClassVar[str] = "occurred_at"
     KEY_FIELD: ClassVar[str] = "order_id"
@@ -29,7 +34,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def key(self) -> str:
-        """The record's key: what happens to whom it names stays in order."""
+        """The record's key: records with the same key stay in order."""
         key: str = getattr(self, self.KEY_FIELD)
         return key
 
@@ -47,12 +52,12 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def headline(self) -> str:
-        """What a log line calls it."""
+        """The event's name in log lines."""
         return type(self).__name__
 
 
 class Event(Envelope, frozen=True, kw_only=True):
-    """A fact about one order; its records are in order by order."""
+    """A fact about one order. Keyed by order id, so an order's events stay in order."""
 
     order_id: OrderId
     customer_id: CustomerId
@@ -89,7 +94,7 @@ class OrderStatus(StrEnum):
 
 
 class CancelReason(StrEnum):
-    """Why an order was cancelled, refunded and its stock released. A text on the wire."""
+    """Why an order was cancelled, refunded and its stock released. A string on the wire."""
 
     CUSTOMER = "CUSTOMER"
     OUT_OF_STOCK = "OUT_OF_STOCK"
@@ -99,7 +104,7 @@ class CancelReason(StrEnum):
 
 
 class PaymentFailureReason(StrEnum):
-    """Why nothing was captured. A text on the wire."""
+    """Why nothing was captured. A string on the wire."""
 
     DECLINED = "DECLINED"
     ORDER_CANCELLED = "ORDER_CANCELLED"
@@ -107,7 +112,7 @@ class PaymentFailureReason(StrEnum):
 
 
 class StockRejectionReason(StrEnum):
-    """Why nothing was reserved. A text on the wire."""
+    """Why nothing was reserved. A string on the wire."""
 
     OUT_OF_STOCK = "OUT_OF_STOCK"
     UNKNOWN_SKU = "UNKNOWN_SKU"
@@ -136,7 +141,7 @@ class PaymentRequested(Event, frozen=True, kw_only=True):
 
 
 class OrderCancelled(Event, frozen=True, kw_only=True):
-    """The only cause of a refund, whoever cancelled."""
+    """The only cause of a refund, whether a customer, a deadline or an operator cancelled."""
 
     version: int
     reason: str
@@ -176,7 +181,11 @@ class PaymentSucceeded(Event, frozen=True, kw_only=True):
 
 
 class PaymentFailed(Event, frozen=True, kw_only=True):
-    """The provider refused for good, or the order is closed. A time-out is neither."""
+    """
+    Nothing was captured, and nothing will be.
+
+    The provider refused explicitly, or the order was cancelled first. Never after a time-out.
+    """
 
     attempt: int
     payment_id: PaymentId
@@ -220,9 +229,9 @@ class StockReleased(Event, frozen=True, kw_only=True):
 
 class Notification(Envelope, frozen=True, kw_only=True):
     """
-    What became of one message to a customer; its records are in order by customer.
+    The outcome of one notification. Keyed by customer id, so a customer's outcomes stay in order.
 
-    `sequence` counts a customer's messages, sent and failed, from 1 and without a gap.
+    `sequence` counts a customer's notifications, sent and failed, from 1 and without a gap.
     """
 
     KEY_FIELD: ClassVar[str] = "customer_id"
@@ -239,11 +248,11 @@ class Notification(Envelope, frozen=True, kw_only=True):
 
 
 class NotificationSent(Notification, frozen=True, kw_only=True):
-    """The channel has taken it over."""
+    """The channel (the mail server) accepted it."""
 
 
 class NotificationFailed(Notification, frozen=True, kw_only=True):
-    """The channel's explicit, final no. One that is away is neither a yes nor a no."""
+    """The channel refused it explicitly and for good. Never because the channel is unreachable."""
 
     reason: str
     attempts: int

@@ -1,4 +1,4 @@
-"""Typed ids and the laws that derive them."""
+"""Typed ids, and how derived ones are made: the same input gives the same id in every re-run."""
 
 from typing import NewType
 
@@ -14,19 +14,19 @@ NotificationId = NewType("NotificationId", str)
 Sku = NewType("Sku", str)
 
 _NAMESPACE = uuid_utils.UUID(str(NAMESPACE))
-"""The same, for the implementation that takes a tenth of the time: every order has a payment id."""
+"""`NAMESPACE` for uuid_utils, which is ten times faster: every order needs a payment id."""
 
 
 def payment_id(order_id: OrderId, attempt: int) -> PaymentId:
-    """The payment of one attempt: also the provider's idempotency key and reference."""
+    """The id of one attempt's payment; also its idempotency key and reference at the provider."""
     return PaymentId(str(uuid_utils.uuid5(_NAMESPACE, f"{order_id}/payment/{attempt}")))
 
 
 def refund_id(payment: PaymentId) -> RefundId:
-    """The one refund of a payment: also the provider's idempotency key and reference."""
+    """The id of a payment's only refund; also its idempotency key and reference there."""
     return RefundId(str(uuid_utils.uuid5(_NAMESPACE, f"{payment}/refund/1")))
 
 
 def notification_id(cause_id: object, kind: str) -> NotificationId:
-    """The message to a customer about one event: also the mail's Message-ID."""
+    """The id of one event's notification; also the mail's Message-ID, which reveals repeats."""
     return NotificationId(str(uuid_utils.uuid5(_NAMESPACE, f"{cause_id}/notification/{kind}")))

@@ -1,22 +1,34 @@
 """
-Every error the kit raises, named for what the reader should do next.
+Every error that the kit raises, named for what the reader should do next.
 
 ```
 OrderflowError
-├── ConfigurationError     fix the setting it names, start again
-├── Transient              nobody's fault: wait, try again; never an attempt, never a dead letter
-│   └── Unavailable        a resource (broker, database, registry, provider) can't be reached
-├── Poison                 this record can never be handled: dead letter, at once
-├── Refused                the kit won't start: the state does not fit together, and going on could lose or repeat
-│   └── ResyncNeeded       the relay's position, slot and database disagree: `orderflow relay resync`
-├── Fenced                 another process runs in this slot: this one ends
-└── Incompatible           a schema or topic change that would break somebody: it names whom
+├── ConfigurationError       correct the setting that it names, start again
+├── Transient                wait and try again: not an attempt, never a dead letter
+│   ├── Unavailable          a resource (broker, database, registry, provider) can't be reached
+│   ├── TransactionAborted   the same producer sends the same records again (kafka.transactions)
+│   └── ProducerLost         a new producer reads what was committed (kafka.transactions)
+├── Poison                   the record can never be handled: a dead letter, at once
+├── UnknownOutcome           nobody knows what a call did: a dead letter (container.failures)
+├── Refused                  an operator decides: going on could lose or repeat records
+│   └── ResyncNeeded         resync the relay: position, slot and database disagree
+├── Fenced                   another process has taken this one's place: this one ends
+├── Stopped                  the process was asked to stop: it ends
+├── QueueFull                too much work waits: ask again in a moment (postgres.group_commit)
+└── Incompatible             a schema or topic change would break a reader: change it otherwise
 ```
+
+An error stands here unless one room alone raises it; then the drawing names the room. This module
+imports the standard library only: set-up uses it before anything is installed.
 """
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 
 class OrderflowError(Exception):
-    """The root: anything raised on purpose."""
+    """The root: whatever the kit raises on purpose."""
 
 
 class ConfigurationError(OrderflowError):
@@ -24,7 +36,7 @@ class ConfigurationError(OrderflowError):
 
 
 class Transient(OrderflowError):
-    """A failure that time heals. `resource` says whose: registry, database, provider or broker."""
+    """A failure that time heals. `resource`: registry, database, broker or provider."""
 
     def __init__(self, message: str, *, resource: str) -> None:
         super().__init__(message)
@@ -36,7 +48,7 @@ class Unavailable(Transient):
 
 
 class Poison(OrderflowError):
-    """A record that no repetition can make good: undecodable, null, nameless or foreign to its topic."""
+    """A record that no retry can handle: undecodable, without value or id, foreign to its topic."""
 
 
 class Refused(OrderflowError):
@@ -51,5 +63,32 @@ class Fenced(OrderflowError):
     """A newer process took this one's place; this one must end."""
 
 
+class Stopped(OrderflowError):
+    """
+    The process was asked to stop while something was under way.
+
+    What was not committed is left to the next start, which reads the committed state.
+    """
+
+
 class Incompatible(OrderflowError):
-    """A schema or topic change is refused. The message says which field or setting breaks which reader."""
+    """A schema or topic change is refused; the message names field or setting, and reader."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorCommands:
+    """
+    The commands that an operator runs, as messages name them: whoever embeds the kit names its own.
+
+    `stop_relay` is a clause; `{service}` in it stands for the service's name.
+    """
+
+    resync: str = "a resync"
+    stop_relay: str = "stop it first"
+    apply_topics: str = "create it first"
+    apply_schemas: str = "the registration of the schemas"
+    check_schemas: str = "a check of the schemas"
+
+
+NEUTRAL = OperatorCommands()
+"""For a process that is nobody's product: messages say what to do without a command."""

@@ -1,4 +1,8 @@
-"""The bus, and Kafka with the container, give the same output for the same input: ids, bytes, order, dead letters."""
+"""
+The bus and Kafka give the same output for the same input: ids, bytes, order, dead letters, lag.
+
+The containers are the same on both; what is compared is the client in memory with the real one.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,18 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4, uuid5
 
 import pytest
-from tests.support.databases import empty_database
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings, empty_database
 from tests.support.probe_language import DAYS_7, NAMESPACE, Asked, Ignored, Told, catalogue, topics
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
 from orderflow.messaging.container import Container, ContainerSettings
+from orderflow.messaging.container.effect_database import PostgresEffects
 from orderflow.messaging.dead_letters.letter import without_evidence
 from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka import admin, clients
 from orderflow.messaging.kafka.group_topics import dead_letter_topic, replay_topic
+from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.kafka.reader import read
 from orderflow.messaging.kafka.topics import Topic, TopicSettings
 from orderflow.messaging.kafka.transactions import Produced
@@ -34,7 +39,7 @@ from orderflow.messaging.listener import (
 )
 from orderflow.messaging.postgres import Cursor, inbox, outbox
 from orderflow.messaging.schemas.avro import Encoder
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.schemas.registration import apply
 from orderflow.messaging.schemas.registry import Registry, SchemaLookup
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings, RegistrySettings
@@ -94,15 +99,15 @@ class Flow:
     def dlts(self) -> list[str]:
         return [topic.name for topic in self.topics if topic.name.endswith(".dlt")]
 
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> SchemaCatalogue:
         base = catalogue(self.asked.name)
         schemas = [schema for name in base.types for schema in base.versions(name)]
-        return Catalogue(
+        return SchemaCatalogue(
             schemas, {topic.name: topic.types for topic in (self.asked, self.told, self.counted)}
         )
 
     def input(self, registry: SchemaLookup) -> list[Produced]:
-        """Good, bad, foreign and poisoned records; the same whenever it is asked."""
+        """Good, failing, foreign, repeated and poisoned records; the same for every caller."""
         encoder = Encoder.load(registry, self.catalogue())
         made: list[Produced] = []
         for number in range(12):
@@ -117,6 +122,8 @@ class Flow:
         made.insert(
             70, self._record(encoder, Asked(id="key-5", number=97, behaviour="mute", at=moment(0)))
         )
+        # Repeats: answered again, under the same ids, and counted once.
+        made += [made[0], made[9]]
         return made
 
     def _record(self, encoder: Encoder, event: Asked) -> Produced:
@@ -285,6 +292,8 @@ def on_kafka(stack: Stack, flow: Flow) -> Iterator[tuple[Output, Output, Output]
                 lambda: sum(map(len, rows(settings).values())) >= expected, within_s=60, every_s=0.3
             )
             eventually(lambda: len(records(flow.dlts[0])) >= 3, within_s=20, every_s=0.3)
+            # What waited, was skipped or repeated, and every marker: all of it is committed.
+            eventually(lambda: _lag(flow, kafka) == 0, within_s=20, every_s=0.3)
         finally:
             stop.set()
             for thread in threads:
@@ -293,20 +302,34 @@ def on_kafka(stack: Stack, flow: Flow) -> Iterator[tuple[Output, Output, Output]
         yield by_key(records(flow.told.name)), rows(settings), given_up
 
 
+def _lag(flow: Flow, kafka: KafkaSettings) -> int:
+    groups = {
+        listener.group: tuple(listener.subscribed) for listener in (flow.teller, flow.counter)
+    }
+    return sum(lag.records for lag in lags(kafka, groups))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_bus_gives_what_kafka_gives_whatever_is_struck_on_the_way(
     stack: Stack, flow: Flow, on_kafka: tuple[Output, Output, Output], seed: int
 ) -> None:
     told, counted, given_up = on_kafka
-    assert sum(map(len, told.values())) == 2 * 12 * len(KEYS)
+    assert sum(map(len, told.values())) == 2 * 12 * len(KEYS) + 2 * 2
+    assert sum(map(len, counted.values())) == 2 * 12 * len(KEYS)
     assert sum(map(len, given_up.values())) == 3
-    faults = Faults() if seed == 0 else Faults(abort=0.3, crash=0.1, wave_max=1 + 3 * seed)
+    faults = (
+        Faults()
+        if seed == 0
+        else Faults(
+            abort=0.2, unknown=0.1, expel=0.05, refuse=0.2, crash=0.1, wave_max=1 + 3 * seed
+        )
+    )
     with database(stack, flow) as settings:
         session = postgres.Session(settings, application_name="bus")
         bus = Bus(
             (flow.teller, flow.counter),
             catalogue=flow.catalogue(),
-            sessions={flow.counter.name: session},
+            databases={flow.counter.name: PostgresEffects(session)},
             seed=seed,
             faults=faults,
         )

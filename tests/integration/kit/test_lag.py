@@ -1,4 +1,7 @@
-"""Lag in records on a real broker: open and aborted transactions, groups that never committed, records that wait."""
+"""
+Lag in records on a real broker: open and aborted transactions, groups that never committed,
+records that wait.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.finished_offsets import Window, encode
 from orderflow.messaging.kafka.lag import lags
-from orderflow.messaging.kafka.progress import Progress
+from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.testing.eventually import eventually
 
@@ -70,7 +73,7 @@ def test_records_that_wait_count_and_those_finished_behind_them_do_not(
     assert behind(kafka, group, topic) == (17, 0)
 
 
-def test_a_topic_that_is_not_there_yet_is_left_out_and_a_cluster_that_is_away_is_said_to_be(
+def test_lag_leaves_a_missing_topic_out_and_names_a_cluster_that_is_away(
     kafka: KafkaSettings, topic: str
 ) -> None:
     assert [lag.topic for lag in lags(kafka, {"nobody": (topic, "not-there-yet")})] == [topic]
@@ -78,11 +81,11 @@ def test_a_topic_that_is_not_there_yet_is_left_out_and_a_cluster_that_is_away_is
         lags(KafkaSettings(bootstrap_servers="127.0.0.1:1"), {"nobody": (topic,)}, timeout_s=0.5)
 
 
-def test_a_group_has_not_had_everything_while_a_transaction_is_open_or_a_record_waits(
+def test_a_group_is_behind_while_a_transaction_is_open_or_a_record_waits(
     kafka: KafkaSettings, topic: str, request: pytest.FixtureRequest
 ) -> None:
     group = f"{topic}-group"
-    progress = Progress(kafka, group=group, topics=(topic,))
+    progress = GroupProgress(kafka, group=group, topics=(topic,))
     request.addfinalizer(progress.close)
     assert progress.unfinished(progress.horizon()) == {}, "there is nothing to be had"
     producer = clients.transactional_producer(kafka, f"{topic}.producer")
@@ -107,10 +110,10 @@ def test_nothing_is_said_to_be_finished_where_a_topic_or_the_cluster_can_not_be_
     kafka: KafkaSettings, topic: str
 ) -> None:
     with pytest.raises(Unavailable, match="does not know not-there"):
-        Progress(kafka, group="nobody", topics=(topic, "not-there")).horizon()
+        GroupProgress(kafka, group="nobody", topics=(topic, "not-there")).horizon()
     away = KafkaSettings(bootstrap_servers="127.0.0.1:1")
     with pytest.raises(Unavailable, match="could not ask how far nobody has come"):
-        Progress(away, group="nobody", topics=(topic,)).horizon()
+        GroupProgress(away, group="nobody", topics=(topic,)).horizon()
 
 
 def commit(kafka: KafkaSettings, group: str, topic: str, offset: int, metadata: str) -> None:

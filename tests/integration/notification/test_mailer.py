@@ -1,4 +1,7 @@
-"""What a mail server may say, and what the mailer makes of it: a yes, a final no, or not now; and nothing else."""
+"""
+What a mail server may say, and what the mailer makes of it: a yes, a final no, or not now; and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from tests.unit.services.notification.test_model import letter
 
 from orderflow.contracts.ids import CustomerId
 from orderflow.services.notification.config import SmtpSettings
-from orderflow.services.notification.mailer import Mailer, Partly, Task
-from orderflow.services.notification.model import Round
+from orderflow.services.notification.mailer import Interrupted, Mailer, SendTask
+from orderflow.services.notification.model import SendResult
 from orderflow.stack.ports import HOST
 
 LETTERS = (letter("anna", "1"), letter("anna", "2"))
@@ -32,22 +35,24 @@ def mailer(server: Scripted) -> Iterator[Mailer]:
     made.close()
 
 
-def sent(mailer: Mailer, *, for_s: float = 30) -> Round | Partly:
-    task = Task(customer_id=CustomerId("anna"), letters=LETTERS, until=time.monotonic() + for_s)
+def sent(mailer: Mailer, *, for_s: float = 30) -> SendResult | Interrupted:
+    task = SendTask(customer_id=CustomerId("anna"), letters=LETTERS, until=time.monotonic() + for_s)
     return mailer.call(task)
 
 
 def verdict(mailer: Mailer) -> tuple[list[str | None], str | None]:
-    """What each settled letter was refused with (None: taken), and why the next one is held."""
+    """The refusal of each letter with an outcome (None: accepted); why the next is deferred."""
     ended = sent(mailer)
-    assert isinstance(ended, Round), ended
-    return [one.refusal for one in ended.settled], ended.held.reason if ended.held else None
+    assert isinstance(ended, SendResult), ended
+    return [outcome.refusal for outcome in ended.outcomes], (
+        ended.deferred.reason if ended.deferred else None
+    )
 
 
 def away(mailer: Mailer) -> str:
     ended = sent(mailer)
-    assert isinstance(ended, Partly), ended
-    assert ended.round.settled == ()
+    assert isinstance(ended, Interrupted), ended
+    assert ended.result.outcomes == ()
     return str(ended.error)
 
 
@@ -58,7 +63,7 @@ def test_a_customers_letters_go_one_after_the_other_over_one_connection(
     server.answers["EHLO"] = hello
     assert [verdict(mailer) for _ in range(2)] == [([None, None], None)] * 2
     assert server.connections == 1
-    assert server.heard == ["EHLO", *["MAIL", "RCPT", "DATA", "mail"] * 4]
+    assert server.commands == ["EHLO", *["MAIL", "RCPT", "DATA", "mail"] * 4]
 
 
 @pytest.mark.parametrize("hello", ["250-hello\r\n250 PIPELINING", "250 hello"])
@@ -87,15 +92,15 @@ def test_not_now_holds_the_letter_and_all_behind_it(
         **({} if command == "mail" else {"DATA": "503 first things first"}),
     }
     assert verdict(mailer) == ([], answer)
-    assert server.heard.count("MAIL") == 1
+    assert server.commands.count("MAIL") == 1
 
 
 def test_a_conversation_that_breaks_off_is_no_answer(server: Scripted, mailer: Mailer) -> None:
     server.answers["mail"] = CLOSE
-    settled, held = verdict(mailer)
-    assert settled == []
-    assert held is not None
-    assert held.startswith("no answer")
+    outcomes, deferred = verdict(mailer)
+    assert outcomes == []
+    assert deferred is not None
+    assert deferred.startswith("no answer")
 
 
 def test_a_connection_that_ended_while_it_rested_is_nobodys_trouble(
@@ -126,5 +131,5 @@ def test_a_no_that_is_not_about_the_letter_leaves_it_as_it_was(
 
 
 def test_nothing_is_begun_after_the_time_is_over(server: Scripted, mailer: Mailer) -> None:
-    assert sent(mailer, for_s=0) == Round(customer_id=CustomerId("anna"))
-    assert server.heard == []
+    assert sent(mailer, for_s=0) == SendResult(customer_id=CustomerId("anna"))
+    assert server.commands == []

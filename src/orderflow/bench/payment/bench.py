@@ -77,9 +77,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 WORKERS: Mapping[str, Mapping[str, object]] = {
-    OWNER: {"calls_max": 0},
+    OWNER: {"calls_max": 500, "inline": True},
     POOL: {"calls_max": 128},
-    PLAIN: {"calls_max": 0, "transactional": False},
+    PLAIN: {"calls_max": 500, "inline": True, "transactional": False},
     SLOW: {"calls_max": 128, "latency_s": 0.1},
     TAIL: {"calls_max": 128, "latency_s": 0.1, "slow_share": 0.02},
 }

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import TYPES_BY_TOPIC
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 
 DIRECTORY = Path(__file__).parent
 
-CATALOGUE = Catalogue.read(DIRECTORY, TYPES_BY_TOPIC)
+CATALOGUE = SchemaCatalogue.read(DIRECTORY, TYPES_BY_TOPIC, OPERATOR_COMMANDS)

@@ -19,7 +19,7 @@ from orderflow.messaging import event
 from orderflow.messaging.kafka.group_topics import dead_letter_topic, replay_topic
 from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.listener import ExactlyOnce, Listener
-from orderflow.messaging.schemas.catalogue import Catalogue, subject
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue, subject
 from orderflow.messaging.settings import KafkaSettings
 
 Node = dict[str, Any]
@@ -38,7 +38,7 @@ def document(
     *,
     topics: Sequence[Topic],
     listeners: Sequence[Listener],
-    catalogue: Catalogue,
+    catalogue: SchemaCatalogue,
 ) -> Node:
     """The whole document. `topics` without types carry no events and are left out."""
     carrying = [topic for topic in topics if topic.types]
@@ -171,7 +171,7 @@ def _delivery(listener: Listener) -> str:
     )
 
 
-def _message(topic: Topic, type_name: str, catalogue: Catalogue) -> Node:
+def _message(topic: Topic, type_name: str, catalogue: SchemaCatalogue) -> Node:
     latest = catalogue.versions(type_name)[-1]
 
     return {

@@ -1,8 +1,9 @@
 """
-A cluster's topics: look, create, alter. What is to be done decides `topics`; here it is done.
+Reads, creates and alters a cluster's topics. `topics` decides what to do; this module does it.
 
-Two traps of the client are closed here: a future dies with a client that nobody holds, and after the controller's death
-a client asks the dead one for up to five minutes unless its metadata is refreshed often.
+Two traps of the client are avoided here. A future never completes if its client was garbage
+collected: `Admin` holds the client. After the controller's death a client asks the dead one for up
+to 5 min, unless its metadata is refreshed often.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from orderflow.messaging.kafka.topics import (
     Creation,
     Difference,
     Durability,
-    Found,
-    Plan,
     Topic,
+    TopicDescription,
+    TopicPlan,
     TopicSettings,
     decide,
 )
 from orderflow.messaging.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S = 10.0
-SETTLE_TIMEOUT_S = 20.0
+LEADERS_TIMEOUT_S = 20.0
 _METADATA_REFRESH_MS = 2_000
 
 
@@ -45,7 +46,8 @@ class Admin:
     """
     One administrative client of one cluster.
 
-    Every call raises Unavailable when the cluster does not answer in time, ConfigurationError when it says no.
+    Every method raises Unavailable when the cluster does not answer in time, ConfigurationError
+    when it refuses the request.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -55,16 +57,17 @@ class Admin:
         )
 
     def brokers(self) -> int:
-        """How many brokers are up."""
+        """The number of brokers that are up."""
         return len(self._metadata().brokers)
 
-    def find(self, names: Iterable[str]) -> dict[str, Found]:
-        """Those of the named topics that exist, as they are."""
+    def find(self, names: Iterable[str]) -> dict[str, TopicDescription]:
+        """A description of each of the named topics that exists."""
         metadata = self._metadata().topics
         present = [name for name in names if name in metadata and metadata[name].error is None]
         configs = self._configs(present)
+
         return {
-            name: Found(
+            name: TopicDescription(
                 partitions=len(metadata[name].partitions),
                 replicas=min(
                     len(partition.replicas) for partition in metadata[name].partitions.values()
@@ -75,9 +78,14 @@ class Admin:
         }
 
     def create(self, creations: Sequence[Creation]) -> None:
-        """Make topics, and wait until each partition has a leader. One that somebody else made meanwhile is left."""
+        """
+        Create topics, and wait until each partition has a leader.
+
+        Leaves a topic as it is that another process created meanwhile.
+        """
         if not creations:
             return
+
         topics = [
             NewTopic(
                 c.topic,
@@ -87,18 +95,20 @@ class Admin:
             )
             for c in creations
         ]
-        for name, future in self._client.create_topics(
-            topics, request_timeout=REQUEST_TIMEOUT_S
-        ).items():
+        futures = self._client.create_topics(topics, request_timeout=REQUEST_TIMEOUT_S)
+
+        for name, future in futures.items():
             try:
                 future.result()
             except KafkaException as error:
                 if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise self._translated(f"create topic {name}", error) from error
+
+        # Without leaders the first producer or consumer would find the topic missing.
         self._await_leaders([creation.topic for creation in creations])
 
     def alter(self, alterations: Sequence[Difference]) -> None:
-        """Set one setting each."""
+        """Apply each alteration: one setting of one topic, the others stay."""
         for change in alterations:
             entry = ConfigEntry(
                 change.setting, change.wanted, incremental_operation=AlterConfigOpType.SET
@@ -110,16 +120,16 @@ class Admin:
             self._result(f"set {change.setting} of topic {change.topic}", futures[resource])
 
     def _await_leaders(self, names: Sequence[str]) -> None:
-        deadline = time.monotonic() + SETTLE_TIMEOUT_S
-        while not self._settled(names):
+        deadline = time.monotonic() + LEADERS_TIMEOUT_S
+        while not self._have_leaders(names):
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"topics {', '.join(names)} have no leaders after {SETTLE_TIMEOUT_S:.0f} s",
+                    f"topics {', '.join(names)} have no leaders after {LEADERS_TIMEOUT_S:.0f} s",
                     resource="broker",
                 )
             time.sleep(0.05)
 
-    def _settled(self, names: Sequence[str]) -> bool:
+    def _have_leaders(self, names: Sequence[str]) -> bool:
         topics = self._metadata().topics
         return all(
             name in topics
@@ -131,6 +141,7 @@ class Admin:
     def _configs(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
         if not names:
             return {}
+
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         futures = self._client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
         return {
@@ -163,17 +174,23 @@ class Admin:
         return ConfigurationError(message)
 
 
-def plan(wanted: Sequence[Topic], admin: Admin, settings: TopicSettings) -> Plan:
-    """What `apply` would do on this cluster. Raises Incompatible if it has too few brokers; changes nothing."""
-    durability = Durability.on(admin.brokers(), settings)
-    return decide(wanted, admin.find(topic.name for topic in wanted), durability, settings)
-
-
-def apply(planned: Plan, admin: Admin) -> None:
+def plan(wanted: Sequence[Topic], admin: Admin, settings: TopicSettings) -> TopicPlan:
     """
-    Do what was planned; again it does nothing.
+    What `apply` would do on this cluster; changes nothing.
 
-    Raises Incompatible, naming every refused setting, before anything is changed.
+    Raises Incompatible if the cluster has too few brokers.
+    """
+    present = admin.find(topic.name for topic in wanted)
+    return decide(
+        wanted, present, durability=Durability.on(admin.brokers(), settings), settings=settings
+    )
+
+
+def apply(planned: TopicPlan, admin: Admin) -> None:
+    """
+    Create and alter what the plan contains. A new plan is empty afterwards.
+
+    Raises Incompatible with every refused setting, before anything is changed.
     """
     planned.refuse_unsafe()
     admin.create(planned.creations)

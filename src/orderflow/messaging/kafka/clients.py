@@ -1,8 +1,8 @@
 """
-Kafka clients with the settings that the kit's guarantees rest on, each with its reason where it is not obvious.
+Kafka clients with the settings that the kit's guarantees rest on.
 
-Instrumentation that wraps a client is never used: proxies break transactions. A client made before `fork()` is broken:
-spawn.
+Never wrap a client for instrumentation: proxies break transactions. A client made before `fork()`
+is broken in the child: start processes with spawn.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 TRANSACTION_TIMEOUT_MS = 15_000
-"""How long a producer that died can hold read_committed readers back, plus up to 10 s of the broker's own pace."""
+"""How long a dead producer can hold read_committed readers back; the broker adds up to 10 s."""
 
 RECORD_BYTES_MAX = 2 * 1024 * 1024
 
@@ -45,25 +45,27 @@ Config = dict[str, Any]
 
 
 def client_config(settings: KafkaSettings) -> Config:
-    """What every client shares: where, as whom, and no metrics pushed to a broker that nobody asked."""
+    """What every client shares: cluster, credentials, reconnection."""
     return {
         "bootstrap.servers": settings.bootstrap_servers,
+        # The client would push its own metrics to any broker that accepts them.
         "enable.metrics.push": False,
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
         "topic.metadata.refresh.interval.ms": 30_000,
-        # Errors reach the caller through calls; librdkafka's own lines on stderr say them twice.
+        # Errors reach the caller through calls; librdkafka's lines on stderr would repeat them.
         "log_level": 2,
         **settings.security,
     }
 
 
 def producer_config(settings: KafkaSettings, *, linger_ms: float = 2) -> Config:
-    """An idempotent producer without transactions; key → partition as Java clients do it."""
+    """An idempotent producer without transactions."""
     return {
         **client_config(settings),
         "enable.idempotence": True,
         "acks": "all",
+        # Java clients' mapping of keys to partitions: records of one key stay on one partition.
         "partitioner": "murmur2_random",
         "compression.type": "lz4",
         "linger.ms": linger_ms,
@@ -72,16 +74,14 @@ def producer_config(settings: KafkaSettings, *, linger_ms: float = 2) -> Config:
 
 
 def transactional_producer_config(settings: KafkaSettings, transactional_id: str) -> Config:
-    """
-    One transaction after another, as fast as the broker can.
-
-    `retry.backoff.ms` 2: AddOffsetsToTxn is answered CONCURRENT_TRANSACTIONS right after a commit, and the default of
-    100 ms would cost that much in every transaction. `linger.ms` 0: the commit flushes anyway.
-    """
+    """A producer for transaction after transaction, as fast as the broker can commit them."""
     return {
+        # No linger: the commit flushes anyway.
         **producer_config(settings, linger_ms=0),
         "transactional.id": transactional_id,
         "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        # Right after a commit the broker answers AddOffsetsToTxn with CONCURRENT_TRANSACTIONS; the
+        # default back-off would add 100 ms to every transaction.
         "retry.backoff.ms": 2,
         "retry.backoff.max.ms": 10,
         "queue.buffering.max.messages": 1_000_000,
@@ -94,7 +94,7 @@ def consumer_config(
     *,
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
 ) -> Config:
-    """A consumer that skips nothing silently: from the earliest record, committed ones only, offsets by hand."""
+    """A consumer of committed records, from the earliest one, whose owner commits the offsets."""
     return {
         **client_config(settings),
         "group.id": group,
@@ -108,6 +108,7 @@ def consumer_config(
         "heartbeat.interval.ms": 3_000,
         "max.poll.interval.ms": 120_000,
         "fetch.queue.backoff.ms": 20,
+        # A misspelt topic must be an error, not a new topic without records.
         "allow.auto.create.topics": False,
     }
 
@@ -121,14 +122,16 @@ def transactional_producer(
     settings: KafkaSettings, transactional_id: str, **overrides: object
 ) -> Producer:
     """
-    See `transactional_producer_config`. The id is stable over restarts and unique among live workers:
-    `init_transactions` then fences the predecessor and ends its open transaction.
+    See `transactional_producer_config`; `overrides` are librdkafka's keys.
+
+    Keep the id over restarts and unique among live workers: then `init_transactions` fences the
+    predecessor and ends its open transaction.
     """
     return Producer({**transactional_producer_config(settings, transactional_id), **overrides})
 
 
 def consumer(settings: KafkaSettings, group: str, **overrides: object) -> Consumer:
-    """See `consumer_config`. One thread owns it: not even `pause()` may come from another."""
+    """See `consumer_config`. For one thread only: not even `pause()` may come from another."""
     return Consumer({**consumer_config(settings, group), **overrides})
 
 
@@ -141,13 +144,15 @@ def listener_consumer(
     **overrides: object,
 ) -> Consumer:
     """
-    A member of a listener's group. `classic`: static membership, so that a restarted slot keeps its partitions.
+    A member of a listener's group, by one of Kafka's two group protocols.
 
-    `consumer` (KIP-848): the broker assigns and keeps the time-outs, so the client refuses them; and no static id, for
-    a kill and a quick restart would fence the new member until the old one's session ends.
+    `classic`: static membership, so a restarted worker keeps its partitions. `consumer` (KIP-848):
+    the broker assigns partitions and keeps the time-outs.
     """
     config = {**consumer_config(settings, group), **overrides}
     if protocol == "consumer":
+        # The client refuses these settings, which are the broker's. And no static id: after a kill
+        # and a quick restart the new member would be fenced until the old one's session ends.
         config = {name: value for name, value in config.items() if name not in _CLASSIC_ONLY}
         return Consumer({**config, "group.protocol": "consumer"})
     return Consumer({**config, "group.instance.id": instance_id})

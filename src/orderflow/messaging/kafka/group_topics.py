@@ -1,4 +1,4 @@
-"""The topics that belong to one group: where its dead letters go, and how they come back."""
+"""The topics that belong to one group: for its dead letters, and for their replay."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from orderflow.messaging.kafka.topics import Topic
 DLT_RETENTION = timedelta(days=30)
 REPLAY_RETENTION = timedelta(days=7)
 GROUP_RECORD_BYTES_MAX = 2 * 1024 * 1024
-"""A dead letter is the record and its evidence: it must always fit."""
+"""A dead letter is the original record and the evidence: twice the size of any original."""
 
 
 def group_topics(topics: Iterable[Topic], group: str) -> tuple[Topic, ...]:
-    """The topics of its own that `group` needs to hear `topics`: where its dead letters go, and how they come back."""
+    """The topics of its own that `group` needs to consume `topics`: for each a DLT and a replay."""
     return tuple(
         derived(topic, group) for topic in topics for derived in (dead_letter_topic, replay_topic)
     )
 
 
 def dead_letter_topic(topic: Topic, group: str) -> Topic:
-    """Where `group` puts what it could not handle of `topic`: original bytes, key and headers, and the evidence."""
+    """For records of `topic` that `group` could not handle: original bytes, key, and evidence."""
     return Topic(
         name=f"{topic.name}.{group}.dlt",
         key=topic.key,
@@ -32,7 +32,7 @@ def dead_letter_topic(topic: Topic, group: str) -> Topic:
 
 
 def replay_topic(topic: Topic, group: str) -> Topic:
-    """Where dead letters of `topic` are sent back, for `group` alone."""
+    """For dead letters of `topic` that are sent again, to `group` alone."""
     return Topic(
         name=f"{topic.name}.{group}.replay",
         key=topic.key,

@@ -1,4 +1,4 @@
-"""Consumer groups from outside: where one begins to read, and that it is forgotten. For tools, not for services."""
+"""A consumer group from outside, for tools: set where it begins to read, delete its offsets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ REQUEST_TIMEOUT_S = 10.0
 
 
 def begin_at(settings: KafkaSettings, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-    """The group, which has no members yet, will read the topic from these offsets on. Raises Unavailable."""
+    """
+    Commit `offsets` (by partition) for a group without members: it will read `topic` from there.
+
+    Raises Unavailable when the cluster does not answer, or the group has members.
+    """
     client = consumer(settings, group)
     try:
         positions = [
@@ -32,7 +36,7 @@ def begin_at(settings: KafkaSettings, group: str, topic: str, offsets: Mapping[i
 
 
 def forget(settings: KafkaSettings, group: str) -> None:
-    """Delete the group's offsets, if nobody is in it any more; a group that stays does no harm."""
+    """Delete the group's offsets if it has no members. A failure is ignored: it does no harm."""
     admin = AdminClient(client_config(settings))
     with suppress(KafkaException):
         admin.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group].result()

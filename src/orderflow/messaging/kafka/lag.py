@@ -1,9 +1,10 @@
 """
-How far consumer groups are behind, in records, right under transactions and with records that wait in place.
+How far consumer groups are behind, in records: exact under transactions and with waiting records.
 
-A group's lag on a partition is what a read_committed reader could have and this group has not finished: from the end
-that open transactions leave (the last stable offset) down to what it committed, without those above it that the
-commit's metadata calls finished. Offsets of transaction markers count until the group has passed them; at rest it has.
+A group's lag on a partition is what a read_committed reader could read and the group has not
+finished: the offsets from the group's committed one to the last stable offset (the end that open
+transactions leave), plus those below that the commit's metadata lists as unfinished. Offsets of
+transaction markers count until the group has passed them; at rest it has.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from orderflow.messaging.kafka.clients import Consumer, client_config, consumer
 from orderflow.messaging.kafka.finished_offsets import Window, decode
 from orderflow.messaging.settings import KafkaSettings
 
+EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
 Place = tuple[str, int]
+"""Topic and partition."""
 
 
 class Lag(msgspec.Struct, frozen=True, kw_only=True):
-    """One group on one partition. `waiting` of its `records` were begun and wait in place, each for its own reason."""
+    """One group on one partition. `waiting` of its `records` were begun and wait in place."""
 
     group: str
     topic: str
@@ -36,37 +41,42 @@ def lags(
     settings: KafkaSettings, groups: Mapping[str, Sequence[str]], *, timeout_s: float = 5.0
 ) -> list[Lag]:
     """
-    The lag of each group on each partition of its topics; a topic that does not exist yet is left out.
+    The lag of each group on each partition of its topics; topics that do not exist are left out.
 
-    Groups that never committed have everything before them. Raises Unavailable when the cluster does not answer within
-    `timeout_s` for each of three questions.
+    A group that never committed has everything before it. Raises Unavailable when the cluster does
+    not answer within `timeout_s` for each of three questions.
     """
     admin = AdminClient(client_config(settings))
+    topics = {topic for names in groups.values() for topic in names}
     try:
-        found = places(admin, {topic for topics in groups.values() for topic in topics}, timeout_s)
-        # In this order: what is finished meanwhile makes a lag too large for a moment, never negative.
-        committed = {group: _committed(settings, group, found, timeout_s) for group in groups}
-        firsts = offsets_at(admin, found, OffsetSpec.earliest(), timeout_s)  # type: ignore[no-untyped-call]
-        ends = offsets_at(admin, found, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
+        partitions = places(admin, topics, timeout_s=timeout_s)
+        # The commits before the ends: what is finished in between makes a lag too large for a
+        # moment, never negative.
+        committed = {
+            group: _committed(settings, group, partitions, timeout_s=timeout_s) for group in groups
+        }
+        firsts = offsets_at(admin, partitions, EARLIEST, timeout_s=timeout_s)
+        ends = offsets_at(admin, partitions, LATEST, timeout_s=timeout_s)
     except KafkaException as error:
         raise Unavailable(
             f"could not ask for lags: {error.args[0].str()}", resource="broker"
         ) from error
+
     return [
         _lag(group, place, committed[group].get(place), first=firsts[place], end=ends[place])
-        for group, topics in groups.items()
-        for place in sorted(found)
-        if place[0] in topics
+        for group, names in groups.items()
+        for place in sorted(partitions)
+        if place[0] in names
     ]
 
 
 def unfinished(window: Window, *, end: int) -> int:
-    """How many offsets below `end` are not finished."""
+    """The number of offsets below `end` that are not finished."""
     return max(0, end - window.end) + sum(offset < end for offset in window.unfinished)
 
 
-def alive(window: Window | None, *, first: int) -> Window:
-    """What a group that committed `window`, or nothing, has still before it: what retention deleted is no lag."""
+def retained(window: Window | None, *, first: int) -> Window:
+    """`window` without what retention deleted below `first`; None: the group committed nothing."""
     known = window or Window(first)
     return Window(
         max(known.end, first), tuple(offset for offset in known.unfinished if offset >= first)
@@ -74,7 +84,7 @@ def alive(window: Window | None, *, first: int) -> Window:
 
 
 def _lag(group: str, place: Place, window: Window | None, *, first: int, end: int) -> Lag:
-    left = alive(window, first=first)
+    left = retained(window, first=first)
     topic, partition = place
     return Lag(
         group=group,
@@ -85,43 +95,66 @@ def _lag(group: str, place: Place, window: Window | None, *, first: int, end: in
     )
 
 
-def places(admin: AdminClient, topics: Iterable[str], timeout_s: float) -> set[Place]:
-    """The partitions of those of the topics that exist."""
-    found = admin.list_topics(timeout=timeout_s).topics
+def places(admin: AdminClient, topics: Iterable[str], *, timeout_s: float) -> set[Place]:
+    """The partitions of those `topics` that exist."""
+    known = admin.list_topics(timeout=timeout_s).topics
     return {
         (topic, partition)
         for topic in topics
-        if topic in found
-        for partition in found[topic].partitions
+        if topic in known
+        for partition in known[topic].partitions
     }
 
 
 def observer(settings: KafkaSettings, group: str) -> Consumer:
-    """
-    A client that may ask what `group` committed, and never joins it.
-
-    Not an administrative client: asked the same while the coordinator is not ready, it ends the process (librdkafka
-    issue 5040). Read uncommitted, so that an open transaction over the offsets does not hold the answer back.
-    """
+    """A client that can read what `group` committed and never joins the group."""
+    # Not an administrative client: while the coordinator is not ready that one ends the process
+    # (librdkafka issue 5040). Read uncommitted: an open transaction over the offsets would hold the
+    # answer back.
     return consumer(settings, group, **{"isolation.level": "read_uncommitted"})
 
 
-def windows(client: Consumer, asked_for: Iterable[Place], timeout_s: float) -> dict[Place, Window]:
-    """What an observer's group committed, where it did."""
-    asked = [TopicPartition(topic, partition) for topic, partition in asked_for]
+def committed_windows(
+    client: Consumer, partitions: Iterable[Place], *, timeout_s: float
+) -> dict[Place, Window]:
+    """What an observer's group committed, for the partitions on which it did."""
+    offsets = client.committed(
+        [TopicPartition(topic, partition) for topic, partition in partitions], timeout=timeout_s
+    )
     return {
-        (one.topic, one.partition): _window(one.offset, one.metadata)
-        for one in client.committed(asked, timeout=timeout_s)
-        if one.error is None and one.offset >= 0
+        (offset.topic, offset.partition): _window(offset.offset, offset.metadata)
+        for offset in offsets
+        if offset.error is None and offset.offset >= 0
     }
 
 
+def offsets_at(
+    admin: AdminClient,
+    partitions: Iterable[Place],
+    which: OffsetSpec,
+    *,
+    timeout_s: float,
+    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+) -> dict[Place, int]:
+    """
+    The first or the end offset of each partition.
+
+    With read uncommitted the end is that of the log, open transactions included.
+    """
+    requests = {TopicPartition(topic, partition): which for topic, partition in partitions}
+    if not requests:
+        return {}
+
+    futures = admin.list_offsets(requests, isolation_level=isolation, request_timeout=timeout_s)
+    return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+
+
 def _committed(
-    settings: KafkaSettings, group: str, found: Iterable[Place], timeout_s: float
+    settings: KafkaSettings, group: str, partitions: Iterable[Place], *, timeout_s: float
 ) -> dict[Place, Window]:
     client = observer(settings, group)
     try:
-        return windows(client, found, timeout_s)
+        return committed_windows(client, partitions, timeout_s=timeout_s)
     finally:
         client.close()
 
@@ -130,21 +163,6 @@ def _window(offset: int, metadata: str | None) -> Window:
     try:
         return decode(metadata, offset=offset)
     except ConfigurationError:
-        # Written by a newer version than this tool: the offset alone is true too, and only says less.
+        # Written by a newer version than this tool. The offset alone is true too: it only leaves
+        # out what is finished above it.
         return Window(offset)
-
-
-def offsets_at(
-    admin: AdminClient,
-    asked_for: Iterable[Place],
-    which: OffsetSpec,
-    timeout_s: float,
-    *,
-    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
-) -> dict[Place, int]:
-    """The first or last offset of each partition; what open transactions hold counts if it is read uncommitted."""
-    asked = {TopicPartition(topic, partition): which for topic, partition in asked_for}
-    if not asked:
-        return {}
-    answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=timeout_s)
-    return {(one.topic, one.partition): answer.result().offset for one, answer in answers.items()}

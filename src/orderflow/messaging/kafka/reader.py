@@ -1,6 +1,7 @@
 """
-Reading a topic to look at it: no group, no commit, no trace left on the cluster. Not for processing: nothing here
-remembers how far it came.
+Reads a topic to look at it: no group, no commit, no trace on the cluster.
+
+Not for processing: nothing here remembers how far it has read.
 """
 
 from __future__ import annotations
@@ -24,20 +25,17 @@ from orderflow.messaging.kafka.headers import headers_of
 from orderflow.messaging.settings import KafkaSettings
 
 GROUP = "orderflow.reader"
-"""The client wants a group id; nothing ever joins this group or commits to it."""
+"""The client requires a group id; nothing ever joins this group or commits to it."""
 
 REQUEST_TIMEOUT_S = 10.0
 TICK_S = 0.25
 
 Offsets = Mapping[int, int]
+"""Offset by partition."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    A record as it is on the topic, before anybody made sense of it.
-
-    Without `headers` if the client can't read them.
-    """
+class ConsumerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as it is on the topic. `headers` is empty if the client can't read them."""
 
     topic: str
     partition: int
@@ -49,20 +47,24 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def end_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
-    """By partition, the offset that the next committed record may have. Start `read` there to see only what is new."""
+    """
+    The offset that each partition's next record will have; `read` from there yields only new ones.
+
+    Raises ConfigurationError if there is no such topic, Unavailable if the cluster is away.
+    """
     with _open(settings) as client:
         return _ends(client, topic)
 
 
 def read(
     settings: KafkaSettings, topic: str, *, start: Offsets | None = None, follow: bool = True
-) -> Iterator[Record | None]:
+) -> Iterator[ConsumerRecord | None]:
     """
-    The topic's committed records from `start` on (None: from the beginning), in offset order within a partition.
+    The topic's committed records from `start` on (None: all), by offset within each partition.
 
-    With `follow` it goes on for good and yields None at each quarter of a second without a record, so that the caller
-    can look at the clock; without, it ends where the topic ended when it began. Raises ConfigurationError if there is
-    no such topic, Unavailable if the cluster can't be reached.
+    With `follow` it never ends, and yields None after each quarter of a second without a record, so
+    that the caller can check the time. Without, it ends where the topic ended when it began. Raises
+    ConfigurationError if there is no such topic, Unavailable if the cluster can't be reached.
     """
     with _open(settings) as client:
         ends = _ends(client, topic)
@@ -70,24 +72,26 @@ def read(
         client.assign(
             [TopicPartition(topic, partition, offset) for partition, offset in positions.items()]
         )
-        open_partitions = {
-            partition for partition, end in ends.items() if positions[partition] < end
-        }
-        while follow or open_partitions:
+
+        unread = {partition for partition, end in ends.items() if positions[partition] < end}
+        while follow or unread:
             message = client.poll(TICK_S)
             if message is None:
                 if follow:
                     yield None
                 continue
+
             error = message.error()
             if error is None:
                 record = _record(message)
                 if follow or record.offset < ends[record.partition]:
                     yield record
                 if record.offset + 1 >= ends[record.partition]:
-                    open_partitions.discard(record.partition)
+                    unread.discard(record.partition)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own name
-                open_partitions.discard(message.partition())
+                # The last offsets of a partition may be transaction markers: then no record reaches
+                # the end.
+                unread.discard(message.partition())
             elif error.fatal() or not _passing(error):
                 raise ConfigurationError(f"could not read {topic}: {error.str()}")
 
@@ -103,10 +107,11 @@ def _open(settings: KafkaSettings) -> Iterator[Consumer]:
 
 def _ends(client: Consumer, topic: str) -> dict[int, int]:
     try:
-        found = client.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
-        if found.error is not None:
-            raise ConfigurationError(f"can't read topic {topic}: {found.error.str()}")
-        partitions = [TopicPartition(topic, partition) for partition in sorted(found.partitions)]
+        metadata = client.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
+        if metadata.error is not None:
+            raise ConfigurationError(f"can't read topic {topic}: {metadata.error.str()}")
+
+        partitions = [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
         return {
             p.partition: client.get_watermark_offsets(p, timeout=REQUEST_TIMEOUT_S)[1]
             for p in partitions
@@ -118,7 +123,7 @@ def _ends(client: Consumer, topic: str) -> dict[int, int]:
 
 
 def _passing(error: KafkaError) -> bool:
-    """The client goes on by itself after these."""
+    """True if the client recovers from the error without help."""
     return bool(error.retriable()) or error.code() in (
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
         KafkaError._TRANSPORT,  # noqa: SLF001
@@ -127,12 +132,13 @@ def _passing(error: KafkaError) -> bool:
     )
 
 
-def _record(message: Any) -> Record:
+def _record(message: Any) -> ConsumerRecord:
     try:
         headers = headers_of(message)
     except Poison:
         headers = []
-    return Record(
+
+    return ConsumerRecord(
         topic=message.topic(),
         partition=message.partition(),
         offset=message.offset(),

@@ -1,19 +1,20 @@
 """
-Topics as values: what each promises, what a cluster has, and what must be done about the difference.
+Topics as values: what each promises, what a cluster has, and what to do about the difference.
 
-Nothing here talks to a cluster; `admin` does. What may differ and what may not:
+Pure: `admin` talks to the cluster. The decisions:
 
-| found on the cluster | decision |
+| on the cluster | decision |
 |---|---|
 | no such topic | create it |
-| another partition count | refuse: a key's later records would go elsewhere, and their order with them |
-| fewer replicas, lower `min.insync.replicas`, unclean election | refuse: an acknowledged record could be lost |
-| shorter retention, or one by size | refuse: a reader that was away would silently miss records |
+| another partition count | refuse: later records of a key would lose their order to earlier ones |
+| fewer replicas, lower `min.insync.replicas` | refuse: an acknowledged record could be lost |
+| unclean leader election | refuse: an acknowledged record could be lost |
+| shorter retention, or one by size | refuse: a reader that was away would miss records |
 | another `cleanup.policy` | refuse: compaction removes events, deletion removes state |
-| lower `max.message.bytes` | raise it: nobody loses by that |
+| lower `max.message.bytes` | raise it: that harms nobody |
 | more replicas, more in sync, longer retention, larger records | leave it: it promises more |
 
-A refused setting is not repaired silently, though some could be: somebody lowered it, and records may be gone already.
+A refused setting is never repaired silently: it was lowered, so records may be lost already.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from orderflow.messaging.errors import Incompatible
 from orderflow.messaging.settings import Section
 
 RECORD_BYTES_MAX = 1_048_588
-"""Kafka's own default for `max.message.bytes`, made explicit: a broker may be set lower."""
+"""Kafka's default for `max.message.bytes`, written on each topic: a broker's may be lower."""
 
 
 class Cleanup(StrEnum):
@@ -44,9 +45,10 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """
     A topic's promise.
 
-    `key` says what the record key is: records of one key stay in order. `retention` is how long a record is kept at
-    least; None for a compacted topic. `partitions` None means the configured default, chosen when the topic is made and
-    then fixed for life. `types` are the full names of the events that belong on it; anything else there is poison.
+    `key` names the record key: records of one key stay in order. `retention` is how long a record
+    is kept at least; None for a compacted topic. `partitions` None means the configured default,
+    taken when the topic is made and then fixed for life. `types` are the full names of the events
+    that belong on it; any other is poison there.
     """
 
     name: str
@@ -62,8 +64,8 @@ class TopicSettings(Section):
     """
     How topics are made on this cluster.
 
-    `partitions` counts for topics that do not fix their own. `replication_factor` None: 3 on three brokers or more, 1
-    on a single one, and refused on two, which may be a cluster with a broker down.
+    `partitions` is for topics that do not fix their own. `replication_factor` None: 3 on three
+    brokers or more, 1 on a single one, refused on two, which may be three with one down.
     """
 
     partitions: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -78,15 +80,20 @@ class Durability(msgspec.Struct, frozen=True):
 
     @classmethod
     def on(cls, brokers: int, settings: TopicSettings) -> Durability:
-        """What `brokers` can give. Raises Incompatible if that is too few for what is asked, or ambiguous."""
+        """
+        The durability on `brokers` brokers.
+
+        Raises Incompatible if they are too few, or if their number is ambiguous.
+        """
         replicas = settings.replication_factor
         if replicas is None:
             if brokers == 2:
                 raise Incompatible(
-                    "the cluster shows 2 brokers: RF 3 needs three, RF 1 is for one. Start the third, or set "
-                    "ORDERFLOW_TOPICS__REPLICATION_FACTOR"
+                    "the cluster shows 2 brokers: RF 3 needs three, RF 1 is for one. "
+                    "Start the third, or set ORDERFLOW_TOPICS__REPLICATION_FACTOR"
                 )
             replicas = 3 if brokers >= 3 else 1
+
         if brokers < replicas:
             raise Incompatible(
                 f"RF {replicas} needs {replicas} brokers; the cluster shows {brokers}"
@@ -94,8 +101,8 @@ class Durability(msgspec.Struct, frozen=True):
         return cls(replicas=replicas, in_sync_min=max(1, replicas - 1))
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic as a cluster has it. `replicas` is the least of its partitions; `config` holds effective values."""
+class TopicDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic on a cluster. `replicas`: the least of its partitions; `config`: effective values."""
 
     partitions: int
     replicas: int
@@ -116,15 +123,17 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     topic: str
     setting: str
-    found: str
+    present: str = msgspec.field(name="found")
     wanted: str
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.topic}: {self.setting} is {self.found}, wanted {self.wanted}: {self.remedy}"
+        return (
+            f"{self.topic}: {self.setting} is {self.present}, wanted {self.wanted}: {self.remedy}"
+        )
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class TopicPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What `apply` would do: create, alter, or nothing at all if anything is refused."""
 
     creations: tuple[Creation, ...]
@@ -140,30 +149,34 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def decide(
     wanted: Iterable[Topic],
-    found: Mapping[str, Found],
+    present: Mapping[str, TopicDescription],
+    *,
     durability: Durability,
     settings: TopicSettings,
-) -> Plan:
-    """The plan that leads from what is found to what is wanted."""
+) -> TopicPlan:
+    """The plan that leads from the `present` topics, by name, to the `wanted` ones."""
     creations: list[Creation] = []
     alterations: list[Difference] = []
     refusals: list[Difference] = []
     unchanged: list[str] = []
+
     for topic in wanted:
-        present = found.get(topic.name)
-        if present is None:
+        description = present.get(topic.name)
+        if description is None:
             creations.append(_creation(topic, durability, settings))
             continue
+
         unsafe = [
-            *_shape(topic, present, durability, settings),
-            *_promises(topic, present, durability),
+            *_shape(topic, description, durability, settings),
+            *_promises(topic, description, durability),
         ]
-        growth = [*_growth(topic, present)]
+        growth = [*_growth(topic, description)]
         refusals += unsafe
         alterations += growth
         if not unsafe and not growth:
             unchanged.append(topic.name)
-    return Plan(
+
+    return TopicPlan(
         creations=tuple(creations),
         alterations=tuple(alterations),
         refusals=tuple(refusals),
@@ -194,29 +207,33 @@ def _creation(topic: Topic, durability: Durability, settings: TopicSettings) -> 
 
 
 def _shape(
-    topic: Topic, found: Found, durability: Durability, settings: TopicSettings
+    topic: Topic, present: TopicDescription, durability: Durability, settings: TopicSettings
 ) -> Iterable[Difference]:
     partitions = topic.partitions or settings.partitions
-    if found.partitions != partitions:
+    count = present.partitions
+    if count != partitions:
         remedy = "a partition count is fixed for life; " + (
-            f"set ORDERFLOW_TOPICS__PARTITIONS={found.partitions}, which this cluster was made with"
+            f"set ORDERFLOW_TOPICS__PARTITIONS={count}, which this cluster was made with"
             if topic.partitions is None
             else "make a new topic and move its readers"
         )
-        yield _difference(topic, "partitions", found.partitions, partitions, remedy)
-    if found.replicas < durability.replicas:
+        yield _difference(topic, "partitions", count, partitions, remedy)
+
+    if present.replicas < durability.replicas:
         remedy = "add replicas with kafka-reassign-partitions"
-        yield _difference(topic, "replication.factor", found.replicas, durability.replicas, remedy)
+        yield _difference(
+            topic, "replication.factor", present.replicas, durability.replicas, remedy
+        )
 
 
-def _promises(topic: Topic, found: Found, durability: Durability) -> Iterable[Difference]:
-    config, wanted = found.config, config_of(topic, durability)
+def _promises(
+    topic: Topic, present: TopicDescription, durability: Durability
+) -> Iterable[Difference]:
+    config, wanted = present.config, config_of(topic, durability)
 
     def unlike(name: str, remedy: str) -> Difference:
-        value = wanted[name]
-        return _difference(
-            topic, name, config[name], value, f"{remedy}; then {_repair(topic, name, value)}"
-        )
+        repair = f"{remedy}; then {_repair(topic, name, wanted[name])}"
+        return _difference(topic, name, config[name], wanted[name], repair)
 
     if int(config["min.insync.replicas"]) < durability.in_sync_min:
         yield unlike("min.insync.replicas", "an acknowledged record could be lost with one broker")
@@ -235,11 +252,11 @@ def _promises(topic: Topic, found: Found, durability: Durability) -> Iterable[Di
             yield unlike("retention.bytes", "readers may have missed records: find out which")
 
 
-def _growth(topic: Topic, found: Found) -> Iterable[Difference]:
-    if int(found.config["max.message.bytes"]) < topic.record_bytes_max:
+def _growth(topic: Topic, present: TopicDescription) -> Iterable[Difference]:
+    if int(present.config["max.message.bytes"]) < topic.record_bytes_max:
         value = topic.record_bytes_max
         yield _difference(
-            topic, "max.message.bytes", found.config["max.message.bytes"], value, "raise it"
+            topic, "max.message.bytes", present.config["max.message.bytes"], value, "raise it"
         )
 
 
@@ -248,10 +265,10 @@ def _repair(topic: Topic, name: str, value: str) -> str:
 
 
 def _difference(
-    topic: Topic, setting: str, found: object, wanted: object, remedy: str
+    topic: Topic, setting: str, value: object, wanted: object, remedy: str
 ) -> Difference:
     return Difference(
-        topic=topic.name, setting=setting, found=str(found), wanted=str(wanted), remedy=remedy
+        topic=topic.name, setting=setting, present=str(value), wanted=str(wanted), remedy=remedy
     )
 
 

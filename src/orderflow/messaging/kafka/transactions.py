@@ -1,15 +1,20 @@
 """
-One transactional producer, its calls cut into slices, and every error judged by its flags, in this order:
+One transactional producer: its calls cut into slices, its errors judged by their flags.
+
+The flags, in this order:
 
 - `fatal`: this producer is finished → ProducerLost
-- `txn_requires_abort`: aborted here; nothing of it is visible, the same producer goes on → TransactionAborted
+- `txn_requires_abort`: aborted here; nothing is visible, the producer goes on → TransactionAborted
 - `retriable`, and not `_CONFLICT`: the same operation again, until its budget ends
-- anything else, or the budget ended: whether it committed is unknown → ProducerLost
+- anything else, or the end of the budget: the outcome is unknown → ProducerLost
 
-After a transaction in which the broker refused a record (too large, say), the next one of that producer is aborted once
-more, with OUT_OF_ORDER_SEQUENCE_NUMBER, whatever is in it: its records did nothing wrong.
-After ProducerLost: a new producer, then go on from what `committed()` says; never from memory. A time-out is not a
-failure, and aborting after one could be refused or wrong. Source: librdkafka, "Transactional producer: error handling".
+After ProducerLost: make a new producer and continue from what `committed()` returns, never from
+memory. A time-out is not a failure: aborting after one could be refused, or wrong.
+
+When the broker refuses a record (too large, say), that producer's next transaction is aborted too,
+with OUT_OF_ORDER_SEQUENCE_NUMBER, whatever it contains: its records are not at fault.
+
+Source: librdkafka, "Transactional producer: error handling".
 """
 
 from __future__ import annotations
@@ -33,9 +38,9 @@ from orderflow.messaging.kafka.clients import (
 RESOURCE = "broker"
 SLICE_S = 2.0
 BUDGET_S = 20.0
-"""Longer than the transaction time-out: by then the broker has ended the transaction one way or the other."""
+"""Longer than the transaction time-out: by then the broker has ended the transaction."""
 HANGING_S = 6.0
-"""A call that was given `SLICE_S` and has not returned by then never will."""
+"""A call that was given `SLICE_S` and has not returned after this time never will."""
 
 T = TypeVar("T")
 Between = Callable[[], None]
@@ -47,11 +52,15 @@ Produced = tuple[str, bytes | None, bytes | None, Headers]
 
 
 class TransactionAborted(Transient):
-    """The transaction was undone as a whole; the same records may be sent again by the same producer."""
+    """The transaction was undone as a whole; the same producer may send the same records again."""
 
 
 class ProducerLost(Transient):
-    """This producer must not be used again. `fenced`: a newer one has its transactional id, or its time was up."""
+    """
+    This producer must not be used again; read from Kafka what its last transaction committed.
+
+    `fenced`: a newer producer has its transactional id, or its transaction timed out.
+    """
 
     def __init__(self, message: str, *, fenced: bool) -> None:
         super().__init__(message, resource=RESOURCE)
@@ -68,22 +77,24 @@ class Verdict(Enum):
 
 
 def verdict(error: KafkaError) -> Verdict:
-    """Flags first to last; the order matters (a fatal error may look retriable when one aborts after it)."""
+    """What `error` means, by its flags."""
+    # The order matters: a fatal error may also look retriable, and abortable ones do.
     if error.fatal():
         return Verdict.FATAL
     if error.txn_requires_abort():
         return Verdict.ABORT
-    if error.retriable() and error.code() != KafkaError._CONFLICT:  # noqa: SLF001 - the client's public name for it
+    # _CONFLICT: another operation is still in progress, so the outcome of this one stays unknown.
+    if error.retriable() and error.code() != KafkaError._CONFLICT:  # noqa: SLF001 - a public name
         return Verdict.RETRY
     return Verdict.UNKNOWN
 
 
 class Transactions:
     """
-    A transactional producer of its caller's thread. `between` runs between slices of at most 2 s.
+    One transactional producer, for one thread. `between` runs between slices of at most 2 s.
 
-    No delivery callback is ever set: an exception in one would come out of a commit that succeeded. The commit itself
-    reports what was not delivered.
+    One transaction: `begin`, `produce`, `send_offsets` if there are any, `commit`. Each of them may
+    raise TransactionAborted or ProducerLost, as the module says.
     """
 
     def __init__(self, producer: Producer, *, between: Between) -> None:
@@ -92,7 +103,7 @@ class Transactions:
 
     def init(self) -> None:
         """
-        Fence the predecessor and end its open transaction; without a budget, since nothing can go on before that.
+        Fence the predecessor and end its open transaction; waits without bound for the broker.
 
         Raises ProducerLost on an error that waiting does not heal.
         """
@@ -101,11 +112,17 @@ class Transactions:
         )
 
     def begin(self) -> None:
-        """Local only. Raises ProducerLost when the producer is finished."""
+        """Begin a transaction, locally only. Raises ProducerLost when the producer is finished."""
         self._insist("begin_transaction", self._producer.begin_transaction)
 
     def produce(self, records: Iterable[Produced]) -> None:
-        """Hand `records` to the client, in order. Any failure aborts: one swallowed here would be lost for good."""
+        """
+        Hand `records` to the client, in their order; `commit` reports what was not delivered.
+
+        Any failure aborts the transaction: a record that was skipped would be lost.
+        """
+        # Without a delivery callback: an exception in one would come out of a `commit` that
+        # succeeded.
         send = self._producer.produce
         try:
             for topic, key, value, headers in records:
@@ -118,58 +135,62 @@ class Transactions:
 
     def send_offsets(self, offsets: list[TopicPartition], group_metadata: Any) -> None:
         """
-        Put `offsets` into the transaction. The topic must exist: else this blocks until the budget ends.
+        Put `offsets` into the transaction. Their topic must exist: else the whole budget passes.
 
-        Raises ProducerLost also when the call does not come back at all.
+        Raises ProducerLost also when the call does not return.
         """
-        # Positional only: the client raises TypeError on keywords, and blocks for good without a time-out.
+        # Positional only: the client raises TypeError on keywords, and blocks for good without a
+        # time-out.
         send = self._producer.send_offsets_to_transaction
         name = "send_offsets_to_transaction"
         self._insist(
-            name, lambda: self._not_for_good(name, lambda: send(offsets, group_metadata, SLICE_S))
+            name,
+            lambda: self._within_limit(name, lambda: send(offsets, group_metadata, SLICE_S)),
         )
 
     def commit(self) -> None:
-        """Returns only when the broker said that it is committed."""
+        """Commit. Returns only after the broker has confirmed it."""
         self._insist("commit_transaction", lambda: self._producer.commit_transaction(SLICE_S))
 
     def flush(self) -> None:
-        """Wait until the broker has what was produced; for tests that die at that very line."""
+        """Wait until the broker has all that was produced; for tests that die at that line."""
         while self._producer.flush(SLICE_S):
             self._between()
 
     def abort(self, reason: str, cause: BaseException) -> None:
-        """Undo the open transaction and raise TransactionAborted, or ProducerLost if even that fails."""
+        """Undo the open transaction; raises TransactionAborted, or ProducerLost if that fails."""
         self._insist(
             "abort_transaction", lambda: self._producer.abort_transaction(SLICE_S), aborting=True
         )
         raise TransactionAborted(reason, resource=RESOURCE) from cause
 
-    def _not_for_good(self, name: str, call: Callable[[], object]) -> None:
+    def _within_limit(self, name: str, call: Callable[[], object]) -> None:
         """
-        Make a call that may never return, whatever its time-out.
+        Run a call that may never return, on a thread; raises ProducerLost if it does not.
 
-        Seen with librdkafka 2.16 after the only broker was off for 15 s and the transaction aborted: the next call
-        waits for the coordinator without end. The hanging thread keeps the lost producer; the next producer fences it.
+        Seen with librdkafka 2.16 after the only broker was off for 15 s and the transaction was
+        aborted: the next call waits for the coordinator without end, whatever its time-out.
         """
         outcome: SimpleQueue[BaseException | None] = SimpleQueue()
 
         def run() -> None:
             try:
                 call()
-            except BaseException as error:  # noqa: BLE001 - it is raised where the call was asked for
+            except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
                 outcome.put(error)
             else:
                 outcome.put(None)
 
+        # A daemon that is left behind: it keeps the lost producer, which the next one fences.
         threading.Thread(target=run, name=name, daemon=True).start()
-        given_up_at = time.monotonic() + HANGING_S
+
+        give_up_at = time.monotonic() + HANGING_S
         while True:
             try:
                 error = outcome.get(timeout=SLICE_S)
             except Empty:
                 self._between()
-                if time.monotonic() >= given_up_at:
+                if time.monotonic() >= give_up_at:
                     raise ProducerLost(
                         f"{name} did not come back within {HANGING_S} s", fenced=False
                     ) from None
@@ -186,24 +207,29 @@ class Transactions:
         budget_s: float | None = BUDGET_S,
         aborting: bool = False,
     ) -> None:
+        """Repeat `call` while its errors are retriable and the budget lasts; None: no bound."""
         deadline = None if budget_s is None else time.monotonic() + budget_s
         while True:
             try:
                 call()
             except KafkaException as error:
-                found = verdict(error.args[0])
+                meaning = verdict(error.args[0])
                 out_of_time = deadline is not None and time.monotonic() >= deadline
-                if found is Verdict.RETRY and not out_of_time:
+                if meaning is Verdict.RETRY and not out_of_time:
                     self._between()
                     continue
-                if aborting or found is Verdict.RETRY:
+
+                # No abort after a time-out, which is not a failure, nor after a failed abort, which
+                # would only fail again.
+                if aborting or meaning is Verdict.RETRY:
                     raise _lost(name, error.args[0]) from error
                 self._undo(name, error)
             return
 
     def _reason(self, error: KafkaException) -> KafkaException:
-        """`produce` only says that the producer is finished; the transactional calls say why: fenced, or else."""
-        if error.args[0].code() == KafkaError._FATAL:  # noqa: SLF001 - the client's public name
+        """The error behind `produce`'s "the producer is finished": fenced, or another."""
+        if error.args[0].code() == KafkaError._FATAL:  # noqa: SLF001 - a public name
+            # `begin_transaction` can't succeed any more; unlike `produce` it returns the reason.
             try:
                 self._producer.begin_transaction()
             except KafkaException as reason:
@@ -219,10 +245,10 @@ class Transactions:
 
 def committed(consumer: Consumer, partition: TopicPartition, *, between: Between) -> TopicPartition:
     """
-    What a group committed on `partition`, asked in slices until there is an answer; offset < 0 means nothing.
+    What the consumer's group committed on `partition`; an offset < 0 means nothing.
 
-    While a transaction that touches it is open the broker holds the answer back. Raises TransactionAborted on an error
-    that waiting does not heal.
+    Asks in slices until there is an answer: the broker holds it back while a transaction over that
+    offset is open. Raises TransactionAborted on an error that waiting does not heal.
     """
     while True:
         try:
@@ -232,6 +258,7 @@ def committed(consumer: Consumer, partition: TopicPartition, *, between: Between
             error = answer.error
         except KafkaException as exception:
             error = exception.args[0]
+
         if not error.retriable() and error.code() not in _HEAL:
             raise TransactionAborted(
                 f"committed offset of {partition.topic}: {error.str()}", resource=RESOURCE
@@ -240,19 +267,19 @@ def committed(consumer: Consumer, partition: TopicPartition, *, between: Between
 
 
 def topic_exists(consumer: Consumer, topic: str) -> bool:
-    """Asked of the broker, within 2 s. Raises TransactionAborted when there is no answer."""
+    """Ask the broker, within 2 s. Raises TransactionAborted when it does not answer."""
     try:
-        found = consumer.list_topics(topic, SLICE_S).topics[topic]
+        metadata = consumer.list_topics(topic, SLICE_S).topics[topic]
     except KafkaException as error:
         raise TransactionAborted(
             f"metadata of {topic}: {error.args[0].str()}", resource=RESOURCE
         ) from error
-    return found.error is None and len(found.partitions) > 0
+    return metadata.error is None and len(metadata.partitions) > 0
 
 
 def _lost(name: str, error: KafkaError) -> ProducerLost:
     what = f"{name}: {error.name()} {error.str()}"
-    return ProducerLost(what, fenced=error.code() == KafkaError._FENCED)  # noqa: SLF001 - the client's public name
+    return ProducerLost(what, fenced=error.code() == KafkaError._FENCED)  # noqa: SLF001
 
 
 _HEAL = {

@@ -25,11 +25,11 @@ from orderflow.messaging.listener import InboxOutbox, Listener
 from orderflow.messaging.process.roles import listener_role
 from orderflow.messaging.process.service import MIGRATE, Service, run
 from orderflow.messaging.process.settings import ServiceSection
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import ProcessSettings, RoleSection
 
 INBOX = Path(postgres.__file__).parent / "migrations"
-NO_SCHEMAS = Catalogue((), {})
+NO_SCHEMAS = SchemaCatalogue((), {})
 """A record says by which schema it was written; only a writer needs a catalogue."""
 
 

@@ -16,7 +16,7 @@ import msgspec
 from orderflow.messaging.errors import ConfigurationError, Transient
 from orderflow.messaging.postgres import Cursor, DatabaseError, outbox, transient
 from orderflow.messaging.schemas.avro import Encoder
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 
@@ -39,7 +39,7 @@ class Prerequisites:
         transaction: Callable[[], AbstractContextManager[Cursor]],
         relay: str | None = None,
         registry: RegistrySettings | None = None,
-        catalogue: Catalogue | None = None,
+        catalogue: SchemaCatalogue | None = None,
         topics: Sequence[str] = (),
     ) -> None:
         self._transaction = transaction

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from orderflow.messaging.container import Container, ContainerSettings
 from orderflow.messaging.container.upkeep import purge_inbox
+from orderflow.messaging.errors import NEUTRAL, OperatorCommands
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.http.serving import Role
 from orderflow.messaging.listener import InboxOutbox, Listener
@@ -23,7 +24,7 @@ from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.process.role import BuildRole, Launch, worker_role
 from orderflow.messaging.process.settings import ListenerSection
 from orderflow.messaging.relay import Relay, RelaySettings
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import ProcessSettings, RelaySection
 
 
@@ -52,7 +53,7 @@ def api_role(
     return build
 
 
-def listener_role(listener: Listener, *, catalogue: Catalogue) -> BuildRole[ProcessSettings]:
+def listener_role(listener: Listener, *, catalogue: SchemaCatalogue) -> BuildRole[ProcessSettings]:
     """
     A listener in its container.
 
@@ -111,8 +112,8 @@ def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container:
     )
 
 
-def relay_role() -> BuildRole[ProcessSettings]:
-    """The relay of a service's outbox."""
+def relay_role(*, commands: OperatorCommands = NEUTRAL) -> BuildRole[ProcessSettings]:
+    """The relay of a service's outbox. Its refusals name `commands`."""
 
     def build(launch: Launch[ProcessSettings]) -> Role:
         section = launch.role_section
@@ -123,6 +124,7 @@ def relay_role() -> BuildRole[ProcessSettings]:
                 database=launch.section.database,
                 kafka=launch.settings.kafka,
                 tick_every_s=section.tick_every_s,
+                commands=commands,
             )
         )
 

@@ -1,7 +1,20 @@
-"""Outbox → Kafka: `Relay(RelaySettings(service=…, database=…, kafka=…)).run(stop)`."""
+"""
+The relay publishes the rows of an outbox table to Kafka, in commit order, exactly once.
 
-from orderflow.messaging.relay.health import Health, State
+`Relay(RelaySettings(service=…, database=…, kafka=…)).run(stop)`.
+
+- `relay`: the loop over sessions, and what the relay does when one fails; `batch_reader`: what a
+  session publishes next; `health`: what the relay reports
+- `session`: one session, from taking the slot to the first failure; `session_start`: its first
+  steps; `start_decision`: whether it may go on, as a pure function
+- `position`: how far the outbox is published, kept on Kafka
+- `replication`: PostgreSQL's walsender protocol; `pgoutput`: its messages; `records`: their rows
+- `pg_catalog`, `relay_state`, `outbox_partitions`: the database over an ordinary connection
+- `resync`: a new slot and a new position, after a refusal; `retained_rows`: what it publishes again
+"""
+
+from orderflow.messaging.relay.health import Health, RelayState
 from orderflow.messaging.relay.relay import Relay
-from orderflow.messaging.relay.session import RelaySettings
+from orderflow.messaging.relay.settings import RelaySettings
 
-__all__ = ["Health", "Relay", "RelaySettings", "State"]
+__all__ = ["Health", "Relay", "RelaySettings", "RelayState"]

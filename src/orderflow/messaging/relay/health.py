@@ -1,4 +1,4 @@
-"""What a relay says of itself: a value that its thread replaces as a whole and any other thread may read."""
+"""What a relay reports about itself: one immutable value, and the gauges that follow it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from enum import StrEnum
 
 import msgspec
 
-from orderflow.messaging.telemetry import counter, gauge
+from orderflow.messaging.telemetry import gauge
+
+STREAMING = gauge("relay_streaming", "1 while this process publishes the outbox, else 0")
+POSITION = gauge(
+    "relay_position_bytes", "End of the last published database transaction in the server's log"
+)
+WAL_END = gauge("relay_wal_end_bytes", "End of the server's log as the relay last heard it")
 
 
-class State(StrEnum):
-    """`standby`: another relay reads the slot. `waiting`: broker or database is away, or undid our work."""
+class RelayState(StrEnum):
+    """`standby`: another relay reads the slot. `waiting`: the relay retries after a failure."""
 
     STARTING = "starting"
     STANDBY = "standby"
@@ -22,29 +28,37 @@ class State(StrEnum):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`position` and `wal_end` are LSNs as numbers; their difference is the log not yet published, in bytes."""
+    """
+    `position` and `wal_end` are LSNs as numbers; their difference is unpublished log, in bytes.
 
-    state: State = State.STARTING
+    The relay's thread replaces the value as a whole, so any thread may read it.
+    """
+
+    state: RelayState = RelayState.STARTING
     reason: str = ""
     position: int = 0
     wal_end: int = 0
 
     @property
     def ready(self) -> bool:
-        """A standby is ready too: it is well, and takes over by itself."""
-        return self.state in (State.STREAMING, State.STANDBY)
+        """True while streaming or standing by: a standby takes over without anyone's help."""
+        return self.state in (RelayState.STREAMING, RelayState.STANDBY)
+
+    def changed(
+        self, state: RelayState, reason: str, *, position: int | None, wal_end: int
+    ) -> Health:
+        """The next value. `position` None: unchanged. The end of the log never moves back."""
+        position = self.position if position is None else position
+        return Health(
+            state=state,
+            reason=reason,
+            position=position,
+            wal_end=max(wal_end, position, self.wal_end),
+        )
 
 
-RECORDS = counter("relay_records", "Outbox rows published, in committed Kafka transactions")
-TRANSACTIONS = counter(
-    "relay_transactions", "Kafka transactions committed by the relay, idle ones included"
-)
-ABORTS = counter("relay_aborts", "Kafka transactions of the relay that were undone and sent again")
-RESTARTS = counter(
-    "relay_restarts", "Times the relay went back to its committed position after a failure"
-)
-STREAMING = gauge("relay_streaming", "1 while this process publishes the outbox, else 0")
-POSITION = gauge(
-    "relay_position_bytes", "End of the last published database transaction in the server's log"
-)
-WAL_END = gauge("relay_wal_end_bytes", "End of the server's log as the relay last heard it")
+def set_gauges(health: Health) -> None:
+    """Export `health` as this process's metrics."""
+    STREAMING.set(health.state is RelayState.STREAMING)
+    POSITION.set(health.position)
+    WAL_END.set(health.wal_end)

@@ -1,9 +1,10 @@
 """
 PostgreSQL's logical replication messages, as far as an insert-only publication needs them.
 
-Guarantee: rows come out per database transaction, in commit order, or not at all: a transaction that is cut off
-half-way is never seen. A message this module does not know raises ValueError, since skipping it could skip a row.
-Source: PostgreSQL documentation, "Logical Replication Message Formats", protocol version 1, option `binary`.
+Guarantee: rows come out by whole database transactions, in commit order; a transaction that is cut
+off never comes out. An unknown message raises ValueError, because skipping it could skip a row.
+Source: PostgreSQL documentation, "Logical Replication Message Formats", protocol version 1, option
+`binary`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 Row = TypeVar("Row")
 Values = list[bytes | None]
 Reader = Callable[[Values], Row]
-"""Makes of one row's values, in the relation's column order, whatever the caller needs of it."""
+"""Converts the values of one row, in the relation's column order, into the caller's type."""
 
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -30,7 +31,7 @@ _COLUMN_TAIL_BYTES = 8  # type id and type modifier, behind each column's name
 
 
 class Relation(NamedTuple):
-    """A table as the stream describes it: its columns' names, in the order in which a row's values come."""
+    """A table as the stream describes it: the names of its columns, in the order of the values."""
 
     id: int
     name: str
@@ -38,7 +39,7 @@ class Relation(NamedTuple):
 
 
 class Transaction(NamedTuple, Generic[Row]):
-    """One committed database transaction: its rows, the position right after it, and when it committed."""
+    """A committed database transaction: its rows, the LSN right after it, its commit time in µs."""
 
     rows: list[Row]
     end_lsn: int
@@ -51,8 +52,10 @@ class Transaction(NamedTuple, Generic[Row]):
 
 class Parser(Generic[Row]):
     """
-    Turns messages into transactions. `reader_for` is asked once for each Relation message, so a changed table is
-    noticed before its first changed row.
+    Assembles messages into transactions.
+
+    `reader_for` is called for each Relation message, so a changed table is noticed before its first
+    changed row. `inside` is true between the first and the last message of a transaction.
     """
 
     def __init__(self, reader_for: Callable[[Relation], Reader[Row]]) -> None:
@@ -62,8 +65,14 @@ class Parser(Generic[Row]):
         self.inside = False
 
     def feed(self, message: bytes) -> Transaction[Row] | None:
-        """Take one message; at the end of a transaction, return it. Raises ValueError on what can't be understood."""
+        """
+        Take one message; return the transaction that it ends, if it ends one.
+
+        Raises ValueError on a message that this module can't read.
+        """
         kind = message[0]
+
+        # Inserts first: they are nearly all messages, and this is the relay's busiest line.
         if kind == _INSERT:
             relation_id, count = (
                 _RELATION_ID.unpack_from(message, 1)[0],
@@ -74,8 +83,8 @@ class Parser(Generic[Row]):
             )
         elif kind == _COMMIT:
             _flags, _commit_lsn, end_lsn, committed_us = _COMMIT_BODY.unpack_from(message, 1)
-            done, self._rows, self.inside = self._rows, [], False
-            return Transaction(done, end_lsn, committed_us)
+            rows, self._rows, self.inside = self._rows, [], False
+            return Transaction(rows, end_lsn, committed_us)
         elif kind == _BEGIN:
             self.inside = True
         elif kind == _RELATION:
@@ -83,13 +92,18 @@ class Parser(Generic[Row]):
             self._readers[relation.id] = self._reader_for(relation)
         elif kind not in (_TYPE, _ORIGIN):
             raise ValueError(
-                f"a replication message of kind {chr(kind)!r}, which an insert-only publication never has"
+                f"a replication message of kind {chr(kind)!r}, "
+                "which an insert-only publication never has"
             )
         return None
 
 
 def tuple_values(message: bytes, at: int, count: int) -> Values:
-    """The `count` column values from offset `at`: their binary form, or None. Raises ValueError on any other form."""
+    """
+    The `count` column values from offset `at`: their binary form, or None for NULL.
+
+    Raises ValueError on a value in any other form, and on bytes left over.
+    """
     values: Values = []
     for _ in range(count):
         kind = message[at]
@@ -102,17 +116,23 @@ def tuple_values(message: bytes, at: int, count: int) -> Values:
             at += 1
         else:
             raise ValueError(f"column {len(values)} came as {chr(kind)!r}, not in its binary form")
+
     if at != len(message):
         raise ValueError(f"a row of {len(message)} bytes, but its columns end at {at}")
     return values
 
 
 def read_relation(message: bytes) -> Relation:
-    """The Relation message: id, schema, table, replica identity, then each column's flags, name, type and modifier."""
+    """
+    The table of a Relation message.
+
+    Its layout: id, schema, table, replica identity, then each column's flags, name, type, modifier.
+    """
     (relation_id,) = _RELATION_ID.unpack_from(message, 1)
     schema_end = message.index(0, 5)
     name_end = message.index(0, schema_end + 1)
     (count,) = _COLUMN_COUNT.unpack_from(message, name_end + 2)
+
     columns, at = [], name_end + 4
     for _ in range(count):
         end = message.index(0, at + 1)

@@ -1,4 +1,8 @@
-"""Outbox rows → Kafka records: the columns by name, whatever their order in the table; unknown ones are ignored."""
+"""
+Outbox rows as Kafka records.
+
+Columns are read by name, whatever their order in the table; other columns are ignored.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +40,8 @@ _SPECVERSION = (CE_SPECVERSION, b"1.0")
 _CONTENT_TYPE = (CONTENT_TYPE, AVRO_CONTENT_TYPE.encode())
 
 
-class Record(NamedTuple):
-    """What is produced; `headers` are those of `event.to_headers`, in an order that readers must not rely on."""
+class ProducerRecord(NamedTuple):
+    """A record to produce. `headers` are those of `event.to_headers`, in no order to rely on."""
 
     topic: str
     key: bytes
@@ -45,10 +49,11 @@ class Record(NamedTuple):
     headers: Headers
 
 
-def record_reader(relation: Relation) -> Reader[Record]:
+def record_reader(relation: Relation) -> Reader[ProducerRecord]:
     """
-    How to read rows of this relation as records. Raises ConfigurationError when a column is missing: the table was
-    changed under the relay.
+    A function that converts rows of this relation into records.
+
+    Raises ConfigurationError when a column is missing: the table is no outbox any more.
     """
     places = {column: index for index, column in enumerate(relation.columns)}
     try:
@@ -60,9 +65,11 @@ def record_reader(relation: Relation) -> Reader[Record]:
         raise ConfigurationError(
             f"table {relation.name} has no column {missing.args[0]}: not an outbox"
         ) from missing
+
+    # Decoded once per topic, not once per row.
     topics: dict[bytes | None, str] = {}
 
-    def read(values: Values) -> Record:
+    def read(values: Values) -> ProducerRecord:
         headers: Headers = [_SPECVERSION, (CE_ID, _uuid_text(values[id_at] or b""))]
         headers += [
             (name, value) for name, at in header_places if (value := values[at]) is not None
@@ -71,7 +78,7 @@ def record_reader(relation: Relation) -> Reader[Record]:
         topic = topics.get(values[topic_at]) or topics.setdefault(
             values[topic_at], (values[topic_at] or b"").decode()
         )
-        return Record(topic, values[key_at] or b"", values[value_at] or b"", headers)
+        return ProducerRecord(topic, values[key_at] or b"", values[value_at] or b"", headers)
 
     return read
 

@@ -1,10 +1,11 @@
 """
-The relay: what commits in the outbox goes to Kafka, in commit order, once.
+The relay: publishes what commits in the outbox to Kafka, in commit order, exactly once.
 
-It reads the write-ahead log, puts whole database transactions into one Kafka transaction together with its own
-position, and starts the next as soon as the last is committed, so load grows batches instead of markers. Killed at any
-line, it goes on from the position that Kafka committed. Records that belong to a transaction whose outcome is unknown
-are never sent again from memory: a new session reads what was committed and streams from there.
+It reads the write-ahead log and puts whole database transactions into one Kafka transaction,
+together with its own position. The next Kafka transaction starts when the last is committed, so
+more load makes larger batches, not more transaction markers. Killed at any line, the next relay
+continues from the position that Kafka committed. Records of a transaction whose outcome is unknown
+are never sent again from memory: a new session reads the committed position and streams from there.
 """
 
 from __future__ import annotations
@@ -12,27 +13,39 @@ from __future__ import annotations
 import threading
 import time
 
-from orderflow.messaging.errors import Fenced, Refused, Transient, Unavailable
+from orderflow.messaging.errors import Fenced, Refused, Stopped, Transient, Unavailable
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
-from orderflow.messaging.relay import health
-from orderflow.messaging.relay.health import Health, State
-from orderflow.messaging.relay.partitions import PartitionKeeper
-from orderflow.messaging.relay.pgoutput import Parser, Transaction
+from orderflow.messaging.relay.batch_reader import BatchReader
+from orderflow.messaging.relay.health import STREAMING, Health, RelayState, set_gauges
+from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.relay.position import lsn_text
-from orderflow.messaging.relay.records import Record, record_reader
-from orderflow.messaging.relay.session import RelaySettings, Session, Stopped
-from orderflow.messaging.telemetry import logger
+from orderflow.messaging.relay.records import ProducerRecord
+from orderflow.messaging.relay.session import RelaySession
+from orderflow.messaging.relay.settings import RelaySettings
+from orderflow.messaging.telemetry import counter, logger
 
 BACK_OFF_S = (0.1, 5.0)
 KEEP_PARTITIONS_EVERY_S = 60.0
-READ_WAIT_S = 0.5
+
+RECORDS = counter("relay_records", "Outbox rows published, in committed Kafka transactions")
+TRANSACTIONS = counter(
+    "relay_transactions", "Kafka transactions committed by the relay, idle ones included"
+)
+ABORTS = counter("relay_aborts", "Kafka transactions of the relay that were undone and sent again")
+RESTARTS = counter(
+    "relay_restarts", "Times the relay went back to its committed position after a failure"
+)
 
 log = logger("relay")
 
 
 class Relay:
-    """One outbox's relay. `run` in a thread or process of its own; `health` from anywhere."""
+    """
+    Publishes one outbox. `run` needs a thread or process of its own; any thread may read `health`.
+
+    Any number of relays of one service may run: one streams, the others stand by.
+    """
 
     def __init__(self, settings: RelaySettings) -> None:
         self._settings = settings
@@ -43,43 +56,50 @@ class Relay:
 
     def run(self, stop: threading.Event) -> None:
         """
-        Publish until `stop` is set, then return within some seconds, whatever is away.
+        Publish until `stop` is set, then return within some seconds, whatever is unavailable.
 
-        Raises ResyncNeeded when position, slot and database do not fit (nothing was changed), Fenced when another relay
-        took this one's place. Everything that time heals is waited for, without bound.
+        Waits without bound for everything that time heals. Raises ResyncNeeded when position, slot
+        and database do not fit together (nothing was changed), Fenced when another relay took this
+        one's place.
         """
         self._stop = stop
         keeper = threading.Thread(
             target=self._keep_partitions, name="outbox-partitions", daemon=True
         )
         keeper.start()
+
         fenced_pid: int | None = None
         try:
             while not stop.is_set():
-                fenced_pid = self._one_session(fenced_pid)
-            self._report(State.STOPPED)
+                fenced_pid = self._run_session(fenced_pid)
+            self._report(RelayState.STOPPED)
         except Refused as error:
-            self._report(State.REFUSED, str(error))
+            self._report(RelayState.REFUSED, str(error))
             raise
         except Fenced as error:
-            self._report(State.FENCED, str(error))
+            self._report(RelayState.FENCED, str(error))
             raise
         finally:
-            health.STREAMING.set(0)
+            STREAMING.set(0)
 
-    def _one_session(self, fenced_pid: int | None) -> int | None:
-        """Run one session to its end; its backend's pid if it was fenced."""
-        session: Session | None = None
+    def _run_session(self, fenced_pid: int | None) -> int | None:
+        """Run one session to its end. Returns its backend's process id if it was fenced."""
+        session: RelaySession | None = None
         try:
-            session = Session(self._settings, stopping=self._stop.is_set, fenced_pid=fenced_pid)
+            session = RelaySession(
+                self._settings, stopping=self._stop.is_set, fenced_pid=fenced_pid
+            )
             session.open(on_standby=self._stand_by, before_first=self._keep_partitions_once)
             self._stream(session)
         except Stopped:
             pass
         except Transient as error:
-            health.RESTARTS.inc()
-            self._report(State.WAITING, str(error))
+            RESTARTS.inc()
+            self._report(RelayState.WAITING, str(error))
             log.warning("the relay starts over from its committed position", reason=str(error))
+
+            # Without a back-off: the next session must find out at once whether this process was
+            # replaced, or only its own transaction timed out.
             if isinstance(error, ProducerLost) and error.fenced and session is not None:
                 return session.stream.backend_pid
             self._stop.wait(self._back_off_s)
@@ -89,34 +109,44 @@ class Relay:
                 session.close()
         return None
 
-    def _stream(self, session: Session) -> None:
-        """The loop: read what is there, publish it, confirm; alone at night, move the position once a minute."""
+    def _stream(self, session: RelaySession) -> None:
+        """Read, publish, confirm, until a failure or a stop. Without rows: a position a minute."""
         self._back_off_s = BACK_OFF_S[0]
-        self._report(State.STREAMING, position=session.position)
-        health.STREAMING.set(1)
+        self._report(RelayState.STREAMING, position=session.position)
         log.info("the relay streams", slot=self._settings.slot, position=lsn_text(session.position))
-        reader = _BatchReader(session, self._settings)
+
+        reader = BatchReader(
+            session.stream,
+            published=session.position,
+            rows_max=self._settings.rows_max,
+            bytes_max=self._settings.bytes_max,
+        )
         committed_at = time.monotonic()
         while not self._stop.is_set():
             rows, end_lsn = reader.next_batch()
+
+            # An idle database's log grows too: without a newer position the slot would retain it.
             now = time.monotonic()
             if rows or now - committed_at >= self._settings.idle_commit_every_s:
                 self._publish(session, rows, end_lsn)
                 committed_at = now
                 self._report(
-                    State.STREAMING, position=session.position, wal_end=session.stream.wal_end
+                    RelayState.STREAMING, position=session.position, wal_end=session.stream.wal_end
                 )
             session.keep_alive()
 
-    def _publish(self, session: Session, rows: list[Record], end_lsn: int) -> None:
-        """Until it is committed; an aborted transaction is sent again by the same producer, after a rest."""
-        session.count_on()
+    def _publish(self, session: RelaySession, rows: list[ProducerRecord], end_lsn: int) -> None:
+        """Publish until it is committed: after an abort the same producer sends the same again."""
+        # Before the transaction, which carries the count: Kafka must never have a higher one than
+        # the database.
+        session.increment_tick()
+
         while True:
             try:
                 session.publish(rows, end_lsn)
             except TransactionAborted as error:
-                health.ABORTS.inc()
-                self._report(State.WAITING, str(error), position=session.position)
+                ABORTS.inc()
+                self._report(RelayState.WAITING, str(error), position=session.position)
                 log.warning(
                     "the Kafka transaction was undone and is sent again",
                     reason=str(error),
@@ -126,34 +156,30 @@ class Relay:
                 self._back_off_s = min(self._back_off_s * 2, BACK_OFF_S[1])
             else:
                 self._back_off_s = BACK_OFF_S[0]
-                health.RECORDS.inc(len(rows))
-                health.TRANSACTIONS.inc()
+                RECORDS.inc(len(rows))
+                TRANSACTIONS.inc()
                 return
 
     def _stand_by(self) -> None:
-        if self.health.state is not State.STANDBY:
-            self._report(State.STANDBY, "another relay reads the slot")
+        if self.health.state is not RelayState.STANDBY:
+            self._report(RelayState.STANDBY, "another relay reads the slot")
             log.info("the relay stands by", slot=self._settings.slot)
 
     def _report(
-        self, state: State, reason: str = "", *, position: int | None = None, wal_end: int = 0
+        self,
+        state: RelayState,
+        reason: str = "",
+        *,
+        position: int | None = None,
+        wal_end: int = 0,
     ) -> None:
-        known = self.health
-        position = known.position if position is None else position
-        self.health = Health(
-            state=state,
-            reason=reason,
-            position=position,
-            wal_end=max(wal_end, position, known.wal_end),
-        )
-        health.STREAMING.set(state is State.STREAMING)
-        health.POSITION.set(position)
-        health.WAL_END.set(self.health.wal_end)
+        self.health = self.health.changed(state, reason, position=position, wal_end=wal_end)
+        set_gauges(self.health)
 
     def _keep_partitions(self) -> None:
-        """A thread of its own, so that a lock never holds records back."""
+        """Runs on a thread and a connection of its own: a lock it waits for delays no record."""
         while not self._stop.wait(KEEP_PARTITIONS_EVERY_S):
-            if self.health.state is not State.STREAMING:
+            if self.health.state is not RelayState.STREAMING:
                 continue
             try:
                 with connect(
@@ -167,48 +193,7 @@ class Relay:
         try:
             self._keeper.keep(connection, position=self.health.position)
         except DatabaseError as error:
+            # A row without a partition of its day goes to the default one: no reason to stop.
             log.warning(
                 "outbox partitions were not looked after", reason=str(transient(error) or error)
             )
-
-
-class _BatchReader:
-    """Whole database transactions, as many as are there, up to a limit; what is already published is skipped."""
-
-    def __init__(self, session: Session, settings: RelaySettings) -> None:
-        self._session = session
-        self._rows_max, self._bytes_max = settings.rows_max, settings.bytes_max
-        self._parser = Parser(record_reader)
-        self._end_lsn = session.position
-
-    def next_batch(self) -> tuple[list[Record], int]:
-        """
-        The rows of the next transactions, and the position behind them; no rows after 0.5 s of quiet.
-
-        In quiet, the position is what the server says it has read through: nothing between can hold a row.
-        """
-        stream, feed = self._session.stream, self._parser.feed
-        rows: list[Record] = []
-        size = 0
-        waited = False
-        while len(rows) < self._rows_max and size < self._bytes_max:
-            message = stream.next_message()
-            if message is not None:
-                done = feed(message)
-                if done is not None:
-                    size += self._take(rows, done)
-            elif not stream.wait(0):
-                if rows or waited:
-                    break
-                stream.wait(READ_WAIT_S)
-                waited = True
-        if not rows and not self._parser.inside:
-            self._end_lsn = max(self._end_lsn, stream.wal_end)
-        return rows, self._end_lsn
-
-    def _take(self, rows: list[Record], done: Transaction[Record]) -> int:
-        if done.end_lsn <= self._session.position:
-            return 0
-        self._end_lsn = done.end_lsn
-        rows += done.rows
-        return sum(len(row.value) for row in done.rows)

@@ -1,10 +1,10 @@
 """
 The replication connection: PostgreSQL's walsender protocol over a driver connection.
 
-The driver has no replication API, so this speaks through its low-level connection: simple queries, then a two-way copy
-stream that is read without blocking. The walsender drops a silent reader after `wal_sender_timeout` (10 s on this
-connection), so `confirm` must be called every 2 s, whatever else goes on. Source: PostgreSQL documentation, "Streaming
-Replication Protocol".
+The driver has no replication API, so this room uses its low-level connection: simple queries, then
+a two-way copy stream that is read without blocking. The walsender ends the connection of a reader
+that is silent for `wal_sender_timeout` (10 s here), so `confirm` must be called every 2 s, whatever
+else goes on. Source: PostgreSQL documentation, "Streaming Replication Protocol".
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from psycopg import pq
 
 from orderflow.messaging.errors import ResyncNeeded, Unavailable
 from orderflow.messaging.postgres import RESOURCE, conninfo
-from orderflow.messaging.relay.admission import WAY_OUT
 from orderflow.messaging.relay.pgoutput import POSTGRES_EPOCH
 from orderflow.messaging.relay.position import lsn_number
 
@@ -37,7 +36,7 @@ _STATUS = Struct(">cQQQqB")
 
 
 class Server(NamedTuple):
-    """What IDENTIFY_SYSTEM says: which cluster, which timeline, and how far its log is on disk."""
+    """The result of IDENTIFY_SYSTEM: the cluster, its timeline, the end of its log on disk."""
 
     system_identifier: str
     timeline: int
@@ -45,14 +44,14 @@ class Server(NamedTuple):
 
 
 class NewSlot(NamedTuple):
-    """Where a slot made just now begins, and whether the outbox already held rows that it will not show."""
+    """Where a new slot begins, and whether the outbox held rows before, which it never sends."""
 
     start: int
     misses_rows: bool
 
 
 class ExportedSlot(NamedTuple):
-    """Where a slot made just now begins, and the name of the snapshot that sees all that lies before."""
+    """Where a new slot begins, and the name of the snapshot that sees all rows before that."""
 
     start: int
     snapshot: str
@@ -60,9 +59,11 @@ class ExportedSlot(NamedTuple):
 
 class ReplicationConnection:
     """
-    One walsender session. Every method raises Unavailable when the connection is gone; then `close` and open anew.
+    One walsender session, for one thread.
 
-    `stopping` is asked at least every 0.2 s while a command waits (making a slot waits for running transactions).
+    Every method raises Unavailable when the connection is lost; then close it and make another.
+    `stopping` is called at least every 0.2 s while a command waits (making a slot waits for running
+    transactions); when it returns True, the command raises Unavailable.
     """
 
     def __init__(self, dsn: str, *, application_name: str, stopping: Callable[[], bool]) -> None:
@@ -74,6 +75,7 @@ class ReplicationConnection:
             self._connection = psycopg.connect(target, autocommit=True)
         except psycopg.Error as error:
             raise _away(error) from error
+
         self._pg = self._connection.pgconn
         self._pg.nonblocking = 1
         self._stopping = stopping
@@ -83,16 +85,16 @@ class ReplicationConnection:
         self.streaming = False
 
     def identify(self) -> Server:
-        """Which server this is."""
+        """The server's identity."""
         system_identifier, timeline, wal_end, _name = self._row(self._command("IDENTIFY_SYSTEM"))
         return Server(system_identifier, int(timeline), lsn_number(wal_end))
 
     def make_slot(self, slot: str, *, table: str) -> NewSlot | None:
         """
-        Make the slot, or return None because another process just did.
+        Make the slot; None if another process just made it.
 
-        The slot shows every row that its snapshot does not see, and none that it sees: so rows visible in that
-        snapshot are rows nobody will ever publish.
+        The slot sends every row that its snapshot does not see, and none that it sees. So the rows
+        of `table` that are visible in that snapshot are never sent: `misses_rows`.
         """
         self._command("BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ")
         made = self._command(
@@ -102,16 +104,18 @@ class ReplicationConnection:
         if made.status == pq.ExecStatus.FATAL_ERROR:
             self._command("ROLLBACK")
             return None
-        before = self._row(self._command(f"SELECT EXISTS (SELECT FROM {table})"))  # noqa: S608 - a constant name
+
+        # In the slot's own snapshot: in a later one, rows that the slot does send would count too.
+        before = self._row(self._command(f"SELECT EXISTS (SELECT FROM {table})"))  # noqa: S608
         self._command("COMMIT")
         return NewSlot(lsn_number(self._row(made)[1]), misses_rows=before[0] == "t")
 
     def export_slot(self, slot: str) -> ExportedSlot | None:
         """
-        Make the slot, or return None because another process just did.
+        Make the slot; None if another process just made it.
 
-        The slot shows every row that the named snapshot does not see, and none that it sees. The snapshot can be used
-        in other sessions until this one is told anything more.
+        The slot sends every row that the named snapshot does not see, and none that it sees. Other
+        sessions can use the snapshot until this connection runs its next command.
         """
         made = self._command(
             f"CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'export')",
@@ -119,30 +123,32 @@ class ReplicationConnection:
         )
         if made.status == pq.ExecStatus.FATAL_ERROR:
             return None
+
         _name, start, snapshot, _plugin = self._row(made)
         return ExportedSlot(lsn_number(start), snapshot)
 
     def start(self, slot: str, publication: str) -> bool:
         """
-        Begin to stream from the slot's confirmed position; False when another process reads it.
+        Begin to stream from the slot's confirmed position; False if another process reads it.
 
-        PostgreSQL allows one reader per slot: whoever got True is the only one until its connection ends. Raises
-        ResyncNeeded when the server can't serve the slot any more.
+        PostgreSQL allows one reader per slot: after True this connection is the only one until it
+        ends. Raises ResyncNeeded when the server can't serve the slot any more.
         """
         options = f"proto_version '1', publication_names '{publication}', binary 'true'"
         begun = self._command(
             f"START_REPLICATION SLOT {slot} LOGICAL 0/0 ({options})",
             may_fail={_SLOT_IS_ACTIVE, *_SLOT_IS_GONE},
         )
+
         if begun.status == pq.ExecStatus.COPY_BOTH:
             self.streaming = True
             return True
         if _sqlstate(begun) == _SLOT_IS_ACTIVE:
             return False
-        raise ResyncNeeded(f"slot {slot} can't be read: {_message(begun)}; {WAY_OUT}")
+        raise ResyncNeeded(f"slot {slot} can't be read: {_message(begun)}")
 
     def wait(self, timeout_s: float) -> bool:
-        """Take in what has arrived, waiting for it up to `timeout_s`; False when nothing came."""
+        """Read what has arrived, waiting up to `timeout_s` for it; False if nothing arrived."""
         if not select.select([self._pg.socket], [], [], timeout_s)[0]:
             return False
         try:
@@ -153,9 +159,10 @@ class ReplicationConnection:
 
     def next_message(self) -> bytes | None:
         """
-        The next pgoutput message, or None when nothing more has arrived.
+        The next pgoutput message; None when nothing more has arrived.
 
-        Keepalives are taken in on the way: see `wal_end` (all that ended before it was sent) and `reply_requested`.
+        Keepalives are consumed on the way. They set `wal_end` (everything that ended before it has
+        been sent) and `reply_requested`.
         """
         take = self._pg.get_copy_data
         while True:
@@ -169,6 +176,7 @@ class ReplicationConnection:
                 raise Unavailable(
                     f"the server ended the stream: {self._last_error()}", resource=RESOURCE
                 )
+
             if data[0] == _WAL:
                 return bytes(data[_WAL_HEADER_BYTES:])
             if data[0] == _KEEPALIVE:
@@ -176,9 +184,14 @@ class ReplicationConnection:
                 self.reply_requested |= bool(data[17])
 
     def confirm(self, lsn: int) -> None:
-        """Tell the server that all up to `lsn` may be forgotten, and that we live; before `start`, nothing."""
+        """
+        Tell the server that it may discard the log up to `lsn`, and that this reader lives.
+
+        Does nothing before `start`.
+        """
         if not self.streaming:
             return
+
         now_us = int((time.time() - POSTGRES_EPOCH.timestamp()) * 1_000_000)
         try:
             self._pg.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now_us, 0))
@@ -189,7 +202,8 @@ class ReplicationConnection:
         self.reply_requested = False
 
     def close(self) -> None:
-        """End the session, a running command included; the slot is free when the server has noticed."""
+        """End the session; the slot is free once the server has noticed, within seconds."""
+        # Cancelled first: the server notices a closed connection only when its command has ended.
         with suppress(psycopg.Error):
             if self._pg.transaction_status == pq.TransactionStatus.ACTIVE:
                 self._pg.get_cancel().cancel()
@@ -199,10 +213,11 @@ class ReplicationConnection:
     def _command(
         self, command: str, *, may_fail: set[str] | frozenset[str] = frozenset()
     ) -> pq.abc.PGresult:
-        """Run a simple query. Raises Unavailable when it fails with another state than those of `may_fail`."""
+        """Run a simple query. Raises Unavailable if it fails with an SQLSTATE not in `may_fail`."""
         try:
             self._pg.send_query(command.encode())
             result = self._result()
+            # A command may send several results: the last one counts, but COPY_BOTH has no end.
             while (
                 result.status != pq.ExecStatus.COPY_BOTH
                 and (following := self._result_or_none()) is not None
@@ -210,6 +225,7 @@ class ReplicationConnection:
                 result = following
         except psycopg.Error as error:
             raise _away(error) from error
+
         if result.status == pq.ExecStatus.FATAL_ERROR and _sqlstate(result) not in may_fail:
             raise Unavailable(
                 f"{command.partition('(')[0].strip()}: {_message(result)}", resource=RESOURCE

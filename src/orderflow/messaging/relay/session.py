@@ -1,89 +1,37 @@
 """
-One relay session: from taking the slot to the first thing that goes wrong.
+One relay session: from taking the slot to the first failure.
 
-The order of the start is the guarantee. The slot first: PostgreSQL gives it to one reader. Then `init_transactions`,
-which ends what a predecessor left open and fences it. Only then is the position read, so nobody can move it any more;
-and only then is decided whether it fits. All that ends at or before it is skipped: it is on Kafka already.
+The order of the start is the guarantee; `open` gives the reason at each step.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
-import msgspec
-
-from orderflow.messaging.errors import Fenced, OrderflowError, ResyncNeeded, Unavailable
+from orderflow.messaging.errors import ResyncNeeded, Stopped, Unavailable
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
-from orderflow.messaging.kafka.clients import TopicPartition
-from orderflow.messaging.kafka.transactions import Transactions, committed, topic_exists
+from orderflow.messaging.kafka.transactions import Transactions
 from orderflow.messaging.postgres import Connection, connect, unavailable_when_transient
-from orderflow.messaging.postgres.outbox import TABLE
-from orderflow.messaging.relay import catalogue
-from orderflow.messaging.relay.admission import WAY_OUT, Found, Refusal, Slot, Step, decide
-from orderflow.messaging.relay.position import (
-    POSITIONS_PARTITION,
-    POSITIONS_TOPIC,
-    Database,
-    Position,
-    from_committed,
-    lsn_text,
-    to_metadata,
-)
-from orderflow.messaging.relay.records import Record
+from orderflow.messaging.relay import relay_state
+from orderflow.messaging.relay.position import Position, lsn_text, position_offset
+from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.relay.replication import ReplicationConnection
-from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
+from orderflow.messaging.relay.session_start import STANDBY_EVERY_S, SessionStart
+from orderflow.messaging.relay.settings import RelaySettings
 
 CONFIRM_EVERY_S = 2.0
-STANDBY_EVERY_S = 0.1
 GIVE_UP_AFTER_STOP_S = 4.0
 
-_POSITIONS = TopicPartition(POSITIONS_TOPIC, POSITIONS_PARTITION)
 
-
-class RelaySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Which outbox goes where. `service` names slot and publication, group and transactional id."""
-
-    service: str
-    database: DatabaseSettings
-    kafka: KafkaSettings
-    rows_max: int = 2_000
-    bytes_max: int = 8 * 1024 * 1024
-    idle_commit_every_s: float = 60.0
-    tick_every_s: float = 60.0
-    """How often the database counts on: an older copy of it is noticed if a count lies between."""
-
-    @property
-    def slot(self) -> str:
-        """The slot's name, and the publication's."""
-        return f"relay_{self.service}"
-
-    @property
-    def group(self) -> str:
-        return f"relay.{self.service}"
-
-    @property
-    def transactional_id(self) -> str:
-        return f"{self.service}.relay.0"
-
-
-def position_offset(position: Position) -> TopicPartition:
-    """The position as the offset that says it."""
-    return TopicPartition(POSITIONS_TOPIC, POSITIONS_PARTITION, position.lsn, to_metadata(position))
-
-
-class Stopped(OrderflowError):
-    """Asked to stop while something was under way; it is left to the next start, which finds the truth on Kafka."""
-
-
-class Session:
+class RelaySession:
     """
-    Made, opened and closed once. Every error that time heals is Transient: close, and open another session.
+    Opened and closed once. After any Transient error: close it, and open another session.
 
-    `fenced_pid`: the previous session's backend, if that session was fenced; then another reader of the slot means that
-    this process was replaced, and `open` raises Fenced.
+    `fenced_pid` is the backend's process id of the previous session if that session was fenced. If
+    then another backend reads the slot, this process was replaced, and `open` raises Fenced.
     """
 
     def __init__(
@@ -103,6 +51,7 @@ class Session:
         self._tick = 0
         self._ticked_at = float("-inf")
         self.position = 0
+
         self._producer = clients.transactional_producer(settings.kafka, settings.transactional_id)
         self._consumer = clients.consumer(settings.kafka, settings.group)
         self._transactions = Transactions(self._producer, between=self.keep_alive)
@@ -114,50 +63,72 @@ class Session:
         self, *, on_standby: Callable[[], None], before_first: Callable[[Connection], None]
     ) -> None:
         """
-        Take the slot, fence the predecessor, find the position; wait as a standby while another relay has the slot.
+        Take the slot, fence the predecessor, read the position; then this session may stream.
 
-        Raises ResyncNeeded when position, slot and database do not fit together. `before_first` runs before a
-        database's first position is committed.
+        While another relay has the slot it waits and calls `on_standby` every 0.1 s. It calls
+        `before_first` before it commits a database's first position. Raises ResyncNeeded when
+        position, slot and database do not fit together, Fenced when this process was replaced,
+        Stopped, or Unavailable.
         """
-        with unavailable_when_transient():
-            self._server = self.stream.identify()
-            self._database = Database(
-                system_identifier=self._server.system_identifier,
-                timeline=self._server.timeline,
-                oid=catalogue.database_oid(self.admin),
-                slot=self._settings.slot,
-            )
-            slot = self._take_slot(on_standby)
+        start = SessionStart(
+            self._settings,
+            admin=self.admin,
+            stream=self.stream,
+            consumer=self._consumer,
+            stopping=self._stopping,
+            keep_alive=self.keep_alive,
+        )
+        with unavailable_when_transient(), self._naming_the_way_out():
+            # Which database this is: every position is compared with it, and names it.
+            self._database = start.identify()
+
+            # The slot before the fence. PostgreSQL gives it to one reader, so only the relay that
+            # may stream fences: a standby that fenced first would stop the relay that works.
+            slot = start.take_slot(on_standby, fenced_pid=self._fenced_pid)
+
+            # The fence before the position is read. It ends the transaction that a predecessor left
+            # open and refuses its next one: from here on only this session moves the position.
             self._transactions.init()
-            position = self._committed()
-            self._admit(position, slot)
+            position = start.committed_position()
+
+            # Before the first record: a position that does not fit the slot and the database would
+            # lose rows or repeat them silently.
+            self._tick = start.admit(position, slot)
+
             self._group_metadata = self._consumer.consumer_group_metadata()
             if position is None:
+                # The partitions first: the API accepts work once the position is committed.
                 before_first(self.admin)
                 self.publish([], slot.confirmed_flush)
             else:
                 self.position = position.lsn
-            catalogue.note_first_position(
+
+            # Last, after the position is on Kafka: the API is ready when it finds this note, and a
+            # row that it writes then can't be missed.
+            relay_state.note_first_position(
                 self.admin,
                 service=self._settings.service,
                 database=self._database,
                 lsn=self.position,
             )
 
-    def publish(self, rows: list[Record], end_lsn: int) -> None:
+    def publish(self, rows: list[ProducerRecord], end_lsn: int) -> None:
         """
-        Put `rows` and the position behind them on Kafka, in one transaction.
+        Commit `rows` and the position behind them to Kafka, in one transaction.
 
-        Raises TransactionAborted (nothing of it is visible, the same again is right), ProducerLost (unknown: a new
-        session finds out) or Stopped. A lost database connection does not interrupt it: that is told afterwards.
+        Raises TransactionAborted (nothing is visible, the same call again is right), ProducerLost
+        (the outcome is unknown: a new session reads it) or Stopped. A database connection that is
+        lost meanwhile does not interrupt the transaction; Unavailable is raised after it.
         """
         if end_lsn < self.position:
             raise AssertionError(
                 f"position {lsn_text(end_lsn)} is behind {lsn_text(self.position)}"
             )
+
         offset = position_offset(Position(lsn=end_lsn, database=self._database, tick=self._tick))
         self._in_transaction = True
         try:
+            # The position inside the records' transaction: both are committed, or neither.
             self._transactions.begin()
             self._transactions.produce(rows)
             failpoint("relay.after_produce", before=self._transactions.flush)
@@ -167,39 +138,46 @@ class Session:
             failpoint("relay.after_kafka_commit")
         finally:
             self._in_transaction = False
+
+        # Only now, after the commit: `keep_alive` lets PostgreSQL discard the log up to here.
         self.position = end_lsn
         if self._broken is not None:
             raise self._broken
 
-    def count_on(self) -> None:
+    def increment_tick(self) -> None:
         """
-        Let the database count on when that is due; what is published next carries the count to Kafka.
+        Increment the database's counter when that is due; the next `publish` commits it to Kafka.
 
-        In this order: Kafka never knows a higher count than the database that was not replaced. Raises Unavailable, or
-        ResyncNeeded when the relay's row is gone.
+        The database's disk first: Kafka never has a higher count than a database that was not
+        restored from a backup. Raises Unavailable, or ResyncNeeded when the relay's row is gone.
         """
         if time.monotonic() - self._ticked_at < self._settings.tick_every_s:
             return
-        with unavailable_when_transient():
-            self._tick = catalogue.raise_tick(self.admin, self._settings.service)
+
+        with unavailable_when_transient(), self._naming_the_way_out():
+            self._tick = relay_state.increment_tick(self.admin, self._settings.service)
         self._ticked_at = time.monotonic()
 
     def keep_alive(self) -> None:
         """
-        Confirm the position to PostgreSQL when 2 s have passed or it asked; called between all slices of waiting.
+        Confirm the position to PostgreSQL if 2 s have passed or the server requested it.
 
-        Raises Stopped when a stop is asked for: at once while nothing is under way, after 4 s inside a transaction.
+        Called between all slices of waiting. Raises Stopped when a stop is requested: at once
+        outside a transaction, after 4 s inside one. Raises Unavailable when the connection is lost,
+        inside a transaction only after it.
         """
         now = time.monotonic()
         if self._stopping():
             self._stop_seen_at = self._stop_seen_at or now
             if not self._in_transaction or now - self._stop_seen_at > GIVE_UP_AFTER_STOP_S:
                 raise Stopped("stopped while waiting")
+
         if self._broken is None and (
             self.stream.reply_requested or now - self._confirmed_at >= CONFIRM_EVERY_S
         ):
             self._confirmed_at = now
             try:
+                # Never beyond what Kafka committed: PostgreSQL discards the log up to here.
                 self.stream.confirm(self.position)
             except Unavailable as error:
                 if not self._in_transaction:
@@ -207,98 +185,26 @@ class Session:
                 self._broken = error
 
     def pause(self, seconds: float) -> None:
-        """Wait and stay alive. Raises Stopped when a stop is asked for meanwhile."""
+        """Wait and keep the connections alive. Raises Stopped when a stop is requested."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.keep_alive()
             time.sleep(min(left, STANDBY_EVERY_S))
 
     def close(self) -> None:
-        """Tell PostgreSQL how far we came and free the slot. An open transaction is ended by the next start."""
+        """Confirm the position and free the slot. The next start ends an open transaction."""
         with suppress(Unavailable):
             self.stream.confirm(self.position)
         self.stream.close()
         self.admin.close()
         self._consumer.close()
 
-    def _take_slot(self, on_standby: Callable[[], None]) -> Slot:
-        """Make the slot if there is none and may be one; return when this process is its only reader."""
-        name = self._settings.slot
-        made: Slot | None = None
-        while True:
-            found = made or catalogue.find_slot(self.admin, name)
-            if found is None:
-                made = self._make_slot()
-            elif found.lost or self.stream.start(name, name):
-                # Read again: a predecessor may have moved it until the moment it let go.
-                return made or catalogue.find_slot(self.admin, name) or found
-            else:
-                made = None
-                self._refuse_if_replaced()
-                on_standby()
-                if self._stopping():
-                    raise Stopped("stopped while standing by")
-                time.sleep(STANDBY_EVERY_S)
-
-    def _make_slot(self) -> Slot | None:
-        """None when another process made it first."""
-        step = self._judge(self._committed(), None)
-        assert step is Step.MAKE_SLOT
-        catalogue.make_publication(self.admin, self._settings.slot)
-        new = self.stream.make_slot(self._settings.slot, table=TABLE)
-        return new and Slot(confirmed_flush=new.start, made_now=True, misses_rows=new.misses_rows)
-
-    def _admit(self, position: Position | None, slot: Slot) -> None:
-        """Return when streaming may go on. What this start made and may not use, it takes away again."""
+    @contextmanager
+    def _naming_the_way_out(self) -> Iterator[None]:
         try:
-            step = self._judge(position, slot)
-        except ResyncNeeded:
-            if slot.made_now:
-                self._drop_slot()
-            raise
-        if step is Step.REMAKE_SLOT:
-            self._drop_slot()
-            raise Unavailable(
-                "a slot that nothing needs was dropped, and is made again now", resource="database"
-            )
-
-    def _judge(self, position: Position | None, slot: Slot | None) -> Step:
-        self._tick = catalogue.tick(self.admin, self._settings.service)
-        found = Found(
-            database=self._database,
-            wal_end=max(self._server.wal_end, catalogue.wal_end(self.admin)),
-            tick=self._tick,
-            position=position,
-            slot=slot,
-            publication_fits=catalogue.publication_fits(self.admin, self._settings.slot),
-            outbox_empty=catalogue.outbox_empty(self.admin),
-        )
-        step = decide(found)
-        if isinstance(step, Refusal):
+            yield
+        except ResyncNeeded as error:
             raise ResyncNeeded(
-                f"the relay of {self._settings.service} refuses to start: {step.reason}; {WAY_OUT}"
-            )
-        return step
-
-    def _committed(self) -> Position | None:
-        if not topic_exists(self._consumer, POSITIONS_TOPIC):
-            raise Unavailable(
-                f"topic {POSITIONS_TOPIC} does not exist: `orderflow topics apply`",
-                resource="broker",
-            )
-        answer = committed(self._consumer, _POSITIONS, between=self.keep_alive)
-        return None if answer.offset < 0 else from_committed(answer.offset, answer.metadata)
-
-    def _refuse_if_replaced(self) -> None:
-        """A fenced relay that finds another reader at its slot was replaced, unless that reader is its own past."""
-        reader = catalogue.slot_reader(self.admin, self._settings.slot)
-        if self._fenced_pid is not None and reader not in (None, self._fenced_pid):
-            raise Fenced(
-                f"the relay of {self._settings.service} runs elsewhere (backend {reader} reads slot "
-                f"{self._settings.slot}, Kafka answered _FENCED): nothing of this one's last batch is visible; it ends"
-            )
-
-    def _drop_slot(self) -> None:
-        """Leave the stream, which frees the slot, and drop it. If another process took it meanwhile it stays."""
-        self.stream.close()
-        catalogue.drop_slot(self.admin, self._settings.slot)
+                f"{error}; nothing was changed; {self._settings.commands.resync} "
+                "starts a new slot and publishes the retained rows again"
+            ) from error

@@ -1,11 +1,13 @@
 """
-Events to bytes and back: Avro in Confluent's frame (magic byte 0, 4-byte big-endian schema id, body).
+Events to bytes and back: Avro in Confluent's frame.
 
-The encoder asks the registry once, when it is loaded, and never again; the decoder once for each id it has not seen. So
-a registry that is away stops neither a writer that runs nor a reader that has met the ids before.
+The frame is magic byte 0, a 4-byte big-endian schema id, then the body.
 
-Source: Confluent wire format; Avro 1.12 binary encoding. fastavro's schemaless calls, with schemas parsed once, take
-half the time of Confluent's serialiser.
+The encoder asks the registry only when it is loaded, the decoder once for each new schema id. So an
+unavailable registry stops neither a running writer nor a reader that has seen the ids before.
+
+Source: Confluent wire format; Avro 1.12 binary encoding. fastavro's schemaless functions with
+schemas parsed once take half the time of Confluent's serializer.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from typing import Any, TypeVar
 import fastavro
 import msgspec
 
-from orderflow.messaging.errors import ConfigurationError, Poison
-from orderflow.messaging.schemas.catalogue import Catalogue, CommittedSchema, subject
+from orderflow.messaging.errors import ConfigurationError, OperatorCommands, Poison
+from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue, subject
 from orderflow.messaging.schemas.registry import SchemaLookup
 
 MAGIC = 0
@@ -38,7 +40,7 @@ _NO_AVRO = (
     TypeError,
     RecursionError,
 )
-"""What fastavro raises for the texts that a registry keeps: JSON schemas, references to other schemas, anything."""
+"""What fastavro raises for text that is no Avro schema: JSON schemas, references, anything."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -47,7 +49,7 @@ class Encoder:
     """
     Writes events of known topics, each in the latest committed version of its type.
 
-    Made by `load`, which is the only moment it needs the registry. Safe to share between threads.
+    Made by `load`, the only moment at which it needs the registry. Threads may share it.
     """
 
     def __init__(self, writers: dict[tuple[str, str], tuple[bytes, Any, tuple[str, ...]]]) -> None:
@@ -55,21 +57,22 @@ class Encoder:
 
     @classmethod
     def load(
-        cls, registry: SchemaLookup, catalogue: Catalogue, topics: Iterable[str] | None = None
+        cls, registry: SchemaLookup, catalogue: SchemaCatalogue, topics: Iterable[str] | None = None
     ) -> Encoder:
         """
-        Look up the ids of everything that may be written to `topics` (all, if None).
+        Look up the schema ids of every type on `topics` (None: all topics of the catalogue).
 
-        Raises Unavailable when the registry can't be asked, and ConfigurationError when a schema is not registered:
-        registering is the deploy step's work.
+        Raises Unavailable when the registry can't be reached, and ConfigurationError when a schema
+        is not registered: registration is the deploy step.
         """
         writers = {}
         for topic in catalogue.topics if topics is None else topics:
             for type_name in catalogue.types_on(topic):
                 latest = catalogue.versions(type_name)[-1]
-                prefix = _frame.pack(
-                    MAGIC, _registered_id(registry, subject(topic, type_name), latest)
-                )
+                schema_id = registry.id_of(subject(topic, type_name), latest.text)
+                if schema_id is None:
+                    raise _not_registered(latest, subject(topic, type_name), catalogue.commands)
+                prefix = _frame.pack(MAGIC, schema_id)
                 writers[topic, type_name.rpartition(".")[2]] = (prefix, *_writing(latest.text))
         return cls(writers)
 
@@ -77,8 +80,8 @@ class Encoder:
         """
         The record value of `event` on `topic`.
 
-        Raises ConfigurationError if that type does not belong on that topic, ValueError or TypeError if a field can't
-        be written.
+        Raises ConfigurationError if the type does not belong on that topic, ValueError or TypeError
+        if a field can't be written.
         """
         try:
             prefix, schema, moments = self._writers[topic, type(event).__name__]
@@ -86,22 +89,25 @@ class Encoder:
             raise ConfigurationError(
                 f"{type(event).__name__} does not belong on topic {topic}"
             ) from None
-        buffer = BytesIO(prefix)
-        buffer.seek(FRAME_BYTES)
+
         fields = msgspec.to_builtins(event, builtin_types=_NATIVE)
         for name in moments:
             if fields[name] is not None:
                 fields[name] = (fields[name] - _EPOCH) // _MILLISECOND
+
+        buffer = BytesIO(prefix)
+        buffer.seek(FRAME_BYTES)
         fastavro.schemaless_writer(buffer, schema, fields)
         return buffer.getvalue()
 
 
 class Decoder:
     """
-    Reads any record whose schema the registry knows, in any version. Schemas are kept by id, for good.
+    Reads any record whose schema the registry has, in any version. Keeps each schema by its id.
 
-    Raises Poison for bytes that nobody can read and for ids that the registry does not know; Unavailable while an id is
-    new and the registry can't be asked: then the record must wait. Safe to share between threads.
+    Raises Poison for bytes that can't be decoded and for ids that the registry does not have;
+    Unavailable while an id is new and the registry can't be reached: then the record must wait.
+    Threads may share it.
     """
 
     def __init__(self, registry: SchemaLookup) -> None:
@@ -109,37 +115,39 @@ class Decoder:
         self._schemas: dict[int, Any] = {}
 
     def knows(self, payload: bytes | None) -> bool:
-        """Can this be judged without asking the registry?"""
+        """True if `payload` can be decoded, or found to be poison, without the registry."""
         if payload is None or len(payload) < FRAME_BYTES or payload[0] != MAGIC:
             return True
         return int.from_bytes(payload[1:FRAME_BYTES], "big") in self._schemas
 
     def type_of(self, payload: bytes | None) -> str:
         """
-        The full name of the type that the record was written as; its body is not read.
+        The full name of the type in which the record was written; its body is not read.
 
-        Ask before `decode` if only some types are welcome: a body of a schema that nests itself can end the process.
+        Call it before `decode` if only some types are expected: decoding a body of a schema that
+        contains itself can end the process.
         """
         return str(self._schema(_schema_id(payload))["name"])
 
     def decode(self, payload: bytes | None) -> tuple[str, dict[str, Any]]:
-        """The full name of the record's type and its fields by wire name, as the writer's schema has them."""
+        """The full name of the record's type, and its fields by name in the writer's schema."""
         schema = self._schema(_schema_id(payload))
         assert payload is not None
         body = BytesIO(payload)
         body.seek(FRAME_BYTES)
+
         try:
             value: Any = fastavro.schemaless_reader(body, schema, None)
         except (EOFError, IndexError, ValueError, OverflowError, MemoryError, TypeError) as error:
             raise Poison(f"the body can't be read as {schema['name']}: {error!r}") from error
-        if body.tell() != len(payload):
-            raise Poison(
-                f"{len(payload) - body.tell()} bytes are left over after the body of {schema['name']}"
-            )
+
+        left = len(payload) - body.tell()
+        if left:
+            raise Poison(f"{left} bytes are left over after the body of {schema['name']}")
         return str(schema["name"]), value
 
     def decode_as(self, payload: bytes | None, event_type: type[T]) -> T:
-        """The event as `event_type`; a field that the writer did not know yet has its default."""
+        """The event as `event_type`; a field that the writer's version lacks has its default."""
         full_name, value = self.decode(payload)
         if full_name.rpartition(".")[2] != event_type.__name__:
             raise Poison(f"the record is a {full_name}, not a {event_type.__name__}")
@@ -153,6 +161,7 @@ class Decoder:
             return self._schemas[schema_id]
         except KeyError:
             pass
+
         text = self._registry.schema_text(schema_id)
         if text is None:
             raise Poison(f"schema id {schema_id} is not known to the registry")
@@ -162,12 +171,13 @@ class Decoder:
             raise Poison(f"schema id {schema_id} is not an Avro schema") from error
         if not isinstance(schema, dict) or schema.get("type") != "record":
             raise Poison(f"schema id {schema_id} is not a record")
+
         self._schemas[schema_id] = schema
         return schema
 
 
 def parse(text: str) -> Any:
-    """A schema as fastavro wants it. Raises ConfigurationError if the text is none."""
+    """A schema in fastavro's form. Raises ConfigurationError if `text` is no Avro schema."""
     try:
         return fastavro.parse_schema(msgspec.json.decode(text))
     except _NO_AVRO as error:
@@ -176,8 +186,10 @@ def parse(text: str) -> Any:
 
 def _writing(text: str) -> tuple[Any, tuple[str, ...]]:
     """
-    The schema to write with, and the names of its fields that are moments: those are written as the plain numbers that
-    they are on the wire, in half the time. Moments deeper down are left to fastavro.
+    The schema to write with, and the names of its top-level timestamp fields.
+
+    Those fields are written as the plain numbers that they are on the wire, which takes half the
+    time. fastavro converts timestamps that are nested deeper.
     """
     document = msgspec.json.decode(text)
     moments = tuple(field["name"] for field in document["fields"] if _is_moment(field["type"]))
@@ -187,30 +199,33 @@ def _writing(text: str) -> tuple[Any, tuple[str, ...]]:
 
 def _is_moment(kind: Any) -> bool:
     if isinstance(kind, list):
-        return any(map(_is_moment, kind)) and all(_is_moment(one) or one == "null" for one in kind)
+        return any(map(_is_moment, kind)) and all(
+            _is_moment(branch) or branch == "null" for branch in kind
+        )
     return isinstance(kind, dict) and kind.get("logicalType") == "timestamp-millis"
 
 
 def _as_long(kind: Any) -> Any:
     if not _is_moment(kind):
         return kind
-    return [one if one == "null" else "long" for one in kind] if isinstance(kind, list) else "long"
+    if isinstance(kind, list):
+        return [branch if branch == "null" else "long" for branch in kind]
+    return "long"
 
 
-def _registered_id(registry: SchemaLookup, subject_name: str, schema: CommittedSchema) -> int:
-    schema_id = registry.id_of(subject_name, schema.text)
-    if schema_id is None:
-        raise ConfigurationError(
-            f"{schema.label} is not registered under {subject_name}: run `orderflow schemas apply`, then start again"
-        )
-    return schema_id
+def _not_registered(
+    schema: CommittedSchema, subject_name: str, commands: OperatorCommands
+) -> ConfigurationError:
+    return ConfigurationError(
+        f"{schema.label} is not registered under {subject_name}: "
+        f"run {commands.apply_schemas}, then start again"
+    )
 
 
 def _schema_id(payload: bytes | None) -> int:
     if payload is None:
         raise Poison("the record has no value")
     if len(payload) < FRAME_BYTES or payload[0] != MAGIC:
-        raise Poison(
-            f"the value does not begin with Confluent's frame: {payload[:FRAME_BYTES].hex() or 'it is empty'}"
-        )
+        start = payload[:FRAME_BYTES].hex() or "it is empty"
+        raise Poison(f"the value does not begin with Confluent's frame: {start}")
     return int.from_bytes(payload[1:FRAME_BYTES], "big")

@@ -1,8 +1,9 @@
 """
-The committed schemas: which versions of each event type exist, and which types belong on which topic.
+The committed schemas: the versions of each event type, and the types that belong on each topic.
 
-One directory per event type holds `<version>.avsc`, versions 1, 2, 3 … without gaps; each file stands alone. A subject
-is `<topic>-<full name>` (Confluent's TopicRecordNameStrategy), so one topic may carry several types.
+One directory per event type holds `<version>.avsc`, versions 1, 2, 3 … without gaps; each file is
+complete by itself. A subject is `<topic>-<full name>` (Confluent's TopicRecordNameStrategy), so one
+topic may carry several types.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.errors import NEUTRAL, ConfigurationError, OperatorCommands
 
 
 class CommittedSchema(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,26 +25,41 @@ class CommittedSchema(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """`orderflow.OrderCreated version 1`, for messages."""
+        """`shop.ParcelShipped version 1`, for messages."""
         return f"{self.type_name} version {self.version}"
 
 
-class Catalogue:
-    """All committed schemas, and the types of each topic. Immutable; holds no connection."""
+class SchemaCatalogue:
+    """
+    All committed schemas, and the types of each topic. Immutable; holds no connection.
+
+    `commands` are named in the messages of whoever registers these schemas or looks them up.
+    """
 
     def __init__(
-        self, schemas: Iterable[CommittedSchema], types_by_topic: Mapping[str, tuple[str, ...]]
+        self,
+        schemas: Iterable[CommittedSchema],
+        types_by_topic: Mapping[str, tuple[str, ...]],
+        commands: OperatorCommands = NEUTRAL,
     ) -> None:
         self._versions: dict[str, tuple[CommittedSchema, ...]] = {}
         for schema in sorted(schemas, key=lambda s: (s.type_name, s.version)):
             self._versions[schema.type_name] = (*self._versions.get(schema.type_name, ()), schema)
+
         self._types_by_topic = dict(types_by_topic)
+        self.commands = commands
         self._refuse_gaps()
 
     @classmethod
-    def read(cls, directory: Path, types_by_topic: Mapping[str, tuple[str, ...]]) -> Catalogue:
-        """The schemas under `directory`. Raises ConfigurationError, naming the file, if one is not in its place."""
-        return cls([_read(path) for path in sorted(directory.glob("*/*.avsc"))], types_by_topic)
+    def read(
+        cls,
+        directory: Path,
+        types_by_topic: Mapping[str, tuple[str, ...]],
+        commands: OperatorCommands = NEUTRAL,
+    ) -> SchemaCatalogue:
+        """The schemas under `directory`. Raises ConfigurationError naming a misplaced file."""
+        schemas = [_read(path) for path in sorted(directory.glob("*/*.avsc"))]
+        return cls(schemas, types_by_topic, commands)
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -56,7 +72,7 @@ class Catalogue:
         return tuple(self._types_by_topic)
 
     def versions(self, type_name: str) -> tuple[CommittedSchema, ...]:
-        """All versions of one type, oldest first. KeyError if nothing of that name is committed."""
+        """All versions of a type, oldest first. Raises KeyError if that type is not committed."""
         return self._versions[type_name]
 
     def types_on(self, topic: str) -> tuple[str, ...]:
@@ -75,6 +91,7 @@ class Catalogue:
         for name, versions in self._versions.items():
             if [schema.version for schema in versions] != list(range(1, len(versions) + 1)):
                 raise ConfigurationError(f"{name}: versions must be 1, 2, 3 … without gaps")
+
         missing = {
             name for names in self._types_by_topic.values() for name in names
         } - self._versions.keys()
@@ -90,9 +107,10 @@ def subject(topic: str, type_name: str) -> str:
 def _read(path: Path) -> CommittedSchema:
     text = path.read_text(encoding="utf-8")
     try:
-        document = msgspec.json.decode(text, type=_Head)
+        document = msgspec.json.decode(text, type=_SchemaName)
     except msgspec.MsgspecError as error:
         raise ConfigurationError(f"{path}: not a record schema: {error}") from error
+
     if document.name != path.parent.name or not path.stem.isdecimal():
         raise ConfigurationError(
             f"{path}: a schema of {document.name} belongs in {document.name}/<version>.avsc"
@@ -102,6 +120,6 @@ def _read(path: Path) -> CommittedSchema:
     )
 
 
-class _Head(msgspec.Struct):
+class _SchemaName(msgspec.Struct):
     name: str
     namespace: str

@@ -1,11 +1,13 @@
-"""The deploy step of schemas: every committed version, in order, under every subject that carries its type."""
+"""
+The deploy step of schemas: registers every committed version under every subject of its type.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
 from orderflow.messaging.errors import ConfigurationError, Incompatible
-from orderflow.messaging.schemas.catalogue import Catalogue
+from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.schemas.registry import FULL_TRANSITIVE, Registry
 
 
@@ -19,13 +21,13 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SchemaPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry has and lacks. `levels` is each subject's compatibility level, None if it says none."""
+    """What the registry has and lacks. `levels`: each subject's compatibility, None if unset."""
 
     registrations: tuple[Registration, ...]
     levels: dict[str, str | None]
 
 
-def plan(catalogue: Catalogue, registry: Registry) -> SchemaPlan:
+def plan(catalogue: SchemaCatalogue, registry: Registry) -> SchemaPlan:
     """Compare the committed schemas with the registry; changes nothing."""
     return SchemaPlan(
         registrations=tuple(
@@ -42,13 +44,12 @@ def plan(catalogue: Catalogue, registry: Registry) -> SchemaPlan:
     )
 
 
-def apply(catalogue: Catalogue, registry: Registry) -> SchemaPlan:
+def apply(catalogue: SchemaCatalogue, registry: Registry) -> SchemaPlan:
     """
-    Register what is missing and return what is there now; again it changes nothing.
+    Register what is missing and return what the registry has then. A second call changes nothing.
 
-    Each subject gets FULL_TRANSITIVE as its own level, right after its first version (a subject without versions can't
-    have one), and the level is read back: a registry that forgot it would accept anything. Raises Incompatible when the
-    registry refuses a version (409); the versions before it stay registered.
+    Raises Incompatible when the registry refuses a version (409); the versions before it stay
+    registered. Raises ConfigurationError when the registry does not keep the compatibility level.
     """
     for subject, type_name in catalogue.subjects():
         for schema in catalogue.versions(type_name):
@@ -57,19 +58,25 @@ def apply(catalogue: Catalogue, registry: Registry) -> SchemaPlan:
                     registry.register(subject, schema.text)
                 except Incompatible as refusal:
                     raise Incompatible(
-                        f"{schema.label} is refused: {refusal}. `orderflow schemas check` says which field breaks "
-                        "which reader"
+                        f"{schema.label} is refused: {refusal}. {catalogue.commands.check_schemas} "
+                        "says which field breaks which reader"
                     ) from refusal
+
+            # Right after the first version, because a subject without versions can't have a level.
             _demand_full_transitive(subject, registry)
     return plan(catalogue, registry)
 
 
 def _demand_full_transitive(subject: str, registry: Registry) -> None:
     """
-    Set the level even where it seems to be set: a registry may answer with its default for a subject that has no level
-    of its own, and the default can change. (Apicurio 3.3 does, and its answer can be out of date.)
+    Set the level even if the registry reports it, and read it back.
+
+    For a subject without a level a registry may report its default, which can change. Apicurio 3.3
+    does that, and its report can be out of date.
     """
     registry.set_compatibility(FULL_TRANSITIVE, subject)
+
+    # A registry that forgot the level would accept any schema from now on.
     level = registry.compatibility(subject)
     if level != FULL_TRANSITIVE:
         raise ConfigurationError(

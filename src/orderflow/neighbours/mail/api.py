@@ -1,4 +1,4 @@
-"""The accepted mails, and the sink's faults, over HTTP."""
+"""The mail sink over HTTP: the mails it accepted, and its faults."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     offered: int
 
 
-def app(mailbox: Mailbox, receiver: Receiver) -> Starlette:
+def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
     decoder = msgspec.json.Decoder(Faults)
 
     async def messages(request: Request) -> Response:
         query = request.query_params
-        after = int(cursor_value(query, lambda cursor: cursor.isascii() and cursor.isdigit()) or 0)
+        after = int(cursor_value(query, _is_number, default="0"))
         mails = mailbox.find(
             order_id=query.get("orderId", ""), customer_id=query.get("customerId", "")
         )
@@ -78,6 +78,10 @@ def app(mailbox: Mailbox, receiver: Receiver) -> Starlette:
         ],
         exception_handlers=problems.handlers(),
     )
+
+
+def _is_number(cursor: str) -> bool:
+    return cursor.isascii() and cursor.isdigit()
 
 
 def _view(mail: Accepted, offered: int) -> MessageView:

@@ -1,9 +1,10 @@
 """
-The analytics service: how many orders are where, how many go on to the next step, and how long they stay.
+The analytics service: counts how many orders are in each status, go on to the next, and how long
+they stay.
 
-Owns: the status changes of every order, as the feed told them (database `analytics`).
+Owns: the status changes of every order, in database `analytics`.
 Consumes: OrderEvent from `order-events`, as group `analytics-service`.
-Publishes: nothing; it follows.
-Guarantee: each status change counts once, at the time that its event says. What is shown is a function of the feed
-alone: repeats and replays, late events and another clock change nothing in it.
+Publishes: nothing.
+Guarantee: each status change counts once, at the time in its event. What is shown depends on the
+consumed events alone: repeats, replays, late events and another clock change nothing in it.
 """

@@ -1,4 +1,4 @@
-"""The use case: what the feed tells is counted."""
+"""The use case: count the status changes of orders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from orderflow.services.analytics.model import newest
 
 
 def count_changes(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
-    """As many statements for a batch as for one record. It follows, so it says nothing."""
+    """As many statements for a batch as for one record. Publishes nothing."""
     events = [received.event for received in batch]
+    # Orders first: this takes their locks, under which their changes are joined.
     repository.move_orders(cursor, newest(events))
     repository.add_changes(cursor, events)
     return []

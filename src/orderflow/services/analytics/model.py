@@ -1,8 +1,9 @@
 """
-What the counts mean, without a driver in sight.
+What the counts mean. Imports no driver.
 
-A status change is left by the next version of the same order; the last one of each order is where the order is now.
-Until the version between two is there, the earlier one counts as entered and not as left: nobody knows where it went.
+An order leaves a status by the next version of its events; its last status is where the order is
+now. While the version between two is missing, the earlier status counts as entered and not as left,
+because nobody knows yet what followed it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SECONDS_DIGITS = 3
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
-    """So many orders entered `status`, and left it for `to`; None: not yet."""
+    """How many orders entered `status` and left it for `to`; None: have not left it."""
 
     status: OrderStatus
     to: OrderStatus | None
@@ -28,7 +29,11 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """How many orders went from one status to another, and their share of all that ever entered the first."""
+    """
+    How many orders went from `status` to `to`.
+
+    `share`: of all orders that ever entered `status`.
+    """
 
     status: OrderStatus
     to: OrderStatus
@@ -37,7 +42,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stay(msgspec.Struct, frozen=True, kw_only=True):
-    """How long orders were in a status that they have left: median and 95th percentile, in seconds."""
+    """Median and 95th percentile of the seconds that orders spent in a status they have left."""
 
     status: OrderStatus
     orders: int
@@ -46,7 +51,7 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hour(msgspec.Struct, frozen=True, kw_only=True):
-    """How many orders entered a status within the hour that begins at `hour`, UTC."""
+    """How many orders entered `status` within the hour that begins at `hour`, UTC."""
 
     hour: datetime
     status: OrderStatus
@@ -54,7 +59,7 @@ class Hour(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Funnel(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known, at one moment of the database."""
+    """All counts, as of one snapshot of the database."""
 
     current: dict[OrderStatus, int]
     passages: tuple[Passage, ...]
@@ -64,17 +69,17 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def newest(events: Iterable[OrderEvent]) -> list[OrderEvent]:
-    """Of each order the latest of its events, by order id."""
-    found: dict[OrderId, OrderEvent] = {}
+    """The event with the highest version of each order, by order id."""
+    latest: dict[OrderId, OrderEvent] = {}
     for event in events:
-        known = found.get(event.order_id)
+        known = latest.get(event.order_id)
         if known is None or known.version < event.version:
-            found[event.order_id] = event
-    return [found[order_id] for order_id in sorted(found)]
+            latest[event.order_id] = event
+    return [latest[order_id] for order_id in sorted(latest)]
 
 
 def entered(passages: Iterable[Passage]) -> dict[OrderStatus, int]:
-    """How many orders ever entered each status, those that nobody entered among them."""
+    """How many orders ever entered each status; 0 for a status that none has entered."""
     counts = dict.fromkeys(OrderStatus, 0)
     for passage in passages:
         counts[passage.status] += passage.orders
@@ -83,16 +88,18 @@ def entered(passages: Iterable[Passage]) -> dict[OrderStatus, int]:
 
 def conversion(passages: Sequence[Passage]) -> list[Step]:
     """The steps that orders took, in the order of an order's life."""
-    ever = entered(passages)
+    entries = entered(passages)
     life = list(OrderStatus)
+
     steps = [
         Step(
             status=passage.status,
             to=passage.to,
             orders=passage.orders,
-            share=round(passage.orders / ever[passage.status], SHARE_DIGITS),
+            share=round(passage.orders / entries[passage.status], SHARE_DIGITS),
         )
         for passage in passages
         if passage.to is not None
     ]
+
     return sorted(steps, key=lambda step: (life.index(step.status), life.index(step.to)))

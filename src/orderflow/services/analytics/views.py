@@ -1,4 +1,4 @@
-"""What the API answers with."""
+"""The JSON bodies of the analytics API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOURS = Annotated[int, Meta(ge=1, le=HOURS_MAX)]
 
 
 class StepView(msgspec.Struct, frozen=True, kw_only=True):
-    """So many orders went from one status to another: a share of all that ever entered the first."""
+    """How many orders went from `from` to `to`. `share`: of all that ever entered `from`."""
 
     from_: OrderStatus = msgspec.field(name="from")
     to: OrderStatus
@@ -26,7 +26,7 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Of the orders that have left the status: how long they were in it, in seconds."""
+    """How long orders that have left the status were in it, in seconds."""
 
     orders: int
     p50_s: float = msgspec.field(name="p50S")
@@ -34,7 +34,7 @@ class StayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class HourView(msgspec.Struct, frozen=True, kw_only=True):
-    """So many orders entered the status in the hour that begins at `hour`, UTC."""
+    """How many orders entered `status` in the hour that begins at `hour`, UTC."""
 
     hour: datetime
     status: OrderStatus
@@ -43,10 +43,11 @@ class HourView(msgspec.Struct, frozen=True, kw_only=True):
 
 class FunnelView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
-    A function of the feed alone: every time in it is an event's.
+    Counts of the consumed events alone: every time in it is an event's.
 
-    `current`: how many orders are in each status now. `entered`: how many ever entered it. `timeInState`: by status,
-    for those that were left. `byHour`: in the hours up to that of the last event; hours without an event are left out.
+    `current`: how many orders are in each status now. `entered`: how many ever entered it.
+    `timeInState`: by status, for orders that have left it. `byHour`: the hours up to that of the
+    last event; hours without an event are left out.
     """
 
     orders: int
@@ -72,7 +73,7 @@ def funnel_view(funnel: Funnel) -> FunnelView:
             for stay in funnel.stays
         },
         by_hour=tuple(
-            HourView(hour=one.hour, status=one.status, count=one.count) for one in funnel.hours
+            HourView(hour=hour.hour, status=hour.status, count=hour.count) for hour in funnel.hours
         ),
         last_event_at=funnel.last_event_at,
     )

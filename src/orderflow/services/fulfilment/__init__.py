@@ -1,9 +1,9 @@
 """
-The fulfilment service: what has to leave the house for an order, and how far it is.
+The fulfilment service: keeps one shipment for each paid order, and how far it is.
 
-Owns: shipments (database `fulfilment`).
+Owns: shipments, in database `fulfilment`.
 Consumes: OrderEvent from `order-events`, as group `order-processor`.
-Publishes: nothing; it follows.
-Guarantee: one shipment for each order that was paid: prepared, tracked, closed, or called off. An event older than what
-is recorded moves nothing, nor does a repeat.
+Publishes: nothing.
+Guarantee: one shipment for each order that was paid: prepared, tracked, closed, or called off.
+Repeated events, and events older than what is recorded, change nothing.
 """

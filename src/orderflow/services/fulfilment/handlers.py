@@ -1,4 +1,4 @@
-"""The use case: what an order's life does to its shipment."""
+"""The use case: an order's status changes move its shipment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orderflow.services.fulfilment.model import decide
 
 
 def move_shipments(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
-    """Lock, decide, write: as many statements for a batch as for one record. It follows, so it says nothing."""
+    """Lock, decide, write: as many statements for a batch as for one record. Publishes nothing."""
     events = [received.event for received in batch]
     shipments = repository.lock(cursor, {event.order_id for event in events})
     repository.write(cursor, decide(events, shipments))

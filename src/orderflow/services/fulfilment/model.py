@@ -1,9 +1,9 @@
 """
-A shipment's rules, without a driver in sight: the feed says what became of an order, the table what that means here.
+The rules of shipments: a table from an order's status to what it means here. Imports no driver.
 
-Versions count an order's status changes without a gap, so a higher one is later, whatever order the records come in: a
-dead letter that comes back finds a newer version, and moves nothing. A version that never came is made up for by the
-next one, which says all there is to know.
+Versions count an order's status changes without a gap, so a higher version is later, in whatever
+order the records arrive: a dead letter that is replayed finds a newer version and changes nothing.
+A version that never arrives does no harm, because the next one replaces it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orderflow.messaging.errors import Poison
 
 
 class ShipmentStatus(StrEnum):
-    """PREPARED: to be packed. TRACKED: on its way. CLOSED: with the customer. CALLED_OFF: not to be sent."""
+    """PREPARED: to be packed. TRACKED: under way. CLOSED: delivered. CALLED_OFF: not to be sent."""
 
     PREPARED = "PREPARED"
     TRACKED = "TRACKED"
@@ -29,11 +29,15 @@ class ShipmentStatus(StrEnum):
 
 
 class Contradiction(Poison):
-    """The feed says of an order what cannot follow from what it said before: somebody has to look."""
+    """A status that cannot follow the recorded one: an operator has to look at the order."""
 
 
 class Shipment(msgspec.Struct, frozen=True, kw_only=True):
-    """One order's. `version` is that of the last event that counted; the times are the feed's own."""
+    """
+    One order's shipment.
+
+    `version` is that of the last event that changed it; the times are those of the events.
+    """
 
     order_id: OrderId
     customer_id: CustomerId
@@ -47,7 +51,7 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch comes to."""
+    """The shipments to insert and to update for a batch."""
 
     opened: tuple[Shipment, ...]
     moved: tuple[Shipment, ...]
@@ -63,49 +67,58 @@ NEXT: Mapping[tuple[ShipmentStatus | None, OrderStatus], ShipmentStatus] = {
     (ShipmentStatus.PREPARED, OrderStatus.CANCELLED): ShipmentStatus.CALLED_OFF,
     (ShipmentStatus.TRACKED, OrderStatus.DELIVERED): ShipmentStatus.CLOSED,
 }
-"""What a newer event makes of a shipment, or of none. What is not in the table contradicts what was said before."""
+"""What a newer event makes of a shipment, or of none. All that is missing is a Contradiction."""
 
 
 def decide(batch: Iterable[OrderEvent], shipments: Mapping[OrderId, Shipment]) -> Decision:
-    """Judge the events in their order, each against what the ones before it left. `shipments` are locked."""
+    """
+    Decide about each event in order; each sees what the events before it left.
+
+    `shipments`: those of the batch's orders, locked. Raises Contradiction.
+    """
     changed: dict[OrderId, Shipment] = {}
     for event in batch:
-        held = changed.get(event.order_id) or shipments.get(event.order_id)
-        if (moved := after(event, held)) is not None:
+        shipment = changed.get(event.order_id) or shipments.get(event.order_id)
+        if (moved := after(event, shipment)) is not None:
             changed[event.order_id] = moved
+
     return Decision(
-        opened=tuple(one for order_id, one in changed.items() if order_id not in shipments),
-        moved=tuple(one for order_id, one in changed.items() if order_id in shipments),
+        opened=tuple(changed[order] for order in changed if order not in shipments),
+        moved=tuple(changed[order] for order in changed if order in shipments),
     )
 
 
-def after(event: OrderEvent, held: Shipment | None) -> Shipment | None:
-    """The shipment as `event` leaves it; None if it leaves it as it is. Raises Contradiction."""
-    if held is None and never_paid(event):
+def after(event: OrderEvent, shipment: Shipment | None) -> Shipment | None:
+    """The shipment after `event`; None if the event changes nothing. Raises Contradiction."""
+    if shipment is None and never_paid(event):
         return None
-    if held is not None and event.version <= held.version:
+    if shipment is not None and event.version <= shipment.version:
         return None
-    status = NEXT.get((held.status if held else None, event.status))
+
+    status = NEXT.get((shipment.status if shipment else None, event.status))
     if status is None:
-        found = held.status if held else "nothing"
+        recorded = shipment.status if shipment else "nothing"
         raise Contradiction(
-            f"order {event.order_id} version {event.version} is {event.status}, but recorded is {found}"
+            f"order {event.order_id} version {event.version} is {event.status},"
+            f" but recorded is {recorded}"
         )
-    known = held or Shipment(
+
+    opened = shipment or Shipment(
         order_id=event.order_id, customer_id=event.customer_id, status=status, version=0
     )
     times = {f"{status.lower()}_at": event.timestamp}
     return msgspec.structs.replace(
-        known, status=status, version=event.version, reason=event.reason, **times
+        opened, status=status, version=event.version, reason=event.reason, **times
     )
 
 
 def never_paid(event: OrderEvent) -> bool:
     """
-    Is there nothing to send, and never was? Then there is nothing to call off either.
+    Was the order not paid before this event? Then there is nothing to send, nor to call off.
 
-    No mark is left: an order that was cancelled before it was paid has no event that could prepare something, early or
-    late. One that was paid leaves its shipment called off, though its PAID may come later, or never.
+    Nothing is stored for an order that was cancelled before it was paid: no event can follow that
+    would prepare a shipment. An order that was paid and then cancelled leaves a shipment called
+    off, even if its PAID arrives later, or never.
     """
     cancelled_unpaid = (
         event.status is OrderStatus.CANCELLED and event.previous_status is OrderStatus.CREATED

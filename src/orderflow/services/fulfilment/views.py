@@ -1,4 +1,4 @@
-"""What the API answers with."""
+"""The JSON bodies of the fulfilment API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMIT = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
 
 
 class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Times are when the order changed; one is null if its event never came, or has still to come."""
+    """Times are those of the order's status changes; null if the change has not been consumed."""
 
     order_id: str
     customer_id: str
@@ -30,7 +30,7 @@ class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ShipmentPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """By order id, which is by age. `nextCursor` is null on the last page."""
+    """Shipments by order id, oldest first. `nextCursor` is null on the last page."""
 
     items: tuple[ShipmentView, ...]
     next_cursor: str | None

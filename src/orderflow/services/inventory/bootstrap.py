@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging.http.serving import Role
@@ -28,7 +29,7 @@ SERVICE = Service(
     roles={
         "api": api,
         "listener": listener_role(LISTENER, catalogue=CATALOGUE),
-        "relay": relay_role(),
+        "relay": relay_role(commands=OPERATOR_COMMANDS),
     },
     migrations=(Path(__file__).parent / "migrations",),
     neighbours=SECTIONS,

@@ -1,8 +1,10 @@
 """
-Stock's rules, without a driver in sight: records are judged in their order, against rows that nobody else can change.
+The rules of stock. Imports no driver.
 
-A reservation is RESERVED or REJECTED when its payment succeeded. RESERVED becomes RELEASED when the money went back, or
-SHIPPED when the goods left. REJECTED, RELEASED and SHIPPED are final: whatever comes later, or again, moves nothing.
+`decide` takes the records of a batch in their order, and rows that are locked: nobody else changes
+them meanwhile. A reservation starts RESERVED or REJECTED when its payment succeeded. RESERVED
+becomes RELEASED when the payment is refunded, or SHIPPED when the goods leave. REJECTED, RELEASED
+and SHIPPED are final: later and repeated events change nothing.
 """
 
 from __future__ import annotations
@@ -31,16 +33,16 @@ from orderflow.messaging.errors import OrderflowError
 
 ON_HAND_MAX = 1_000_000_000
 
-Heard = PaymentSucceeded | PaymentRefunded | OrderShipped
-Told = StockReserved | StockRejected | StockReleased
+ConsumedEvent = PaymentSucceeded | PaymentRefunded | OrderShipped
+PublishedEvent = StockReserved | StockRejected | StockReleased
 
 
 class NothingReserved(OrderflowError):
-    """Goods are said to have left that were not kept for that order: somebody has to look."""
+    """An order was shipped for which nothing is reserved: an operator has to correct its stock."""
 
 
 class NoQuantity(OrderflowError):
-    """A line asks for nothing, or for less."""
+    """A line asks for less than one piece."""
 
 
 class ReservationStatus(StrEnum):
@@ -51,7 +53,7 @@ class ReservationStatus(StrEnum):
 
 
 class Stock(msgspec.Struct, frozen=True, kw_only=True):
-    """`on_hand` is what is physically there, reserved pieces included; `shipped` is what ever left."""
+    """`on_hand`: pieces in the warehouse, reserved ones included. `shipped`: all that ever left."""
 
     sku: Sku
     on_hand: int
@@ -64,7 +66,11 @@ class Stock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept for one order, one line for each SKU. Of a final one: what was kept, or was asked for."""
+    """
+    The stock of one order, one line for each SKU.
+
+    A final reservation keeps the lines that were reserved, or asked for.
+    """
 
     order_id: OrderId
     customer_id: CustomerId
@@ -73,8 +79,8 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[StockLine, ...]
 
 
-class Move(msgspec.Struct, frozen=True, kw_only=True):
-    """By how much one SKU's numbers change."""
+class StockChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What to add to the numbers of one SKU."""
 
     sku: Sku
     on_hand: int = 0
@@ -83,81 +89,92 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch comes to. `told`: events, each with the position of the record that caused it."""
+    """
+    What to write for a batch, and what to publish.
 
-    moves: tuple[Move, ...]
+    `events`: each with the position in the batch of the record that caused it.
+    """
+
+    changes: tuple[StockChange, ...]
     opened: tuple[Reservation, ...]
     closed: tuple[Reservation, ...]
-    told: tuple[tuple[int, Told], ...]
+    events: tuple[tuple[int, PublishedEvent], ...]
 
 
-def wanted(batch: Iterable[Heard], reservations: Mapping[OrderId, Reservation]) -> set[Sku]:
-    """The SKUs whose numbers a batch needs, given the reservations that its orders have."""
+def skus_to_lock(
+    batch: Iterable[ConsumedEvent], reservations: Mapping[OrderId, Reservation]
+) -> set[Sku]:
+    """The SKUs whose numbers a batch may change, given the reservations of its orders."""
     skus: set[Sku] = set()
     for event in batch:
-        held = reservations.get(event.order_id)
-        if held is not None and held.status is ReservationStatus.RESERVED:
-            skus.update(line.sku for line in held.lines)
-        elif held is None and isinstance(event, PaymentSucceeded):
+        reservation = reservations.get(event.order_id)
+        if reservation is not None and reservation.status is ReservationStatus.RESERVED:
+            skus.update(line.sku for line in reservation.lines)
+        elif reservation is None and isinstance(event, PaymentSucceeded):
             skus.update(line.sku for line in event.lines)
     return skus
 
 
 def decide(
-    batch: Sequence[Heard],
+    batch: Sequence[ConsumedEvent],
     *,
     stock: Collection[Stock],
     reservations: Mapping[OrderId, Reservation],
     now: datetime,
 ) -> Decision:
     """
-    Judge the records in their order; each finds what the ones before it left.
+    Decide about each record in order; each sees what the records before it left.
 
-    `stock` has the known ones of the `wanted` SKUs, `reservations` those of the batch's orders; both locked.
+    `stock`: the rows of `skus_to_lock` that exist. `reservations`: those of the batch's orders.
+    Both are locked. Raises NothingReserved and NoQuantity.
     """
-    books = _Books(stock, reservations, now)
-    told = [
-        (position, said)
+    draft = _Draft(stock, reservations, now)
+    events = [
+        (position, published)
         for position, event in enumerate(batch)
-        if (said := books.enter(event)) is not None
+        if (published := draft.apply(event)) is not None
     ]
+
+    changed = draft.changed
     return Decision(
-        moves=books.moves(),
-        opened=tuple(
-            one for order_id, one in books.changed.items() if order_id not in reservations
-        ),
-        closed=tuple(one for order_id, one in books.changed.items() if order_id in reservations),
-        told=tuple(told),
+        changes=draft.changes(),
+        opened=tuple(changed[order] for order in changed if order not in reservations),
+        closed=tuple(changed[order] for order in changed if order in reservations),
+        events=tuple(events),
     )
 
 
-class _Books:
-    """The numbers while a batch is judged."""
+class _Draft:
+    """Stock and reservations as the batch's records change them, before anything is written."""
 
     def __init__(
         self, stock: Collection[Stock], reservations: Mapping[OrderId, Reservation], now: datetime
     ) -> None:
-        self._available = {one.sku: one.available for one in stock}
+        self._available = {row.sku: row.available for row in stock}
         self._reservations = reservations
         self._now = now
         self._reserved: defaultdict[Sku, int] = defaultdict(int)
         self._shipped: defaultdict[Sku, int] = defaultdict(int)
         self.changed: dict[OrderId, Reservation] = {}
 
-    def enter(self, event: Heard) -> Told | None:
-        held = self.changed.get(event.order_id) or self._reservations.get(event.order_id)
+    def apply(self, event: ConsumedEvent) -> PublishedEvent | None:
+        """Change the draft by one event; return the event to publish, if any."""
+        order_id = event.order_id
+        reservation = self.changed.get(order_id) or self._reservations.get(order_id)
+
         match event:
             case PaymentSucceeded():
-                return self._reserve(event) if held is None else None
+                return self._reserve(event) if reservation is None else None
             case PaymentRefunded():
-                return self._release(event, held)
+                return self._release(event, reservation)
             case OrderShipped():
-                self._ship(event, held)
+                self._ship(event, reservation)
                 return None
 
-    def moves(self) -> tuple[Move, ...]:
+    def changes(self) -> tuple[StockChange, ...]:
+        """One for each SKU whose numbers are not what they were, in the order of the SKUs."""
         return tuple(
-            Move(
+            StockChange(
                 sku=sku,
                 on_hand=-self._shipped[sku],
                 reserved=self._reserved[sku],
@@ -169,28 +186,13 @@ class _Books:
 
     def _reserve(self, paid: PaymentSucceeded) -> StockReserved | StockRejected:
         lines = by_sku(paid.lines)
-        available = self._available
-        shortages = tuple(
-            Shortage(sku=line.sku, requested=line.quantity, available=available.get(line.sku, 0))
-            for line in lines
-            if line.quantity > available.get(line.sku, 0)
-        )
-        if shortages:
-            self._open(paid, ReservationStatus.REJECTED, lines)
-            reason = StockRejectionReason.OUT_OF_STOCK
-            if any(short.sku not in available for short in shortages):
-                reason = StockRejectionReason.UNKNOWN_SKU
-            return StockRejected(
-                order_id=paid.order_id,
-                customer_id=paid.customer_id,
-                payment_id=paid.payment_id,
-                reason=reason,
-                shortages=shortages,
-                occurred_at=self._now,
-            )
+        if shortages := self._shortages(lines):
+            return self._reject(paid, lines, shortages)
+
         for line in lines:
-            available[line.sku] -= line.quantity
+            self._available[line.sku] -= line.quantity
             self._reserved[line.sku] += line.quantity
+
         self._open(paid, ReservationStatus.RESERVED, lines)
         return StockReserved(
             order_id=paid.order_id,
@@ -200,41 +202,71 @@ class _Books:
             occurred_at=self._now,
         )
 
-    def _release(self, refunded: PaymentRefunded, held: Reservation | None) -> StockReleased | None:
-        if (
-            held is None
-        ):  # The refund came first: leave a mark, so that the payment reserves nothing.
+    def _shortages(self, lines: Sequence[StockLine]) -> tuple[Shortage, ...]:
+        available = self._available
+        return tuple(
+            Shortage(sku=line.sku, requested=line.quantity, available=available.get(line.sku, 0))
+            for line in lines
+            if line.quantity > available.get(line.sku, 0)
+        )
+
+    def _reject(
+        self,
+        paid: PaymentSucceeded,
+        lines: tuple[StockLine, ...],
+        shortages: tuple[Shortage, ...],
+    ) -> StockRejected:
+        reason = StockRejectionReason.OUT_OF_STOCK
+        if any(shortage.sku not in self._available for shortage in shortages):
+            reason = StockRejectionReason.UNKNOWN_SKU
+
+        self._open(paid, ReservationStatus.REJECTED, lines)
+        return StockRejected(
+            order_id=paid.order_id,
+            customer_id=paid.customer_id,
+            payment_id=paid.payment_id,
+            reason=reason,
+            shortages=shortages,
+            occurred_at=self._now,
+        )
+
+    def _release(
+        self, refunded: PaymentRefunded, reservation: Reservation | None
+    ) -> StockReleased | None:
+        if reservation is None:
+            # The refund came first. Its reservation is stored all the same, so that the payment,
+            # when it comes, reserves nothing.
             self._open(refunded, ReservationStatus.RELEASED, ())
             return None
-        if held.status is not ReservationStatus.RESERVED:
+        if reservation.status is not ReservationStatus.RESERVED:
             return None
-        for line in held.lines:
+
+        for line in reservation.lines:
             self._available[line.sku] += line.quantity
             self._reserved[line.sku] -= line.quantity
-        self._close(held, ReservationStatus.RELEASED)
+
+        self._close(reservation, ReservationStatus.RELEASED)
         return StockReleased(
-            order_id=held.order_id,
-            customer_id=held.customer_id,
-            payment_id=held.payment_id,
-            lines=held.lines,
+            order_id=reservation.order_id,
+            customer_id=reservation.customer_id,
+            payment_id=reservation.payment_id,
+            lines=reservation.lines,
             reason=refunded.reason,
             occurred_at=self._now,
         )
 
-    def _ship(self, shipped: OrderShipped, held: Reservation | None) -> None:
-        if held is not None and held.status is ReservationStatus.SHIPPED:
+    def _ship(self, shipped: OrderShipped, reservation: Reservation | None) -> None:
+        if reservation is None:
+            raise _nothing_reserved(shipped, "has no reservation")
+        if reservation.status is ReservationStatus.SHIPPED:
             return
-        if held is None or held.status is not ReservationStatus.RESERVED:
-            found = (
-                "has no reservation" if held is None else f"has a reservation that is {held.status}"
-            )
-            raise NothingReserved(
-                f"order {shipped.order_id} was shipped, but {found}: correct its stock by hand"
-            )
-        for line in held.lines:
+        if reservation.status is not ReservationStatus.RESERVED:
+            raise _nothing_reserved(shipped, f"has a reservation that is {reservation.status}")
+
+        for line in reservation.lines:
             self._reserved[line.sku] -= line.quantity
             self._shipped[line.sku] += line.quantity
-        self._close(held, ReservationStatus.SHIPPED)
+        self._close(reservation, ReservationStatus.SHIPPED)
 
     def _open(
         self,
@@ -250,15 +282,21 @@ class _Books:
             lines=lines,
         )
 
-    def _close(self, held: Reservation, status: ReservationStatus) -> None:
-        self.changed[held.order_id] = msgspec.structs.replace(held, status=status)
+    def _close(self, reservation: Reservation, status: ReservationStatus) -> None:
+        self.changed[reservation.order_id] = msgspec.structs.replace(reservation, status=status)
 
 
 def by_sku(lines: Sequence[OrderLine]) -> tuple[StockLine, ...]:
-    """One line for each SKU with the whole quantity. Raises NoQuantity on a line of less than one piece."""
+    """One line for each SKU, with its whole quantity. Raises NoQuantity."""
     quantities: dict[Sku, int] = {}
     for line in lines:
         if line.quantity < 1:
             raise NoQuantity(f"a line asks for {line.quantity} of {line.sku}: at least 1")
         quantities[line.sku] = quantities.get(line.sku, 0) + line.quantity
     return tuple(StockLine(sku=sku, quantity=quantity) for sku, quantity in quantities.items())
+
+
+def _nothing_reserved(shipped: OrderShipped, state: str) -> NothingReserved:
+    return NothingReserved(
+        f"order {shipped.order_id} was shipped, but {state}: correct its stock by hand"
+    )

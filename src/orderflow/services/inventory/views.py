@@ -1,4 +1,4 @@
-"""What the inventory API is asked, and what it answers."""
+"""The JSON bodies of the inventory API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orderflow.services.inventory.model import ON_HAND_MAX, Reservation, Reserva
 class StockRequest(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
 ):
-    """What is there now, whatever was there before; pieces that are reserved are among it."""
+    """The pieces there are now, reserved ones included; replaces the number before."""
 
     on_hand: Annotated[int, Meta(ge=0, le=ON_HAND_MAX)]
 
@@ -40,15 +40,15 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     lines: tuple[StockLine, ...]
 
 
-def stock_view(one: Stock) -> StockView:
+def stock_view(stock: Stock) -> StockView:
     return StockView(
-        sku=one.sku,
-        on_hand=one.on_hand,
-        reserved=one.reserved,
-        available=one.available,
-        shipped=one.shipped,
+        sku=stock.sku,
+        on_hand=stock.on_hand,
+        reserved=stock.reserved,
+        available=stock.available,
+        shipped=stock.shipped,
     )
 
 
-def reservation_view(one: Reservation) -> ReservationView:
-    return msgspec.convert(one, ReservationView, from_attributes=True)
+def reservation_view(reservation: Reservation) -> ReservationView:
+    return msgspec.convert(reservation, ReservationView, from_attributes=True)

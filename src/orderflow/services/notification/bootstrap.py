@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import NOTIFICATIONS
@@ -60,7 +61,7 @@ SERVICE = Service(
         "api": api_role(build_api, table="delivery"),
         "listener": listener_role(LISTENER, catalogue=CATALOGUE),
         "sender": sender,
-        "relay": relay_role(),
+        "relay": relay_role(commands=OPERATOR_COMMANDS),
     },
     migrations=(Path(__file__).parent / "migrations",),
     neighbours=SECTIONS,

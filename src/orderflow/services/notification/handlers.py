@@ -1,4 +1,4 @@
-"""The use cases: note what a customer is to be told, and settle what became of it."""
+"""The use cases: store the notifications that events cause, and record the outcomes of sending."""
 
 from __future__ import annotations
 
@@ -15,48 +15,67 @@ from orderflow.messaging.listener import Caused, Received
 from orderflow.messaging.postgres import Cursor, outbox
 from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.notification import repository
-from orderflow.services.notification.model import Numbered, Round, number, wording
-from orderflow.services.notification.repository import Delivery
+from orderflow.services.notification.model import NumberedLetter, SendResult, number, wording
+from orderflow.services.notification.repository import NewNotification
 
 SOURCE = "/orderflow/notification"
 
 Encode = Callable[[str, msgspec.Struct], bytes]
 
 
-def note(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
-    """One PENDING delivery for each record that its customer is told of. The rest is the sender's."""
-    repository.note(
-        cursor, [noted for received in batch if (noted := _delivery(received)) is not None]
-    )
+def add_notifications(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
+    """
+    Store one PENDING notification for each record that causes one.
+
+    Returns no events: the sender publishes them once the outcome is known.
+    """
+    notifications = [
+        notification for received in batch if (notification := _notification(received)) is not None
+    ]
+    repository.add(cursor, notifications)
     return []
 
 
 def settle(
-    cursor: Cursor, rounds: Sequence[Round], *, worker: str, back_off_s_max: float, encode: Encode
-) -> list[Numbered]:
-    """Outcome, number and event of each message, and the customers given back; what is settled already stays so."""
-    sequences = repository.lock_sequences(cursor, [one.customer_id for one in rounds])
-    ids = [settled.letter.notification_id for one in rounds for settled in one.settled]
-    numbered = number(rounds, sequences=sequences, pending=repository.pending(cursor, ids))
+    cursor: Cursor,
+    results: Sequence[SendResult],
+    *,
+    worker: str,
+    back_off_s_max: float,
+    encode: Encode,
+) -> list[NumberedLetter]:
+    """
+    Record outcomes, sequence numbers and events in one transaction, and release the customers.
+
+    A notification that another sender has settled keeps its outcome and its number.
+    """
+    # The customers' rows are locked first: until the commit no other sender can take a number or
+    # settle a notification of theirs, so what is read next stays true.
+    sequences = repository.lock_sequences(cursor, [result.customer_id for result in results])
+    ids = [outcome.letter.notification_id for result in results for outcome in result.outcomes]
+    numbered = number(results, sequences=sequences, pending=repository.pending(cursor, ids))
+
     repository.settle(cursor, numbered)
-    repository.give_back(cursor, rounds, numbered, worker=worker, back_off_s_max=back_off_s_max)
-    outbox.append(cursor, [_row(one, encode) for one in numbered])
+    repository.release(cursor, results, numbered, worker=worker, back_off_s_max=back_off_s_max)
+    outbox.append(cursor, [_outbox_row(letter, encode) for letter in numbered])
+    # A death here: outcome, number and event are undone together, and the mail is sent again.
     failpoint("notification.before_commit")
     return numbered
 
 
-def _delivery(received: Received) -> Delivery | None:
+def _notification(received: Received) -> NewNotification | None:
     event, metadata = received.event, received.metadata
-    said = wording(event)
-    if said is None:
+    words = wording(event)
+    if words is None:
         return None
-    return Delivery(
-        notification_id=notification_id(metadata.id, said.kind),
+
+    return NewNotification(
+        notification_id=notification_id(metadata.id, words.kind),
         customer_id=event.customer_id,
         order_id=event.order_id,
-        kind=said.kind,
-        subject=said.subject,
-        text=said.text,
+        kind=words.kind,
+        subject=words.subject,
+        text=words.text,
         cause_id=metadata.id,
         cause_type=metadata.type,
         correlation_id=metadata.correlation_id or event.subject,
@@ -65,7 +84,8 @@ def _delivery(received: Received) -> Delivery | None:
     )
 
 
-def _row(numbered: Numbered, encode: Encode) -> OutboxRow:
+def _outbox_row(numbered: NumberedLetter, encode: Encode) -> OutboxRow:
+    """The event of the outcome. Its cause is the event that caused the notification."""
     letter, event = numbered.letter, numbered.event
     cause = Cause(
         id=letter.cause_id,

@@ -13,7 +13,7 @@ from orderflow.contracts.events import (
 )
 from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.listener import InboxOutbox, Listener
-from orderflow.services.notification.handlers import SOURCE, note
+from orderflow.services.notification.handlers import SOURCE, add_notifications
 
 LISTENER = Listener(
     name="notification",
@@ -30,5 +30,5 @@ LISTENER = Listener(
         OrderEvent,
     ),
     publishes=(NOTIFICATIONS,),
-    delivery=InboxOutbox(handler=note),
+    delivery=InboxOutbox(handler=add_notifications),
 )

@@ -1,8 +1,9 @@
 """
-A letter as a mail: the same bytes whenever it is sent, and whoever sends it.
+A letter as a mail: the same bytes whenever it is sent, by whichever worker.
 
-Written by hand, in ASCII throughout: the standard library's message takes a millisecond, more than all the rest of a
-notification's way. Text that is not plain goes as base64; ids stand in headers percent-encoded. Source: RFC 5322.
+Written by hand, in ASCII throughout: the standard library's message takes a millisecond, more than
+the rest of a notification's way. Text that is not plain ASCII goes as base64; ids stand in headers
+percent-encoded. Source: RFC 5322.
 """
 
 from __future__ import annotations
@@ -27,29 +28,33 @@ _LEADING_DOT = re.compile(r"^\.", re.MULTILINE)
 
 
 def message_id(letter: Letter, settings: SmtpSettings) -> str:
-    """By this the mailbox knows a repeat: the notification's id, and nothing of the try."""
+    """The notification's id, and nothing of the attempt: the mailbox recognises repeats by it."""
     return f"<{letter.notification_id}@{_domain(settings)}>"
 
 
 def recipient(customer_id: str, settings: SmtpSettings) -> str:
-    """The customer's address: the id as it is, if it can stand there, else with `=41` for what can't."""
+    """
+    The customer's address: the id, with `=41` for characters that cannot stand in an address.
+
+    An id too long for a local part is replaced by a hash. No two customers share an address.
+    """
     local = customer_id if _PLAIN_LOCAL_PART.fullmatch(customer_id) else _escaped(customer_id)
-    named = settings.recipient.replace("{customer}", local)
-    if len(named.rpartition("@")[0]) > LOCAL_PART_MAX:
-        named = settings.recipient.replace(
-            "{customer}", uuid5(NAMESPACE_URL, f"customer:{customer_id}").hex
-        )
-    return named
+    address = settings.recipient.replace("{customer}", local)
+    if len(address.rpartition("@")[0]) > LOCAL_PART_MAX:
+        digest = uuid5(NAMESPACE_URL, f"customer:{customer_id}").hex
+        address = settings.recipient.replace("{customer}", digest)
+    return address
 
 
 def compose(letter: Letter, settings: SmtpSettings) -> bytes:
-    """Headers and text as they go after DATA, the line with the dot included."""
+    """The bytes that follow DATA: headers, text, and the final line with a dot."""
     encoding, text = _encoded(letter.text)
+
     lines = (
         f"From: Orderflow <{settings.sender}>",
         f"To: <{recipient(letter.customer_id, settings)}>",
         f"Subject: {_header(letter.subject[:SUBJECT_MAX])}",
-        f"Date: {format_datetime(letter.noted_at)}",
+        f"Date: {format_datetime(letter.created_at)}",
         f"Message-ID: {message_id(letter, settings)}",
         f"X-Orderflow-Order-Id: {quote(letter.order_id)[:LINE_MAX]}",
         f"X-Orderflow-Customer-Id: {quote(letter.customer_id)[:LINE_MAX]}",
@@ -60,6 +65,7 @@ def compose(letter: Letter, settings: SmtpSettings) -> bytes:
         "",
         _LEADING_DOT.sub("..", text).replace("\n", "\r\n") + ".\r\n",
     )
+
     return "\r\n".join(lines).encode("ascii")
 
 
@@ -70,14 +76,14 @@ def _encoded(text: str) -> tuple[str, str]:
 
 
 def _header(text: str) -> str:
-    """As it is, or as one encoded word: nothing in it can end the header."""
+    """The text, or one encoded word (RFC 2047), so that nothing in it can end the header."""
     if text.isascii() and text.isprintable() and "=?" not in text:
         return text
     return f"=?utf-8?b?{base64.b64encode(text.encode()).decode()}?="
 
 
 def _escaped(text: str) -> str:
-    return _UNSAFE.sub(lambda found: "".join(f"={byte:02X}" for byte in found[0].encode()), text)
+    return _UNSAFE.sub(lambda match: "".join(f"={byte:02X}" for byte in match[0].encode()), text)
 
 
 def _domain(settings: SmtpSettings) -> str:

@@ -1,10 +1,12 @@
 """
-The channel, as the sender sees it: letters of one customer, one after the other, over connections that stay open.
+The mail server as the sender sees it: one customer's letters one after the other, over connections
+that stay open.
 
-What a mail server may say of a letter: yes; a final no (5xx to its recipient or to the mail itself); or not now.
-Silence and a broken conversation are "not now" as well: it may have been accepted, and is sent again under its
-Message-ID. A server that can't be reached, that is closing (421), or that does not like us as a sender, says nothing
-of the letter: `Unavailable`. Source: RFC 5321, RFC 2920.
+A mail server replies about a letter: accepted; a final no (5xx to the recipient or to the mail
+itself); or "not now" (deferred). Silence and a broken connection defer the letter, too: it may have
+been accepted, and is sent again under its Message-ID. A server that cannot be reached, is closing
+(421) or refuses the sender has not judged the letter: `Unavailable`.
+Source: RFC 5321, RFC 2920.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.telemetry import counter
 from orderflow.services.notification.config import SmtpSettings
 from orderflow.services.notification.mail import compose, recipient
-from orderflow.services.notification.model import Held, Letter, Round, Settled
+from orderflow.services.notification.model import Deferred, Letter, Outcome, SendResult
 
 RESOURCE = "mail"
 CLOSING = 421
-GO_ON = 354
+START_MAIL_INPUT = 354
 REASON_MAX = 500
 
 OFFERED = counter(
@@ -37,150 +39,169 @@ OFFERED = counter(
 Reply = tuple[int, str]
 
 
-class Lost(Exception):
-    """The conversation broke off: nobody knows whether the mail was accepted."""
+class ConnectionLost(Exception):
+    """The connection broke while a mail was sent: it may have been accepted, or not."""
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """Letters of one customer, in their order. `until`: monotonic seconds; after them nothing more is begun."""
+class SendTask(msgspec.Struct, frozen=True, kw_only=True):
+    """One customer's letters in order. `until`: monotonic seconds; no letter is begun after it."""
 
     customer_id: CustomerId
     letters: Sequence[Letter]
     until: float
 
 
-class Partly(msgspec.Struct, frozen=True, kw_only=True):
-    """The server went away; what was settled before stands."""
+class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
+    """The server went away. `result`: the outcomes before that, which count."""
 
-    round: Round
+    result: SendResult
     error: Unavailable
 
 
 class Mailer:
-    """For many threads at a time: each has a connection for itself while it sends, then leaves it to the next."""
+    """Sends from many threads: each uses a connection alone, then leaves it to the next."""
 
     def __init__(self, settings: SmtpSettings, *, stopping: Callable[[], bool]) -> None:
         self._settings = settings
         self._stopping = stopping
-        self._idle: deque[Conversation] = deque()
+        self._idle: deque[SmtpConnection] = deque()
 
-    def call(self, task: Task) -> Round | Partly:
-        """Send one letter after the other, until one is held, the time is over, or the server is away."""
-        settled: list[Settled] = []
-        held: Held | None = None
+    def call(self, task: SendTask) -> SendResult | Interrupted:
+        """Send the letters in order, until one is deferred, time is over or the server is away."""
+        outcomes: list[Outcome] = []
+        deferred: Deferred | None = None
         for letter in task.letters:
+            # A death here: nothing was sent of this letter; the lease runs out, another goes on.
             failpoint("notification.before_send")
             if self._stopping() or time.monotonic() >= task.until:
                 break
+
             try:
-                ended = self._offer(letter)
+                reply = self._offer(letter)
             except Unavailable as error:
                 OFFERED.labels("unavailable").inc()
-                return Partly(
-                    round=Round(customer_id=task.customer_id, settled=tuple(settled)), error=error
-                )
-            if isinstance(ended, Held):
-                held = ended
+                result = SendResult(customer_id=task.customer_id, outcomes=tuple(outcomes))
+                return Interrupted(result=result, error=error)
+
+            if isinstance(reply, Deferred):
+                # The letters behind it wait as well: a customer's mails keep their order.
+                deferred = reply
                 break
-            settled.append(ended)
-        return Round(customer_id=task.customer_id, settled=tuple(settled), held=held)
+            outcomes.append(reply)
+        return SendResult(customer_id=task.customer_id, outcomes=tuple(outcomes), deferred=deferred)
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
-    def _offer(self, letter: Letter) -> Settled | Held:
+    def _offer(self, letter: Letter) -> Outcome | Deferred:
+        """Send one letter, and read the server's reply code: 2xx, 5xx, or anything else."""
         try:
-            code, words = self._said(letter)
-        except Lost as error:
+            code, words = self._send(letter)
+        except ConnectionLost as error:
             OFFERED.labels("lost").inc()
-            return Held(letter=letter, reason=f"no answer: {error}")
+            return Deferred(letter=letter, reason=f"no answer: {error}")
+
         if 200 <= code < 300:
             OFFERED.labels("sent").inc()
-            return Settled(letter=letter, at=read_clock())
+            return Outcome(letter=letter, at=read_clock())
         if 500 <= code < 600:
             OFFERED.labels("refused").inc()
-            return Settled(letter=letter, at=read_clock(), refusal=f"{code} {words}")
+            return Outcome(letter=letter, at=read_clock(), refusal=f"{code} {words}")
         OFFERED.labels("not_now").inc()
-        return Held(letter=letter, reason=f"{code} {words}")
+        return Deferred(letter=letter, reason=f"{code} {words}")
 
-    def _said(self, letter: Letter) -> Reply:
-        """The server's last word. One that has ended a conversation while it rested is not the letter's trouble."""
-        resting = self._idle.pop() if self._idle else None
-        if resting is not None:
+    def _send(self, letter: Letter) -> Reply:
+        """
+        Send over an idle connection, else over a new one.
+
+        The server may have ended a connection while it was idle. The letter has nothing to do with
+        that, so it is sent once more over a new connection, under the same Message-ID.
+        """
+        idle = self._idle.pop() if self._idle else None
+        if idle is not None:
             try:
-                return self._over(resting, letter)
-            except (Lost, Unavailable):
+                return self._send_over(idle, letter)
+            except (ConnectionLost, Unavailable):
                 pass
-        return self._over(Conversation(self._settings), letter)
+        return self._send_over(SmtpConnection(self._settings), letter)
 
-    def _over(self, conversation: Conversation, letter: Letter) -> Reply:
+    def _send_over(self, connection: SmtpConnection, letter: Letter) -> Reply:
         try:
-            reply = conversation.send(
+            reply = connection.send(
                 recipient(letter.customer_id, self._settings), compose(letter, self._settings)
             )
         except BaseException:
-            conversation.close()
+            connection.close()
             raise
-        self._idle.append(conversation)
+        self._idle.append(connection)
         return reply
 
 
-class Conversation:
+class SmtpConnection:
     """One connection. Pipelined if the server can: two round trips for a mail instead of four."""
 
     def __init__(self, settings: SmtpSettings) -> None:
-        where = f"the mail server at {settings.host}:{settings.port}"
+        server = f"the mail server at {settings.host}:{settings.port}"
         self._sender = settings.sender
         self._smtp = smtplib.SMTP(
             local_hostname=settings.sender.rpartition("@")[2], timeout=settings.connect_timeout_s
         )
+
         try:
-            greeted = self._smtp.connect(settings.host, settings.port)
+            greeting = self._smtp.connect(settings.host, settings.port)
             hello = self._smtp.ehlo()
         except (OSError, smtplib.SMTPException) as error:
             self.close()
-            raise Unavailable(f"{where} can't be reached: {error}", resource=RESOURCE) from error
-        if greeted[0] != 220 or hello[0] != 250:
+            raise Unavailable(f"{server} can't be reached: {error}", resource=RESOURCE) from error
+        if greeting[0] != 220 or hello[0] != 250:
             self.close()
-            raise Unavailable(f"{where} takes no mail: {greeted[0]}, {hello[0]}", resource=RESOURCE)
+            raise Unavailable(
+                f"{server} takes no mail: {greeting[0]}, {hello[0]}", resource=RESOURCE
+            )
+
         assert self._smtp.sock is not None
         self._smtp.sock.settimeout(settings.timeout_s)
         self._pipelined = self._smtp.has_extn("pipelining")
 
     def send(self, to: str, mail: bytes) -> Reply:
         """
-        What the server said of the mail, or of its recipient. Raises Unavailable when that is about neither, Lost when
-        the conversation broke off.
+        The server's reply about the mail, or about its recipient.
+
+        Raises Unavailable when the reply is about neither, ConnectionLost when there is none.
         """
         try:
-            return self._sent(to, mail)
+            return self._transaction(to, mail)
         except (OSError, smtplib.SMTPException) as error:
-            raise Lost(str(error) or type(error).__name__) from error
+            raise ConnectionLost(str(error) or type(error).__name__) from error
 
     def close(self) -> None:
         self._smtp.close()
 
-    def _sent(self, to: str, mail: bytes) -> Reply:
-        replies = self._asked(f"MAIL FROM:<{self._sender}>", f"RCPT TO:<{to}>", "DATA")
-        self._refuse_if_it_is_us(replies[0])
-        if len(replies) == 3 and replies[2][0] == GO_ON:
-            if (
-                replies[1][0] >= 400
-            ):  # No recipient, and DATA all the same: it gets an empty mail, and refuses that.
-                self._reply_to(b".\r\n")
+    def _transaction(self, to: str, mail: bytes) -> Reply:
+        replies = self._commands(f"MAIL FROM:<{self._sender}>", f"RCPT TO:<{to}>", "DATA")
+        self._check_sender(replies[0])
+
+        if len(replies) == 3 and replies[2][0] == START_MAIL_INPUT:
+            if replies[1][0] >= 400:
+                # Pipelined: the recipient was refused, and the server waits for the mail all the
+                # same. An empty one ends DATA; the server refuses it, since it has no recipient.
+                self._data(b".\r\n")
                 return replies[1]
-            reply = self._reply_to(mail)
+            reply = self._data(mail)
+            # A death here: the server has the mail, and nothing of it is recorded.
             failpoint("notification.after_data")
             return self._not_closing(reply)
-        self._asked("RSET")
+
+        self._commands("RSET")
         return self._not_closing(next(reply for reply in replies if reply[0] >= 400))
 
-    def _asked(self, *commands: str) -> list[Reply]:
-        """The replies, in the order of the commands; unless pipelined, none after the first that is a no."""
+    def _commands(self, *commands: str) -> list[Reply]:
+        """The replies in the order of the commands; unless pipelined, up to the first refusal."""
         if self._pipelined:
             self._smtp.send("".join(f"{command}\r\n" for command in commands).encode("ascii"))
             return [self._reply() for _ in commands]
+
         replies: list[Reply] = []
         for command in commands:
             self._smtp.send(f"{command}\r\n".encode("ascii"))
@@ -189,7 +210,7 @@ class Conversation:
                 break
         return replies
 
-    def _reply_to(self, data: bytes) -> Reply:
+    def _data(self, data: bytes) -> Reply:
         self._smtp.send(data)
         return self._reply()
 
@@ -197,7 +218,8 @@ class Conversation:
         code, words = self._smtp.getreply()
         return code, words.decode(errors="replace").replace("\n", " ")[:REASON_MAX]
 
-    def _refuse_if_it_is_us(self, reply: Reply) -> None:
+    def _check_sender(self, reply: Reply) -> None:
+        """Raise Unavailable when the server refuses the sender: no letter is to blame for that."""
         self._not_closing(reply)
         if reply[0] >= 500:
             raise Unavailable(

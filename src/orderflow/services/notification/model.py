@@ -1,8 +1,9 @@
 """
-What customers are told, in which words, and how their messages are counted; without a driver in sight.
+The words of notifications, and how each customer's are numbered. Imports no driver.
 
-A delivery is PENDING until the channel has taken it (SENT) or refused it for good (FAILED). Either takes the customer's
-next number, so that the numbers have no gap; PENDING has none, and whatever comes later for that customer waits.
+A notification is PENDING until the mail server has accepted it (SENT) or refused it for good
+(FAILED). Either takes the customer's next sequence number, so the numbers have no gap. While it is
+PENDING it has no number, and everything later for that customer waits behind it.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from orderflow.messaging.event import EventId
 CHANNEL = "EMAIL"
 OVERTAKE_S = -3600.0
 
-Heard = (
+ConsumedEvent = (
     OrderCreated | PaymentSucceeded | PaymentFailed | PaymentRefunded | StockRejected | OrderEvent
 )
-Told = NotificationSent | NotificationFailed
+PublishedEvent = NotificationSent | NotificationFailed
 
 
 class Kind(StrEnum):
@@ -48,7 +49,7 @@ class Kind(StrEnum):
     ORDER_CANCELLED = "ORDER_CANCELLED"
 
 
-class State(StrEnum):
+class NotificationState(StrEnum):
     PENDING = "PENDING"
     SENT = "SENT"
     FAILED = "FAILED"
@@ -61,7 +62,7 @@ class Wording(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """One message as it waits to be sent. `attempts`: how often that was tried so far."""
+    """A notification that is to be sent. `attempts`: how often it was deferred so far."""
 
     notification_id: NotificationId
     customer_id: CustomerId
@@ -69,7 +70,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     subject: str
     text: str
-    noted_at: datetime
+    created_at: datetime
     cause_id: EventId
     cause_type: str
     correlation_id: str
@@ -78,60 +79,68 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
 
 
-class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """The channel has taken it, or refused it for good: then `refusal` has its words."""
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The mail server accepted the letter, or refused it for good. `refusal`: its reply then."""
 
     letter: Letter
     at: datetime
     refusal: str | None = None
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """Not now, said the channel, or nothing at all: it, and all behind it, must wait."""
+class Deferred(msgspec.Struct, frozen=True, kw_only=True):
+    """The mail server replied "not now", or not at all: the letter and all behind it wait."""
 
     letter: Letter
     reason: str
 
 
-class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one customer's messages, in their order: the first ones settled, the next one perhaps held."""
+class SendResult(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What came of one customer's letters, in their order.
+
+    First those with an outcome; the next one may be deferred; the rest were not tried.
+    """
 
     customer_id: CustomerId
-    settled: tuple[Settled, ...] = ()
-    held: Held | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    deferred: Deferred | None = None
 
 
-class Numbered(msgspec.Struct, frozen=True):
-    """A settled message with its number, as the event that tells of it."""
+class NumberedLetter(msgspec.Struct, frozen=True):
+    """A letter with an outcome, and the event that announces it under its sequence number."""
 
     letter: Letter
-    event: Told
+    event: PublishedEvent
 
 
 def number(
-    rounds: Sequence[Round],
+    results: Sequence[SendResult],
     *,
     sequences: Mapping[CustomerId, int],
     pending: Collection[NotificationId],
-) -> list[Numbered]:
+) -> list[NumberedLetter]:
     """
-    Give each customer's settled messages the numbers after `sequences`; those no longer `pending` have theirs already.
+    Give each customer's letters with an outcome the numbers after those in `sequences`.
 
-    Both as they are while the customers' rows are locked.
+    Letters that are not in `pending` got their number from another sender, and are left out.
+    Both arguments were read while the customers' rows are locked.
     """
-    last, left = dict(sequences), set(pending)
-    numbered: list[Numbered] = []
-    for settled in (one for found in rounds for one in found.settled):
-        letter = settled.letter
-        if letter.notification_id in left:
-            left.discard(letter.notification_id)
-            last[letter.customer_id] += 1
-            numbered.append(Numbered(letter, _told(settled, last[letter.customer_id])))
+    last, unnumbered = dict(sequences), set(pending)
+    numbered: list[NumberedLetter] = []
+    for outcome in (outcome for result in results for outcome in result.outcomes):
+        letter = outcome.letter
+        if letter.notification_id not in unnumbered:
+            continue
+
+        unnumbered.discard(letter.notification_id)
+        last[letter.customer_id] += 1
+        event = _event(outcome, sequence=last[letter.customer_id])
+        numbered.append(NumberedLetter(letter, event))
     return numbered
 
 
-def _told(settled: Settled, sequence: int) -> Told:
-    letter = settled.letter
+def _event(outcome: Outcome, *, sequence: int) -> PublishedEvent:
+    letter = outcome.letter
     sent = NotificationSent(
         notification_id=letter.notification_id,
         customer_id=letter.customer_id,
@@ -141,37 +150,43 @@ def _told(settled: Settled, sequence: int) -> Told:
         channel=CHANNEL,
         cause_id=str(letter.cause_id),
         cause_type=letter.cause_type,
-        occurred_at=settled.at,
+        occurred_at=outcome.at,
     )
-    if settled.refusal is None:
+    if outcome.refusal is None:
         return sent
+
     return NotificationFailed(
-        **msgspec.structs.asdict(sent), reason=settled.refusal, attempts=letter.attempts + 1
+        **msgspec.structs.asdict(sent), reason=outcome.refusal, attempts=letter.attempts + 1
     )
 
 
-def rest_s(came_of: Round, *, most: float) -> float:
+def rest_s(result: SendResult, *, most: float) -> float:
     """
-    How long its customer rests: held ones 1 s after the first attempt, doubled each time, up to `most`.
+    Seconds until the customer is due again.
 
-    One whose turn did not come before the time was over is first the next time.
+    0 if everything that was tried has its outcome; 2^attempts, at most `most`, after a letter was
+    deferred; -3600 if the time was over before the first letter, which puts this customer before
+    all others.
     """
-    if came_of.held is not None:
-        return min(most, 2.0 ** min(came_of.held.letter.attempts, 30))
-    return 0.0 if came_of.settled else OVERTAKE_S
+    if result.deferred is not None:
+        return min(most, 2.0 ** min(result.deferred.letter.attempts, 30))
+    return 0.0 if result.outcomes else OVERTAKE_S
 
 
-def wording(event: Heard) -> Wording | None:
-    """What its customer is told of `event`; None: nothing."""
-    said = _SAID.get(event.status if isinstance(event, OrderEvent) else type(event))
-    if said is None:
+def wording(event: ConsumedEvent) -> Wording | None:
+    """The words for `event`; None if it causes no notification."""
+    key = event.status if isinstance(event, OrderEvent) else type(event)
+    words = _WORDS.get(key)
+    if words is None:
         return None
-    kind, headline, sentence = said
+
+    kind, headline, sentence = words
     match event:
         case PaymentFailed():
             sentence = f"{sentence}: {event.message}."
         case OrderEvent(status=OrderStatus.CANCELLED):
-            sentence = _cancelled(event.reason)
+            sentence = _why_cancelled(event.reason)
+
     return Wording(
         kind=kind,
         subject=f"Your order {event.order_id} {headline}",
@@ -179,12 +194,12 @@ def wording(event: Heard) -> Wording | None:
     )
 
 
-def _cancelled(reason: str | None) -> str:
-    why = _WHY.get(reason or "", "It was cancelled")
+def _why_cancelled(reason: str | None) -> str:
+    why = _CANCEL_REASONS.get(reason or "", "It was cancelled")
     return f"{why}. If you have paid, your money goes back to you."
 
 
-_SAID: Mapping[type[Heard] | OrderStatus, tuple[Kind, str, str]] = {
+_WORDS: Mapping[type[ConsumedEvent] | OrderStatus, tuple[Kind, str, str]] = {
     OrderCreated: (Kind.ORDER_CREATED, "was received", "Thank you: we have your order."),
     PaymentSucceeded: (Kind.PAYMENT_SUCCEEDED, "is paid", "Your payment has arrived. Thank you."),
     PaymentFailed: (Kind.PAYMENT_FAILED, "could not be paid", "Nothing was charged"),
@@ -206,7 +221,7 @@ _SAID: Mapping[type[Heard] | OrderStatus, tuple[Kind, str, str]] = {
     ),
     OrderStatus.CANCELLED: (Kind.ORDER_CANCELLED, "is cancelled", ""),
 }
-_WHY: Mapping[str, str] = {
+_CANCEL_REASONS: Mapping[str, str] = {
     CancelReason.CUSTOMER: "It was cancelled, as you wished",
     CancelReason.OUT_OF_STOCK: "It was cancelled, because we do not have all of it",
     CancelReason.PAYMENT_DEADLINE: "It was cancelled, because no payment came",

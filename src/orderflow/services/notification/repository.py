@@ -1,9 +1,10 @@
 """
-Deliveries and customers in PostgreSQL.
+Notifications (table `delivery`) and customers in PostgreSQL.
 
-A customer's row is the lock of everything that is counted or ordered for that customer. Whoever notes a delivery holds
-it from before the delivery gets its position until the commit, so positions are in the order of commits; whoever
-settles one holds it as well. Everybody takes these locks by key, and no other lock before them.
+A customer's row is the lock of everything that is ordered or counted for that customer. Who adds a
+notification holds the lock from before the notification gets its position until the commit, so
+positions are in the order of commits; who settles a notification holds it as well. Every worker
+takes these locks by key, and takes no other lock before them.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from orderflow.services.notification.model import (
     CHANNEL,
     Kind,
     Letter,
-    Numbered,
-    Round,
-    State,
+    NotificationState,
+    NumberedLetter,
+    SendResult,
     rest_s,
 )
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What is noted: the message, and the event that it tells of."""
+class NewNotification(msgspec.Struct, frozen=True, kw_only=True):
+    """A notification before it is stored, with what its event needs of the event that caused it."""
 
     notification_id: NotificationId
     customer_id: CustomerId
@@ -46,15 +47,15 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     tracestate: str | None
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A delivery as it is now. `reason`: the channel's last words, of one that failed or must wait."""
+class StoredNotification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A notification as it is now. `reason`: why it failed, or why it was deferred last."""
 
     notification_id: str
     customer_id: str
     order_id: str
     kind: Kind
     channel: str
-    state: State
+    state: NotificationState
     sequence: int | None
     attempts: int
     reason: str | None
@@ -65,85 +66,93 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     occurred_at: datetime | None
 
 
-def note(cursor: Cursor, deliveries: Sequence[Delivery]) -> None:
-    """Add what is not there yet, in this order, and say that these customers are due: two statements."""
-    if not deliveries:
+def add(cursor: Cursor, notifications: Sequence[NewNotification]) -> None:
+    """Store notifications that are not there yet, in this order, and mark their customers due."""
+    if not notifications:
         return
-    cursor.execute(_DUE, (array(sorted({one.customer_id for one in deliveries})),))
-    cursor.execute(_NOTE, (CHANNEL, *columns(msgspec.structs.astuple(one) for one in deliveries)))
+
+    # Customers first: this takes their locks, and only then do the notifications get positions.
+    customers = {notification.customer_id for notification in notifications}
+    cursor.execute(_MARK_DUE, (array(sorted(customers)),))
+    cursor.execute(_ADD, (CHANNEL, *columns(map(msgspec.structs.astuple, notifications))))
 
 
 def take_over(cursor: Cursor, worker: str) -> int:
-    """A worker that starts anew goes on with the customers of the one before it at once; how many."""
+    """End the leases of `worker`, so that their customers are due now; return how many."""
     cursor.execute(
         "UPDATE customer SET due_at = now(), leased_by = NULL WHERE leased_by = %s", (worker,)
     )
     return cursor.rowcount
 
 
-def claim(
+def lease(
     cursor: Cursor, worker: str, *, customers_max: int, letters_max: int, lease_s: float
 ) -> list[tuple[CustomerId, list[Letter]]]:
-    """
-    Lease the customers that are longest due, with the first of their pending letters.
-
-    Two statements: the second sees what was settled until the lease began.
-    """
-    cursor.execute(_CLAIM, (customers_max, lease_s, worker))
-    claimed = [customer_id for (customer_id,) in cursor]
-    if not claimed:
+    """Lease the customers that are longest due, with the first of their pending letters."""
+    cursor.execute(_LEASE, (customers_max, lease_s, worker))
+    customer_ids = [customer_id for (customer_id,) in cursor]
+    if not customer_ids:
         return []
-    cursor.execute(_LETTERS, (array(claimed), letters_max))
+
+    # A second statement, so that it sees everything that was settled until the lease began.
+    cursor.execute(_LETTERS, (array(customer_ids), letters_max))
+    rows = (_letter(*row) for row in cursor)
     letters = {
-        customer_id: list(found)
-        for customer_id, found in groupby(
-            (_letter(*row) for row in cursor), key=lambda letter: letter.customer_id
-        )
+        customer_id: list(group)
+        for customer_id, group in groupby(rows, key=lambda letter: letter.customer_id)
     }
-    return [(customer_id, letters.get(customer_id, [])) for customer_id in claimed]
+    return [(customer_id, letters.get(customer_id, [])) for customer_id in customer_ids]
 
 
 def lock_sequences(cursor: Cursor, customer_ids: Collection[CustomerId]) -> dict[CustomerId, int]:
-    """The last number of each of these customers, kept from others until the end of the transaction."""
+    """Lock these customers until the transaction ends; return the last number of each."""
     cursor.execute(_LOCK, (array(sorted(customer_ids)),))
     return dict(cursor.fetchall())
 
 
 def pending(cursor: Cursor, ids: Collection[NotificationId]) -> set[NotificationId]:
-    """Which of these are not settled. It stays true while their customers are locked."""
+    """Those of these notifications that are not settled. True while their customers are locked."""
     if not ids:
         return set()
     cursor.execute(_PENDING, (array(sorted(ids)),))
-    return {NotificationId(str(one)) for (one,) in cursor}
+    return {NotificationId(str(notification_id)) for (notification_id,) in cursor}
 
 
-def settle(cursor: Cursor, numbered: Sequence[Numbered]) -> None:
+def settle(cursor: Cursor, numbered: Sequence[NumberedLetter]) -> None:
+    """Write outcome and number of notifications that were `pending` under the lock."""
     if numbered:
-        cursor.execute(_SETTLE, columns(_settled_row(one) for one in numbered))
+        cursor.execute(_SETTLE, columns(map(_outcome_row, numbered)))
 
 
-def give_back(
+def release(
     cursor: Cursor,
-    rounds: Sequence[Round],
-    numbered: Sequence[Numbered],
+    results: Sequence[SendResult],
+    numbered: Sequence[NumberedLetter],
     *,
     worker: str,
     back_off_s_max: float,
 ) -> None:
-    """Customers' numbers as they are now, and their leases, as far as they are still this worker's."""
-    held = [one.held for one in rounds if one.held is not None]
-    if held:
-        cursor.execute(_HOLD, columns((one.letter.notification_id, one.reason) for one in held))
-    last = {one.letter.customer_id: one.event.sequence for one in numbered}
-    rows = [
-        (one.customer_id, last.get(one.customer_id), rest_s(one, most=back_off_s_max))
-        for one in rounds
+    """
+    Write the customers' last numbers and what was deferred, and end the leases.
+
+    Only a lease that is still `worker`'s is ended: another worker may have leased the customer
+    since this one's lease ran out.
+    """
+    deferred = [result.deferred for result in results if result.deferred is not None]
+    if deferred:
+        rows = ((each.letter.notification_id, each.reason) for each in deferred)
+        cursor.execute(_DEFER, columns(rows))
+
+    last = {entry.letter.customer_id: entry.event.sequence for entry in numbered}
+    customers = [
+        (result.customer_id, last.get(result.customer_id), rest_s(result, most=back_off_s_max))
+        for result in results
     ]
-    cursor.execute(_GIVE_BACK, (worker, *columns(rows)))
+    cursor.execute(_RELEASE, (worker, *columns(customers)))
 
 
 def waiting(cursor: Cursor) -> int:
-    """How many customers rest because the channel did not take something of theirs yet."""
+    """How many customers rest because a letter of theirs was deferred."""
     cursor.execute("SELECT count(*) FROM customer WHERE due_at > now() AND leased_by IS NULL")
     row = cursor.fetchone()
     return int(row[0]) if row else 0
@@ -151,95 +160,77 @@ def waiting(cursor: Cursor) -> int:
 
 def page(
     cursor: Cursor, *, order_id: str, customer_id: str, after: int, limit: int
-) -> list[tuple[int, Known]]:
-    """Up to `limit` deliveries of an order or of a customer behind position `after`, with theirs."""
+) -> list[tuple[int, StoredNotification]]:
+    """Up to `limit` notifications of an order or a customer after a position, with theirs."""
     column, value = ("order_id", order_id) if order_id else ("customer_id", customer_id)
     cursor.execute(_PAGES[column], (value, after, limit))
-    return [(position, _known(*row)) for position, *row in cursor]
+    return [(position, _stored(*row)) for position, *row in cursor]
 
 
-def _settled_row(one: Numbered) -> tuple[object, ...]:
-    event = one.event
-    state, reason = (
-        (State.FAILED, event.reason)
-        if isinstance(event, NotificationFailed)
-        else (State.SENT, None)
-    )
+def _outcome_row(numbered: NumberedLetter) -> tuple[object, ...]:
+    letter, event = numbered.letter, numbered.event
+    state, reason = NotificationState.SENT, None
+    if isinstance(event, NotificationFailed):
+        state, reason = NotificationState.FAILED, event.reason
+
     return (
-        one.letter.notification_id,
+        letter.notification_id,
         state.value,
         event.sequence,
-        one.letter.attempts + 1,
+        letter.attempts + 1,
         reason,
         event.occurred_at,
     )
 
 
-def _letter(
-    notification_id: UUID,
-    customer_id: CustomerId,
-    order_id: OrderId,
-    kind: str,
-    subject: str,
-    text: str,
-    *rest: object,
-) -> Letter:
-    names = (
-        "noted_at",
-        "cause_id",
-        "cause_type",
-        "correlation_id",
-        "traceparent",
-        "tracestate",
-        "attempts",
-    )
-    return msgspec.convert(
-        {
-            "notification_id": str(notification_id),
-            "customer_id": customer_id,
-            "order_id": order_id,
-            "kind": kind,
-            "subject": subject,
-            "text": text,
-            **dict(zip(names, rest, strict=True)),
-        },
-        Letter,
-    )
+def _letter(notification_id: UUID, *row: object) -> Letter:
+    """One row of `_LETTERS`, whose columns are in the order of the letter's fields."""
+    fields = dict(zip(Letter.__struct_fields__[1:], row, strict=True))
+    return msgspec.convert({"notification_id": str(notification_id), **fields}, Letter)
 
 
-def _known(*row: object) -> Known:
-    return msgspec.convert(dict(zip(Known.__struct_encode_fields__, row, strict=True)), Known)
+def _stored(*row: object) -> StoredNotification:
+    names = StoredNotification.__struct_encode_fields__
+    return msgspec.convert(dict(zip(names, row, strict=True)), StoredNotification)
 
 
-_DUE = """
-INSERT INTO customer (customer_id, due_at) SELECT customer_id, now() FROM unnest(%s::text[]) AS told (customer_id)
+_MARK_DUE = """
+INSERT INTO customer (customer_id, due_at)
+SELECT customer_id, now() FROM unnest(%s::text[]) AS notified (customer_id)
 ON CONFLICT (customer_id) DO UPDATE SET due_at = coalesce(customer.due_at, excluded.due_at)
 """
-_NOTE = """
-INSERT INTO delivery (channel, notification_id, customer_id, order_id, kind, subject, text, cause_id, cause_type,
-                      correlation_id, traceparent, tracestate)
-SELECT %s, noted.* FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::uuid[],
-                               %s::text[], %s::text[], %s::text[], %s::text[]) AS noted
+_ADD = """
+INSERT INTO delivery (channel, notification_id, customer_id, order_id, kind, subject, text,
+                      cause_id, cause_type, correlation_id, traceparent, tracestate)
+SELECT %s, added.*
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::uuid[],
+            %s::text[], %s::text[], %s::text[], %s::text[]) AS added
 ON CONFLICT DO NOTHING
 """
-_CLAIM = """
+# Customers whose row another worker holds are skipped, not waited for.
+_LEASE = """
 WITH due AS MATERIALIZED (
-    SELECT customer_id FROM customer WHERE due_at <= now() ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+    SELECT customer_id FROM customer WHERE due_at <= now()
+    ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
 )
 UPDATE customer SET due_at = now() + %s * interval '1 second', leased_by = %s
 FROM due WHERE customer.customer_id = due.customer_id
 RETURNING customer.customer_id
 """
 _LETTERS = """
-SELECT letter.* FROM unnest(%s::text[]) AS claimed (customer_id) CROSS JOIN LATERAL (
-    SELECT notification_id, customer_id, order_id, kind, subject, text, created_at, cause_id, cause_type,
-           correlation_id, traceparent, tracestate, attempts
-    FROM delivery WHERE delivery.customer_id = claimed.customer_id AND state = 'PENDING' ORDER BY position LIMIT %s
+SELECT letter.* FROM unnest(%s::text[]) AS leased (customer_id) CROSS JOIN LATERAL (
+    SELECT notification_id, customer_id, order_id, kind, subject, text, created_at, cause_id,
+           cause_type, correlation_id, traceparent, tracestate, attempts
+    FROM delivery WHERE delivery.customer_id = leased.customer_id AND state = 'PENDING'
+    ORDER BY position LIMIT %s
 ) AS letter
 """
 _LOCK = """
-SELECT customer_id, sequence FROM customer WHERE customer_id = ANY(%s::text[]) ORDER BY customer_id FOR UPDATE
+SELECT customer_id, sequence FROM customer
+WHERE customer_id = ANY(%s::text[]) ORDER BY customer_id FOR UPDATE
 """
+# The compare of compare-and-set: under the customers' locks, what is PENDING here stays so until
+# `_SETTLE` has written it.
 _PENDING = """
 SELECT notification_id FROM delivery WHERE notification_id = ANY(%s::uuid[]) AND state = 'PENDING'
 """
@@ -250,30 +241,32 @@ FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::int[], %s::text[], %s::tim
      AS settled (notification_id, state, sequence, attempts, reason, occurred_at)
 WHERE delivery.notification_id = settled.notification_id
 """
-_HOLD = """
-UPDATE delivery SET attempts = delivery.attempts + 1, reason = held.reason
-FROM unnest(%s::uuid[], %s::text[]) AS held (notification_id, reason)
-WHERE delivery.notification_id = held.notification_id AND state = 'PENDING'
+_DEFER = """
+UPDATE delivery SET attempts = delivery.attempts + 1, reason = deferred.reason
+FROM unnest(%s::uuid[], %s::text[]) AS deferred (notification_id, reason)
+WHERE delivery.notification_id = deferred.notification_id AND state = 'PENDING'
 """
-_GIVE_BACK = """
-WITH given AS (
-    SELECT customer.customer_id, coalesce(back.sequence, customer.sequence) AS sequence,
+# A customer with nothing left to send is due never (NULL): `_MARK_DUE` makes it due again.
+_RELEASE = """
+WITH released AS (
+    SELECT customer.customer_id, coalesce(result.sequence, customer.sequence) AS sequence,
            coalesce(leased_by = %s, false) AS is_ours,
            CASE WHEN EXISTS (SELECT FROM delivery
-                             WHERE delivery.customer_id = customer.customer_id AND state = 'PENDING')
-                THEN now() + back.rest_s * interval '1 second' END AS due_at
-    FROM unnest(%s::text[], %s::bigint[], %s::float8[]) AS back (customer_id, sequence, rest_s)
+                             WHERE delivery.customer_id = customer.customer_id
+                               AND state = 'PENDING')
+                THEN now() + result.rest_s * interval '1 second' END AS due_at
+    FROM unnest(%s::text[], %s::bigint[], %s::float8[]) AS result (customer_id, sequence, rest_s)
     JOIN customer USING (customer_id)
 )
-UPDATE customer SET sequence = given.sequence,
-                    due_at = CASE WHEN is_ours THEN given.due_at ELSE customer.due_at END,
+UPDATE customer SET sequence = released.sequence,
+                    due_at = CASE WHEN is_ours THEN released.due_at ELSE customer.due_at END,
                     leased_by = CASE WHEN is_ours THEN NULL ELSE leased_by END
-FROM given WHERE customer.customer_id = given.customer_id
+FROM released WHERE customer.customer_id = released.customer_id
 """
 _PAGES = {
     column: f"""
-SELECT position, notification_id::text, customer_id, order_id, kind, channel, state, sequence, attempts, reason,
-       subject, cause_id::text, cause_type, created_at, occurred_at
+SELECT position, notification_id::text, customer_id, order_id, kind, channel, state, sequence,
+       attempts, reason, subject, cause_id::text, cause_type, created_at, occurred_at
 FROM delivery WHERE {column} = %s AND position > %s ORDER BY position LIMIT %s
 """  # noqa: S608 - one of two columns
     for column in ("order_id", "customer_id")

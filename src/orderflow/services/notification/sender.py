@@ -1,10 +1,11 @@
 """
-The sender: leases customers, sends what waits for them outside of any transaction, records what came of it.
+The sender: leases customers, sends their letters outside of any transaction, records the outcomes.
 
-Its thread only leases and records, each a short transaction; a bounded pool of threads talks to the mail server. A
-customer is leased by one worker at a time, and that customer's letters are sent one after the other; customers do not
-wait for each other. Should a lease end while its worker is stopped, another goes on: what is sent twice has the same
-Message-ID, what is settled twice is settled once, by compare-and-set under the customer's row lock.
+The sender's own thread only leases and records, in short transactions; a bounded pool of threads
+talks to the mail server. A customer is leased by one worker at a time, and that customer's letters
+are sent one after the other; customers do not wait for each other. If a lease runs out while its
+worker is stopped, another worker goes on: a mail that is then sent twice has the same Message-ID,
+and an outcome that is recorded twice counts once, by compare-and-set under the customer's row lock.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from orderflow.messaging.work.gate import Gate
 from orderflow.services.notification import repository
 from orderflow.services.notification.config import SenderSettings
 from orderflow.services.notification.handlers import settle
-from orderflow.services.notification.mailer import Mailer, Partly, Task
-from orderflow.services.notification.model import Numbered, Round
+from orderflow.services.notification.mailer import Interrupted, Mailer, SendTask
+from orderflow.services.notification.model import NumberedLetter, SendResult
 
 POLL_S = 0.05
-"""How soon an idle sender sees what was noted. The question is answered from an index of what is due."""
+"""How soon an idle sender sees a new notification. The query reads an index of due customers."""
 COUNT_EVERY_S = 5.0
 STOP_WITHIN_S = 3.0
 LETTERS_MAX = outbox.ROWS_MAX // 2
-"""In one record; a customer's are never parted."""
+"""In one recording transaction; a customer's letters are never split."""
 CUSTOMERS_PER_CONNECTION = 4
-"""Leased at a time: the connections find work while outcomes are recorded."""
-HELD_IN_A_ROW_MAX = 20
-"""So many different customers were told to wait, and nothing was taken meanwhile: it is the server, not they."""
+"""Leased at a time, so that connections have work while outcomes are recorded."""
+DEFERRED_IN_A_ROW_MAX = 20
+"""When so many customers were deferred and no mail accepted meanwhile, the server is at fault."""
 
 NUMBERED = counter("notifications", "Messages to customers, by how they ended.", ("state",))
 DELAY = histogram("notification_delay_seconds", "From noting a message to its acceptance.")
@@ -52,9 +53,9 @@ log = logger("notification.sender")
 
 class Sender:
     """
-    One worker, called `name`. `run` until told to stop; `reasons`: what it can't do, and why.
+    One worker, called `name`. `run` works until it is stopped; `reasons` say why it is not ready.
 
-    `session`, `mailer` and `calls`, which call it, are its own: they are closed when `run` ends.
+    `session`, `mailer` and `calls` belong to the sender: `run` closes them when it ends.
     """
 
     def __init__(
@@ -70,30 +71,41 @@ class Sender:
         database_gate: Gate,
     ) -> None:
         self._worker = name
-        self._asked = settings
+        self._settings = settings
         self._prerequisites = prerequisites
         self._session = session
         self._mailer = mailer
         self._calls = calls
-        self._mail = mail_gate
-        self._database = database_gate
+        self._mail_gate = mail_gate
+        self._database_gate = database_gate
 
         self._stop = threading.Event()
-        self._unrecorded: list[Round] = []
-        self._held_in_a_row: set[CustomerId] = set()
+        self._unrecorded: list[SendResult] = []
+        self._deferred_in_a_row: set[CustomerId] = set()
         self._has_taken_over = False
-        self._look_at = self._count_at = 0.0
+        self._next_lease_at = self._next_count_at = 0.0
 
     def reasons(self) -> list[str]:
+        """Why nothing is sent, for /readyz; empty when the sender works."""
         if missing := self._prerequisites.reasons():
             return missing
-        held = ""
-        if len(self._held_in_a_row) >= HELD_IN_A_ROW_MAX:
-            held = f"mail: {HELD_IN_A_ROW_MAX} customers in a row have to wait: see their notifications"
-        return [reason for reason in (self._database.reason, self._mail.reason, held) if reason]
+
+        deferred = ""
+        if len(self._deferred_in_a_row) >= DEFERRED_IN_A_ROW_MAX:
+            deferred = (
+                f"mail: {DEFERRED_IN_A_ROW_MAX} customers in a row have to wait:"
+                " see their notifications"
+            )
+        reasons = (self._database_gate.reason, self._mail_gate.reason, deferred)
+        return [reason for reason in reasons if reason]
 
     def run(self, stop: threading.Event) -> None:
-        """Send until `stop` is set, once schema ids, database and the relay's first position are there."""
+        """
+        Send until `stop` is set.
+
+        Waits first for schema ids, the database and the relay's first position: an outbox row that
+        is written before that position would never be published.
+        """
         self._stop = stop
         try:
             if not self._prerequisites.wait(stop):
@@ -112,12 +124,15 @@ class Sender:
         return self._stop.is_set()
 
     def _turn(self) -> None:
-        self._judge(self._ended())
-        if not self._database.may_try(time.monotonic()):
-            self._look_at = time.monotonic() + POLL_S
+        """Collect results, then record them, then lease more customers."""
+        self._accept(self._collect())
+        if not self._database_gate.may_try(time.monotonic()):
+            self._next_lease_at = time.monotonic() + POLL_S
             return
+
         with self._recording():
             self._take_over()
+            # Before the next lease: a customer is released only by recording its results.
             while self._unrecorded:
                 self._record()
             self._lease()
@@ -131,107 +146,132 @@ class Sender:
             repository.take_over(cursor, self._worker)
         self._has_taken_over = True
 
-    def _ended(self) -> list[Ended[CustomerId]]:
-        """What has ended; if nothing, wait until it is time to look again."""
-        wait_s = min(POLL_S, max(0.001, self._look_at - time.monotonic()))
+    def _collect(self) -> list[Ended[CustomerId]]:
+        """The calls that have ended; if none, wait for one until it is time to lease again."""
+        wait_s = min(POLL_S, max(0.001, self._next_lease_at - time.monotonic()))
         if self._calls.running:
-            return self._calls.collect(within_s=wait_s if self._room() else POLL_S)
+            return self._calls.collect(within_s=wait_s if self._free_places() else POLL_S)
         self._stop.wait(wait_s)
         return []
 
-    def _judge(self, ended: list[Ended[CustomerId]]) -> None:
+    def _accept(self, ended: list[Ended[CustomerId]]) -> None:
+        """Keep results until they are recorded; open or close the mail gate by them."""
         for _, _, answer, error in ended:
             if error is not None:
                 raise error
-            came_of = answer.round if isinstance(answer, Partly) else answer
-            if isinstance(answer, Partly):
-                self._mail.failed(answer.error)
-            elif came_of.settled or came_of.held:
-                self._mail.succeeded()
-            if came_of.settled:
-                self._held_in_a_row.clear()
-            elif came_of.held:
-                if len(self._held_in_a_row) < HELD_IN_A_ROW_MAX:
-                    self._held_in_a_row.add(came_of.customer_id)
-                log.info(
-                    "a customer has to wait",
-                    customer=came_of.customer_id,
-                    reason=came_of.held.reason,
-                )
-            self._unrecorded.append(came_of)
+
+            if isinstance(answer, Interrupted):
+                result: SendResult = answer.result
+                self._mail_gate.failed(answer.error)
+            else:
+                result = answer
+                if result.outcomes or result.deferred:
+                    self._mail_gate.succeeded()
+
+            self._watch_for_deferrals(result)
+            self._unrecorded.append(result)
+
+    def _watch_for_deferrals(self, result: SendResult) -> None:
+        """Count different customers who were deferred since the last mail with an outcome."""
+        if result.outcomes:
+            self._deferred_in_a_row.clear()
+        elif result.deferred:
+            if len(self._deferred_in_a_row) < DEFERRED_IN_A_ROW_MAX:
+                self._deferred_in_a_row.add(result.customer_id)
+            log.info(
+                "a customer has to wait",
+                customer=result.customer_id,
+                reason=result.deferred.reason,
+            )
 
     def _record(self) -> None:
-        rounds, letters = [self._unrecorded[0]], len(self._unrecorded[0].settled)
-        for one in self._unrecorded[1:]:
-            letters += len(one.settled)
-            if letters > LETTERS_MAX:
-                break
-            rounds.append(one)
+        """Record the oldest results in one transaction: outcomes, sequences, events, releases."""
+        results = self._next_to_record()
+
+        # A death here: mails were sent and nothing is recorded; they are sent again, same id.
         failpoint("notification.before_outcome")
         with self._session.transaction() as cursor:
             numbered = settle(
                 cursor,
-                rounds,
+                results,
                 worker=self._worker,
-                back_off_s_max=self._asked.back_off_s_max,
+                back_off_s_max=self._settings.back_off_s_max,
                 encode=self._prerequisites.encode,
             )
-        del self._unrecorded[: len(rounds)]
-        self._look_at = 0.0
-        _tell(numbered)
+        # Forgotten only after the commit: results outlive a database that is away.
+        del self._unrecorded[: len(results)]
+
+        self._next_lease_at = 0.0
+        _measure(numbered)
+
+    def _next_to_record(self) -> list[SendResult]:
+        """The oldest results with at most LETTERS_MAX letters together, and always one."""
+        results, letters = [self._unrecorded[0]], len(self._unrecorded[0].outcomes)
+        for result in self._unrecorded[1:]:
+            letters += len(result.outcomes)
+            if letters > LETTERS_MAX:
+                break
+            results.append(result)
+        return results
 
     def _lease(self) -> None:
+        """Lease as many due customers as there are free places, and begin to send."""
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._next_lease_at:
             return
-        self._look_at = now + POLL_S
-        room = self._room()
-        if room <= 0 or self._stop.is_set():
+        self._next_lease_at = now + POLL_S
+
+        places = self._free_places()
+        if places <= 0 or self._stop.is_set():
             return
+        # The lease commits before anything is sent: no other worker sends to these customers.
         with self._session.transaction() as cursor:
-            claimed = repository.claim(
+            leased = repository.lease(
                 cursor,
                 self._worker,
-                customers_max=room,
-                letters_max=1 if self._mail.single else self._asked.letters_max,
-                lease_s=self._asked.lease_s,
+                customers_max=places,
+                letters_max=1 if self._mail_gate.is_probing else self._settings.letters_max,
+                lease_s=self._settings.lease_s,
             )
-        # Half of the lease for what is begun: the other half is more than the time-outs of one letter.
-        until = now + self._asked.lease_s / 2
-        for customer_id, letters in claimed:
-            self._calls.submit(
-                customer_id, Task(customer_id=customer_id, letters=letters, until=until)
-            )
-        if len(claimed) == room:
-            self._look_at = 0.0
 
-    def _room(self) -> int:
-        """How many more customers may be leased; while the mail server is away one, and that only at times."""
-        if self._mail.single:
-            return int(not self._calls.running and self._mail.may_try(time.monotonic()))
-        return CUSTOMERS_PER_CONNECTION * self._asked.connections_max - self._calls.running
+        # Letters may begin during half of the lease: the other half is longer than the time-outs
+        # of one letter, so the last one ends before the lease does.
+        until = now + self._settings.lease_s / 2
+        for customer_id, letters in leased:
+            task = SendTask(customer_id=customer_id, letters=letters, until=until)
+            self._calls.submit(customer_id, task)
+        if len(leased) == places:
+            self._next_lease_at = 0.0
+
+    def _free_places(self) -> int:
+        """How many more customers may be leased. While the mail server is away: one, as a probe."""
+        if self._mail_gate.is_probing:
+            return int(not self._calls.running and self._mail_gate.may_try(time.monotonic()))
+        return CUSTOMERS_PER_CONNECTION * self._settings.connections_max - self._calls.running
 
     def _count(self) -> None:
-        if time.monotonic() >= self._count_at:
-            with self._session.transaction() as cursor:
-                WAITING.set(repository.waiting(cursor))
-            self._count_at = time.monotonic() + COUNT_EVERY_S
+        if time.monotonic() < self._next_count_at:
+            return
+        with self._session.transaction() as cursor:
+            WAITING.set(repository.waiting(cursor))
+        self._next_count_at = time.monotonic() + COUNT_EVERY_S
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
-        """A database that is away keeps nothing from being recorded later: settled letters stay in memory."""
+        """Close the database's gate when it is away. Unrecorded results stay in memory."""
         try:
             yield
         except Transient as error:
-            self._database.failed(error)
+            self._database_gate.failed(error)
         else:
-            self._database.succeeded()
+            self._database_gate.succeeded()
 
     def _finish(self) -> None:
-        """Begin nothing more, record what ended, and leave no customer leased."""
+        """Begin nothing more, record what has ended, and leave no customer leased."""
         deadline = time.monotonic() + STOP_WITHIN_S
         while self._calls.running and time.monotonic() < deadline:
-            self._judge(self._calls.collect(within_s=0.1))
+            self._accept(self._calls.collect(within_s=0.1))
+
         with self._recording():
             while self._unrecorded:
                 self._record()
@@ -239,8 +279,8 @@ class Sender:
                 repository.take_over(cursor, self._worker)
 
 
-def _tell(numbered: list[Numbered]) -> None:
-    for one in numbered:
-        event = one.event
+def _measure(numbered: list[NumberedLetter]) -> None:
+    for entry in numbered:
+        event = entry.event
         NUMBERED.labels("failed" if isinstance(event, NotificationFailed) else "sent").inc()
-        DELAY.observe((event.occurred_at - one.letter.noted_at).total_seconds())
+        DELAY.observe((event.occurred_at - entry.letter.created_at).total_seconds())

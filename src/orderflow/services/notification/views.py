@@ -1,17 +1,17 @@
-"""What the notification API answers."""
+"""The JSON bodies of the notification API."""
 
 from __future__ import annotations
 
 import msgspec
 
-from orderflow.services.notification.repository import Known
+from orderflow.services.notification.repository import StoredNotification
 
 LIMIT = 100
 LIMIT_MAX = 500
 
 
 class NotificationPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """In the order in which they were noted."""
+    """Notifications in the order in which they were stored."""
 
-    items: tuple[Known, ...]
+    items: tuple[StoredNotification, ...]
     next_cursor: str | None

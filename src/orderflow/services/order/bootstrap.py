@@ -8,12 +8,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.http.serving import Role
-from orderflow.messaging.kafka.progress import Progress
+from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import Session
 from orderflow.messaging.postgres.group_commit import GroupCommit
 from orderflow.messaging.process.role import STOP_WITHIN_S, Launch, worker_role
@@ -106,7 +107,9 @@ def sweeper(launch: Launch[Settings]) -> Role:
         settings=order.sweeper,
         limits=order.deadlines.limits,
         session=Session(order.database, application_name="order-sweeper"),
-        progress=Progress(settings.kafka, group=LISTENER.group, topics=tuple(LISTENER.subscribed)),
+        progress=GroupProgress(
+            settings.kafka, group=LISTENER.group, topics=tuple(LISTENER.subscribed)
+        ),
         load=lambda: load_encoder(settings.registry).encode,
     )
     return worker_role(launch, run=sweeping.run, reasons=sweeping.reasons)
@@ -123,7 +126,7 @@ SERVICE = Service(
     settings=Settings,
     roles={
         "api": api,
-        "relay": relay_role(),
+        "relay": relay_role(commands=OPERATOR_COMMANDS),
         "listener": listener_role(LISTENER, catalogue=CATALOGUE),
         "sweeper": sweeper,
     },

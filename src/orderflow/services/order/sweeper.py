@@ -18,7 +18,7 @@ from orderflow.contracts.ids import OrderId
 from orderflow.messaging.errors import ConfigurationError, Transient
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.kafka.progress import Progress
+from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import Cursor, DatabaseError, Session, outbox
 from orderflow.messaging.telemetry import counter, gauge, logger
 from orderflow.services.order import queries, repository
@@ -52,7 +52,7 @@ class Sweeper:
         settings: SweeperSettings,
         limits: Limits,
         session: Session,
-        progress: Progress,
+        progress: GroupProgress,
         load: Callable[[], Encode],
     ) -> None:
         self._settings = settings

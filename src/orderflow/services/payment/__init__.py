@@ -1,9 +1,10 @@
 """
-The payment service: who has paid, what was given back, and what the provider knows of it.
+The payment service: charges orders, refunds cancelled ones, and keeps every payment on record.
 
-Owns: payments, refunds, which orders are closed (database `payment`).
+Owns: payments, refunds and the list of closed (cancelled) orders, in database `payment`.
 Consumes: OrderCreated, PaymentRequested, OrderCancelled from `orders`.
 Publishes: PaymentSucceeded, PaymentFailed, PaymentRefunded to `payments`. Key: orderId.
-Guarantee: a payment is captured at most once and refunded at most once, whatever fails between us and the provider; its
-outcome is announced exactly once. A time-out is not an outcome: it is asked about until there is one.
+Guarantee: a payment is captured at most once and refunded at most once, whatever fails between
+this service and the provider, and its outcome is announced exactly once. A time-out is not an
+outcome: the provider is queried until it gives one.
 """

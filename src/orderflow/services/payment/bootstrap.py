@@ -18,7 +18,7 @@ from orderflow.services.payment.config import Settings
 from orderflow.services.payment.gateway import Gateway, HttpGateway
 from orderflow.services.payment.handlers import Payments
 from orderflow.services.payment.listeners import with_payments
-from orderflow.services.payment.provider_calls import Calling
+from orderflow.services.payment.provider_calls import ProviderCalls
 
 
 def listener(launch: Launch[Settings]) -> Role:
@@ -33,8 +33,8 @@ def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listen
     session = postgres.Session(
         payment.database, application_name="payment-listener", session=postgres.BY_KEY
     )
-    calling = Calling(gateway, key_window=timedelta(seconds=payment.psp.key_window_s))
-    return with_payments(Payments(session.transaction, calling), calls_max=calls_max)
+    provider_calls = ProviderCalls(gateway, key_window=timedelta(seconds=payment.psp.key_window_s))
+    return with_payments(Payments(session.transaction, provider_calls), calls_max=calls_max)
 
 
 SERVICE = Service(

@@ -1,8 +1,9 @@
 """
-The payment provider, as we see it: what we ask, and the only answers that count.
+The payment provider as this service sees it: the operations, and the only answers that count.
 
-An answer is one of five; silence, a reset connection and every error of the provider's are UNKNOWN. `Unavailable` is
-raised only when no connection came about: then nothing happened, for sure.
+An answer has one of five verdicts. Silence, a reset connection and every error of the provider are
+UNKNOWN: it may have acted. `Unavailable` is raised only when no connection came about, so nothing
+was sent.
 """
 
 from __future__ import annotations
@@ -35,15 +36,21 @@ log = logger("payment.gateway")
 
 
 class Verdict(Enum):
+    """How a call ended. UNKNOWN is no outcome: the call is repeated until it has one."""
+
     CAPTURED = "the money was taken"
     DECLINED = "an explicit, final no"
     VOIDED = "nothing was taken, and nothing sent before will be"
     REFUNDED = "the money was given back"
-    UNKNOWN = "nobody knows"
+    UNKNOWN = "the provider may have acted, or not"
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`reference`: the provider's own id of what it did. `voids`: how many it has of the payment's reference."""
+    """
+    What the provider did.
+
+    `reference`: its own id of the charge or refund. `voids`: how often it has voided the payment.
+    """
 
     verdict: Verdict
     reference: str | None = None
@@ -51,36 +58,52 @@ class Answer(msgspec.Struct, frozen=True):
     voids: int = 0
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What the provider has under a payment's reference. None: nothing of the kind, so far."""
+class ProviderAccount(msgspec.Struct, frozen=True):
+    """
+    What the provider has under one payment's reference.
+
+    `charge` is None when no charge has arrived. `refunds`: its id of each refund, by ours.
+    """
 
     charge: Answer | None = None
     refunds: Mapping[str, str] = {}
-    """Its id of each refund, by ours."""
     voids: int = 0
 
 
 class Gateway(Protocol):
-    """What the use cases need of a provider. Every operation may raise Unavailable, and has a time-out of its own."""
+    """
+    What the use cases need of a provider.
+
+    Every operation ends within its own time-out, and raises Unavailable when nothing was sent.
+    """
 
     def charge(self, payment: Payment, *, after_voids: int) -> Answer:
-        """CAPTURED, DECLINED or UNKNOWN. Key and reference are the payment's id."""
+        """
+        Take the money: CAPTURED, DECLINED or UNKNOWN. Key and reference are the payment's id.
 
-    def find(self, payment_id: PaymentId) -> Found | None:
-        """None: it did not answer."""
+        The provider refuses the charge if it has voided the payment more than `after_voids` times:
+        so a charge that was sent before a void has no effect when it arrives after it.
+        """
+
+    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
+        """Look the payment up. None: the provider did not answer."""
 
     def void(self, payment_id: PaymentId, *, final: bool) -> Answer:
-        """VOIDED, or what it was too late for, or UNKNOWN. `final`: also what is sent after it is refused."""
+        """
+        Refuse charges that were sent before: VOIDED, UNKNOWN, or the charge that came first.
+
+        `final`: refuse those that are sent later, too.
+        """
 
     def refund(self, payment: Payment, refund: Refund) -> Answer:
-        """REFUNDED or UNKNOWN. The key is the refund's id."""
+        """Give the money back: REFUNDED or UNKNOWN. The key is the refund's id."""
 
 
 class HttpGateway:
     """
-    The provider over HTTP, for many threads at a time: a pool of as many connections as there are calls.
+    The provider over HTTP, for many threads at a time: one pooled connection per running call.
 
-    No retry, no redirect, no proxy from the environment, and each phase of a call has its limit.
+    No retry, no redirect and no proxy from the environment; each phase of a call has its time-out.
     """
 
     def __init__(self, settings: ProviderSettings) -> None:
@@ -103,20 +126,21 @@ class HttpGateway:
             "token": payment.payment_method,
             "afterVoids": after_voids,
         }
-        status, told = self._asked("charge", "POST", "/charges", body, key=payment.payment_id)
-        return _charge(told) if status in (201, 402) else Answer(Verdict.UNKNOWN)
+        status, charge = self._request("charge", "POST", "/charges", body, key=payment.payment_id)
+        return _charge_answer(charge) if status in (201, 402) else Answer(Verdict.UNKNOWN)
 
-    def find(self, payment_id: PaymentId) -> Found | None:
-        status, told = self._asked("find", "GET", f"/charges?reference={payment_id}")
-        return _found(told) if status == 200 else None
+    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
+        status, account = self._request("find", "GET", f"/charges?reference={payment_id}")
+        return _account(account) if status == 200 else None
 
     def void(self, payment_id: PaymentId, *, final: bool) -> Answer:
-        status, told = self._asked("void", "POST", f"/charges/{payment_id}/void", {"final": final})
+        path = f"/charges/{payment_id}/void"
+        status, account = self._request("void", "POST", path, {"final": final})
         if status != 200:
             return Answer(Verdict.UNKNOWN)
-        return (
-            Answer(Verdict.VOIDED, voids=told["voids"]) if told["voided"] else _one(told["charges"])
-        )
+        if account["voided"]:
+            return Answer(Verdict.VOIDED, voids=account["voids"])
+        return _best_answer(account["charges"])
 
     def refund(self, payment: Payment, refund: Refund) -> Answer:
         body = {
@@ -125,15 +149,15 @@ class HttpGateway:
             "amountMinor": refund.amount_minor,
             "currency": payment.currency,
         }
-        status, told = self._asked("refund", "POST", "/refunds", body, key=refund.refund_id)
-        return (
-            Answer(Verdict.REFUNDED, told["refundId"]) if status == 201 else Answer(Verdict.UNKNOWN)
-        )
+        status, booked = self._request("refund", "POST", "/refunds", body, key=refund.refund_id)
+        if status != 201:
+            return Answer(Verdict.UNKNOWN)
+        return Answer(Verdict.REFUNDED, booked["refundId"])
 
     def close(self) -> None:
         self._client.close()
 
-    def _asked(
+    def _request(
         self,
         operation: str,
         method: str,
@@ -142,13 +166,15 @@ class HttpGateway:
         *,
         key: str = "",
     ) -> tuple[int, Any]:
-        """Status and body of the answer; status 0 when there was none, or none that could be read."""
+        """Status and decoded body; status 0 when no answer came, or none that can be decoded."""
         headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
         content = None if body is None else msgspec.json.encode(body)
+
         with DURATION.labels(operation).time():
             try:
-                answer = self._client.request(method, path, content=content, headers=headers)
+                response = self._client.request(method, path, content=content, headers=headers)
             except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+                # No connection, so not one byte was sent: the only failure that is surely a no.
                 CALLS.labels(operation, "unavailable").inc()
                 raise Unavailable(
                     f"the payment provider can't be reached: {error}", resource=RESOURCE
@@ -162,41 +188,41 @@ class HttpGateway:
                     error=type(error).__name__,
                 )
                 return 0, None
-        CALLS.labels(operation, str(answer.status_code)).inc()
-        if answer.status_code not in (200, 201, 402):
+
+        CALLS.labels(operation, str(response.status_code)).inc()
+        if response.status_code not in (200, 201, 402):
             log.warning(
                 "the provider's answer does not say",
                 operation=operation,
                 path=path,
-                status=answer.status_code,
+                status=response.status_code,
             )
-            return answer.status_code, None
-        return _readable(answer)
+            return response.status_code, None
+        return _decoded(response)
 
 
-def _readable(answer: httpx2.Response) -> tuple[int, Any]:
+def _decoded(response: httpx2.Response) -> tuple[int, Any]:
     try:
-        return answer.status_code, msgspec.json.decode(answer.content)
+        return response.status_code, msgspec.json.decode(response.content)
     except msgspec.DecodeError:
         return 0, None
 
 
-def _charge(told: Mapping[str, Any]) -> Answer:
-    captured = told["status"] == "CAPTURED"
-    return Answer(
-        Verdict.CAPTURED if captured else Verdict.DECLINED, told["chargeId"], told["message"]
-    )
+def _charge_answer(charge: Mapping[str, Any]) -> Answer:
+    captured = charge["status"] == "CAPTURED"
+    verdict = Verdict.CAPTURED if captured else Verdict.DECLINED
+    return Answer(verdict, charge["chargeId"], charge["message"])
 
 
-def _one(charges: list[Mapping[str, Any]]) -> Answer:
-    """A capture counts more than a decline: money was taken."""
-    answers = [_charge(charge) for charge in charges]
+def _best_answer(charges: list[Mapping[str, Any]]) -> Answer:
+    """The capture, if there is one: it counts more than any decline, because money was taken."""
+    answers = [_charge_answer(charge) for charge in charges]
     return next((answer for answer in answers if answer.verdict is Verdict.CAPTURED), answers[0])
 
 
-def _found(told: Mapping[str, Any]) -> Found:
-    return Found(
-        charge=_one(told["charges"]) if told["charges"] else None,
-        refunds={refund["reference"]: refund["refundId"] for refund in told["refunds"]},
-        voids=told["voids"],
+def _account(account: Mapping[str, Any]) -> ProviderAccount:
+    return ProviderAccount(
+        charge=_best_answer(account["charges"]) if account["charges"] else None,
+        refunds={refund["reference"]: refund["refundId"] for refund in account["refunds"]},
+        voids=account["voids"],
     )

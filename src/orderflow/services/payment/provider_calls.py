@@ -1,4 +1,4 @@
-"""How the provider is asked: at once the first time, and never again before it was asked what it has done already."""
+"""How a task is carried out at the provider, so that no repetition of it takes money twice."""
 
 from __future__ import annotations
 
@@ -6,39 +6,62 @@ from datetime import UTC, datetime, timedelta
 
 from orderflow.messaging.failpoints import failpoint
 from orderflow.services.payment.gateway import Answer, Gateway, Verdict
-from orderflow.services.payment.model import Charge, GiveBack, Payment, Resolve, Task
+from orderflow.services.payment.model import Payment
+from orderflow.services.payment.rules import (
+    ChargePayment,
+    ProviderTask,
+    RefundPayment,
+    VoidPayment,
+)
 
 UNKNOWN = Answer(Verdict.UNKNOWN)
 
 
-class Calling:
-    """`key_window`: how long the provider remembers a key. Beyond it a key protects nobody, and a void has to."""
+class ProviderCalls:
+    """
+    The call phase. A first charge is sent at once; every later one only after a look-up.
+
+    `key_window`: how long the provider remembers an idempotency key. A charge that is older is
+    voided before it is sent again, because the key no longer protects against a second capture.
+    """
 
     def __init__(self, gateway: Gateway, *, key_window: timedelta) -> None:
         self._gateway = gateway
         self._key_window = key_window
 
-    def __call__(self, task: Task) -> Answer:
-        """Raises Unavailable when nothing happened. Of any thread."""
+    def call(self, task: ProviderTask) -> Answer:
+        """
+        Carry out one task. May be called from many threads, for one order at a time.
+
+        Raises Unavailable when no connection came about, so nothing was sent. Every other failure
+        is the answer UNKNOWN.
+        """
         match task:
-            case Charge(payment, sent_before):
-                answer = (
-                    self._again(payment)
-                    if sent_before
-                    else self._gateway.charge(payment, after_voids=0)
-                )
-            case Resolve(payment):
+            case ChargePayment(payment, sent_before=False):
+                answer = self._gateway.charge(payment, after_voids=0)
+            case ChargePayment(payment):
+                answer = self._charge_again(payment)
+            case VoidPayment(payment):
+                # Final: a charge of a slower worker that arrives after this void is refused.
                 answer = self._gateway.void(payment.payment_id, final=True)
-            case GiveBack():
-                answer = self._give_back(task)
+            case RefundPayment():
+                answer = self._refund(task)
+
+        # A death here: the provider has acted, nothing of it is recorded.
         failpoint("payment.after_provider_call")
         return answer
 
-    def _again(self, payment: Payment) -> Answer:
-        found = self._gateway.find(payment.payment_id)
-        if found is None or found.charge is not None:
-            return UNKNOWN if found is None else found.charge or UNKNOWN
-        voids = found.voids
+    def _charge_again(self, payment: Payment) -> Answer:
+        # Look up first: an answer that was lost may have been a capture.
+        account = self._gateway.find(payment.payment_id)
+        if account is None:
+            return UNKNOWN
+        if account.charge is not None:
+            return account.charge
+
+        # Nothing arrived so far. Within the window the key makes a late first charge and this one
+        # the same charge; beyond it the late one has to be voided before another may be sent.
+        voids = account.voids
         if datetime.now(UTC) - payment.created_at >= self._key_window:
             voided = self._gateway.void(payment.payment_id, final=False)
             if voided.verdict is not Verdict.VOIDED:
@@ -46,12 +69,12 @@ class Calling:
             voids = voided.voids
         return self._gateway.charge(payment, after_voids=voids)
 
-    def _give_back(self, task: GiveBack) -> Answer:
-        """Sent twice it is done once, window or not: the provider refunds no more than it captured."""
+    def _refund(self, task: RefundPayment) -> Answer:
+        """Refund once. Safe beyond the key window: the provider never refunds more than it took."""
         if task.sent_before:
-            found = self._gateway.find(task.payment.payment_id)
-            if found is None:
+            account = self._gateway.find(task.payment.payment_id)
+            if account is None:
                 return UNKNOWN
-            if (reference := found.refunds.get(task.refund.refund_id)) is not None:
+            if (reference := account.refunds.get(task.refund.refund_id)) is not None:
                 return Answer(Verdict.REFUNDED, reference)
         return self._gateway.refund(task.payment, task.refund)

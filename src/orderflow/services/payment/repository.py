@@ -1,8 +1,9 @@
 """
-Payments in PostgreSQL: a constant number of statements for a batch, two for one of new orders and two for its outcome.
+Payments in PostgreSQL, with a constant number of statements for a batch of any size.
 
-An order's row in `known_order` is locked before anything of the order is read or written, in the order of the ids, so
-that two workers with the same orders wait for each other in one direction only. What is read after that is current.
+An order's row in `known_order` is locked before anything of the order is read or written, and rows
+are locked by order id. So two workers with the same orders wait for each other in one direction
+only, and what is read under the lock is current.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from orderflow.contracts.events import OrderLine
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, RefundId
 from orderflow.messaging.postgres import Cursor, array, columns
 from orderflow.services.payment.model import (
-    Known,
+    OrderAccount,
     Payment,
     PaymentState,
     Refund,
     RefundState,
-    Step,
 )
+from orderflow.services.payment.rules import ClosedOrder, Decision
 
 
 class Sum(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Of one currency, in minor units: what our books say, to be compared with the provider's."""
+    """One currency's totals in minor units, to be compared with the provider's ledger."""
 
     currency: str
     captured_minor: int
@@ -40,79 +41,72 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     unsettled: int
 
 
-def lock(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, Known]:
-    """Lock these orders; what is known of those that are not new."""
+def lock(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, OrderAccount]:
+    """Lock these orders until the transaction ends; return the accounts of those not new."""
     ids = array(sorted(order_ids))
+
+    # The insert locks the rows that it adds. When it adds them all, there is nothing to read.
     cursor.execute(_LOCK_NEW, (ids,))
     if cursor.rowcount == len(order_ids):
         return {}
+
+    # Lock in one statement, read in the next: only a later statement sees what was committed
+    # while this one waited for the lock.
     cursor.execute(_LOCK, (ids,))
-    return _known(cursor, ids)
+    return _accounts(cursor, ids)
 
 
 def lock_again(cursor: Cursor, order_ids: Sequence[OrderId]) -> None:
-    """Lock orders that `lock` has seen before."""
+    """Lock orders whose rows an earlier transaction's `lock` has made."""
     cursor.execute(_LOCK, (array(sorted(order_ids)),))
 
 
-def find(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, Known]:
-    """All that is recorded of these orders, without those of which there is nothing."""
-    return _known(cursor, array(order_ids))
+def find(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, OrderAccount]:
+    """The accounts of those of these orders that have one."""
+    return _accounts(cursor, array(order_ids))
 
 
-def record(cursor: Cursor, steps: Sequence[Step], *, now: datetime) -> None:
-    """Write new payments, refunds and closed orders."""
-    if payments := [step.payment for step in steps if step.payment is not None]:
+def write(cursor: Cursor, decisions: Sequence[Decision], *, now: datetime) -> None:
+    """Insert new payments, closed orders and refunds: at most one statement for each table."""
+    payments = [decision.payment for decision in decisions if decision.payment is not None]
+    if payments:
         cursor.execute(_INSERT_PAYMENTS, columns(map(_payment_row, payments)))
-    if closings := [step.closing for step in steps if step.closing is not None]:
-        rows = (
-            (
-                one.cancelled.order_id,
-                one.cancelled.customer_id,
-                one.cancelled.reason,
-                one.cause,
-                now,
-            )
-            for one in closings
-        )
-        cursor.execute(_CLOSE, columns(rows))
-    if refunds := [step.refund for step in steps if step.refund is not None]:
+
+    closed = [decision.closed_order for decision in decisions if decision.closed_order is not None]
+    if closed:
+        cursor.execute(_CLOSE, columns(_closed_order_row(order, now) for order in closed))
+
+    refunds = [decision.refund for decision in decisions if decision.refund is not None]
+    if refunds:
         cursor.execute(
             _INSERT_REFUNDS, columns(_refund_row(payment, refund) for payment, refund in refunds)
         )
 
 
 def settle(cursor: Cursor, payments: Sequence[Payment]) -> bool:
-    """Write how payments ended, or that nobody knows; whether all of them were still open."""
+    """
+    Write the state of payments after a call, unless their outcome is recorded already.
+
+    Returns whether all of them were written.
+    """
     if not payments:
         return True
-    rows = (
-        (
-            payment.order_id,
-            payment.attempt,
-            payment.state.value,
-            payment.provider_reference,
-            payment.reason,
-            payment.message,
-            payment.settled_at,
-            payment.settled_by,
-        )
-        for payment in payments
-    )
-    cursor.execute(_SETTLE, columns(rows))
+    cursor.execute(_SETTLE, columns(map(_outcome_row, payments)))
     return cursor.rowcount == len(payments)
 
 
 def settle_refunds(cursor: Cursor, refunds: Sequence[Refund]) -> None:
-    if refunds:
-        rows = (
-            (refund.refund_id, refund.provider_reference, refund.settled_at) for refund in refunds
-        )
-        cursor.execute(_SETTLE_REFUNDS, columns(rows))
+    """Write that these refunds succeeded, unless that is recorded already."""
+    if not refunds:
+        return
+    rows = ((refund.refund_id, refund.provider_reference, refund.settled_at) for refund in refunds)
+    cursor.execute(_SETTLE_REFUNDS, columns(rows))
 
 
 def summary(cursor: Cursor) -> list[Sum]:
+    """The totals of all payments, by currency."""
     cursor.execute(_SUMMARY)
+
     return [
         Sum(
             currency=currency,
@@ -128,15 +122,35 @@ def summary(cursor: Cursor) -> list[Sum]:
     ]
 
 
-def _known(cursor: Cursor, ids: str) -> dict[OrderId, Known]:
+def _accounts(cursor: Cursor, ids: str) -> dict[OrderId, OrderAccount]:
+    """One account per order. An order without payments has one row, with NULL as its attempt."""
     cursor.execute(_FIND, (ids,))
-    return {
-        OrderId(order_id): Known(
-            rows[0][1], tuple(_payment(row) for row in rows if row[2] is not None)
-        )
-        for order_id, found in groupby(cursor.fetchall(), key=lambda row: row[0])
-        if (rows := list(found))
-    }
+
+    accounts: dict[OrderId, OrderAccount] = {}
+    for order_id, order_rows in groupby(cursor.fetchall(), key=lambda row: row[0]):
+        rows = list(order_rows)
+        closed = rows[0][1]
+        payments = tuple(_payment(row) for row in rows if row[2] is not None)
+        accounts[OrderId(order_id)] = OrderAccount(closed, payments)
+    return accounts
+
+
+def _outcome_row(payment: Payment) -> tuple[object, ...]:
+    return (
+        payment.order_id,
+        payment.attempt,
+        payment.state.value,
+        payment.provider_reference,
+        payment.reason,
+        payment.message,
+        payment.settled_at,
+        payment.settled_by,
+    )
+
+
+def _closed_order_row(closed: ClosedOrder, now: datetime) -> tuple[object, ...]:
+    order = closed.cancelled
+    return (order.order_id, order.customer_id, order.reason, closed.cause, now)
 
 
 def _payment_row(payment: Payment) -> tuple[object, ...]:
@@ -192,6 +206,7 @@ def _payment(row: tuple[Any, ...]) -> Payment:
         settled_by,
         *refund,
     ) = row
+
     return Payment(
         order_id=OrderId(order_id),
         attempt=attempt,
@@ -239,12 +254,13 @@ def _refund(
 _LOCK_NEW = "INSERT INTO known_order SELECT unnest(%s::uuid[]) ON CONFLICT DO NOTHING"
 _LOCK = "SELECT FROM known_order WHERE order_id = ANY (%s::uuid[]) ORDER BY order_id FOR UPDATE"
 _FIND = """
-SELECT known_order.order_id::text, closed_order.order_id IS NOT NULL, payment.attempt, payment.payment_id::text,
-       payment.customer_id, payment.state, payment.amount_minor, payment.currency, payment.payment_method,
-       payment.lines, payment.provider_reference, payment.reason, payment.message, payment.created_at,
+SELECT known_order.order_id::text, closed_order.order_id IS NOT NULL,
+       payment.attempt, payment.payment_id::text, payment.customer_id, payment.state,
+       payment.amount_minor, payment.currency, payment.payment_method, payment.lines,
+       payment.provider_reference, payment.reason, payment.message, payment.created_at,
        payment.settled_at, payment.settled_by::text,
-       refund.refund_id::text, refund.amount_minor, refund.reason, refund.state, refund.provider_reference,
-       refund.created_at, refund.created_by::text, refund.settled_at
+       refund.refund_id::text, refund.amount_minor, refund.reason, refund.state,
+       refund.provider_reference, refund.created_at, refund.created_by::text, refund.settled_at
 FROM known_order
 LEFT JOIN closed_order USING (order_id)
 LEFT JOIN payment ON payment.order_id = known_order.order_id
@@ -253,48 +269,60 @@ WHERE known_order.order_id = ANY (%s::uuid[])
 ORDER BY known_order.order_id, payment.attempt
 """
 _INSERT_PAYMENTS = """
-INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor, currency, payment_method,
-                     lines, reason, message, captured_minor, created_at, settled_at, settled_by)
-SELECT order_id, attempt, payment_id, customer_id, state, state <> 'FAILED', amount_minor, currency, payment_method,
-       lines, reason, message, CASE state WHEN 'SUCCEEDED' THEN amount_minor ELSE 0 END, created_at, settled_at,
-       settled_by
-FROM unnest(%s::uuid[], %s::smallint[], %s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[],
-            %s::json[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::uuid[])
-     AS new (order_id, attempt, payment_id, customer_id, state, amount_minor, currency, payment_method, lines, reason,
-             message, created_at, settled_at, settled_by)
+INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor,
+                     currency, payment_method, lines, reason, message, captured_minor, created_at,
+                     settled_at, settled_by)
+SELECT order_id, attempt, payment_id, customer_id, state, state <> 'FAILED', amount_minor,
+       currency, payment_method, lines, reason, message,
+       CASE state WHEN 'SUCCEEDED' THEN amount_minor ELSE 0 END, created_at, settled_at, settled_by
+FROM unnest(%s::uuid[], %s::smallint[], %s::uuid[], %s::text[], %s::text[], %s::bigint[],
+            %s::text[], %s::text[], %s::json[], %s::text[], %s::text[], %s::timestamptz[],
+            %s::timestamptz[], %s::uuid[])
+     AS new (order_id, attempt, payment_id, customer_id, state, amount_minor, currency,
+             payment_method, lines, reason, message, created_at, settled_at, settled_by)
 """
 _CLOSE = """
 INSERT INTO closed_order (order_id, customer_id, reason, closed_by, closed_at)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::timestamptz[])
 """
+# The payment's sum is raised only by refunds that were really inserted: a constraint on the payment
+# then holds the sum of its refunds within what was captured.
 _INSERT_REFUNDS = """
 WITH new AS (
-    INSERT INTO refund (refund_id, order_id, attempt, amount_minor, reason, state, created_at, created_by, settled_at)
-    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::smallint[], %s::bigint[], %s::text[], %s::text[],
-                         %s::timestamptz[], %s::uuid[], %s::timestamptz[])
+    INSERT INTO refund (refund_id, order_id, attempt, amount_minor, reason, state, created_at,
+                        created_by, settled_at)
+    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::smallint[], %s::bigint[], %s::text[],
+                         %s::text[], %s::timestamptz[], %s::uuid[], %s::timestamptz[])
     ON CONFLICT DO NOTHING
     RETURNING order_id, attempt, amount_minor
 )
 UPDATE payment SET refunded_minor = refunded_minor + new.amount_minor
 FROM new WHERE payment.order_id = new.order_id AND payment.attempt = new.attempt
 """
-# Compare-and-set: whoever settles first is right, and an outcome that is not known never undoes one that is.
+# Compare-and-set: the first recorded outcome stays, and UNKNOWN never overwrites one.
 _SETTLE = """
 UPDATE payment
-SET state = told.state, live = told.state <> 'FAILED', provider_reference = told.provider_reference,
-    reason = told.reason, message = told.message, settled_at = told.settled_at, settled_by = told.settled_by,
-    captured_minor = CASE told.state WHEN 'SUCCEEDED' THEN amount_minor ELSE 0 END
-FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::uuid[])
-     AS told (order_id, attempt, state, provider_reference, reason, message, settled_at, settled_by)
-WHERE payment.order_id = told.order_id AND payment.attempt = told.attempt AND payment.settled_at IS NULL
+SET state = outcome.state, live = outcome.state <> 'FAILED',
+    provider_reference = outcome.provider_reference,
+    reason = outcome.reason, message = outcome.message,
+    settled_at = outcome.settled_at, settled_by = outcome.settled_by,
+    captured_minor = CASE outcome.state WHEN 'SUCCEEDED' THEN amount_minor ELSE 0 END
+FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[], %s::text[], %s::text[],
+            %s::timestamptz[], %s::uuid[])
+     AS outcome (order_id, attempt, state, provider_reference, reason, message, settled_at,
+                 settled_by)
+WHERE payment.order_id = outcome.order_id AND payment.attempt = outcome.attempt
+  AND payment.settled_at IS NULL
 """
 _SETTLE_REFUNDS = """
 UPDATE refund
-SET state = 'SUCCEEDED', provider_reference = told.provider_reference, settled_at = told.settled_at
-FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[]) AS told (refund_id, provider_reference, settled_at)
-WHERE refund.refund_id = told.refund_id AND refund.settled_at IS NULL
+SET state = 'SUCCEEDED', provider_reference = outcome.provider_reference,
+    settled_at = outcome.settled_at
+FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[])
+     AS outcome (refund_id, provider_reference, settled_at)
+WHERE refund.refund_id = outcome.refund_id AND refund.settled_at IS NULL
 """
-# What cost nothing was never the provider's business: it counts as neither a capture nor a refund.
+# A total of zero never reached the provider, so it counts as neither a capture nor a refund.
 _SUMMARY = """
 SELECT payment.currency,
        sum(captured_minor),

@@ -1,4 +1,4 @@
-"""What the payment API answers with."""
+"""The JSON bodies of the payment API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from orderflow.contracts.ids import OrderId
 from orderflow.services.payment import repository
-from orderflow.services.payment.model import Known, PaymentState, RefundState
+from orderflow.services.payment.model import OrderAccount, PaymentState, RefundState
 
 
 class RefundView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -37,7 +37,7 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class OrderPayments(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`closed`: the order was cancelled, nothing will be charged any more."""
+    """`closed`: the order was cancelled, so nothing more is charged."""
 
     order_id: str
     closed: bool
@@ -48,8 +48,8 @@ class LedgerSummary(msgspec.Struct, frozen=True, kw_only=True):
     items: list[repository.Sum]
 
 
-def order_payments(order_id: OrderId, known: Known) -> OrderPayments:
+def order_payments(order_id: OrderId, account: OrderAccount) -> OrderPayments:
     payments = (
-        msgspec.convert(payment, PaymentView, from_attributes=True) for payment in known.payments
+        msgspec.convert(payment, PaymentView, from_attributes=True) for payment in account.payments
     )
-    return OrderPayments(order_id=order_id, closed=known.closed, payments=tuple(payments))
+    return OrderPayments(order_id=order_id, closed=account.closed, payments=tuple(payments))

@@ -34,7 +34,7 @@ REPORT_EVERY_BYTES = 1_000_000
 SPARE_BYTES = 100_000_000
 
 
-class _Stopped(Exception):
+class _DownloadStopped(Exception):
     """Another file failed, or the user gave up: no other file is wanted any more."""
 
 
@@ -49,7 +49,7 @@ class _Tally:
 
     def add(self, count: int) -> None:
         if self.stopped.is_set():
-            raise _Stopped
+            raise _DownloadStopped
         with self._lock:
             self._done += count
             if self._done - self._reported >= REPORT_EVERY_BYTES or self._done == self._total:

@@ -11,9 +11,9 @@ from orderflow.messaging.errors import Incompatible
 from orderflow.messaging.kafka.topics import (
     Cleanup,
     Durability,
-    Found,
-    Plan,
     Topic,
+    TopicDescription,
+    TopicPlan,
     TopicSettings,
     config_of,
     decide,
@@ -26,18 +26,27 @@ EVENTS = Topic(name="events", key="id", retention=timedelta(days=7))
 STATE = Topic(name="state", key="id", retention=None, cleanup=Cleanup.COMPACT)
 
 
-def as_promised(topic: Topic, durability: Durability) -> Found:
-    return Found(partitions=3, replicas=durability.replicas, config=config_of(topic, durability))
+def as_promised(topic: Topic, durability: Durability) -> TopicDescription:
+    return TopicDescription(
+        partitions=3, replicas=durability.replicas, config=config_of(topic, durability)
+    )
 
 
-def plan(topic: Topic, found: Found | None, durability: Durability = THREE) -> Plan:
-    return decide([topic], {} if found is None else {topic.name: found}, durability, SETTINGS)
+def plan(
+    topic: Topic, present: TopicDescription | None, durability: Durability = THREE
+) -> TopicPlan:
+    return decide(
+        [topic],
+        {} if present is None else {topic.name: present},
+        durability=durability,
+        settings=SETTINGS,
+    )
 
 
-def changed(topic: Topic, **config: str) -> Found:
-    found = as_promised(topic, THREE)
+def changed(topic: Topic, **config: str) -> TopicDescription:
+    present = as_promised(topic, THREE)
     names = {name.replace("_", "."): value for name, value in config.items()}
-    return msgspec.structs.replace(found, config={**found.config, **names})
+    return msgspec.structs.replace(present, config={**present.config, **names})
 
 
 @pytest.mark.parametrize(("brokers", "expected"), [(1, ONE), (3, THREE), (5, THREE)])
@@ -57,7 +66,8 @@ def test_a_set_replication_factor_is_never_lowered_to_what_is_up() -> None:
         Durability.on(1, TopicSettings(replication_factor=3))
 
 
-def test_a_missing_topic_is_created_with_every_setting_that_a_broker_default_could_spoil() -> None:
+def test_a_missing_topic_is_created_with_all_settings_that_matter() -> None:
+    """Each setting that a broker's default could spoil is written on the topic itself."""
     (creation,) = plan(EVENTS, None).creations
     assert (creation.partitions, creation.replicas) == (3, 3)
     assert creation.config == {
@@ -72,13 +82,13 @@ def test_a_missing_topic_is_created_with_every_setting_that_a_broker_default_cou
 
 @pytest.mark.parametrize("topic", [EVENTS, STATE])
 def test_a_topic_as_promised_is_left_alone(topic: Topic) -> None:
-    assert plan(topic, as_promised(topic, THREE)) == Plan(
+    assert plan(topic, as_promised(topic, THREE)) == TopicPlan(
         creations=(), alterations=(), refusals=(), unchanged=(topic.name,)
     )
 
 
 @pytest.mark.parametrize(
-    ("found", "setting", "value", "wanted"),
+    ("present", "setting", "value", "wanted"),
     [
         (changed(EVENTS, min_insync_replicas="1"), "min.insync.replicas", "1", "2"),
         (
@@ -107,11 +117,11 @@ def test_a_topic_as_promised_is_left_alone(topic: Topic) -> None:
     ],
 )
 def test_what_could_lose_or_reorder_records_is_refused_by_topic_setting_and_values(
-    found: Found, setting: str, value: str, wanted: str
+    present: TopicDescription, setting: str, value: str, wanted: str
 ) -> None:
-    planned = plan(EVENTS, found)
+    planned = plan(EVENTS, present)
     (refusal,) = planned.refusals
-    assert (refusal.topic, refusal.setting, refusal.found, refusal.wanted) == (
+    assert (refusal.topic, refusal.setting, refusal.present, refusal.wanted) == (
         "events",
         setting,
         value,
@@ -128,7 +138,7 @@ def test_deletion_on_a_compacted_topic_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "found",
+    "present",
     [
         changed(EVENTS, min_insync_replicas="3"),
         changed(EVENTS, retention_ms="9999999999"),
@@ -137,8 +147,8 @@ def test_deletion_on_a_compacted_topic_is_refused() -> None:
         msgspec.structs.replace(as_promised(EVENTS, THREE), replicas=4),
     ],
 )
-def test_what_promises_more_is_left_alone(found: Found) -> None:
-    assert plan(EVENTS, found).unchanged == ("events",)
+def test_what_promises_more_is_left_alone(present: TopicDescription) -> None:
+    assert plan(EVENTS, present).unchanged == ("events",)
 
 
 def test_a_lower_record_size_is_raised() -> None:
@@ -147,13 +157,17 @@ def test_a_lower_record_size_is_raised() -> None:
 
 
 def test_a_cluster_made_with_more_partitions_is_as_promised_once_the_setting_says_so() -> None:
-    found = {"events": msgspec.structs.replace(as_promised(EVENTS, THREE), partitions=12)}
-    assert decide([EVENTS], found, THREE, TopicSettings(partitions=12)).unchanged == ("events",)
-    (refusal,) = decide([EVENTS], found, THREE, SETTINGS).refusals
+    present = {"events": msgspec.structs.replace(as_promised(EVENTS, THREE), partitions=12)}
+    assert decide(
+        [EVENTS], present, durability=THREE, settings=TopicSettings(partitions=12)
+    ).unchanged == ("events",)
+    (refusal,) = decide([EVENTS], present, durability=THREE, settings=SETTINGS).refusals
     assert "ORDERFLOW_TOPICS__PARTITIONS=12" in refusal.remedy
 
 
 def test_a_topic_with_its_own_partition_count_ignores_the_default() -> None:
     fixed = msgspec.structs.replace(EVENTS, partitions=1)
-    (creation,) = decide([fixed], {}, ONE, TopicSettings(partitions=12)).creations
+    (creation,) = decide(
+        [fixed], {}, durability=ONE, settings=TopicSettings(partitions=12)
+    ).creations
     assert creation.partitions == 1

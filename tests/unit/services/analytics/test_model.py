@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.support.feed import CANCELLED, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life
+from tests.support.builders import CANCELLED, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life
 
 from orderflow.services.analytics.model import Passage, Step, conversion, entered, newest
 
@@ -25,7 +25,8 @@ def test_an_order_that_left_a_status_had_entered_it() -> None:
     assert set(entered(()).values()) == {0}
 
 
-def test_steps_are_in_the_order_of_a_life_and_are_shares_of_all_that_ever_came_so_far() -> None:
+def test_steps_are_shares_of_all_that_ever_entered_a_status() -> None:
+    """In the order of an order's life, whatever the order of the passages."""
     assert conversion(PASSAGES) == [
         Step(status=CREATED, to=PAID, orders=6, share=0.6667),
         Step(status=PAID, to=SHIPPED, orders=5, share=0.8333),

@@ -1,4 +1,4 @@
-"""A shipment's rules, over every life of an order, whatever order its events come in."""
+"""The rules of shipments, over every life of an order, its events in every order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from itertools import permutations, product
 
 import msgspec
 import pytest
-from tests.support.feed import CANCELLED, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life, new_order
+from tests.support.builders import (
+    CANCELLED,
+    CREATED,
+    DELIVERED,
+    LIVES,
+    PAID,
+    SHIPPED,
+    life,
+    new_order_id,
+)
 
 from orderflow.contracts.events import OrderEvent, OrderStatus
 from orderflow.services.fulfilment.model import (
@@ -35,31 +44,34 @@ OF = {
 }
 
 
-def heard(*events: OrderEvent, held: Shipment | None = None) -> Shipment | None:
+def after_all(*events: OrderEvent, shipment: Shipment | None = None) -> Shipment | None:
     for event in events:
-        held = after(event, held) or held
-    return held
+        shipment = after(event, shipment) or shipment
+    return shipment
 
 
-def shipment(status: ShipmentStatus) -> Shipment:
-    found = heard(*life(OF[status]))
-    assert found is not None
-    assert found.status is status
-    return found
+def shipment_in(status: ShipmentStatus) -> Shipment:
+    shipment = after_all(*life(OF[status]))
+    assert shipment is not None
+    assert shipment.status is status
+    return shipment
 
 
 @pytest.mark.parametrize("kind", LIVES)
 def test_each_life_leads_to_its_end_with_the_times_of_its_events(kind: str) -> None:
     events = life(LIVES[kind])
-    found = heard(*events)
-    assert (found and found.status) == ENDS[kind]
-    if found is not None:
-        assert found.version == len(events)
-        told = {event.status: event.timestamp for event in events}
-        assert (found.prepared_at, found.tracked_at, found.closed_at, found.called_off_at) == tuple(
-            told.get(status) for status in (PAID, SHIPPED, DELIVERED, CANCELLED)
-        )
-        assert found.reason == ("CUSTOMER" if kind == "is refunded" else None)
+    shipment = after_all(*events)
+    assert (shipment and shipment.status) == ENDS[kind]
+    if shipment is not None:
+        assert shipment.version == len(events)
+        times = {event.status: event.timestamp for event in events}
+        assert (
+            shipment.prepared_at,
+            shipment.tracked_at,
+            shipment.closed_at,
+            shipment.called_off_at,
+        ) == tuple(times.get(status) for status in (PAID, SHIPPED, DELIVERED, CANCELLED))
+        assert shipment.reason == ("CUSTOMER" if kind == "is refunded" else None)
 
 
 @pytest.mark.parametrize("kind", LIVES)
@@ -68,17 +80,17 @@ def test_the_end_is_the_same_in_every_order_of_events_and_with_every_one_repeate
 ) -> None:
     events = life(LIVES[kind])
     for order in permutations(events):
-        found = heard(*order, *order)
-        assert (found and found.status) == ENDS[kind], [event.version for event in order]
-        assert (found.version if found else None) == (len(events) if ENDS[kind] else None)
+        shipment = after_all(*order, *order)
+        assert (shipment and shipment.status) == ENDS[kind], [event.version for event in order]
+        assert (shipment.version if shipment else None) == (len(events) if ENDS[kind] else None)
 
 
 @pytest.mark.parametrize("kind", LIVES)
 def test_whatever_event_is_missing_the_last_one_says_where_the_shipment_is(kind: str) -> None:
     events = life(LIVES[kind])
     for missing in range(len(events) - 1):
-        found = heard(*(event for event in events if event.version != missing + 1))
-        assert (found and found.status) == ENDS[kind]
+        shipment = after_all(*(event for event in events if event.version != missing + 1))
+        assert (shipment and shipment.status) == ENDS[kind]
 
 
 @pytest.mark.parametrize(("held", "status"), [*product([None, *ShipmentStatus], OrderStatus)])
@@ -86,13 +98,13 @@ def test_each_status_meets_each_shipment_as_the_table_says(
     held: ShipmentStatus | None, status: OrderStatus
 ) -> None:
     """The table in full: what is not in it is a contradiction, but for a start that leaves nothing."""
-    known = shipment(held) if held else None
+    known = shipment_in(held) if held else None
     event = msgspec.structs.replace(
         life((CREATED, PAID))[1],
         status=status,
         version=9,
         previous_status=PAID,
-        order_id=new_order(),
+        order_id=new_order_id(),
     )
     if (held, status) in NEXT:
         moved = after(event, known)
@@ -110,24 +122,25 @@ def test_each_status_meets_each_shipment_as_the_table_says(
 def test_what_is_not_newer_moves_nothing_whatever_it_says(
     held: ShipmentStatus, status: OrderStatus
 ) -> None:
-    known = shipment(held)
+    known = shipment_in(held)
     for version in range(1, known.version + 1):
         event = msgspec.structs.replace(life((CREATED,))[0], status=status, version=version)
         assert after(event, known) is None
 
 
-def test_an_order_called_off_before_its_payment_was_heard_of_is_not_prepared_any_more() -> None:
+def test_a_shipment_called_off_before_its_paid_event_came_is_not_prepared() -> None:
     created, paid, cancelled = life((CREATED, PAID, CANCELLED))
-    found = heard(created, cancelled)
-    assert found is not None
-    assert (found.status, found.prepared_at) == (ShipmentStatus.CALLED_OFF, None)
-    assert heard(paid, held=found) == found
+    shipment = after_all(created, cancelled)
+    assert shipment is not None
+    assert (shipment.status, shipment.prepared_at) == (ShipmentStatus.CALLED_OFF, None)
+    assert after_all(paid, shipment=shipment) == shipment
 
 
-def test_a_batch_is_judged_in_its_order_each_event_against_what_the_ones_before_it_left() -> None:
-    known = shipment(ShipmentStatus.PREPARED)
+def test_a_batch_is_decided_in_its_order() -> None:
+    """Each event against what the events before it left."""
+    known = shipment_in(ShipmentStatus.PREPARED)
     new, waiting = life((CREATED, PAID, SHIPPED)), life((CREATED,))
     old = msgspec.structs.replace(life((CREATED, PAID, SHIPPED))[2], order_id=known.order_id)
     decision = decide([*new, *waiting, old], {known.order_id: known})
-    assert (*decision.opened, *decision.moved) == (heard(*new), heard(old, held=known))
+    assert (*decision.opened, *decision.moved) == (after_all(*new), after_all(old, shipment=known))
     assert decide([*new[:2], *new[:2]], {new[0].order_id: known}) == Decision(opened=(), moved=())

@@ -10,27 +10,27 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.facts import fact
-from tests.support.payment import created
+from tests.support.builders import an_order
+from tests.support.fact_schedules import fact
 
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import NotificationFailed, NotificationSent, OrderEvent, OrderStatus
 from orderflow.contracts.ids import CustomerId, NotificationId, OrderId, notification_id
 from orderflow.messaging.event import EventId
 from orderflow.services.notification.model import (
-    Held,
+    Deferred,
     Kind,
     Letter,
-    Round,
-    Settled,
+    Outcome,
+    SendResult,
     number,
     rest_s,
     wording,
 )
 
 AT = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
-ORDER = created(OrderId("019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"))
-TOLD = {
+ORDER = an_order(OrderId("019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"))
+KINDS = {
     "succeeded": "PAYMENT_SUCCEEDED",
     "failed": "PAYMENT_FAILED",
     "refunded": "PAYMENT_REFUNDED",
@@ -58,7 +58,7 @@ def letter(customer: str, name: str, *, attempts: int = 0) -> Letter:
         kind=Kind.ORDER_CREATED,
         subject="s",
         text="t\n",
-        noted_at=AT,
+        created_at=AT,
         cause_id=cause,
         cause_type="orderflow.OrderCreated",
         correlation_id=ORDER.order_id,
@@ -68,12 +68,12 @@ def letter(customer: str, name: str, *, attempts: int = 0) -> Letter:
     )
 
 
-def settled(*letters: Letter) -> tuple[Settled, ...]:
-    return tuple(Settled(letter=one, at=AT) for one in letters)
+def sent(*letters: Letter) -> tuple[Outcome, ...]:
+    return tuple(Outcome(letter=each, at=AT) for each in letters)
 
 
 def ids(*letters: Letter) -> set[NotificationId]:
-    return {one.notification_id for one in letters}
+    return {each.notification_id for each in letters}
 
 
 def test_the_id_of_a_notification_is_derived_from_its_cause_and_its_kind() -> None:
@@ -83,12 +83,12 @@ def test_the_id_of_a_notification_is_derived_from_its_cause_and_its_kind() -> No
     )
 
 
-@pytest.mark.parametrize(("step", "kind"), TOLD.items())
+@pytest.mark.parametrize(("step", "kind"), KINDS.items())
 def test_customers_are_told_of_their_payments(step: str, kind: str) -> None:
-    said = wording(msgspec.convert(fact(step, ORDER), type(fact(step, ORDER))))  # type: ignore[arg-type]
-    assert said is not None
-    assert said.kind == kind
-    assert ORDER.order_id in said.subject
+    words = wording(msgspec.convert(fact(step, ORDER), type(fact(step, ORDER))))  # type: ignore[arg-type]
+    assert words is not None
+    assert words.kind == kind
+    assert ORDER.order_id in words.subject
 
 
 def test_customers_are_told_of_their_orders() -> None:
@@ -97,9 +97,9 @@ def test_customers_are_told_of_their_orders() -> None:
         fact("rejected", ORDER),
         *map(changed, (OrderStatus.SHIPPED, OrderStatus.DELIVERED)),
     ]
-    said = [wording(event) for event in events]  # type: ignore[arg-type]
+    words = [wording(event) for event in events]  # type: ignore[arg-type]
     kinds = [Kind.ORDER_CREATED, Kind.STOCK_REJECTED, Kind.ORDER_SHIPPED, Kind.ORDER_DELIVERED]
-    assert [one and one.kind for one in said] == kinds
+    assert [each and each.kind for each in words] == kinds
 
 
 def test_customers_are_told_why_an_order_was_cancelled() -> None:
@@ -113,61 +113,61 @@ def test_customers_are_told_why_an_order_was_cancelled() -> None:
         "NEVER HEARD OF",
         None,
     ):
-        said = wording(changed(OrderStatus.CANCELLED, reason=reason))
-        assert said is not None
-        assert said.kind is Kind.ORDER_CANCELLED
-        texts.add(said.text)
+        words = wording(changed(OrderStatus.CANCELLED, reason=reason))
+        assert words is not None
+        assert words.kind is Kind.ORDER_CANCELLED
+        texts.add(words.text)
     assert len(texts) == 6
 
 
 @pytest.mark.parametrize("status", [OrderStatus.CREATED, OrderStatus.PAID])
-def test_a_status_that_another_event_tells_of_is_nothing_to_say(status: OrderStatus) -> None:
+def test_a_status_that_another_event_announces_is_not_mailed_again(status: OrderStatus) -> None:
     assert wording(changed(status)) is None
 
 
 def test_numbers_follow_the_customers_own_without_a_gap() -> None:
     a1, a2, b1 = letter("a", "1"), letter("a", "2"), letter("b", "1")
-    rounds = [
-        Round(customer_id=CustomerId("a"), settled=settled(a1, a2)),
-        Round(customer_id=CustomerId("b"), settled=settled(b1)),
+    results = [
+        SendResult(customer_id=CustomerId("a"), outcomes=sent(a1, a2)),
+        SendResult(customer_id=CustomerId("b"), outcomes=sent(b1)),
     ]
     numbered = number(
-        rounds, sequences={CustomerId("a"): 7, CustomerId("b"): 0}, pending=ids(a1, a2, b1)
+        results, sequences={CustomerId("a"): 7, CustomerId("b"): 0}, pending=ids(a1, a2, b1)
     )
-    assert [(one.event.customer_id, one.event.sequence) for one in numbered] == [
+    assert [(entry.event.customer_id, entry.event.sequence) for entry in numbered] == [
         ("a", 8),
         ("a", 9),
         ("b", 1),
     ]
 
 
-def test_what_was_settled_meanwhile_has_its_number() -> None:
+def test_a_letter_that_another_sender_settled_keeps_its_number() -> None:
     a1, a2 = letter("a", "1"), letter("a", "2")
-    stale = Round(customer_id=CustomerId("a"), settled=settled(a1, a2))
+    stale = SendResult(customer_id=CustomerId("a"), outcomes=sent(a1, a2))
     assert number([stale], sequences={CustomerId("a"): 2}, pending=set()) == []
     [only] = number([stale], sequences={CustomerId("a"): 1}, pending=ids(a2))
     assert (only.letter, only.event.sequence) == (a2, 2)
 
 
-def test_a_customer_of_two_rounds_is_numbered_once() -> None:
+def test_a_letter_in_two_results_is_numbered_once() -> None:
     a1, a2 = letter("a", "1"), letter("a", "2")
-    rounds = [
-        Round(customer_id=CustomerId("a"), settled=settled(*letters))
+    results = [
+        SendResult(customer_id=CustomerId("a"), outcomes=sent(*letters))
         for letters in ((a1,), (a1, a2))
     ]
-    numbered = number(rounds, sequences={CustomerId("a"): 0}, pending=ids(a1, a2))
-    assert [(one.letter, one.event.sequence) for one in numbered] == [(a1, 1), (a2, 2)]
+    numbered = number(results, sequences={CustomerId("a"): 0}, pending=ids(a1, a2))
+    assert [(entry.letter, entry.event.sequence) for entry in numbered] == [(a1, 1), (a2, 2)]
 
 
-def test_a_refusal_takes_a_number_too_and_says_why_and_after_how_many_attempts() -> None:
-    refused, taken, held = letter("a", "1", attempts=2), letter("a", "2"), letter("a", "3")
-    round_ = Round(
+def test_a_refused_letter_takes_a_number_and_its_event_has_reason_and_attempts() -> None:
+    refused, taken, waiting = letter("a", "1", attempts=2), letter("a", "2"), letter("a", "3")
+    result = SendResult(
         customer_id=CustomerId("a"),
-        settled=(Settled(letter=refused, at=AT, refusal="550 no such mailbox"), *settled(taken)),
-        held=Held(letter=held, reason="451 not now"),
+        outcomes=(Outcome(letter=refused, at=AT, refusal="550 no such mailbox"), *sent(taken)),
+        deferred=Deferred(letter=waiting, reason="451 not now"),
     )
     first, second = number(
-        [round_], sequences={CustomerId("a"): 0}, pending=ids(refused, taken, held)
+        [result], sequences={CustomerId("a"): 0}, pending=ids(refused, taken, waiting)
     )
     assert isinstance(first.event, NotificationFailed)
     assert (first.event.sequence, first.event.reason, first.event.attempts) == (
@@ -181,34 +181,34 @@ def test_a_refusal_takes_a_number_too_and_says_why_and_after_how_many_attempts()
 
 @settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, 6), max_size=5), start=st.integers(0, 10**9))
-def test_however_rounds_overlap_each_message_is_numbered_once_and_in_order(
+def test_however_results_overlap_each_letter_is_numbered_once_and_in_order(
     cuts: list[int], start: int
 ) -> None:
     letters = [letter("a", str(index)) for index in range(6)]
     left, last, seen = ids(*letters), start, []
-    for cut in [
-        *cuts,
-        6,
-    ]:  # Each round begins at the customer's first letter that was pending when it was leased.
-        one = Round(customer_id=CustomerId("a"), settled=settled(*letters[:cut]))
-        numbered = number([one], sequences={CustomerId("a"): last}, pending=left)
-        left -= ids(*(found.letter for found in numbered))
+    # Each result begins at the customer's first letter that was pending when it was leased.
+    for cut in [*cuts, 6]:
+        result = SendResult(customer_id=CustomerId("a"), outcomes=sent(*letters[:cut]))
+        numbered = number([result], sequences={CustomerId("a"): last}, pending=left)
+        left -= ids(*(entry.letter for entry in numbered))
         last += len(numbered)
-        seen += [(found.letter, found.event.sequence) for found in numbered]
-    assert seen == [(one, start + index) for index, one in enumerate(letters, start=1)]
+        seen += [(entry.letter, entry.event.sequence) for entry in numbered]
+    assert seen == [(each, start + index) for index, each in enumerate(letters, start=1)]
 
 
 def test_a_customer_rests_longer_each_time_and_never_longer_than_the_most() -> None:
     rests = []
     for attempts in (0, 1, 2, 6, 500):
-        held = Held(letter=letter("a", "1", attempts=attempts), reason="451 not now")
-        rests.append(rest_s(Round(customer_id=CustomerId("a"), held=held), most=60))
+        deferred = Deferred(letter=letter("a", "1", attempts=attempts), reason="451 not now")
+        rests.append(rest_s(SendResult(customer_id=CustomerId("a"), deferred=deferred), most=60))
     assert rests == [1, 2, 4, 60, 60]
 
 
-def test_a_customer_who_was_told_something_is_due_at_once_and_one_whose_turn_did_not_come_before_that() -> (
-    None
-):
-    told = Round(customer_id=CustomerId("a"), settled=settled(letter("a", "1")))
-    assert rest_s(told, most=60) == 0
-    assert rest_s(Round(customer_id=CustomerId("a")), most=60) < 0
+def test_a_customer_is_due_again_at_once_after_a_mail_was_sent() -> None:
+    result = SendResult(customer_id=CustomerId("a"), outcomes=sent(letter("a", "1")))
+    assert rest_s(result, most=60) == 0
+
+
+def test_a_customer_whose_turn_did_not_come_is_first_the_next_time() -> None:
+    """Due before every customer who is due at once."""
+    assert rest_s(SendResult(customer_id=CustomerId("a")), most=60) < 0

@@ -1,0 +1,11 @@
+"""The commands of `orderflow` that the kit's messages name."""
+
+from orderflow.messaging.errors import OperatorCommands
+
+OPERATOR_COMMANDS = OperatorCommands(
+    resync="`orderflow relay resync`",
+    stop_relay="stop it first, on the local stack with `orderflow stop {service}-relay`",
+    apply_topics="`orderflow topics apply`",
+    apply_schemas="`orderflow schemas apply`",
+    check_schemas="`orderflow schemas check`",
+)

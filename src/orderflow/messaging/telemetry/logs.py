@@ -1,0 +1,147 @@
+"""
+Structured log lines on standard error: an event name and fields, as JSON or as text for people.
+
+One line is one JSON object. Lines of other libraries (uvicorn, yoyo) are written in the same form.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO, cast
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor
+
+from orderflow.messaging.settings import TelemetrySettings
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+class LogLine(msgspec.Struct, kw_only=True):
+    """
+    A line at level `info` for `write_lines`. A subclass adds its fields, and `__str__` for people.
+
+    `write_lines` fills in `timestamp` and `service`.
+    """
+
+    timestamp: str = ""
+    level: str = "info"
+    service: str = ""
+    logger: str
+    message: str
+
+
+class _Output:
+    """Where and in which form `write_lines` writes; `configure` sets it. Before that: nowhere."""
+
+    service = ""
+    as_text = False
+    stream: TextIO | None = None
+
+
+_output = _Output()
+_encoder = msgspec.json.Encoder()
+
+
+def configure(service: str, settings: TelemetrySettings) -> None:
+    """
+    Send every log line of this process to standard error, with the name of the `service` in it.
+
+    Called once, at start. Lines of other libraries appear from `warning` upwards, whatever our own
+    level is.
+    """
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    as_text = settings.log_format == "text" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
+
+    _output.service, _output.as_text = service, as_text
+    _output.stream = sys.stderr if level <= logging.INFO else None
+
+    stamp, render = _stamps(service), _renderers(as_text=as_text)
+    structlog.configure(
+        processors=[*stamp, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+    foreign = logging.StreamHandler(sys.stderr)
+    foreign.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *stamp],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(handlers=[foreign], level=max(level, logging.WARNING), force=True)
+
+
+def logger(name: str) -> Logger:
+    """
+    A logger whose lines have the field `logger=name`.
+
+    `log.info("parcel sent", parcel_id=…)`: the event's name, then its fields. A logger made
+    before `configure` writes as configured later.
+    """
+    return cast("Logger", structlog.get_logger(logger_name=name))
+
+
+def write_lines(lines: Sequence[LogLine]) -> None:
+    """
+    Write all `lines` with one system call: a line per record costs 1 to 2 µs, not 30.
+
+    All lines get the timestamp of the writing. Nothing is written when the level is above `info`,
+    or before `configure`.
+    """
+    stream, service = _output.stream, _output.service
+    if stream is None or not lines:
+        return
+
+    now = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    if _output.as_text:
+        stream.write("".join([f"{now} [info     ] {line}\n" for line in lines]))
+        return
+
+    for line in lines:
+        line.timestamp, line.service = now, service
+    stream.write(_encoder.encode_lines(lines).decode())
+
+
+def _stamps(service: str) -> list[Processor]:
+    """The fields that every line gets: context variables, level, timestamp, service, logger."""
+
+    def with_service(_logger: object, _method: str, line: EventDict) -> EventDict:
+        line["service"] = service
+        if "logger_name" in line:
+            line["logger"] = line.pop("logger_name")
+        return line
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        with_service,
+    ]
+
+
+def _renderers(*, as_text: bool) -> list[Processor]:
+    # Plain tracebacks in both forms: the richer ones print local variables, which may be secrets.
+    if as_text:
+        plain = structlog.dev.plain_traceback
+        return [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        ]
+
+    return [
+        structlog.processors.EventRenamer("message"),
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=_json),
+    ]
+
+
+def _json(line: EventDict, **_options: Any) -> str:
+    return msgspec.json.encode(line, enc_hook=repr).decode()
