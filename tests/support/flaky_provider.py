@@ -1,4 +1,7 @@
-"""A payment provider in memory, on the simulated one's own books, behind a network that loses and delays."""
+"""
+A payment provider in memory, on the simulated one's own books, behind a network that loses and
+delays.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,11 @@ UNKNOWN = Answer(Verdict.UNKNOWN)
 
 class FlakyProvider:
     """
-    A gateway. Of 10 calls, `trouble` × 10 go wrong: refused to connect, dropped, answer lost, or done later.
+    A gateway. Of 10 calls, `trouble` × 10 go wrong: refused to connect, dropped, answer lost, or
+    done later.
 
-    What is late is done when somebody calls next, or by `arrive`. `window`: how long keys are known.
+    What is late is done when somebody calls next, or by `arrive`. `window`: how long keys are
+    known.
     """
 
     def __init__(self, *, window: timedelta, trouble: float = 0.0, seed: int = 0) -> None:

@@ -14,8 +14,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4, uuid5
 
 import pytest
-from tests.support.databases import empty_database
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings, empty_database
 from tests.support.probe_language import DAYS_7, NAMESPACE, Asked, Ignored, Told, catalogue, topics
 from tests.support.stack import Stack
 

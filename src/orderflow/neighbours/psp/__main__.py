@@ -12,7 +12,7 @@ import sys
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.serving import Role, serve
 from orderflow.messaging.telemetry import configure
-from orderflow.neighbours.psp.api import app
+from orderflow.neighbours.psp.api import build_api
 from orderflow.neighbours.psp.config import PspSettings, load
 from orderflow.neighbours.psp.faults import Faults
 from orderflow.neighbours.psp.provider import Provider
@@ -29,7 +29,7 @@ def build(settings: PspSettings) -> Role:
         name="psp",
         host=settings.host,
         port=settings.port,
-        app=lambda _reasons: app(provider),
+        app=lambda _reasons: build_api(provider),
         close=provider.close,
     )
 

@@ -37,7 +37,7 @@ class NoReply(Response):
             pass
 
 
-def app(provider: Provider) -> Starlette:
+def build_api(provider: Provider) -> Starlette:
     async def charge(request: Request) -> Response:
         key, body = _key(request), await _body(request, ChargeRequest)
         return _answered(await provider.charge(key, body))

@@ -1,4 +1,4 @@
-"""The table: what the order service hears from payment and inventory, what it does then, what it says."""
+"""What the order service listens to, what it handles, and what it publishes."""
 
 from __future__ import annotations
 

@@ -8,10 +8,8 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from tests.support.probe_language import asked
+from tests.support.probe_language import Asked, asked
 
-from orderflow.contracts.events import OrderEvent, OrderStatus
-from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.messaging.container import record_log
 from orderflow.messaging.container.partition import Partition
 from orderflow.messaging.container.record import Progress, Record
@@ -22,14 +20,17 @@ from orderflow.messaging.listener import Listener, Received
 from orderflow.messaging.telemetry import LogLine
 
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
-PAID = OrderEvent(
-    order_id=OrderId("0198a0b2"),
-    customer_id=CustomerId("customer-123"),
-    status=OrderStatus.PAID,
-    description="",
-    timestamp=NOW,
-    version=2,
-)
+
+
+class Changed(Asked, frozen=True, kw_only=True, rename="camel"):
+    """An event with a headline of its own."""
+
+    @property
+    def headline(self) -> str:
+        return self.behaviour
+
+
+PAID = Changed(id="0198a0b2", number=2, behaviour="PAID", at=NOW)
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def record_log_of(*, wanted: bool = True) -> RecordLog:
         source="/analytics",
         namespace=uuid4(),
         topics=(),
-        handles=(OrderEvent,),
+        handles=(Changed,),
         delivery=cast("Any", None),
     )
     return RecordLog(listener, wanted=wanted)

@@ -1,4 +1,6 @@
-"""What the order API really answers is what its OpenAPI document says, for each route and status."""
+"""
+What the order API really answers is what its OpenAPI document says, for each route and status.
+"""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
-"""A listener's database half, as the container runs it, for handlers tested on a real database and without a broker."""
+"""
+The database half of an InboxOutbox listener, as the container runs it, on a real database and
+without a broker.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
-from uuid import UUID, uuid4
 
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings
 
-from orderflow.contracts.events import Event
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.event import EventId, Metadata
 from orderflow.messaging.listener import InboxOutbox, Listener, Received
 from orderflow.messaging.postgres import inbox
 
@@ -21,7 +21,10 @@ TRIES_MAX = 50
 
 
 class Worker:
-    """Inbox, handler, commit; again after what time heals. `again` counts how often that was."""
+    """
+    Inbox, handler and commit in one transaction, repeated after a transient error. `retries`
+    counts those.
+    """
 
     def __init__(self, url: str, listener: Listener) -> None:
         assert isinstance(listener.delivery, InboxOutbox)
@@ -30,43 +33,47 @@ class Worker:
         )
         self.listener = listener
         self.handler = listener.delivery.handler
-        self.again = 0
+        self.retries = 0
 
-    def hear(self, *records: Received) -> list[Any]:
-        """What the handler told of those that the inbox did not know."""
+    def handle(self, *records: Received) -> list[Any]:
+        """The events that the handler returned for the records that were new to the inbox."""
+        ids = [record.metadata.id for record in records]
         for _ in range(TRIES_MAX):
             try:
                 with self.session.transaction() as cursor:
-                    fresh = inbox.claim(
-                        cursor, self.listener.name, [record.metadata.id for record in records]
-                    )
+                    fresh = inbox.claim(cursor, self.listener.name, ids)
                     batch = [record for record in records if record.metadata.id in fresh]
                     return [event for _, event in self.handler(cursor, batch)] if batch else []
             except Transient:
-                self.again += 1
-        raise AssertionError(f"undone {TRIES_MAX} times")
+                self.retries += 1
+        raise AssertionError(f"rolled back {TRIES_MAX} times")
 
     def rows(self, table: str) -> list[tuple[object, ...]]:
-        """Every row with where it lies: a row written again, even with the same values, is another."""
+        """
+        Every row with its place: a row that is written again, even with the same values, differs.
+        """
         with self.session.transaction() as cursor:
             cursor.execute(f"SELECT ctid::text, xmin::text, * FROM {table} ORDER BY 3".encode())
             return cursor.fetchall()
 
     def statements(self, batch: Sequence[Received]) -> int:
-        """How many the handler makes of a batch."""
+        """How many statements the handler executes for a batch."""
         with self.session.transaction() as cursor:
             spy = Spy(cursor)
             list(self.handler(cast("postgres.Cursor", spy), batch))
             return spy.executed
 
-    def hear_blindly(self, *records: Received, blind_to: str) -> None:
-        """As if the snapshot of what is read by statements with `blind_to` in them were too old."""
+    def handle_blindly(self, *records: Received, blind_to: str) -> None:
+        """
+        Run the handler while statements that contain `blind_to` return no rows, as in an old
+        snapshot.
+        """
         with self.session.transaction() as cursor:
             list(self.handler(cast("postgres.Cursor", Spy(cursor, blind_to=blind_to)), records))
 
 
 class Spy:
-    """A cursor that counts statements, and reads nothing of what it is `blind_to`."""
+    """A cursor that counts statements, and returns no rows for those that contain `blind_to`."""
 
     def __init__(self, cursor: postgres.Cursor, *, blind_to: str | None = None) -> None:
         self._cursor = cursor
@@ -87,39 +94,27 @@ class Spy:
         return iter(()) if self._blind else iter(self._cursor)
 
 
-def record(event: Event, *, topic: str, event_id: UUID | None = None) -> Received:
-    """`event` as a record, with an id of its own unless one is given."""
-    metadata = Metadata(
-        id=EventId(event_id or uuid4()),
-        type=event.type_name(),
-        source="/test",
-        time=event.happened_at,
-        subject=event.subject,
-        correlation_id=event.subject,
-    )
-    return Received(
-        event=event, metadata=metadata, topic=topic, partition=0, offset=0, key=event.key.encode()
-    )
-
-
-def together(
+def handle_concurrently(
     url: str, listener: Listener, shares: Sequence[Sequence[Received]], *, batch: int
 ) -> tuple[list[Any], int]:
-    """Each share at a worker of its own, all at once; what was told, and how often work was undone."""
+    """
+    Handle each share at a worker of its own, all at once; the events, and the number of retries.
+    """
     begin = threading.Barrier(len(shares))
 
     def work(share: Sequence[Received]) -> tuple[list[Any], int]:
         worker = Worker(url, listener)
         begin.wait(20)
-        told = [
+        events = [
             event
             for start in range(0, len(share), batch)
-            for event in worker.hear(*share[start : start + batch])
+            for event in worker.handle(*share[start : start + batch])
         ]
         worker.session.close()
-        return told, worker.again
+        return events, worker.retries
 
-    run: Callable[[Sequence[Received]], tuple[list[Any], int]] = work
     with ThreadPoolExecutor(len(shares)) as pool:
-        done = list(pool.map(run, shares))
-    return [event for told, _ in done for event in told], sum(again for _, again in done)
+        results = list(pool.map(work, shares))
+
+    events = [event for events, _ in results for event in events]
+    return events, sum(retries for _, retries in results)

@@ -1,4 +1,7 @@
-"""The whole house: order, payment with its provider, inventory, notification with its mail sink, and the followers."""
+"""
+All services as processes: order, payment and provider, inventory, notification and mail sink, the
+followers.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
-from tests.support.notifying import Notifying, notifying
-from tests.support.payment import Paying, paying
+from tests.support.notification_service import NotificationService, notification_deployed
+from tests.support.payment_service import PaymentService, payment_deployed
 from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import Event, OrderCreated
-from orderflow.contracts.roster import GROUPS
-from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.contracts.roster import GROUPS, row
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS
 from orderflow.messaging.event import CE_ID, from_headers
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.reader import ConsumerRecord
@@ -26,13 +29,16 @@ from orderflow.messaging.testing.eventually import eventually
 
 
 @dataclass
-class House:
-    """`starts`: how each process is started, by what it is called in the stack; `running`: those that are."""
+class AllServices:
+    """
+    `starts`: a function for each process, by the process's name in the stack; `running`: those
+    that run.
+    """
 
     order: Service
-    paying: Paying
+    payment: PaymentService
     inventory: Service
-    notifying: Notifying
+    notification: NotificationService
     fulfilment: Service
     analytics: Service
     starts: dict[str, Callable[..., Process]]
@@ -43,33 +49,33 @@ class House:
         return self.running["order-api"].client
 
     @property
-    def services(self) -> tuple[Service, ...]:
+    def each(self) -> tuple[Service, ...]:
         return (
             self.order,
-            self.paying.service,
+            self.payment.service,
             self.inventory,
-            self.notifying.service,
+            self.notification.service,
             self.fulfilment,
             self.analytics,
         )
 
     @property
-    def listening(self) -> dict[str, Process]:
-        """Each group with the process that listens for it."""
+    def listeners(self) -> dict[str, Process]:
+        """Each group's process."""
         named = {"order": "order-relay"}
         return {
             service.group: self.running[named.get(service.name, service.name)]
-            for service in self.services
+            for service in self.each
         }
 
     def start(self) -> None:
-        """All processes at once, and wait until each is ready."""
+        """Start all processes at once, and wait until each is ready."""
         self.running = {name: start(wait=False) for name, start in self.starts.items()}
         for name, process in self.running.items():
             eventually(process.ready, within_s=90, why=f"{name} is ready")
 
     def stop(self) -> None:
-        """All at once; each must end with 0."""
+        """Stop all processes at once; each must end with 0."""
         for process in self.running.values():
             process.popen.terminate()
         for process in self.running.values():
@@ -83,16 +89,18 @@ class House:
         }
         return [str(self.api.post("/orders", json=body).json()["orderId"]) for _ in range(count)]
 
-    def at_rest(self) -> None:
-        """Twice around: what one says may make another say something."""
+    def eventually_caught_up(self) -> None:
+        """Three rounds: what one service publishes may make another publish something."""
         for _ in range(3):
-            for service in self.services:
-                service.eventually_at_rest()
-        self.notifying.eventually_all_sent()
+            for service in self.each:
+                service.eventually_caught_up()
+        self.notification.eventually_all_sent()
 
     def ends(self, orders: Sequence[str]) -> list[tuple[str, str, str]]:
-        shown = [self.api.get(f"/orders/{order}").json() for order in orders]
-        return [(one["status"], one["payment"]["state"], one["stock"]) for one in shown]
+        answers = [self.api.get(f"/orders/{order}").json() for order in orders]
+        return [
+            (answer["status"], answer["payment"]["state"], answer["stock"]) for answer in answers
+        ]
 
     def record_of(self, topic: str, order: str, event_type: type[Event]) -> ConsumerRecord:
         """The first of that type."""
@@ -104,7 +112,10 @@ class House:
         )
 
     def replay(self, topic: str, record: ConsumerRecord, *, fresh_id: bool) -> None:
-        """The same bytes on the same topic; under an id of its own if it is to pass every inbox."""
+        """
+        Produce the same bytes on the same topic; `fresh_id`: under a new id, which passes every
+        inbox.
+        """
         headers: list[tuple[str, str | bytes | None]] = [
             (name, str(uuid4()) if fresh_id and name == CE_ID else value)
             for name, value in record.headers
@@ -113,14 +124,17 @@ class House:
         self.order.flush()
 
     def effects(self) -> dict[str, object]:
-        """All that must not move: money at the provider, pieces in the house, orders, and what is told of them."""
+        """
+        All that must not change: money at the provider, stock, orders, shipments, and what is
+        published of them.
+        """
         return {
             "calls": [
                 call
-                for call in self.paying.psp.calls()
+                for call in self.payment.psp.calls()
                 if call["operation"] in ("charge", "refund")
             ],
-            "ledger": self.paying.psp.ledger(),
+            "ledger": self.payment.psp.ledger(),
             "stock": self.inventory.rows(
                 "SELECT ctid::text, xmin::text, * FROM stock ORDER BY sku"
             ),
@@ -131,14 +145,14 @@ class House:
                 "SELECT ctid::text, xmin::text, shipment::text FROM shipment ORDER BY 3"
             ),
             "funnel": self.running["analytics"].client.get("/analytics/funnel").json(),
-            "told": [
-                sorted(said.id for said in self.order.said(name))
+            "published": [
+                sorted(record.id for record in self.order.published(name))
                 for name in (ORDER_EVENTS.name, INVENTORY.name)
             ],
             "cancelled": sorted(
-                said.id
-                for said in self.order.said(ORDERS.name)
-                if said.type != OrderCreated.__name__
+                record.id
+                for record in self.order.published(ORDERS.name)
+                if record.type != OrderCreated.__name__
             ),
         }
 
@@ -151,37 +165,44 @@ class House:
         return [record for name in names for record in self.order.records(name)]
 
 
+def all_roles(service: str) -> str:
+    """Every role of the service, in one process."""
+    return ",".join(row(service).roles)
+
+
 @contextmanager
-def house_running(stack: OwnStack, home: Path) -> Iterator[House]:
-    """All of it, ready. Every process must end with 0 on SIGTERM."""
+def all_services_running(stack: OwnStack, home: Path) -> Iterator[AllServices]:
+    """
+    Deploy and start all services, and wait until each is ready. Every process must end with 0 on
+    SIGTERM.
+    """
     deploy = partial(service_deployed, stack, home)
     with (
-        paying(stack, home) as pays,
-        deploy("order", group="order-service", hears=(PAYMENTS.name, INVENTORY.name)) as order,
-        deploy(
-            "inventory", group="inventory-service", hears=(PAYMENTS.name, ORDERS.name)
-        ) as inventory,
-        deploy("fulfilment", group="order-processor", hears=(ORDER_EVENTS.name,)) as fulfilment,
-        deploy("analytics", group="analytics-service", hears=(ORDER_EVENTS.name,)) as analytics,
-        notifying(stack, home) as notifies,
+        payment_deployed(stack, home) as payment,
+        deploy("order") as order,
+        deploy("inventory") as inventory,
+        deploy("fulfilment") as fulfilment,
+        deploy("analytics") as analytics,
+        notification_deployed(stack, home) as notification,
     ):
-        house = House(
+        services = AllServices(
             order=order,
-            paying=pays,
+            payment=payment,
             inventory=inventory,
-            notifying=notifies,
+            notification=notification,
             fulfilment=fulfilment,
             analytics=analytics,
             starts={
                 "order-relay": partial(order.start, "relay,listener"),
-                "payment": partial(pays.start, "api,listener"),
-                "inventory": partial(inventory.start, "api,listener,relay"),
-                "notification": partial(notifies.start, "api,listener,sender,relay"),
-                "fulfilment": partial(fulfilment.start, "api,listener"),
-                "analytics": partial(analytics.start, "api,listener"),
+                "payment": partial(payment.start, all_roles("payment")),
+                "inventory": partial(inventory.start, all_roles("inventory")),
+                "notification": partial(notification.start, all_roles("notification")),
+                "fulfilment": partial(fulfilment.start, all_roles("fulfilment")),
+                "analytics": partial(analytics.start, all_roles("analytics")),
                 "order-api": partial(order.start, "api"),
             },
         )
-        house.start()
-        yield house
-        house.stop()
+
+        services.start()
+        yield services
+        services.stop()

@@ -1,4 +1,6 @@
-"""The mail sink as a process of its own, which a test may kill and start again, and what it got."""
+"""
+The mail sink as a process, which a test may kill and start again, and the mails that it accepted.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from orderflow.stack.ports import HOST, free_ports
 
 
 @dataclass
-class Mail:
+class MailSink:
     directory: Path
     smtp_port: int
     port: int
@@ -27,7 +29,7 @@ class Mail:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Where the notification service finds it."""
+        """Settings by which the notification service finds it."""
         return {
             "ORDERFLOW_NOTIFICATION__SMTP__HOST": HOST,
             "ORDERFLOW_NOTIFICATION__SMTP__PORT": str(self.smtp_port),
@@ -37,15 +39,16 @@ class Mail:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith("ORDERFLOW_")
         }
-        ours = {
+        environment = {
             **inherited,
             "ORDERFLOW_MAIL__PORT": str(self.port),
             "ORDERFLOW_MAIL__SMTP_PORT": str(self.smtp_port),
             "ORDERFLOW_MAIL__DIRECTORY": str(self.directory),
         }
+
         with (self.directory.parent / "mail.log").open("ab") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "orderflow.neighbours.mail"], env=ours, stderr=log
+                [sys.executable, "-m", "orderflow.neighbours.mail"], env=environment, stderr=log
             )
         eventually(self._ready, within_s=20, why="the mail sink is ready")
 
@@ -56,22 +59,22 @@ class Mail:
             self.popen = None
 
     def faults(self, **faults: Any) -> None:
-        """By their names on the wire; what is left out is 0, or nobody."""
+        """Set faults by their names on the wire; one that is left out is 0, or nobody."""
         answer = self.client.put("/faults", json=faults)
         assert answer.status_code == 200, answer.text
 
-    def messages(self, **asked: str) -> list[dict[str, Any]]:
-        """What was accepted, in that order: all of it, or of one `orderId` or `customerId`."""
-        found: list[dict[str, Any]] = []
+    def messages(self, **query: str) -> list[dict[str, Any]]:
+        """The accepted mails in that order: all, or those of one `orderId` or `customerId`."""
+        messages: list[dict[str, Any]] = []
         cursor: str | None = "0"
         while cursor is not None:
-            page = self.client.get("/messages", params={**asked, "cursor": cursor}).json()
-            found += page["items"]
+            page = self.client.get("/messages", params={**query, "cursor": cursor}).json()
+            messages += page["items"]
             cursor = page["nextCursor"]
-        return found
+        return messages
 
     def totals(self) -> tuple[int, int]:
-        """How many were accepted, and how many offered."""
+        """How many mails were accepted, and how many were offered."""
         totals = self.client.get("/totals").json()
         return totals["accepted"], totals["offered"]
 
@@ -85,10 +88,10 @@ class Mail:
 
 
 @contextmanager
-def running_mail(home: Path) -> Iterator[Mail]:
+def mail_sink_running(home: Path) -> Iterator[MailSink]:
     smtp_port, port = free_ports(2, start=os.getpid() * 13 + 9_000)
     with httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=20, trust_env=False) as client:
-        mail = Mail(directory=home / "mail", smtp_port=smtp_port, port=port, client=client)
+        mail = MailSink(directory=home / "mail", smtp_port=smtp_port, port=port, client=client)
         try:
             mail.start()
             yield mail

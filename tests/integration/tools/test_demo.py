@@ -1,4 +1,7 @@
-"""`orderflow demo`, twice, on an instance of its own: everything arrives and ends well, each run shows its own."""
+"""
+`orderflow demo`, twice, on an instance of its own: everything arrives and ends well, each run
+shows its own.
+"""
 
 from __future__ import annotations
 
@@ -89,9 +92,8 @@ COMMANDS = {
 
 
 @pytest.mark.timeout(700)
-def test_the_demo_shows_five_kinds_of_order_record_by_record_to_their_ends_and_its_own_orders_only() -> (
-    None
-):
+def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
+    """Record by record, and its own orders only."""
     with temporary_home() as state:
         offset = free_offset()
         try:
@@ -128,9 +130,11 @@ def test_the_demo_shows_five_kinds_of_order_record_by_record_to_their_ends_and_i
     assert len(order_ids(first.stdout)) == len(order_ids(second.stdout)) == 5
     assert not order_ids(first.stdout) & order_ids(second.stdout)
     assert "already running" in second.stderr
-    told = json.loads(status.stdout)
-    assert {process["health"] for process in told["processes"]} == {"ok"}
-    assert {group["group"]: group["waiting"] for group in told["groups"]} == dict.fromkeys(
+    report = json.loads(status.stdout)
+    assert {process["health"] for process in report["processes"]} == {"ok"}
+    assert {group["group"]: group["waiting"] for group in report["groups"]} == dict.fromkeys(
         GROUPS, 0
     )
-    assert all(set(group["topics"]) == set(subscribed(group["group"])) for group in told["groups"])
+    assert all(
+        set(group["topics"]) == set(subscribed(group["group"])) for group in report["groups"]
+    )
