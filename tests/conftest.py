@@ -16,8 +16,8 @@ TESTS = Path(__file__).parent
 
 SECONDS = {
     "integration/tools/test_bench_smoke.py": 150,
-    "integration/milestones/test_life_cycle.py": 150,
     "integration/milestones/test_m3_payment.py": 145,
+    "integration/milestones/test_life_cycle.py": 140,
     "integration/milestones/test_m5_rebalance.py": 130,
     "integration/tools/test_prove_ordering.py": 110,
     "integration/notification/test_notification.py": 105,
