@@ -22,26 +22,34 @@ WHY_ROOMS = ("container", "relay", "kafka")
 WHY_PER_100_LINES = 2
 
 
-def name_of(path: Path) -> str:
-    return str(path.relative_to(ROOT / "src" / "orderflow"))
+def place(path: Path, node: ast.expr | ast.stmt | ast.arg, name: str) -> str:
+    return f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_variables_are_nouns_of_what_they_hold(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    stored = [
-        (node.lineno, node.id)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    ]
-    arguments = [(node.lineno, node.arg) for node in ast.walk(tree) if isinstance(node, ast.arg)]
-    assert [place for place in stored + arguments if place[1] in WORN_OUT] == []
+def test_variables_are_nouns_of_what_they_hold() -> None:
+    assert [
+        place(path, node, name)
+        for path in SOURCES
+        for node, name in named(ast.parse(path.read_text()))
+        if name in WORN_OUT
+    ] == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_long_functions_have_paragraphs(path: Path) -> None:
-    text = path.read_text()
-    assert [function.name for function in without_paragraphs(text)] == []
+def named(tree: ast.Module) -> Iterator[tuple[ast.Name | ast.arg, str]]:
+    """Every variable where it is bound, and every argument."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node, node.id
+        elif isinstance(node, ast.arg):
+            yield node, node.arg
+
+
+def test_long_functions_have_paragraphs() -> None:
+    assert [
+        place(path, function, function.name)
+        for path in SOURCES
+        for function in without_paragraphs(path.read_text())
+    ] == []
 
 
 def without_paragraphs(text: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
