@@ -87,6 +87,7 @@ class MemoryListener:
         faults: Faults | None = None,
         workers: int = 1,
         calls: type[Calls[Record]] = InlineCalls,
+        calls_max: int = 128,
         seed: int = 0,
     ) -> None:
         self.handler = Handler()
@@ -98,7 +99,7 @@ class MemoryListener:
             topics=(ASKED,),
             handles=(Asked,),
             publishes=(TOLD,),
-            delivery=ExactlyOnce(handler=self.handler.compute, prepare=prepare)
+            delivery=ExactlyOnce(handler=self.handler.compute, prepare=prepare, calls_max=calls_max)
             if database is None
             else InboxOutbox(handler=self.handler.effect),
             retry=retry or RetryPolicy(),

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 LAG_MAX_MS = 1.0
 """A turn whose requests were sent later than this at p99 measured the generator: it is void."""
@@ -53,9 +54,8 @@ def wait_until(moment_ns: int) -> None:
 
 
 def in_threads(count: int, work: Callable[[], None]) -> None:
-    """Run `work` in `count` threads; returns when all have ended."""
-    threads = [threading.Thread(target=work) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    """Run `work` in `count` threads; returns when all have ended, or raises what one raised."""
+    with ThreadPoolExecutor(count) as threads:
+        futures = [threads.submit(work) for _ in range(count)]
+    for future in futures:
+        future.result()

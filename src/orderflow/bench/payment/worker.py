@@ -1,8 +1,9 @@
 """
-The payment service's own listener over a provider in its own process: `python -m orderflow.bench.payment.worker JSON`
+The payment service's own listener over a provider in its own process.
 
-Everything is the service's, its database included, but for the provider, which answers after a given time; and, for the
-baseline `plain`, but for the transaction: there the records are produced and flushed, then the offsets are committed.
+`python -m orderflow.bench.payment.worker JSON`. Everything is the service's, its database included,
+but for the provider, which answers after a given time; and, for the baseline without transactions,
+but for the transaction: there records are produced and flushed, then the offsets are committed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from orderflow.services.payment.model import Payment, Refund
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """`inline`: calls are made on the listener's thread. Of all calls `slow_share` take `slow_s`."""
+    """`inline`: calls are made on the listener's thread. A `slow_share` of calls takes `slow_s`."""
 
     group: str
     calls_max: int
@@ -44,7 +45,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provider:
-    """Says yes to everything, in its time."""
+    """Captures every charge, after the task's latency."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -73,7 +74,7 @@ class Provider:
 
 
 class _Idempotent(Transactions):
-    """A producer without transactions has nothing to begin with."""
+    """A producer without transactions: none is initialised."""
 
     def init(self) -> None:
         pass
@@ -97,10 +98,11 @@ class PlainClient(Client):
 def main(task: Task) -> None:
     settings = SERVICE.load()
     configure("payment", settings.telemetry)
-    heard = listening(settings, Provider(task), calls_max=task.calls_max)
-    worker = Container(
+    listener = listening(settings, Provider(task), calls_max=task.calls_max)
+
+    container = Container(
         ContainerSettings(
-            listener=msgspec.structs.replace(heard, name=task.group, group=task.group),
+            listener=msgspec.structs.replace(listener, name=task.group, group=task.group),
             kafka=settings.kafka,
             registry=settings.registry,
             catalogue=CATALOGUE,
@@ -108,9 +110,10 @@ def main(task: Task) -> None:
         connect=Client if task.transactional else PlainClient,
         calls=InlineCalls if task.inline else Calls,
     )
+
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    worker.run(stop)
+    container.run(stop)
 
 
 if __name__ == "__main__":

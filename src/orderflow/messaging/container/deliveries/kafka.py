@@ -53,8 +53,8 @@ class KafkaDelivery:
         return [] if self._prepares else wave
 
     def skip(self, record: Record) -> None:
-        # Not finished on the spot: with an open transaction behind it, only a transaction can
-        # commit its offset.
+        # Not finished on the spot: its offset, like all offsets of this group, is only committed
+        # by a transaction, see `end_turn`.
         record.progress.state = State.HANDLED
         self._uncommitted.skipped.append(record)
 
