@@ -15,21 +15,40 @@ pytest_plugins = ["tests.support.mock_cluster", "tests.support.stack"]
 TESTS = Path(__file__).parent
 
 SECONDS = {
+    "integration/tools/test_bench_smoke.py": 150,
     "integration/milestones/test_m3_payment.py": 145,
+    "integration/milestones/test_life_cycle.py": 140,
     "integration/milestones/test_m5_rebalance.py": 130,
-    "integration/milestones/test_life_cycle.py": 120,
     "integration/tools/test_prove_ordering.py": 110,
-    "integration/notification/test_notification.py": 110,
+    "integration/notification/test_notification.py": 105,
     "integration/milestones/test_m3_gateway.py": 100,
+    "integration/kit/test_relay_older_copy.py": 95,
     "integration/milestones/test_m3_transactions.py": 90,
     "integration/milestones/test_m4_inventory.py": 90,
+    "integration/milestones/test_m5_waiting_in_place.py": 85,
     "integration/milestones/test_m2_outbox.py": 80,
+    "chaos/test_outages.py": 75,
+    "integration/milestones/test_followers.py": 70,
+    "integration/milestones/test_m4_order_of_facts.py": 70,
+    "integration/milestones/test_m5_poison.py": 65,
+    "integration/tools/test_demo.py": 65,
+    "integration/kit/test_relay_resync.py": 60,
+    "integration/stack/test_local_stack_commands.py": 60,
+    "integration/followers/test_replay_of_everything.py": 60,
+    "integration/order/test_stuck.py": 60,
+    "integration/stack/test_new_service.py": 60,
+    "integration/milestones/test_m6_registry_outage.py": 55,
+    "chaos/test_listener_without_a_broker.py": 55,
+    "integration/order/test_sweeper.py": 50,
+    "integration/stack/test_setup.py": 45,
+    "integration/order/test_order_process.py": 45,
+    "integration/milestones/test_m6_schemas.py": 40,
 }
 """
-By file, as `make test` prints them at its end; a file that is not here takes less than 40 s.
+Roughly, by file: `make test` prints at its end what each took. What is not here is short.
 
-The workers of `make test` take whole files in this order, so that none of them begins a long one
-at the end.
+The workers of `make test` take whole files in this order, so that none begins a long one at the
+end.
 """
 SLOW_FILE_S = 40
 

@@ -13,16 +13,16 @@ from uuid import uuid4
 
 from orderflow.contracts.ids import PaymentId
 from orderflow.messaging.errors import Unavailable
-from orderflow.neighbours.psp.books import (
-    Books,
+from orderflow.neighbours.psp.ledger import (
     Charge,
     ChargeRequest,
     ChargeStatus,
+    Ledger,
     RefundRequest,
     Refusal,
     VoidRequest,
 )
-from orderflow.neighbours.psp.books import Refund as BookedRefund
+from orderflow.neighbours.psp.ledger import Refund as BookedRefund
 from orderflow.services.payment.gateway import RESOURCE, Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
@@ -39,7 +39,7 @@ class FlakyProvider:
     """
 
     def __init__(self, *, window: timedelta, trouble: float = 0.0, seed: int = 0) -> None:
-        self.books = Books(key_window=window)
+        self.books = Ledger(key_window=window)
         self.keys: dict[str, set[str]] = {}
         self._trouble = trouble
         self._chance = Random(seed)

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from orderflow.stack.blueprint import infrastructure
-from orderflow.stack.local import LocalStack
+from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.parts import jars, kafka, postgres, registry
 from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST

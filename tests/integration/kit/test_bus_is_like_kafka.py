@@ -54,7 +54,10 @@ Output = dict[str, list[tuple[object, ...]]]
 
 
 class Flow:
-    """`name` is told (exactly once) on `name-told`, and what is told there is counted (inbox) for `name-counted`."""
+    """
+    `name` is told (exactly once) on `name-told`, and what is told there is counted (inbox) for
+    `name-counted`.
+    """
 
     def __init__(self, name: str) -> None:
         self.asked, self.told = topics(name, 3)
@@ -150,37 +153,37 @@ def moment(number: int) -> datetime:
 
 def tell(batch: Sequence[Received]) -> Iterable[Caused]:
     """Two of each, so that the ids' numbers count; nothing about some; some can't be told."""
-    if any(one.event.behaviour == "fail" for one in batch):
+    if any(record.event.behaviour == "fail" for record in batch):
         raise ValueError("told to fail")
-    for one in batch:
-        if one.event.behaviour != "mute":
+    for record in batch:
+        if record.event.behaviour != "mute":
             for behaviour in ("first", "second"):
                 yield (
-                    one,
+                    record,
                     Told(
-                        id=one.event.id,
-                        number=one.event.number,
+                        id=record.event.id,
+                        number=record.event.number,
                         behaviour=behaviour,
-                        at=one.event.at,
+                        at=record.event.at,
                     ),
                 )
 
 
 def count(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
     """How many there are of a key by now: wrong as soon as one ran twice, never, or too early."""
-    cursor.execute(COUNT, (postgres.array([one.event.id for one in batch]),))
+    cursor.execute(COUNT, (postgres.array([record.event.id for record in batch]),))
     counts: dict[str, int] = dict(cursor.fetchall())
     return [
         (
-            one,
+            record,
             Ignored(
-                id=one.event.id,
-                number=counts[one.event.id],
-                behaviour=one.event.behaviour,
-                at=one.event.at,
+                id=record.event.id,
+                number=counts[record.event.id],
+                behaviour=record.event.behaviour,
+                at=record.event.at,
             ),
         )
-        for one in batch
+        for record in batch
     ]
 
 
@@ -210,25 +213,25 @@ def database(stack: Stack, flow: Flow) -> Iterator[DatabaseSettings]:
 
 
 def rows(settings: DatabaseSettings) -> Output:
-    found: Output = defaultdict(list)
+    output: Output = defaultdict(list)
     columns = "aggregateid, id, type, payload, ce_source, ce_time, ce_causationid, ce_correlationid, traceparent"
     with postgres.connect(settings, application_name="test") as connection:
         for key, event_id, kind, payload, *rest in connection.execute(
             f"SELECT {columns} FROM outbox ORDER BY sequence".encode()
         ):
             assert isinstance(event_id, UUID)
-            found[key].append((event_id, kind, bytes(payload)[5:], *rest))
-    return found
+            output[key].append((event_id, kind, bytes(payload)[5:], *rest))
+    return output
 
 
 def by_key(
     records: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]],
 ) -> Output:
     """Without the frame: each registry gives its own schema ids."""
-    found: Output = defaultdict(list)
+    output: Output = defaultdict(list)
     for key, value, headers in records:
-        found[(key or b"").decode()].append(((value or b"")[5:], tuple(headers)))
-    return found
+        output[(key or b"").decode()].append(((value or b"")[5:], tuple(headers)))
+    return output
 
 
 def letters(
@@ -264,9 +267,9 @@ def on_kafka(stack: Stack, flow: Flow) -> Iterator[tuple[Output, Output, Output]
         topic: str,
     ) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]:
         return [
-            (one.key, one.value, one.headers)
-            for one in read(kafka, topic, follow=False)
-            if one is not None
+            (record.key, record.value, record.headers)
+            for record in read(kafka, topic, follow=False)
+            if record is not None
         ]
 
     with database(stack, flow) as settings:
@@ -283,7 +286,7 @@ def on_kafka(stack: Stack, flow: Flow) -> Iterator[tuple[Output, Output, Output]
             )
             for listener in (flow.teller, flow.counter)
         ]
-        threads = [threading.Thread(target=one.run, args=(stop,)) for one in containers]
+        threads = [threading.Thread(target=container.run, args=(stop,)) for container in containers]
         for thread in threads:
             thread.start()
         try:
@@ -313,8 +316,8 @@ def _lag(flow: Flow, kafka: KafkaSettings) -> int:
 def test_the_bus_gives_what_kafka_gives_whatever_is_struck_on_the_way(
     stack: Stack, flow: Flow, on_kafka: tuple[Output, Output, Output], seed: int
 ) -> None:
-    told, counted, given_up = on_kafka
-    assert sum(map(len, told.values())) == 2 * 12 * len(KEYS) + 2 * 2
+    kafka_output, counted, given_up = on_kafka
+    assert sum(map(len, kafka_output.values())) == 2 * 12 * len(KEYS) + 2 * 2
     assert sum(map(len, counted.values())) == 2 * 12 * len(KEYS)
     assert sum(map(len, given_up.values())) == 3
     faults = (
@@ -340,9 +343,12 @@ def test_the_bus_gives_what_kafka_gives_whatever_is_struck_on_the_way(
         def records(
             topic: str,
         ) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]:
-            return [(one.key(), one.value(), list(one.headers())) for one in bus.records(topic)]
+            return [
+                (record.key(), record.value(), list(record.headers()))
+                for record in bus.records(topic)
+            ]
 
-        assert by_key(records(flow.told.name)) == told
+        assert by_key(records(flow.told.name)) == kafka_output
         assert rows(settings) == counted
         assert letters(record for dlt in flow.dlts for record in records(dlt)) == given_up
         assert len(bus.records(flow.counted.name)) == sum(map(len, counted.values()))

@@ -16,12 +16,12 @@ import pytest
 from tests.support.stack import OwnStack, private_stack, settings_for_tests, temporary_home
 
 from orderflow.messaging.testing.eventually import eventually
-from orderflow.stack.local import LocalStack, StackFailed, sweep
+from orderflow.stack.local_stack import LocalStack, StackFailed, sweep
 from orderflow.stack.parts import kafka
 from orderflow.stack.ports import is_open
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import Command, Component, plain_environment
-from orderflow.stack.supervise.process import State
+from orderflow.stack.supervise.managed import State
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Instance:
 
     def status(self) -> list[dict[str, Any]]:
         """What `status --json` prints, without the second that the command takes."""
-        return lifecycle.status(self.settings)
+        return [asdict(row) for row in lifecycle.status(self.settings)]
 
     def processes(self) -> list[psutil.Process]:
         """Whatever runs for this instance: its directory stands in every command line."""
@@ -98,9 +99,7 @@ class Instance:
         return mine
 
     def supervisor(self) -> psutil.Process:
-        (supervisor,) = [
-            p for p in self.processes() if "orderflow.stack.supervise.supervisor" in p.cmdline()
-        ]
+        (supervisor,) = [p for p in self.processes() if "orderflow.stack.supervisor" in p.cmdline()]
         return supervisor
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from orderflow.stack.parts import jars
+from orderflow.stack.parts.fetch import fetch_jars
 from orderflow.stack.parts.jars import FetchFailed
 
 ROOT = Path(__file__).parents[3]
@@ -170,7 +170,7 @@ def test_parts_are_fetched_once_and_told_in_bytes(
     tmp_path: Path, repository: Repository, lock: Path
 ) -> None:
     progress: list[tuple[int, int]] = []
-    parts = jars.fetch(
+    parts = fetch_jars(
         tmp_path / "cache",
         lambda done, total: progress.append((done, total)),
         maven_url=repository.url,
@@ -180,7 +180,7 @@ def test_parts_are_fetched_once_and_told_in_bytes(
     assert [file.name for file in Path(parts.kafka_classpath).parent.iterdir()] == ["part-1.jar"]
     assert progress[-1][0] == progress[-1][1]
     requests = len(repository.asked)
-    assert jars.fetch(tmp_path / "cache", maven_url=repository.url, lock=lock) == parts
+    assert fetch_jars(tmp_path / "cache", maven_url=repository.url, lock=lock) == parts
     assert len(repository.asked) == requests
 
 
@@ -192,11 +192,11 @@ def test_a_wrong_checksum_is_named_and_only_its_file_is_fetched_again(
     with pytest.raises(
         FetchFailed, match=r"app-1-all.tar.gz arrived 3 times with a wrong checksum and was removed"
     ):
-        jars.fetch(tmp_path / "cache", maven_url=repository.url, lock=lock)
+        fetch_jars(tmp_path / "cache", maven_url=repository.url, lock=lock)
     assert not list((tmp_path / "cache").rglob("app-1-all.tar.gz"))
     repository.put(ARCHIVE, right)
     repository.put(JAR, b"must not be asked for again")
-    jars.fetch(tmp_path / "cache", maven_url=repository.url, lock=lock)
+    fetch_jars(tmp_path / "cache", maven_url=repository.url, lock=lock)
     assert repository.asked.count(JAR) == 1
 
 
@@ -204,8 +204,8 @@ def test_a_registry_out_of_reach_or_without_the_part_is_one_line_without_an_addr
     tmp_path: Path, repository: Repository, lock: Path
 ) -> None:
     with pytest.raises(FetchFailed, match="the Maven registry can't be reached") as away:
-        jars.fetch(tmp_path / "cache", maven_url="http://127.0.0.1:9", lock=lock)
+        fetch_jars(tmp_path / "cache", maven_url="http://127.0.0.1:9", lock=lock)
     (repository.directory / JAR).unlink()
     with pytest.raises(FetchFailed, match=r"does not serve org\.example:part:1:jar") as absent:
-        jars.fetch(tmp_path / "cache", maven_url=repository.url, lock=lock)
+        fetch_jars(tmp_path / "cache", maven_url=repository.url, lock=lock)
     assert not any("//" in str(error.value) or "\n" in str(error.value) for error in (away, absent))

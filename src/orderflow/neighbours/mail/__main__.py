@@ -25,7 +25,7 @@ def build(settings: MailSettings) -> Role:
     receiver = Receiver(
         mailbox,
         listen("mail-smtp", settings.smtp_host, settings.smtp_port),
-        faults=Faults(**settings.faults.model_dump()),
+        faults=Faults(),
         chance=random.Random(),  # noqa: S311 - faults need no secrecy
         loop=asyncio.get_running_loop(),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from http import HTTPStatus
 
 import msgspec
 from starlette.applications import Starlette
@@ -23,7 +22,7 @@ PAGE_MAX = 1_000
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`offered`: how often it came; all but the first were dropped."""
+    """`offered`: how often its Message-ID came; all but the first were dropped."""
 
     number: int
     at: datetime
@@ -68,7 +67,7 @@ def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
     async def faults(request: Request) -> Response:
         if request.method == "PUT":
             receiver.faults = await read_json(request, decoder)
-        return json_answer(receiver.faults, status=HTTPStatus.OK)
+        return json_answer(receiver.faults)
 
     return Starlette(
         routes=[

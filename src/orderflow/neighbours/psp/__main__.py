@@ -22,9 +22,10 @@ def build(settings: PspSettings) -> Role:
     provider = Provider(
         settings.directory,
         key_window_s=settings.key_window_s,
-        faults=Faults(**settings.faults.model_dump()),
+        faults=Faults(),
         chance=random.Random(),  # noqa: S311 - faults need no secrecy
     )
+
     return Role(
         name="psp",
         host=settings.host,
