@@ -7,14 +7,19 @@ export PYTHON
 BIN := .venv/bin
 UNIT := tests/unit tests/contract
 REAL := tests/chaos tests/integration
-# Files share two workers, each with a stack of its own: most of a test is waiting for somebody else's time-out.
-# They are taken in their order, the long ones first, so that both workers end together.
+ROOMS := chaos $(filter-out __pycache__,$(notdir $(patsubst %/,%,$(wildcard tests/integration/*/))))
+ROOM_TESTS := $(ROOMS:%=test-%)
+# Files share two workers, each with a stack of its own: most of a test is waiting for a time-out.
+# tests/conftest.py puts the long files first, so that both workers end together.
 WORKERS ?= 2
+ON_WORKERS = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo up down setup setup-dev check test test-long soak mutants bench docs lock lock-jars clean clean-all
+.PHONY: help demo up down setup setup-dev check test $(ROOM_TESTS) test-long soak mutants bench docs lock
+.PHONY: lock-jars clean clean-all
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z$$][^ ]*:.*## /{sub(/^\$$.*/, "test-<room>", $$1); printf "  make %-12s %s\n", $$1, $$2}' \
+	  $(MAKEFILE_LIST)
 
 demo: ## set up, start everything, place real orders and watch them arrive; stays up
 	@setup/run --jars --ports
@@ -43,7 +48,10 @@ check: ## format, lint, types, import law, unit and contract tests, schema histo
 	$(BIN)/pytest $(UNIT)
 
 test: setup-dev check ## all that CI runs: check, then integration and chaos tests on real parts
-	$(BIN)/pytest $(REAL) -m 'not soak and not long' -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 25
+	$(BIN)/pytest $(REAL) -m 'not soak and not long' $(ON_WORKERS) --durations 25
+
+$(ROOM_TESTS): test-%: setup-dev ## one room of the real tests: chaos, kit, order, payment … (tests/integration/)
+	$(BIN)/pytest $(wildcard tests/$* tests/integration/$*) -m 'not soak and not long' $(ON_WORKERS)
 
 test-long: setup-dev ## ten kills at each point instead of three
 	$(BIN)/pytest $(REAL) -m long --timeout 1800

@@ -1,11 +1,12 @@
 """
-Set-up: from a bare Python to a whole `.venv` and the Java parts, before any `make` verb that needs them.
+Set-up: makes `.venv` and fetches the Java parts, before any `make` verb that needs them.
 
-Run by the system's Python, so standard library only. What is done is stamped with a hash of everything it followed
-from, so that the next run takes milliseconds. An environment that was left unfinished, or whose Python is gone, is made
-anew: what was downloaded is in caches, so that costs seconds. Two set-ups of one checkout at once wait for each other.
+Run by the system's Python, so standard library only. A finished set-up is stamped with a hash of
+everything it depends on, so that the next run takes milliseconds. An environment that was left
+unfinished, or whose Python is gone, is made anew: downloads are in caches, so that costs seconds.
+Two set-ups of one checkout at once wait for each other.
 
-    setup/run [--jars] [--ports] [group …]      groups: development, bench; run-time requirements always
+    setup/run [--jars] [--ports] [group …]      groups: development, bench; run time always
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ STATE_BYTES = 200_000_000
 
 
 def main() -> int:
-    """Exit code 0 when everything asked for is there, else 1 after one line on stderr; 130 when interrupted."""
+    """Exit code 0 when all is there, else 1 after one line on stderr; 130 when interrupted."""
     parser = argparse.ArgumentParser(
         prog="setup/run", description="Set up what the make verbs need."
     )
@@ -54,26 +55,30 @@ def main() -> int:
     parser.add_argument(
         "groups", nargs="*", help="requirements beside run-time: development, bench"
     )
-    asked = parser.parse_args()
+    options = parser.parse_args()
+
     screen = Screen()
     try:
         with alone():
-            set_up(screen, set(asked.groups), jars=asked.jars, ports=asked.ports)
+            set_up(screen, set(options.groups), jars=options.jars, ports=options.ports)
     except Failed as error:
         screen.clear()
         print(f"orderflow: {error}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         screen.clear()
-        print("orderflow: set-up interrupted; the same command goes on from here", file=sys.stderr)  # noqa: T201
+        print(  # noqa: T201
+            "orderflow: set-up interrupted; the same command goes on from here", file=sys.stderr
+        )
         return 130
     return 0
 
 
 def set_up(screen: Screen, groups: set[str], *, jars: bool, ports: bool) -> None:
-    """Bring the environment, and the Java parts if asked for, to what this checkout says."""
+    """Bring the environment, and with `jars` the Java parts, to what this checkout requires."""
     for name in groups:
         requirements(name)
+
     present = installed_groups()
     wanted = sorted(groups | set(present or ()))
     synced = (
@@ -81,15 +86,18 @@ def set_up(screen: Screen, groups: set[str], *, jars: bool, ports: bool) -> None
     )
     if synced and (not jars or jars_are_there()):
         return
+
     screen.title(
         "Setting up" if present is not None else "Setting up; the first time takes a minute or two"
     )
     check_machine(screen, fresh=present is None, ports=ports)
+
     begun = time.monotonic()
     installer = Installer(root=ROOT, python=PYTHON, screen=screen)
     if synced:
         installer.jars_only()
         return
+
     if not usable():
         make_venv(screen)
     UNFINISHED.touch()
@@ -100,17 +108,18 @@ def set_up(screen: Screen, groups: set[str], *, jars: bool, ports: bool) -> None
 
 
 def check_machine(screen: Screen, *, fresh: bool, ports: bool) -> None:
-    """The preflight: before any download. A second time little is left to fetch, so room is not asked for again."""
+    """The preflight, before any download. If little is left to fetch, no room is required."""
     begun = time.monotonic()
     places = {
         ROOT: VENV_BYTES if fresh else 0,
         default_cache_dir().absolute(): CACHE_BYTES if fresh else 0,
         state_dir(): STATE_BYTES if fresh else 0,
     }
-    facts = preflight.look(places, checkout=ROOT if ports else None)
-    found = preflight.troubles(facts)
-    if found:
-        raise Failed("\norderflow: ".join(found))
+    facts = preflight.gather(places, checkout=ROOT if ports else None)
+    troubles = preflight.troubles(facts)
+    if troubles:
+        raise Failed("\norderflow: ".join(troubles))
+
     free = min(facts.free_bytes.values()) / 1e9
     screen.done(
         "preflight",
@@ -128,7 +137,7 @@ def state_dir() -> Path:
 
 
 def installed_groups() -> list[str] | None:
-    """The groups that a finished set-up installed; None if there was none, or if its Python is gone."""
+    """The groups of the last finished set-up; None without one, or if its Python is gone."""
     if UNFINISHED.exists() or not STAMP.exists() or not starts():
         return None
     try:
@@ -157,7 +166,7 @@ def starts(program: str = "") -> bool:
 
 
 def stamp(groups: Iterable[str]) -> str:
-    """What the environment follows from: requirements, this project's metadata, and where it stands."""
+    """A hash of what the environment depends on: requirements, metadata, the checkout's path."""
     groups = list(groups)
     sources = [
         *(requirements(name) for name in ("installer", "runtime", *groups)),
@@ -183,6 +192,7 @@ def make_venv(screen: Screen) -> None:
         shutil.rmtree(VENV)
     VENV.mkdir()
     UNFINISHED.touch()
+
     made = subprocess.run(
         [sys.executable, "-m", "venv", str(VENV)],
         capture_output=True,
@@ -191,15 +201,14 @@ def make_venv(screen: Screen) -> None:
         stdin=subprocess.DEVNULL,
     )
     if made.returncode != 0:
-        raise Failed(
-            f"the virtual environment could not be made: {(made.stderr or made.stdout).strip()[-400:]}"
-        )
+        reason = (made.stderr or made.stdout).strip()[-400:]
+        raise Failed(f"the virtual environment could not be made: {reason}")
     screen.done("virtual environment", time.monotonic() - begun)
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """One set-up of this checkout at a time; the lock is on a directory that is there anyway, so nothing is left."""
+    """One set-up of this checkout at a time. The lock is on a directory of the checkout itself."""
     handle = os.open(ROOT / "setup", os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
 """
 `make clean-all`: stop the stack and delete everything that set-up and stack made, after asking.
 
-Standard library only: it works with a broken environment too, and it deletes the environment it could have used.
+Standard library only: it works with a broken environment too, and deletes the environment.
 """
 # ruff: noqa: T201
 
@@ -63,6 +63,7 @@ def delete(places: list[Path]) -> int:
             subprocess.run(
                 [command, "down", "--brokers", brokers], check=False, stderr=subprocess.DEVNULL
             )
+
     failed = []
     for place in places + [ROOT / name for name in TOOL_CACHES]:
         shutil.rmtree(
@@ -71,6 +72,7 @@ def delete(places: list[Path]) -> int:
                 failed.append(path) if Path(path).exists() else None
             ),
         )
+
     for path in failed[:3]:
         print(f"orderflow: could not delete {path}: remove it by hand", file=sys.stderr)
     print("deleted" if not failed else f"deleted, but for {len(failed)} files")

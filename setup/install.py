@@ -48,6 +48,7 @@ class Program:
         self.output: list[str] = []
         self.complaints: list[str] = []
         self.took_s = 0.0
+
         self._readers = [
             Thread(target=self._read, args=(self.process.stdout, self.output), daemon=True),
             Thread(target=self._read, args=(self.process.stderr, self.complaints), daemon=True),
@@ -77,11 +78,11 @@ class Program:
 
 
 class Fetch(Program):
-    """`orderflow.stack.parts.jars` as a program that tells how far it is."""
+    """`orderflow.stack.parts.fetch` as a program that prints its progress."""
 
     def __init__(self, python: Path, root: Path) -> None:
         super().__init__(
-            [str(python), "-m", "orderflow.stack.parts.jars"],
+            [str(python), "-m", "orderflow.stack.parts.fetch"],
             {**os.environ, "PYTHONPATH": str(root / "src")},
         )
 
@@ -111,7 +112,7 @@ class Installer:
         self._running: list[Program] = []
 
     def run(self, groups: list[str], *, java: bool) -> None:
-        """Everything: the installer, requirements of the run time and of the groups, ourselves, the Java parts."""
+        """The installer, requirements of run time and groups, ourselves, the Java parts."""
         try:
             self._pip(
                 ["install", "--require-hashes", "--only-binary", ":all:", "--retries", "2"],
@@ -151,7 +152,7 @@ class Installer:
         self._finish("installer (uv)", program)
 
     def _start_fetch(self) -> Fetch:
-        """As the resolver needs few packages, and by hash too, it starts long before the rest is there."""
+        """The fetch needs few packages: it starts long before all others are installed."""
         self._uv("resolver (jgo)", "install", "--require-hashes", *self._files(["fetch"]))
         fetch = Fetch(self._python, self._root)
         self._running.append(fetch)
@@ -159,7 +160,8 @@ class Installer:
 
     def _sync(self, requirements: list[str], fetch: Fetch | None) -> None:
         files = [argument for argument in self._files(requirements) if argument != "-r"]
-        # A process that starts without bytecode, where Python may not write any, takes three times as long.
+        # Where Python may not write bytecode, a process without it takes three times as long to
+        # start.
         self._uv("packages", "sync", "--require-hashes", "--compile-bytecode", *files, beside=fetch)
 
     def _compile_ours(self) -> None:
@@ -168,6 +170,7 @@ class Installer:
 
     def _uv(self, what: str, *arguments: str, beside: Fetch | None = None) -> None:
         command, *rest = arguments
+
         program = Program(
             [
                 str(self._python.parent / "uv"),
@@ -183,7 +186,7 @@ class Installer:
         self._finish(what, program, beside)
 
     def _uv_environment(self) -> dict[str, str]:
-        """uv trusts what the system trusts, asks the index that pip was told to ask, and caches where we do."""
+        """uv with the system's certificates, the index of pip's configuration, and our cache."""
         cache = str(jars.default_cache_dir() / "uv")
         environment = {
             "UV_SYSTEM_CERTS": "true",

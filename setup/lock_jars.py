@@ -1,7 +1,7 @@
 """
 `make lock-jars`: resolve the Java parts and write `src/orderflow/stack/parts/jars.lock`.
 
-Change a version here, run it, and review the difference: set-up fetches exactly what the lock names.
+Change a version here, run it, and review the difference: set-up fetches the files of the lock.
 """
 
 import hashlib
@@ -14,9 +14,10 @@ from jgo.maven import Artifact, MavenContext
 KAFKA = "4.3.1"
 LOG4J = "2.25.4"
 APICURIO = "3.3.3"
-LOCK = Path(__file__).parents[1] / "src" / "orderflow" / "stack" / "jars.lock"
+LOCK = Path(__file__).parents[1] / "src" / "orderflow" / "stack" / "parts" / "jars.lock"
 HEADER = """\
-# The Java parts of the local stack. Made by `make lock-jars` from setup/lock_jars.py; not edited by hand.
+# The Java parts of the local stack. Made by `make lock-jars` from setup/lock_jars.py; not edited \
+by hand.
 # use  coordinates  sha256  bytes
 """
 
@@ -34,10 +35,10 @@ def wanted(context: MavenContext) -> list[Artifact]:
         ),
         context.create_dependency(f"org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J}"),
     ]
+
+    # Each names its own versions; used as each other's BOM they would be downgraded.
     for dependency in dependencies:
-        dependency.raw = (
-            True  # Each names its own versions; used as each other's BOM they would be downgraded.
-        )
+        dependency.raw = True
     inputs, transitive = context.resolver.resolve(dependencies)
     return [dependency.artifact for dependency in inputs + transitive]
 
@@ -51,7 +52,8 @@ def row(use: str, artifact: Artifact) -> str:
         artifact.packaging,
         artifact.classifier,
     ]
-    return f"{use} {':'.join(filter(None, parts))} {hashlib.sha256(content).hexdigest()} {len(content)}\n"
+    coordinates = ":".join(filter(None, parts))
+    return f"{use} {coordinates} {hashlib.sha256(content).hexdigest()} {len(content)}\n"
 
 
 def main() -> None:
@@ -67,6 +69,7 @@ def main() -> None:
             *sorted({row("kafka", artifact) for artifact in wanted(context)}),
             row("apicurio", archive),
         ]
+
     LOCK.write_text(HEADER + "".join(rows))
     print(f"{LOCK.name}: {len(rows)} files")  # noqa: T201
 

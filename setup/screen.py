@@ -1,4 +1,4 @@
-"""What set-up shows: one line per finished step; on a terminal also a line that tells what is going on."""
+"""Set-up's output: a line for each finished step; on a terminal also the step that runs now."""
 # ruff: noqa: T201
 
 from __future__ import annotations

@@ -5,25 +5,29 @@ from __future__ import annotations
 import re
 
 CERTIFICATE = (
-    "the Python registry's certificate is not trusted: behind a TLS proxy, add its root certificate to the system's, "
-    "or name a bundle in SSL_CERT_FILE and PIP_CERT"
+    "the Python registry's certificate is not trusted: behind a TLS proxy, add its root "
+    "certificate to the system's, or name a bundle in SSL_CERT_FILE and PIP_CERT"
 )
 CHECKSUM = (
-    "a package's checksum is wrong, so nothing was installed: something between here and the Python registry changes "
-    "files (a proxy, a mirror); try another network"
+    "a package's checksum is wrong, so nothing was installed: something between here and the "
+    "Python registry changes files (a proxy, a mirror); try another network"
 )
 NETWORK = (
-    "the Python registry can't be reached: check the network (or HTTPS_PROXY), then run the same command again; "
-    "what has arrived is kept"
+    "the Python registry can't be reached: check the network (or HTTPS_PROXY), then run the same "
+    "command again; what has arrived is kept"
 )
 UNREACHABLE = (
-    "Connection refused|NewConnectionError|Name or service not known|Temporary failure in name resolution|ProxyError|"
-    "timed out|dns error|error sending request|tcp connect error|No matching distribution found|Network is unreachable|"
+    "Connection refused|NewConnectionError|Name or service not known|"
+    "Temporary failure in name resolution|ProxyError|timed out|dns error|error sending request|"
+    "tcp connect error|No matching distribution found|Network is unreachable|"
     "[Rr]equest failed after"
 )
 CAUSES = (
     (
-        r"CERTIFICATE_VERIFY_FAILED|UnknownIssuer|invalid peer certificate|certificate verify failed",
+        (
+            r"CERTIFICATE_VERIFY_FAILED|UnknownIssuer|invalid peer certificate|"
+            r"certificate verify failed"
+        ),
         CERTIFICATE,
     ),
     (
@@ -36,7 +40,7 @@ CAUSES = (
 
 
 def explain(output: str) -> str:
-    """One line for people; the installer's own last words follow only where we do not know the cause."""
+    """A line for people; the installer's own last lines only where the cause is unknown."""
     for pattern, line in CAUSES:
         if re.search(pattern, output):
             return line

@@ -1,4 +1,7 @@
-"""Broker and database go away while orders are placed, and come back: nothing is lost, nothing doubled."""
+"""
+Broker and database go away while orders are placed, and come back: nothing is lost, nothing
+doubled.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def posting(api: OrderProcess, name: str) -> Iterator[Traffic]:
     """Orders at a bounded rate, from some clients at once, until the block ends."""
     traffic, over = Traffic(), threading.Event()
 
-    def client(number: int) -> None:
+    def post(number: int) -> None:
         posted = 0
         while not over.wait(EACH_POSTS_EVERY_S):
             customer, posted = f"{name}-{number}-{posted}", posted + 1
@@ -68,15 +71,15 @@ def posting(api: OrderProcess, name: str) -> Iterator[Traffic]:
             else:
                 traffic.refused[customer] = answer
 
-    clients = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
-    for one in clients:
-        one.start()
+    clients = [threading.Thread(target=post, args=(number,)) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
     try:
         yield traffic
     finally:
         over.set()
-        for one in clients:
-            one.join(30)
+        for client in clients:
+            client.join(30)
 
 
 def keep_up(check: Callable[[], object], *, for_s: float) -> None:
@@ -102,9 +105,15 @@ def assert_nothing_lost_or_doubled(service: OrderService, traffic: Traffic) -> N
 
 
 @pytest.mark.timeout(240)
-def test_a_broker_that_is_off_for_15_seconds_stops_no_order_and_everything_arrives_afterwards(
+def test_a_broker_off_for_15_seconds_stops_no_order_and_loses_no_event(
     own_stack: OwnStack, service: OrderService, api: OrderProcess, relay: OrderProcess
 ) -> None:
+    """
+    Goal: orders are accepted while Kafka is away, because only the relay needs it.
+
+    Method: clients post orders without a pause; the broker is stopped for 15 seconds. No post may
+    be refused or unanswered, and afterwards each order is on the topic once.
+    """
     with posting(api, "broker") as traffic:
         eventually(lambda: len(traffic.placed) > 20, within_s=20)
         own_stack.stop("kafka")
@@ -120,9 +129,17 @@ def test_a_broker_that_is_off_for_15_seconds_stops_no_order_and_everything_arriv
 
 
 @pytest.mark.timeout(240)
-def test_a_database_that_is_off_for_8_seconds_is_503_with_retry_after_and_all_is_well_afterwards(
+def test_a_database_off_for_8_seconds_is_503_and_loses_no_order(
     own_stack: OwnStack, service: OrderService, api: OrderProcess, relay: OrderProcess
 ) -> None:
+    """
+    Goal: without its database the API refuses orders with 503 and Retry-After, and accepts them
+    again by itself.
+
+    Method: clients post orders without a pause; the database is stopped for 8 seconds. Readiness
+    and answers are asked for meanwhile; afterwards each accepted order is on the topic once, and
+    no refused one is.
+    """
     with posting(api, "database") as traffic:
         eventually(lambda: len(traffic.placed) > 20, within_s=20)
         order_id = next(iter(traffic.placed.values()))
@@ -147,6 +164,12 @@ def test_a_database_that_is_off_for_8_seconds_is_503_with_retry_after_and_all_is
 def test_a_failed_attempt_during_the_outage_leaves_its_key_free(
     own_stack: OwnStack, service: OrderService, api: OrderProcess, relay: OrderProcess
 ) -> None:
+    """
+    Goal: a post that failed without the database does not use up its Idempotency-Key.
+
+    Method: the same post with the same key, while the database is stopped, and twice after it is
+    back.
+    """
     order, key = {"customerId": "customer-with-a-key"}, {"idempotency-key": "across-the-outage"}
     own_stack.stop("postgres")
     assert_unavailable(api.client.post("/api/orders", json=order, headers=key))

@@ -1,4 +1,7 @@
-"""The AsyncAPI document: current, valid, and of exactly the topics, schemas and listeners that there are."""
+"""
+The AsyncAPI document: current, valid, and of exactly the topics, schemas and listeners that there
+are.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from importlib import import_module
 from pathlib import Path
 
@@ -40,10 +41,12 @@ def commands(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_in_a_document_exists(document: Path) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for words in commands(document.read_text()):
         if words[0] == "make":
-            assert words[1] in targets, f"{document.name}: make {words[1]}"
+            known = subprocess.run(
+                [*words, "--dry-run"], cwd=ROOT, capture_output=True, check=False
+            )
+            assert known.returncode == 0, f"{document.name}: {shlex.join(words)}"
         for index, word in enumerate(words):
             if (
                 word.endswith("orderflow")
@@ -110,3 +113,18 @@ def test_decision_notes_are_short_and_whole() -> None:
             "Proof",
         ):
             assert f"**{part}" in text, f"{note.name} has no {part}"
+
+
+def test_the_index_of_the_tests_support_names_every_file() -> None:
+    support = ROOT / "tests" / "support"
+    lines = re.findall(
+        r"^    (\w[\w, ]*?)  +\S", (support / "__init__.py").read_text(), re.MULTILINE
+    )
+    indexed = {name for line in lines for name in line.split(", ")}
+    files = {path.stem for path in support.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert indexed == files - {
+        "__init__",
+        "__pycache__",
+        "listener_probe_worker",
+        "outbox_probe_relay",
+    }

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.support.newcomer import NAME, ROW, House, house_with_newcomer
+from tests.support.newcomer import NAME, ROW, Checkout, checkout_with_newcomer
 
 from orderflow.contracts.roster import ROSTER, groups, sections, subscribed, topics
 from orderflow.stack.addresses import exports, process_environment
@@ -20,8 +20,8 @@ WITH_NEWCOMER = (*ROSTER, ROW)
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> House:
-    return house_with_newcomer(tmp_path_factory.mktemp("house"))
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    return checkout_with_newcomer(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture
@@ -73,14 +73,16 @@ def test_an_outside_client_finds_it(settings: StackSettings) -> None:
     assert exports(settings, WITH_NEWCOMER)["PARCELS_API_URL"] == "http://127.0.0.1:8086"
 
 
-def test_it_runs_by_its_name_with_the_roles_of_its_row(house: House) -> None:
-    shown = house.run("-m", "orderflow.services.parcels", "--help").stdout
+def test_it_runs_by_its_name_with_the_roles_of_its_row(checkout: Checkout) -> None:
+    shown = checkout.run("-m", "orderflow.services.parcels", "--help").stdout
     assert "python -m orderflow.services.parcels" in shown
     assert "migrate, api, listener" in " ".join(shown.split())
 
 
-def test_the_document_of_topics_has_it(house: House) -> None:
-    written = house.run("-c", "from orderflow.services.asyncapi import text; print(text())").stdout
+def test_the_document_of_topics_has_it(checkout: Checkout) -> None:
+    written = checkout.run(
+        "-c", "from orderflow.services.asyncapi import text; print(text())"
+    ).stdout
     assert {
         "parcels-service.receive.order-events",
         "parcels-service.receive.order-events.parcels-service.replay",
@@ -89,7 +91,7 @@ def test_the_document_of_topics_has_it(house: House) -> None:
 
 
 def test_its_settings_can_be_set_for_every_process_and_wrong_ones_are_refused(
-    house: House,
+    checkout: Checkout,
 ) -> None:
     load = (
         "from orderflow.services.order.bootstrap import SERVICE as order\n"
@@ -102,18 +104,18 @@ def test_its_settings_can_be_set_for_every_process_and_wrong_ones_are_refused(
         "ORDERFLOW_PARCELS__DATABASE__DSN": "postgresql://nowhere/parcels",
         "ORDERFLOW_PARCELS__LISTENER__PORT": "9001",
     }
-    assert house.run("-c", load, **environment).stdout.split() == ["8086", "9001"]
+    assert checkout.run("-c", load, **environment).stdout.split() == ["8086", "9001"]
     with pytest.raises(AssertionError, match="ORDERFLOW_PARCELS__LISTENER__PROT"):
-        house.run("-c", load, **environment, ORDERFLOW_PARCELS__LISTENER__PROT="9001")
+        checkout.run("-c", load, **environment, ORDERFLOW_PARCELS__LISTENER__PROT="9001")
 
 
-def test_the_tests_of_the_roster_and_of_the_documents_take_it_up(house: House) -> None:
+def test_the_tests_of_the_roster_and_of_the_documents_take_it_up(checkout: Checkout) -> None:
     for name in ("contract", "support"):
-        shutil.copytree(ROOT / "tests" / name, house.place / "tests" / name, dirs_exist_ok=True)
+        shutil.copytree(ROOT / "tests" / name, checkout.place / "tests" / name, dirs_exist_ok=True)
     for name in ("pyproject.toml", "tests/conftest.py"):
-        shutil.copy(ROOT / name, house.place / name)
+        shutil.copy(ROOT / name, checkout.place / name)
 
-    shown = house.run(
+    shown = checkout.run(
         "-m",
         "pytest",
         "-q",

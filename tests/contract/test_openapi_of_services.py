@@ -1,4 +1,7 @@
-"""The OpenAPI document of each service: valid, of exactly the routes that there are, with examples that fit."""
+"""
+The OpenAPI document of each service: valid, of exactly the routes that there are, with examples
+that fit.
+"""
 
 from __future__ import annotations
 

@@ -7,10 +7,23 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.events import EXAMPLES
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.builders import topic_of
+from tests.support.examples import EXAMPLES
+from tests.support.strategies import INT, LONG, MOMENTS, TEXT
 
 from orderflow.cli.schemas import find_complaints
-from orderflow.contracts.events import EVENT_TYPES, Envelope, Event, OrderCreated, OrderEvent
+from orderflow.contracts.events import (
+    EVENT_TYPES,
+    Envelope,
+    Event,
+    OrderCreated,
+    OrderEvent,
+    OrderLine,
+    OrderStatus,
+)
+from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
 from orderflow.messaging.listener import Publishable
 from orderflow.messaging.schemas.avro import Decoder, Encoder
@@ -18,6 +31,38 @@ from orderflow.messaging.schemas.conformity import mismatches
 from orderflow.messaging.testing.registry import InMemoryRegistry
 
 GOLDEN = Path(__file__).parent / "golden"
+
+REGISTRY = InMemoryRegistry.holding(CATALOGUE)
+ENCODER = Encoder.load(REGISTRY, CATALOGUE)
+DECODER = Decoder(REGISTRY)
+
+ORDERS_CREATED = st.builds(
+    OrderCreated,
+    order_id=TEXT.map(OrderId),
+    customer_id=TEXT.map(CustomerId),
+    version=INT,
+    lines=st.lists(
+        st.builds(OrderLine, sku=TEXT.map(Sku), quantity=INT, unit_price_minor=LONG), max_size=4
+    ).map(tuple),
+    amount_minor=LONG,
+    currency=TEXT,
+    payment_mode=TEXT,
+    attempt=INT,
+    payment_id=st.none() | TEXT.map(PaymentId),
+    payment_method=st.none() | TEXT,
+    occurred_at=MOMENTS,
+)
+ORDER_EVENTS = st.builds(
+    OrderEvent,
+    order_id=TEXT.map(OrderId),
+    customer_id=TEXT.map(CustomerId),
+    status=st.sampled_from(OrderStatus),
+    description=TEXT,
+    timestamp=MOMENTS,
+    version=INT,
+    previous_status=st.none() | st.sampled_from(OrderStatus),
+    reason=st.none() | TEXT,
+)
 
 VERSIONS = [
     (name, schema.version) for name in CATALOGUE.types for schema in CATALOGUE.versions(name)
@@ -47,7 +92,7 @@ def test_every_event_says_first_whom_it_is_about_and_also_when_it_happened(
     fields, about_an_order = event_type.__struct_fields__, issubclass(event_type, Event)
     assert fields[:2] == (("order_id" if about_an_order else "notification_id"), "customer_id")
     assert event_type.TIME_FIELD in fields
-    _, event = EXAMPLES[event_type]
+    event = EXAMPLES[event_type]
     assert event.key == getattr(event, "order_id" if about_an_order else "customer_id")
     assert event.subject == getattr(event, "order_id")  # noqa: B009 - not every envelope has one
     assert event.happened_at == getattr(event, event_type.TIME_FIELD)
@@ -78,18 +123,25 @@ def test_golden_bytes_of_every_version_stay_readable(type_name: str, version: in
 
 
 @pytest.mark.parametrize(
-    ("topic", "event"), EXAMPLES.values(), ids=[event.__name__ for event in EXAMPLES]
+    "event", EXAMPLES.values(), ids=[event_type.__name__ for event_type in EXAMPLES]
 )
-def test_what_is_written_today_is_byte_for_byte_the_newest_golden_record(
-    topic: str, event: Envelope
-) -> None:
+def test_what_is_written_today_is_byte_for_byte_the_newest_golden_record(event: Envelope) -> None:
     type_name = event.type_name()
     newest = GOLDEN / type(event).__name__ / f"{CATALOGUE.versions(type_name)[-1].version}.hex"
-    encoder = Encoder.load(InMemoryRegistry.holding(CATALOGUE), CATALOGUE)
-    assert encoder.encode(topic, event)[5:] == bytes.fromhex(newest.read_text())[5:]
+    assert ENCODER.encode(topic_of(event), event)[5:] == bytes.fromhex(newest.read_text())[5:]
 
 
 def test_every_schema_stands_alone_in_the_namespace() -> None:
     for type_name in CATALOGUE.types:
         for schema in CATALOGUE.versions(type_name):
             assert json.loads(schema.text)["namespace"] == "orderflow"
+
+
+@given(ORDERS_CREATED)
+def test_any_order_created_comes_back_as_it_was(event: OrderCreated) -> None:
+    assert DECODER.decode_as(ENCODER.encode("orders", event), OrderCreated) == event
+
+
+@given(ORDER_EVENTS)
+def test_any_order_event_comes_back_as_it_was(event: OrderEvent) -> None:
+    assert DECODER.decode_as(ENCODER.encode("order-events", event), OrderEvent) == event

@@ -1,7 +1,9 @@
 """
-What AsyncAPI 3.0.0 allows, as far as our document goes; a name or a value that is not here is refused.
+What AsyncAPI 3.0.0 allows, as far as our document goes; a name or a value that is not here is
+refused.
 
-Written from the specification and its Kafka bindings 0.5.0, because no package carries the specification's own schema.
+Written from the specification and its Kafka bindings 0.5.0, because no package carries the
+specification's own schema.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A database for a test, and what is in it as a DBA would list it."""
+"""A database for a test, and its contents as PostgreSQL's catalogue lists them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from tests.support.order_service import database_settings
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
+from orderflow.messaging.settings import DatabaseSettings
+
+
+def database_settings(url: str) -> DatabaseSettings:
+    return DatabaseSettings.model_validate({"dsn": url})
 
 
 @contextmanager
 def empty_database(stack: Stack, prefix: str) -> Iterator[str]:
-    """A database of its own, gone at the end; its URL."""
+    """Create a database, yield its URL, and drop it at the end."""
     name = f"{prefix}_{uuid4().hex[:8]}"
     yield stack.create_database(name)
+
     administrator = database_settings(stack.postgres_url("postgres"))
     with postgres.connect(administrator, application_name="test", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
@@ -29,23 +34,27 @@ def catalogue(url: str) -> set[tuple[object, ...]]:
 
 
 _CATALOGUE = """
-SELECT 'column', attrelid::regclass::text, attnum::text, attname, format_type(atttypid, atttypmod), attnotnull::text,
-       pg_get_expr(adbin, adrelid)
-FROM pg_attribute JOIN ours ON ours.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+SELECT 'column', attrelid::regclass::text, attnum::text, attname,
+       format_type(atttypid, atttypmod), attnotnull::text, pg_get_expr(adbin, adrelid)
+FROM pg_attribute JOIN ours ON ours.oid = attrelid
+LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attnum > 0 AND NOT attisdropped
 UNION ALL
-SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(pg_constraint.oid), '', '', ''
+SELECT 'constraint', conrelid::regclass::text, conname,
+       pg_get_constraintdef(pg_constraint.oid), '', '', ''
 FROM pg_constraint JOIN ours ON ours.oid = conrelid
 UNION ALL
-SELECT 'index', indrelid::regclass::text, indexrelid::regclass::text, pg_get_indexdef(indexrelid), '', '', ''
+SELECT 'index', indrelid::regclass::text, indexrelid::regclass::text,
+       pg_get_indexdef(indexrelid), '', '', ''
 FROM pg_index JOIN ours ON ours.oid = indrelid
 UNION ALL
-SELECT 'table', relname, relkind::text, pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid), relpersistence::text, ''
+SELECT 'table', relname, relkind::text,
+       pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid), relpersistence::text, ''
 FROM ours
 UNION ALL
-SELECT 'routine or trigger', found.name, '', '', '', '', ''
+SELECT 'routine or trigger', routine.name, '', '', '', '', ''
 FROM (SELECT proname AS name FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-      UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal) AS found
+      UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal) AS routine
 """
 _OURS = """
 WITH ours AS (SELECT * FROM pg_class

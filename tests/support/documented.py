@@ -1,4 +1,4 @@
-"""Answers and examples held against the OpenAPI document of the service that gave them."""
+"""Compare answers and examples with the OpenAPI document of their service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Document = dict[str, Any]
 
 
 def assert_documented(document: Document, path: str, answer: httpx2.Response) -> None:
-    """The answer's status, body and headers are what the document says of `path`."""
+    """The answer's status, body and headers are as the document describes them for `path`."""
     operation = document["paths"][path][answer.request.method.lower()]
     described = operation["responses"][str(answer.status_code)]
     media_type = answer.headers["content-type"].partition(";")[0]
@@ -25,13 +25,16 @@ def assert_documented(document: Document, path: str, answer: httpx2.Response) ->
 
 
 def holding_to(document: Document) -> Callable[[httpx2.Response], None]:
-    """A client's hook by which every answer it gets must be documented; a method that is not must be refused."""
+    """
+    A client's hook: every answer must be documented, and a method that is not documented must be
+    refused.
+    """
     patterns = {path: re.compile(re.sub(r"{\w+}", "[^/]+", path)) for path in document["paths"]}
 
     def hook(answer: httpx2.Response) -> None:
         answer.read()
-        asked = answer.request.url.raw_path.decode().partition("?")[0]
-        [path] = [path for path, pattern in patterns.items() if pattern.fullmatch(asked)]
+        requested = answer.request.url.raw_path.decode().partition("?")[0]
+        [path] = [path for path, pattern in patterns.items() if pattern.fullmatch(requested)]
         if answer.request.method.lower() in document["paths"][path]:
             assert_documented(document, path, answer)
         else:
@@ -41,15 +44,15 @@ def holding_to(document: Document) -> Callable[[httpx2.Response], None]:
 
 
 def assert_examples_fit(document: Document) -> None:
-    """Every JSON body of a type of its own has an example, and that is as described."""
-    found = list(_bodies(document["paths"]))
-    assert found
-    for body in found:
+    """Every JSON body of the service's own types has an example that fits its schema."""
+    bodies = list(_bodies(document["paths"]))
+    assert bodies
+    for body in bodies:
         _validate(document, body["schema"], body["example"])
 
 
 def _bodies(described: Any) -> Iterator[dict[str, Any]]:
-    """JSON bodies of this service's own types, of requests and of answers."""
+    """The JSON bodies of the service's own types, in requests and answers."""
     if isinstance(described, dict):
         body = described.get("application/json", {})
         if "$ref" in body.get("schema", {}):

@@ -1,4 +1,7 @@
-"""A payment provider in memory, on the simulated one's own books, behind a network that loses and delays."""
+"""
+A payment provider in memory, on the simulated one's own books, behind a network that loses and
+delays.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ from uuid import uuid4
 
 from orderflow.contracts.ids import PaymentId
 from orderflow.messaging.errors import Unavailable
-from orderflow.neighbours.psp.books import (
-    Books,
+from orderflow.neighbours.psp.ledger import (
     Charge,
     ChargeRequest,
     ChargeStatus,
+    Ledger,
     RefundRequest,
     Refusal,
     VoidRequest,
 )
-from orderflow.neighbours.psp.books import Refund as BookedRefund
+from orderflow.neighbours.psp.ledger import Refund as BookedRefund
 from orderflow.services.payment.gateway import RESOURCE, Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
@@ -28,13 +31,15 @@ UNKNOWN = Answer(Verdict.UNKNOWN)
 
 class FlakyProvider:
     """
-    A gateway. Of 10 calls, `trouble` × 10 go wrong: refused to connect, dropped, answer lost, or done later.
+    A gateway. Of 10 calls, `trouble` × 10 go wrong: refused to connect, dropped, answer lost, or
+    done later.
 
-    What is late is done when somebody calls next, or by `arrive`. `window`: how long keys are known.
+    What is late is done when somebody calls next, or by `arrive`. `window`: how long keys are
+    known.
     """
 
     def __init__(self, *, window: timedelta, trouble: float = 0.0, seed: int = 0) -> None:
-        self.books = Books(key_window=window)
+        self.books = Ledger(key_window=window)
         self.keys: dict[str, set[str]] = {}
         self._trouble = trouble
         self._chance = Random(seed)

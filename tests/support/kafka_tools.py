@@ -21,6 +21,7 @@ def kafka_tool(stack: Stack, tool: str, *arguments: str, timeout_s: float = 90) 
         "--bootstrap-server",
         stack.bootstrap_servers,
     ]
+
     done = subprocess.run(
         [*command, *arguments],
         capture_output=True,
@@ -28,6 +29,7 @@ def kafka_tool(stack: Stack, tool: str, *arguments: str, timeout_s: float = 90) 
         timeout=timeout_s,
         check=False,
     )
+
     assert done.returncode == 0, (
         f"{tool} {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     )
@@ -36,8 +38,9 @@ def kafka_tool(stack: Stack, tool: str, *arguments: str, timeout_s: float = 90) 
 
 def console_consumer(stack: Stack, topic: str, *, records_max: int) -> str:
     """
-    The committed records of a topic from the beginning, as Kafka's console consumer prints them: each has
-    partition, offset, headers, key and value, with tabs between. A value is Avro: it may hold any byte, newlines too.
+    The committed records of a topic from the beginning, as Kafka's console consumer prints them:
+    each has partition, offset, headers, key and value, with tabs between. A value is Avro: it may
+    hold any byte, newlines too.
     """
     shown = ("print.key", "print.headers", "print.offset", "print.partition")
     return kafka_tool(

@@ -1,11 +1,12 @@
 """
-A listener that belongs to the tests: its own topic, group and database, workers as processes, and a diary of every
-call of its handler (an inbox would hide what ran twice).
+A listener that belongs to the tests: its own topic, group and database, workers as processes, and
+a diary with a line for each record of each call of the handler (effects alone would hide a
+repeated call, because of the inbox).
 """
 
 from __future__ import annotations
 
-import os
+import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -19,12 +20,13 @@ from uuid import UUID, uuid4
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings
 from tests.support.probe_language import Asked, asked, catalogue, topics
+from tests.support.records import metadata
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
-from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, EventId, Metadata, to_headers
+from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, to_headers
 from orderflow.messaging.kafka import admin, clients
 from orderflow.messaging.kafka import finished_offsets as offsets
 from orderflow.messaging.kafka.group_topics import dead_letter_topic, replay_topic
@@ -57,7 +59,7 @@ class Worker:
 
     @property
     def reasons(self) -> list[str] | None:
-        """What is in its way; None before it has said anything."""
+        """Why it is not ready; None before it has written its state for the first time."""
         return (
             self.ready.read_text().split("\n")
             if self.ready.exists() and self.ready.read_text()
@@ -77,7 +79,7 @@ class Worker:
         )
 
     def record_lines(self) -> list[dict[str, Any]]:
-        """The lines that tell of single records, so far."""
+        """The log lines about single records, so far."""
         lines = [msgspec.json.decode(line) for line in self.log.read_bytes().splitlines()]
         return [line for line in lines if line["logger"] == "record"]
 
@@ -136,8 +138,10 @@ class Probe:
         wait: bool = True,
         **settings: Any,
     ) -> Worker:
-        """Start a worker, and unless told otherwise wait until it is a ready member of the group."""
-        told = {
+        """
+        Start a worker, and unless `wait` is false wait until it is a ready member of the group.
+        """
+        values = {
             "name": self.name,
             "group": self.group,
             "partitions": self.partitions,
@@ -155,10 +159,11 @@ class Probe:
                 f"ORDERFLOW_PROBE__{name.upper()}": value
                 if isinstance(value, str)
                 else _text(value)
-                for name, value in told.items()
+                for name, value in values.items()
             },
             "ORDERFLOW_FAILPOINTS": failpoints,
         }
+
         log = self.directory / f"{self.name}-{slot}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
             popen = subprocess.Popen(
@@ -168,34 +173,24 @@ class Probe:
                 cwd=ROOT,
             )
         self.running.callback(_end, popen)
-        worker = Worker(popen=popen, log=log, ready=Path(str(told["ready"])))
+
+        worker = Worker(popen=popen, log=log, ready=Path(str(values["ready"])))
         if wait:
             eventually(lambda: worker.is_ready, within_s=60, why=f"worker {slot} is ready")
         return worker
 
-    def ask(self, events: Iterable[Asked], *, partition: int = -1) -> None:
+    def produce(self, events: Iterable[Asked], *, partition: int = -1) -> None:
         """Produce events, and wait until the broker has them."""
         for event in events:
-            self.produced[event.key].append(self.tell(event, partition=partition))
+            self.produced[event.key].append(self.produce_one(event, partition=partition))
         assert self.producer.flush(30) == 0
 
-    def tell(self, event: Asked, *, event_id: str | None = None, partition: int = -1) -> str:
-        """Produce one event, under an id that was there before if one is given; its id."""
-        metadata = Metadata(
-            id=EventId(UUID(event_id) if event_id else uuid4()),
-            type=event.type_name(),
-            source="/test",
-            time=event.at,
-            subject=event.key,
-            correlation_id=event.key,
-        )
-        self.send(
-            event.key.encode(),
-            self.encoder.encode(self.name, event),
-            to_headers(metadata),
-            partition,
-        )
-        return str(metadata.id)
+    def produce_one(self, event: Asked, *, event_id: str | None = None, partition: int = -1) -> str:
+        """Produce an event, as a repeat if the id of an earlier one is given; its id."""
+        described = metadata(event, UUID(event_id) if event_id else None)
+        value = self.encoder.encode(self.name, event)
+        self.send(event.key.encode(), value, to_headers(described), partition)
+        return str(described.id)
 
     def send(
         self, key: bytes | None, value: bytes | None, headers: Any, partition: int = -1
@@ -207,10 +202,10 @@ class Probe:
             except BufferError:
                 self.producer.poll(0.1)
 
-    def ask_each(self, keys: Iterable[str], numbers: Iterable[int]) -> None:
-        """For every number an event of every key."""
+    def produce_each(self, keys: Iterable[str], numbers: Iterable[int]) -> None:
+        """Produce an event of every key for every number."""
         keys = list(keys)
-        self.ask(asked(key, number) for number in numbers for key in keys)
+        self.produce(asked(key, number) for number in numbers for key in keys)
 
     def calls(self) -> list[Call]:
         if not self.diary.exists():
@@ -222,26 +217,26 @@ class Probe:
         ]
 
     def effects(self) -> dict[str, list[str]]:
-        """Event ids by key, in the order in which their effects were made."""
-        found: dict[str, list[str]] = defaultdict(list)
+        """Event ids by key, in the order of their effects in the database."""
+        effects: dict[str, list[str]] = defaultdict(list)
         with postgres.connect(
             database_settings(self.database_url), application_name="probe"
         ) as connection:
             for event_id, key in connection.execute(
                 "SELECT event_id, key FROM effect ORDER BY position"
             ):
-                found[key].append(str(event_id))
-        return found
+                effects[key].append(str(event_id))
+        return effects
 
-    def told(self) -> dict[str, list[str]]:
-        """The ids of the causes of what was told, by key, in the topic's order."""
-        found: dict[str, list[str]] = defaultdict(list)
+    def outputs(self) -> dict[str, list[str]]:
+        """The ids of the causes of the published records, by key, in the order of the topic."""
+        causes: dict[str, list[str]] = defaultdict(list)
         for record in self.records(f"{self.name}-told"):
             assert record.key is not None
-            found[record.key.decode()].append(header(record, CE_CAUSATION_ID))
-        return found
+            causes[record.key.decode()].append(header(record, CE_CAUSATION_ID))
+        return causes
 
-    def told_ids(self) -> Counter[str]:
+    def output_ids(self) -> Counter[str]:
         return Counter(header(record, CE_ID) for record in self.records(f"{self.name}-told"))
 
     def records(self, topic: str) -> list[ConsumerRecord]:
@@ -251,18 +246,21 @@ class Probe:
         return self.records(self.dlt)
 
     def outcome(self, delivery: str) -> dict[str, list[str]]:
-        return self.told() if delivery == "exactly-once" else self.effects()
+        return self.outputs() if delivery == "exactly-once" else self.effects()
 
     def committed(self) -> dict[int, offsets.Window]:
-        """What the group has committed, by partition: the offset and what its metadata says."""
+        """
+        What the group has committed, by partition: the offset with the window in its metadata.
+        """
         consumer = clients.consumer(self.kafka, self.group)
         try:
-            asked_for = [
+            partitions = [
                 clients.TopicPartition(self.name, number) for number in range(self.partitions)
             ]
-            answers = consumer.committed(asked_for, timeout=10)
+            answers = consumer.committed(partitions, timeout=10)
         finally:
             consumer.close()
+
         return {
             tp.partition: offsets.decode(tp.metadata, offset=tp.offset)
             for tp in answers
@@ -277,7 +275,10 @@ class Probe:
         return sum(end - committed.get(number, nothing).base for number, end in ends.items())
 
     def unfinished(self) -> int | None:
-        """How many records are not finished, by the commits; None while some lie beyond what was committed."""
+        """
+        How many records the commits leave unfinished; None while some lie beyond the committed
+        windows.
+        """
         committed = self.committed()
         ends = end_offsets(self.kafka, self.name)
         if any(
@@ -290,47 +291,54 @@ class Probe:
     def assert_each_once_in_order(
         self, delivery: str, *, within_s: float = 60, without: Iterable[str] = ()
     ) -> None:
-        """Every produced event had its effect once, in order per key, but for those `without`; nothing else did."""
+        """
+        Every produced event had one effect, in order per key, except `without`; nothing else had
+        an effect.
+        """
         missing = set(without)
-        wanted = {
+        expected = {
             key: kept
             for key, ids in self.produced.items()
-            if (kept := [one for one in ids if one not in missing])
+            if (kept := [event_id for event_id in ids if event_id not in missing])
         }
-        size = sum(map(len, wanted.values()))
+        size = sum(map(len, expected.values()))
+
         eventually(
             lambda: sum(map(len, self.outcome(delivery).values())) >= size,
             within_s=within_s,
             every_s=0.5,
             why=f"{size} effects are there",
         )
-        assert dict(self.outcome(delivery)) == wanted
+        assert dict(self.outcome(delivery)) == expected
 
 
 @contextmanager
 def listener_probe(stack: Stack, directory: Path, *, partitions: int = 3) -> Iterator[Probe]:
-    """Topics, schemas and a database of its own; no worker yet."""
+    """Create its topics, schemas and database; no worker runs yet."""
     name = f"probe{uuid4().hex[:8]}"
     kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
-    asked_topic, told = topics(name, partitions)
+    inputs, outputs = topics(name, partitions)
     group = f"{name}-group"
     every = (
-        asked_topic,
-        told,
-        dead_letter_topic(asked_topic, group),
-        replay_topic(asked_topic, group),
+        inputs,
+        outputs,
+        dead_letter_topic(inputs, group),
+        replay_topic(inputs, group),
     )
     cluster = admin.Admin(kafka)
     admin.apply(admin.plan(every, cluster, TopicSettings(partitions=partitions)), cluster)
+
     registry = Registry(RegistrySettings(url=stack.registry_url))
     apply(catalogue(name), registry)
     encoder = Encoder.load(registry, catalogue(name))
     registry.close()
+
     url = stack.create_database(name)
     with postgres.connect(database_settings(url), application_name="probe") as connection:
         connection.execute(inbox.DDL.encode())
-        connection.execute(outbox.ddl([told.name]).encode())
+        connection.execute(outbox.ddl([outputs.name]).encode())
         connection.execute(_EFFECT.encode())
+
     with ExitStack() as running:
         yield Probe(
             stack=stack,
@@ -363,9 +371,7 @@ def _text(value: object) -> str:
 
 def _end(popen: subprocess.Popen[bytes]) -> None:
     if popen.poll() is None:
-        os.kill(
-            popen.pid, 18
-        )  # SIGCONT: a stopped process would not even notice SIGKILL's cleanup in time
+        popen.send_signal(signal.SIGCONT)  # A process that is stopped delays its own end.
         popen.kill()
     popen.wait(10)
 

@@ -1,4 +1,7 @@
-"""`python -m tests.support.listener_probe_worker`: the kit's container with a handler that writes down each call."""
+"""
+`python -m tests.support.listener_probe_worker`: the kit's container, with a handler that writes a
+diary.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ class Probe(Section):
     diary: Path
     ready: Path
     broken: Path | None = None
-    """While this file exists the handler fails, whatever it gets."""
+    """While this file exists, the handler fails for every record."""
     database: DatabaseSettings | None = None
 
 
@@ -57,7 +60,10 @@ class Settings(ProcessSettings):
 
 
 class Handler:
-    """One line in the diary for each record of each call: `<pid> <key> <number> <topic-partition@offset>`."""
+    """
+    One line in the diary for each record of each call: `<pid> <key> <number>
+    <topic-partition@offset>`.
+    """
 
     def __init__(self, probe: Probe) -> None:
         self._broken = probe.broken
@@ -67,38 +73,38 @@ class Handler:
         self._enter(batch)
         return [
             (
-                one,
+                record,
                 Told(
-                    id=one.event.id,
-                    number=one.event.number,
-                    behaviour=one.event.behaviour,
-                    at=one.event.at,
+                    id=record.event.id,
+                    number=record.event.number,
+                    behaviour=record.event.behaviour,
+                    at=record.event.at,
                 ),
             )
-            for one in batch
+            for record in batch
         ]
 
     def effect(self, cursor: Cursor, batch: Sequence[Received]) -> Iterable[Caused]:
         failpoint("probe.before_effect")
-        columns = ([one.metadata.id for one in batch], [one.event.id for one in batch])
-        numbers = array([one.event.number for one in batch])
-        cursor.execute(
-            _EFFECT, (array([str(value) for value in columns[0]]), array(columns[1]), numbers)
-        )
+        ids = array([str(record.metadata.id) for record in batch])
+        keys = array([record.event.id for record in batch])
+        numbers = array([record.event.number for record in batch])
+        cursor.execute(_EFFECT, (ids, keys, numbers))
         self._enter(batch)
         return ()
 
     def _enter(self, batch: Sequence[Received]) -> None:
         pid = os.getpid()
         lines = (
-            f"{pid} {one.event.id} {one.event.number} {one.topic}-{one.partition}@{one.offset}\n"
-            for one in batch
+            f"{pid} {record.event.id} {record.event.number}"
+            f" {record.topic}-{record.partition}@{record.offset}\n"
+            for record in batch
         )
         os.write(self._diary, "".join(lines).encode())
         if self._broken is not None and self._broken.exists():
             raise RuntimeError("the handler is broken for everything")
-        for one in batch:
-            _behave(one.event.behaviour)
+        for record in batch:
+            _behave(record.event.behaviour)
 
 
 def _behave(behaviour: str) -> None:
@@ -116,15 +122,16 @@ def main() -> int:
     probe = settings.probe
     configure(probe.name, settings.telemetry)
     handler = Handler(probe)
-    asked, told = topics(probe.name, probe.partitions)
+
+    inputs, outputs = topics(probe.name, probe.partitions)
     listener = Listener(
         name=probe.name,
         group=probe.group,
         source="/probe",
         namespace=NAMESPACE,
-        topics=(asked,),
+        topics=(inputs,),
         handles=(Asked,),
-        publishes=(told,),
+        publishes=(outputs,),
         delivery=ExactlyOnce(handler=handler.compute)
         if probe.delivery == "exactly-once"
         else InboxOutbox(handler=handler.effect),
@@ -142,10 +149,12 @@ def main() -> int:
             consumer_overrides={"session.timeout.ms": probe.session_timeout_ms},
         )
     )
+
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_publish_health, args=(container, probe.ready), daemon=True).start()
+
     try:
         container.run(stop)
         probe.ready.with_suffix(".metrics").write_bytes(render_metrics()[0])
@@ -162,12 +171,12 @@ def main() -> int:
 
 
 def _publish_health(container: Container, path: Path) -> None:
-    """The container's reasons, into a file; an empty one means ready."""
+    """Keep the container's reasons in a file; an empty file means ready."""
     scratch = path.with_suffix(".new")
-    told: list[str] | None = None
+    written: list[str] | None = None
     while True:
-        if (reasons := container.reasons()) != told:
-            told = reasons
+        if (reasons := container.reasons()) != written:
+            written = reasons
             scratch.write_text("\n".join(reasons))
             scratch.rename(path)
         time.sleep(0.05)

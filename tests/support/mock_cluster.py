@@ -1,8 +1,10 @@
 """
-librdkafka's own mock cluster, in this process, with faults on demand: what no real broker does when one wants it.
+librdkafka's own mock cluster, in this process, with faults on demand: what no real broker does
+when one wants it.
 
-The client's wheel carries a librdkafka that exports it; we call that very library. It shows how the *client* takes an
-answer. It does not fence epochs, filter aborted records or keep anything: such things are proved on the real broker.
+The client's wheel carries a librdkafka that exports it; we call that very library. It shows how
+the *client* takes an answer. It does not fence epochs, filter aborted records or keep anything:
+such things are proved on the real broker.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ class MockCluster:
         assert code == 0, f"mock topic {name}: error {code}"
 
     def fail(self, api: Api, *codes: int) -> None:
-        """The next requests of this kind are answered with these error codes; `_TRANSPORT` breaks the connection."""
+        """
+        The next requests of this kind are answered with these error codes; `_TRANSPORT` breaks the
+        connection.
+        """
         errors = (ctypes.c_int * len(codes))(*codes)
         library().rd_kafka_mock_push_request_errors_array(self._cluster, api, len(codes), errors)
 
@@ -96,7 +101,10 @@ def mock_cluster() -> Iterator[MockCluster]:
 
 @cache
 def library() -> ctypes.CDLL:
-    """librdkafka as the client's wheel carries it; functions that take a variable number of arguments are untyped."""
+    """
+    librdkafka as the client's wheel carries it; functions that take a variable number of arguments
+    are untyped.
+    """
     assert confluent_kafka.__file__ is not None
     carried = Path(confluent_kafka.__file__).parent.with_name("confluent_kafka.libs")
     (path,) = carried.glob("librdkafka-*.so*")

@@ -1,8 +1,8 @@
 """
-A service that the house does not have, added as any is: a folder in `services/`, a row in the roster.
+A service that is not there, added as any is: a folder in `services/`, a row in the roster.
 
-The folder is fulfilment's under another name: a follower with an API has the same files. The house
-is a copy of the package in a directory of its own, in which processes run with `environment`.
+The folder is fulfilment's under another name: a follower with an API has the same files. The copy
+of the package is in a directory of its own; its processes run with `environment`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _END_OF_ROSTER = ")\n\n\ndef row("
 
 
 @dataclass(frozen=True)
-class House:
+class Checkout:
     """A copy of the package in `place`, with the new service in it."""
 
     place: Path
@@ -46,7 +46,7 @@ class House:
         return {**os.environ, "PYTHONPATH": str(self.place / "src")}
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """A Python process of this house. Raises if it fails."""
+        """A Python process of this copy. Raises if it fails."""
         ended = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.place,
@@ -60,7 +60,7 @@ class House:
         return ended
 
 
-def house_with_newcomer(place: Path) -> House:
+def checkout_with_newcomer(place: Path) -> Checkout:
     """Copy the package to `place`, and add a folder and a row: nothing else."""
     package = Path(orderflow.__file__).parent
     copy = place / "src" / "orderflow"
@@ -70,7 +70,7 @@ def house_with_newcomer(place: Path) -> House:
     roster = copy / "contracts" / "roster.py"
     before, end, after = roster.read_text().partition(_END_OF_ROSTER)
     roster.write_text(before + _WRITTEN + end + after)
-    return House(place)
+    return Checkout(place)
 
 
 def _write_folder(services: Path) -> None:

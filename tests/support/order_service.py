@@ -1,8 +1,8 @@
 """
-The order service as processes of their own, against a stack of a test.
+The order service as processes, against a test's stack.
 
-A broker has one relay position for the name `order`, a server one slot of it: a service deployed here forgets those of
-the service before it, so that each module may have a database of its own.
+A broker holds one relay position for the name `order`, a server one slot. A deployment deletes
+those of the deployment before it, so that each test module may have a database of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from uuid import uuid4
 import httpx2
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from tests.support.databases import database_settings
 from tests.support.kafka_tools import orderflow
 from tests.support.stack import Stack
 
@@ -28,12 +29,12 @@ from orderflow.messaging import postgres
 from orderflow.messaging.errors import OrderflowError, Transient
 from orderflow.messaging.kafka.groups import begin_at
 from orderflow.messaging.kafka.reader import end_offsets, read
-from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
+from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack.ports import HOST, free_ports
 
 TOPICS = ("orders", "order-events")
-HEARD = (
+CONSUMES = (
     "payments",
     "inventory",
     *(f"{topic}.order-service.replay" for topic in ("payments", "inventory")),
@@ -45,7 +46,10 @@ Offsets = dict[str, dict[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class OrderProcess:
-    """A running process of the service. `url` is the API's, or of a relay alone its health's."""
+    """
+    A running process of the service. `url`: its API, or the health routes of a process without
+    one.
+    """
 
     popen: subprocess.Popen[bytes]
     url: str
@@ -97,18 +101,21 @@ class OrderService:
             )
         )
         ports = {f"ORDERFLOW_ORDER__{role.upper()}__PORT": str(port) for role, port in free.items()}
-        asked = roles.split(",")
-        url = f"http://{HOST}:{free['api' if 'api' in asked else asked[0]]}"
+        names = roles.split(",")
+        url = f"http://{HOST}:{free['api' if 'api' in names else names[0]]}"
+
         log = self.logs / f"order-{roles.replace(',', '-')}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
             popen = subprocess.Popen(
                 command(roles), env={**self.environment, **ports, **environment}, stderr=sink
             )
         self.running.callback(_end, popen)
+
         client = self.running.enter_context(
             httpx2.Client(base_url=url, timeout=20, trust_env=False)
         )
         process = OrderProcess(popen=popen, url=url, client=client, log=log)
+
         if wait:
             eventually(process.ready, within_s=60, why=f"{roles} is ready")
         return process
@@ -141,9 +148,10 @@ class OrderService:
 
 @contextmanager
 def order_deployed(stack: Stack, logs: Path, *, migrated: bool = True) -> Iterator[OrderService]:
-    """The service with a database of its own, and no process yet."""
+    """Deploy the service with a database of its own; no process runs yet."""
     deploy_contracts(stack)
     forget_relay(stack)
+
     name = f"order_{uuid4().hex[:8]}"
     url = stack.create_database(name)
     try:
@@ -160,7 +168,10 @@ def order_deployed(stack: Stack, logs: Path, *, migrated: bool = True) -> Iterat
 
 @contextmanager
 def order_service(stack: Stack, logs: Path) -> Iterator[httpx2.Client]:
-    """Deployed, with API and relay running; a client of the API. Both must end with 0 on SIGTERM."""
+    """
+    Deploy the service, run API and relay, yield a client of the API. Both must end with 0 on
+    SIGTERM.
+    """
     with order_deployed(stack, logs) as service:
         relay, api = service.start("relay"), service.start("api")
         yield api.client
@@ -171,7 +182,7 @@ def order_service(stack: Stack, logs: Path) -> Iterator[httpx2.Client]:
 
 @cache
 def deploy_contracts(stack: Stack) -> None:
-    """Topics and schemas, once for each stack."""
+    """Apply topics and schemas, once for each stack."""
     for step in ("topics", "schemas"):
         applied = orderflow(stack, step, "apply")
         assert applied.returncode == 0, applied.stderr
@@ -181,23 +192,22 @@ def command(roles: str) -> list[str]:
     return [sys.executable, "-m", "orderflow.services.order", "--roles", roles]
 
 
-def database_settings(url: str) -> DatabaseSettings:
-    return DatabaseSettings.model_validate({"dsn": url})
-
-
 def forget_relay(stack: Stack) -> None:
-    """Drop the slot and the position of `order`, whichever database they were for; its listener begins at the ends."""
+    """
+    Drop the slot and the relay position of `order`; move its listener's group to the ends of its
+    topics.
+    """
     _forget_position(stack)
     kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
 
     def begin() -> bool:
-        for topic in HEARD:
+        for topic in CONSUMES:
             begin_at(kafka, "order-service", topic, end_offsets(kafka, topic))
         return True
 
     try:
         begin()
-    except Transient:  # Former members count until their session is over.
+    except Transient:  # Former members count as members until their session times out.
         eventually(begin, within_s=60, every_s=1, why="order-service is empty")
 
 
@@ -219,8 +229,8 @@ def _drop_slot(stack: Stack) -> bool:
 def _execute(stack: Stack, statement: str) -> list[tuple[object, ...]]:
     settings = database_settings(stack.postgres_url("postgres"))
     with postgres.connect(settings, application_name="test", autocommit=True) as connection:
-        done = connection.execute(statement.encode())
-        return done.fetchall() if done.description else []
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
 
 
 def _end(popen: subprocess.Popen[bytes]) -> None:

@@ -1,5 +1,5 @@
 """
-A service that belongs to the tests: its own database, topic and outbox through the kit, and rows that say who they are.
+A service that belongs to the tests: its own database, topic, outbox and relay, by the kit alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
@@ -37,7 +37,7 @@ class RelayProcess:
     popen: subprocess.Popen[bytes]
     log: Path
 
-    def said(self, words: str) -> bool:
+    def logged(self, words: str) -> bool:
         return words in self.log.read_text()
 
     def wait(self, within_s: float = 60) -> int:
@@ -46,7 +46,9 @@ class RelayProcess:
 
 @dataclass
 class Probe:
-    """One probe service. `committed` are the ids whose transactions committed, by key in commit order."""
+    """
+    One probe service. `committed`: the ids whose transactions committed, by key in commit order.
+    """
 
     stack: Stack
     name: str
@@ -64,18 +66,18 @@ class Probe:
     def relay(
         self, *, failpoints: str = "", database_url: str | None = None, wait: bool = True
     ) -> RelayProcess:
-        """Start a relay; unless it is expected to die or refuse, wait until it streams or stands by."""
+        """Start a relay, and unless `wait` is false wait until it streams or stands by."""
         process = self._start(failpoints=failpoints, database_url=database_url)
         if wait:
 
             def streams() -> bool:
-                return process.said("the relay streams") or process.said("the relay stands by")
+                return process.logged("the relay streams") or process.logged("the relay stands by")
 
             eventually(streams, within_s=60, why=f"the relay of {self.name} streams")
         return process
 
     def resync(self, *, failpoints: str = "", database_url: str | None = None) -> RelayProcess:
-        """A resync, to its end or its death."""
+        """Run a resync until it ends or is killed."""
         process = self._start("resync", failpoints=failpoints, database_url=database_url)
         process.wait()
         return process
@@ -88,6 +90,7 @@ class Probe:
             "ORDERFLOW_PROBE__DATABASE__DSN": database_url or self.database_url,
             "ORDERFLOW_FAILPOINTS": failpoints,
         }
+
         with log.open("wb") as sink:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.outbox_probe_relay", *arguments],
@@ -113,7 +116,10 @@ class Probe:
         hold: Callable[[], None] = lambda: None,
         keep: bool = True,
     ) -> None:
-        """One transaction with one row: insert, `hold`, then commit, or roll back if not `keep`."""
+        """
+        Run a transaction with one row: insert, call `hold`, then commit, or roll back if not
+        `keep`.
+        """
         row = _row(self.topic, key)
         with connection.cursor() as cursor:
             outbox.append(cursor, [row])
@@ -131,45 +137,51 @@ class Probe:
                 for key in keys:
                     self.write(connection, key)
 
-    def wanted(self) -> Counter[str]:
+    def expected(self) -> Counter[str]:
         return Counter(str(event_id) for ids in self.committed.values() for event_id in ids)
 
-    def scanned(self) -> dict[str, list[str]]:
-        """The committed records' ids by key, as they lie on the topic."""
-        found: dict[str, list[str]] = defaultdict(list)
+    def published(self) -> dict[str, list[str]]:
+        """The committed records' ids by key, in the order of the topic."""
+        ids: dict[str, list[str]] = defaultdict(list)
         for record in read(self.kafka, self.topic, follow=False):
             if record is not None and record.key is not None:
                 event_id = dict(record.headers)[CE_ID]
                 assert event_id is not None
-                found[record.key.decode()].append(event_id.decode())
-        return found
+                ids[record.key.decode()].append(event_id.decode())
+        return ids
 
     def assert_each_once_in_order(self, *, within_s: float = 60) -> None:
-        """What committed is on the topic, each once, in commit order per key, and nothing else is."""
-        size = sum(self.wanted().values())
+        """Each committed row is on the topic once, in commit order per key, and nothing else is."""
+        size = sum(self.expected().values())
         eventually(
-            lambda: sum(map(len, self.scanned().values())) >= size, within_s=within_s, every_s=0.5
+            lambda: sum(map(len, self.published().values())) >= size, within_s=within_s, every_s=0.5
         )
-        scanned = self.scanned()
-        assert Counter(event_id for ids in scanned.values() for event_id in ids) == self.wanted()
-        assert scanned == {
+        published = self.published()
+        assert (
+            Counter(event_id for ids in published.values() for event_id in ids) == self.expected()
+        )
+        assert published == {
             key: [str(event_id) for event_id in ids] for key, ids in self.committed.items()
         }
 
 
 @contextmanager
 def probe_service(stack: Stack, logs: Path) -> Iterator[Probe]:
-    """Deployed, no relay yet; everything it made on the server is gone afterwards."""
+    """
+    Create its topic and database; no relay runs yet. Afterwards its slot and database are dropped.
+    """
     name = f"probe{uuid4().hex[:8]}"
+
     admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
     topics = [NewTopic(name, PARTITIONS, 1), NewTopic("relay-positions", 1, 1)]
-    for made in admin.create_topics(topics).values():
-        with suppress(Exception):  # relay-positions is there already, except for the first
-            made.result(30)
+    for creation in admin.create_topics(topics).values():
+        with suppress(Exception):  # An earlier probe may have created relay-positions.
+            creation.result(30)
     eventually(
         lambda: len(admin.list_topics(name, timeout=5).topics[name].partitions) == PARTITIONS,
         within_s=20,
     )
+
     url = _database(stack, name, topic=name)
     with ExitStack() as running:
         yield Probe(
@@ -180,15 +192,18 @@ def probe_service(stack: Stack, logs: Path) -> Iterator[Probe]:
 
 
 def other_database(probe: Probe) -> str:
-    """Another database with the same tables: a copy that somebody points the relay at by mistake."""
+    """Another database with the same tables: one that the relay was pointed at by mistake."""
     name = f"{probe.name}_other"
     probe.running.callback(_server, probe.stack, f"DROP DATABASE {name} WITH (FORCE)")
     return _database(probe.stack, name, topic=probe.topic)
 
 
 def drop_slot(stack: Stack, name: str) -> None:
-    find = f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'relay_{name}'"
-    eventually(lambda: _server(stack, find), within_s=30, why="nobody reads the slot any more")
+    drop = (
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+        f" WHERE slot_name = 'relay_{name}'"
+    )
+    eventually(lambda: _server(stack, drop), within_s=30, why="nobody reads the slot any more")
 
 
 def forget_position(probe: Probe) -> bool:

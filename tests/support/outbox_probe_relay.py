@@ -1,4 +1,7 @@
-"""`python -m tests.support.outbox_probe_relay [resync]`: the kit's relay for a probe service, in its own process."""
+"""
+`python -m tests.support.outbox_probe_relay [resync]`: the kit's relay for a probe service, in its
+own process.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ def main() -> int:
     configure(settings.probe.service, settings.telemetry)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
     relay = RelaySettings(
         service=settings.probe.service,
         database=settings.probe.database,
@@ -37,6 +41,7 @@ def main() -> int:
         tick_every_s=settings.probe.tick_every_s,
         commands=OperatorCommands(resync="`orderflow relay resync`"),
     )
+
     try:
         if "resync" in sys.argv:
             resync(relay)

@@ -1,6 +1,6 @@
 """
-Records that nobody can handle: what is done to a good one so that it is none, kind by kind, and what foreign schemas
-the registry may hold.
+Records that nobody can handle: what is done to a good one so that it is none, kind by kind, and
+what foreign schemas the registry may hold.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ FOREIGN_SCHEMAS: Mapping[str, tuple[str, dict[str, Any]]] = {
 @dataclass(frozen=True, slots=True)
 class Raw:
     """
-    One record as bytes. Of a good one, beside itself: values of `another` type of its topic and of a `foreign` topic.
+    One record as bytes. Of a good one, beside itself: values of `another` type of its topic and of
+    a `foreign` topic.
     """
 
     key: bytes | None

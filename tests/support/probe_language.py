@@ -1,4 +1,7 @@
-"""The language of the listener probe: two events, their schemas, its topics. The kit's tests need no orders."""
+"""
+The language of the listener probe: two events, their schemas, its topics. The kit's tests need no
+orders.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
     `behaviour`: what the worker's handler does with it.
 
-    `` runs · `fail` always fails · `fail-until:<epoch s>` fails before then · `away-until:<epoch s>` finds a resource
-    away before then · `dead` is poison to the handler.
+    `` runs · `fail` always fails · `fail-until:<epoch s>` fails before then · `away-until:<epoch
+    s>` finds a resource away before then · `dead` is poison to the handler.
     """
 
     id: str
@@ -55,9 +58,9 @@ class Ignored(Asked, frozen=True, kw_only=True, rename="camel"):
 
 def topics(name: str, partitions: int) -> tuple[Topic, Topic]:
     """Where a probe's Asked and Told are."""
-    asked = (Asked.type_name(), Ignored.type_name())
+    types = (Asked.type_name(), Ignored.type_name())
     return (
-        Topic(name=name, key="id", retention=DAYS_7, types=asked, partitions=partitions),
+        Topic(name=name, key="id", retention=DAYS_7, types=types, partitions=partitions),
         Topic(
             name=f"{name}-told",
             key="id",
@@ -73,8 +76,7 @@ def catalogue(name: str) -> SchemaCatalogue:
         CommittedSchema(type_name=event.type_name(), version=1, text=_schema(event.__name__))
         for event in (Asked, Told, Ignored)
     ]
-    asked, told = topics(name, 1)
-    return SchemaCatalogue(schemas, {topic.name: topic.types for topic in (asked, told)})
+    return SchemaCatalogue(schemas, {topic.name: topic.types for topic in topics(name, 1)})
 
 
 def asked(key: str, number: int, behaviour: str = "") -> Asked:

@@ -1,4 +1,4 @@
-"""The simulated payment provider as a process of its own, which a test may kill and start again."""
+"""The simulated payment provider as a process, which a test may kill and start again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orderflow.stack.ports import HOST, free_ports
 
 @dataclass
 class Psp:
-    """`environment` holds its settings; they count from the next `start`."""
+    """`environment`: its settings; a change takes effect at the next `start`."""
 
     directory: Path
     port: int
@@ -36,15 +36,16 @@ class Psp:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith("ORDERFLOW_")
         }
-        ours = {
+        environment = {
             **inherited,
             "ORDERFLOW_PSP__PORT": str(self.port),
             "ORDERFLOW_PSP__DIRECTORY": str(self.directory),
             **self.environment,
         }
+
         with (self.directory.parent / "psp.log").open("ab") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "orderflow.neighbours.psp"], env=ours, stderr=log
+                [sys.executable, "-m", "orderflow.neighbours.psp"], env=environment, stderr=log
             )
         eventually(
             lambda: self.client.get("/readyz").status_code == 200,
@@ -59,7 +60,7 @@ class Psp:
             self.popen = None
 
     def faults(self, **rates: float) -> None:
-        """By their names on the wire; what is left out is 0."""
+        """Set fault rates by their names on the wire; one that is left out is 0."""
         answer = self.client.put("/faults", json=rates)
         assert answer.status_code == 200, answer.text
 
@@ -72,10 +73,9 @@ class Psp:
         return calls
 
     def captures(self) -> Counter[str]:
-        """How often money was taken under each reference."""
-        return Counter(
-            one["reference"] for one in self.ledger()["charges"] if one["status"] == "CAPTURED"
-        )
+        """How often each reference was captured."""
+        charges = self.ledger()["charges"]
+        return Counter(charge["reference"] for charge in charges if charge["status"] == "CAPTURED")
 
     def charge(self, reference: str, *, key: str | None = None, **fields: Any) -> httpx2.Response:
         body = {
@@ -104,7 +104,7 @@ class Psp:
 
 
 @contextmanager
-def running_psp(home: Path, **environment: str) -> Iterator[Psp]:
+def psp_running(home: Path, **environment: str) -> Iterator[Psp]:
     (port,) = free_ports(1, start=os.getpid() * 13 + 7_000)
     with httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=20, trust_env=False) as client:
         psp = Psp(directory=home / "psp", port=port, client=client, environment=environment)

@@ -1,4 +1,7 @@
-"""librdkafka's own producer, without Python's in front of it: what clients in other languages may write, ours can't."""
+"""
+librdkafka's own producer, without Python's in front of it: what clients in other languages may
+write, ours can't.
+"""
 
 from __future__ import annotations
 

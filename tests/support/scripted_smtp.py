@@ -1,4 +1,6 @@
-"""A mail server that says what a test tells it to, for what the sink is too well-behaved to say."""
+"""
+A mail server that answers as a test scripts it: answers that the well-behaved sink never gives.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ GOOD: Mapping[str, str] = {
 
 
 class Scripted(socketserver.ThreadingTCPServer):
-    """`answers` by command, `greeting`, or `mail` (the end of one); they may be changed while it runs."""
+    """
+    `answers` by command, `greeting` or `mail` (the end of a mail); a test may change them while it
+    runs.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
@@ -32,7 +37,7 @@ class Scripted(socketserver.ThreadingTCPServer):
     def __init__(self) -> None:
         super().__init__((HOST, 0), _Conversation)
         self.answers = dict(GOOD)
-        self.heard: list[str] = []
+        self.commands: list[str] = []
         self.connections = 0
 
     @property
@@ -53,7 +58,8 @@ class _Conversation(socketserver.StreamRequestHandler):
                 in_mail, command = False, "mail"
             else:
                 command = line.split()[0].decode().rstrip(":").upper()
-            self.server.heard.append(command)
+
+            self.server.commands.append(command)
             answer = self._answer(command)
             if not answer:
                 return

@@ -1,6 +1,6 @@
 """
-Any of our services as processes of their own, with a database of its own, against a stack of a test; what it hears is
-produced here, as bytes or as events, and what it says is read back.
+Any of our services as processes, with a database of its own, against a test's stack. Tests produce
+the records that it consumes, and read back the records that it publishes.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.databases import empty_database
-from tests.support.order_service import database_settings
+from tests.support import records
+from tests.support.databases import database_settings, empty_database
 from tests.support.stack import Stack
 
 from orderflow.contracts.events import Event
+from orderflow.contracts.roster import row
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, CE_TYPE, EventId, Metadata, to_headers
+from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, CE_TYPE
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.reader import ConsumerRecord, end_offsets, read
 from orderflow.messaging.schemas.avro import Encoder
@@ -51,7 +51,7 @@ class Process:
 
     @property
     def reasons(self) -> list[str]:
-        """What `/readyz` says is missing."""
+        """What `/readyz` lists as missing."""
         assert self.popen.poll() is None, f"ended by itself:\n{self.log.read_text()}"
         return list(self.client.get("/readyz").json()["reasons"])
 
@@ -60,18 +60,21 @@ class Process:
 
     @property
     def outcomes(self) -> Counter[str]:
-        """What its listener's records came to, since it was started: handled, skipped, dead, repeat."""
+        """Records of its listener since its start by outcome: handled, skipped, dead, repeat."""
         families = text_string_to_metric_families(self.client.get("/metrics").text)
         samples = [
-            one
+            sample
             for family in families
             if family.name == "orderflow_listener_records"
-            for one in family.samples
+            for sample in family.samples
         ]
-        found = {
-            one.labels["outcome"]: int(one.value) for one in samples if one.name.endswith("_total")
+
+        counts = {
+            sample.labels["outcome"]: int(sample.value)
+            for sample in samples
+            if sample.name.endswith("_total")
         }
-        return Counter({outcome: count for outcome, count in found.items() if count})
+        return Counter({outcome: count for outcome, count in counts.items() if count})
 
     def terminate(self, *, within_s: float = 15) -> int:
         """SIGTERM; the exit code."""
@@ -79,11 +82,11 @@ class Process:
         return self.popen.wait(within_s)
 
     def resume(self) -> None:
-        """Go on after a failpoint that stopped it."""
+        """Continue after a failpoint that stopped it."""
         self.popen.send_signal(signal.SIGCONT)
 
     def assert_killed(self, *, within_s: float = 60) -> None:
-        """It came to the failpoint at which it was to die."""
+        """It reached the failpoint that kills it."""
         assert self.popen.wait(within_s) == KILLED, f"not killed, but:\n{self.log.read_text()}"
 
 
@@ -94,12 +97,15 @@ class Service:
     stack: Stack
     name: str
     group: str
-    hears: tuple[str, ...]
+    consumes: tuple[str, ...]
     logs: Path
     database_url: str
     running: ExitStack
     module: str = ""
-    """What to run, if it is none of our services; `name` is that of its section among the settings then."""
+    """
+    The module to run if it is none of our services; `name` is then the name of its settings
+    section.
+    """
 
     @cached_property
     def kafka(self) -> KafkaSettings:
@@ -120,28 +126,28 @@ class Service:
         )
 
     def start(self, roles: str, *, slot: int = 0, wait: bool = True, **environment: str) -> Process:
-        """Start a process with `roles`, and unless told otherwise wait until it is ready."""
+        """Start a process with `roles`, and unless `wait` is false wait until it is ready."""
         [port] = free_ports(1, start=os.getpid() * 7 + 5_000 + next(_STARTED) * 20)
-        asked = roles.split(",")
-        face = "api" if "api" in asked else asked[0]
+        names = roles.split(",")
+        face = "api" if "api" in names else names[0]
         # A listener and a sender add their slots to their ports.
-        told = {
-            f"ORDERFLOW_{self.name.upper()}__{face.upper()}__PORT": str(
-                port - slot * (face in ("listener", "sender"))
-            )
-        }
+        setting = f"ORDERFLOW_{self.name.upper()}__{face.upper()}__PORT"
+        ports = {setting: str(port - slot * (face in ("listener", "sender")))}
+
         log = self.logs / f"{self.name}-{roles.replace(',', '-')}-{slot}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
             popen = subprocess.Popen(
                 self._command(roles, slot),
-                env={**self.environment, **told, **environment},
+                env={**self.environment, **ports, **environment},
                 stderr=sink,
             )
         self.running.callback(_end, popen)
+
         client = self.running.enter_context(
             httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=20, trust_env=False)
         )
         process = Process(popen=popen, client=client, log=log)
+
         if wait:
             eventually(process.ready, within_s=60, why=f"{self.name} {roles} is ready")
         return process
@@ -161,7 +167,7 @@ class Service:
     def encoder(self) -> Encoder:
         registry = Registry(RegistrySettings(url=self.stack.registry_url))
         try:
-            return Encoder.load(registry, CATALOGUE, self.hears)
+            return Encoder.load(registry, CATALOGUE, self.consumes)
         finally:
             registry.close()
 
@@ -180,12 +186,14 @@ class Service:
         to: str | None = None,
     ) -> None:
         """
-        Produce `event` as `topic` has it; `flush` waits for the broker. The same `event_id` again is a repeat.
+        Produce `event` with the schema that it has on `topic`; `flush` waits for the broker.
 
-        `to`: another topic, as a replay's, that stands for it.
+        The same `event_id` again is a repeat. `to`: the topic to produce to, if it is another, as
+        a replay topic.
         """
-        headers = metadata_headers(event, event_id or uuid4())
+        headers = records.headers(event, event_id)
         value = self.encoder.encode(topic, event)
+
         while True:
             try:
                 self.producer.produce(
@@ -206,34 +214,38 @@ class Service:
         """Its committed records."""
         return [record for record in read(self.kafka, topic, follow=False) if record is not None]
 
-    def said(self, topic: str) -> list[Said]:
-        """Its committed records by their headers."""
-        return [Said.of(record) for record in self.records(topic)]
+    def published(self, topic: str) -> list[Published]:
+        """Its committed records, by their keys and headers."""
+        return [Published.of(record) for record in self.records(topic)]
 
     def lag(self) -> int:
-        """Committed offsets of its group behind the ends of what it hears; 0 at rest."""
+        """
+        How far its group's committed offsets are behind the ends of its topics; 0 once it has
+        consumed all.
+        """
         consumer = clients.consumer(self.kafka, self.group)
         try:
             ends = {
                 (topic, partition): end
-                for topic in self.hears
+                for topic in self.consumes
                 for partition, end in end_offsets(self.kafka, topic).items()
             }
-            asked = [clients.TopicPartition(topic, partition) for topic, partition in ends]
+            places = [clients.TopicPartition(topic, partition) for topic, partition in ends]
             committed = {
                 (tp.topic, tp.partition): max(tp.offset, 0)
-                for tp in consumer.committed(asked, timeout=10)
+                for tp in consumer.committed(places, timeout=10)
             }
         finally:
             consumer.close()
+
         return sum(end - committed[place] for place, end in ends.items())
 
-    def eventually_at_rest(self, *, within_s: float = 90) -> None:
+    def eventually_caught_up(self, *, within_s: float = 90) -> None:
         eventually(
             lambda: self.lag() == 0,
             within_s=within_s,
             every_s=0.5,
-            why=f"{self.group} has read everything",
+            why=f"{self.group} has consumed everything",
         )
 
     def _command(self, roles: str, slot: int) -> list[str]:
@@ -242,8 +254,8 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Said:
-    """A record, as far as its headers and its key tell."""
+class Published:
+    """A record by its key and headers."""
 
     id: str
     type: str
@@ -251,7 +263,7 @@ class Said:
     cause: str
 
     @classmethod
-    def of(cls, record: ConsumerRecord) -> Said:
+    def of(cls, record: ConsumerRecord) -> Published:
         headers: Mapping[str, bytes | None] = dict(record.headers)
         text = {
             name: (headers.get(name) or b"").decode() for name in (CE_ID, CE_TYPE, CE_CAUSATION_ID)
@@ -266,15 +278,30 @@ class Said:
 
 @contextmanager
 def service_deployed(
-    stack: Stack, logs: Path, name: str, *, group: str, hears: Sequence[str], module: str = ""
+    stack: Stack,
+    logs: Path,
+    name: str,
+    *,
+    group: str = "",
+    consumes: Sequence[str] = (),
+    module: str = "",
 ) -> Iterator[Service]:
-    """Migrated, and no process yet. Topics and schemas must be there, and no slot or position of its relay."""
+    """
+    Create and migrate the service's database; no process runs yet.
+
+    Topics and schemas must exist, and no slot or position of its relay. `group` and `consumes` are
+    those of its row in the roster, unless it is none of our services.
+    """
+    if not module:
+        member = row(name)
+        group, consumes = member.group, [topic.name for topic in member.listens_to]
+
     with empty_database(stack, name) as url, ExitStack() as running:
         service = Service(
             stack=stack,
             name=name,
             group=group,
-            hears=tuple(hears),
+            consumes=tuple(consumes),
             logs=logs,
             database_url=url,
             running=running,
@@ -285,21 +312,8 @@ def service_deployed(
 
 
 def is_stopped(pid: int) -> bool:
-    """Has SIGSTOP reached it?"""
+    """Whether SIGSTOP has reached the process."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
-def metadata_headers(event: Event, event_id: UUID) -> Any:
-    return to_headers(
-        Metadata(
-            id=EventId(event_id),
-            type=event.type_name(),
-            source="/test",
-            time=event.happened_at,
-            subject=event.subject,
-            correlation_id=event.subject,
-        )
-    )
 
 
 def _end(popen: subprocess.Popen[bytes]) -> None:

@@ -1,9 +1,10 @@
 """
 The real stack for tests: Kafka, PostgreSQL, registry.
 
-`stack` is one for the whole session. `own_stack` is one for a module that stops and starts components by name; anything
-else (three brokers, Kafka alone) comes from `private_stack`. All use free ports and temporary directories, as root and
-as a plain user, and leave nothing behind. `ORDERFLOW_TEST_STACK` names a running stack for the session instead.
+`stack` is one for the whole session. `own_stack` is one for a module that stops and starts
+components by name; anything else (three brokers, Kafka alone) comes from `private_stack`. All use
+free ports and temporary directories, as root and as a plain user, and leave nothing behind.
+`ORDERFLOW_TEST_STACK` names a running stack for the session instead.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from orderflow.stack.blueprint import infrastructure
-from orderflow.stack.local import LocalStack
+from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.parts import jars, kafka, postgres, registry
 from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
@@ -65,7 +66,10 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class OwnStack(Stack):
-    """A private stack: `postgres`, `kafka` (or `kafka-1` to `kafka-3`) and `registry` can be stopped and started."""
+    """
+    A private stack: `postgres`, `kafka` (or `kafka-1` to `kafka-3`) and `registry` can be stopped
+    and started.
+    """
 
     local: LocalStack
 
@@ -104,7 +108,10 @@ def own_stack() -> Iterator[OwnStack]:
 def private_stack(
     *, brokers: Literal[1, 3] = 1, only: tuple[str, ...] = ("kafka", "postgres", "registry")
 ) -> Iterator[OwnStack]:
-    """A stack of its own, gone at the end. `only` names the services to run; the registry needs postgres."""
+    """
+    A stack of its own, gone at the end. `only` names the services to run; the registry needs
+    postgres.
+    """
     with temporary_home() as home:
         settings = settings_for_tests(home, brokers=brokers)
         local = LocalStack(

@@ -1,9 +1,10 @@
 """
-Benchmarks: commands that print ratios against a naive baseline measured in the same run, on the same machine.
+Benchmarks: commands that print ratios against a naive baseline of the same run, on one machine.
 
-A figure without its baseline says more about the machine than about us. Rooms: `machine` (where it was measured),
-`instance` (a stack of its own), `load` (closed-loop HTTP), `latency` (histogram and open-loop schedule), `post` and its
-baseline `naive_post`, `relay` and its baseline `naive_relay` (with `outbox_writer` and `reader`), `payment` and its
-baseline `naive_payment` (with `payment_worker` and `records`), `inventory` and its baseline `naive_inventory` (with
-`flow`, from POST to the last event).
+A figure without its baseline describes the machine, not the program. Rooms: `post` (orders over
+HTTP), `relay` (outbox rows to records), `payment` (a Kafka transaction for many records),
+`inventory` (a database transaction for many records; and the way from POST to the last event),
+each with its `bench`, its `report` and its `naive` baseline; `naive_consumer` (what both naive
+listeners share); `service_tables` (all SQL over services' tables); `cli`. Load, arrivals and the
+temporary stack come from `trials`.
 """

@@ -1,4 +1,4 @@
-"""`orderflow bench …`: each benchmark starts a stack of its own, prints figures beside a baseline, leaves nothing."""
+"""`orderflow bench …`: starts a stack of its own, prints figures beside a baseline, cleans up."""
 
 from __future__ import annotations
 
@@ -37,19 +37,24 @@ def post(
     output: Output = None,
 ) -> None:
     """Orders per second over HTTP, relay stopped, beside a transaction per request."""
-    from orderflow.bench import post as bench  # noqa: PLC0415 - heavy, and only for this command
+    from orderflow.bench.post.bench import Plan, run  # noqa: PLC0415 - heavy, for this command only
+    from orderflow.bench.post.report import print_report  # noqa: PLC0415 - the same
 
-    report = bench.run(
+    plan = Plan(
         connections=tuple(connections),
         rounds=1 if smoke else rounds,
         seconds=1.0 if smoke else seconds,
         warm_up_s=1.0 if smoke else 5.0,
     )
-    if not _told(report, as_json=as_json, output=output):
-        bench.show(report)
+    report = run(plan)
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
 
 
-@app.command()
+@app.command(
+    help="From the outbox to a read_committed reader: records per second and milliseconds, beside "
+    "a poller."
+)
 def relay(
     as_json: Json = False,
     smoke: Smoke = False,
@@ -58,16 +63,18 @@ def relay(
     seconds: Annotated[float, typer.Option(help="Length of a turn at a steady rate.")] = 10.0,
     output: Output = None,
 ) -> None:
-    """From the outbox to a read_committed reader: records per second and milliseconds, beside a poller."""
-    from orderflow.bench import relay as bench  # noqa: PLC0415 - heavy, and only for this command
+    from orderflow.bench.relay.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.relay.report import print_report  # noqa: PLC0415 - the same
 
-    plan = bench.SMOKE if smoke else bench.Plan(rows=rows, rounds=rounds, paced_s=seconds)
-    report = bench.run(plan)
-    if not _told(report, as_json=as_json, output=output):
-        bench.show(report)
+    report = run(SMOKE if smoke else Plan(rows=rows, rounds=rounds, paced_s=seconds))
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
 
 
-@app.command()
+@app.command(
+    help="From OrderCreated to payments: records per second, beside one transaction each and "
+    "beside none at all."
+)
 def payment(
     as_json: Json = False,
     smoke: Smoke = False,
@@ -77,15 +84,18 @@ def payment(
     rounds: Rounds = 3,
     output: Output = None,
 ) -> None:
-    """From OrderCreated to payments: records per second, beside one transaction each and beside none at all."""
-    from orderflow.bench import payment as bench  # noqa: PLC0415 - heavy, and only for this command
+    from orderflow.bench.payment.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.payment.report import print_report  # noqa: PLC0415 - the same
 
-    report = bench.run(bench.SMOKE if smoke else bench.Plan(records=records, rounds=rounds))
-    if not _told(report, as_json=as_json, output=output):
-        bench.show(report)
+    report = run(SMOKE if smoke else Plan(records=records, rounds=rounds))
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
 
 
-@app.command()
+@app.command(
+    help="From payments to stock: events per second, beside a transaction for each; and "
+    "milliseconds from POST."
+)
 def inventory(
     as_json: Json = False,
     smoke: Smoke = False,
@@ -96,14 +106,12 @@ def inventory(
     seconds: Annotated[float, typer.Option(help="Length of a turn at a steady rate.")] = 20.0,
     output: Output = None,
 ) -> None:
-    """From payments to stock: events per second, beside a transaction for each; and milliseconds from POST."""
-    from orderflow.bench import inventory as bench  # noqa: PLC0415 - heavy, and only for this command
+    from orderflow.bench.inventory.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.inventory.report import print_report  # noqa: PLC0415 - the same
 
-    report = bench.run(
-        bench.SMOKE if smoke else bench.Plan(events=events, rounds=rounds, paced_s=seconds)
-    )
-    if not _told(report, as_json=as_json, output=output):
-        bench.show(report)
+    report = run(SMOKE if smoke else Plan(events=events, rounds=rounds, paced_s=seconds))
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
 
 
 @app.callback()
@@ -115,8 +123,8 @@ def root() -> None:
         )
 
 
-def _told(report: msgspec.Struct, *, as_json: bool, output: Path | None) -> bool:
-    """Write the report where it is wanted as JSON; whether standard output has had it."""
+def _written_as_json(report: msgspec.Struct, *, as_json: bool, output: Path | None) -> bool:
+    """Write the report where JSON is wanted; returns whether standard output has got it."""
     text = msgspec.json.format(msgspec.json.encode(report)).decode()
     if output is not None:
         output.write_text(text + "\n", encoding="utf-8")

@@ -1,1 +1,7 @@
-"""The `orderflow` command: reaches services over HTTP and as processes; imports the kit, contracts and stack."""
+"""
+The `orderflow` command: reaches services over HTTP and as processes.
+
+Rooms: `main` (the table of commands), a module for each command or group of commands, `demo`,
+`configuration` (settings of commands that connect to Kafka and the registry), `records` (records as
+text).
+"""

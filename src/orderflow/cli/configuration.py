@@ -1,4 +1,4 @@
-"""The settings of commands that speak to Kafka and the registry themselves: the variables that services read too."""
+"""Settings of commands that connect to Kafka and the registry: the variables of the services."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class ToolSettings(ProcessSettings):
 
 def tool_settings() -> ToolSettings:
     """
-    The settings of this command; an address that is not set is this checkout's local stack, the one that runs.
+    The settings of this command; an address that is not set is that of this checkout's local stack.
 
     Raises ConfigurationError, naming the variable that is unknown or wrong.
     """
     settings, local = load(ToolSettings, neighbours=SECTIONS), current()
-    found: dict[str, object] = {}
+    defaults: dict[str, object] = {}
     if "bootstrap_servers" not in settings.kafka.model_fields_set:
-        found["kafka"] = settings.kafka.model_copy(
+        defaults["kafka"] = settings.kafka.model_copy(
             update={"bootstrap_servers": kafka.bootstrap_servers(local)}
         )
     if "url" not in settings.registry.model_fields_set:
-        found["registry"] = settings.registry.model_copy(update={"url": registry.url(local)})
-    return settings.model_copy(update=found)
+        defaults["registry"] = settings.registry.model_copy(update={"url": registry.url(local)})
+    return settings.model_copy(update=defaults)

@@ -21,7 +21,7 @@ TIMEOUT_S = 10.0
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`offered`: how often it came; the sink keeps the first and drops the others."""
+    """`offered`: how often its Message-ID came; the sink keeps the first and drops the others."""
 
     number: int
     at: datetime
@@ -47,7 +47,8 @@ def mail(
     ] = False,
 ) -> None:
     """
-    Show what the local mail sink got, in the order in which it was accepted: nothing leaves this machine.
+    Show what the local mail sink got, in the order in which it was accepted: nothing leaves this
+    machine.
 
     \b
     Examples:
@@ -56,31 +57,32 @@ def mail(
     """
     console = Console(soft_wrap=True, highlight=False)
     count = 0
-    for found in _mails(mail_url(current()), {"orderId": order, "customerId": customer}):
+
+    for message in _mails(mail_url(current()), {"orderId": order, "customerId": customer}):
         count += 1
         if as_json:
-            sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+            sys.stdout.write(msgspec.json.encode(message).decode() + "\n")
         else:
-            console.print(_shown(found))
+            console.print(_shown(message))
     if not count:
         Console(stderr=True, highlight=False).print("no such mail yet", style="dim")
 
 
-def _mails(url: str, asked: dict[str, str]) -> Iterator[Mail]:
+def _mails(url: str, filters: dict[str, str]) -> Iterator[Mail]:
     cursor: str | None = "0"
     with httpx2.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
         while cursor is not None:
             page = _page(
                 client,
-                {**{name: value for name, value in asked.items() if value}, "cursor": cursor},
+                {**{name: value for name, value in filters.items() if value}, "cursor": cursor},
             )
             yield from page.items
             cursor = page.next_cursor
 
 
-def _page(client: httpx2.Client, asked: dict[str, Any]) -> Page:
+def _page(client: httpx2.Client, parameters: dict[str, Any]) -> Page:
     try:
-        answer = client.get("/messages", params=asked)
+        answer = client.get("/messages", params=parameters)
         answer.raise_for_status()
     except httpx2.HTTPError as error:
         raise OrderflowError(
@@ -90,16 +92,16 @@ def _page(client: httpx2.Client, asked: dict[str, Any]) -> Page:
     return msgspec.json.decode(answer.content, type=Page)
 
 
-def _shown(found: Mail) -> Text:
-    often = "" if found.offered == 1 else f"  offered {found.offered} times, kept once"
+def _shown(message: Mail) -> Text:
+    often = "" if message.offered == 1 else f"  offered {message.offered} times, kept once"
     return Text.assemble(
-        (f"{found.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], "dim"),
+        (f"{message.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], "dim"),
         "  ",
-        (", ".join(found.to), "cyan"),
+        (", ".join(message.to), "cyan"),
         "  ",
-        (found.subject, "bold"),
+        (message.subject, "bold"),
         (often, "yellow"),
-        (f"\n  Message-ID {found.message_id}\n", "dim"),
-        "\n".join(f"  {line}" for line in found.text.rstrip().splitlines()),
+        (f"\n  Message-ID {message.message_id}\n", "dim"),
+        "\n".join(f"  {line}" for line in message.text.rstrip().splitlines()),
         "\n",
     )

@@ -1,7 +1,8 @@
 """
 The `orderflow` command: a table of commands, each imported when it is called.
 
-Exit codes: 0 done, 1 failed (one line on stderr says what and what to do), 2 wrong usage or setting, 130 interrupted.
+Exit codes: 0 done, 1 failed (one line on stderr with the reason and what to do), 2 wrong usage or
+setting, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import typer.main
 from orderflow import __version__
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 
-# name → "module:attribute", a function (one command) or a typer.Typer (a group), and a line for the list of commands.
+# name → "module:attribute", a function (a command) or a typer.Typer (a group), and a line for the
+# list of commands.
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("orderflow.cli.stack:up", "Start the local stack, and wait until everything is ready."),
     "down": ("orderflow.cli.stack:down", "Stop the local stack; its data stays."),
@@ -42,7 +44,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 ENVIRONMENTAL = {
     errno.ENOSPC: "the disk is full: free some space",
-    errno.EACCES: "permission denied: become its owner, or choose another place (ORDERFLOW_STACK__STATE_DIR)",
+    errno.EACCES: "permission denied: become its owner, or choose another place "
+    "(ORDERFLOW_STACK__STATE_DIR)",
     errno.EROFS: "the file system is read-only: choose another place (ORDERFLOW_STACK__STATE_DIR)",
 }
 """Failures of the machine, not of the program: what to do about them."""
@@ -65,7 +68,7 @@ class LazyGroup(typer.core.TyperGroup):
 
 
 def _stub(name: str) -> Any:
-    """Stands for a command in the list of commands, which needs its name and its line only."""
+    """A command in the list of commands, which contains only its name and its line."""
     listed = typer.Typer(add_completion=False)
     listed.command(name)(lambda: None)
     return typer.main.get_command(listed)
@@ -73,11 +76,11 @@ def _stub(name: str) -> Any:
 
 def _load(target: str) -> Any:
     module, _, attribute = target.partition(":")
-    found = getattr(import_module(module), attribute)
-    if isinstance(found, typer.Typer):
-        return typer.main.get_command(found)
+    command = getattr(import_module(module), attribute)
+    if isinstance(command, typer.Typer):
+        return typer.main.get_command(command)
     single = typer.Typer(add_completion=False)
-    single.command()(found)
+    single.command()(command)
     return typer.main.get_command(single)
 
 
@@ -97,7 +100,11 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    help="An event-driven order backbone on Apache Kafka and PostgreSQL.\n\n"
+    "Start with [bold]orderflow up[/bold], then [bold]orderflow demo[/bold]; "
+    "[bold]orderflow COMMAND --help[/bold] shows\nexamples."
+)
 def root(
     version: Annotated[
         bool,
@@ -106,15 +113,11 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """An event-driven order backbone on Apache Kafka and PostgreSQL.
-
-    Start with [bold]orderflow up[/bold], then [bold]orderflow demo[/bold]; [bold]orderflow COMMAND --help[/bold] shows
-    examples.
-    """
+    """Options of the command itself."""
 
 
 def main() -> None:
-    """Run a command; every failure on purpose becomes one line on stderr and an exit code."""
+    """Run a command; every error of our own becomes one line on stderr and an exit code."""
     try:
         app()
     except ConfigurationError as error:
@@ -124,7 +127,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("interrupted", code=130)
     except BrokenPipeError:
-        # Whoever read our output has left; pointing stdout nowhere keeps Python quiet at exit.
+        # The reader of our output has left; without stdout Python writes nothing more at exit.
         sys.stdout = None
         sys.exit(1)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Records made readable: key, headers and value as text, and what is wrong with those that can't be read."""
+"""Records as text: key, headers and value, or why a value can't be decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orderflow.messaging.settings import KafkaSettings
 
 
 class ReadableRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`value` is decoded Avro, None where there is none; `problem` says why a value can't be read."""
+    """`value` is decoded Avro, None where there is none; `problem`: why it can't be decoded."""
 
     topic: str
     partition: int
@@ -37,12 +37,13 @@ class ReadableRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def readable(record: ConsumerRecord, decoder: Decoder) -> ReadableRecord:
-    """Never fails on a record's content; raises Unavailable when the registry is needed and away."""
+    """The record as text, whatever its content. Raises Unavailable when the registry is away."""
     value, problem = None, None
     try:
         _, value = decoder.decode(record.value)
     except Poison as poison:
         problem = str(poison)
+
     return ReadableRecord(
         topic=record.topic,
         partition=record.partition,
@@ -63,7 +64,7 @@ def readable_records(
     start: Offsets | None = None,
     follow: bool = True,
 ) -> Iterator[ReadableRecord | None]:
-    """As `messaging.kafka.reader.read`, made readable; None is a quiet moment."""
+    """As `messaging.kafka.reader.read`, as text; None is a quiet moment."""
     for record in read(kafka, topic, start=start, follow=follow):
         yield None if record is None else readable(record, decoder)
 

@@ -25,7 +25,7 @@ app = typer.Typer(help="Outbox relays, when they need a hand.", no_args_is_help=
 
 
 class _Database(Section):
-    """Of a service's section only its database is read; the rest belongs to the service."""
+    """The database of a service's section; the rest is not read."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -46,11 +46,12 @@ def resync_relay(
     ] = False,
 ) -> None:
     """
-    Give a service's relay a new slot and a new position, and publish again every row that its outbox still has.
+    Give a service's relay a new slot and a new position, and publish again every row that its
+    outbox still has.
 
-    Nothing that the database has is lost. What was published before is published twice, under the same event id: our
-    listeners know it by that, other readers of the topics must. The relay has to be stopped; start it afterwards. Cut
-    off half-way, it can be run again.
+    Nothing that the database has is lost. What was published before is published twice, under the
+    same event id: our listeners know it by that, other readers of the topics must. The relay has
+    to be stopped; start it afterwards. Cut off half-way, it can be run again.
 
     \b
     Examples:
@@ -62,29 +63,32 @@ def resync_relay(
         raise OrderflowError(
             "a resync publishes records again and nobody is here to be asked: say --yes"
         )
-    found = retained(settings)
+    rows = retained(settings)
     if not yes:
-        typer.confirm(_question(service, found), abort=True)
+        typer.confirm(_question(service, rows), abort=True)
+
     console = Console(stderr=True, highlight=False)
     with console.status("making a new slot …") as spinner:
         done = resync(
             settings,
-            progress=lambda rows: spinner.update(f"{rows:,} of some {found.rows:,} rows …"),
+            progress=lambda done: spinner.update(f"{done:,} of some {rows.rows:,} rows …"),
         )
+
     if as_json:
         print(
             json.dumps({"service": service, "rows": done.rows, "position": lsn_text(done.position)})
         )
     else:
         print(
-            f"published {done.rows:,} rows; the relay of {service} will go on from {lsn_text(done.position)}"
+            f"published {done.rows:,} rows; the relay of {service} will go on from "
+            f"{lsn_text(done.position)}"
         )
         console.print("now start it, on the local stack with `orderflow up`", style="dim")
 
 
-def _question(service: str, found: Retained) -> str:
-    since = f" (the oldest of {found.since:%Y-%m-%d %H:%M} UTC)" if found.since else ""
-    return f"Publish {found.rows:,} rows of {service}{since} again?"
+def _question(service: str, rows: Retained) -> str:
+    since = f" (the oldest of {rows.since:%Y-%m-%d %H:%M} UTC)" if rows.since else ""
+    return f"Publish {rows.rows:,} rows of {service}{since} again?"
 
 
 def _settings(service: str) -> RelaySettings:

@@ -1,4 +1,4 @@
-"""`orderflow schemas plan | apply | check`: the contracts against the registry, and against their own history."""
+"""`orderflow schemas plan | apply | check`: the contracts against registry and history."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def show_plan(as_json: Json = False) -> None:
 
 @app.command("apply")
 def apply(as_json: Json = False) -> None:
-    """Register every committed version, oldest first, with FULL_TRANSITIVE set on its subject and read back."""
+    """
+    Register every committed version, oldest first, with FULL_TRANSITIVE set on its subject and read
+    back.
+    """
     _show(registration.apply(CATALOGUE, Registry(tool_settings().registry)), as_json=as_json)
 
 
@@ -49,7 +52,8 @@ def check(
     directory: Annotated[Path, typer.Option("--schemas", help="The schemas to check.")] = DIRECTORY,
 ) -> None:
     """
-    Offline: committed versions are unchanged, every version can read every other, types and schemas agree.
+    Offline: committed versions are unchanged, every version can read every other, types and schemas
+    agree.
 
     Exit 1, with a line for each complaint that says which field breaks which reader.
     """
@@ -60,6 +64,7 @@ def check(
             msgspec.json.encode({"ok": not complaints, "complaints": complaints}).decode() + "\n"
         )
         raise typer.Exit(1 if complaints else 0)
+
     if complaints:
         raise Incompatible("\n".join(complaints))
     versions = sum(len(catalogue.versions(name)) for name in catalogue.types)
@@ -69,10 +74,10 @@ def check(
 
 
 def find_complaints(catalogue: SchemaCatalogue, directory: Path) -> list[str]:
-    """Everything `check` has to say; empty when all is well."""
+    """A line for each violation; empty when there is none."""
     typed, committed = set(EVENT_TYPES), set(catalogue.types)
     return [
-        *(str(found) for found in breaks(catalogue)),
+        *(str(change) for change in breaks(catalogue)),
         *changed_since_committed(directory),
         *(f"{name} has a schema and no type" for name in sorted(committed - typed)),
         *(f"{name} has a type and no schema" for name in sorted(typed - committed)),

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import time
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -20,9 +21,10 @@ from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import lifecycle
 from orderflow.stack.addresses import api_url, exports, process_environment
-from orderflow.stack.parts import jars
+from orderflow.stack.parts.fetch import fetch_jars
 from orderflow.stack.settings import StackSettings, from_environment
 from orderflow.stack.supervise.logs import follow, last_lines
+from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
 
@@ -51,7 +53,8 @@ def up(
     """
     Start Kafka, PostgreSQL, the registry and the services, and wait until everything is ready.
 
-    If the stack runs already, what was stopped in it is started. On failure nothing is left running.
+    If the stack runs already, what was stopped in it is started. On failure nothing is left
+    running.
 
     \b
     Examples:
@@ -62,6 +65,7 @@ def up(
     settings = from_environment(brokers=_brokers(brokers))
     console = Console(stderr=True, highlight=False)
     _fetch_jars(settings, console)
+
     begun = time.monotonic()
     with console.status("starting …") as spinner:
         progress = _Progress(console, spinner.update)
@@ -70,6 +74,7 @@ def up(
             progress,
             waiting=lambda: console.print("another `orderflow up` is at it: waiting for it"),
         )
+
     took = f" in {time.monotonic() - begun:.1f} s" if outcome == "started" else ""
     console.print(
         f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end=""
@@ -96,10 +101,11 @@ def down(brokers: BrokersOption = None) -> None:
 
 def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
-    Every process: pid, address, state, health, restarts; and how many records each consumer group is behind.
+    Every process: pid, address, state, health, restarts; and how many records each consumer group
+    is behind.
 
-    Exit 0 if all processes are running and healthy, else 1. A record that waits, for a provider or for its next try,
-    is behind; those after it that are done are not.
+    Exit 0 if all processes are running and healthy, else 1. A record that waits, for a provider or
+    for its next try, is behind; those after it that are done are not.
 
     \b
     Examples:
@@ -110,8 +116,9 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
     settings = lifecycle.current(brokers=_brokers(brokers))
     processes = lifecycle.status(settings)
     groups, trouble = _groups(settings, processes)
+
     if as_json:
-        print(json.dumps({"processes": processes, "groups": groups}))
+        print(json.dumps({"processes": [asdict(row) for row in processes], "groups": groups}))
     else:
         console = Console(highlight=False)
         console.print(_table(processes))
@@ -120,14 +127,14 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
         if trouble:
             console.print(f"lag: {trouble}", style="yellow", markup=False, soft_wrap=True)
         for process in processes:
-            if process["reason"]:
+            if process.reason:
                 console.print(
-                    f"{process['name']}: {process['reason']}",
+                    f"{process.name}: {process.reason}",
                     style="yellow",
                     markup=False,
                     soft_wrap=True,
                 )
-    if any(process["health"] != "ok" for process in processes):
+    if any(process.health != "ok" for process in processes):
         raise typer.Exit(1)
 
 
@@ -152,11 +159,13 @@ def logs(
     settings = lifecycle.current(brokers=_brokers(brokers))
     written = sorted(settings.logs.glob("*.log"))
     chosen = [path for path in written if name is None or path.stem == name]
+
     if not chosen:
         known = ", ".join(path.stem for path in written) or "none: nothing has been started yet"
         raise OrderflowError(
             f"there is no log called {name!r}; there are: {known}" if name else f"logs: {known}"
         )
+
     for path in chosen:
         for line in last_lines(path, lines):
             _print_line(path.stem, line, as_json=as_json, alone=name is not None)
@@ -201,7 +210,8 @@ def restart(name: Name, brokers: BrokersOption = None) -> None:
 
 def env(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
-    Addresses as shell exports, so that any outside client can connect, Kafka's own Java tools included.
+    Addresses as shell exports, so that any outside client can connect, Kafka's own Java tools
+    included.
 
     \b
     Examples:
@@ -251,7 +261,7 @@ def _fetch_jars(settings: StackSettings, console: Console) -> None:
         TextColumn("fetching Java parts"), BarColumn(), DownloadColumn(), console=console
     ) as bar:
         task = bar.add_task("", total=None, visible=False)
-        jars.fetch(
+        fetch_jars(
             settings.cache_dir,
             lambda done, total: bar.update(task, completed=done, total=total, visible=True),
             maven_url=settings.maven_url,
@@ -291,54 +301,58 @@ def _brokers(number: int | None) -> Literal[1, 3] | None:
     return cast("Literal[1, 3] | None", number)
 
 
-def _table(processes: list[dict[str, Any]]) -> Table:
+def _table(processes: list[ProcessRow]) -> Table:
     """Within 80 columns: only roles are folded, and of an address host and port are shown."""
     table = Table(box=None, pad_edge=False)
     for title in ("name", "role", "pid", "address", "state", "health", "restarts"):
         table.add_column(title, no_wrap=title != "role", overflow="fold")
+
     for process in processes:
-        colour = {"ok": "green", "failing": "red"}.get(process["health"], "yellow")
-        health = f"[{colour}]{process['health']}[/{colour}]"
+        colour = {"ok": "green", "failing": "red"}.get(process.health, "yellow")
+        health = f"[{colour}]{process.health}[/{colour}]"
         table.add_row(
-            process["name"],
-            process["role"],
-            str(process["pid"] or "–"),
-            urlsplit(process["address"]).netloc or process["address"],
-            process["state"],
+            process.name,
+            process.role,
+            str(process.pid or "–"),
+            urlsplit(process.address).netloc or process.address,
+            process.state,
             health,
-            str(process["restarts"]),
+            str(process.restarts),
         )
     return table
 
 
 def _groups(
-    settings: StackSettings, processes: list[dict[str, Any]]
+    settings: StackSettings, processes: list[ProcessRow]
 ) -> tuple[list[dict[str, Any]], str]:
     """Each group's lag, and why it is not known."""
-    brokers = [process for process in processes if process["service"] == "kafka"]
-    if "kafka" in settings.services and not any(process["health"] == "ok" for process in brokers):
+    brokers = [process for process in processes if process.service == "kafka"]
+    if "kafka" in settings.services and not any(process.health == "ok" for process in brokers):
         return [], "Kafka does not run"
     if "deploy" not in settings.services:
         return [], ""
-    heard = {group: subscribed(group) for group in GROUPS}
+
+    subscriptions = {group: subscribed(group) for group in GROUPS}
     servers = process_environment(settings)["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"]
     try:
         kafka = tool_settings().kafka.model_copy(update={"bootstrap_servers": servers})
-        found = lags(kafka, heard, timeout_s=LAG_WITHIN_S)
+        behind = lags(kafka, subscriptions, timeout_s=LAG_WITHIN_S)
     except Unavailable as error:
         return [], str(error)
-    return [_group(group, [lag for lag in found if lag.group == group]) for group in heard], ""
+    return [
+        _group(group, [lag for lag in behind if lag.group == group]) for group in subscriptions
+    ], ""
 
 
-def _group(group: str, found: list[Lag]) -> dict[str, Any]:
+def _group(group: str, behind: list[Lag]) -> dict[str, Any]:
     """One row of `status --json`'s groups; the fields are public and stay."""
     topics: dict[str, int] = {}
-    for lag in found:
+    for lag in behind:
         topics[lag.topic] = topics.get(lag.topic, 0) + lag.records
     return {
         "group": group,
         "lag": sum(topics.values()),
-        "waiting": sum(lag.waiting for lag in found),
+        "waiting": sum(lag.waiting for lag in behind),
         "topics": topics,
     }
 

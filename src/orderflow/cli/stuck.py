@@ -1,4 +1,4 @@
-"""`orderflow stuck`: orders past the deadline of what they wait for, and what is done about them. Over HTTP only."""
+"""`orderflow stuck`: orders past the deadline of what they wait for. Over HTTP only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")
 @app.callback()
 def stuck(context: typer.Context, url: Url = "", as_json: AsJson = False) -> None:
     """
-    List the orders that are past the deadline of what they wait for: since when, whose turn it is, what to do.
+    List the orders that are past the deadline of what they wait for: since when, whose turn it is,
+    what to do.
 
     \b
     Examples:
@@ -42,6 +43,7 @@ def stuck(context: typer.Context, url: Url = "", as_json: AsJson = False) -> Non
     context.obj = url or api_url(current(), "order")
     if context.invoked_subcommand is not None:
         return
+
     console = Console(soft_wrap=True, highlight=False)
     count = 0
     for order in _stuck(context.obj):
@@ -57,7 +59,8 @@ def stuck(context: typer.Context, url: Url = "", as_json: AsJson = False) -> Non
 @app.command("retry")
 def retry_order(context: typer.Context, order_id: OrderId, as_json: AsJson = False) -> None:
     """
-    Ask again for the payment that an order waits for, or that its stock waits for. Nothing is charged twice.
+    Ask again for the payment that an order waits for, or that its stock waits for. Nothing is
+    charged twice.
 
     \b
     Example:
@@ -75,7 +78,8 @@ def retry_order(context: typer.Context, order_id: OrderId, as_json: AsJson = Fal
 @app.command("cancel")
 def cancel_order(context: typer.Context, order_id: OrderId, as_json: AsJson = False) -> None:
     """
-    Cancel an order that has not left the house; what was paid is refunded, what was reserved is released.
+    Cancel an order that has not left the house; what was paid is refunded, what was reserved is
+    released.
 
     \b
     Example:
@@ -87,13 +91,13 @@ def cancel_order(context: typer.Context, order_id: OrderId, as_json: AsJson = Fa
 
 def _stuck(url: str) -> Iterator[dict[str, Any]]:
     """Page by page; newest first."""
-    asked: dict[str, str] = {"stuck": "true", "limit": "100"}
+    parameters: dict[str, str] = {"stuck": "true", "limit": "100"}
     while True:
-        page = _ask(url, "GET", "/orders", asked).json()
+        page = _ask(url, "GET", "/orders", parameters).json()
         yield from page["items"]
         if page["nextCursor"] is None:
             return
-        asked["cursor"] = page["nextCursor"]
+        parameters["cursor"] = page["nextCursor"]
 
 
 def _ask(

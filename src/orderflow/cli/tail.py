@@ -34,13 +34,15 @@ def tail(
     ] = False,
 ) -> None:
     """
-    Print a topic's committed records: partition, offset, key, headers, decoded value. Ctrl-C ends it.
+    Print a topic's committed records: partition, offset, key, headers, decoded value. Ctrl-C ends
+    it.
 
     Example: orderflow tail order-events --from-beginning --max 5
     """
     settings = tool_settings()
     decoder = Decoder(Registry(settings.registry))
     start = None if from_beginning else end_offsets(settings.kafka, topic)
+
     console = Console(soft_wrap=True)
     shown = 0
     try:
@@ -60,6 +62,7 @@ def _print(record: ReadableRecord, console: Console, *, as_json: bool) -> None:
         sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
         sys.stdout.flush()
         return
+
     place = Text.assemble(
         (f"{record.topic}-{record.partition}@{record.offset}", "bold cyan"),
         ("  key ", "dim"),

@@ -46,12 +46,14 @@ def _show(planned: TopicPlan, *, as_json: bool, done: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.encode(planned).decode() + "\n")
         return
+
     table = Table("topic", "what", "detail", box=None, pad_edge=False)
     for creation in planned.creations:
         days = int(creation.config.get("retention.ms", 0)) // 86_400_000
         detail = (
-            f"{creation.partitions} partition{'s' * (creation.partitions > 1)}, RF {creation.replicas}, "
-            f"min ISR {creation.config['min.insync.replicas']}, {f'{days} d' if days else 'compacted'}"
+            f"{creation.partitions} partition{'s' * (creation.partitions > 1)}, "
+            f"RF {creation.replicas}, min ISR {creation.config['min.insync.replicas']}, "
+            f"{f'{days} d' if days else 'compacted'}"
         )
         table.add_row(creation.topic, "created" if done else "create", detail)
     for change in planned.alterations:

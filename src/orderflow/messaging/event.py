@@ -1,8 +1,9 @@
 """
-What travels beside a payload: CloudEvents metadata, as typed fields here and as record headers on the wire.
+An event's metadata: CloudEvents attributes, as typed fields and as record headers.
 
-Source: CloudEvents 1.0.2 Kafka protocol binding, binary mode (`ce_` headers, UTF-8 text); W3C Trace Context for
-`traceparent` and `tracestate`. The names that a dead letter adds stand here too: all header names live in one module.
+All header names are defined here, those of dead letters too. Source: CloudEvents 1.0.2 Kafka
+protocol binding, binary mode (`ce_` headers, UTF-8 text); W3C Trace Context for `traceparent` and
+`tracestate`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ AVRO_CONTENT_TYPE = "application/avro"
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """One event's metadata. `type` is the schema's full name; `time` is aware UTC, kept to the millisecond."""
+    """One event's metadata. `type`: the schema's full name; `time`: aware UTC, in milliseconds."""
 
     id: EventId
     type: str
@@ -141,7 +142,9 @@ def caused_by(
 
 def derived_id(namespace: UUID, *, cause: EventId, event_type: str, index: int) -> EventId:
     """
-    The id of an event that another one caused: the same cause, type and index give the same id in every re-run.
+    The id of an event that another one caused.
+
+    The same cause, type and index give the same id in every re-run.
     """
     return EventId(uuid5(namespace, f"{cause}/{event_type}/{index}"))
 
@@ -152,7 +155,7 @@ def new_traceparent() -> str:
 
 
 def read_clock() -> datetime:
-    """One reading of the clock, as the wire keeps it: aware UTC, cut to milliseconds."""
+    """The time now, in the precision of the wire: aware UTC, cut to milliseconds."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
@@ -166,7 +169,7 @@ def rfc3339_ms(moment: datetime) -> str:
 
 
 def to_headers(metadata: Metadata) -> Headers:
-    """The record headers of `metadata`, in a fixed order; absent values make no header."""
+    """The record headers of `metadata`, in a fixed order, without those that are None."""
     headers = [
         _SPECVERSION,
         (CE_ID, str(metadata.id).encode()),
@@ -177,6 +180,7 @@ def to_headers(metadata: Metadata) -> Headers:
         (CE_CORRELATION_ID, metadata.correlation_id.encode()),
         _AVRO,
     ]
+
     if metadata.causation_id is not None:
         headers.insert(_CAUSATION_PLACE, (CE_CAUSATION_ID, metadata.causation_id.encode()))
     if metadata.traceparent is not None:
@@ -190,8 +194,8 @@ def from_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> Metadata
     """
     The metadata of a record.
 
-    Raises Poison when `ce_id` or `ce_type` is missing, or when a header that is there can't be read: such a record has
-    no identity, so nobody could recognise its repetition.
+    Raises Poison when `ce_id` or `ce_type` is missing, or a header can't be decoded: without an id
+    the record's repetition could not be recognised.
     """
     try:
         text = {

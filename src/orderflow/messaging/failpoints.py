@@ -1,9 +1,10 @@
 """
-Named lines at which a test can make the process die, as kill -9 would: no handler, no flush, no goodbye.
+Named lines at which a test makes the process die as by kill -9: no handler, no flush.
 
-Inert unless `ORDERFLOW_FAILPOINTS` is set when the process starts: `name=kill@N`, comma-separated, kills at the N-th
-pass of that line (N ≥ 1); `name=stop@N` stops the process there until it gets SIGCONT, as a long pause of the machine
-would; `name=raise@N` raises what nobody expects. Source of the idea: FreeBSD fail(9).
+Inert unless `ORDERFLOW_FAILPOINTS` is set when the process starts, to a comma-separated list of
+`name=action@N`, for the N-th pass of that line (N ≥ 1). `kill` ends the process; `stop` stops it
+until it gets SIGCONT, like a long pause of the machine; `raise` raises an error that no code
+expects. Source of the idea: FreeBSD fail(9).
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ ACTIONS = (*SIGNALS, RAISE)
 
 
 class ForcedError(Exception):
-    """Raised by an armed failpoint; of no kind that the code knows."""
+    """Raised by an armed failpoint; no code handles it in particular."""
 
 
 def parse(text: str) -> dict[str, tuple[str, int]]:
-    """`"a=kill@3,b=stop@1"` → {"a": ("kill", 3), "b": ("stop", 1)}. Raises ConfigurationError on anything else."""
+    """
+    `"a=kill@3,b=stop@1"` → {"a": ("kill", 3), "b": ("stop", 1)}.
+
+    Raises ConfigurationError on text of another form.
+    """
     armed: dict[str, tuple[str, int]] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, rest = part.partition("=")
@@ -43,13 +48,14 @@ _armed = parse(os.environ.get(VARIABLE, ""))
 
 def failpoint(name: str, *, before: Callable[[], None] | None = None) -> None:
     """
-    Die, stop or raise here if this pass of `name` is the armed one; cost nothing worth naming otherwise.
+    Die, stop or raise here if this pass of `name` is the armed one; otherwise do nothing.
 
-    `before` runs just then, and only then: what must have happened for the line to mean what its name says.
+    `before` runs at that pass only: it completes what the name promises has happened by then.
     """
-    if not _armed or (found := _armed.get(name)) is None:
+    if not _armed or (armed := _armed.get(name)) is None:
         return
-    action, passes_left = found
+
+    action, passes_left = armed
     _armed[name] = (action, passes_left - 1)
     if passes_left == 1:
         if before is not None:

@@ -1,13 +1,15 @@
 """
-Listeners as values: what a service hears, what it does then, what it may say, and how that is delivered.
+Listeners as values: which topics a group consumes, how it handles their records, what it publishes,
+and with which delivery guarantee.
 
-A handler is a plain function over a batch: it gets records and returns the events they caused. The law that keeps
-delivery honest: **a handler touches exactly one transactional resource.** With `ExactlyOnce` that is Kafka, so the
-handler only computes; with `InboxOutbox` it is the one database transaction that it is given. The `container` does the
-rest: batches, order per key, waiting, retries, dead letters, commits.
+A handler is a plain function over a batch: it gets records and returns the events they caused. The
+rule that the guarantees rest on: **a handler touches exactly one transactional resource.** With
+`ExactlyOnce` that is Kafka, so the handler only computes; with `InboxOutbox` it is the one database
+transaction that it is given. The `container` does the rest: batches, order per key, waiting,
+retries, dead letters, commits.
 
-A batch never holds two records of one key. It may hold several types; a handler that needs one statement per batch
-writes one for all of them.
+A batch never holds two records of one key. It may hold several types; a handler that needs one
+statement per batch writes one for all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from uuid import UUID
 
 import msgspec
 
+from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import Metadata
 from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.kafka.topics import Topic
@@ -27,7 +30,7 @@ from orderflow.messaging.postgres import Cursor
 
 @runtime_checkable
 class Publishable(Protocol):
-    """What a published event can say of itself: the record's key, `ce_subject` and `ce_time` come from here."""
+    """What an event needs to be published: its record's key, `ce_subject` and `ce_time`."""
 
     @classmethod
     def type_name(cls) -> str:
@@ -39,11 +42,11 @@ class Publishable(Protocol):
 
     @property
     def subject(self) -> str:
-        """Whom it is about."""
+        """The entity that the event is about: `ce_subject`."""
 
     @property
     def happened_at(self) -> datetime:
-        """Aware UTC, in milliseconds: recorded with the effect, so that a re-run says the same."""
+        """Aware UTC, in milliseconds. Recorded with the effect, so that a re-run gives the same."""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,32 +61,36 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Caused = tuple[Received, Any]
-"""A record and an event that it caused. The same record and events, in the same order, get the same ids every time."""
+"""
+A record and an event that it caused. The same record and events, in the same order, get the same
+ids every time.
+"""
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """The outcome is recorded and final: `outcome` goes to the handler, which announces it (or nothing)."""
+    """The outcome is recorded and final. The handler gets it, and announces it, or nothing."""
 
     outcome: Any
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """Somebody outside must be asked: `task` goes to `Prepare.call`, on the pool."""
+    """The intent is recorded, and the effect must be done: `task` goes to `Prepare.call`."""
 
     task: Any
 
 
 class Unknown(msgspec.Struct, frozen=True):
     """
-    Nobody knows yet how it ended. The record waits in place and comes to `Prepare.intent` again: 1 s to 30 s apart, for
-    an hour from `since` (aware UTC: when the effect was first intended), then it is a dead letter.
+    Whether the effect happened is not known yet. The record waits in place and is given to
+    `Prepare.intent` again, 1 s to 30 s apart, for an hour from `since` (aware UTC: when the effect
+    was first intended). Then it becomes a dead letter.
     """
 
     since: datetime
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What the handler of a listener with `Prepare` gets: the record, and the outcome that was recorded for it."""
+    """What the handler of a listener with `Prepare` gets: a record and its recorded outcome."""
 
     received: Received
     outcome: Any
@@ -93,32 +100,36 @@ class Prepare(Protocol):
     """
     An idempotent effect outside any transaction (a charge), done before its outcome is announced.
 
-    `intent` and `outcome` run on the container's thread, with one statement each, and may raise Transient. `call` runs
-    on a pool, many at a time, but only ever one for a key; it must end within its own time-outs, and raises Transient
-    only if it is sure that nothing happened. What may have happened is an answer, not an exception.
+    `intent` and `outcome` run on the container's thread, with one statement each, and may raise
+    Transient. `call` runs on a pool, many at a time, but only ever one for a key; it must end
+    within its own time-outs, and raises Transient only if it is sure that nothing happened. What
+    may have happened is an answer, not an exception.
     """
 
     def intent(self, batch: Sequence[Received]) -> Sequence[Settled | Ask | Unknown]:
-        """Record the intent, or find what is recorded. One answer for each record, in their order."""
+        """Record intents, or find what is recorded. One step for each record, in their order."""
 
     def call(self, task: Any) -> Any:
-        """Do it. The answer goes to `outcome`."""
+        """Do the effect. What is returned goes to `outcome`."""
 
     def outcome(
         self, finished: Sequence[tuple[Received, Any, Any]]
     ) -> Sequence[Settled | Ask | Unknown]:
         """
-        Record how the calls ended: (record, task, answer) each, answered in their order. By compare-and-set: another
-        worker may have the partition by now. `Ask` asks once more (a look-up that leads to a refund).
+        Record how calls ended: (record, task, answer) each. One step for each, in their order.
+
+        Write by compare-and-set: another worker may have the partition by now. A step `Ask` makes
+        another call (a look-up that leads to a refund).
         """
 
 
 class ExactlyOnce(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Outputs and consumed offsets commit in one Kafka transaction. `handler` touches nothing; it only computes.
+    Outputs and consumed offsets commit in one Kafka transaction. `handler` only computes: it may be
+    called again for the same records.
 
-    With `prepare`, the handler gets `Prepared` instead of `Received`. `calls_max` calls run at a time; 0 makes them on
-    the container's own thread.
+    With `prepare`, the handler gets `Prepared` instead of `Received`. At most `calls_max` calls run
+    at a time.
     """
 
     handler: Callable[[Sequence[Any]], Iterable[Caused]]
@@ -128,7 +139,8 @@ class ExactlyOnce(msgspec.Struct, frozen=True, kw_only=True):
 
 class InboxOutbox(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Inbox rows, the handler's effect and outbox rows commit in one database transaction, the offsets after it.
+    Inbox rows, the handler's effect and outbox rows commit in one database transaction, the offsets
+    after it.
 
     A record whose event id is in the inbox already does not reach the handler.
     """
@@ -136,33 +148,78 @@ class InboxOutbox(msgspec.Struct, frozen=True, kw_only=True):
     handler: Callable[[Cursor, Sequence[Received]], Iterable[Caused]]
 
 
+class DeadLetter(msgspec.Struct, frozen=True):
+    """Give the record up, after `attempts` attempts or look-ups."""
+
+    attempts: int
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Let the record wait in place for `seconds` ± 20 %, then try again."""
+
+    seconds: float
+
+
+class CloseGate(msgspec.Struct, frozen=True):
+    """Charge nobody: the handler fails for every record. Probe with one record per back-off."""
+
+
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What is done about a handler that fails: as many attempts as there are back-offs and one, then a dead letter.
+    What is done about a record that fails: as many attempts as there are back-offs and one, then a
+    dead letter.
 
-    `back_off_s`: seconds before the second attempt, the third, …; ± 20 %. `unknown_back_off_s`: the least and the most
-    between two look-ups of an unknown outcome, `unknown_for_s` how long they go on.
+    `back_off_s`: seconds before the second attempt, the third, …. `unknown_back_off_s`: the least
+    and the most between two look-ups of an unknown outcome; `unknown_for_s`: for how long it is
+    looked up. `lone_failures_max`: if more records in a row fail alone, with no success in between,
+    the handler is broken, not the records.
     """
 
     back_off_s: tuple[float, ...] = (2.0, 30.0)
     unknown_back_off_s: tuple[float, float] = (1.0, 30.0)
     unknown_for_s: float = 3600.0
     lone_failures_max: int = 20
-    """So many records in a row failed alone, with no success in between: the handler is broken, not the records."""
 
     @property
     def attempts_max(self) -> int:
         return len(self.back_off_s) + 1
 
+    def next_step(
+        self, error: Exception, *, attempts: int, lone_in_a_row: int, probing: bool
+    ) -> DeadLetter | Wait | CloseGate:
+        """
+        What to do with a record that failed alone with `error`, after `attempts` attempts that were
+        charged to it.
+
+        `lone_in_a_row`: records that failed alone with no success in between, this one included.
+        `probing`: the handler already counts as broken.
+        """
+        # Poison says something about the record, whatever the handler's state is.
+        if isinstance(error, Poison):
+            return DeadLetter(attempts + 1)
+        if probing or lone_in_a_row > self.lone_failures_max:
+            return CloseGate()
+        if attempts >= len(self.back_off_s):
+            return DeadLetter(attempts + 1)
+        return Wait(self.back_off_s[attempts])
+
+    def next_lookup(self, *, lookups: int, unknown_s: float) -> DeadLetter | Wait:
+        """What to do with a record of unknown outcome, after that long and `lookups` look-ups."""
+        if unknown_s > self.unknown_for_s:
+            return DeadLetter(lookups)
+        least, most = self.unknown_back_off_s
+        return Wait(min(most, least * 2.0 ** min(lookups, 30)))
+
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One row of a service's table: `group` hears `topics`, `delivery` says how, events go to `publishes` by their type.
+    One row of a service's table of listeners: the consumer group `group` reads `topics`, `delivery`
+    is its guarantee and its handler, and events go to the topic of `publishes` that has their type.
 
-    `name` is the first part of the inbox's key and of the transactional id; never change it. `source` is the
-    `ce_source` of what it publishes, `namespace` that of derived ids. Records of types that belong on a
-    topic but are not in `handles` are skipped and counted. A log line calls an event by its `headline` (a text), if its
-    type has one, else by its type's short name.
+    `name` is the first part of the inbox's key and of the transactional id; never change it.
+    `source` is the `ce_source` of what it publishes, `namespace` that of derived ids. Records of
+    types that belong on a topic but are not in `handles` are skipped and counted. A log line shows
+    an event's `headline` (a text), if its type has one, else its type's short name.
     """
 
     name: str
@@ -177,7 +234,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def subscribed(self) -> Mapping[str, Topic]:
-        """Every topic that the group reads, its replay topics included, with the topic it stands for."""
+        """Every topic that the group reads; a replay topic with the topic that it stands for."""
         return {
             **{topic.name: topic for topic in self.topics},
             **{replay_topic(topic, self.group).name: topic for topic in self.topics},
@@ -187,13 +244,3 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     def types(self) -> Mapping[str, type[Any]]:
         """The handled types by their full names."""
         return {event.type_name(): event for event in self.handles}
-
-    @property
-    def is_exactly_once(self) -> bool:
-        """Do its outputs and offsets share one Kafka transaction?"""
-        return isinstance(self.delivery, ExactlyOnce)
-
-    @property
-    def prepares(self) -> bool:
-        """Is there an effect to be done before the handler announces it?"""
-        return isinstance(self.delivery, ExactlyOnce) and self.delivery.prepare is not None

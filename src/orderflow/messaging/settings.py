@@ -1,9 +1,9 @@
 """
-Configuration: environment variables with the prefix `ORDERFLOW_`, nested with `__`, secrets also from files.
+Configuration from environment variables with the prefix `ORDERFLOW_`, nested with `__`.
 
-A wrong value, and a variable with our prefix that nobody knows, are refused at start with their names. Secrets: a file
-named like the variable in lower case without prefix (`order__database__dsn`) in the directory that
-`ORDERFLOW_SECRETS_DIR` names.
+A wrong value, or an unknown variable with that prefix, is refused at start by its name. A secret
+may also be a file in the directory `ORDERFLOW_SECRETS_DIR`, named like its variable in lower case
+without the prefix (`shop__database__dsn`).
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ class Section(BaseModel):
 
 
 class KafkaSettings(Section):
-    """How to reach the cluster. `security` holds further client properties, by their librdkafka names, as JSON."""
+    """How to reach the cluster. `security`: further librdkafka properties, as a JSON object."""
 
     bootstrap_servers: str = "127.0.0.1:19092"
     security: dict[str, str] = {}
 
 
 class RegistrySettings(Section):
-    """The schema registry, by its Confluent-compatible address."""
+    """The schema registry, by the address of its Confluent-compatible interface."""
 
     url: str = "http://127.0.0.1:18081/apis/ccompat/v7"
     timeout_s: Annotated[float, Field(gt=0)] = 5.0
 
 
 class DatabaseSettings(Section):
-    """One PostgreSQL database. `dsn` is a libpq connection string or URL, a secret because it may hold a password."""
+    """One PostgreSQL database. `dsn`: a libpq connection string or URL; it may hold a password."""
 
     dsn: SecretStr
     pool_size_max: Annotated[int, Field(ge=1, le=100)] = 4
 
 
 class ApiSection(Section):
-    """Where a process's API listens; a service sets its own port."""
+    """Where a process's API listens; each service has its own default port."""
 
     host: str = "127.0.0.1"
     port: Port
@@ -64,9 +64,9 @@ class ApiSection(Section):
 
 class RoleSection(Section):
     """
-    Where a role without an API answers /livez, /readyz and /metrics, if it is the first of its process.
+    Where a role without an API serves /livez, /readyz, /metrics, if it is the process's first role.
 
-    Workers of one host have neighbouring ports: `port` is that of slot 0.
+    `port` is that of worker 0; the following workers of a host have the following ports.
     """
 
     host: str = "127.0.0.1"
@@ -75,9 +75,10 @@ class RoleSection(Section):
 
 class RelaySection(RoleSection):
     """
-    A relay, and how often its database counts on.
+    A relay. `tick_every_s`: how often it increments a counter in the database.
 
-    An older copy of the database is noticed if such a count lies between: one younger than `tick_every_s` is not.
+    Kafka remembers the last count, so a database restored from a backup is recognised by its lower
+    count and refused. A backup younger than this interval goes unnoticed.
     """
 
     tick_every_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
@@ -85,9 +86,9 @@ class RelaySection(RoleSection):
 
 class TelemetrySettings(Section):
     """
-    Logs: `json` one object a line, `text` for people, `auto` text on a terminal.
+    Log lines: `json` one object a line, `text` for people, `auto` text on a terminal.
 
-    `log_records`: a line for each record that a listener is done with.
+    `log_records`: a line for each record that a listener has finished.
     """
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -96,7 +97,7 @@ class TelemetrySettings(Section):
 
 
 class ProcessSettings(BaseSettings):
-    """The root of a process's settings; subclasses add their own sections."""
+    """The root of a process's settings; a subclass adds its own sections."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -139,8 +140,8 @@ def load(model: type[S], *, neighbours: Iterable[str] = ()) -> S:
     """
     The settings of this process, from its environment.
 
-    `neighbours` are top-level names that belong to other processes of the same system: they may be set, and are not
-    read. Raises ConfigurationError, naming each variable that is unknown or wrong.
+    `neighbours` are sections of other processes of the same system: they may be set, and are not
+    read. Raises ConfigurationError with each variable that is unknown or wrong.
     """
     refuse_unknown(os.environ, known={*model.model_fields, *neighbours})
     try:
@@ -152,7 +153,7 @@ def load(model: type[S], *, neighbours: Iterable[str] = ()) -> S:
 
 
 def refuse_unknown(environment: Mapping[str, str], *, known: set[str]) -> None:
-    """Raise ConfigurationError if a variable with our prefix belongs to no known section."""
+    """Raise ConfigurationError if a variable with the prefix belongs to no known section."""
     also_ours = {"failpoints", "secrets_dir"}
     strangers = [
         name
@@ -168,6 +169,7 @@ def refuse_unknown(environment: Mapping[str, str], *, known: set[str]) -> None:
 
 
 def _complaint(problem: Mapping[str, Any]) -> str:
-    """`ORDERFLOW_KAFKA__TIMEOUT_S: Input should be greater than 0`; the value is left out, it may be a secret."""
+    """`ORDERFLOW_KAFKA__TIMEOUT_S: Input should be greater than 0`."""
+    # Without the value, which may be a secret.
     name = PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
     return f"{name}: {problem['msg']}"

@@ -1,1 +1,5 @@
-"""The simulated neighbours: a payment provider and a mail server, reached over HTTP and SMTP only."""
+"""
+Simulated neighbours of ours, reached over HTTP and SMTP only, each a process of its own.
+
+Rooms: `psp` (a payment provider), `mail` (a mail sink), `journal` (the file format of both).
+"""

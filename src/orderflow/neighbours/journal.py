@@ -1,4 +1,4 @@
-"""An append-only file of JSON lines, a write each; a line that a kill tore off is cut away at the next start."""
+"""An append-only file of JSON lines; a line that a kill tore off is cut away at the next start."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 class Journal(Generic[T]):
     """
-    `append` returns when the line is the kernel's: it survives the process, not a loss of power.
+    `append` returns when the kernel has the line: it survives the process, not a loss of power.
 
-    Of its process alone: two processes with one directory would overwrite each other's end.
+    One process alone may use it: two would overwrite each other's end.
     """
 
     def __init__(self, path: Path, kind: type[T]) -> None:

@@ -1,1 +1,8 @@
-"""`orderflow prove …`: a promise put to the test on a stack of its own, under load, while processes are killed."""
+"""
+`orderflow prove …`: puts a promise to the test on a temporary stack, under load and kills.
+
+Rooms: `ordering` (the proof), `claims` (whose numbers must be on which topic), `checker` (judges a
+topic), `progress` (how much is left to do), `workers` (notification workers, how they are
+disturbed), `stock_up`, `service_tables` (all SQL over services' tables), `report`, `cli`. Load,
+disturbances and the harness come from `trials`.
+"""

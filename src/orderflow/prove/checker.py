@@ -1,9 +1,10 @@
 """
-The judge: records in, findings out. It trusts nobody's word but the records' places and the ledger's numbers.
+The judge: records in, findings out, from the records' places and the ledger's numbers alone.
 
-Each record says whose it is (its owner: a customer, an order) and which of that owner's it is, counted from 1. The
-ledger, what the databases hold at rest, says which numbers there are. On the topic then each owner's numbers must be
-there once each, in order, on one partition, under a key that is the owner's.
+Each record contains its owner (a customer, an order) and its number among that owner's records,
+counted from 1. The ledger, read from the databases at rest, contains the numbers that were given
+out. On the topic each owner's numbers must be there once each, in order, on one partition, under
+the owner as key.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import msgspec
 EXAMPLES_MAX = 5
 
 Ledger = Mapping[str, Collection[int]]
-"""By owner, the numbers that there are."""
+"""By owner, the numbers that were given out."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """One record of a topic, as far as it is judged."""
+    """A record of a topic, as far as it is judged."""
 
     partition: int
     offset: int
@@ -32,12 +33,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a topic turned out to be. The first fields describe it, the rest are violations when they are not 0.
+    The state of a topic. The first fields describe it, the rest are violations when not 0.
 
-    `gaps`: numbers missing below an owner's highest. `inversions`: records after one of a higher number of the same
-    owner, on the same partition. `repeats`: records whose event id, or whose owner's number, was there before.
-    `split`: owners on more than one partition. `wrong_keys`: records under another key than their owner. `lost`:
-    numbers that the ledger has and the topic has not; `unknown`: the other way round.
+    `gaps`: numbers missing below an owner's highest. `inversions`: records after one of a higher
+    number of the same owner, on the same partition. `repeats`: records whose event id, or whose
+    owner's number, was there before. `split`: owners on more than one partition. `wrong_keys`:
+    records under another key than their owner. `lost`: numbers that the ledger has and the topic
+    has not; `unknown`: the other way round.
     """
 
     topic: str
@@ -71,14 +73,19 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(topic: str, key: str, seen: Iterable[Seen], ledger: Ledger) -> Finding:
-    """`seen` in offset order within a partition; `key` is what the topic's key is said to be, for the report."""
+    """
+    Judge a topic by its records, in offset order within a partition.
+
+    `key` describes the topic's key in the report.
+    """
     judge = _Judge(topic)
-    for one in seen:
-        judge.hear(one)
-    for name in judge.owners:
-        judge.weigh(name, ledger.get(name, ()))
-    for name, numbers in ledger.items():
-        judge.miss(name, numbers)
+    for record in seen:
+        judge.add(record)
+    for owner in judge.owners:
+        judge.check_owner(owner, ledger.get(owner, ()))
+    for owner, numbers in ledger.items():
+        judge.count_lost(owner, numbers)
+
     return Finding(
         topic=topic,
         key=key,
@@ -93,7 +100,7 @@ def check(topic: str, key: str, seen: Iterable[Seen], ledger: Ledger) -> Finding
 
 
 class _Owner:
-    """One owner's records so far: how often each number came, and the highest on each partition."""
+    """An owner's records so far: how often each number came, and the highest on each partition."""
 
     __slots__ = ("highest_on", "numbers")
 
@@ -111,41 +118,43 @@ class _Judge:
         self.counts: Counter[str] = Counter()
         self.examples: list[str] = []
 
-    def hear(self, one: Seen) -> None:
-        """The next record."""
-        place = f"{self._topic}-{one.partition}@{one.offset}, number {one.number} of {one.owner}"
-        owner = self.owners[one.owner]
-        before = owner.highest_on.get(one.partition, 0)
-        if one.key != one.owner:
-            self._found("wrong_keys", f"{place}, under key {one.key!r}")
-        if one.event_id in self._event_ids or one.number in owner.numbers:
-            self._found("repeats", f"{place}, event {one.event_id}")
-        if one.number < before:
-            self._found("inversions", f"{place}, after number {before}")
-        self.counts["records"] += 1
-        self.partitions.add(one.partition)
-        self._event_ids.add(one.event_id)
-        owner.numbers[one.number] += 1
-        owner.highest_on[one.partition] = max(one.number, before)
+    def add(self, record: Seen) -> None:
+        """The next record: its key, and whether its number was there before or comes too late."""
+        owner = self.owners[record.owner]
+        before = owner.highest_on.get(record.partition, 0)
+        place = f"{self._topic}-{record.partition}@{record.offset}"
+        place = f"{place}, number {record.number} of {record.owner}"
+        if record.key != record.owner:
+            self._count("wrong_keys", f"{place}, under key {record.key!r}")
+        if record.event_id in self._event_ids or record.number in owner.numbers:
+            self._count("repeats", f"{place}, event {record.event_id}")
+        if record.number < before:
+            self._count("inversions", f"{place}, after number {before}")
 
-    def weigh(self, name: str, numbers: Collection[int]) -> None:
-        """An owner whose records were all heard, and the numbers that the ledger has."""
+        self.counts["records"] += 1
+        self.partitions.add(record.partition)
+        self._event_ids.add(record.event_id)
+        owner.numbers[record.number] += 1
+        owner.highest_on[record.partition] = max(record.number, before)
+
+    def check_owner(self, name: str, numbers: Collection[int]) -> None:
+        """Count partitions, gaps and unknown numbers, once all records of the owner were added."""
         owner = self.owners[name]
         highest = max(owner.numbers)
         if len(owner.highest_on) > 1:
-            self._found("split", f"{name} is on partitions {sorted(owner.highest_on)}")
+            self._count("split", f"{name} is on partitions {sorted(owner.highest_on)}")
         if missing := highest - sum(number > 0 for number in owner.numbers):
-            self._found("gaps", f"{missing} of {name}'s 1…{highest}", missing)
+            self._count("gaps", f"{missing} of {name}'s 1…{highest}", missing)
         if strange := owner.numbers.keys() - set(numbers):
-            self._found("unknown", f"{name}'s {sorted(strange)}", len(strange))
+            self._count("unknown", f"{name}'s {sorted(strange)}", len(strange))
 
-    def miss(self, name: str, numbers: Collection[int]) -> None:
-        """What the ledger has of an owner must have been heard."""
+    def count_lost(self, name: str, numbers: Collection[int]) -> None:
+        """Count the numbers of the ledger that no record has."""
         there = self.owners[name].numbers if name in self.owners else ()
         if lost := [number for number in numbers if number not in there]:
-            self._found("lost", f"{name}'s {lost}", len(lost))
+            self._count("lost", f"{name}'s {lost}", len(lost))
 
-    def _found(self, violation: str, where: str, times: int = 1) -> None:
+    def _count(self, violation: str, where: str, times: int = 1) -> None:
         self.counts[violation] += times
         if len(self.examples) < EXAMPLES_MAX:
             self.examples.append(f"{violation.replace('_', ' ')}: {where}")

@@ -9,8 +9,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from orderflow.prove import ordering as proof
-from orderflow.prove.show import Progress, show
+from orderflow.prove.ordering import Plan, run
+from orderflow.prove.report import StatusLine, print_report
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,12 +38,14 @@ def ordering(
     ] = False,
 ) -> None:
     """
-    Per-customer order on `notifications` and per-order order on `order-events`, while workers join, leave and die.
+    Per-customer order on `notifications` and per-order order on `order-events`, while workers join,
+    leave and die.
 
-    Starts a stack of its own on free ports, beside any other. Places orders over HTTP, cancels and delivers some. Lets
-    a worker join and leave, kills two with SIGKILL. At rest both topics are read from the beginning: each customer's
-    messages and each order's versions must be there once each, gapless, in order, on one partition, and be what the
-    databases hold. Takes some minutes, leaves nothing behind. Exit 0 if everything is so, else 1.
+    Starts a stack of its own on free ports, beside any other. Places orders over HTTP, cancels and
+    delivers some. Lets a worker join and leave, kills two with SIGKILL. At rest both topics are
+    read from the beginning: each customer's messages and each order's versions must be there once
+    each, gapless, in order, on one partition, and be what the databases hold. Takes some minutes,
+    leaves nothing behind. Exit 0 if everything is so, else 1.
 
     \b
     Examples:
@@ -51,20 +53,18 @@ def ordering(
       orderflow prove ordering --customers 200 --orders 3000 --workers 2
       orderflow prove ordering --json | jq '.findings[] | {topic, records, gaps, inversions}'
     """
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # As Ctrl-C: everything is cleaned up.
-    plan = proof.Plan(customers=customers, orders=orders, workers=workers, partitions=partitions)
+    # SIGTERM as Ctrl-C: everything is cleaned up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    plan = Plan(customers=customers, orders=orders, workers=workers, partitions=partitions)
+
     console = Console(stderr=True, highlight=False)
     with console.status("starting …") as spinner:
-        progress = Progress(console, spinner, plan)
-        report = proof.run(
-            plan, progress=progress.component, tell=progress.look, announce=progress.disturbed
-        )
+        report = run(plan, StatusLine(console, spinner, plan).display)
+
     if as_json:
-        told = {**msgspec.to_builtins(report), "violations": report.violations}
-        print(msgspec.json.format(msgspec.json.encode(told)).decode())
+        fields = {**msgspec.to_builtins(report), "violations": report.violations}
+        print(msgspec.json.format(msgspec.json.encode(fields)).decode())
     else:
-        show(report)
+        print_report(report)
     if report.violations or report.missed:
         raise typer.Exit(1)

@@ -22,7 +22,7 @@ def text(roster: Roster = ROSTER) -> str:
     """The document as it is committed."""
     document = asyncapi.document(
         "Orderflow",
-        "An order's life as events: what each service publishes on which topic, and which listen to it.",
+        "An order's life as events: which services publish and listen to which topics.",
         topics=topics(roster),
         listeners=listeners(roster),
         catalogue=CATALOGUE,

@@ -1,1 +1,8 @@
-"""The local stack: real Kafka, PostgreSQL and registry, and our services, as child processes with readiness gates."""
+"""
+The local stack: real Kafka, PostgreSQL and registry, and our services, as child processes.
+
+Rooms: `settings`, `addresses`, `ports`, `preflight` (what the machine must offer), `blueprint` (all
+components), `local_stack` (the stack inside one process), `temporary_stack` (one for a run of a
+tool), `supervisor` (the daemon that holds a stack), `lifecycle` (`up`, `down` and the rest, over
+the supervisor), `parts`, `supervise`.
+"""

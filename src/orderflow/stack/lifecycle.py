@@ -1,4 +1,4 @@
-"""`up`, `down` and the rest, as calls: what the commands and the demo use to steer the supervisor."""
+"""`up`, `down` and the rest, as calls on the supervisor: what the commands and the demo use."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from orderflow.stack.blueprint import everything
-from orderflow.stack.local import Progress, StackFailed, sweep
+from orderflow.stack.local_stack import Progress, StackFailed, sweep
 from orderflow.stack.settings import StackSettings, from_environment
 from orderflow.stack.supervise.component import make_directory
-from orderflow.stack.supervise.control import Message, NotRunning, answers, ask
+from orderflow.stack.supervise.control import NotRunning, answers, ask
 from orderflow.stack.supervise.logs import last_lines, trim
-from orderflow.stack.supervise.process import Managed, report
+from orderflow.stack.supervise.managed import Managed, ProcessRow, State, report
 
 ANSWER_WITHIN_S = 30.0
 OTHER_UP_WITHIN_S = 300.0
@@ -31,7 +31,7 @@ def silent(_name: str, _state: str, _reason: str) -> None:
 
 
 def current(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
-    """The instance that a command is about: the one asked for, else the one that runs, else the configured one."""
+    """The instance of a command: that of the option, else the running one, else the configured."""
     for candidate in (brokers,) if brokers else (1, 3):
         record = from_environment(brokers=candidate).run / "instance.json"
         if record.exists() and answers(record.parent):
@@ -46,21 +46,24 @@ def up(
     waiting: Callable[[], None] = lambda: None,
 ) -> Literal["started", "running"]:
     """
-    Start the instance and wait until everything is ready; if it runs, start only what was stopped in it.
+    Start the instance and wait until everything is ready; if it runs, start what is stopped in it.
 
-    `waiting` is called once when another `up` is at it and has to be waited for. Raises StackFailed; then nothing runs.
-    An interrupt stops again what had started.
+    `waiting` is called once when another `up` is at it and has to be waited for. Raises
+    StackFailed; then nothing runs. An interrupt stops again what had started.
     """
     try:
         make_directory(settings.run)
     except OSError as error:
         raise StackFailed(
-            f"can't write {settings.home} ({error.strerror}): choose another place with ORDERFLOW_STACK__STATE_DIR"
+            f"can't write {settings.home} ({error.strerror}): "
+            "choose another place with ORDERFLOW_STACK__STATE_DIR"
         ) from error
+
     with _alone(settings, waiting):
         if answers(settings.run):
             _revive(settings, progress)
             return "running"
+
         _refuse_full_disk(settings)
         _wait_until_gone(settings)
         supervisor = None
@@ -89,23 +92,24 @@ def down(settings: StackSettings, progress: Progress = silent) -> bool:
     return True
 
 
-def status(settings: StackSettings) -> list[Message]:
-    """One row a process, as `report` words it; all `stopped` when no supervisor answers."""
+def status(settings: StackSettings) -> list[ProcessRow]:
+    """A row for each process; all `stopped` when no supervisor answers."""
     why = ""
     if settings.run.is_dir():
         try:
-            return list(next(ask(settings.run, {"do": "status"}))["processes"])
+            rows = next(ask(settings.run, {"do": "status"}))["processes"]
+            return [ProcessRow(**row) for row in rows]
         except NotRunning:
             why = "its supervisor was killed" if (settings.run / "instance.json").exists() else ""
     idle = (
         Managed(part, settings.logs / f"{part.name}.log", reason=why)
         for part in everything(settings)
     )
-    return [report(one) for one in idle if not one.component.once]
+    return [report(managed) for managed in idle if not managed.component.once]
 
 
 def steer(settings: StackSettings, verb: Literal["start", "stop", "restart"], name: str) -> None:
-    """Start, stop or restart one process, and wait until it is done. Raises NotRunning or StackFailed."""
+    """Start, stop or restart a process, and wait for it. Raises NotRunning or StackFailed."""
     if not settings.run.is_dir():
         raise NotRunning("the local stack is not running: start it with `orderflow up`")
     answer = next(ask(settings.run, {"do": verb, "name": name}))
@@ -136,6 +140,7 @@ def _alone(settings: StackSettings, waiting: Callable[[], None]) -> Iterator[Non
             raise StackFailed(
                 "another `orderflow up` has been at it for 5 minutes: end it, then try again"
             ) from None
+
     try:
         yield
     finally:
@@ -146,12 +151,13 @@ def _spawn(settings: StackSettings) -> subprocess.Popen[bytes]:
     (settings.run / "failure").unlink(missing_ok=True)
     log = make_directory(settings.logs) / "supervisor.log"
     trim(log)
+
     with log.open("ab") as output:
         return subprocess.Popen(
             [
                 sys.executable,
                 "-m",
-                "orderflow.stack.supervise.supervisor",
+                "orderflow.stack.supervisor",
                 settings.model_dump_json(),
             ],
             stdin=subprocess.DEVNULL,
@@ -173,6 +179,7 @@ def _follow(
             supervisor.terminate()
             raise StackFailed(f"the supervisor does not answer: {_last_words(settings)}")
         time.sleep(0.05)
+
     try:
         for event in ask(settings.run, {"do": "up"}):
             if event["event"] == "progress":
@@ -187,20 +194,20 @@ def _follow(
 
 
 def _last_words(settings: StackSettings) -> str:
-    """Why the supervisor ended: what it wrote down for us, or else the last line of its log."""
+    """Why the supervisor ended: its `failure` file, or else the last line of its log."""
     failure = settings.run / "failure"
     if failure.exists():
         return failure.read_text()
-    said = " ".join(last_lines(settings.logs / "supervisor.log", 1))
-    return f"the supervisor ended unexpectedly: {said or 'it said nothing'}"
+    line = " ".join(last_lines(settings.logs / "supervisor.log", 1))
+    return f"the supervisor ended unexpectedly: {line or 'it said nothing'}"
 
 
 def _revive(settings: StackSettings, progress: Progress) -> None:
     for process in status(settings):
-        if process["state"] in ("stopped", "failed"):
-            progress(process["name"], "starting", "")
-            steer(settings, "start", process["name"])
-            progress(process["name"], "running", "")
+        if process.state in (State.STOPPED, State.FAILED):
+            progress(process.name, "starting", "")
+            steer(settings, "start", process.name)
+            progress(process.name, "running", "")
 
 
 def _undo(settings: StackSettings, supervisor: subprocess.Popen[bytes]) -> None:
@@ -211,27 +218,30 @@ def _undo(settings: StackSettings, supervisor: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_until_gone(settings: StackSettings) -> bool:
-    """Until no supervisor holds the instance; whether none did from the beginning."""
+    """Wait until no supervisor holds the instance; returns whether none did from the beginning."""
     lock = FileLock(settings.run / "supervisor.lock")
     try:
         lock.acquire(timeout=0)
-        first = True
+        was_free = True
     except Timeout:
-        first = False
+        was_free = False
         try:
             lock.acquire(timeout=GONE_WITHIN_S)
         except Timeout:
             raise StackFailed(
-                f"the supervisor of {settings.home} neither answers nor ends: see `orderflow logs supervisor`"
+                f"the supervisor of {settings.home} neither answers nor ends: "
+                "see `orderflow logs supervisor`"
             ) from None
+
     lock.release()
-    return first
+    return was_free
 
 
 def _refuse_full_disk(settings: StackSettings) -> None:
     free = shutil.disk_usage(settings.home).free
     if free < NEEDED_BYTES:
         raise StackFailed(
-            f"only {free // 1_000_000} MB are free on the disk of {settings.home}, {NEEDED_BYTES // 1_000_000} MB are "
-            "needed: free some space, or set ORDERFLOW_STACK__STATE_DIR to another disk"
+            f"only {free // 1_000_000} MB are free on the disk of {settings.home}, "
+            f"{NEEDED_BYTES // 1_000_000} MB are needed: free some space, "
+            "or set ORDERFLOW_STACK__STATE_DIR to another disk"
         )

@@ -1,4 +1,4 @@
-"""Ports: whether one is free, who has it, and free ones for tests."""
+"""Ports: whether a port is free, which process has it, and free ports for tests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from orderflow.messaging.errors import OrderflowError
 
 HOST = "127.0.0.1"
 TEST_PORTS = range(20000, 32000)
-"""Below the range that the kernel hands out for outgoing connections (from 32768), so nothing steals them."""
+"""Below the range of outgoing connections (from 32768), so no connection takes them."""
 
 
 class PortTaken(OrderflowError):
-    """A port that the stack needs belongs to somebody else."""
+    """A port that the stack needs belongs to another process."""
 
 
 def is_free(port: int) -> bool:
@@ -32,7 +32,7 @@ def is_free(port: int) -> bool:
 
 
 def is_open(port: int, *, timeout_s: float = 1.0) -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether a process accepts connections there."""
     try:
         with socket.create_connection((HOST, port), timeout=timeout_s):
             return True
@@ -41,7 +41,7 @@ def is_open(port: int, *, timeout_s: float = 1.0) -> bool:
 
 
 def holder(port: int) -> str:
-    """Who listens on the port, as far as we may know: `nginx (pid 812)`."""
+    """The process that listens on the port, if we may see it: `nginx (pid 812)`."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             listens_at = connection.laddr[1:2] if connection.status == psutil.CONN_LISTEN else ()
@@ -54,7 +54,7 @@ def holder(port: int) -> str:
 
 
 def refuse_taken(port: int, *, purpose: str) -> None:
-    """Raise PortTaken, saying by whom and what to do, unless the port is free."""
+    """Raise PortTaken, with the holder and what to do, unless the port is free."""
     if is_free(port):
         return
     raise PortTaken(
@@ -64,21 +64,22 @@ def refuse_taken(port: int, *, purpose: str) -> None:
 
 
 def free_ports(count: int, *, candidates: Iterable[int] = TEST_PORTS, start: int = 0) -> list[int]:
-    """`count` ports that are free now, from the candidates, beginning at an offset that differs by process."""
+    """`count` ports that are free now; `start` is an offset that differs by process."""
     pool = list(candidates)
     pool = pool[start % len(pool) :] + pool[: start % len(pool)]
-    found: list[int] = []
+
+    ports: list[int] = []
     for port in pool:
         if is_free(port):
-            found.append(port)
-        if len(found) == count:
-            return found
+            ports.append(port)
+        if len(ports) == count:
+            return ports
     raise PortTaken(f"no {count} free ports from {pool[0]} on")
 
 
 def _title(process: psutil.Process) -> str:
     for ancestor in process.parents():
         words = ancestor.cmdline()
-        if "orderflow.stack.supervise.supervisor" in words:
+        if "orderflow.stack.supervisor" in words:
             return f"{process.name()} of the local stack in {json.loads(words[-1])['home']}"
     return " ".join(process.cmdline() or [process.name()])[:80]

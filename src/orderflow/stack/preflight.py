@@ -1,8 +1,9 @@
 """
-What a machine must offer, checked before anything is downloaded: platform, Python, room, rights, ports.
+What a machine must offer, checked before any download: platform, Python, room, rights, ports.
 
-Standard library only: set-up runs it with the system's Python, before there is an environment. Deciding is apart from
-looking: `troubles` is a function of the facts that `look` gathers, one line per trouble, each saying what to do.
+Standard library only: set-up runs it with the system's Python, before there is an environment.
+`gather` reads the facts; `troubles` decides, as a function of the facts: one line per trouble,
+which ends with what to do.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ GLIBC_MIN = (2, 28)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was found on this machine. `free_bytes` and `needed_bytes` are by file system, `taken` by port."""
+    """A machine's facts. `free_bytes` and `needed_bytes` are by file system, `taken` by port."""
 
     python: tuple[int, int]
     has_venv: bool
@@ -58,11 +59,12 @@ def troubles(facts: Facts) -> list[str]:
     return [*_platform(facts), *_python(facts), *_room(facts), *_ports(facts)]
 
 
-def look(places: Mapping[Path, int], *, checkout: Path | None = None) -> Facts:
+def gather(places: Mapping[Path, int], *, checkout: Path | None = None) -> Facts:
     """
-    Gather the facts. `places` are directories to be, with the bytes that will go there.
+    Read the facts. `places` are directories to be, with the bytes that will go there.
 
-    With a `checkout`, the stack's ports are looked at too, and those held by that checkout's own stack are fine.
+    With a `checkout`, the stack's ports are read too, without those that this checkout's own stack
+    holds.
     """
     existing = {place: _existing(place) for place in places}
     needed: dict[Path, int] = {}
@@ -70,6 +72,7 @@ def look(places: Mapping[Path, int], *, checkout: Path | None = None) -> Facts:
     for place, size in places.items():
         disk = first_on.setdefault(existing[place].stat().st_dev, existing[place])
         needed[disk] = needed.get(disk, 0) + size
+
     return Facts(
         python=sys.version_info[:2],
         has_venv=find_spec("venv") is not None and find_spec("ensurepip") is not None,
@@ -87,17 +90,20 @@ def _platform(facts: Facts) -> list[str]:
     if (facts.system, facts.machine) != ("Linux", "x86_64"):
         here = f"{facts.system} {facts.machine}"
         return [
-            f"the local stack runs on Linux x86-64 with glibc, this is {here}: use such a machine (WSL 2 is one)"
+            (
+                f"the local stack runs on Linux x86-64 with glibc, this is {here}: "
+                "use such a machine (WSL 2 is one)"
+            )
         ]
+
     if facts.glibc is None or facts.glibc < GLIBC_MIN:
-        found = (
+        library = (
             "another C library (musl?)"
             if facts.glibc is None
             else f"glibc {facts.glibc[0]}.{facts.glibc[1]}"
         )
-        return [
-            f"glibc {GLIBC_MIN[0]}.{GLIBC_MIN[1]} or newer is needed, this system has {found}: use a glibc Linux"
-        ]
+        oldest = ".".join(map(str, GLIBC_MIN))
+        return [f"glibc {oldest} or newer is needed, this system has {library}: use a glibc Linux"]
     return []
 
 
@@ -105,11 +111,18 @@ def _python(facts: Facts) -> list[str]:
     version = f"{facts.python[0]}.{facts.python[1]}"
     if facts.python < PYTHON_MIN:
         return [
-            f"Python 3.11 or newer is needed, this is {version}: install one, or name it: make PYTHON=/path/to/python3"
+            (
+                f"Python 3.11 or newer is needed, this is {version}: "
+                "install one, or name it: make PYTHON=/path/to/python3"
+            )
         ]
+
     if not facts.has_venv:
         return [
-            f"this Python {version} lacks venv or ensurepip: apt install python3-venv (or python{version}-venv)"
+            (
+                f"this Python {version} lacks venv or ensurepip: "
+                f"apt install python3-venv (or python{version}-venv)"
+            )
         ]
     return []
 
@@ -119,25 +132,28 @@ def _room(facts: Facts) -> list[str]:
         f"can't write in {path}: change its owner or rights, or work from another place"
         for path in facts.unwritable
     ]
+
     for disk, needed in facts.needed_bytes.items():
         free = facts.free_bytes[disk]
         if free < needed:
             lines.append(
-                f"the disk of {disk} has {free // 1_000_000} MB free and {needed // 1_000_000} MB are needed: make "
-                "room, or move cache and data with ORDERFLOW_STACK__CACHE_DIR and ORDERFLOW_STACK__STATE_DIR"
+                f"the disk of {disk} has {free // 1_000_000} MB free and {needed // 1_000_000} MB "
+                "are needed: make room, or move cache and data with ORDERFLOW_STACK__CACHE_DIR and "
+                "ORDERFLOW_STACK__STATE_DIR"
             )
     return lines
 
 
 def _ports(facts: Facts) -> list[str]:
     return [
-        f"port {port} is taken by {who}: stop that, or move all ports with ORDERFLOW_STACK__PORT_OFFSET=1000"
+        f"port {port} is taken by {who}: "
+        "stop that, or move all ports with ORDERFLOW_STACK__PORT_OFFSET=1000"
         for port, who in facts.taken.items()
     ]
 
 
 def checkout_name(checkout: Path) -> str:
-    """What the stack's data of this checkout is called."""
+    """The name of the directory with this checkout's stack data."""
     return f"{checkout.name}-{hashlib.sha256(str(checkout).encode()).hexdigest()[:8]}"
 
 
@@ -156,7 +172,7 @@ def _glibc() -> tuple[int, int] | None:
 
 
 def _wanted_ports(environment: Mapping[str, str]) -> list[int]:
-    """The default ports; none if they are configured one by one, as `orderflow up` then checks them itself."""
+    """The default ports; none if single ports are set: `orderflow up` checks those itself."""
     if any(
         name.startswith(("ORDERFLOW_STACK__PORTS", "ORDERFLOW_STACK__SERVICES"))
         for name in environment
@@ -167,7 +183,7 @@ def _wanted_ports(environment: Mapping[str, str]) -> list[int]:
 
 
 def _taken(ports: Sequence[int], checkout: Path) -> dict[int, str]:
-    """Wanted ports on which somebody listens who is not this checkout's own stack."""
+    """Wanted ports on which a process listens that is not of this checkout's own stack."""
     own = (f"{checkout}/", checkout_name(checkout))
     listening = _listening()
     busy = {port: _holder(listening[port]) for port in ports if port in listening}
@@ -188,19 +204,16 @@ def _listening() -> dict[int, str]:
 
 
 def _holder(inode: str) -> tuple[str, str]:
-    """Who has that socket: a name for people, and its command line."""
+    """The process that has that socket: a name for people, and its command line."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             held = (os.readlink(handle) for handle in (process / "fd").iterdir())  # noqa: PTH115
-            if f"socket:[{inode}]" in held:
-                command = (
-                    (process / "cmdline")
-                    .read_bytes()
-                    .replace(b"\0", b" ")
-                    .decode(errors="replace")
-                    .strip()
-                )
-                return f"{Path(command.split(' ')[0]).name} (pid {process.name})", command
+            if f"socket:[{inode}]" not in held:
+                continue
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
         except OSError:
             continue
+
+        text = command.decode(errors="replace").strip()
+        return f"{Path(text.split(' ')[0]).name} (pid {process.name})", text
     return "a process of another user", ""

@@ -1,4 +1,7 @@
-"""The funnel in a real database: the handler as the container calls it, behind the inbox; and the API over it."""
+"""
+The funnel in a real database: the handler as the container calls it, behind the inbox; and the API
+over it.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support.databases import catalogue, empty_database
+from tests.support.builders import AT, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life, received
+from tests.support.databases import catalogue, database_settings, empty_database
 from tests.support.documented import holding_to
-from tests.support.feed import AT, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life, record
-from tests.support.handling import Worker, together
-from tests.support.order_service import database_settings
+from tests.support.inbox_worker import Worker, handle_concurrently
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
@@ -32,7 +34,7 @@ TABLES = ("followed_order", "status_change")
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("analytics")
-    with service_deployed(stack, logs, "analytics", group=LISTENER.group, hears=()) as service:
+    with service_deployed(stack, logs, "analytics") as service:
         yield service
 
 
@@ -56,8 +58,8 @@ def client(service: Service) -> Iterator[httpx2.Client]:
 
 
 def funnel(client: httpx2.Client, **query: Any) -> dict[str, Any]:
-    found: dict[str, Any] = client.get("/analytics/funnel", params=query).json()
-    return found
+    answer: dict[str, Any] = client.get("/analytics/funnel", params=query).json()
+    return answer
 
 
 def two_hundred_lives() -> list[OrderEvent]:
@@ -97,44 +99,47 @@ def test_the_funnel_tells_where_orders_are_go_and_stay(
     worker: Worker, client: httpx2.Client
 ) -> None:
     for seconds in (10, 20, 30, 1000):
-        worker.hear(
-            *(record(event) for event in life((CREATED, PAID, SHIPPED, DELIVERED), seconds=seconds))
+        worker.handle(
+            *(
+                received(event)
+                for event in life((CREATED, PAID, SHIPPED, DELIVERED), seconds=seconds)
+            )
         )
-    worker.hear(
+    worker.handle(
         *(
-            record(event)
+            received(event)
             for event in life(LIVES["is given up"], begin=AT + timedelta(hours=3), seconds=7)
         )
     )
-    told = funnel(client)
-    assert told["orders"] == 5
-    assert told["current"] == {
+    counted = funnel(client)
+    assert counted["orders"] == 5
+    assert counted["current"] == {
         "CREATED": 0,
         "PAID": 0,
         "SHIPPED": 0,
         "DELIVERED": 4,
         "CANCELLED": 1,
     }
-    assert told["entered"] == {
+    assert counted["entered"] == {
         "CREATED": 5,
         "PAID": 4,
         "SHIPPED": 4,
         "DELIVERED": 4,
         "CANCELLED": 1,
     }
-    assert told["conversion"] == [
+    assert counted["conversion"] == [
         {"from": "CREATED", "to": "PAID", "orders": 4, "share": 0.8},
         {"from": "CREATED", "to": "CANCELLED", "orders": 1, "share": 0.2},
         {"from": "PAID", "to": "SHIPPED", "orders": 4, "share": 1.0},
         {"from": "SHIPPED", "to": "DELIVERED", "orders": 4, "share": 1.0},
     ]
     stay = {"orders": 4, "p50S": 25.0, "p95S": 854.5}
-    assert told["timeInState"] == {
+    assert counted["timeInState"] == {
         "CREATED": {"orders": 5, "p50S": 20.0, "p95S": 806.0},
         "PAID": stay,
         "SHIPPED": stay,
     }
-    assert told["byHour"] == [
+    assert counted["byHour"] == [
         {"hour": "2026-01-31T09:00:00Z", "status": "CREATED", "count": 4},
         {"hour": "2026-01-31T09:00:00Z", "status": "PAID", "count": 4},
         {"hour": "2026-01-31T09:00:00Z", "status": "SHIPPED", "count": 4},
@@ -142,53 +147,56 @@ def test_the_funnel_tells_where_orders_are_go_and_stay(
         {"hour": "2026-01-31T12:00:00Z", "status": "CREATED", "count": 1},
         {"hour": "2026-01-31T12:00:00Z", "status": "CANCELLED", "count": 1},
     ]
-    assert told["lastEventAt"] == "2026-01-31T12:05:07.123000Z"
-    assert [one["hour"] for one in funnel(client, hours=3)["byHour"]] == [
+    assert counted["lastEventAt"] == "2026-01-31T12:05:07.123000Z"
+    assert [hour["hour"] for hour in funnel(client, hours=3)["byHour"]] == [
         "2026-01-31T12:00:00Z"
     ] * 2
-    assert funnel(client, hours=4)["byHour"] == told["byHour"]
+    assert funnel(client, hours=4)["byHour"] == counted["byHour"]
 
 
 def test_the_same_feed_in_any_order_at_any_number_of_workers_makes_the_same_funnel(
     service: Service, worker: Worker, client: httpx2.Client
 ) -> None:
-    records = [record(event) for event in two_hundred_lives()]
+    records = [received(event) for event in two_hundred_lives()]
     for start in range(0, len(records), 50):
-        worker.hear(*records[start : start + 50])
+        worker.handle(*records[start : start + 50])
     wanted = funnel(client)
     assert wanted["orders"] == 200
     for attempt in range(3):
         with service.connection() as connection:
             connection.execute("TRUNCATE followed_order, status_change, inbox")
         shares = [Random(10 * attempt + slot).sample(records, len(records)) for slot in range(4)]
-        together(service.database_url, LISTENER, shares, batch=25)
+        handle_concurrently(service.database_url, LISTENER, shares, batch=25)
         assert funnel(client) == wanted
 
 
 @pytest.mark.parametrize("inbox_forgets", [False, True])
 def test_a_repeat_writes_no_row_anew(worker: Worker, *, inbox_forgets: bool) -> None:
-    records = [record(event) for event in two_hundred_lives()]
-    worker.hear(*records)
+    records = [received(event) for event in two_hundred_lives()]
+    worker.handle(*records)
     before = [worker.rows(table) for table in TABLES]
     if inbox_forgets:
         with worker.session.transaction() as cursor:
             cursor.execute("TRUNCATE inbox")
-    for one in records[:50]:
-        worker.hear(one)
-    worker.hear(*records)
+    for record in records[:50]:
+        worker.handle(record)
+    worker.handle(*records)
     assert [worker.rows(table) for table in TABLES] == before
 
 
 def test_a_change_that_comes_late_is_put_in_its_place(
     worker: Worker, client: httpx2.Client
 ) -> None:
-    """As a dead letter does that was sent back: until then nobody knows how long the one before it was."""
-    created, paid, shipped = (record(event) for event in life((CREATED, PAID, SHIPPED)))
-    worker.hear(created)
-    worker.hear(shipped)
+    """
+    As a dead letter does that was sent back: until then nobody knows how long the one before it
+    was.
+    """
+    created, paid, shipped = (received(event) for event in life((CREATED, PAID, SHIPPED)))
+    worker.handle(created)
+    worker.handle(shipped)
     assert funnel(client)["timeInState"] == {}
     assert funnel(client)["current"]["SHIPPED"] == 1
-    worker.hear(paid)
+    worker.handle(paid)
     assert {status: stay["p50S"] for status, stay in funnel(client)["timeInState"].items()} == {
         "CREATED": 60.0,
         "PAID": 60.0,
@@ -197,7 +205,7 @@ def test_a_change_that_comes_late_is_put_in_its_place(
 
 
 def test_a_batch_of_five_hundred_takes_as_many_statements_as_one_record(worker: Worker) -> None:
-    records = [record(event) for event in two_hundred_lives()]
+    records = [received(event) for event in two_hundred_lives()]
     assert worker.statements(records[:1]) == worker.statements(records[1:501]) == 3
 
 

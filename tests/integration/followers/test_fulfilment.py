@@ -1,4 +1,7 @@
-"""Shipments in a real database: the handler as the container calls it, behind the inbox; and the API over them."""
+"""
+Shipments in a real database: the handler as the container calls it, behind the inbox; and the API
+over them.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,19 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support.databases import catalogue, empty_database
+from tests.support.builders import (
+    CANCELLED,
+    CREATED,
+    DELIVERED,
+    LIVES,
+    PAID,
+    SHIPPED,
+    life,
+    received,
+)
+from tests.support.databases import catalogue, database_settings, empty_database
 from tests.support.documented import holding_to
-from tests.support.feed import CANCELLED, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life, record
-from tests.support.handling import Worker, together
-from tests.support.order_service import database_settings
+from tests.support.inbox_worker import Worker, handle_concurrently
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
@@ -33,7 +44,7 @@ SCHEMA = (HERE / "schema.sql").read_text()
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("fulfilment")
-    with service_deployed(stack, logs, "fulfilment", group=LISTENER.group, hears=()) as service:
+    with service_deployed(stack, logs, "fulfilment") as service:
         yield service
 
 
@@ -56,10 +67,13 @@ def client(service: Service) -> Iterator[httpx2.Client]:
     assert process.terminate() == 0, process.log.read_text()
 
 
-def hear(worker: Worker, events: list[OrderEvent]) -> None:
-    """One wave for each version, as the container would have it: no two records of one order in a batch."""
+def handle(worker: Worker, events: list[OrderEvent]) -> None:
+    """
+    One wave for each version, as the container would have it: no two records of one order in a
+    batch.
+    """
     for version in sorted({event.version for event in events}):
-        worker.hear(*(record(event) for event in events if event.version == version))
+        worker.handle(*(received(event) for event in events if event.version == version))
 
 
 def test_schema_sql_is_all_migrations_together_and_has_the_kits_inbox(
@@ -76,7 +90,7 @@ def test_each_order_has_one_shipment_as_its_life_has_it_and_the_api_shows_it(
     worker: Worker, client: httpx2.Client
 ) -> None:
     lives = {kind: life(statuses) for kind, statuses in LIVES.items()}
-    hear(worker, [event for events in lives.values() for event in events])
+    handle(worker, [event for events in lives.values() for event in events])
     shown = {kind: client.get(f"/shipments/{events[0].order_id}") for kind, events in lives.items()}
     assert {
         kind: answer.json()["status"] for kind, answer in shown.items() if answer.status_code == 200
@@ -104,25 +118,25 @@ def test_each_order_has_one_shipment_as_its_life_has_it_and_the_api_shows_it(
 
 @pytest.mark.parametrize("inbox_forgets", [False, True])
 def test_a_repeat_writes_no_row_anew(worker: Worker, *, inbox_forgets: bool) -> None:
-    records = [record(event) for statuses in LIVES.values() for event in life(statuses)]
-    for one in records:
-        worker.hear(one)
+    records = [received(event) for statuses in LIVES.values() for event in life(statuses)]
+    for record in records:
+        worker.handle(record)
     before = worker.rows("shipment")
     if inbox_forgets:
         with worker.session.transaction() as cursor:
             cursor.execute("TRUNCATE inbox")
-    for one in records + records[::-1]:
-        worker.hear(one)
+    for record in records + records[::-1]:
+        worker.handle(record)
     assert worker.rows("shipment") == before
 
 
 def test_a_batch_of_five_hundred_takes_as_many_statements_as_one_record(worker: Worker) -> None:
     standing = [life(LIVES["is delivered"]) for _ in range(500)]
-    hear(worker, [event for events in standing for event in events[:2]])
+    handle(worker, [event for events in standing for event in events[:2]])
 
     def everything(count: int) -> list[Any]:
-        new = [record(life((CREATED, PAID))[1]) for _ in range(count)]
-        return new + [record(standing.pop()[2]) for _ in range(count)]
+        new = [received(life((CREATED, PAID))[1]) for _ in range(count)]
+        return new + [received(standing.pop()[2]) for _ in range(count)]
 
     assert worker.statements(everything(1)) == worker.statements(everything(249)) == 3
 
@@ -132,56 +146,56 @@ def test_the_same_feed_at_four_workers_in_any_order_at_once_has_one_effect(
 ) -> None:
     kinds = list(LIVES) * 30
     lives = [life(LIVES[kind]) for kind in kinds]
-    records = [record(event) for events in lives for event in events]
-    together(
+    records = [received(event) for events in lives for event in events]
+    handle_concurrently(
         service.database_url,
         LISTENER,
         [Random(slot).sample(records, len(records)) for slot in range(4)],
         batch=25,
     )
-    found = service.rows("SELECT status, version FROM shipment")
-    assert Counter(found) == {
+    rows = service.rows("SELECT status, version FROM shipment")
+    assert Counter(rows) == {
         ("PREPARED", 2): 30,
         ("TRACKED", 3): 30,
         ("CLOSED", 4): 30,
         ("CALLED_OFF", 3): 30,
     }
     before = worker.rows("shipment")
-    worker.hear(*records)
+    worker.handle(*records)
     assert worker.rows("shipment") == before
 
 
 def test_a_shipment_that_was_opened_meanwhile_is_found_the_next_time(worker: Worker) -> None:
     """The window between reading that there is none and writing one."""
     _, paid, cancelled = life((CREATED, PAID, CANCELLED))
-    worker.hear(record(cancelled))
+    worker.handle(received(cancelled))
     with pytest.raises(Transient, match="another worker"):
-        worker.hear_blindly(record(paid), blind_to="FROM shipment")
+        worker.handle_blindly(received(paid), blind_to="FROM shipment")
     before = worker.rows("shipment")
-    worker.hear(record(paid))
+    worker.handle(received(paid))
     assert worker.rows("shipment") == before
 
 
 def test_what_contradicts_the_feed_itself_is_poison_and_moves_nothing(worker: Worker) -> None:
     events = life((CREATED, PAID, SHIPPED, DELIVERED))
-    hear(worker, events)
+    handle(worker, events)
     again = life((*LIVES["is delivered"], PAID), order_id=events[0].order_id)[-1]
     before = worker.rows("shipment")
     with pytest.raises(Contradiction, match="version 5 is PAID, but recorded is CLOSED"):
-        worker.hear(record(again))
+        worker.handle(received(again))
     assert worker.rows("shipment") == before
 
 
 def test_pages_follow_each_other_by_status_and_end(worker: Worker, client: httpx2.Client) -> None:
     lives = [life(LIVES[kind]) for _ in range(25) for kind in ("is to be packed", "is delivered")]
-    hear(worker, [event for events in lives for event in events])
+    handle(worker, [event for events in lives for event in events])
 
     def pages(**query: Any) -> tuple[list[str], list[int]]:
         seen, sizes = [], []
         cursor: str | None = ""
         while cursor is not None:
             page = client.get("/shipments", params={"cursor": cursor, **query}).json()
-            seen += [one["orderId"] for one in page["items"]]
+            seen += [shipment["orderId"] for shipment in page["items"]]
             sizes.append(len(page["items"]))
             cursor = page["nextCursor"]
         return seen, sizes

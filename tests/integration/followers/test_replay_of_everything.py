@@ -1,8 +1,10 @@
 """
-Every record of every topic, to every group, from the beginning: no effect changes, nobody is told or charged again.
+Every record of every topic, to every group, from the beginning: no effect changes, nobody is told
+or charged again.
 
-Half of what the inboxes remember is taken away first. So half of the records meet the first wall, the inbox, and half
-the second: facts that only move up, reservations and payments for good, versions, natural keys.
+Half of what the inboxes remember is taken away first. So half of the records meet the first wall,
+the inbox, and half the second: facts that only move up, reservations and payments for good,
+versions, natural keys.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from tests.support.house import House, house_running
+from tests.support.all_services import AllServices, all_services_running
 from tests.support.service import Service
 from tests.support.stack import OwnStack
 
@@ -40,28 +42,41 @@ MOVING = {"inbox", "relay_state"}
 """Tables that are no effect: what was heard, and how often the relay has counted on."""
 
 LEASED = {"customer"}
-"""A sender may look whether there is something to send: the row is the same then, and not where it was."""
+"""
+A sender may look whether there is something to send: the row is the same then, and not where it
+was.
+"""
 
 pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
-def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
-        yield house
+def services(
+    own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AllServices]:
+    with all_services_running(own_stack, tmp_path_factory.mktemp("services")) as services:
+        yield services
 
 
-def test_a_replay_of_everything_to_everybody_changes_nothing_and_tells_nobody_anything(
-    house: House,
+def test_a_replay_of_all_records_to_all_groups_changes_nothing(
+    services: AllServices,
 ) -> None:
-    assert {service.group for service in house.services} == set(GROUPS)
-    orders = orders_of_every_end(house)
-    house.at_rest()
-    before, effects, mails = everything(house), house.effects(), house.notifying.mail.messages()
-    events, handled = {topic: ids(house, topic) for topic in TOPICS}, Counter(handled_by(house))
+    """And nothing is published."""
+    assert {service.group for service in services.each} == set(GROUPS)
+    orders = orders_of_every_end(services)
+    services.eventually_caught_up()
+    before, effects, mails = (
+        everything(services),
+        services.effects(),
+        services.notification.mail.messages(),
+    )
+    events, handled = (
+        {topic: ids(services, topic) for topic in TOPICS},
+        Counter(handled_by(services)),
+    )
 
-    house.stop()
-    for service in house.services:
+    services.stop()
+    for service in services.each:
         forget_half_of_the_inbox(service)
         eventually(
             partial(begins_anew, service),
@@ -69,23 +84,23 @@ def test_a_replay_of_everything_to_everybody_changes_nothing_and_tells_nobody_an
             every_s=1,
             why=f"{service.group} begins anew",
         )
-    house.start()
-    house.at_rest()
+    services.start()
+    services.eventually_caught_up()
 
-    assert everything(house) == before
-    assert house.effects() == effects
-    assert house.notifying.mail.messages() == mails, "a mail was accepted, or offered, again"
-    house.paying.assert_ledgers_agree()
-    assert {order: house.ends([order]) for order in orders} == {
+    assert everything(services) == before
+    assert services.effects() == effects
+    assert services.notification.mail.messages() == mails, "a mail was accepted, or offered, again"
+    services.payment.assert_ledgers_agree()
+    assert {order: services.ends([order]) for order in orders} == {
         order: [ENDS[end]] for order, end in orders.items()
     }
-    assert house.dead_letters() == []
-    again = Counter(handled_by(house))
+    assert services.dead_letters() == []
+    again = Counter(handled_by(services))
     assert all(again[group] >= count for group, count in handled.items()), (
         "each group has had every record again"
     )
     for topic in TOPICS:
-        now = ids(house, topic)
+        now = ids(services, topic)
         assert now.keys() == events[topic].keys(), f"{topic} has an event that is new"
         if (
             topic != PAYMENTS.name
@@ -93,31 +108,33 @@ def test_a_replay_of_everything_to_everybody_changes_nothing_and_tells_nobody_an
             assert now == events[topic], f"{topic} has an event twice"
 
 
-def orders_of_every_end(house: House) -> dict[str, str]:
+def orders_of_every_end(services: AllServices) -> dict[str, str]:
     """Orders with what is to become of them; when it has."""
-    placed = {end: house.place(EACH) for end in ENDS if end not in ("out of stock", "never paid")}
+    placed = {
+        end: services.place(EACH) for end in ENDS if end not in ("out of stock", "never paid")
+    }
     placed |= {
-        end: house.place(EACH, paymentMethod="pm_declined")
+        end: services.place(EACH, paymentMethod="pm_declined")
         for end in ("declined", "declined, then paid")
     }
-    placed["out of stock"] = house.place(EACH, lines=[{"sku": "DESK-160", "quantity": 1}])
+    placed["out of stock"] = services.place(EACH, lines=[{"sku": "DESK-160", "quantity": 1}])
     placed["never paid"] = [
-        str(house.api.post("/api/orders", json=CUSTOMER).json()["orderId"]) for _ in range(EACH)
+        str(services.api.post("/api/orders", json=CUSTOMER).json()["orderId"]) for _ in range(EACH)
     ]
     for end, (begin, actions) in COMMANDS.items():
-        eventually_all(house, placed[end], begin)
+        eventually_all(services, placed[end], begin)
         for order in placed[end]:
             for action, body in actions:
-                answer = house.api.post(f"/orders/{order}/{action}", json=body)
+                answer = services.api.post(f"/orders/{order}/{action}", json=body)
                 assert answer.status_code == 200, answer.text
     for end, several in placed.items():
-        eventually_all(house, several, ENDS[end])
+        eventually_all(services, several, ENDS[end])
     return {order: end for end, several in placed.items() for order in several}
 
 
-def eventually_all(house: House, orders: list[str], end: tuple[str, str, str]) -> None:
+def eventually_all(services: AllServices, orders: list[str], end: tuple[str, str, str]) -> None:
     eventually(
-        lambda: set(house.ends(orders)) == {end}, within_s=60, every_s=0.2, why=f"all are {end}"
+        lambda: set(services.ends(orders)) == {end}, within_s=60, every_s=0.2, why=f"all are {end}"
     )
 
 
@@ -147,13 +164,16 @@ def forget_half_of_the_inbox(service: Service) -> None:
         connection.execute("DELETE FROM inbox WHERE get_byte(uuid_send(event_id), 15) % 2 = 0")
 
 
-def everything(house: House) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table that is an effect, with where it lies: written again, it would be another."""
+def everything(services: AllServices) -> dict[str, list[tuple[object, ...]]]:
+    """
+    Every row of every table that is an effect, with where it lies: written again, it would be
+    another.
+    """
     return {
         f"{service.name}.{table}": sorted(
             service.rows(f"SELECT {place_of(table)}, {table}::text FROM {table}")
         )
-        for service in house.services
+        for service in services.each
         for table in tables(service)
         if table not in MOVING
     }
@@ -174,9 +194,9 @@ def tables(service: Service) -> list[str]:
     ]
 
 
-def ids(house: House, topic: str) -> Counter[str]:
-    return Counter(said.id for said in house.order.said(topic))
+def ids(services: AllServices, topic: str) -> Counter[str]:
+    return Counter(said.id for said in services.order.published(topic))
 
 
-def handled_by(house: House) -> dict[str, int]:
-    return {group: sum(process.outcomes.values()) for group, process in house.listening.items()}
+def handled_by(services: AllServices) -> dict[str, int]:
+    return {group: sum(process.outcomes.values()) for group, process in services.listeners.items()}

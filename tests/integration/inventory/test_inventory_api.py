@@ -1,4 +1,7 @@
-"""The inventory API over HTTP, on a database of its own; every answer is as its OpenAPI document says."""
+"""
+The inventory API over HTTP, on a database of its own; every answer is as its OpenAPI document
+says.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from tests.support.stack import Stack
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("inventory")
-    with service_deployed(stack, logs, "inventory", group="inventory-service", hears=()) as service:
+    with service_deployed(stack, logs, "inventory") as service:
         yield service
 
 

@@ -1,4 +1,7 @@
-"""Stock in a real database: the handler as the container calls it, behind the inbox, by one worker and by several."""
+"""
+Stock in a real database: the handler as the container calls it, behind the inbox, by one worker
+and by several.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,17 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from uuid import uuid4
 
 import pytest
-from tests.support import handling
-from tests.support.databases import catalogue, empty_database
-from tests.support.handling import Worker, together
-from tests.support.inventory import paid, refunded, shipped
-from tests.support.order_service import database_settings
+from tests.support.builders import an_order, new_order_id, paid, received, refunded, shipped
+from tests.support.databases import catalogue, database_settings, empty_database
+from tests.support.inbox_worker import Worker, handle_concurrently
 from tests.support.stack import Stack
 
 import orderflow.services.inventory
 from orderflow.contracts.events import StockRejected, StockReleased, StockReserved
-from orderflow.contracts.ids import OrderId, Sku
-from orderflow.contracts.topics import INVENTORY, PAYMENTS
+from orderflow.contracts.ids import Sku
+from orderflow.contracts.topics import INVENTORY
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import InboxOutbox, Received
@@ -52,10 +52,6 @@ def worker(url: str) -> Iterator[Worker]:
     worker.session.close()
 
 
-def record(event: ConsumedEvent) -> Received:
-    return handling.record(event, topic=PAYMENTS.name)
-
-
 def fill(worker: Worker, **on_hand: int) -> None:
     with worker.session.transaction() as cursor:
         for sku, count in on_hand.items():
@@ -65,8 +61,8 @@ def fill(worker: Worker, **on_hand: int) -> None:
 def counts(worker: Worker) -> dict[str, tuple[int, int, int]]:
     with worker.session.transaction() as cursor:
         return {
-            one.sku: (one.on_hand, one.reserved, one.shipped)
-            for one in repository.stock_page(cursor, after="", limit=100)
+            stock.sku: (stock.on_hand, stock.reserved, stock.shipped)
+            for stock in repository.stock_page(cursor, after="", limit=100)
         }
 
 
@@ -74,14 +70,11 @@ def held_by_reservations(worker: Worker) -> Counter[str]:
     """Pieces by SKU, as the reservations that stand would have it."""
     with worker.session.transaction() as cursor:
         cursor.execute(
-            "SELECT line->>'sku', sum((line->>'quantity')::int)::int FROM reservation, jsonb_array_elements(lines) line"
+            "SELECT line->>'sku', sum((line->>'quantity')::int)::int FROM reservation,"
+            " jsonb_array_elements(lines) line"
             " WHERE status = 'RESERVED' GROUP BY 1"
         )
         return Counter(dict(cursor.fetchall()))
-
-
-def new_order() -> OrderId:
-    return OrderId(str(uuid4()))
 
 
 def test_schema_sql_is_all_migrations_together_and_has_the_kits_tables(
@@ -100,32 +93,41 @@ def test_schema_sql_is_all_migrations_together_and_has_the_kits_tables(
 
 def test_a_batch_of_every_kind_is_one_effect_and_survives_a_reading_back(worker: Worker) -> None:
     fill(worker, CABLE=10, LAMP=4)
-    kept, short, back, gone, early, empty = (new_order() for _ in range(6))
-    told = worker.hear(
-        *(record(paid(order, ("CABLE", 2), ("LAMP", 1))) for order in (kept, back, gone))
+    kept, short, back, gone, early, empty = (new_order_id() for _ in range(6))
+    events = worker.handle(
+        *(
+            received(paid(an_order(order, ("CABLE", 2), ("LAMP", 1))))
+            for order in (kept, back, gone)
+        )
     )
-    assert [type(event) for event in told] == [StockReserved] * 3
+    assert [type(event) for event in events] == [StockReserved] * 3
     batch: list[ConsumedEvent] = [
-        refunded(back),
-        shipped(gone),
-        paid(short, ("CABLE", 1), ("LAMP", 3)),
-        refunded(early),
-        paid(empty),
+        refunded(an_order(back)),
+        shipped(an_order(gone)),
+        paid(an_order(short, ("CABLE", 1), ("LAMP", 3))),
+        refunded(an_order(early)),
+        paid(an_order(empty, minor=0)),
     ]
-    told = worker.hear(*(record(event) for event in batch))
-    assert [(event.order_id, type(event)) for event in told] == [
+    events = worker.handle(*(received(event) for event in batch))
+    assert [(event.order_id, type(event)) for event in events] == [
         (back, StockReleased),
         (short, StockRejected),
         (empty, StockReserved),
     ]
     assert counts(worker) == {"CABLE": (8, 2, 2), "LAMP": (3, 1, 1)}
-    assert worker.hear(record(paid(early, ("CABLE", 1))), record(paid(kept, ("CABLE", 1)))) == []
+    assert (
+        worker.handle(
+            received(paid(an_order(early, ("CABLE", 1)))),
+            received(paid(an_order(kept, ("CABLE", 1)))),
+        )
+        == []
+    )
     with worker.session.transaction() as cursor:
-        found = [
+        reservations = [
             repository.find_reservation(cursor, order)
             for order in (kept, short, back, gone, early, empty)
         ]
-    assert [one and one.status.value for one in found] == [
+    assert [reservation and reservation.status.value for reservation in reservations] == [
         "RESERVED",
         "REJECTED",
         "RELEASED",
@@ -140,32 +142,39 @@ def test_a_repeat_writes_no_row_anew_and_tells_nothing(
     worker: Worker, *, inbox_forgets: bool
 ) -> None:
     fill(worker, CABLE=10)
-    orders = [new_order() for _ in range(4)]
-    records = [record(paid(order, ("CABLE", 3))) for order in orders]
-    assert len(worker.hear(*records)) == 4
+    orders = [new_order_id() for _ in range(4)]
+    records = [received(paid(an_order(order, ("CABLE", 3)))) for order in orders]
+    assert len(worker.handle(*records)) == 4
     before = worker.rows("stock"), worker.rows("reservation")
     if inbox_forgets:
         with worker.session.transaction() as cursor:
             cursor.execute("TRUNCATE inbox")
     for _ in range(3):
-        assert worker.hear(*records) == []
+        assert worker.handle(*records) == []
     assert (worker.rows("stock"), worker.rows("reservation")) == before
 
 
 def test_a_batch_of_five_hundred_takes_as_many_statements_as_one_record(worker: Worker) -> None:
     fill(worker, **{f"SKU-{number}": 1_000 for number in range(20)})
-    standing = [new_order() for _ in range(20)]
+    standing = [new_order_id() for _ in range(20)]
 
     def everything(count: int) -> list[Received]:
         new: list[ConsumedEvent] = [
-            paid(new_order(), *((f"SKU-{(number + step) % 20}", 1) for step in range(3)))
+            paid(
+                an_order(new_order_id(), *((f"SKU-{(number + step) % 20}", 1) for step in range(3)))
+            )
             for number in range(count)
         ]
         return [
-            record(event) for event in (*new, refunded(standing.pop()), shipped(standing.pop()))
+            received(event)
+            for event in (
+                *new,
+                refunded(an_order(standing.pop())),
+                shipped(an_order(standing.pop())),
+            )
         ]
 
-    worker.hear(*(record(paid(order, ("SKU-1", 1))) for order in standing))
+    worker.handle(*(received(paid(an_order(order, ("SKU-1", 1)))) for order in standing))
     few, many = (worker.statements(everything(count)) for count in (1, 498))
     assert few == many == 5
 
@@ -177,17 +186,23 @@ def test_four_workers_who_want_the_same_products_reserve_exactly_what_fits(
     fill(worker, **dict.fromkeys(skus, 100))
     random = Random(7)
     orders = [
-        paid(new_order(), *((sku, random.randint(1, 3)) for sku in random.sample(skus, 3)))
+        paid(
+            an_order(
+                new_order_id(), *((sku, random.randint(1, 3)) for sku in random.sample(skus, 3))
+            )
+        )
         for _ in range(2_000)
     ]
-    records = [record(event) for event in orders]
-    told, again = together(url, LISTENER, [records[slot::4] for slot in range(4)], batch=50)
-    reserved = [event for event in told if isinstance(event, StockReserved)]
+    records = [received(event) for event in orders]
+    events, again = handle_concurrently(
+        url, LISTENER, [records[slot::4] for slot in range(4)], batch=50
+    )
+    reserved = [event for event in events if isinstance(event, StockReserved)]
     kept: Counter[str] = Counter()
     for event in reserved:
         for line in event.lines:
             kept[line.sku] += line.quantity
-    assert len(told) == 2_000
+    assert len(events) == 2_000
     assert {len(event.lines) for event in reserved} == {3}
     assert (
         {sku: reserved for sku, (_, reserved, _) in counts(worker).items()}
@@ -196,7 +211,7 @@ def test_four_workers_who_want_the_same_products_reserve_exactly_what_fits(
     )
     assert all(reserved <= on_hand == 100 for on_hand, reserved, _ in counts(worker).values())
     left = {sku: 100 - reserved for sku, (_, reserved, _) in counts(worker).items()}
-    answered = {event.order_id: event for event in told}
+    answered = {event.order_id: event for event in events}
     for order in orders:
         fits = all(line.quantity <= left[line.sku] for line in order.lines)
         assert not (fits and isinstance(answered[order.order_id], StockRejected)), (
@@ -209,11 +224,11 @@ def test_the_same_records_at_eight_workers_at_once_have_one_effect(
     url: str, worker: Worker
 ) -> None:
     fill(worker, CABLE=1_000)
-    records = [record(paid(new_order(), ("CABLE", 1))) for _ in range(200)]
+    records = [received(paid(an_order(new_order_id(), ("CABLE", 1)))) for _ in range(200)]
     shuffled = [Random(slot).sample(records, len(records)) for slot in range(8)]
-    told, _ = together(url, LISTENER, shuffled, batch=25)
-    assert Counter(event.order_id for event in told) == Counter(
-        one.event.order_id for one in records
+    events, _ = handle_concurrently(url, LISTENER, shuffled, batch=25)
+    assert Counter(event.order_id for event in events) == Counter(
+        record.event.order_id for record in records
     )
     assert counts(worker) == {"CABLE": (1_000, 200, 0)}
 
@@ -222,12 +237,12 @@ def test_payment_and_refund_of_one_order_at_once_end_with_nothing_kept(
     url: str, worker: Worker
 ) -> None:
     fill(worker, CABLE=1_000)
-    orders = [new_order() for _ in range(300)]
-    payments = [record(paid(order, ("CABLE", 1))) for order in orders]
-    refunds = [record(refunded(order)) for order in reversed(orders)]
-    told, _ = together(url, LISTENER, [payments, refunds], batch=7)
-    reserved = {event.order_id for event in told if isinstance(event, StockReserved)}
-    released = {event.order_id for event in told if isinstance(event, StockReleased)}
+    orders = [new_order_id() for _ in range(300)]
+    payments = [received(paid(an_order(order, ("CABLE", 1)))) for order in orders]
+    refunds = [received(refunded(an_order(order))) for order in reversed(orders)]
+    events, _ = handle_concurrently(url, LISTENER, [payments, refunds], batch=7)
+    reserved = {event.order_id for event in events if isinstance(event, StockReserved)}
+    released = {event.order_id for event in events if isinstance(event, StockReleased)}
     assert reserved == released
     assert counts(worker) == {"CABLE": (1_000, 0, 0)}
 
@@ -235,12 +250,14 @@ def test_payment_and_refund_of_one_order_at_once_end_with_nothing_kept(
 def test_a_reservation_that_was_opened_meanwhile_is_found_the_next_time(worker: Worker) -> None:
     """The window between reading that there is none and writing one."""
     fill(worker, CABLE=10)
-    order = new_order()
-    assert worker.hear(record(refunded(order))) == []
+    order = new_order_id()
+    assert worker.handle(received(refunded(an_order(order)))) == []
 
     with pytest.raises(Transient, match="another worker"):
-        worker.hear_blindly(record(paid(order, ("CABLE", 1))), blind_to="FROM reservation")
-    assert worker.hear(record(paid(order, ("CABLE", 1)))) == []
+        worker.handle_blindly(
+            received(paid(an_order(order, ("CABLE", 1)))), blind_to="FROM reservation"
+        )
+    assert worker.handle(received(paid(an_order(order, ("CABLE", 1))))) == []
     assert counts(worker) == {"CABLE": (10, 0, 0)}
 
 
@@ -253,7 +270,7 @@ def test_the_table_itself_refuses_what_would_be_oversold(worker: Worker) -> None
 
 def test_on_hand_is_absolute_and_never_below_what_is_reserved(worker: Worker) -> None:
     fill(worker, CABLE=5)
-    worker.hear(record(paid(new_order(), ("CABLE", 3))))
+    worker.handle(received(paid(an_order(new_order_id(), ("CABLE", 3)))))
     with worker.session.transaction() as cursor:
         assert repository.put_on_hand(cursor, Sku("CABLE"), 2) is None
     fill(worker, CABLE=3, LAMP=7)

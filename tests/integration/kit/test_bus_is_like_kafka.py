@@ -1,4 +1,8 @@
-"""The bus, and Kafka with the container, give the same output for the same input: ids, bytes, order, dead letters."""
+"""
+The bus and Kafka give the same output for the same input: ids, bytes, order, dead letters, lag.
+
+The containers are the same on both; what is compared is the client in memory with the real one.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,18 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4, uuid5
 
 import pytest
-from tests.support.databases import empty_database
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings, empty_database
 from tests.support.probe_language import DAYS_7, NAMESPACE, Asked, Ignored, Told, catalogue, topics
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
 from orderflow.messaging.container import Container, ContainerSettings
+from orderflow.messaging.container.effect_database import PostgresEffects
 from orderflow.messaging.dead_letters.letter import without_evidence
 from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka import admin, clients
 from orderflow.messaging.kafka.group_topics import dead_letter_topic, replay_topic
+from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.kafka.reader import read
 from orderflow.messaging.kafka.topics import Topic, TopicSettings
 from orderflow.messaging.kafka.transactions import Produced
@@ -49,7 +54,10 @@ Output = dict[str, list[tuple[object, ...]]]
 
 
 class Flow:
-    """`name` is told (exactly once) on `name-told`, and what is told there is counted (inbox) for `name-counted`."""
+    """
+    `name` is told (exactly once) on `name-told`, and what is told there is counted (inbox) for
+    `name-counted`.
+    """
 
     def __init__(self, name: str) -> None:
         self.asked, self.told = topics(name, 3)
@@ -102,7 +110,7 @@ class Flow:
         )
 
     def input(self, registry: SchemaLookup) -> list[Produced]:
-        """Good, bad, foreign and poisoned records; the same whenever it is asked."""
+        """Good, failing, foreign, repeated and poisoned records; the same for every caller."""
         encoder = Encoder.load(registry, self.catalogue())
         made: list[Produced] = []
         for number in range(12):
@@ -117,6 +125,8 @@ class Flow:
         made.insert(
             70, self._record(encoder, Asked(id="key-5", number=97, behaviour="mute", at=moment(0)))
         )
+        # Repeats: answered again, under the same ids, and counted once.
+        made += [made[0], made[9]]
         return made
 
     def _record(self, encoder: Encoder, event: Asked) -> Produced:
@@ -143,37 +153,37 @@ def moment(number: int) -> datetime:
 
 def tell(batch: Sequence[Received]) -> Iterable[Caused]:
     """Two of each, so that the ids' numbers count; nothing about some; some can't be told."""
-    if any(one.event.behaviour == "fail" for one in batch):
+    if any(record.event.behaviour == "fail" for record in batch):
         raise ValueError("told to fail")
-    for one in batch:
-        if one.event.behaviour != "mute":
+    for record in batch:
+        if record.event.behaviour != "mute":
             for behaviour in ("first", "second"):
                 yield (
-                    one,
+                    record,
                     Told(
-                        id=one.event.id,
-                        number=one.event.number,
+                        id=record.event.id,
+                        number=record.event.number,
                         behaviour=behaviour,
-                        at=one.event.at,
+                        at=record.event.at,
                     ),
                 )
 
 
 def count(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
     """How many there are of a key by now: wrong as soon as one ran twice, never, or too early."""
-    cursor.execute(COUNT, (postgres.array([one.event.id for one in batch]),))
+    cursor.execute(COUNT, (postgres.array([record.event.id for record in batch]),))
     counts: dict[str, int] = dict(cursor.fetchall())
     return [
         (
-            one,
+            record,
             Ignored(
-                id=one.event.id,
-                number=counts[one.event.id],
-                behaviour=one.event.behaviour,
-                at=one.event.at,
+                id=record.event.id,
+                number=counts[record.event.id],
+                behaviour=record.event.behaviour,
+                at=record.event.at,
             ),
         )
-        for one in batch
+        for record in batch
     ]
 
 
@@ -203,25 +213,25 @@ def database(stack: Stack, flow: Flow) -> Iterator[DatabaseSettings]:
 
 
 def rows(settings: DatabaseSettings) -> Output:
-    found: Output = defaultdict(list)
+    output: Output = defaultdict(list)
     columns = "aggregateid, id, type, payload, ce_source, ce_time, ce_causationid, ce_correlationid, traceparent"
     with postgres.connect(settings, application_name="test") as connection:
         for key, event_id, kind, payload, *rest in connection.execute(
             f"SELECT {columns} FROM outbox ORDER BY sequence".encode()
         ):
             assert isinstance(event_id, UUID)
-            found[key].append((event_id, kind, bytes(payload)[5:], *rest))
-    return found
+            output[key].append((event_id, kind, bytes(payload)[5:], *rest))
+    return output
 
 
 def by_key(
     records: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]],
 ) -> Output:
     """Without the frame: each registry gives its own schema ids."""
-    found: Output = defaultdict(list)
+    output: Output = defaultdict(list)
     for key, value, headers in records:
-        found[(key or b"").decode()].append(((value or b"")[5:], tuple(headers)))
-    return found
+        output[(key or b"").decode()].append(((value or b"")[5:], tuple(headers)))
+    return output
 
 
 def letters(
@@ -257,9 +267,9 @@ def on_kafka(stack: Stack, flow: Flow) -> Iterator[tuple[Output, Output, Output]
         topic: str,
     ) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]:
         return [
-            (one.key, one.value, one.headers)
-            for one in read(kafka, topic, follow=False)
-            if one is not None
+            (record.key, record.value, record.headers)
+            for record in read(kafka, topic, follow=False)
+            if record is not None
         ]
 
     with database(stack, flow) as settings:
@@ -276,7 +286,7 @@ def on_kafka(stack: Stack, flow: Flow) -> Iterator[tuple[Output, Output, Output]
             )
             for listener in (flow.teller, flow.counter)
         ]
-        threads = [threading.Thread(target=one.run, args=(stop,)) for one in containers]
+        threads = [threading.Thread(target=container.run, args=(stop,)) for container in containers]
         for thread in threads:
             thread.start()
         try:
@@ -285,6 +295,8 @@ def on_kafka(stack: Stack, flow: Flow) -> Iterator[tuple[Output, Output, Output]
                 lambda: sum(map(len, rows(settings).values())) >= expected, within_s=60, every_s=0.3
             )
             eventually(lambda: len(records(flow.dlts[0])) >= 3, within_s=20, every_s=0.3)
+            # What waited, was skipped or repeated, and every marker: all of it is committed.
+            eventually(lambda: _lag(flow, kafka) == 0, within_s=20, every_s=0.3)
         finally:
             stop.set()
             for thread in threads:
@@ -293,20 +305,34 @@ def on_kafka(stack: Stack, flow: Flow) -> Iterator[tuple[Output, Output, Output]
         yield by_key(records(flow.told.name)), rows(settings), given_up
 
 
+def _lag(flow: Flow, kafka: KafkaSettings) -> int:
+    groups = {
+        listener.group: tuple(listener.subscribed) for listener in (flow.teller, flow.counter)
+    }
+    return sum(lag.records for lag in lags(kafka, groups))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_bus_gives_what_kafka_gives_whatever_is_struck_on_the_way(
     stack: Stack, flow: Flow, on_kafka: tuple[Output, Output, Output], seed: int
 ) -> None:
-    told, counted, given_up = on_kafka
-    assert sum(map(len, told.values())) == 2 * 12 * len(KEYS)
+    kafka_output, counted, given_up = on_kafka
+    assert sum(map(len, kafka_output.values())) == 2 * 12 * len(KEYS) + 2 * 2
+    assert sum(map(len, counted.values())) == 2 * 12 * len(KEYS)
     assert sum(map(len, given_up.values())) == 3
-    faults = Faults() if seed == 0 else Faults(abort=0.3, crash=0.1, wave_max=1 + 3 * seed)
+    faults = (
+        Faults()
+        if seed == 0
+        else Faults(
+            abort=0.2, unknown=0.1, expel=0.05, refuse=0.2, crash=0.1, wave_max=1 + 3 * seed
+        )
+    )
     with database(stack, flow) as settings:
         session = postgres.Session(settings, application_name="bus")
         bus = Bus(
             (flow.teller, flow.counter),
             catalogue=flow.catalogue(),
-            sessions={flow.counter.name: session},
+            databases={flow.counter.name: PostgresEffects(session)},
             seed=seed,
             faults=faults,
         )
@@ -317,9 +343,12 @@ def test_the_bus_gives_what_kafka_gives_whatever_is_struck_on_the_way(
         def records(
             topic: str,
         ) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]:
-            return [(one.key(), one.value(), list(one.headers())) for one in bus.records(topic)]
+            return [
+                (record.key(), record.value(), list(record.headers()))
+                for record in bus.records(topic)
+            ]
 
-        assert by_key(records(flow.told.name)) == told
+        assert by_key(records(flow.told.name)) == kafka_output
         assert rows(settings) == counted
         assert letters(record for dlt in flow.dlts for record in records(dlt)) == given_up
         assert len(bus.records(flow.counted.name)) == sum(map(len, counted.values()))

@@ -1,8 +1,10 @@
 """
-The container through every kind of answer that a broker can give while it commits: on librdkafka's mock cluster.
+The container through every kind of answer that a broker can give while it commits: on librdkafka's
+mock cluster.
 
-The mock keeps no transactional offsets and shows aborted records, so only this is judged here: the container goes on by
-itself, every record is told, nobody is charged an attempt. That nothing is told twice is proved on the real broker.
+The mock keeps no transactional offsets and shows aborted records, so only this is judged here: the
+container goes on by itself, every record is told, nobody is charged an attempt. That nothing is
+told twice is proved on the real broker.
 """
 
 from __future__ import annotations
@@ -107,23 +109,27 @@ class Running:
 
     def all_told(self) -> bool:
         """Every record has its answer, and the first answers of a key came in the key's order."""
-        found: dict[str, list[str]] = defaultdict(list)
+        causes: dict[str, list[str]] = defaultdict(list)
         for record in read(self.kafka, self.told.name, follow=False):
             if record is not None and record.key is not None:
                 cause = (dict(record.headers)[CE_CAUSATION_ID] or b"").decode()
-                if cause not in found[record.key.decode()]:
-                    found[record.key.decode()].append(cause)
-        return found == self._produced
+                if cause not in causes[record.key.decode()]:
+                    causes[record.key.decode()].append(cause)
+        return causes == self._produced
 
     def arm(self, api: Api, name: str) -> None:
-        """The next transaction meets this answer. Only then: our own producer and consumer talk to the mock too."""
+        """
+        The next transaction meets this answer. Only then: our own producer and consumer talk to
+        the mock too.
+        """
         self._armed.append((api, getattr(KafkaError, name)))
 
     def _tell(self, batch: Sequence[Received]) -> list[Caused]:
         while self._armed:
             self.cluster.fail(*self._armed.pop())
         return [
-            (one, Told(id=one.event.id, number=one.event.number, at=one.event.at)) for one in batch
+            (record, Told(id=record.event.id, number=record.event.number, at=record.event.at))
+            for record in batch
         ]
 
     def dead(self) -> int:
@@ -142,10 +148,10 @@ def running(
     mock_cluster: MockCluster, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Running]:
     monkeypatch.setattr(client, "FENCED_INSTANCE_POLL_S", 0.5)
-    one = Running(mock_cluster, stack)
-    one.start()
-    yield one
-    one.stop()
+    running = Running(mock_cluster, stack)
+    running.start()
+    yield running
+    running.stop()
 
 
 FAULTS = [
@@ -157,7 +163,10 @@ FAULTS = [
     (Api.END_TXN, "INVALID_TXN_STATE"),
     (Api.END_TXN, "_TRANSPORT"),
 ]
-"""One of each kind: aborted, healed inside, fenced, a refused record, fatal, unknown, a broken connection."""
+"""
+One of each kind: aborted, healed inside, fenced, a refused record, fatal, unknown, a broken
+connection.
+"""
 
 
 @pytest.mark.parametrize(("api", "name"), FAULTS)

@@ -8,7 +8,7 @@ from queue import Queue
 from uuid import uuid4
 
 import pytest
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
@@ -49,10 +49,10 @@ class Bench:
             return {number for (number,) in connection.execute("SELECT n FROM numbers")}
 
     def outcomes(self, count: int) -> dict[object, int | Exception]:
-        found: dict[object, int | Exception] = {}
-        while len(found) < count:
-            found.update(dict(self.deliveries.get(timeout=30)))
-        return found
+        rows: dict[object, int | Exception] = {}
+        while len(rows) < count:
+            rows.update(dict(self.deliveries.get(timeout=30)))
+        return rows
 
     def _connect(self) -> Connection:
         self.connections += 1

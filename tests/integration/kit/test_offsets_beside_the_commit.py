@@ -1,4 +1,6 @@
-"""What a broker keeps beside a committed offset: our longest text fits, in both ways of committing."""
+"""
+What a broker keeps beside a committed offset: our longest text fits, in both ways of committing.
+"""
 
 from __future__ import annotations
 
@@ -78,8 +80,8 @@ def commit(transactions: Transactions, client: Consumer, place: TopicPartition) 
 
 
 def committed(client: Consumer, topic: str) -> tuple[int, str | None]:
-    (found,) = client.committed([TopicPartition(topic, PLACE)], timeout=20)
-    return found.offset, found.metadata
+    (committed,) = client.committed([TopicPartition(topic, PLACE)], timeout=20)
+    return committed.offset, committed.metadata
 
 
 def test_the_longest_text_comes_back_from_a_transaction_and_from_a_plain_commit(

@@ -1,4 +1,7 @@
-"""What keeps an outbox going on a real server: migrations, partitions by day, a second relay that stands by."""
+"""
+What keeps an outbox going on a real server: migrations, partitions by day, a second relay that
+stands by.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings
 from tests.support.outbox_probe import Probe, probe_service
 from tests.support.stack import Stack
 
@@ -70,9 +73,10 @@ def test_rows_of_every_partition_made_ahead_and_of_the_default_one_arrive(
     probe.assert_each_once_in_order()
 
 
-def test_a_day_whose_rows_are_in_the_default_partition_keeps_them_there_and_the_others_are_made(
+def test_a_day_with_rows_in_the_default_partition_keeps_them_there(
     probe: Probe, connection: Connection
 ) -> None:
+    """The other days get their partitions."""
     probe.write_all(["early"], each=1)
     PartitionKeeper().keep(connection, position=0)
     assert partitions(connection) == {"outbox_default", *(named(days) for days in range(1, 8))}
@@ -95,7 +99,10 @@ def test_old_days_go_only_when_the_position_has_passed_what_they_held(
 def test_writers_are_not_held_back_by_a_transaction_that_holds_the_default_partition(
     probe: Probe, connection: Connection
 ) -> None:
-    """The keeper gives up after its lock time-out, so whoever queues behind it waits no longer than that."""
+    """
+    The keeper gives up after its lock time-out, so whoever queues behind it waits no longer than
+    that.
+    """
     with probe.connection() as holder:
         holder.execute("LOCK TABLE outbox_default IN ACCESS SHARE MODE")
         with pytest.raises(postgres.DatabaseError) as given_up:
@@ -106,20 +113,22 @@ def test_writers_are_not_held_back_by_a_transaction_that_holds_the_default_parti
 def test_a_second_relay_stands_by_and_takes_over_when_the_first_is_killed(probe: Probe) -> None:
     first = probe.relay()
     second = probe.relay()
-    assert second.said("the relay stands by")
+    assert second.logged("the relay stands by")
     probe.write_all(["a", "b"], each=5)
     probe.assert_each_once_in_order()
-    assert not second.said("the relay streams")
+    assert not second.logged("the relay streams")
     first.popen.kill()
     probe.write_all(["a", "b"], each=5)
     probe.assert_each_once_in_order()
-    assert second.said("the relay streams")
+    assert second.logged("the relay streams")
 
 
 def test_two_relays_that_start_at_once_on_a_new_database_agree(probe: Probe) -> None:
     relays = [probe.relay(wait=False) for _ in range(3)]
-    eventually(lambda: sum(relay.said("the relay streams") for relay in relays) == 1, within_s=30)
-    eventually(lambda: sum(relay.said("the relay stands by") for relay in relays) == 2, within_s=30)
+    eventually(lambda: sum(relay.logged("the relay streams") for relay in relays) == 1, within_s=30)
+    eventually(
+        lambda: sum(relay.logged("the relay stands by") for relay in relays) == 2, within_s=30
+    )
     probe.write_all(["a"], each=3)
     probe.assert_each_once_in_order()
     assert all(relay.popen.poll() is None for relay in relays)

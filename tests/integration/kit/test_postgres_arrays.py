@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.order_service import database_settings
+from tests.support.databases import database_settings
 from tests.support.stack import Stack
 
 from orderflow.contracts.events import OrderStatus

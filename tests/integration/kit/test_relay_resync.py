@@ -1,7 +1,9 @@
 """
-`orderflow relay resync`: after a refusal everything that the database has is on Kafka, and the relay goes on.
+`orderflow relay resync`: after a refusal everything that the database has is on Kafka, and the
+relay goes on.
 
-The databases here are of several kinds: with a dropped slot, without a position, another one, an older copy of itself.
+The databases here are of several kinds: with a dropped slot, without a position, another one, an
+older copy of itself.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ def published(probe: Probe) -> None:
 
 
 def write_against_the_clock(probe: Probe, key: str) -> None:
-    """Two transactions on one key: the one that began first commits last, as after waiting for a row's lock."""
+    """
+    Two transactions on one key: the one that began first commits last, as after waiting for a
+    row's lock.
+    """
     with probe.connection() as late, probe.connection() as early:
         late.execute("SELECT now()")
         probe.write(early, key)
@@ -67,28 +72,31 @@ def write_against_the_clock(probe: Probe, key: str) -> None:
 def assert_refuses(probe: Probe, reason: str) -> None:
     relay = probe.relay(wait=False)
     assert relay.wait() == 3, relay.log.read_text()
-    assert relay.said(reason), relay.log.read_text()
+    assert relay.logged(reason), relay.log.read_text()
 
 
 def assert_nothing_is_lost(probe: Probe, *, once: set[str]) -> None:
-    """Every committed id is there and no other one, those of `once` came once, each key's last ones are in order."""
-    wanted = probe.wanted()
+    """
+    Every committed id is there and no other one, those of `once` came once, each key's last ones
+    are in order.
+    """
+    wanted = probe.expected()
     eventually(
         lambda: set(wanted) <= ids(probe),
         within_s=60,
         every_s=0.5,
         why="every committed row is on the topic",
     )
-    scanned = probe.scanned()
-    found = Counter(event_id for ids in scanned.values() for event_id in ids)
-    assert set(found) == set(wanted)
-    assert {event_id: found[event_id] for event_id in once if found[event_id] != 1} == {}
+    scanned = probe.published()
+    published = Counter(event_id for ids in scanned.values() for event_id in ids)
+    assert set(published) == set(wanted)
+    assert {event_id: published[event_id] for event_id in once if published[event_id] != 1} == {}
     for key, committed in probe.committed.items():
         assert scanned[key][-len(committed) :] == [str(event_id) for event_id in committed]
 
 
 def ids(probe: Probe) -> set[str]:
-    return {event_id for found in probe.scanned().values() for event_id in found}
+    return {event_id for ids in probe.published().values() for event_id in ids}
 
 
 @pytest.mark.parametrize(
@@ -99,11 +107,12 @@ def ids(probe: Probe) -> set[str]:
         (lose_both, "nobody would publish"),
     ],
 )
-def test_after_a_resync_everything_committed_is_on_the_topic_in_order_and_the_relay_goes_on(
+def test_after_a_resync_everything_committed_is_on_the_topic_in_order(
     probe: Probe, lose: Callable[[Probe], None], reason: str
 ) -> None:
+    """And the relay continues behind it."""
     published(probe)
-    before = set(probe.wanted())
+    before = set(probe.expected())
     lose(probe)
     probe.write_all(KEYS, each=2)
     write_against_the_clock(probe, KEYS[0])
@@ -113,7 +122,7 @@ def test_after_a_resync_everything_committed_is_on_the_topic_in_order_and_the_re
     probe.relay()
     probe.write_all(KEYS, each=2)
     write_against_the_clock(probe, KEYS[0])
-    assert_nothing_is_lost(probe, once=set(probe.wanted()) - before)
+    assert_nothing_is_lost(probe, once=set(probe.expected()) - before)
 
 
 @pytest.mark.parametrize(
@@ -144,10 +153,13 @@ def test_a_resync_beside_a_running_relay_is_refused_and_changes_nothing(probe: P
     assert running.popen.poll() is None
 
 
-def test_a_relay_at_rest_confirms_no_more_than_its_position_so_that_a_kill_finds_it_fit(
+def test_an_idle_relay_confirms_no_more_than_its_committed_position(
     probe: Probe,
 ) -> None:
-    """The server's log grows by what is not for us: to confirm that before Kafka has the position would be a lie."""
+    """
+    The server's log grows by what is not for us: to confirm that before Kafka has the position
+    would be a lie.
+    """
     relay = probe.relay()
     probe.write_all(["a"], each=3)
     probe.assert_each_once_in_order()
@@ -155,14 +167,14 @@ def test_a_relay_at_rest_confirms_no_more_than_its_position_so_that_a_kill_finds
         connection.execute("CREATE TABLE elsewhere (n int)")
         connection.execute("INSERT INTO elsewhere SELECT generate_series(1, 1000)")
         connection.commit()
-        asked = connection.execute("SELECT clock_timestamp()").fetchone()
-        assert asked is not None
+        moment = connection.execute("SELECT clock_timestamp()").fetchone()
+        assert moment is not None
 
         def confirmed_twice() -> bool:
             row = connection.execute(
                 "SELECT reply_time > %s + make_interval(secs => %s) FROM pg_stat_replication"
                 " WHERE application_name = %s",
-                (asked[0], CONFIRMED_TWICE_S, f"relay_{probe.name}"),
+                (moment[0], CONFIRMED_TWICE_S, f"relay_{probe.name}"),
             ).fetchone()
             connection.rollback()
             return bool(row and row[0])

@@ -1,4 +1,7 @@
-"""What the client makes of each answer that a broker can give in a transaction, and what we make of that."""
+"""
+What the client makes of each answer that a broker can give in a transaction, and what we make of
+that.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,8 @@ def test_what_the_client_heals_by_itself_commits(
 def test_what_must_be_aborted_is_and_the_same_producer_goes_on(
     mock_cluster: MockCluster, worker: Worker, api: Api, name: str
 ) -> None:
-    # What the client sends in the background fails at whichever call comes next, which may only say that it did.
+    # What the client sends in the background fails at whichever call comes next, which may only
+    # say that it did.
     in_background = api in (Api.PRODUCE, Api.ADD_PARTITIONS_TO_TXN)
     with pytest.raises(TransactionAborted, match=f"{name}|_STATE" if in_background else name):
         worker.run(before_offsets=fault(mock_cluster, api, name))
@@ -218,10 +222,12 @@ def test_a_commit_without_any_answer_is_an_unknown_outcome(
     mock_cluster.up()
 
 
-def test_on_a_real_broker_the_transaction_after_a_refused_record_is_aborted_once_more(
+def test_the_transaction_after_a_refused_record_is_aborted_once_more(
     stack: Stack,
 ) -> None:
-    """It may hold records that did nothing wrong: such an abort must not be counted against them."""
+    """
+    It may hold records that did nothing wrong: such an abort must not be counted against them.
+    """
     kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
     admin, name = Admin(kafka), f"refused-{uuid4().hex[:8]}"
     apply(

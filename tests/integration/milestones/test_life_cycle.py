@@ -1,8 +1,9 @@
 """
-The life cycle: CREATED → PAID → SHIPPED → DELIVERED, or CANCELLED, by commands over HTTP; in the whole house.
+The life cycle: CREATED → PAID → SHIPPED → DELIVERED, or CANCELLED, by commands over HTTP, with all
+services running.
 
-"Requests become events; the answer is immediate": four requests, one straight after the other, walk an order to
-DELIVERED.
+"Requests become events; the answer is immediate": four requests, one straight after the other,
+walk an order to DELIVERED.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.support.house import House, house_running
+from tests.support.all_services import AllServices, all_services_running
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import EVENT_TYPES, OrderShipped
@@ -52,12 +53,16 @@ STEPS = ("pay", "ship", "deliver")
 
 
 @pytest.fixture(scope="module")
-def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
-        yield house
+def services(
+    own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AllServices]:
+    with all_services_running(own_stack, tmp_path_factory.mktemp("services")) as services:
+        yield services
 
 
-def test_the_readmes_four_curls_one_straight_after_the_other_end_delivered(house: House) -> None:
+def test_the_readmes_four_curls_one_straight_after_the_other_end_delivered(
+    services: AllServices,
+) -> None:
     curls = [line for line in readme_commands() if line.startswith("curl -X POST")]
     assert [
         re.search(r"/api/orders(?:/<id>/(\w+)\?customerId=customer-123)?", line)[1]  # type: ignore[index]
@@ -68,83 +73,84 @@ def test_the_readmes_four_curls_one_straight_after_the_other_end_delivered(house
     ]
     order_id = ""
     for line in curls:
-        told = line.replace("http://localhost:8080", str(house.api.base_url).rstrip("/")).replace(
-            "<id>", order_id
-        )
+        typed = line.replace(
+            "http://localhost:8080", str(services.api.base_url).rstrip("/")
+        ).replace("<id>", order_id)
         ran = subprocess.run(
-            shlex.split(told), capture_output=True, text=True, timeout=30, check=True
+            shlex.split(typed), capture_output=True, text=True, timeout=30, check=True
         )
         answer = json.loads(ran.stdout)
         order_id = order_id or answer["orderId"]
         assert answer.get("message", "Order has been created") == "Order has been created"
     assert (answer["status"], answer["version"], answer["allowedActions"]) == ("DELIVERED", 4, [])
-    history = house.api.get(f"/orders/{order_id}/history").json()["items"]
-    assert [one["status"] for one in history] == ["CREATED", "PAID", "SHIPPED", "DELIVERED"]
+    history = services.api.get(f"/orders/{order_id}/history").json()["items"]
+    assert [entry["status"] for entry in history] == ["CREATED", "PAID", "SHIPPED", "DELIVERED"]
 
 
-def test_an_order_that_was_shipped_takes_its_pieces_out_of_the_house(house: House) -> None:
-    order = create(house, lines=LINES)
-    assert [command(house, order, step).status_code for step in STEPS] == [200, 200, 200]
-    house.at_rest()
-    assert house.inventory.rows(f"SELECT status FROM reservation WHERE order_id = '{order}'") == [
-        ("SHIPPED",)
-    ]
-    assert [type(event) for event in told(house, ORDERS.name, order)][-1] is OrderShipped
-    assert [event.version for event in told(house, ORDER_EVENTS.name, order)] == [1, 2, 3, 4]
+def test_an_order_that_was_shipped_takes_its_pieces_out_of_stock(services: AllServices) -> None:
+    order = create(services, lines=LINES)
+    assert [command(services, order, step).status_code for step in STEPS] == [200, 200, 200]
+    services.eventually_caught_up()
+    assert services.inventory.rows(
+        f"SELECT status FROM reservation WHERE order_id = '{order}'"
+    ) == [("SHIPPED",)]
+    assert [type(event) for event in told(services, ORDERS.name, order)][-1] is OrderShipped
+    assert [event.version for event in told(services, ORDER_EVENTS.name, order)] == [1, 2, 3, 4]
 
 
 def test_a_declined_payment_is_answered_and_the_next_attempt_may_use_another_method(
-    house: House,
+    services: AllServices,
 ) -> None:
-    order = create(house, lines=LINES, paymentMethod="pm_declined")
-    declined = command(house, order, "pay").json()
+    order = create(services, lines=LINES, paymentMethod="pm_declined")
+    declined = command(services, order, "pay").json()
     assert (declined["status"], declined["payment"]["attempt"], declined["payment"]["state"]) == (
         "CREATED",
         1,
         "FAILED",
     )
-    paid = command(house, order, "pay", json={"paymentMethod": "pm_ok"}).json()
+    paid = command(services, order, "pay", json={"paymentMethod": "pm_ok"}).json()
     assert (paid["status"], paid["payment"]["attempt"], paid["payment"]["state"]) == (
         "PAID",
         2,
         "SUCCEEDED",
     )
     assert (paid["paymentMethod"], paid["stock"]) == ("pm_ok", "RESERVED")
-    assert house.paying.psp.captures()[payment_id(OrderId(order), 2)] == 1
+    assert services.payment.psp.captures()[payment_id(OrderId(order), 2)] == 1
 
 
-def test_five_attempts_are_all_there_are(house: House) -> None:
-    order = create(house, lines=LINES, paymentMethod="pm_declined")
-    assert [command(house, order, "pay").json()["payment"]["attempt"] for _ in range(5)] == [
+def test_five_attempts_are_all_there_are(services: AllServices) -> None:
+    order = create(services, lines=LINES, paymentMethod="pm_declined")
+    assert [command(services, order, "pay").json()["payment"]["attempt"] for _ in range(5)] == [
         1,
         2,
         3,
         4,
         5,
     ]
-    refused = command(house, order, "pay")
+    refused = command(services, order, "pay")
     assert (refused.status_code, refused.json()["allowedActions"]) == (409, ["cancel"])
 
 
-def test_out_of_stock_is_told_to_whoever_pays(house: House) -> None:
-    order = create(house, lines=[{"sku": "DESK-160", "quantity": 1}])
-    answer = command(house, order, "pay")
+def test_out_of_stock_is_told_to_whoever_pays(services: AllServices) -> None:
+    order = create(services, lines=[{"sku": "DESK-160", "quantity": 1}])
+    answer = command(services, order, "pay")
     assert (answer.status_code, answer.json()["status"], answer.json()["stock"]) == (
         200,
         "CANCELLED",
         "REJECTED",
     )
-    assert command(house, order, "ship").status_code == 409
+    assert command(services, order, "ship").status_code == 409
 
 
-def test_of_twenty_payments_at_once_with_one_key_all_get_the_first_answer_and_one_is_made(
-    house: House,
+def test_twenty_payments_at_once_with_one_key_all_get_the_first_answer(
+    services: AllServices,
 ) -> None:
-    order = create(house, lines=LINES)
+    """And one payment is made."""
+    order = create(services, lines=LINES)
     key = {"Idempotency-Key": f"pay-{order}"}
     with ThreadPoolExecutor(20) as clients:
-        asked = [clients.submit(command, house, order, "pay", headers=key) for _ in range(20)]
-        answers = [one.result() for one in asked]
+        requests = [clients.submit(command, services, order, "pay", headers=key) for _ in range(20)]
+        answers = [request.result() for request in requests]
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     assert answers[0].json()["payment"] == {
@@ -152,66 +158,70 @@ def test_of_twenty_payments_at_once_with_one_key_all_get_the_first_answer_and_on
         "state": "SUCCEEDED",
         "paymentId": payment_id(OrderId(order), 1),
     }
-    assert command(house, order, "ship").status_code == 200
-    assert command(house, order, "pay", headers=key).content == answers[0].content, (
+    assert command(services, order, "ship").status_code == 200
+    assert command(services, order, "pay", headers=key).content == answers[0].content, (
         "the first answer, also later"
     )
-    other = command(house, order, "pay", headers=key, json={"paymentMethod": "pm_declined"})
+    other = command(services, order, "pay", headers=key, json={"paymentMethod": "pm_declined"})
     assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
-    assert command(house, order, "pay").status_code == 409
+    assert command(services, order, "pay").status_code == 409
 
 
-def test_a_key_that_was_refused_is_not_burned(house: House) -> None:
-    order = create(house, lines=LINES, paymentMethod="pm_declined")
+def test_a_key_that_was_refused_is_not_burned(services: AllServices) -> None:
+    order = create(services, lines=LINES, paymentMethod="pm_declined")
     key = {"Idempotency-Key": f"pay-{order}"}
-    assert command(house, order, "pay", headers={"Prefer": "wait=0"}).status_code == 202
-    refused = command(house, order, "pay", headers=key, json={"paymentMethod": "pm_ok"})
-    eventually(lambda: house.ends([order])[0][1] == "FAILED", within_s=20)
-    again = command(house, order, "pay", headers=key, json={"paymentMethod": "pm_ok"})
+    assert command(services, order, "pay", headers={"Prefer": "wait=0"}).status_code == 202
+    refused = command(services, order, "pay", headers=key, json={"paymentMethod": "pm_ok"})
+    eventually(lambda: services.ends([order])[0][1] == "FAILED", within_s=20)
+    again = command(services, order, "pay", headers=key, json={"paymentMethod": "pm_ok"})
     assert (refused.status_code, again.status_code) in {(409, 200), (200, 200)}
     assert again.json()["status"] == "PAID"
 
 
-def test_a_client_in_a_hurry_gets_202_and_finds_at_the_location_how_it_ended(house: House) -> None:
-    order = create(house, lines=LINES, paymentMethod="pm_slow")
+def test_a_client_in_a_hurry_gets_202_and_finds_at_the_location_how_it_ended(
+    services: AllServices,
+) -> None:
+    order = create(services, lines=LINES, paymentMethod="pm_slow")
     began = time.monotonic()
-    answer = command(house, order, "pay", headers={"Prefer": "wait=1"})
+    answer = command(services, order, "pay", headers={"Prefer": "wait=1"})
     assert 1 <= time.monotonic() - began < 5
     assert (answer.status_code, answer.headers["location"]) == (202, f"/orders/{order}")
     assert (answer.json()["status"], answer.json()["payment"]["state"]) == ("CREATED", "REQUESTED")
     eventually(
-        lambda: house.api.get(f"/orders/{order}").json()["status"] == "PAID",
+        lambda: services.api.get(f"/orders/{order}").json()["status"] == "PAID",
         within_s=60,
         every_s=0.5,
     )
 
 
-def test_shipping_waits_for_stock_and_is_done_later_if_that_takes_too_long(house: House) -> None:
+def test_shipping_waits_for_stock_and_is_done_later_if_that_takes_too_long(
+    services: AllServices,
+) -> None:
     """Nobody says anything of stock while inventory is stopped."""
-    inventory = house.running["inventory"]
-    house.at_rest()
+    inventory = services.running["inventory"]
+    services.eventually_caught_up()
     inventory.popen.send_signal(19)
     try:
-        order, given_up = create(house, lines=LINES), create(house, lines=LINES)
-        for one in (order, given_up):
-            answer = command(house, one, "pay", headers={"Prefer": "wait=2"})
+        order, given_up = create(services, lines=LINES), create(services, lines=LINES)
+        for placed in (order, given_up):
+            answer = command(services, placed, "pay", headers={"Prefer": "wait=2"})
             assert (answer.status_code, answer.json()["status"], answer.json()["stock"]) == (
                 202,
                 "PAID",
                 "NONE",
             )
-            later = command(house, one, "ship", headers={"Prefer": "wait=1"})
+            later = command(services, placed, "ship", headers={"Prefer": "wait=1"})
             assert (later.status_code, later.json()["status"]) == (202, "PAID")
         assert (
-            command(house, order, "ship", headers={"Prefer": "wait=0"}).json()["revision"]
+            command(services, order, "ship", headers={"Prefer": "wait=0"}).json()["revision"]
             == later.json()["revision"]
         )
-        assert command(house, given_up, "cancel").status_code == 200
+        assert command(services, given_up, "cancel").status_code == 200
     finally:
         inventory.popen.send_signal(18)
     eventually(
         lambda: (
-            house.ends([order, given_up])
+            services.ends([order, given_up])
             == [("SHIPPED", "SUCCEEDED", "RESERVED"), ("CANCELLED", "REFUNDED", "RELEASED")]
         ),
         within_s=60,
@@ -221,18 +231,23 @@ def test_shipping_waits_for_stock_and_is_done_later_if_that_takes_too_long(house
 
 @pytest.mark.parametrize("count", RACES)
 @pytest.mark.timeout(900)
-def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(house: House, count: int) -> None:
-    """Around pay, ship and deliver, 50 ms before to 50 ms after: cancelled and given back whole, or captured whole."""
+def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(
+    services: AllServices, count: int
+) -> None:
+    """
+    Around pay, ship and deliver, 50 ms before to 50 ms after: cancelled and given back whole, or
+    captured whole.
+    """
     random = Random(27)
     answers: Counter[tuple[str, int, int]] = Counter()
 
     def race(number: int) -> str:
         step, offset_s = STEPS[number % 3], random.uniform(-0.05, 0.05)
-        order = create(house, lines=LINES)
+        order = create(services, lines=LINES)
         for before in STEPS[: number % 3]:
-            assert command(house, order, before).status_code == 200
+            assert command(services, order, before).status_code == 200
         cancelling = threading.Thread(
-            target=lambda: cancelled.append(command(house, order, "cancel"))
+            target=lambda: cancelled.append(command(services, order, "cancel"))
         )
         cancelled: list[httpx2.Response] = []
         start = time.monotonic() + 0.06
@@ -240,11 +255,11 @@ def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(house: House, 
         if offset_s < 0:
             cancelling.start()
             pause(start)
-            stepped = command(house, order, step)
+            stepped = command(services, order, step)
         else:
             later = threading.Timer(offset_s, cancelling.start)
             later.start()
-            stepped = command(house, order, step)
+            stepped = command(services, order, step)
             later.join()
         cancelling.join()
         answers[step, stepped.status_code, cancelled[0].status_code] += 1
@@ -252,8 +267,8 @@ def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(house: House, 
 
     with ThreadPoolExecutor(8) as clients:
         orders = list(clients.map(race, range(count)))
-    house.at_rest()
-    assert_only_whole_ends(house, orders)
+    services.eventually_caught_up()
+    assert_only_whole_ends(services, orders)
     assert set(answers) == {
         ("pay", 200, 200),
         ("pay", 409, 200),
@@ -263,20 +278,24 @@ def test_a_cancel_that_races_with_a_step_wins_whole_or_not_at_all(house: House, 
     }, f"each side wins where it can: {answers}"
 
 
-def assert_only_whole_ends(house: House, orders: list[str]) -> None:
-    """{CANCELLED, captured − refunded = 0, stock back} or {the other, captured = total}; and no illegal edge."""
+def assert_only_whole_ends(services: AllServices, orders: list[str]) -> None:
+    """
+    {CANCELLED, captured − refunded = 0, stock back} or {the other, captured = total}; and no
+    illegal edge.
+    """
     ids = ", ".join(f"'{order}'" for order in orders)
-    rows = house.order.rows(
+    rows = services.order.rows(
         f"SELECT order_id::text, status, amount_minor FROM orders WHERE order_id IN ({ids})"
     )
     money = {
         order: (captured, refunded)
-        for order, captured, refunded in house.paying.service.rows(
-            "SELECT order_id::text, sum(captured_minor)::bigint, sum(refunded_minor)::bigint FROM payment "
+        for order, captured, refunded in services.payment.service.rows(
+            "SELECT order_id::text, sum(captured_minor)::bigint, sum(refunded_minor)::bigint"
+            " FROM payment "
             f"WHERE order_id IN ({ids}) GROUP BY order_id"
         )
     }
-    reservations: Any = house.inventory.rows(
+    reservations: Any = services.inventory.rows(
         f"SELECT order_id::text, status FROM reservation WHERE order_id IN ({ids})"
     )
     kept: dict[Any, Any] = dict(reservations)
@@ -293,9 +312,9 @@ def assert_only_whole_ends(house: House, orders: list[str]) -> None:
                 status,
                 kept[order],
             )
-    house.paying.assert_ledgers_agree()
+    services.payment.assert_ledgers_agree()
     mine, versions = set(orders), defaultdict(list)
-    for event in told(house, ORDER_EVENTS.name):
+    for event in told(services, ORDER_EVENTS.name):
         if event.order_id in mine:
             versions[event.order_id].append(event)
     for events in versions.values():
@@ -308,7 +327,7 @@ def assert_only_whole_ends(house: House, orders: list[str]) -> None:
 class LifeCycle(RuleBasedStateMachine):
     """A client that does anything at any time, and knows from the table what must come of it."""
 
-    house: House
+    services: AllServices
 
     @initialize(
         method=st.sampled_from(["pm_ok", "pm_declined"]),
@@ -325,7 +344,7 @@ class LifeCycle(RuleBasedStateMachine):
         self.method, self.attempt, self.versions = method, 0, 1
         self.state, self.payment, self.stock = "CREATED", "NONE", "NONE"
         self.order = str(
-            self.house.api.post("/orders" if automatic else "/api/orders", json=body).json()[
+            self.services.api.post("/orders" if automatic else "/api/orders", json=body).json()[
                 "orderId"
             ]
         )
@@ -336,7 +355,7 @@ class LifeCycle(RuleBasedStateMachine):
     @rule(method=st.sampled_from([None, "pm_ok", "pm_declined"]))
     def pay(self, method: str | None) -> None:
         answer = command(
-            self.house, self.order, "pay", json={"paymentMethod": method} if method else None
+            self.services, self.order, "pay", json={"paymentMethod": method} if method else None
         )
         allowed = (
             self.state == "CREATED" and self.payment in ("NONE", "FAILED") and self.attempt < 5
@@ -348,7 +367,7 @@ class LifeCycle(RuleBasedStateMachine):
 
     @rule()
     def ship(self) -> None:
-        answer = command(self.house, self.order, "ship")
+        answer = command(self.services, self.order, "ship")
         allowed = self.state == "PAID" and self.stock == "RESERVED"
         if allowed:
             self._to("SHIPPED")
@@ -356,7 +375,7 @@ class LifeCycle(RuleBasedStateMachine):
 
     @rule()
     def deliver(self) -> None:
-        answer = command(self.house, self.order, "deliver")
+        answer = command(self.services, self.order, "deliver")
         allowed = self.state == "SHIPPED"
         if allowed:
             self._to("DELIVERED")
@@ -365,7 +384,7 @@ class LifeCycle(RuleBasedStateMachine):
     @precondition(lambda self: self.versions > 1 or self.attempt > 1)
     @rule()
     def cancel(self) -> None:
-        answer = command(self.house, self.order, "cancel")
+        answer = command(self.services, self.order, "cancel")
         allowed = self.state in ("CREATED", "PAID")
         if allowed:
             self._to("CANCELLED")
@@ -377,7 +396,7 @@ class LifeCycle(RuleBasedStateMachine):
     @rule()
     def somebody_elses(self) -> None:
         for step in (*STEPS, "cancel"):
-            answer = self.house.api.post(
+            answer = self.services.api.post(
                 f"/orders/{self.order}/{step}", params={"customerId": "customer-124"}
             )
             assert answer.status_code == 404
@@ -385,8 +404,8 @@ class LifeCycle(RuleBasedStateMachine):
     @invariant()
     def the_order_and_its_history_say_so(self) -> None:
         assert self._seen() == self._expected()
-        history = self.house.api.get(f"/orders/{self.order}/history").json()["items"]
-        assert [one["version"] for one in history] == [*range(1, self.versions + 1)]
+        history = self.services.api.get(f"/orders/{self.order}/history").json()["items"]
+        assert [entry["version"] for entry in history] == [*range(1, self.versions + 1)]
         assert history[-1]["status"] == self.state
 
     def _paid(self) -> None:
@@ -416,11 +435,11 @@ class LifeCycle(RuleBasedStateMachine):
         assert answer.json()["orderStatus"] == self.state
         assert (
             answer.json()["allowedActions"]
-            == self.house.api.get(f"/orders/{self.order}").json()["allowedActions"]
+            == self.services.api.get(f"/orders/{self.order}").json()["allowedActions"]
         )
 
     def _seen(self) -> tuple[str, str, str, int]:
-        order = self.house.api.get(f"/orders/{self.order}").json()
+        order = self.services.api.get(f"/orders/{self.order}").json()
         return order["status"], order["payment"]["state"], order["stock"], order["version"]
 
     def _expected(self) -> tuple[str, str, str, int]:
@@ -428,10 +447,11 @@ class LifeCycle(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(600)
-def test_whatever_a_client_does_in_whatever_order_the_running_system_answers_by_the_table(
-    house: House,
+def test_any_sequence_of_requests_is_answered_by_the_state_table(
+    services: AllServices,
 ) -> None:
-    machine = type("Running", (LifeCycle,), {"house": house})
+    """By the running system."""
+    machine = type("Running", (LifeCycle,), {"services": services})
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -445,23 +465,23 @@ def test_whatever_a_client_does_in_whatever_order_the_running_system_answers_by_
     )
 
 
-def create(house: House, **fields: Any) -> str:
-    answer = house.api.post("/api/orders", json={"customerId": CUSTOMER, **fields})
+def create(services: AllServices, **fields: Any) -> str:
+    answer = services.api.post("/api/orders", json={"customerId": CUSTOMER, **fields})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["orderId"])
 
 
-def command(house: House, order: str, step: str, **more: Any) -> httpx2.Response:
-    return house.api.post(f"/api/orders/{order}/{step}", params={"customerId": CUSTOMER}, **more)
+def command(services: AllServices, order: str, step: str, **more: Any) -> httpx2.Response:
+    return services.api.post(f"/api/orders/{order}/{step}", params={"customerId": CUSTOMER}, **more)
 
 
-def told(house: House, topic: str, order: str | None = None) -> list[Any]:
-    registry = Registry(RegistrySettings(url=house.order.stack.registry_url))
+def told(services: AllServices, topic: str, order: str | None = None) -> list[Any]:
+    registry = Registry(RegistrySettings(url=services.order.stack.registry_url))
     decoder = Decoder(registry)
     try:
         return [
             decoder.decode_as(record.value, EVENT_TYPES[from_headers(record.headers).type])
-            for record in house.order.records(topic)
+            for record in services.order.records(topic)
             if order is None or record.key == order.encode()
         ]
     finally:

@@ -1,6 +1,7 @@
 """
-Milestone 1: topics `orders, payments, inventory, notifications`, RF 3 and `min.insync.replicas` 2 (RF 1 on a single
-broker); an API call produces an OrderCreated record on `orders`, verifiable with the console consumer.
+Milestone 1: topics `orders, payments, inventory, notifications`, RF 3 and `min.insync.replicas` 2
+(RF 1 on a single broker); an API call produces an OrderCreated record on `orders`, verifiable with
+the console consumer.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def api(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield client
 
 
-def test_an_api_call_produces_an_order_created_that_kafkas_own_console_consumer_reads(
+def test_an_api_call_produces_an_order_created_that_the_console_consumer_reads(
     own_stack: OwnStack, api: httpx2.Client
 ) -> None:
     sku = api.get("/products").json()["items"][0]["sku"]
@@ -78,12 +79,12 @@ def described(stack: Stack) -> dict[str, dict[str, str]]:
     printed = kafka_tool(stack, "org.apache.kafka.tools.TopicCommand", "--describe")
     topics = {}
     for line in printed.splitlines():
-        found = re.match(
+        match = re.match(
             r"Topic: (\S+)\s.*PartitionCount: (\d+)\s+ReplicationFactor: (\d+)\s+Configs: (\S*)",
             line,
         )
-        if found:
-            name, partitions, replicas, config = found.groups()
+        if match:
+            name, partitions, replicas, config = match.groups()
             settings = dict(pair.split("=", 1) for pair in config.split(",") if pair)
             topics[name] = {"partitions": partitions, "replicas": replicas, **settings}
     return topics
@@ -93,15 +94,18 @@ def assert_as_designed(stack: Stack, *, replicas: str, in_sync_min: str) -> None
     topics = described(stack)
     assert set(NAMED_BY_THE_MILESTONE) <= {topic.name for topic in TOPICS}
     for topic in TOPICS:
-        found = topics[topic.name]
-        assert found["partitions"] == str(topic.partitions or 3), topic.name
-        assert (found["replicas"], found["min.insync.replicas"]) == (replicas, in_sync_min), (
-            topic.name
-        )
-        assert found["unclean.leader.election.enable"] == "false", topic.name
-        assert found["cleanup.policy"] == topic.cleanup, topic.name
+        settings = topics[topic.name]
+        assert settings["partitions"] == str(topic.partitions or 3), topic.name
+        assert (settings["replicas"], settings["min.insync.replicas"]) == (
+            replicas,
+            in_sync_min,
+        ), topic.name
+        assert settings["unclean.leader.election.enable"] == "false", topic.name
+        assert settings["cleanup.policy"] == topic.cleanup, topic.name
         if topic.retention is not None:
-            assert int(found["retention.ms"]) == topic.retention.total_seconds() * 1000, topic.name
+            assert int(settings["retention.ms"]) == topic.retention.total_seconds() * 1000, (
+                topic.name
+            )
 
 
 def test_one_broker_keeps_one_replica(own_stack: OwnStack) -> None:
@@ -110,7 +114,7 @@ def test_one_broker_keeps_one_replica(own_stack: OwnStack) -> None:
     assert_as_designed(own_stack, replicas="1", in_sync_min="1")
 
 
-def test_three_brokers_keep_three_replicas_and_two_must_have_a_record_before_it_counts(
+def test_three_brokers_keep_three_replicas_with_min_insync_replicas_2(
     cluster: OwnStack,
 ) -> None:
     applied = orderflow(cluster, "topics", "apply")
@@ -156,10 +160,10 @@ def test_unsafe_settings_are_refused_each_by_topic_and_value_and_nothing_is_chan
     alter(cluster, UNSAFE)
     refused = orderflow(cluster, "topics", "apply")
     assert refused.returncode == 1
-    found = described(cluster)["orders"]
+    topic = described(cluster)["orders"]
     for setting, value in UNSAFE.items():
         assert f"orders: {setting} is {value}, wanted {SAFE[setting]}: " in refused.stderr
-        assert found[setting] == value
+        assert topic[setting] == value
     alter(cluster, SAFE)
     assert orderflow(cluster, "topics", "apply").returncode == 0
 

@@ -1,5 +1,6 @@
 """
-Milestone 4: stock is reserved once, all lines of an order or none, whoever repeats, races or is killed.
+Milestone 4: stock is reserved once, all lines of an order or none, whoever repeats, races or is
+killed.
 
 On a stack of its own, with eight partitions, so that eight workers have one each.
 """
@@ -13,9 +14,9 @@ from random import Random
 from uuid import UUID, uuid4
 
 import pytest
-from tests.support.inventory import paid, refunded, shipped
+from tests.support.builders import an_order, paid, refunded, shipped
 from tests.support.kafka_tools import orderflow
-from tests.support.service import Said, Service, service_deployed
+from tests.support.service import Published, Service, service_deployed
 from tests.support.stack import OwnStack
 
 from orderflow.contracts.events import PaymentSucceeded
@@ -35,8 +36,7 @@ def service(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> It
     assert deployed.returncode == 0, deployed.stderr
     assert orderflow(own_stack, "schemas", "apply").returncode == 0
     logs = tmp_path_factory.mktemp("inventory")
-    hears = (PAYMENTS.name, ORDERS.name)
-    with service_deployed(own_stack, logs, "inventory", group=GROUP, hears=hears) as service:
+    with service_deployed(own_stack, logs, "inventory") as service:
         yield service
 
 
@@ -49,7 +49,10 @@ def relay(service: Service) -> Iterator[None]:
 
 @dataclass
 class Orders:
-    """What a test sends, and what has to be true of these orders, and of nothing but them, at its end."""
+    """
+    What a test sends, and what has to be true of these orders, and of nothing but them, at its
+    end.
+    """
 
     service: Service
     on_hand: dict[str, int]
@@ -65,7 +68,7 @@ class Orders:
 
     def pay(self, *lines: tuple[str, int]) -> OrderId:
         order_id = OrderId(str(uuid4()))
-        self.paid[order_id], self.ids[order_id] = paid(order_id, *lines), uuid4()
+        self.paid[order_id], self.ids[order_id] = paid(an_order(order_id, *lines)), uuid4()
         self.repeat(order_id)
         return order_id
 
@@ -78,57 +81,66 @@ class Orders:
 
     def refund(self, order_id: OrderId) -> None:
         self.refunded.add(order_id)
-        self.service.send(PAYMENTS.name, refunded(order_id))
+        self.service.send(PAYMENTS.name, refunded(an_order(order_id)))
 
     def ship(self, order_id: OrderId) -> None:
         self.shipped.add(order_id)
-        self.service.send(ORDERS.name, shipped(order_id))
+        self.service.send(ORDERS.name, shipped(an_order(order_id)))
 
     def stock(self) -> list[tuple[object, ...]]:
-        """Its rows, with the transaction that wrote each and where it lies: a row written again is another."""
+        """
+        Its rows, with the transaction that wrote each and where it lies: a row written again is
+        another.
+        """
         names = ", ".join(f"'{sku}'" for sku in self.on_hand)
         return self.service.rows(
             f"SELECT ctid::text, xmin::text, * FROM stock WHERE sku IN ({names}) ORDER BY sku"
         )
 
-    def said(self) -> list[Said]:
-        return [said for said in self.service.said(INVENTORY.name) if said.key in self.paid]
+    def published(self) -> list[Published]:
+        return [said for said in self.service.published(INVENTORY.name) if said.key in self.paid]
 
     def answers(self) -> dict[OrderId, str]:
-        """StockReserved or StockRejected for each order: exactly one, caused by its payment, once each is there."""
+        """
+        StockReserved or StockRejected for each order: exactly one, caused by its payment, once
+        each is there.
+        """
 
         def all_answered() -> bool:
-            return len({said.key for said in self.said() if said.type != "StockReleased"}) == len(
-                self.paid
-            )
+            return len(
+                {said.key for said in self.published() if said.type != "StockReleased"}
+            ) == len(self.paid)
 
         eventually(
             all_answered, within_s=90, every_s=0.5, why="every order has its answer on the topic"
         )
-        self.service.eventually_at_rest()
-        [(told,)] = self.service.rows("SELECT count(*)::int FROM outbox")
+        self.service.eventually_caught_up()
+        [(published,)] = self.service.rows("SELECT count(*)::int FROM outbox")
         eventually(
-            lambda: len(self.service.records(INVENTORY.name)) >= int(str(told)),
+            lambda: len(self.service.records(INVENTORY.name)) >= int(str(published)),
             within_s=30,
             why="all of it is relayed",
         )
-        assert len(self.service.records(INVENTORY.name)) == told
-        said = self.said()
+        assert len(self.service.records(INVENTORY.name)) == published
+        said = self.published()
         counted = Counter(said_of.key for said_of in said if said_of.type != "StockReleased")
         assert set(counted.values()) == {1}, "an order was answered twice"
-        assert len({one.id for one in said}) == len(said)
-        answers = {OrderId(one.key): one for one in said if one.type != "StockReleased"}
-        assert {order: one.cause for order, one in answers.items()} == {
+        assert len({record.id for record in said}) == len(said)
+        answers = {OrderId(record.key): record for record in said if record.type != "StockReleased"}
+        assert {order: answer.cause for order, answer in answers.items()} == {
             k: str(v) for k, v in self.ids.items()
         }
-        return {order: one.type for order, one in answers.items()}
+        return {order: answer.type for order, answer in answers.items()}
 
     def assert_balanced(self) -> None:
-        """Every piece is where the reservations say; what was told is what is kept; nothing became a dead letter."""
+        """
+        Every piece is where the reservations say; what was told is what is kept; nothing became a
+        dead letter.
+        """
         answers = self.answers()
         status = {
-            OrderId(str(order)): (str(found), lines)
-            for order, found, lines in self.service.rows(
+            OrderId(str(order)): (str(state), lines)
+            for order, state, lines in self.service.rows(
                 "SELECT order_id, status, lines FROM reservation"
             )
             if order in self.paid
@@ -136,15 +148,15 @@ class Orders:
         assert status.keys() == answers.keys()
         kept: Counter[str] = Counter()
         left: Counter[str] = Counter()
-        released = {OrderId(said.key) for said in self.said() if said.type == "StockReleased"}
-        for order, (found, lines) in status.items():
+        released = {OrderId(said.key) for said in self.published() if said.type == "StockReleased"}
+        for order, (state, lines) in status.items():
             assert lines == [
                 {"sku": line.sku, "quantity": line.quantity} for line in self.paid[order].lines
             ]
-            assert (answers[order] == "StockRejected") == (found == "REJECTED")
-            assert (order in self.refunded) == (order in released) == (found == "RELEASED")
-            assert (order in self.shipped) == (found == "SHIPPED")
-            pile = {"RESERVED": kept, "SHIPPED": left}.get(found, Counter())
+            assert (answers[order] == "StockRejected") == (state == "REJECTED")
+            assert (order in self.refunded) == (order in released) == (state == "RELEASED")
+            assert (order in self.shipped) == (state == "SHIPPED")
+            pile = {"RESERVED": kept, "SHIPPED": left}.get(state, Counter())
             pile.update({line.sku: line.quantity for line in self.paid[order].lines})
         for sku, on_hand, reserved, gone in (row[2:] for row in self.stock()):
             assert (reserved, gone) == (kept[str(sku)], left[str(sku)])
@@ -187,16 +199,17 @@ def test_the_same_payment_again_and_again_has_one_effect_and_is_told_once(servic
     for _ in range(3):
         orders.repeat(order)
         service.flush()
-        service.eventually_at_rest()
-    # Within one batch: on one key, where the second waits for the first, and on two keys, where both are in one wave.
+        service.eventually_caught_up()
+    # Within one batch: on one key, where the second waits for the first, and on two keys, where
+    # both are in one wave.
     orders.repeat(order)
     orders.repeat(order)
     orders.repeat(order, key="another key")
     service.flush()
-    service.eventually_at_rest()
+    service.eventually_caught_up()
     assert listener.terminate() == 0
     assert orders.stock() == before
-    assert [said.type for said in orders.said()] == ["StockReserved"]
+    assert [said.type for said in orders.published()] == ["StockReserved"]
 
 
 @pytest.mark.usefixtures("relay")
@@ -216,9 +229,9 @@ def test_the_same_payments_at_eight_workers_at_once_have_one_effect_each(service
         for partition in range(PARTITIONS):
             orders.repeat(order, partition=partition)
     service.flush()
-    service.eventually_at_rest()
+    service.eventually_caught_up()
     assert orders.stock() == before
-    assert len(orders.said()) == len(known)
+    assert len(orders.published()) == len(known)
     # And once more with payments that nobody has seen before.
     for _ in range(50):
         order = orders.pay(("EVERYWHERE", 1))
@@ -226,12 +239,12 @@ def test_the_same_payments_at_eight_workers_at_once_have_one_effect_each(service
             orders.repeat(order, partition=partition)
     service.flush()
     orders.assert_balanced()
-    assert len(orders.said()) == len(orders.paid) == 70
+    assert len(orders.published()) == len(orders.paid) == 70
     assert [worker.terminate() for worker in workers] == [0] * PARTITIONS
 
 
 @pytest.mark.usefixtures("relay")
-def test_five_thousand_orders_for_what_a_few_hundred_can_have_reserve_exactly_what_fits(
+def test_five_thousand_orders_for_a_few_hundred_pieces_reserve_exactly_what_fits(
     service: Service,
 ) -> None:
     skus = [f"WANTED-{number:02}" for number in range(20)]

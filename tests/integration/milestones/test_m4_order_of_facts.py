@@ -1,6 +1,6 @@
 """
-Milestone 4, the order of facts: payment and stock are told on two topics, so an order hears of them in any order, late
-or again. Its end is the same.
+Milestone 4, the order of facts: payment and stock are told on two topics, so an order hears of
+them in any order, late or again. Its end is the same.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from tests.support.facts import CANCEL, END_OF, fact, schedules, topic_of
-from tests.support.house import House, house_running
+from tests.support.all_services import AllServices, all_services_running
+from tests.support.builders import topic_of
+from tests.support.fact_schedules import CANCEL, END_OF, fact, schedules
 from tests.support.order_service import OrderService, order_deployed
 from tests.support.service import Service
 from tests.support.stack import OwnStack, Stack
@@ -65,9 +66,9 @@ class Heard:
         def all_there() -> bool:
             created.update(
                 {
-                    one.order_id: one
-                    for one in self.told(ORDERS.name)
-                    if isinstance(one, OrderCreated)
+                    event.order_id: event
+                    for event in self.told(ORDERS.name)
+                    if isinstance(event, OrderCreated)
                 }
             )
             return created.keys() >= set(placed)
@@ -83,7 +84,7 @@ class Heard:
     def cancel(self, orders: Sequence[OrderCreated]) -> None:
         with ThreadPoolExecutor(4) as clients:
             answers = list(
-                clients.map(lambda one: self.api.post(f"/orders/{one.order_id}/cancel"), orders)
+                clients.map(lambda order: self.api.post(f"/orders/{order.order_id}/cancel"), orders)
             )
         for answer in answers:
             assert answer.status_code == 200 or answer.json()["orderStatus"] == "CANCELLED", (
@@ -92,11 +93,11 @@ class Heard:
 
     def everything_heard(self) -> None:
         self.service.flush()
-        self.service.eventually_at_rest()
+        self.service.eventually_caught_up()
 
     def records(self, topic: str) -> list[ConsumerRecord]:
-        found = read(self.deployed.kafka, topic, start=self.since[topic], follow=False)
-        return [record for record in found if record is not None]
+        records = read(self.deployed.kafka, topic, start=self.since[topic], follow=False)
+        return [record for record in records if record is not None]
 
     def told(self, topic: str) -> list[Envelope]:
         return [
@@ -123,7 +124,7 @@ def heard(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
             stack=stack,
             name="order",
             group="order-service",
-            hears=HEARS,
+            consumes=HEARS,
             logs=logs,
             database_url=deployed.database_url,
             running=deployed.running,
@@ -153,7 +154,7 @@ def heard(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
             assert process.terminate() == 0, process.log.read_text()
 
 
-def test_facts_of_500_orders_in_every_interleaving_through_kafka_lead_to_the_same_end(
+def test_facts_of_500_orders_in_every_interleaving_through_kafka_end_the_same(
     heard: Heard,
 ) -> None:
     plans = schedules()
@@ -205,14 +206,17 @@ def test_facts_of_500_orders_all_at_once_lead_to_the_same_end(heard: Heard) -> N
 def assert_same_end(
     heard: Heard, orders: Sequence[OrderCreated], ends: Sequence[tuple[str, str, str]]
 ) -> None:
-    """As rows and on the topics: versions are gapless and in order, and a refund is asked for where it belongs."""
+    """
+    As rows and on the topics: versions are gapless and in order, and a refund is asked for where
+    it belongs.
+    """
     mine = {order.order_id for order in orders}
     rows = heard.service.rows(
         "SELECT order_id::text, version, status, payment_state, stock FROM orders"
     )
-    found = [row for row in rows if row[0] in mine]
-    versions = {order_id: version for order_id, version, *_ in found}
-    assert {order_id: tuple(end) for order_id, _, *end in found} == {
+    ours = [row for row in rows if row[0] in mine]
+    versions = {order_id: version for order_id, version, *_ in ours}
+    assert {order_id: tuple(end) for order_id, _, *end in ours} == {
         order.order_id: end for order, end in zip(orders, ends, strict=True)
     }
     eventually(heard.relayed, within_s=60, every_s=0.5, why="the whole outbox is on the topics")
@@ -220,11 +224,11 @@ def assert_same_end(
     for event in heard.told(ORDER_EVENTS.name):
         if isinstance(event, OrderEvent) and event.order_id in mine:
             changes[event.order_id].append(event)
-    assert {key: [one.version for one in told] for key, told in changes.items()} == {
+    assert {key: [events.version for events in events] for key, events in changes.items()} == {
         key: [*range(1, int(str(version)) + 1)] for key, version in versions.items()
     }
-    assert {key: told[-1].status for key, told in changes.items()} == {
-        key: status for key, _, status, *_ in found
+    assert {key: events[-1].status for key, events in changes.items()} == {
+        key: status for key, _, status, *_ in ours
     }
     refunds = (event for event in heard.told(ORDERS.name) if isinstance(event, OrderCancelled))
     cancelled = Counter(event.order_id for event in refunds if event.order_id in mine)
@@ -240,30 +244,32 @@ def assert_same_end(
 
 
 @pytest.fixture(scope="module")
-def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
-        yield house
+def services(
+    own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AllServices]:
+    with all_services_running(own_stack, tmp_path_factory.mktemp("services")) as services:
+        yield services
 
 
 def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_again(
-    house: House,
+    services: AllServices,
 ) -> None:
     kept, given_up, declined = (
-        house.place(5),
-        house.place(5),
-        house.place(5, paymentMethod="pm_declined"),
+        services.place(5),
+        services.place(5),
+        services.place(5, paymentMethod="pm_declined"),
     )
-    short = house.place(
+    short = services.place(
         5, lines=[{"sku": "DESK-160", "quantity": 1}, {"sku": "MOUSE-01", "quantity": 1}]
     )
     eventually(
-        lambda: house.ends(kept + given_up) == [("PAID", "SUCCEEDED", "RESERVED")] * 10,
+        lambda: services.ends(kept + given_up) == [("PAID", "SUCCEEDED", "RESERVED")] * 10,
         within_s=60,
         every_s=0.5,
     )
     for order in given_up:
         assert (
-            house.api.post(
+            services.api.post(
                 f"/orders/{order}/cancel", params={"customerId": "customer-123"}
             ).status_code
             == 200
@@ -276,27 +282,29 @@ def test_neither_an_order_replayed_after_its_end_nor_its_payment_does_anything_a
     }
     for end, orders in ends.items():
         eventually(
-            lambda o=orders, e=end: house.ends(o) == [e] * 5,  # type: ignore[misc]
+            lambda o=orders, e=end: services.ends(o) == [e] * 5,  # type: ignore[misc]
             within_s=60,
             every_s=0.5,
             why=str(end),
         )
-    house.at_rest()
-    before, mails = house.effects(), house.notifying.mail.totals()
-    house.paying.assert_ledgers_agree()
-    [(reserved,)] = house.inventory.rows("SELECT reserved FROM stock WHERE sku = 'MOUSE-01'")
+    services.eventually_caught_up()
+    before, mails = services.effects(), services.notification.mail.totals()
+    services.payment.assert_ledgers_agree()
+    [(reserved,)] = services.inventory.rows("SELECT reserved FROM stock WHERE sku = 'MOUSE-01'")
     assert reserved == 2 * len(kept), "two pieces for each order that was kept, and for no other"
 
     for fresh_id in (False, True):
         for order in kept + given_up + declined + short:
-            house.replay(
-                ORDERS.name, house.record_of(ORDERS.name, order, OrderCreated), fresh_id=fresh_id
+            services.replay(
+                ORDERS.name, services.record_of(ORDERS.name, order, OrderCreated), fresh_id=fresh_id
             )
         for order in given_up + short:
-            succeeded = house.record_of(PAYMENTS.name, order, PaymentSucceeded)
-            house.replay(PAYMENTS.name, succeeded, fresh_id=fresh_id)
-        house.at_rest()
-        assert house.effects() == before, "a replay charged, refunded, reserved or told something"
+            succeeded = services.record_of(PAYMENTS.name, order, PaymentSucceeded)
+            services.replay(PAYMENTS.name, succeeded, fresh_id=fresh_id)
+        services.eventually_caught_up()
+        assert services.effects() == before, (
+            "a replay charged, refunded, reserved or told something"
+        )
         if not fresh_id:  # Under another id it is another event, to be told of.
-            assert house.notifying.mail.totals() == mails, "a replay sent a mail"
-    assert house.dead_letters() == []
+            assert services.notification.mail.totals() == mails, "a replay sent a mail"
+    assert services.dead_letters() == []

@@ -1,6 +1,6 @@
 """
-Milestone 5, poison: whatever anybody writes to a topic, each group that hears it has it among its dead letters, as it
-was and with the evidence; its neighbours do not notice.
+Milestone 5, poison: whatever anybody writes to a topic, each group that hears it has it among its
+dead letters, as it was and with the evidence; its neighbours do not notice.
 """
 
 from __future__ import annotations
@@ -8,23 +8,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from itertools import cycle, zip_longest
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import pytest
-from tests.support import feed, raw_producer
-from tests.support.house import House, house_running
-from tests.support.inventory import paid, refunded, shipped
-from tests.support.payment import created, new_order_id, requested
+from tests.support import raw_producer
+from tests.support.all_services import AllServices, all_services_running
+from tests.support.builders import (
+    an_order,
+    life,
+    new_order_id,
+    paid,
+    payment_failed,
+    payment_requested,
+    refunded,
+    rejected,
+    reserved,
+    shipped,
+    status_changed,
+)
 from tests.support.poison import KINDS, NO_UTF8, Raw, register_foreign, register_twin
-from tests.support.service import metadata_headers
+from tests.support.records import headers
 from tests.support.stack import OwnStack
 
-from orderflow.contracts.events import Event, PaymentFailed, StockRejected, StockReserved
+from orderflow.contracts.events import Event, OrderCreated, OrderStatus
 from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.contracts.roster import GROUPS, subscribed
 from orderflow.contracts.schemas import CATALOGUE
@@ -51,7 +61,6 @@ ATTEMPTS_MAX = 3
 PAYMENT, INVENTORY_GROUP, ORDER = "payment-service", "inventory-service", "order-service"
 FULFILMENT = "order-processor"
 INPUTS = (ORDERS, PAYMENTS, INVENTORY, ORDER_EVENTS)
-NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 SENT = new_order_id()
 """An order that only the feed knows."""
 
@@ -91,15 +100,15 @@ class Bad:
 class Flood:
     """Bad records on every topic between real orders."""
 
-    house: House
+    services: AllServices
     registry_url: str
     places: dict[Place, Bad] = field(default_factory=dict)
     orders: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> dict[str, tuple[Topic, ...]]:
-        """What each group hears that has a service in the house: every one, as soon as there is such a service."""
-        return {service.group: GROUPS[service.group] for service in self.house.services}
+        """The topics that each running group consumes."""
+        return {service.group: GROUPS[service.group] for service in self.services.each}
 
     @cached_property
     def handled(self) -> dict[str, set[str]]:
@@ -108,7 +117,9 @@ class Flood:
 
     def hearing(self, topic: str) -> list[str]:
         return [
-            group for group, topics in self.groups.items() if topic in {one.name for one in topics}
+            group
+            for group, topics in self.groups.items()
+            if topic in {consumed.name for consumed in topics}
         ]
 
     @cached_property
@@ -124,7 +135,7 @@ class Flood:
         return register_foreign(self.registry_url)
 
     def place_order(self, end: tuple[str, str, str]) -> None:
-        [order] = self.house.place(1, **BODIES[end])
+        [order] = self.services.place(1, **BODIES[end])
         self.orders[order] = end
 
     def kind_of(self, place: Place) -> str:
@@ -139,14 +150,16 @@ class Flood:
         return "handled" if handled else "skipped"
 
     def good(self, topic: str, event: Event, *, key: str | None = None) -> Raw:
-        """A record of an order that nobody placed, under a real one's key: it is in that one's way."""
-        foreign_topic, foreign = FOREIGN[topic], GOOD[FOREIGN[topic]](new_order_id())
+        """
+        A record of an order that nobody placed, under a real one's key: it is in that one's way.
+        """
+        foreign_topic, foreign = FOREIGN[topic], GOOD[FOREIGN[topic]](an_order())
         foreign_value = self.encoder.encode(foreign_topic, foreign)
         return Raw(
             key=(key or event.key).encode(),
             value=self.encoder.encode(topic, event),
-            headers=tuple(metadata_headers(event, uuid4())),
-            another=self.encoder.encode(topic, ANOTHER[topic](new_order_id()))
+            headers=tuple(headers(event)),
+            another=self.encoder.encode(topic, ANOTHER[topic](an_order()))
             if topic in ANOTHER
             else foreign_value,
             foreign=foreign_value,
@@ -159,9 +172,9 @@ class Flood:
         hearing = dict.fromkeys(self.hearing(topic), (POISON, 0))
         keys = cycle(list(self.orders))
         for kind, spoil in KINDS.items():
-            good = self.good(topic, GOOD[topic](new_order_id()), key=next(keys))
+            good = self.good(topic, GOOD[topic](an_order()), key=next(keys))
             yield Bad(kind, topic, spoil(good), hearing)
-        event = GOOD[topic](new_order_id())
+        event = GOOD[topic](an_order())
         twin = register_twin(self.registry_url, event.type_name())
         good = self.good(topic, event, key=next(keys))
         twins_value = b"\0" + twin.to_bytes(4, "big") + b"\x04no"
@@ -183,7 +196,7 @@ class Flood:
             assert error is None, f"{bad.kind}: {error}"
             self.places[message.topic(), message.partition(), message.offset()] = bad  # type: ignore[attr-defined]
 
-        producer = self.house.order.producer
+        producer = self.services.order.producer
         producer.produce(
             bad.topic,
             bad.raw.value,
@@ -195,48 +208,37 @@ class Flood:
 
     def send_unreadable_header(self, topic: str) -> None:
         """Our client can't write such a name, and not read it either."""
-        good = self.good(topic, GOOD[topic](new_order_id()), key=next(iter(self.orders)))
+        good = self.good(topic, GOOD[topic](an_order()), key=next(iter(self.orders)))
         headers = [
             *((name.encode(), value or b"") for name, value in good.headers),
             (NO_UTF8, b"x"),
         ]
         assert good.key
         raw_producer.produce(
-            self.house.order.kafka.bootstrap_servers,
+            self.services.order.kafka.bootstrap_servers,
             topic,
             key=good.key,
             value=good.good,
             headers=headers,
         )
-        [record] = [one for one in self.house.order.records(topic) if one.value == good.value]
+        [record] = [
+            record for record in self.services.order.records(topic) if record.value == good.value
+        ]
         hearing = dict.fromkeys(self.hearing(topic), (POISON, 0))
         bad = Bad("the name of a header is no UTF-8", topic, replace(good, headers=()), hearing)
         self.places[place_of(record)] = bad
 
 
-GOOD: dict[str, Callable[[OrderId], Event]] = {
-    ORDERS.name: created,
-    PAYMENTS.name: lambda order_id: paid(order_id, ("MOUSE-01", 7)),
-    INVENTORY.name: lambda order_id: StockReserved(
-        order_id=order_id,
-        customer_id=created(order_id).customer_id,
-        payment_id=payment_id(order_id, 1),
-        lines=(),
-        occurred_at=NOW,
-    ),
-    ORDER_EVENTS.name: lambda order_id: feed.life([feed.CREATED], order_id=order_id)[0],
+GOOD: dict[str, Callable[[OrderCreated], Event]] = {
+    ORDERS.name: lambda order: order,
+    PAYMENTS.name: paid,
+    INVENTORY.name: reserved,
+    ORDER_EVENTS.name: lambda order: status_changed(order, OrderStatus.CREATED, version=1),
 }
-ANOTHER: dict[str, Callable[[OrderId], Event]] = {
-    ORDERS.name: lambda order_id: requested(order_id, 2),
+ANOTHER: dict[str, Callable[[OrderCreated], Event]] = {
+    ORDERS.name: lambda order: payment_requested(order, 2),
     PAYMENTS.name: refunded,
-    INVENTORY.name: lambda order_id: StockRejected(
-        order_id=order_id,
-        customer_id=created(order_id).customer_id,
-        payment_id=payment_id(order_id, 1),
-        reason="OUT_OF_STOCK",
-        shortages=(),
-        occurred_at=NOW,
-    ),
+    INVENTORY.name: rejected,
 }
 """Where a topic has another type."""
 FOREIGN = {
@@ -247,35 +249,22 @@ FOREIGN = {
 }
 
 
-def payment_failed(order_id: OrderId) -> PaymentFailed:
-    return PaymentFailed(
-        order_id=order_id,
-        customer_id=created(order_id).customer_id,
-        attempt=1,
-        payment_id=payment_id(order_id, 1),
-        amount_minor=100,
-        currency="EUR",
-        reason="DECLINED",
-        message="no",
-        occurred_at=NOW,
-    )
-
-
 def told_by_handlers(topic: str) -> list[tuple[str, Event, dict[str, Verdict]]]:
-    """Well-formed, and wrong all the same: who handles that type says so, at once or after the last attempt."""
-    nobody, no_uuid = new_order_id(), OrderId("no-uuid")
+    """
+    Well-formed, and wrong all the same: who handles that type says so, at once or after the last
+    attempt.
+    """
+    nobody, no_uuid = an_order(), an_order(OrderId("no-uuid"))
     once, thrice = 1, ATTEMPTS_MAX
     match topic:
         case ORDERS.name:
             return [
                 (
                     "another's payment",
-                    msgspec.structs.replace(
-                        created(new_order_id()), payment_id=payment_id(nobody, 1)
-                    ),
+                    msgspec.structs.replace(an_order(), payment_id=nobody.payment_id),
                     {PAYMENT: (POISON, once)},
                 ),
-                ("an order that is no UUID", created(no_uuid), {PAYMENT: (NO_UUID, thrice)}),
+                ("an order that is no UUID", no_uuid, {PAYMENT: (NO_UUID, thrice)}),
                 (
                     "shipped, but never reserved",
                     shipped(nobody),
@@ -288,7 +277,7 @@ def told_by_handlers(topic: str) -> list[tuple[str, Event, dict[str, Verdict]]]:
                 ("an order that is no UUID", payment_failed(no_uuid), {ORDER: (NO_UUID, thrice)}),
             ]
         case ORDER_EVENTS.name:
-            sent, again = feed.life([feed.SHIPPED, feed.PAID], order_id=SENT)
+            sent, again = life([OrderStatus.SHIPPED, OrderStatus.PAID], order_id=SENT)
             return [
                 ("sent, though nobody ordered it", sent, {}),
                 ("to be packed, though it is sent", again, {FULFILMENT: (CONTRADICTION, once)}),
@@ -301,16 +290,18 @@ def told_by_handlers(topic: str) -> list[tuple[str, Event, dict[str, Verdict]]]:
 
 
 @pytest.fixture(scope="module")
-def house(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house_running(own_stack, tmp_path_factory.mktemp("house")) as house:
-        yield house
+def services(
+    own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AllServices]:
+    with all_services_running(own_stack, tmp_path_factory.mktemp("services")) as services:
+        yield services
 
 
 def test_each_group_has_exactly_its_share_of_the_poison_and_neighbours_do_not_notice(
-    house: House, own_stack: OwnStack
+    services: AllServices, own_stack: OwnStack
 ) -> None:
     assert len(KINDS) >= 50
-    flood = Flood(house=house, registry_url=own_stack.registry_url)
+    flood = Flood(services=services, registry_url=own_stack.registry_url)
     for end in BODIES:
         flood.place_order(end)
     ends = cycle(BODIES)
@@ -322,22 +313,22 @@ def test_each_group_has_exactly_its_share_of_the_poison_and_neighbours_do_not_no
     for topic in INPUTS:
         flood.send_unreadable_header(topic.name)
     flood.place_order(PAID)
-    house.order.flush()
+    services.order.flush()
 
     eventually(
-        lambda: house.ends(list(flood.orders)) == list(flood.orders.values()),
+        lambda: services.ends(list(flood.orders)) == list(flood.orders.values()),
         within_s=60,
         every_s=0.5,
         why="all end",
     )
-    house.at_rest()
-    found = lags(house.order.kafka, {group: subscribed(group) for group in flood.groups})
-    assert {(lag.group, lag.topic): lag for lag in found if lag.records} == {}
+    services.eventually_caught_up()
+    behind = lags(services.order.kafka, {group: subscribed(group) for group in flood.groups})
+    assert {(lag.group, lag.topic): lag for lag in behind if lag.records} == {}
 
     assert_dead_letters(flood)
     assert_counted(flood)
     assert_neighbours_effects(flood)
-    for process in house.running.values():
+    for process in services.running.values():
         assert process.ready(), process.reasons
 
 
@@ -345,7 +336,7 @@ def assert_dead_letters(flood: Flood) -> None:
     sent = {
         place_of(record): record
         for topic in INPUTS
-        for record in flood.house.order.records(topic.name)
+        for record in flood.services.order.records(topic.name)
     }
     for place, bad in flood.places.items():
         kept = sent[place]
@@ -356,12 +347,12 @@ def assert_dead_letters(flood: Flood) -> None:
         ), bad.kind
     for group, topics in flood.groups.items():
         for topic in topics:
-            dead = flood.house.order.records(dead_letter_topic(topic, group).name)
+            dead = flood.services.order.records(dead_letter_topic(topic, group).name)
             share = {place: bad for place, bad in flood.places.items() if place[0] == topic.name}
             share = {place: bad for place, bad in share.items() if group in bad.dead_for}
             assert share
-            told = Counter(told_place(one) for one in dead)
-            assert {flood.kind_of(place): count for place, count in told.items()} == {
+            places = Counter(told_place(places) for places in dead)
+            assert {flood.kind_of(place): count for place, count in places.items()} == {
                 flood.kind_of(place): 1 for place in share
             }, f"the dead letters of {group} for {topic.name}"
             for letter in dead:
@@ -405,42 +396,48 @@ def assert_letter(
 
 
 def assert_counted(flood: Flood) -> None:
-    """A legal type that a group does not handle is skipped, not dead, and each record counts once."""
+    """
+    A legal type that a group does not handle is skipped, not dead, and each record counts once.
+    """
     wanted: dict[str, Counter[str]] = {group: Counter() for group in flood.groups}
     for topic in INPUTS:
-        for record in flood.house.order.records(topic.name):
+        for record in flood.services.order.records(topic.name):
             bad = flood.places.get(place_of(record))
             for group in flood.hearing(topic.name):
                 wanted[group][flood.outcome(record, bad, group)] += 1
-    assert {group: process.outcomes for group, process in flood.house.listening.items()} == wanted
+    assert {
+        group: process.outcomes for group, process in flood.services.listeners.items()
+    } == wanted
     assert wanted[PAYMENT]["skipped"]
     assert wanted[INVENTORY_GROUP]["skipped"]
 
 
 def assert_neighbours_effects(flood: Flood) -> None:
     """All of the real orders', and none of the others'."""
-    house, ends = flood.house, Counter(flood.orders.values())
-    house.paying.assert_ledgers_agree()
+    services, ends = flood.services, Counter(flood.orders.values())
+    services.payment.assert_ledgers_agree()
     charged = {
         payment_id(OrderId(order), 1) for order, end in flood.orders.items() if end != DECLINED
     }
-    assert set(house.paying.psp.captures()) - {"probe"} == charged
-    assert house.inventory.rows("SELECT sku, reserved FROM stock WHERE reserved > 0") == [
+    assert set(services.payment.psp.captures()) - {"probe"} == charged
+    assert services.inventory.rows("SELECT sku, reserved FROM stock WHERE reserved > 0") == [
         ("MOUSE-01", 2 * ends[PAID])
     ]
-    for service, table in ((house.order, "orders"), (house.paying.service, "payment")):
+    for service, table in ((services.order, "orders"), (services.payment.service, "payment")):
         known = {row[0] for row in service.rows(f"SELECT DISTINCT order_id::text FROM {table}")}
         assert known == set(flood.orders), table
-    told = house.notifying.service.rows(
+    mails = services.notification.service.rows(
         "SELECT order_id FROM delivery WHERE kind = 'ORDER_CREATED' AND state = 'SENT'"
     )
-    assert {order for (order,) in told} >= set(flood.orders)
+    assert {order for (order,) in mails} >= set(flood.orders)
     shipments = {
         str(order): status
-        for order, status in house.fulfilment.rows("SELECT order_id, status FROM shipment")
+        for order, status in services.fulfilment.rows("SELECT order_id, status FROM shipment")
     }
     assert shipments.pop(SENT) == "TRACKED"
-    assert {order for (order,) in house.analytics.rows("SELECT order_id FROM followed_order")} == {
+    assert {
+        order for (order,) in services.analytics.rows("SELECT order_id FROM followed_order")
+    } == {
         SENT,
         *flood.orders,
     }
@@ -454,9 +451,9 @@ def place_of(record: ConsumerRecord) -> Place:
 
 def told_place(letter: ConsumerRecord) -> Place:
     """Where it says it comes from."""
-    told = {name: value or b"" for name, value in letter.headers}
+    evidence = {name: value or b"" for name, value in letter.headers}
     return (
-        told[names.DLT_ORIGINAL_TOPIC].decode(),
-        int.from_bytes(told[names.DLT_ORIGINAL_PARTITION], "big"),
-        int.from_bytes(told[names.DLT_ORIGINAL_OFFSET], "big"),
+        evidence[names.DLT_ORIGINAL_TOPIC].decode(),
+        int.from_bytes(evidence[names.DLT_ORIGINAL_PARTITION], "big"),
+        int.from_bytes(evidence[names.DLT_ORIGINAL_OFFSET], "big"),
     )

@@ -1,4 +1,7 @@
-"""Rebalances under load: whoever comes, goes or dies, each record has its effect once, and in the order of its key."""
+"""
+Rebalances under load: whoever comes, goes or dies, each record has its effect once, and in the
+order of its key.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ RECORDS_PER_S = 250
 
 
 class Fleet:
-    """Workers by slot. One acts at a time: one comes, one leaves, or one is killed and restarted in its slot."""
+    """
+    Workers by slot. One acts at a time: one comes, one leaves, or one is killed and restarted in
+    its slot.
+    """
 
     def __init__(self, probe: Probe, delivery: str, protocol: str) -> None:
         self._probe = probe
@@ -64,7 +70,10 @@ class Fleet:
                 self.start(slot)
 
     def handed_over(self) -> int:
-        """How often a worker was given a partition of which something was finished above something unfinished."""
+        """
+        How often a worker was given a partition of which something was finished above something
+        unfinished.
+        """
         return sum(log.read_text().count("finished records were handed over") for log in self._logs)
 
     def assert_alive(self) -> None:
@@ -76,8 +85,8 @@ class Fleet:
 @pytest.mark.parametrize(
     ("delivery", "protocol", "seconds"),
     [
-        ("exactly-once", "classic", 60),
-        ("exactly-once", "consumer", 60),
+        ("exactly-once", "classic", 45),
+        ("exactly-once", "consumer", 45),
         pytest.param("inbox-outbox", "classic", 60, marks=pytest.mark.soak),
         pytest.param("inbox-outbox", "consumer", 60, marks=pytest.mark.soak),
         pytest.param("exactly-once", "classic", 600, marks=pytest.mark.soak),
@@ -124,4 +133,4 @@ def _load(probe: Probe, stop: threading.Event) -> None:
             slow = chance.random() < 0.01
             behaviour = f"fail-until:{time.time() + chance.uniform(1, 10)}" if slow else ""
             batch.append(asked(chance.choice(KEYS), number, behaviour))
-        probe.ask(batch)
+        probe.produce(batch)

@@ -1,16 +1,18 @@
-"""A registry that is away: who has met the schemas goes on, who has not waits, and nothing becomes a dead letter."""
+"""
+A registry that is away: who has met the schemas goes on, who has not waits, and nothing becomes a
+dead letter.
+"""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from uuid import uuid4
 
 from tests.support.listener_probe import header, listener_probe
-from tests.support.probe_language import Asked, Ignored, asked
+from tests.support.probe_language import Ignored, asked
+from tests.support.records import headers
 from tests.support.stack import OwnStack
 
-from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.testing.eventually import eventually
 
 KEYS = [f"key-{number}" for number in range(50)]
@@ -23,17 +25,17 @@ def test_twenty_seconds_without_the_registry_lose_nothing_and_make_no_dead_lette
 ) -> None:
     with listener_probe(own_stack, tmp_path) as warm, listener_probe(own_stack, tmp_path) as cold:
         worker = warm.worker(INBOX_OUTBOX)
-        warm.ask_each(KEYS, range(5))
+        warm.produce_each(KEYS, range(5))
         warm.assert_each_once_in_order(INBOX_OUTBOX)
-        cold.ask_each(KEYS, range(5))
+        cold.produce_each(KEYS, range(5))
         own_stack.stop("registry")
         off_at = time.monotonic()
         starting = cold.worker("exactly-once", wait=False)
-        warm.ask_each(KEYS, range(5, 10))
+        warm.produce_each(KEYS, range(5, 10))
         warm.assert_each_once_in_order(INBOX_OUTBOX, within_s=15)
         new = Ignored(id=KEYS[0], number=10, at=asked(KEYS[0], 10).at)
-        warm.send(KEYS[0].encode(), warm.encoder.encode(warm.name, new), _headers(new))
-        warm.ask_each(KEYS, range(11, 15))
+        warm.send(KEYS[0].encode(), warm.encoder.encode(warm.name, new), headers(new))
+        warm.produce_each(KEYS, range(11, 15))
         eventually(
             lambda: worker.reasons, within_s=20, why="a schema that is new to it needs the registry"
         )
@@ -63,27 +65,14 @@ def test_a_schema_id_that_the_registry_does_not_know_is_a_dead_letter(
     own_stack: OwnStack, tmp_path: Path
 ) -> None:
     with listener_probe(own_stack, tmp_path) as probe:
-        probe.ask_each(KEYS, range(3))
+        probe.produce_each(KEYS, range(3))
         unknown = b"\x00" + (2**31 - 7).to_bytes(4, "big") + b"whatever"
         event = asked(KEYS[0], 3)
-        headers = _headers(event)
-        probe.send(KEYS[0].encode(), unknown, headers)
-        probe.ask_each(KEYS, range(4, 6))
+        sent = headers(event)
+        probe.send(KEYS[0].encode(), unknown, sent)
+        probe.produce_each(KEYS, range(4, 6))
         probe.worker("exactly-once")
         probe.assert_each_once_in_order("exactly-once")
         (dead,) = eventually(probe.dead, within_s=20, why="the unreadable record is a dead letter")
         assert (dead.key, dead.value) == (KEYS[0].encode(), unknown)
-        assert header(dead, "ce_id") == dict(headers)["ce_id"].decode()
-
-
-def _headers(event: Asked) -> list[tuple[str, bytes]]:
-    return to_headers(
-        Metadata(
-            id=EventId(uuid4()),
-            type=event.type_name(),
-            source="/test",
-            time=event.at,
-            subject=event.key,
-            correlation_id=event.key,
-        )
-    )
+        assert header(dead, "ce_id") == dict(sent)["ce_id"].decode()

@@ -1,6 +1,6 @@
 """
-Milestone 6: Avro schemas, registered; a backward-incompatible change is rejected at registration, and by the offline
-check before that.
+Milestone 6: Avro schemas, registered; a backward-incompatible change is rejected at registration,
+and by the offline check before that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from tests.support.events import ORDER_CREATED
+from tests.support.examples import ORDER_CREATED
 from tests.support.kafka_tools import orderflow
 from tests.support.order_service import order_service
 from tests.support.stack import OwnStack, Stack
@@ -85,7 +85,7 @@ def test_a_backward_incompatible_order_created_is_refused_at_registration_with_4
     assert registry.versions(f"{topic}-{TYPE}") == [1]
 
 
-def test_the_offline_check_refuses_it_before_that_and_says_which_field_breaks_which_reader(
+def test_the_offline_check_names_the_field_and_the_reader_that_it_breaks(
     stack: Stack, tmp_path: Path
 ) -> None:
     schemas = copytree(DIRECTORY, tmp_path / "schemas")
@@ -96,7 +96,8 @@ def test_the_offline_check_refuses_it_before_that_and_says_which_field_breaks_wh
     )
     assert checked.returncode == 1
     assert (
-        f"{TYPE}: a reader of version 2 can't read what version 1 writes: field salesChannel: the writer does not "
+        f"{TYPE}: a reader of version 2 can't read what version 1 writes: field salesChannel:"
+        " the writer does not "
         "write it, and the reader has no default for it"
     ) in checked.stderr
     assert orderflow(stack, "schemas", "check", ORDERFLOW_REGISTRY__URL=nowhere).returncode == 0

@@ -1,4 +1,7 @@
-"""The mail sink's promises to those who test with it: what it accepted is known, and it misbehaves as told."""
+"""
+The mail sink's promises to those who test with it: what it accepted is known, and it misbehaves as
+told.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from tests.support.mail import Mail, running_mail
+from tests.support.mail_sink import MailSink, mail_sink_running
 
 from orderflow.stack.ports import HOST
 
 
 @pytest.fixture
-def mail(tmp_path: Path) -> Iterator[Mail]:
-    with running_mail(tmp_path) as running:
+def mail(tmp_path: Path) -> Iterator[MailSink]:
+    with mail_sink_running(tmp_path) as running:
         yield running
 
 
-def offer(mail: Mail, name: str, *, to: str = "anna@customers.localhost") -> None:
+def offer(mail: MailSink, name: str, *, to: str = "anna@customers.localhost") -> None:
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = (
         "orders@orderflow.localhost",
@@ -37,7 +40,7 @@ def offer(mail: Mail, name: str, *, to: str = "anna@customers.localhost") -> Non
         smtp.send_message(message)
 
 
-def test_a_mail_is_accepted_once_and_every_offer_is_counted_through_kill_9(mail: Mail) -> None:
+def test_a_mail_is_accepted_once_and_every_offer_is_counted_through_kill_9(mail: MailSink) -> None:
     for name in ("a", "b", "a"):
         offer(mail, name)
     mail.kill()
@@ -55,7 +58,7 @@ def test_a_mail_is_accepted_once_and_every_offer_is_counted_through_kill_9(mail:
     assert mail.messages(orderId="order-2") == []
 
 
-def test_it_refuses_whom_it_is_told_to_refuse_for_now_or_for_good(mail: Mail) -> None:
+def test_it_refuses_whom_it_is_told_to_refuse_for_now_or_for_good(mail: MailSink) -> None:
     mail.faults(
         temporaryFor=["bert@customers.localhost"], permanentFor=["carl@customers.localhost"]
     )
@@ -72,7 +75,7 @@ def test_it_refuses_whom_it_is_told_to_refuse_for_now_or_for_good(mail: Mail) ->
     assert mail.totals() == (2, 2)
 
 
-def test_a_lost_reply_is_of_a_mail_that_was_accepted(mail: Mail) -> None:
+def test_a_lost_reply_is_of_a_mail_that_was_accepted(mail: MailSink) -> None:
     mail.faults(replyLost=1.0)
     with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionResetError)):
         offer(mail, "a")
@@ -81,7 +84,7 @@ def test_a_lost_reply_is_of_a_mail_that_was_accepted(mail: Mail) -> None:
     assert mail.totals() == (1, 2)
 
 
-def shown(mail: Mail, *arguments: str) -> subprocess.CompletedProcess[str]:
+def shown(mail: MailSink, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "orderflow.cli.main", "mail", *arguments],
         env={**os.environ, "ORDERFLOW_STACK__PORTS__MAIL_API": str(mail.port)},
@@ -92,7 +95,7 @@ def shown(mail: Mail, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_shows_what_was_accepted_and_how_often_it_came(mail: Mail) -> None:
+def test_the_command_shows_what_was_accepted_and_how_often_it_came(mail: MailSink) -> None:
     for name in ("a", "a", "b"):
         offer(mail, name)
     lines = [
@@ -118,7 +121,7 @@ def test_the_command_shows_what_was_accepted_and_how_often_it_came(mail: Mail) -
     assert "orderflow logs mail" in away.stderr
 
 
-def test_what_it_does_not_know_is_refused_and_a_stop_is_no_failure(mail: Mail) -> None:
+def test_what_it_does_not_know_is_refused_and_a_stop_is_no_failure(mail: MailSink) -> None:
     assert mail.client.put("/faults", json={"temporary": 2}).status_code == 422
     assert mail.client.get("/messages", params={"cursor": "x"}).status_code == 422
     assert mail.client.get("/nothing").status_code == 404

@@ -1,4 +1,7 @@
-"""What a mail server may say, and what the mailer makes of it: a yes, a final no, or not now; and nothing else."""
+"""
+What a mail server may say, and what the mailer makes of it: a yes, a final no, or not now; and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ def test_a_customers_letters_go_one_after_the_other_over_one_connection(
     server.answers["EHLO"] = hello
     assert [verdict(mailer) for _ in range(2)] == [([None, None], None)] * 2
     assert server.connections == 1
-    assert server.heard == ["EHLO", *["MAIL", "RCPT", "DATA", "mail"] * 4]
+    assert server.commands == ["EHLO", *["MAIL", "RCPT", "DATA", "mail"] * 4]
 
 
 @pytest.mark.parametrize("hello", ["250-hello\r\n250 PIPELINING", "250 hello"])
@@ -89,7 +92,7 @@ def test_not_now_holds_the_letter_and_all_behind_it(
         **({} if command == "mail" else {"DATA": "503 first things first"}),
     }
     assert verdict(mailer) == ([], answer)
-    assert server.heard.count("MAIL") == 1
+    assert server.commands.count("MAIL") == 1
 
 
 def test_a_conversation_that_breaks_off_is_no_answer(server: Scripted, mailer: Mailer) -> None:
@@ -129,4 +132,4 @@ def test_a_no_that_is_not_about_the_letter_leaves_it_as_it_was(
 
 def test_nothing_is_begun_after_the_time_is_over(server: Scripted, mailer: Mailer) -> None:
     assert sent(mailer, for_s=0) == SendResult(customer_id=CustomerId("anna"))
-    assert server.heard == []
+    assert server.commands == []

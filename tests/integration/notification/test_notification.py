@@ -1,7 +1,9 @@
 """
-Notification: each customer is told each thing once, and in order, whoever is killed, stopped or away.
+Notification: each customer is told each thing once, and in order, whoever is killed, stopped or
+away.
 
-On a stack of its own: three partitions, a listener and a relay for all; senders as each test needs them.
+On a stack of its own: three partitions, a listener and a relay for all; senders as each test needs
+them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.kafka_tools import orderflow
-from tests.support.notifying import GROUP, Notifying, notifying
+from tests.support.notification_service import GROUP, NotificationService, notification_deployed
 from tests.support.service import Process
 from tests.support.stack import OwnStack
 
@@ -34,18 +36,20 @@ BACK_OFF_S_MAX = "ORDERFLOW_NOTIFICATION__SENDER__BACK_OFF_S_MAX"
 
 
 @pytest.fixture(scope="module")
-def deployed(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notifying]:
+def deployed(
+    own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NotificationService]:
     for step in ("topics", "schemas"):
         assert orderflow(own_stack, step, "apply").returncode == 0
-    with notifying(own_stack, tmp_path_factory.mktemp("notification")) as found:
-        shared = [found.start("relay"), found.start("listener")]
-        yield found
+    with notification_deployed(own_stack, tmp_path_factory.mktemp("notification")) as service:
+        shared = [service.start("relay"), service.start("listener")]
+        yield service
         for process in shared:
             assert process.terminate() == 0, process.log.read_text()
 
 
 @pytest.fixture
-def house(deployed: Notifying) -> Iterator[Notifying]:
+def notification(deployed: NotificationService) -> Iterator[NotificationService]:
     deployed.facts.clear()
     deployed.environment = {BACK_OFF_S_MAX: "0.3"}
     yield deployed
@@ -53,8 +57,8 @@ def house(deployed: Notifying) -> Iterator[Notifying]:
 
 
 @pytest.fixture
-def sender(house: Notifying) -> Iterator[Process]:
-    process = house.start("sender")
+def sender(notification: NotificationService) -> Iterator[Process]:
+    process = notification.start("sender")
     yield process
     assert process.terminate() == 0, process.log.read_text()
 
@@ -76,30 +80,30 @@ def metric(process: Process, name: str) -> float:
 
 
 def test_customers_are_told_what_becomes_of_their_orders_in_order(
-    house: Notifying, sender: Process
+    notification: NotificationService, sender: Process
 ) -> None:
-    house.place(customers(20), orders=3)
-    house.assert_each_told_once_and_in_order()
-    assert house.repeats() == 0
+    notification.place(customers(20), orders=3)
+    notification.assert_each_notified_once_in_order()
+    assert notification.repeats() == 0
 
 
 def test_what_is_told_of_a_message_names_its_cause_and_its_order(
-    house: Notifying, sender: Process
+    notification: NotificationService, sender: Process
 ) -> None:
-    house.place(customers(1))
-    house.eventually_told()
+    notification.place(customers(1))
+    notification.eventually_notified()
     records = [
-        one
-        for one in house.service.records(NOTIFICATIONS.name)
-        if (one.key or b"").decode() in house.customers
+        record
+        for record in notification.service.records(NOTIFICATIONS.name)
+        if (record.key or b"").decode() in notification.customers
     ]
     # Two topics: which of their facts is noted first is nobody's promise.
     by_cause = {from_headers(record.headers).causation_id: record for record in records}
-    assert len(by_cause) == len(records) == len(house.facts)
-    for fact in house.facts:
+    assert len(by_cause) == len(records) == len(notification.facts)
+    for fact in notification.facts:
         record = by_cause[str(fact.id)]
         event, metadata = (
-            house.decoder.decode_as(record.value, NotificationSent),
+            notification.decoder.decode_as(record.value, NotificationSent),
             from_headers(record.headers),
         )
         assert (event.cause_id, event.cause_type, event.kind) == (
@@ -116,7 +120,7 @@ def test_what_is_told_of_a_message_names_its_cause_and_its_order(
             NAMESPACE, cause=EventId(fact.id), event_type=NotificationSent.type_name(), index=0
         )
         assert metadata.time == event.occurred_at
-        [row] = house.service.rows(
+        [row] = notification.service.rows(
             f"SELECT occurred_at, sequence FROM delivery WHERE cause_id = '{fact.id}'"
         )
         assert row == (event.occurred_at, event.sequence)
@@ -125,73 +129,75 @@ def test_what_is_told_of_a_message_names_its_cause_and_its_order(
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("point", [BEFORE_SEND, AFTER_DATA, BEFORE_OUTCOME, BEFORE_COMMIT])
 def test_a_sender_killed_at_any_line_loses_no_message_and_repeats_none(
-    house: Notifying, point: str, kills: int
+    notification: NotificationService, point: str, kills: int
 ) -> None:
     chance = Random(kills)
     for _ in range(kills):
-        house.place(customers(6))
+        notification.place(customers(6))
         passes = chance.randint(1, 8 if point in (BEFORE_SEND, AFTER_DATA) else 2)
-        house.start(
+        notification.start(
             "sender", wait=False, ORDERFLOW_FAILPOINTS=f"{point}=kill@{passes}"
         ).assert_killed()
-    last = house.start("sender")
-    house.assert_each_told_once_and_in_order()
+    last = notification.start("sender")
+    notification.assert_each_notified_once_in_order()
     # What the sink had accepted when its sender died was offered again, and dropped.
-    assert house.repeats() >= (kills if point != BEFORE_SEND else 0)
+    assert notification.repeats() >= (kills if point != BEFORE_SEND else 0)
     assert last.terminate() == 0, last.log.read_text()
 
 
 @pytest.mark.parametrize(
     "point", [AFTER_DATA, BEFORE_OUTCOME, pytest.param(BEFORE_COMMIT, marks=pytest.mark.long)]
 )
-def test_a_sender_stopped_beyond_its_lease_breaks_neither_order_nor_numbers_when_it_wakes(
-    house: Notifying, point: str
+def test_a_sender_stopped_beyond_its_lease_breaks_neither_order_nor_numbers(
+    notification: NotificationService, point: str
 ) -> None:
-    house.environment[LEASE_S] = "1"
-    told = customers(4)
-    house.place(told)
-    stopped = house.start("sender", wait=False, ORDERFLOW_FAILPOINTS=f"{point}=stop@1")
+    notification.environment[LEASE_S] = "1"
+    notified = customers(4)
+    notification.place(notified)
+    stopped = notification.start("sender", wait=False, ORDERFLOW_FAILPOINTS=f"{point}=stop@1")
     eventually(
         lambda: _is_stopped(stopped), within_s=60, why="it came to the line at which it is stopped"
     )
-    other = house.start("sender", slot=1)
-    house.place(told, orders=2)
-    house.eventually_told()
+    other = notification.start("sender", slot=1)
+    notification.place(notified, orders=2)
+    notification.eventually_notified()
     stopped.popen.send_signal(signal.SIGCONT)
-    house.place(told)
+    notification.place(notified)
     eventually(stopped.ready, within_s=30, why="it goes on")
-    house.assert_each_told_once_and_in_order()
-    assert house.repeats() >= 1
+    notification.assert_each_notified_once_in_order()
+    assert notification.repeats() >= 1
     assert other.terminate() == 0, other.log.read_text()
-    house.place(told)
-    house.assert_each_told_once_and_in_order()
+    notification.place(notified)
+    notification.assert_each_notified_once_in_order()
     assert stopped.terminate() == 0, stopped.log.read_text()
 
 
-def test_two_senders_before_a_mail_server_in_a_bad_mood_tell_everybody_once_and_in_order(
-    house: Notifying, sender: Process
+def test_two_senders_and_a_faulty_mail_server_notify_each_once_and_in_order(
+    notification: NotificationService, sender: Process
 ) -> None:
-    house.mail.faults(temporary=0.2, replyLost=0.2)
-    other = house.start("sender", slot=1)
-    house.place(customers(20), orders=2)
-    house.assert_each_told_once_and_in_order()
-    assert house.repeats() >= 1
+    notification.mail.faults(temporary=0.2, replyLost=0.2)
+    other = notification.start("sender", slot=1)
+    notification.place(customers(20), orders=2)
+    notification.assert_each_notified_once_in_order()
+    assert notification.repeats() >= 1
     assert other.terminate() == 0, other.log.read_text()
 
 
 def test_a_customer_who_is_refused_for_now_waits_alone_and_is_told_in_order_later(
-    house: Notifying, sender: Process
+    notification: NotificationService, sender: Process
 ) -> None:
     held, *others = customers(4)
-    house.mail.faults(temporaryFor=[address(held)])
-    house.place([held, *others], orders=2)
-    told = house.eventually_told(len(others) * 6)
-    assert {customer: len(events) for customer, events in told.items()} == dict.fromkeys(others, 6)
+    notification.mail.faults(temporaryFor=[address(held)])
+    notification.place([held, *others], orders=2)
+    notifications = notification.eventually_notified(len(others) * 6)
+    assert {customer: len(events) for customer, events in notifications.items()} == dict.fromkeys(
+        others, 6
+    )
     query = f"SELECT state, attempts > 1, reason FROM delivery WHERE customer_id = '{held}' ORDER BY position"
     waiting = ("PENDING", False, None)
     first = ("PENDING", True, "451 4.3.0 not now: try again later")
     eventually(
-        lambda: house.service.rows(query) == [first, *[waiting] * 5],
+        lambda: notification.service.rows(query) == [first, *[waiting] * 5],
         within_s=30,
         why="the first is tried",
     )
@@ -201,79 +207,81 @@ def test_a_customer_who_is_refused_for_now_waits_alone_and_is_told_in_order_late
         why="it is shown",
     )
     assert sender.ready(), "one customer's mailbox is not the service's trouble"
-    house.mail.faults()
-    house.assert_each_told_once_and_in_order()
+    notification.mail.faults()
+    notification.assert_each_notified_once_in_order()
 
 
 def test_a_mail_server_that_is_away_is_waited_for_and_is_nobodys_attempt(
-    house: Notifying, sender: Process
+    notification: NotificationService, sender: Process
 ) -> None:
-    house.mail.kill()
-    house.place(customers(3))
+    notification.mail.kill()
+    notification.place(customers(3))
     eventually(
         lambda: any("mail" in reason for reason in sender.reasons),
         within_s=30,
         why="it says what is away",
     )
     assert metric(sender, "orderflow_listener_resource_down") == 1
-    house.mail.start()
-    house.assert_each_told_once_and_in_order()
+    notification.mail.start()
+    notification.assert_each_notified_once_in_order()
     assert sender.ready()
-    ids = ", ".join(f"'{fact.id}'" for fact in house.facts)
-    assert house.service.rows(
+    ids = ", ".join(f"'{fact.id}'" for fact in notification.facts)
+    assert notification.service.rows(
         f"SELECT DISTINCT attempts FROM delivery WHERE cause_id IN ({ids})"
     ) == [(1,)]
 
 
 def test_a_refusal_for_good_is_told_with_its_reason_and_takes_its_number(
-    house: Notifying, sender: Process
+    notification: NotificationService, sender: Process
 ) -> None:
     [customer] = customers(1)
-    house.mail.faults(permanentFor=[address(customer)])
-    house.place([customer])
-    house.eventually_told()
-    house.mail.faults()
-    house.place([customer])
-    events = house.eventually_told()[customer]
+    notification.mail.faults(permanentFor=[address(customer)])
+    notification.place([customer])
+    notification.eventually_notified()
+    notification.mail.faults()
+    notification.place([customer])
+    events = notification.eventually_notified()[customer]
     assert [event.sequence for event in events] == [1, 2, 3, 4, 5, 6]
     assert [type(event) for event in events] == [NotificationFailed] * 3 + [NotificationSent] * 3
     failed = events[0]
     assert isinstance(failed, NotificationFailed)
     assert (failed.reason, failed.attempts) == ("550 5.1.1 no such mailbox", 1)
-    assert len(house.mails()) == 3
-    assert {str(fact.id) for fact in house.facts} == {event.cause_id for event in events}
+    assert len(notification.mails()) == 3
+    assert {str(fact.id) for fact in notification.facts} == {event.cause_id for event in events}
 
 
-def test_the_same_facts_again_tell_nobody_anything(house: Notifying, sender: Process) -> None:
-    house.place(customers(5))
-    house.assert_each_told_once_and_in_order()
+def test_the_same_facts_again_tell_nobody_anything(
+    notification: NotificationService, sender: Process
+) -> None:
+    notification.place(customers(5))
+    notification.assert_each_notified_once_in_order()
     before = (
-        house.mail.totals(),
-        len(house.service.records(NOTIFICATIONS.name)),
-        _deliveries(house),
+        notification.mail.totals(),
+        len(notification.service.records(NOTIFICATIONS.name)),
+        _deliveries(notification),
     )
-    with house.service.connection() as connection:
+    with notification.service.connection() as connection:
         connection.execute("DELETE FROM inbox")  # As it will have forgotten them one day.
-    for fact in house.facts:
-        house.service.send(fact.topic, fact.event, event_id=fact.id)
-        house.service.send(fact.topic, fact.event, event_id=fact.id)
-    [first, *_] = house.facts
-    house.service.send(
+    for fact in notification.facts:
+        notification.service.send(fact.topic, fact.event, event_id=fact.id)
+        notification.service.send(fact.topic, fact.event, event_id=fact.id)
+    [first, *_] = notification.facts
+    notification.service.send(
         ORDERS.name, first.event, event_id=first.id, to=replay_topic(ORDERS, GROUP).name
     )
-    house.place(customers(1))
-    house.eventually_told()
-    house.service.eventually_at_rest()
-    accepted, offered = house.mail.totals()
+    notification.place(customers(1))
+    notification.eventually_notified()
+    notification.service.eventually_caught_up()
+    accepted, offered = notification.mail.totals()
     assert (
         (accepted - 3, offered - 3),
-        len(house.service.records(NOTIFICATIONS.name)) - 3,
+        len(notification.service.records(NOTIFICATIONS.name)) - 3,
     ) == before[:2]
-    assert _deliveries(house)[: len(before[2])] == before[2]
+    assert _deliveries(notification)[: len(before[2])] == before[2]
 
 
-def _deliveries(house: Notifying) -> list[tuple[object, ...]]:
-    return house.service.rows(
+def _deliveries(notification: NotificationService) -> list[tuple[object, ...]]:
+    return notification.service.rows(
         "SELECT position, ctid::text, xmin::text, sequence FROM delivery ORDER BY position"
     )
 

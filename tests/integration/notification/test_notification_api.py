@@ -1,4 +1,7 @@
-"""The notification API and its database: what it answers is what its document says; what a DBA reads is what is."""
+"""
+The notification API and its database: what it answers is what its document says; what a DBA reads
+is what is.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,7 @@ from uuid import uuid4
 import httpx2
 import jsonschema
 import pytest
-from tests.support.databases import catalogue, empty_database
-from tests.support.notifying import GROUP, HEARS
-from tests.support.order_service import database_settings
+from tests.support.databases import catalogue, database_settings, empty_database
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
@@ -28,7 +29,7 @@ SCHEMA = (ROOM / "schema.sql").read_text()
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("notification")
-    with service_deployed(stack, logs, "notification", group=GROUP, hears=HEARS) as deployed:
+    with service_deployed(stack, logs, "notification") as deployed:
         yield deployed
 
 
@@ -36,8 +37,8 @@ def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def client(service: Service) -> httpx2.Client:
     with service.connection() as connection:
         for number in range(7):
-            told = (str(uuid4()), "order-1" if number < 5 else "order-2", str(uuid4()))
-            connection.execute(_NOTED, told)
+            ids = (str(uuid4()), "order-1" if number < 5 else "order-2", str(uuid4()))
+            connection.execute(_NOTED, ids)
         connection.execute(_SENT)
     return service.start("api").client
 
@@ -45,8 +46,8 @@ def client(service: Service) -> httpx2.Client:
 def asked(client: httpx2.Client, **parameters: Any) -> dict[str, Any]:
     answer = client.get("/notifications", params=parameters)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def test_what_a_customer_was_told_comes_in_its_order_page_by_page(client: httpx2.Client) -> None:
@@ -121,10 +122,12 @@ def test_inbox_and_outbox_are_the_kits_word_for_word() -> None:
 
 
 _NOTED = b"""
-INSERT INTO delivery (notification_id, customer_id, order_id, kind, channel, subject, text, cause_id, cause_type,
+INSERT INTO delivery (notification_id, customer_id, order_id, kind, channel, subject, text,
+    cause_id, cause_type,
                       correlation_id)
 VALUES (%s, 'anna', %s, 'ORDER_CREATED', 'EMAIL', 's', 't', %s, 'orderflow.OrderCreated', 'c')
 """
 _SENT = b"""
-UPDATE delivery SET state = 'SENT', sequence = position, occurred_at = now(), attempts = 1 WHERE position <= 3
+UPDATE delivery SET state = 'SENT', sequence = position, occurred_at = now(),
+    attempts = 1 WHERE position <= 3
 """

@@ -1,4 +1,7 @@
-"""What is noted and settled, in the database alone: positions in the order of commits, numbers without a gap."""
+"""
+What is noted and settled, in the database alone: positions in the order of commits, numbers
+without a gap.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,13 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from tests.support import feed
-from tests.support.databases import empty_database
-from tests.support.handling import Worker, record, together
-from tests.support.order_service import database_settings
-from tests.support.payment import created_on_request, new_order_id
+from tests.support.builders import CREATED, PAID, an_order_on_request, life, received
+from tests.support.databases import database_settings, empty_database
+from tests.support.inbox_worker import Worker, handle_concurrently
 from tests.support.stack import Stack
 
 import orderflow.services.notification
 from orderflow.contracts.ids import CustomerId
-from orderflow.contracts.topics import ORDERS
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import Received
@@ -42,18 +42,15 @@ def url(stack: Stack) -> Iterator[str]:
 
 
 def ordered(customer: str) -> Received:
-    made = msgspec.structs.replace(
-        created_on_request(new_order_id()), customer_id=CustomerId(customer)
-    )
-    return record(made, topic=ORDERS.name)
+    return received(an_order_on_request(customer=customer))
 
 
 def session(url: str, **settings: str) -> postgres.Session:
     return postgres.Session(database_settings(url), application_name="test", session=settings)
 
 
-def lease(one: postgres.Session, worker: str = "w") -> list[tuple[CustomerId, list[Letter]]]:
-    with one.transaction() as cursor:
+def lease(session: postgres.Session, worker: str = "w") -> list[tuple[CustomerId, list[Letter]]]:
+    with session.transaction() as cursor:
         return repository.lease(cursor, worker, customers_max=100, letters_max=100, lease_s=30)
 
 
@@ -69,20 +66,18 @@ def test_who_notes_something_for_a_customer_holds_back_the_next_one_until_the_co
             add_notifications(late, [ordered("anna")])
         with second.transaction() as other:
             add_notifications(other, [ordered("bert")])
-    for one in (first, second):
-        one.close()
+    for worker in (first, second):
+        worker.close()
 
 
-def test_a_batch_takes_as_many_statements_as_one_record_and_nothing_to_say_takes_none(
+def test_a_batch_takes_as_many_statements_as_one_record(
     url: str,
 ) -> None:
+    """A batch without a mail takes none."""
     worker = Worker(url, LISTENER)
     assert worker.statements([ordered("anna")]) == 2
     assert worker.statements([ordered(f"customer-{number}") for number in range(500)]) == 2
-    assert (
-        worker.statements([feed.record(event) for event in feed.life([feed.CREATED, feed.PAID])])
-        == 0
-    )
+    assert worker.statements([received(event) for event in life([CREATED, PAID])]) == 0
     worker.session.close()
 
 
@@ -91,28 +86,28 @@ def test_workers_who_hear_of_the_same_customers_at_once_note_everything_once(url
     records = [ordered(customer) for customer in customers * 10]
     chance = Random(1)
     shares = [chance.sample(records, len(records)) for _ in range(4)]
-    told, _ = together(url, LISTENER, shares, batch=25)
-    assert told == [], "the listener itself says nothing"
-    one = session(url)
-    assert sum(len(letters) for _, letters in lease(one)) == len(records)
-    with one.transaction() as cursor:
+    events, _ = handle_concurrently(url, LISTENER, shares, batch=25)
+    assert events == [], "the listener itself says nothing"
+    reader = session(url)
+    assert sum(len(letters) for _, letters in lease(reader)) == len(records)
+    with reader.transaction() as cursor:
         cursor.execute("DELETE FROM inbox")
-    one.close()
+    reader.close()
     worker = Worker(url, LISTENER)
     before = worker.rows("delivery")
-    worker.hear(*records[:50])
+    worker.handle(*records[:50])
     assert worker.rows("delivery") == before, "the second wall: its natural key"
     worker.session.close()
 
 
 def test_a_leased_customer_is_nobody_elses_until_it_is_given_back(url: str) -> None:
-    one, other = session(url), session(url)
-    with one.transaction() as cursor:
+    first, other = session(url), session(url)
+    with first.transaction() as cursor:
         add_notifications(cursor, [ordered("anna")])
-    [(customer, letters)] = lease(one, "w1")
+    [(customer, letters)] = lease(first, "w1")
     assert (customer, len(letters)) == ("anna", 1)
     assert lease(other, "w2") == []
-    with one.transaction() as cursor:
+    with first.transaction() as cursor:
         add_notifications(cursor, [ordered("anna")])
     assert lease(other, "w2") == [], "what is noted meanwhile waits for the lease's end"
     with (
@@ -126,7 +121,7 @@ def test_a_leased_customer_is_nobody_elses_until_it_is_given_back(url: str) -> N
             encode=_encoded,
         )
     assert lease(other, "w2") == []
-    with one.transaction() as cursor:
+    with first.transaction() as cursor:
         settle(cursor, [_result(letters)], worker="w1", back_off_s_max=60, encode=_encoded)
     [(_, rest)] = lease(other, "w2")
     assert len(rest) == 1
@@ -134,7 +129,7 @@ def test_a_leased_customer_is_nobody_elses_until_it_is_given_back(url: str) -> N
         settle(cursor, [_result(rest)], worker="w2", back_off_s_max=60, encode=_encoded)
         cursor.execute("SELECT sequence, due_at, leased_by FROM customer")
         assert cursor.fetchall() == [(2, None, None)]
-    for session_ in (one, other):
+    for session_ in (first, other):
         session_.close()
 
 
@@ -149,7 +144,9 @@ def test_senders_who_settle_the_same_messages_at_once_give_each_one_number(url: 
         chance, mine = Random(seed), session(url)
         for customer in chance.sample(sorted(claimed), len(claimed)):
             others = chance.sample(sorted(claimed), 3)
-            results = [_result(claimed[one][: chance.randint(1, 5)]) for one in {customer, *others}]
+            results = [
+                _result(claimed[name][: chance.randint(1, 5)]) for name in {customer, *others}
+            ]
             with mine.transaction() as cursor:
                 settle(cursor, results, worker=f"w{seed}", back_off_s_max=60, encode=_encoded)
         with mine.transaction() as cursor:
@@ -166,7 +163,8 @@ def test_senders_who_settle_the_same_messages_at_once_give_each_one_number(url: 
         list(pool.map(work, range(SENDERS)))
     with begin.transaction() as cursor:
         cursor.execute(
-            "SELECT customer_id, array_agg(sequence ORDER BY position) FROM delivery GROUP BY 1 ORDER BY 1"
+            "SELECT customer_id, array_agg(sequence ORDER BY position) FROM delivery GROUP BY 1"
+            " ORDER BY 1"
         )
         assert [numbers for _, numbers in cursor] == [[1, 2, 3, 4, 5]] * 30
         cursor.execute(

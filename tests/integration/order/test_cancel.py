@@ -89,8 +89,8 @@ def test_of_twenty_cancellations_at_once_one_has_an_effect(
 ) -> None:
     with ThreadPoolExecutor(20) as clients:
         headers = {"traceparent": TRACEPARENT}
-        asked = [clients.submit(api.post, f"{order}/cancel", headers=headers) for _ in range(20)]
-        assert Counter(answer.result().status_code for answer in asked) == {200: 1, 409: 19}
+        requests = [clients.submit(api.post, f"{order}/cancel", headers=headers) for _ in range(20)]
+        assert Counter(answer.result().status_code for answer in requests) == {200: 1, 409: 19}
     order_id = order.rpartition("/")[2]
     eventually(lambda: service.keys("order-events")[order_id] >= 2, within_s=20)
     assert (service.keys("orders")[order_id], service.keys("order-events")[order_id]) == (2, 2), (
@@ -101,9 +101,9 @@ def test_of_twenty_cancellations_at_once_one_has_an_effect(
     decoder = Decoder(registry)
     for topic, event_type in (("orders", OrderCancelled), ("order-events", OrderEvent)):
         assert event_type.type_name() in CATALOGUE.types_on(topic)
-        found = read(service.kafka, topic, follow=False)
+        records = read(service.kafka, topic, follow=False)
         record = [
-            record for record in found if record is not None and record.key == order_id.encode()
+            record for record in records if record is not None and record.key == order_id.encode()
         ][-1]
         event = decoder.decode_as(record.value, event_type)
         assert isinstance(event, OrderCancelled | OrderEvent)

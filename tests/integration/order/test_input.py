@@ -200,7 +200,10 @@ def test_an_endless_body_is_refused_after_64_kib_and_none_of_it_all_costs_20_mb(
 
 
 def send_chunked(api: OrderProcess, process: psutil.Process) -> tuple[int, bytes, int]:
-    """Offer 100 MB in chunks until the server has enough of it: bytes sent, its answer, its greatest RSS."""
+    """
+    Offer 100 MB in chunks until the server has enough of it: bytes sent, its answer, its greatest
+    RSS.
+    """
     address = urlsplit(api.url)
     head = b"POST /orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"

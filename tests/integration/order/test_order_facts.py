@@ -1,4 +1,7 @@
-"""The order's reactions in a real database: each fact's effect once, with its history and its events, in any order."""
+"""
+The order's reactions in a real database: each fact's effect once, with its history and its events,
+in any order.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from tests.support.databases import empty_database
-from tests.support.facts import CANCEL, END_OF, fact, schedules
-from tests.support.order_service import database_settings
+from tests.support.builders import received
+from tests.support.databases import database_settings, empty_database
+from tests.support.fact_schedules import CANCEL, END_OF, fact, schedules
 from tests.support.stack import Stack
 
 from orderflow.contracts.events import EVENT_TYPES, Envelope, OrderStatus, PaymentMode
@@ -23,7 +26,6 @@ from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
 from orderflow.messaging.container.publishing import Publisher
 from orderflow.messaging.errors import Poison
-from orderflow.messaging.event import EventId, Metadata
 from orderflow.messaging.listener import Received
 from orderflow.messaging.postgres import Cursor, Session, inbox, outbox
 from orderflow.messaging.schemas.avro import Decoder, Encoder
@@ -35,7 +37,7 @@ from orderflow.services.order.handlers import on_facts
 from orderflow.services.order.listeners import LISTENER
 from orderflow.services.order.model import Action, Order, Product, RequestedLine
 from orderflow.services.order.place_batch import Placement, writer
-from orderflow.services.order.rules import Fact, NotAllowed
+from orderflow.services.order.rules import NotAllowed
 
 BATCH = 500
 SKU = Sku("MOUSE-01")
@@ -82,16 +84,19 @@ class Orders:
             place_order(command, catalogue=PRICES, encode=ENCODER.encode) for _ in range(count)
         ]
         with self.session.transaction() as cursor:
-            writer(24)(cursor, [Placement(placed=one, answer=b"") for one in placed])
-        return [one.order for one in placed]
+            writer(24)(cursor, [Placement(placed=order, answer=b"") for order in placed])
+        return [order.order for order in placed]
 
-    def hear(self, batch: Sequence[Received], *, session: Session | None = None) -> int:
-        """As the container does it: inbox, effect, outbox in one transaction. How many statements the effect took."""
+    def handle(self, batch: Sequence[Received], *, session: Session | None = None) -> int:
+        """
+        As the container does it: inbox, effect, outbox in one transaction. How many statements the
+        effect took.
+        """
         publisher = Publisher(LISTENER, ENCODER)
         with (session or self.session).transaction() as cursor:
-            fresh = inbox.claim(cursor, LISTENER.name, [one.metadata.id for one in batch])
+            fresh = inbox.claim(cursor, LISTENER.name, [record.metadata.id for record in batch])
             counting = Counting(cursor)
-            caused = on_facts(counting, [one for one in batch if one.metadata.id in fresh])  # type: ignore[arg-type]
+            caused = on_facts(counting, [record for record in batch if record.metadata.id in fresh])  # type: ignore[arg-type]
             outbox.append(cursor, publisher.rows(caused))
         return counting.statements[0]
 
@@ -120,12 +125,14 @@ class Orders:
 
     def told(self) -> dict[str, list[tuple[str, Envelope]]]:
         """What each order told, as (event id, event), in the order of its outbox rows."""
-        found = defaultdict(list)
+        events = defaultdict(list)
         for order_id, event_id, name, payload in self.rows(
             "SELECT aggregateid, id::text, type, payload FROM outbox ORDER BY sequence"
         ):
-            found[order_id].append((event_id, DECODER.decode_as(bytes(payload), EVENT_TYPES[name])))
-        return found
+            events[order_id].append(
+                (event_id, DECODER.decode_as(bytes(payload), EVENT_TYPES[name]))
+            )
+        return events
 
 
 @pytest.fixture
@@ -137,34 +144,23 @@ def orders(stack: Stack) -> Iterator[Orders]:
         session.close()
 
 
-def received(event: Fact, event_id: EventId | None = None) -> Received:
-    metadata = Metadata(
-        id=event_id or EventId(uuid4()),
-        type=event.type_name(),
-        source="/test",
-        time=event.happened_at,
-        subject=event.subject,
-        correlation_id=event.subject,
-    )
-    return Received(
-        event=event, metadata=metadata, topic="", partition=0, offset=0, key=event.key.encode()
-    )
-
-
 def assert_gapless(orders: Orders) -> None:
-    """Versions on order-events, revisions and ids of the history: each order's are whole, and agree."""
+    """
+    Versions on order-events, revisions and ids of the history: each order's are whole, and agree.
+    """
     history = defaultdict(list)
     for order_id, *entry in orders.rows(
-        "SELECT order_id::text, revision, version, status, event_id::text FROM order_history ORDER BY 1, 2"
+        "SELECT order_id::text, revision, version, status, event_id::text FROM order_history"
+        " ORDER BY 1, 2"
     ):
         history[order_id].append(entry)
-    told = orders.told()
+    events = orders.told()
     for order_id, version, revision, status in orders.rows(
         "SELECT order_id::text, version, revision, status FROM orders"
     ):
         changes = [
             (event_id, event)
-            for event_id, event in told[order_id]
+            for event_id, event in events[order_id]
             if event.type_name().endswith("OrderEvent")
         ]
         assert [event.version for _, event in changes] == [*range(1, version + 1)]  # type: ignore[attr-defined]
@@ -177,7 +173,7 @@ def assert_gapless(orders: Orders) -> None:
             for event_id, event in changes
         ]
         cancels = [
-            event for _, event in told[order_id] if event.type_name().endswith("OrderCancelled")
+            event for _, event in events[order_id] if event.type_name().endswith("OrderCancelled")
         ]
         assert len(cancels) == (status == "CANCELLED"), (
             "a refund has one cause, and only a cancelled order has it"
@@ -195,7 +191,7 @@ def test_facts_of_500_orders_in_every_interleaving_lead_to_the_same_end(orders: 
             orders.cancel(order)
         facts = [received(fact(step, order)) for order, step in now if step != CANCEL]
         for batch in (facts[start : start + BATCH] for start in range(0, len(facts), BATCH)):
-            assert orders.hear(batch) <= 3, "lock, update, history: for a batch as for one"
+            assert orders.handle(batch) <= 3, "lock, update, history: for a batch as for one"
             heard.append(batch)
     ends = {
         row[0]: row[1:]
@@ -207,8 +203,8 @@ def test_facts_of_500_orders_in_every_interleaving_lead_to_the_same_end(orders: 
 
     before = orders.everything()
     for batch in heard:
-        orders.hear(batch)
-        orders.hear([received(one.event) for one in batch])
+        orders.handle(batch)
+        orders.handle([received(record.event) for record in batch])
     assert orders.everything() == before, (
         "neither a repeat nor the same fact under another id has an effect"
     )
@@ -217,7 +213,7 @@ def test_facts_of_500_orders_in_every_interleaving_lead_to_the_same_end(orders: 
 def test_the_same_fact_to_8_workers_at_once_has_one_effect(orders: Orders) -> None:
     placed = orders.place(50)
     facts = [received(fact("succeeded", order)) for order in placed]
-    others = [received(one.event) for one in facts]
+    others = [received(record.event) for record in facts]
     sessions = [
         Session(database_settings(orders.url), application_name=f"test-{number}")
         for number in range(8)
@@ -228,7 +224,7 @@ def test_the_same_fact_to_8_workers_at_once_has_one_effect(orders: Orders) -> No
         batch = (facts if number % 2 else others)[:: -1 if number % 4 else 1]
         try:
             together.wait(20)
-            orders.hear(batch, session=sessions[number])
+            orders.handle(batch, session=sessions[number])
         except BaseException as error:  # noqa: BLE001 - the test's to judge
             failed.append(error)
 
@@ -247,7 +243,7 @@ def test_the_same_fact_to_8_workers_at_once_has_one_effect(orders: Orders) -> No
 def test_two_facts_of_one_order_in_one_batch_follow_each_other(orders: Orders) -> None:
     """The container never does that; a record under a strange key could."""
     [order] = orders.place(1)
-    orders.hear([received(fact("rejected", order)), received(fact("succeeded", order))])
+    orders.handle([received(fact("rejected", order)), received(fact("succeeded", order))])
     assert orders.rows("SELECT status, version, revision FROM orders") == [("CANCELLED", 3, 5)]
     assert_gapless(orders)
 
@@ -266,8 +262,8 @@ def test_a_fact_about_nothing_of_ours_has_no_effect_and_says_what_is_wrong(
         event = fact("succeeded again", order)
         event = msgspec.structs.replace(event, attempt=1)
     before = orders.everything()
-    with pytest.raises((Poison, postgres.DataError)) as told:
-        orders.hear([received(event)])
-    assert order.order_id in str(told.value) or event.order_id in str(told.value)
+    with pytest.raises((Poison, postgres.DataError)) as refusal:
+        orders.handle([received(event)])
+    assert order.order_id in str(refusal.value) or event.order_id in str(refusal.value)
     assert orders.everything() == before
     assert orders.rows("SELECT * FROM inbox") == []

@@ -1,4 +1,6 @@
-"""`GET /orders`: newest first, filtered by customer, status and time, a page at a time, by an index."""
+"""
+`GET /orders`: newest first, filtered by customer, status and time, a page at a time, by an index.
+"""
 
 from __future__ import annotations
 
@@ -51,16 +53,16 @@ def placed(
 def page(api: httpx2.Client, **filters: str | int) -> dict[str, Any]:
     answer = api.get("/orders", params=filters)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def pages(api: httpx2.Client, **filters: str | int) -> Iterator[list[str]]:
     cursor: str | None = ""
     while cursor is not None:
-        found = page(api, **filters, **({"cursor": cursor} if cursor else {}))
-        yield [order["orderId"] for order in found["items"]]
-        cursor = found["nextCursor"]
+        body = page(api, **filters, **({"cursor": cursor} if cursor else {}))
+        yield [order["orderId"] for order in body["items"]]
+        cursor = body["nextCursor"]
 
 
 def test_pages_show_each_order_once_newest_first_while_new_ones_come_in(
@@ -68,11 +70,11 @@ def test_pages_show_each_order_once_newest_first_while_new_ones_come_in(
 ) -> None:
     orders = [order["orderId"] for order in placed(api, customer, 7)]
     seen: list[list[str]] = []
-    for one in pages(api, customerId=customer, limit=3):
-        seen.append(one)
+    for ids in pages(api, customerId=customer, limit=3):
+        seen.append(ids)
         placed(api, customer, 1)
-    assert [len(one) for one in seen] == [3, 3, 1]
-    assert [order for one in seen for order in one] == orders[::-1]
+    assert [len(ids) for ids in seen] == [3, 3, 1]
+    assert [order for ids in seen for order in ids] == orders[::-1]
 
 
 def test_an_order_in_a_list_is_the_order_and_what_it_waits_for(
@@ -101,7 +103,7 @@ def test_filters_take_away_what_they_name_and_nothing_else(
 
     def found(**filters: str | int) -> set[str]:
         return {
-            order for one in pages(api, customerId=customer, limit=2, **filters) for order in one
+            order for ids in pages(api, customerId=customer, limit=2, **filters) for order in ids
         }
 
     def ids(*groups: list[dict[str, Any]]) -> set[str]:
@@ -173,8 +175,8 @@ class Explaining:
 
     def execute(self, query: bytes, parameters: Any) -> None:
         self._cursor.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + query, parameters)
-        [[[found]]] = self._cursor.fetchall()
-        self._count(found["Plan"])
+        [[[rows]]] = self._cursor.fetchall()
+        self._count(rows["Plan"])
 
     def _count(self, plan: dict[str, Any]) -> None:
         self.plan.append(plan["Node Type"])
@@ -190,14 +192,18 @@ class Explaining:
 
 
 _MANY = """
-INSERT INTO orders (order_id, customer_id, status, version, revision, payment_attempt, payment_state, stock,
-                    payment_mode, lines, amount_minor, currency, created_at, updated_at, waiting_for, waiting_since)
+INSERT INTO orders (order_id, customer_id, status, version, revision,
+                    payment_attempt, payment_state, stock, payment_mode, lines, amount_minor,
+                    currency, created_at, updated_at, waiting_for, waiting_since)
 SELECT (lpad(to_hex((extract(epoch FROM made) * 1000)::bigint), 12, '0') || '70008000'
         || lpad(to_hex(n), 12, '0'))::uuid,
-       'many-' || n % 1000, status, 1, 1, 1, 'SUCCEEDED', 'RESERVED', 'AUTOMATIC', '[]', 0, 'EUR', made, made,
+       'many-' || n % 1000, status, 1, 1,
+       1, 'SUCCEEDED', 'RESERVED', 'AUTOMATIC', '[]', 0,
+       'EUR', made, made,
        CASE status WHEN 'PAID' THEN 'SHIP' WHEN 'SHIPPED' THEN 'DELIVER' END,
        CASE WHEN n % 4000 = 0 THEN made ELSE now() END
 FROM (SELECT n, now() - n * interval '5 minutes' AS made,
-             CASE WHEN n % 400 = 0 THEN 'SHIPPED' WHEN n % 5 = 0 THEN 'PAID' ELSE 'DELIVERED' END AS status
+             CASE WHEN n % 400 = 0 THEN 'SHIPPED' WHEN n % 5 = 0 THEN 'PAID'
+                 ELSE 'DELIVERED' END AS status
       FROM generate_series(1, 40000) AS n) AS many
 """

@@ -40,10 +40,10 @@ def end_of(
     )
 
 
-def assert_one_line(ended: subprocess.CompletedProcess[str], code: int, *told: str) -> None:
+def assert_one_line(ended: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     assert ended.returncode == code, ended.stderr
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
-    for text in told:
+    for text in words:
         assert text in ended.stderr
 
 
@@ -228,8 +228,8 @@ def assert_unavailable(api: OrderProcess) -> None:
 
 def waiting_for_locks(service: OrderService) -> bool:
     with service.connection() as connection:
-        found = connection.execute(
+        waits = connection.execute(
             "SELECT EXISTS (SELECT FROM pg_stat_activity "
             "WHERE wait_event_type = 'Lock' AND datname = current_database())"
         ).fetchone()
-    return found == (True,)
+    return waits == (True,)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.databases import catalogue, empty_database
-from tests.support.order_service import database_settings
+from tests.support.databases import catalogue, database_settings, empty_database
 from tests.support.stack import Stack
 
 import orderflow.services.order

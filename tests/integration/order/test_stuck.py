@@ -1,4 +1,7 @@
-"""What operators see of orders that do not get on, and what they can do; with payment and its provider."""
+"""
+What operators see of orders that do not get on, and what they can do; with payment and its
+provider.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import httpx2
 import pytest
 from tests.support.kafka_tools import orderflow
 from tests.support.order_service import order_deployed
-from tests.support.payment import REFUNDED, SUCCEEDED, Paying, paying
+from tests.support.payment_service import REFUNDED, SUCCEEDED, PaymentService, payment_deployed
 from tests.support.service import Service
 from tests.support.stack import Stack
 
@@ -36,7 +39,7 @@ class Desk:
 
     stack: Stack
     order: Service
-    paying: Paying
+    paying: PaymentService
     api: httpx2.Client
     url: str
     lost: list[str]
@@ -48,7 +51,7 @@ class Desk:
                 answer.json()
                 for answer in pool.map(lambda _: self.api.post(path, json=body), range(count))
             ]
-        self.paying.orders += [OrderId(one["orderId"]) for one in placed]
+        self.paying.orders += [OrderId(answer["orderId"]) for answer in placed]
         return placed
 
     def command(self, *arguments: str) -> str:
@@ -66,17 +69,21 @@ class Desk:
         return {order["orderId"]: order["waiting"] for order in listed}
 
     def state(self, order: str) -> tuple[str, str]:
-        found = self.api.get(f"/orders/{order}").json()
-        return found["status"], found["payment"]["state"]
+        shown = self.api.get(f"/orders/{order}").json()
+        return shown["status"], shown["payment"]["state"]
 
     def eventually(self, order: str, *state: str) -> None:
         eventually(
             lambda: self.state(order) == state, within_s=60, every_s=0.2, why=f"{order} is {state}"
         )
 
-    def said(self, topic: str, order: str) -> Counter[tuple[str, str]]:
+    def published(self, topic: str, order: str) -> Counter[tuple[str, str]]:
         """By type and id, how often something was said of the order."""
-        return Counter((one.type, one.id) for one in self.order.said(topic) if one.key == order)
+        return Counter(
+            (record.type, record.id)
+            for record in self.order.published(topic)
+            if record.key == order
+        )
 
     def forget_rows(self, order: str) -> None:
         """As if they were older than the outbox's retention."""
@@ -107,12 +114,12 @@ _PAYMENTS_OF = "SELECT payment_id::text FROM payment WHERE order_id::text = '{}'
 @pytest.fixture(scope="module")
 def desk(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     logs = tmp_path_factory.mktemp("order")
-    with order_deployed(stack, logs) as deployed, paying(stack, logs) as pays:
+    with order_deployed(stack, logs) as deployed, payment_deployed(stack, logs) as pays:
         order = Service(
             stack=stack,
             name="order",
             group="order-service",
-            hears=(PAYMENTS.name, INVENTORY.name),
+            consumes=(PAYMENTS.name, INVENTORY.name),
             logs=logs,
             database_url=deployed.database_url,
             running=deployed.running,
@@ -131,8 +138,8 @@ def desk(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
             url=str(api.client.base_url),
             lost=lost,
         )
-        lost += [one["orderId"] for one in desk.place(3)]
-        pays.eventually_announced()
+        lost += [order["orderId"] for order in desk.place(3)]
+        pays.eventually_published()
         begin_at(
             order.kafka, "order-service", PAYMENTS.name, end_offsets(order.kafka, PAYMENTS.name)
         )
@@ -142,27 +149,31 @@ def desk(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
             assert process.terminate() == 0, process.log.read_text()
 
 
-def test_what_payment_said_and_nobody_heard_is_said_again_and_nothing_is_charged_twice(
+def test_a_lost_payment_outcome_is_published_again_and_nothing_is_charged_twice(
     desk: Desk,
 ) -> None:
     order = desk.lost[0]
     waiting = desk.stuck()[order]
     assert (waiting["for"], waiting["owner"], waiting["overdue"]) == ("PAYMENT", "payment", True)
     assert f"orderflow stuck retry {order}" in waiting["nextAction"]
-    asked = desk.said(ORDERS.name, order)
+    commands = desk.published(ORDERS.name, order)
 
     assert "OrderCreated" in desk.command("retry", order)
     desk.eventually(order, "PAID", "SUCCEEDED")
-    assert desk.said(ORDERS.name, order) == dict.fromkeys(asked, 2), "the same event, under its id"
-    [(announced, times)] = desk.said(PAYMENTS.name, order).items()
+    assert desk.published(ORDERS.name, order) == dict.fromkeys(commands, 2), (
+        "the same event, under its id"
+    )
+    [(announced, times)] = desk.published(PAYMENTS.name, order).items()
     assert (announced[0], times) == (SUCCEEDED, 2)
     history = desk.api.get(f"/orders/{order}/history?all=true").json()["items"]
     assert [entry["cause"]["type"] for entry in history][:2] == ["command", "operator"]
 
     assert desk.stuck()[order]["owner"] == "inventory"
     assert json.loads(desk.command("retry", order, "--json"))["repeated"] is True
-    eventually(lambda: desk.said(PAYMENTS.name, order)[announced] == 3, within_s=30, every_s=0.2)
-    desk.order.eventually_at_rest()
+    eventually(
+        lambda: desk.published(PAYMENTS.name, order)[announced] == 3, within_s=30, every_s=0.2
+    )
+    desk.order.eventually_caught_up()
     assert desk.state(order) == ("PAID", "SUCCEEDED")
     assert (desk.charges(order), desk.net_minor([order])) == (1, {order: AMOUNT_MINOR})
 
@@ -171,7 +182,7 @@ def test_what_can_not_be_brought_on_is_cancelled_and_refunded_once(desk: Desk) -
     order = desk.lost[1]
     desk.forget_rows(order)
     assert json.loads(desk.command("retry", order, "--json"))["repeated"] is False
-    desk.paying.service.eventually_at_rest()
+    desk.paying.service.eventually_caught_up()
     assert desk.charges(order) == 1, "payment knows the attempt, whoever asks"
 
     assert "CANCELLED" in desk.command("cancel", order)
@@ -181,7 +192,7 @@ def test_what_can_not_be_brought_on_is_cancelled_and_refunded_once(desk: Desk) -
     assert (
         sum(
             count
-            for (kind, _), count in desk.said(PAYMENTS.name, order).items()
+            for (kind, _), count in desk.published(PAYMENTS.name, order).items()
             if kind == REFUNDED
         )
         == 1
@@ -197,9 +208,9 @@ def test_what_asking_again_would_not_bring_is_refused_with_what_to_do_instead(de
     desk.command("retry", order)
     desk.eventually(order, "PAID", "SUCCEEDED")
     desk.forget_rows(order)
-    told = desk.refused("retry", order)
-    assert "not retained any more" in told
-    assert f"orderflow stuck cancel {order}" in told
+    problem = desk.refused("retry", order)
+    assert "not retained any more" in problem
+    assert f"orderflow stuck cancel {order}" in problem
     [unpaid] = desk.place(1, path="/api/orders")
     assert f"POST /orders/{unpaid['orderId']}/pay" in desk.refused("retry", unpaid["orderId"])
 
@@ -232,8 +243,8 @@ def test_whoever_pays_around_the_deadline_has_paid_or_is_not_charged(desk: Desk)
                 plan, customers.map(pay, *zip(*plan, strict=True)), strict=True
             )
         }
-    desk.paying.service.eventually_at_rest()
-    desk.order.eventually_at_rest()
+    desk.paying.service.eventually_caught_up()
+    desk.order.eventually_caught_up()
     accepted = [order for order, status in answers.items() if status in {200, 202}]
     refused = [order for order, status in answers.items() if status == 409]
     assert len(accepted) + len(refused) == len(placed)

@@ -1,4 +1,7 @@
-"""The sweeper: what is not paid for in time is cancelled once, and a fact in the log, read or not, is never beaten."""
+"""
+The sweeper: what is not paid for in time is cancelled once, and a fact in the log, read or not, is
+never beaten.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from tests.support.facts import fact
+from tests.support.builders import an_order_on_request
+from tests.support.fact_schedules import fact
 from tests.support.order_service import order_deployed
-from tests.support.payment import created_on_request
-from tests.support.service import Process, Service, is_stopped, metadata_headers
+from tests.support.records import headers
+from tests.support.service import Process, Service, is_stopped
 from tests.support.stack import Stack
 
 from orderflow.contracts.events import OrderCancelled, OrderEvent
@@ -35,7 +39,9 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Sweeping:
-    """The order service alone: relay and API run, listener and sweepers come and go with the tests."""
+    """
+    The order service alone: relay and API run, listener and sweepers come and go with the tests.
+    """
 
     service: Service
     api: httpx2.Client
@@ -55,8 +61,8 @@ class Sweeping:
         return self.service.start("sweeper", slot=slot, wait=not failpoint, **SETTINGS, **armed)
 
     def statuses(self, orders: Sequence[str]) -> list[str]:
-        found = self.service.rows("SELECT order_id::text, status FROM orders")
-        status_of = {str(order_id): str(status) for order_id, status in found}
+        rows = self.service.rows("SELECT order_id::text, status FROM orders")
+        status_of = {str(order_id): str(status) for order_id, status in rows}
         return [status_of[order] for order in orders]
 
     def are(self, orders: Sequence[str], *expected: str) -> Callable[[], bool]:
@@ -68,13 +74,18 @@ class Sweeping:
         return items[-1]
 
     def pay(self, order: str) -> None:
-        """Payment says that it was paid. (It was not asked: a copy of the database may have lost that.)"""
-        self.service.send(PAYMENTS.name, fact("succeeded", created_on_request(OrderId(order))))
+        """
+        Payment says that it was paid. (It was not asked: a copy of the database may have lost
+        that.)
+        """
+        self.service.send(PAYMENTS.name, fact("succeeded", an_order_on_request(OrderId(order))))
         self.service.flush()
 
     def told(self, topic: str, orders: Sequence[str]) -> Counter[tuple[str, str]]:
         return Counter(
-            (said.key, said.type) for said in self.service.said(topic) if said.key in set(orders)
+            (said.key, said.type)
+            for said in self.service.published(topic)
+            if said.key in set(orders)
         )
 
     def eventually_told(self, orders: Sequence[str], *, cancelled: Sequence[str]) -> None:
@@ -82,8 +93,10 @@ class Sweeping:
         expected = {(order, OrderCancelled.__name__): 1 for order in cancelled}
 
         def cancels() -> dict[tuple[str, str], int]:
-            told = self.told(ORDERS.name, orders)
-            return {key: count for key, count in told.items() if key[1] == OrderCancelled.__name__}
+            published = self.told(ORDERS.name, orders)
+            return {
+                key: count for key, count in published.items() if key[1] == OrderCancelled.__name__
+            }
 
         eventually(
             lambda: len(cancels()) >= len(cancelled),
@@ -116,7 +129,7 @@ def sweeping(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             stack=stack,
             name="order",
             group="order-service",
-            hears=HEARS,
+            consumes=HEARS,
             logs=logs,
             database_url=deployed.database_url,
             running=deployed.running,
@@ -142,11 +155,11 @@ def sweeper(sweeping: Sweeping) -> Iterator[Process]:
 def test_what_is_not_paid_for_in_time_is_cancelled_once_by_however_many_sweepers(
     sweeping: Sweeping, sweeper: Process
 ) -> None:
-    late, asked = sweeping.place(500), sweeping.place(3, path="/orders")
+    late, on_request = sweeping.place(500), sweeping.place(3, path="/orders")
     other = sweeping.sweeper(slot=1)
     eventually(sweeping.are(late, "CANCELLED"), within_s=60, every_s=0.2)
-    assert sweeping.statuses(asked) == ["CREATED"] * 3, "their payment is under way"
-    sweeping.eventually_told([*late, *asked], cancelled=late)
+    assert sweeping.statuses(on_request) == ["CREATED"] * 3, "their payment is under way"
+    sweeping.eventually_told([*late, *on_request], cancelled=late)
     entry = sweeping.last_entry(late[0])
     assert (entry["status"], entry["version"]) == ("CANCELLED", 2)
     assert entry["cause"] == {"type": "deadline", "id": "PAYMENT_DEADLINE"}
@@ -178,15 +191,13 @@ def test_a_fact_in_an_open_transaction_is_not_beaten_if_it_commits(
     sweeping: Sweeping, sweeper: Process, commits: bool
 ) -> None:
     [order] = sweeping.place(1)
-    succeeded = fact("succeeded", created_on_request(OrderId(order)))
+    succeeded = fact("succeeded", an_order_on_request(OrderId(order)))
     name, patient = f"test-{uuid4().hex[:8]}", {"transaction.timeout.ms": 60_000}
     producer = clients.transactional_producer(sweeping.service.kafka, name, **patient)
     producer.init_transactions(30)
     producer.begin_transaction()
     value = sweeping.service.encoder.encode(PAYMENTS.name, succeeded)
-    producer.produce(
-        PAYMENTS.name, value, order.encode(), headers=metadata_headers(succeeded, uuid4())
-    )
+    producer.produce(PAYMENTS.name, value, order.encode(), headers=headers(succeeded, uuid4()))
     assert producer.flush(10) == 0
     eventually(
         lambda: held(sweeper) == 1, within_s=10, why="it found the order, and an open transaction"
@@ -205,21 +216,21 @@ def test_an_order_that_moved_on_while_a_sweeper_was_about_to_cancel_it_stays(
     sweeping: Sweeping,
 ) -> None:
     """The machine stands still between the look and the act, for as long as it likes."""
-    paid, asked, late = sweeping.place(3)
+    paid, placed, late = sweeping.place(3)
     sweeper = sweeping.sweeper(failpoint="stop@1")
     eventually(
         lambda: is_stopped(sweeper.popen.pid), within_s=60, why="it is about to cancel all of them"
     )
     assert (
-        sweeping.api.post(f"/orders/{asked}/pay", headers={"prefer": "wait=0"}).status_code == 202
+        sweeping.api.post(f"/orders/{placed}/pay", headers={"prefer": "wait=0"}).status_code == 202
     )
     sweeping.pay(paid)
     eventually(sweeping.are([paid], "PAID"), within_s=30, every_s=0.1)
     sweeper.resume()
     eventually(
-        sweeping.are([paid, asked, late], "PAID", "CREATED", "CANCELLED"), within_s=30, every_s=0.2
+        sweeping.are([paid, placed, late], "PAID", "CREATED", "CANCELLED"), within_s=30, every_s=0.2
     )
-    sweeping.eventually_told([paid, asked, late], cancelled=[late])
+    sweeping.eventually_told([paid, placed, late], cancelled=[late])
     assert sweeper.terminate() == 0, sweeper.log.read_text()
 
 

@@ -1,4 +1,6 @@
-"""The payment API over HTTP, on a database of its own; every answer is as its OpenAPI document says."""
+"""
+The payment API over HTTP, on a database of its own; every answer is as its OpenAPI document says.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,23 @@ ORDER = "0198a0b2-1111-7222-8333-444455556666"
 AT = "2026-01-31T09:05:00Z"
 KNOWN = "INSERT INTO known_order VALUES (%(order)s)"
 PAYMENT = """
-INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor, currency, payment_method,
-                     lines, reason, captured_minor, refunded_minor, created_at, settled_at, settled_by)
+INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor,
+                     currency, payment_method, lines, reason,
+                     captured_minor, refunded_minor, created_at, settled_at, settled_by)
 """
 FAILED = f"""{PAYMENT}
-VALUES (%(order)s, 1, gen_random_uuid(), 'c', 'FAILED', false, 500, 'EUR', 'pm_no', '[]', 'DECLINED', 0, 0,
+VALUES (%(order)s, 1, gen_random_uuid(), 'c', 'FAILED', false, 500,
+        'EUR', 'pm_no', '[]', 'DECLINED', 0, 0,
         '{AT}', '{AT}', gen_random_uuid())
 """
 CAPTURED = f"""{PAYMENT}
-VALUES (%(order)s, 2, gen_random_uuid(), 'c', 'SUCCEEDED', true, 500, 'EUR', 'pm_ok', '[]', NULL, 500, 500,
+VALUES (%(order)s, 2, gen_random_uuid(), 'c', 'SUCCEEDED', true, 500,
+        'EUR', 'pm_ok', '[]', NULL, 500, 500,
         '{AT}', '{AT}', gen_random_uuid())
 """
 REFUND = f"""
-INSERT INTO refund (refund_id, order_id, attempt, amount_minor, reason, state, created_at, created_by)
+INSERT INTO refund (refund_id, order_id, attempt, amount_minor, reason, state, created_at,
+                    created_by)
 VALUES (gen_random_uuid(), %(order)s, 2, 500, 'CUSTOMER', 'REQUESTED', '{AT}', gen_random_uuid())
 """
 
@@ -35,7 +41,7 @@ VALUES (gen_random_uuid(), %(order)s, 2, 500, 'CUSTOMER', 'REQUESTED', '{AT}', g
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("payment")
-    with service_deployed(stack, logs, "payment", group="payment-service", hears=()) as service:
+    with service_deployed(stack, logs, "payment") as service:
         yield service
 
 
@@ -55,9 +61,9 @@ def test_an_orders_payments_are_told_with_what_went_back_and_the_books_sum_them_
     with service.connection() as connection:
         for statement in (KNOWN, FAILED, CAPTURED, REFUND):
             connection.execute(statement.encode(), {"order": ORDER})
-    told = client.get(f"/payments/{ORDER}").json()
-    assert (told["orderId"], told["closed"]) == (ORDER, False)
-    failed, captured = told["payments"]
+    body = client.get(f"/payments/{ORDER}").json()
+    assert (body["orderId"], body["closed"]) == (ORDER, False)
+    failed, captured = body["payments"]
     assert (failed["state"], failed["reason"], failed["refund"]) == ("FAILED", "DECLINED", None)
     assert (captured["state"], captured["amountMinor"], captured["createdAt"]) == (
         "SUCCEEDED",

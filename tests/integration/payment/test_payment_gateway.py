@@ -1,4 +1,7 @@
-"""What our client sends to the provider, judged by the provider's own call log: its key makes a repetition harmless."""
+"""
+What our client sends to the provider, judged by the provider's own call log: its key makes a
+repetition harmless.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.payment import AMOUNT_MINOR, new_order_id, now, payment_of
-from tests.support.psp import Psp, running_psp
+from tests.support.builders import AMOUNT_MINOR, new_order_id, now
+from tests.support.psp import Psp, psp_running
 
-from orderflow.contracts.ids import CustomerId
+from orderflow.contracts.ids import CustomerId, payment_id
 from orderflow.services.payment.config import ProviderSettings
 from orderflow.services.payment.gateway import HttpGateway, Verdict
 from orderflow.services.payment.model import Payment, PaymentState
@@ -17,7 +20,7 @@ from orderflow.services.payment.model import Payment, PaymentState
 
 @pytest.fixture
 def psp(tmp_path: Path) -> Iterator[Psp]:
-    with running_psp(tmp_path) as running:
+    with psp_running(tmp_path) as running:
         yield running
 
 
@@ -26,7 +29,7 @@ def payment(token: str) -> Payment:
     return Payment(
         order_id=order_id,
         attempt=1,
-        payment_id=payment_of(order_id),
+        payment_id=payment_id(order_id, 1),
         customer_id=CustomerId("customer-123"),
         state=PaymentState.REQUESTED,
         amount_minor=AMOUNT_MINOR,
@@ -37,7 +40,7 @@ def payment(token: str) -> Payment:
     )
 
 
-def test_a_charge_whose_answer_was_lost_is_sent_again_with_its_payments_key_and_taken_once(
+def test_a_charge_whose_answer_was_lost_is_repeated_with_its_key_and_taken_once(
     psp: Psp,
 ) -> None:
     gateway = HttpGateway(ProviderSettings(url=psp.url))

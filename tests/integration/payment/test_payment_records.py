@@ -21,34 +21,31 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from tests.support import handling
-from tests.support.databases import catalogue, empty_database
-from tests.support.flaky_provider import FlakyProvider
-from tests.support.order_service import database_settings
-from tests.support.payment import (
+from tests.support.builders import (
     AMOUNT_MINOR,
+    an_order,
+    an_order_on_request,
     cancelled,
-    created,
-    created_on_request,
     new_order_id,
-    requested,
+    payment_requested,
+    received,
 )
+from tests.support.databases import catalogue, database_settings, empty_database
+from tests.support.flaky_provider import FlakyProvider
 from tests.support.stack import Stack
 
 import orderflow.services.payment
 from orderflow.contracts.events import Event, PaymentFailed, PaymentRefunded, PaymentSucceeded
 from orderflow.contracts.ids import OrderId, payment_id
-from orderflow.contracts.topics import ORDERS
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import Ask, Prepared, Received, Settled, Unknown
-from orderflow.neighbours.psp.books import ChargeStatus
+from orderflow.neighbours.psp.ledger import ChargeStatus
 from orderflow.services.payment import repository
 from orderflow.services.payment.gateway import Answer, Verdict
 from orderflow.services.payment.handlers import Payments, announce
 from orderflow.services.payment.model import AnotherPaymentStands, Payment
 from orderflow.services.payment.provider_calls import ProviderCalls
-from orderflow.services.payment.rules import ConsumedEvent
 
 SERVICE = Path(orderflow.services.payment.__file__).parent
 MIGRATIONS = SERVICE / "migrations"
@@ -111,11 +108,11 @@ class Worker:
         phases = self.payments.intent(records)
         self.crash("intent")
         while calls := [
-            (received, phase.task)
-            for received, phase in zip(records, phases, strict=True)
+            (record, phase.task)
+            for record, phase in zip(records, phases, strict=True)
             if isinstance(phase, Ask)
         ]:
-            finished = [(received, task, self.payments.call(task)) for received, task in calls]
+            finished = [(record, task, self.payments.call(task)) for record, task in calls]
             self.crash("call")
             after = iter(self.payments.outcome(finished))
             phases = [next(after) if isinstance(phase, Ask) else phase for phase in phases]
@@ -123,8 +120,8 @@ class Worker:
         if any(isinstance(phase, Unknown) for phase in phases):
             raise Transient("unknown", resource="provider")
         return [
-            Prepared(received, phase.outcome)
-            for received, phase in zip(records, phases, strict=True)
+            Prepared(record, phase.outcome)
+            for record, phase in zip(records, phases, strict=True)
             if isinstance(phase, Settled)
         ]
 
@@ -141,10 +138,6 @@ def worker(url: str, provider: FlakyProvider) -> Iterator[Worker]:
     worker.session.close()
 
 
-def record(event: ConsumedEvent) -> Received:
-    return handling.record(event, topic=ORDERS.name)
-
-
 def captured(provider: FlakyProvider, order_id: OrderId, attempt: int = 1) -> int:
     charges = provider.books.account(payment_id(order_id, attempt)).charges
     return sum(charge.status is ChargeStatus.CAPTURED for charge in charges)
@@ -156,9 +149,9 @@ def test_a_charge_is_announced_with_what_the_provider_said(
     """In one batch with an order that is paid on request, which is not charged."""
     good, on_request, bad = new_order_id(), new_order_id(), new_order_id()
     yes, no = worker.handle(
-        record(created(good)),
-        record(created_on_request(on_request)),
-        record(created(bad, token="pm_declined")),
+        received(an_order(good)),
+        received(an_order_on_request(on_request)),
+        received(an_order(bad, token="pm_declined")),
     )
     assert isinstance(yes, PaymentSucceeded)
     assert isinstance(no, PaymentFailed)
@@ -166,7 +159,7 @@ def test_a_charge_is_announced_with_what_the_provider_said(
         yes.provider_reference == provider.books.account(payment_id(good, 1)).charges[0].charge_id
     )
     assert (no.reason, no.message) == ("DECLINED", "the card was declined")
-    assert yes.lines == created(good).lines
+    assert yes.lines == an_order(good).lines
     assert (yes.order_id, no.order_id) == (good, bad)
     assert len(provider.books.entries) == 2
 
@@ -175,7 +168,7 @@ def test_the_same_record_again_says_the_same_and_asks_nobody(
     worker: Worker, provider: FlakyProvider
 ) -> None:
     order_id = new_order_id()
-    creation, cancellation = record(created(order_id)), record(cancelled(order_id))
+    creation, cancellation = received(an_order(order_id)), received(cancelled(an_order(order_id)))
     first = worker.handle(creation) + worker.handle(cancellation)
     entries = len(provider.books.entries)
     again = worker.handle(creation) + worker.handle(cancellation)
@@ -189,12 +182,12 @@ def test_a_cancellation_that_finds_an_open_payment_voids_it_first(
 ) -> None:
     """As when its OrderCreated is a dead letter, or waits on another worker."""
     order_id = new_order_id()
-    creation = record(created(order_id))
+    creation = received(an_order(order_id))
     (phase,) = worker.payments.intent([creation])
     assert isinstance(phase, Ask)
     if charged:
         worker.payments.call(phase.task)
-    announced = worker.handle(record(cancelled(order_id)))
+    announced = worker.handle(received(cancelled(an_order(order_id))))
     expected = [PaymentSucceeded, PaymentRefunded] if charged else [PaymentFailed]
     assert [type(event) for event in announced] == expected
     assert worker.handle(creation) == [], "what the cancellation announced is not announced again"
@@ -212,13 +205,14 @@ def test_a_charge_sent_after_a_cancellation_voided_the_payment_takes_nothing(
     """A slower worker recorded its intent before, and calls the provider only now."""
     provider = FlakyProvider(window=window)
     slow, quick = Worker(url, provider, window), Worker(url, provider, window)
-    creation = record(created(new_order_id()))
+    creation = received(an_order())
     slow.payments.intent([creation])
     (again,) = slow.payments.intent([creation])
     assert isinstance(again, Ask)
-    assert [type(event) for event in quick.handle(record(cancelled(creation.event.order_id)))] == [
-        PaymentFailed
-    ]
+    assert [
+        type(event)
+        for event in quick.handle(received(cancelled(an_order(creation.event.order_id))))
+    ] == [PaymentFailed]
     assert slow.payments.call(again.task).verdict is Verdict.UNKNOWN
     assert captured(provider, creation.event.order_id) == 0
     slow.session.close()
@@ -226,7 +220,7 @@ def test_a_charge_sent_after_a_cancellation_voided_the_payment_takes_nothing(
 
 
 def test_an_outcome_that_somebody_else_recorded_stands(worker: Worker) -> None:
-    creation = record(created(new_order_id()))
+    creation = received(an_order())
     (phase,) = worker.payments.intent([creation])
     assert isinstance(phase, Ask)
     yes, no = Answer(Verdict.CAPTURED, "ch_1"), Answer(Verdict.DECLINED, "ch_2", "no")
@@ -244,8 +238,8 @@ def test_the_same_order_twice_among_finished_calls_settles_once(
 ) -> None:
     """As when a partition went and came back while calls were running."""
     order_id = new_order_id()
-    worker.handle(record(created(order_id)))
-    cancellation = record(cancelled(order_id))
+    worker.handle(received(an_order(order_id)))
+    cancellation = received(cancelled(an_order(order_id)))
     (phase,) = worker.payments.intent([cancellation])
     assert isinstance(phase, Ask)
     answer = worker.payments.call(phase.task)
@@ -268,11 +262,13 @@ def test_a_batch_takes_as_many_statements_as_a_record(url: str, provider: FlakyP
             executed += 1
             return original(self, *args, **kwargs)
 
-        batch = [record(created(new_order_id())) for _ in range(count)]
+        batch = [received(an_order()) for _ in range(count)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kind, "execute", counting)
             worker.handle(*batch)
-            worker.handle(*[record(cancelled(received.event.order_id)) for received in batch])
+            worker.handle(
+                *[received(cancelled(an_order(record.event.order_id))) for record in batch]
+            )
         worker.session.close()
         return executed
 
@@ -322,12 +318,12 @@ class Story:
 def _story(chance: Random) -> Story:
     order_id = new_order_id()
     token = chance.choice(["pm_ok", "pm_ok", "pm_declined"])
-    records = [record(created(order_id, token=token))]
+    records = [received(an_order(order_id, token=token))]
     if token == "pm_declined":
-        records.append(record(requested(order_id, 2)))
+        records.append(received(payment_requested(an_order(order_id), 2)))
     closed = chance.random() < 0.6
     if closed:
-        records.append(record(cancelled(order_id)))
+        records.append(received(cancelled(an_order(order_id))))
     return Story(order_id, tuple(records), closed)
 
 
@@ -339,11 +335,11 @@ def _work(worker: Worker, stories: Sequence[Story], chance: Random) -> None:
         records = list(story.records)
         if chance.random() < 0.3:
             chance.shuffle(records)
-        for received in records:
+        for record in records:
             with suppress(
                 AnotherPaymentStands
             ):  # A dead letter: an attempt that came after its successor.
-                worker.handle(received)
+                worker.handle(record)
 
 
 def _crashing(chance: Random) -> Callable[[str], None]:
@@ -418,7 +414,7 @@ BAD_ROWS = [
 
 @pytest.mark.parametrize("statement", BAD_ROWS)
 def test_the_tables_refuse_what_the_rules_forbid(url: str, worker: Worker, statement: str) -> None:
-    worker.handle(record(created(new_order_id())))
+    worker.handle(received(an_order()))
     with (
         postgres.connect(database_settings(url), application_name="test") as connection,
         pytest.raises(postgres.CheckViolation),
@@ -428,7 +424,7 @@ def test_the_tables_refuse_what_the_rules_forbid(url: str, worker: Worker, state
 
 def test_the_tables_refuse_a_second_payment_that_stands(url: str, worker: Worker) -> None:
     order_id = new_order_id()
-    worker.handle(record(created(order_id)))
+    worker.handle(received(an_order(order_id)))
     second = _payment(worker, order_id)
     with (
         postgres.connect(database_settings(url), application_name="test") as connection,
@@ -441,8 +437,10 @@ def _payment(worker: Worker, order_id: OrderId) -> bytes:
     with worker.session.transaction() as cursor:
         first: Payment = repository.find(cursor, [order_id])[order_id].payments[0]
     return f"""
-        INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor, currency,
+        INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live,
+            amount_minor, currency,
                              payment_method, lines, created_at)
-        SELECT order_id, 2, gen_random_uuid(), customer_id, 'REQUESTED', true, amount_minor, currency, payment_method,
+        SELECT order_id, 2, gen_random_uuid(), customer_id, 'REQUESTED', true, amount_minor,
+            currency, payment_method,
                lines, created_at FROM payment WHERE order_id = '{first.order_id}'
     """.encode()

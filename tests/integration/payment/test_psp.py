@@ -1,4 +1,7 @@
-"""The simulated provider's promises to those who test with it: what it did is known, and it misbehaves as told."""
+"""
+The simulated provider's promises to those who test with it: what it did is known, and it
+misbehaves as told.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support.psp import Psp, running_psp
+from tests.support.psp import Psp, psp_running
 
 from orderflow.messaging.testing.eventually import eventually
 
 
 @pytest.fixture
 def psp(tmp_path: Path) -> Iterator[Psp]:
-    with running_psp(tmp_path) as running:
+    with psp_running(tmp_path) as running:
         yield running
 
 
@@ -88,10 +91,11 @@ def test_a_slow_charge_is_done_after_its_client_gave_up(psp: Psp) -> None:
 BODY = {"reference": "p1", "amountMinor": 1000, "currency": "EUR", "token": "pm_ok"}
 
 
-def test_without_a_key_window_the_same_key_charges_twice_and_a_void_stops_what_is_on_its_way(
+def test_without_a_key_window_the_same_key_charges_twice_until_a_void(
     tmp_path: Path,
 ) -> None:
-    with running_psp(tmp_path, ORDERFLOW_PSP__KEY_WINDOW_S="0") as psp:
+    """The void stops requests that are still on their way."""
+    with psp_running(tmp_path, ORDERFLOW_PSP__KEY_WINDOW_S="0") as psp:
         assert [psp.charge("p1").status_code, psp.charge("p1").status_code] == [201, 201]
         assert psp.captures()["p1"] == 2, (
             "or the window is not off, and tests with it prove nothing"

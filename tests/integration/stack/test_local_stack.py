@@ -1,4 +1,7 @@
-"""The local stack in one process: order of starting and stopping, failures, and real components by name."""
+"""
+The local stack in one process: order of starting and stopping, failures, and real components by
+name.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ import pytest
 from tests.support.stack import OwnStack, private_stack, settings_for_tests, temporary_home
 
 from orderflow.messaging.testing.eventually import eventually
-from orderflow.stack.local import LocalStack, StackFailed, sweep
+from orderflow.stack.local_stack import LocalStack, StackFailed, sweep
 from orderflow.stack.parts import kafka
 from orderflow.stack.ports import is_open
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import Command, Component, plain_environment
-from orderflow.stack.supervise.process import State
+from orderflow.stack.supervise.managed import State
 
 
 @pytest.fixture
@@ -78,7 +81,7 @@ def test_a_failing_step_is_named_with_its_last_line_and_everything_is_stopped(
         StackFailed, match=r"deploy did not start: exit 1: no such topic \(log: .*deploy.log\)"
     ):
         stack.start()
-    assert not any(one.is_alive for one in stack.managed.values())
+    assert not any(managed.is_alive for managed in stack.managed.values())
     assert set(psutil.Process().children()) <= before
 
 
@@ -123,9 +126,10 @@ def test_a_process_is_ended_by_force_once_patience_is_over(settings: StackSettin
     assert set(psutil.Process().children()) <= before
 
 
-def test_what_a_killed_predecessor_left_is_ended_and_a_process_of_the_same_number_is_not(
+def test_processes_left_by_a_killed_supervisor_are_ended_and_no_others(
     tmp_path: Path,
 ) -> None:
+    """A new process with the number of an old one is left alone."""
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     with subprocess.Popen(sleeper) as left, subprocess.Popen(sleeper) as stranger:
         record = tmp_path / "children.json"

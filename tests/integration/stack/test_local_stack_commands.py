@@ -1,8 +1,8 @@
 """
 `orderflow up` and the rest as people run them, and what can go wrong.
 
-Each failure is one clear line and an exit code, leaves nothing behind, and the next `up` works. A stack of PostgreSQL
-alone shows all of it and starts in a second.
+Each failure is one clear line and an exit code, leaves nothing behind, and the next `up` works. A
+stack of PostgreSQL alone shows all of it and starts in a second.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,12 @@ class Instance:
         assert done.returncode == 0, done.stderr
 
     def process(self, name: str = "postgres") -> dict[str, Any]:
-        (found,) = [row for row in self.status() if row["name"] == name]
-        return found
+        (process,) = [row for row in self.status() if row["name"] == name]
+        return process
 
     def status(self) -> list[dict[str, Any]]:
         """What `status --json` prints, without the second that the command takes."""
-        return lifecycle.status(self.settings)
+        return [asdict(row) for row in lifecycle.status(self.settings)]
 
     def processes(self) -> list[psutil.Process]:
         """Whatever runs for this instance: its directory stands in every command line."""
@@ -98,21 +99,19 @@ class Instance:
         return mine
 
     def supervisor(self) -> psutil.Process:
-        (found,) = [
-            p for p in self.processes() if "orderflow.stack.supervise.supervisor" in p.cmdline()
-        ]
-        return found
+        (supervisor,) = [p for p in self.processes() if "orderflow.stack.supervisor" in p.cmdline()]
+        return supervisor
 
 
 @pytest.fixture
 def instance() -> Iterator[Instance]:
     with temporary_home() as state_dir:
-        one = Instance(state_dir)
+        instance = Instance(state_dir)
         try:
-            yield one
+            yield instance
         finally:
-            lifecycle.down(one.settings)
-            eventually(lambda: not one.processes(), within_s=10, why="nothing runs after down")
+            lifecycle.down(instance.settings)
+            eventually(lambda: not instance.processes(), within_s=10, why="nothing runs after down")
 
 
 def only_line(text: str) -> str:
@@ -122,9 +121,9 @@ def only_line(text: str) -> str:
 
 def test_up_starts_status_tells_and_a_second_up_uses_what_runs(instance: Instance) -> None:
     instance.up()
-    asked = instance.run("status", "--json")
-    assert asked.returncode == 0
-    (postgres,) = json.loads(asked.stdout)["processes"]
+    status = instance.run("status", "--json")
+    assert status.returncode == 0
+    (postgres,) = json.loads(status.stdout)["processes"]
     assert set(postgres) == FIELDS
     assert (postgres["state"], postgres["health"], postgres["restarts"]) == ("running", "ok", 0)
     again = instance.run("up")

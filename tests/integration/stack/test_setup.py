@@ -1,4 +1,7 @@
-"""Set-up from a bare Python, and fetching the Java parts: failures are one line, and the next run works."""
+"""
+Set-up from a bare Python, and fetching the Java parts: failures are one line, and the next run
+works.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from orderflow.stack.parts import jars
+from orderflow.stack.parts.fetch import fetch_jars
 from orderflow.stack.parts.jars import FetchFailed
 
 ROOT = Path(__file__).parents[3]
@@ -166,22 +169,22 @@ def lock(tmp_path: Path, repository: Repository) -> Path:
 def test_parts_are_fetched_once_and_told_in_bytes(
     tmp_path: Path, repository: Repository, lock: Path
 ) -> None:
-    told: list[tuple[int, int]] = []
-    found = jars.fetch(
+    progress: list[tuple[int, int]] = []
+    parts = fetch_jars(
         tmp_path / "cache",
-        lambda done, total: told.append((done, total)),
+        lambda done, total: progress.append((done, total)),
         maven_url=repository.url,
         lock=lock,
     )
-    assert (found.apicurio_home / "quarkus-run.jar").exists()
-    assert [file.name for file in Path(found.kafka_classpath).parent.iterdir()] == ["part-1.jar"]
-    assert told[-1][0] == told[-1][1]
-    asked = len(repository.asked)
-    assert jars.fetch(tmp_path / "cache", maven_url=repository.url, lock=lock) == found
-    assert len(repository.asked) == asked
+    assert (parts.apicurio_home / "quarkus-run.jar").exists()
+    assert [file.name for file in Path(parts.kafka_classpath).parent.iterdir()] == ["part-1.jar"]
+    assert progress[-1][0] == progress[-1][1]
+    requests = len(repository.asked)
+    assert fetch_jars(tmp_path / "cache", maven_url=repository.url, lock=lock) == parts
+    assert len(repository.asked) == requests
 
 
-def test_a_wrong_checksum_is_named_its_file_removed_and_the_next_fetch_takes_only_what_is_missing(
+def test_a_wrong_checksum_is_named_and_only_its_file_is_fetched_again(
     tmp_path: Path, repository: Repository, lock: Path
 ) -> None:
     right = (repository.directory / ARCHIVE).read_bytes()
@@ -189,11 +192,11 @@ def test_a_wrong_checksum_is_named_its_file_removed_and_the_next_fetch_takes_onl
     with pytest.raises(
         FetchFailed, match=r"app-1-all.tar.gz arrived 3 times with a wrong checksum and was removed"
     ):
-        jars.fetch(tmp_path / "cache", maven_url=repository.url, lock=lock)
+        fetch_jars(tmp_path / "cache", maven_url=repository.url, lock=lock)
     assert not list((tmp_path / "cache").rglob("app-1-all.tar.gz"))
     repository.put(ARCHIVE, right)
     repository.put(JAR, b"must not be asked for again")
-    jars.fetch(tmp_path / "cache", maven_url=repository.url, lock=lock)
+    fetch_jars(tmp_path / "cache", maven_url=repository.url, lock=lock)
     assert repository.asked.count(JAR) == 1
 
 
@@ -201,8 +204,8 @@ def test_a_registry_out_of_reach_or_without_the_part_is_one_line_without_an_addr
     tmp_path: Path, repository: Repository, lock: Path
 ) -> None:
     with pytest.raises(FetchFailed, match="the Maven registry can't be reached") as away:
-        jars.fetch(tmp_path / "cache", maven_url="http://127.0.0.1:9", lock=lock)
+        fetch_jars(tmp_path / "cache", maven_url="http://127.0.0.1:9", lock=lock)
     (repository.directory / JAR).unlink()
     with pytest.raises(FetchFailed, match=r"does not serve org\.example:part:1:jar") as absent:
-        jars.fetch(tmp_path / "cache", maven_url=repository.url, lock=lock)
+        fetch_jars(tmp_path / "cache", maven_url=repository.url, lock=lock)
     assert not any("//" in str(error.value) or "\n" in str(error.value) for error in (away, absent))

@@ -34,9 +34,10 @@ def report(command: str, directory: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_post_benchmark_tells_both_sides_and_finds_every_answered_order_in_the_database(
+def test_the_post_benchmark_finds_every_answered_order_in_the_database(
     tmp_path: Path,
 ) -> None:
+    """And reports both sides."""
     found = report("post", tmp_path)
     assert found["machine"]["cores"] >= 1
     assert len({turn["target"] for turn in found["turns"]}) == 2
@@ -64,7 +65,7 @@ def test_a_payment_benchmark_pays_every_order_once_on_every_side(tmp_path: Path)
     assert set(found["ratios"]) == {"one transaction each", "no transactions"}
 
 
-def test_an_inventory_benchmark_keeps_the_stock_right_and_follows_every_order_to_the_shelf(
+def test_the_inventory_benchmark_keeps_the_stock_right_for_every_order(
     tmp_path: Path,
 ) -> None:
     found = report("inventory", tmp_path)

@@ -1,4 +1,7 @@
-"""`orderflow prove ordering` as its user runs it: what it finds, what it leaves behind, and that it can be stopped."""
+"""
+`orderflow prove ordering` as its user runs it: what it finds, what it leaves behind, and that it
+can be stopped.
+"""
 
 from __future__ import annotations
 
@@ -44,34 +47,34 @@ def proving(scratch: Path, **options: int) -> Iterator[subprocess.Popen[bytes]]:
 def proved(scratch: Path, *, within_s: float, **options: int) -> dict[str, Any]:
     """The report of a proof that found nothing and left nothing behind."""
     with proving(scratch, **options) as running:
-        told, _ = running.communicate(timeout=within_s)
-    assert running.returncode == 0, told.decode()
+        output, _ = running.communicate(timeout=within_s)
+    assert running.returncode == 0, output.decode()
     assert not list(scratch.iterdir())
-    found: dict[str, Any] = msgspec.json.decode(told)
-    assert (found["violations"], found["unheard"], found["missed"]) == (0, 0, [])
-    return found
+    report: dict[str, Any] = msgspec.json.decode(output)
+    assert (report["violations"], report["unheard"], report["missed"]) == (0, 0, [])
+    return report
 
 
-def assert_worth_something(found: dict[str, Any], *, orders: int) -> None:
+def assert_worth_something(report: dict[str, Any], *, orders: int) -> None:
     """Enough was seen, and disturbed, that a violation would have shown."""
-    of_orders, of_customers = found["findings"]
+    of_orders, of_customers = report["findings"]
     assert (of_orders["topic"], of_orders["keys"]) == ("order-events", orders)
     assert (of_customers["topic"], of_customers["keys"]) == (
         "notifications",
-        found["plan"]["customers"],
+        report["plan"]["customers"],
     )
     assert of_orders["records"] >= 2 * orders
     assert of_customers["records"] >= 2 * orders
     assert of_orders["records_per_key_max"] == 4, "some orders went all the way"
     assert of_customers["records_per_key_max"] > 10
-    assert of_orders["partitions"] == of_customers["partitions"] == found["plan"]["partitions"]
-    assert len(found["disturbed"]) == 4
-    assert found["commanded"]["cancel"] > 0
+    assert of_orders["partitions"] == of_customers["partitions"] == report["plan"]["partitions"]
+    assert len(report["disturbed"]) == 4
+    assert report["commanded"]["cancel"] > 0
 
 
 def test_order_survives_workers_that_join_leave_and_are_killed(scratch: Path) -> None:
-    found = proved(scratch, within_s=280, customers=200, orders=3_000, workers=2)
-    assert_worth_something(found, orders=3_000)
+    report = proved(scratch, within_s=280, customers=200, orders=3_000, workers=2)
+    assert_worth_something(report, orders=3_000)
 
 
 def test_a_proof_that_is_interrupted_leaves_nothing_behind(scratch: Path) -> None:
@@ -92,6 +95,6 @@ def test_a_proof_that_is_interrupted_leaves_nothing_behind(scratch: Path) -> Non
 
 @pytest.mark.soak
 def test_order_survives_two_hundred_thousand_events(scratch: Path) -> None:
-    found = proved(scratch, within_s=3_500, customers=2_000, orders=45_000, workers=3)
-    assert_worth_something(found, orders=45_000)
-    assert sum(finding["records"] for finding in found["findings"]) >= 200_000
+    report = proved(scratch, within_s=3_500, customers=2_000, orders=45_000, workers=3)
+    assert_worth_something(report, orders=45_000)
+    assert sum(finding["records"] for finding in report["findings"]) >= 200_000

@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from tests.support.events import ORDER_CREATED
+from tests.support import records
+from tests.support.examples import ORDER_CREATED
 from tests.support.kafka_tools import orderflow
 from tests.support.stack import Stack
 
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import ORDERS
-from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka.admin import Admin, apply, plan
 from orderflow.messaging.kafka.clients import Producer, producer, transactional_producer
 from orderflow.messaging.kafka.topics import TopicSettings
@@ -26,23 +26,15 @@ from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 
 KEY = ORDER_CREATED.order_id
-HEADERS: list[tuple[str, str | bytes | None]] = [
-    *to_headers(
-        Metadata(
-            id=EventId(uuid4()),
-            type="orderflow.OrderCreated",
-            source="/orderflow/order",
-            time=ORDER_CREATED.occurred_at,
-            subject=KEY,
-            correlation_id=KEY,
-        )
-    )
-]
+HEADERS = records.headers(ORDER_CREATED)
 
 
 @pytest.fixture(scope="module")
 def topic(stack: Stack) -> str:
-    """A topic with: a good record, junk, a null; one in an aborted transaction; one in a committed one."""
+    """
+    A topic with: a good record, junk, a null; one in an aborted transaction; one in a committed
+    one.
+    """
     name = f"tail-{uuid4().hex[:8]}"
     kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
     admin, settings = Admin(kafka), TopicSettings()

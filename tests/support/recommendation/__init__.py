@@ -1,1 +1,1 @@
-"""A service of another team, who were told where the feed is: a table and a handler, and nothing else."""
+"""A service of another team that consumes the life-cycle feed: a listener table and a handler."""

@@ -1,4 +1,7 @@
-"""`python -m tests.support.recommendation --roles migrate,listener`: learns from what becomes of orders."""
+"""
+`python -m tests.support.recommendation --roles migrate,listener`: stores the status changes of
+orders.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,15 @@ from orderflow.messaging.process.follower import follow
 
 
 def learn(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
-    events = [one.event for one in batch]
+    events = [record.event for record in batch]
     columns = (
-        [one.order_id for one in events],
-        [one.version for one in events],
-        [one.status for one in events],
+        [event.order_id for event in events],
+        [event.version for event in events],
+        [event.status for event in events],
     )
     cursor.execute(
-        "INSERT INTO learned (order_id, version, status) SELECT * FROM unnest(%s::text[], %s::int[], %s::text[])",
+        "INSERT INTO learned (order_id, version, status)"
+        " SELECT * FROM unnest(%s::text[], %s::int[], %s::text[])",
         [array(column) for column in columns],
     )
     return []

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.events import MOMENTS, TEXT
+from tests.support.strategies import MOMENTS, TEXT
 
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import (
@@ -85,6 +85,7 @@ def test_the_same_cause_gives_the_same_id_whether_its_metadata_is_whole_or_not(
         for origin in (cause, remembered)
     )
     assert whole == part
+
     other = caused_by(cause, Happened(), namespace=NAMESPACE, source="/test", index=1)
     assert other.id != whole.id
 
@@ -103,7 +104,7 @@ def test_absent_values_make_no_header(metadata: Metadata) -> None:
 
 @pytest.mark.parametrize("missing", [CE_ID, CE_TYPE])
 def test_a_record_without_identity_is_poison(missing: str) -> None:
-    headers = [(CE_ID, str(uuid4()).encode()), (CE_TYPE, b"orderflow.OrderCreated")]
+    headers = [(CE_ID, str(uuid4()).encode()), (CE_TYPE, b"shop.ParcelShipped")]
     with pytest.raises(Poison, match=missing):
         from_headers([header for header in headers if header[0] != missing])
 

@@ -1,1 +1,6 @@
-"""`orderflow demo`: place a few orders and show them arrive."""
+"""
+`orderflow demo`: places a few orders and shows them arrive.
+
+Rooms: `command` (the demo), `stories` (the orders, and how each should end), `services` (over
+HTTP), `arrivals` (events in order), `console_consumer` (Kafka's own, as a witness), `view`.
+"""

@@ -1,4 +1,4 @@
-"""What the demo sees, in the order in which it happened, however many look: records, commands, what payment knows."""
+"""Records, commands and payment states from several threads, in the order of their happening."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ HELD_BACK_S = 0.5
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """Payment says that it does not know whether this order was paid."""
+    """The payment of this order is UNKNOWN: payment has no answer from the provider."""
 
     key: str
     timestamp: datetime
 
 
 class Commanded(msgspec.Struct, frozen=True, kw_only=True):
-    """A command that was given by hand, and what came back."""
+    """A command that was given by hand, and its answer."""
 
     key: str
     timestamp: datetime
@@ -52,9 +52,11 @@ Shown = ReadableRecord | Unknown | Commanded
 
 class Arrivals:
     """
-    What came, from any thread, in the order in which it was written. `witnessed`: what Kafka's consumer saw, by event.
+    Arrivals from any thread, in the order of their timestamps.
 
-    Four readers see four topics, each with a delay of its own: what they bring is held back until all have had time.
+    Each of four topics is read with a delay of its own: an arrival is held back for half a second,
+    so that earlier ones of other topics come before it. `witnessed`: the records that Kafka's
+    consumer saw, by event id.
     """
 
     def __init__(self) -> None:
@@ -69,7 +71,7 @@ class Arrivals:
         self._inbox.put((seen, time.monotonic()))
 
     def take(self) -> list[Shown]:
-        """What is due to be shown; waits for a moment if there is nothing."""
+        """The arrivals that were held back long enough; waits for a moment if there is none."""
         with suppress(queue.Empty):
             seen, at = self._inbox.get(timeout=LOOK_EVERY_S)
             if isinstance(seen, OrderflowError):
@@ -78,28 +80,32 @@ class Arrivals:
                 self.witnessed[seen.id or ""] = seen
             else:
                 self._held.append((seen, at))
-        now = time.monotonic()
-        due = [one for one in self._held if now - one[1] >= HELD_BACK_S]
-        self._held = [one for one in self._held if now - one[1] < HELD_BACK_S]
-        return sorted((seen for seen, _ in due), key=lambda seen: seen.timestamp)
+
+        before = time.monotonic() - HELD_BACK_S
+        due = [arrival for arrival, at in self._held if at <= before]
+        self._held = [(arrival, at) for arrival, at in self._held if at > before]
+        return sorted(due, key=lambda arrival: arrival.timestamp)
 
 
 @contextmanager
 def watching(
     settings: StackSettings, kafka: KafkaSettings, decoder: Decoder, arrivals: Arrivals
 ) -> Iterator[None]:
-    """From where the topics end now: what others placed before is not shown."""
+    """Read the topics from their present ends on: older orders are not shown."""
     classpath = jars.locate(settings.cache_dir).kafka_classpath
     group = f"orderflow-demo-{uuid4()}"
+
     with ExitStack() as running, tempfile.TemporaryDirectory(prefix="orderflow-demo-") as scratch:
         ended = Event()
         starts = {topic: end_offsets(kafka, topic) for topic in WATCHED}
         for topic, ends in starts.items():
             begin_at(kafka, group, topic, ends)
+
         log = Path(scratch) / "console-consumer.log"
         running.enter_context(
             console_consumer(kafka, classpath, WATCHED, group=group, log=log, seen=arrivals.put)
         )
+
         for topic, ends in starts.items():
             reader = Thread(
                 target=_read, args=(kafka, decoder, topic, ends, ended, arrivals), daemon=True

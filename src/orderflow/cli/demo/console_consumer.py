@@ -1,4 +1,4 @@
-"""Kafka's own console consumer as a witness: a Java process that shares nothing with us but the broker."""
+"""Kafka's own console consumer as a witness: a Java process that shares only the broker with us."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STOPPED_WITHIN_S = 10.0
 
 
 class Witnessed(msgspec.Struct, frozen=True, kw_only=True):
-    """One record as the console consumer printed it. It does not say of which topic."""
+    """A record as the console consumer printed it, without its topic."""
 
     partition: int
     offset: int
@@ -41,7 +41,7 @@ class Witnessed(msgspec.Struct, frozen=True, kw_only=True):
         return self.header(CE_ID)
 
     def header(self, name: str) -> str | None:
-        """One header's text, if its name and the text hold no comma."""
+        """A header's text, if neither its name nor the text contains a comma."""
         return dict(entry.partition(":")[::2] for entry in self.headers.split(",")).get(name)
 
 
@@ -56,32 +56,27 @@ def console_consumer(
     seen: Callable[[Witnessed], None],
 ) -> Iterator[None]:
     """
-    Run it in that group, and call `seen`, on a thread of its own, for each record; it ends with the block.
+    Run the consumer in that group for as long as the block lasts.
 
-    What it complains about goes to `log`. A value may hold any byte, a newline too.
+    `seen` is called for each record, on a thread of its own. Standard error goes to `log`. A value
+    may contain any byte, a newline too.
     """
-    command = [
-        java(),
-        *SMALL_SERVER,
-        "-Xmx128m",
-        "-cp",
-        classpath,
-        "org.apache.kafka.tools.consumer.ConsoleConsumer",
-    ]
-    command += [
-        "--bootstrap-server",
-        kafka.bootstrap_servers,
-        "--include",
-        "|".join(map(re.escape, topics)),
-        "--group",
-        group,
-    ]
-    command += ["--isolation-level", "read_committed"]
+    program = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+    arguments = {
+        "--bootstrap-server": kafka.bootstrap_servers,
+        "--include": "|".join(map(re.escape, topics)),
+        "--group": group,
+        "--isolation-level": "read_committed",
+    }
+    command = [java(), *SMALL_SERVER, "-Xmx128m", "-cp", classpath, program]
+    command += [word for argument in arguments.items() for word in argument]
     command += [word for name in SHOWN for word in ("--formatter-property", f"{name}=true")]
+
     with log.open("wb") as complaints:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
         )
+
     reader = Thread(target=_read, args=(process, seen), daemon=True)
     reader.start()
     try:
@@ -100,17 +95,18 @@ def console_consumer(
 def _read(process: subprocess.Popen[bytes], seen: Callable[[Witnessed], None]) -> None:
     """A record is whole when the next one has begun, or when nothing more comes for a moment."""
     assert process.stdout is not None
-    text, told, ended = b"", 0, False
+    text, seen_count, ended = b"", 0, False
     while not ended:
         quiet = not select.select([process.stdout], [], [], QUIET_S)[0]
         if not quiet:
             chunk = os.read(process.stdout.fileno(), 65536)
             text, ended = text + chunk, not chunk
+
         records = list(RECORD.finditer(text))
         whole = len(records) if quiet or ended else len(records) - 1
-        for record in records[told : max(whole, told)]:
+        for record in records[seen_count:whole]:
             seen(_witnessed(record))
-        told = max(whole, told)
+        seen_count = max(whole, seen_count)
 
 
 def _witnessed(record: re.Match[bytes]) -> Witnessed:

@@ -1,4 +1,4 @@
-"""The services as the demo asks them, over HTTP: every trouble is one line that says what to do."""
+"""The services over HTTP; every trouble is one line that ends with what to do."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ NEIGHBOURS = ("psp", "mail")
 
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
-    """What the provider's own ledger has under a payment: amounts in minor units."""
+    """The provider's own ledger of a payment: amounts in minor units."""
 
     captures: tuple[int, ...]
     refunds: tuple[int, ...]
 
 
 class Services:
-    """Our services and their neighbours. Raises OrderflowError, naming whose log to read."""
+    """Our services and their neighbours. Raises OrderflowError, naming the log to read."""
 
     def __init__(self, settings: StackSettings) -> None:
-        told = exports(settings)
+        urls = exports(settings)
         self._urls = {
-            name: told["PSP_URL" if name == "psp" else f"{name.upper()}_API_URL"] for name in NEEDED
+            name: urls["PSP_URL" if name == "psp" else f"{name.upper()}_API_URL"] for name in NEEDED
         }
         self._client = httpx2.Client(timeout=TIMEOUT_S, trust_env=False)
 
@@ -44,10 +44,10 @@ class Services:
 
     def place(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The order as it was made."""
-        return self._asked("order", "POST", path, 201, json=body)
+        return self._request("order", "POST", path, 201, json=body)
 
     def command(self, order_id: str, step: str, customer: str) -> tuple[int, dict[str, Any]]:
-        """Status and order, as `pay`, `ship`, `deliver` or `cancel` answered: 200, or 202 if it takes longer."""
+        """Status (200, or 202 if it takes longer) and order, as the command answered."""
         path = f"/api/orders/{order_id}/{step}?customerId={customer}"
         answer = self._send("order", "POST", path)
         if answer.status_code not in (200, 202):
@@ -55,40 +55,42 @@ class Services:
         return answer.status_code, answer.json()
 
     def shipment(self, order_id: str) -> str:
-        """What became of the order's shipment; empty if there never was one."""
+        """The status of the order's shipment; empty if there is none."""
         answer = self._send("fulfilment", "GET", f"/shipments/{order_id}")
         return str(answer.json()["status"]) if answer.status_code == 200 else ""
 
     def mails(self, order_id: str) -> list[str]:
-        """What was sent about the order, in the order in which the sink took it: subjects, without the order's id."""
-        found = self._asked("mail", "GET", f"/messages?orderId={order_id}", 200)
-        return [str(mail["subject"]).replace(f" {order_id}", "") for mail in found["items"]]
+        """Subjects of the order's mails, without its id, in the order of acceptance."""
+        page = self._request("mail", "GET", f"/messages?orderId={order_id}", 200)
+        return [str(mail["subject"]).replace(f" {order_id}", "") for mail in page["items"]]
 
     def funnel(self) -> dict[str, Any]:
-        return self._asked("analytics", "GET", "/analytics/funnel", 200)
+        return self._request("analytics", "GET", "/analytics/funnel", 200)
 
     def order(self, order_id: str) -> dict[str, Any]:
-        return self._asked("order", "GET", f"/orders/{order_id}", 200)
+        return self._request("order", "GET", f"/orders/{order_id}", 200)
 
     def payment_state(self, order_id: str) -> str:
-        """What payment knows of the order's first attempt; empty while it has not heard of it."""
+        """The state of the order's first payment; empty before payment has read the order."""
         answer = self._send("payment", "GET", f"/payments/{order_id}")
-        found = answer.json()["payments"] if answer.status_code == 200 else []
-        return str(found[0]["state"]) if found else ""
+        payments = answer.json()["payments"] if answer.status_code == 200 else []
+        return str(payments[0]["state"]) if payments else ""
 
     def ledger(self, payment_id: str) -> Captured:
-        """What the provider itself has written down."""
-        told = self._asked("psp", "GET", f"/charges?reference={payment_id}", 200)
+        """The provider's own ledger of a payment."""
+        view = self._request("psp", "GET", f"/charges?reference={payment_id}", 200)
         return Captured(
             captures=tuple(
-                one["amountMinor"] for one in told["charges"] if one["status"] == "CAPTURED"
+                charge["amountMinor"]
+                for charge in view["charges"]
+                if charge["status"] == "CAPTURED"
             ),
-            refunds=tuple(one["amountMinor"] for one in told["refunds"]),
+            refunds=tuple(refund["amountMinor"] for refund in view["refunds"]),
         )
 
-    def more_than_there_is(self) -> int:
-        """How many of the sold-out product to order so that it is out of stock, whoever has put some there."""
-        available = int(self._asked("inventory", "GET", f"/stock/{SOLD_OUT}", 200)["available"])
+    def more_than_available(self) -> int:
+        """A quantity of the sold-out product that is out of stock, whatever is there."""
+        available = int(self._request("inventory", "GET", f"/stock/{SOLD_OUT}", 200)["available"])
         if available >= QUANTITY_MAX:
             raise OrderflowError(
                 f"{available:,} pieces of {SOLD_OUT} are there, too many to be out of stock: "
@@ -97,7 +99,7 @@ class Services:
             )
         return available + 1
 
-    def _asked(
+    def _request(
         self, service: str, method: str, path: str, wanted: int, **more: Any
     ) -> dict[str, Any]:
         answer = self._send(service, method, path, **more)
@@ -105,8 +107,8 @@ class Services:
             raise OrderflowError(
                 f"{method} {path} of {service} answered {answer.status_code}: {answer.text[:300]}"
             )
-        found: dict[str, Any] = answer.json()
-        return found
+        body: dict[str, Any] = answer.json()
+        return body
 
     def _send(self, service: str, method: str, path: str, **more: Any) -> httpx2.Response:
         try:

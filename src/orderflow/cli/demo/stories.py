@@ -1,4 +1,4 @@
-"""The kinds of order that the demo places: what is asked, every record that must come of it, and how it ends."""
+"""The kinds of order that the demo places: the request, every record it causes, and its end."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from orderflow.contracts.events import (
 from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 
 WATCHED = tuple(topic.name for topic in (ORDERS, ORDER_EVENTS, PAYMENTS, INVENTORY))
-TOLD_BY = {
+WRITERS = {
     ORDERS.name: "order-relay",
     ORDER_EVENTS.name: "order-relay",
     PAYMENTS.name: "payment",
     INVENTORY.name: "inventory",
 }
-"""Which process writes a topic: where to look when a record is missing."""
+"""The process that writes a topic: its log explains why a record is missing."""
 
 SOLD_OUT = "DESK-160"
 SLOW = "pm_slow"
@@ -38,11 +38,13 @@ SLOW = "pm_slow"
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One kind of order. `records`: how many of each event it causes; `ends` is status, payment and stock at the end.
+    A kind of order.
 
-    `captures` and `refunds`: how often the provider takes and gives back the money, by its own ledger. `commands` are
-    given by hand, one after the other; such an order is placed in the short form, and charged when asked to. `mails` is
-    how many its customer gets, `shipment` how its shipment ends, if there ever is one.
+    `records`: how many of each event it causes; `ends`: status, payment and stock at the end.
+    `captures` and `refunds`: how often the provider takes and gives back the money, by its own
+    ledger. `commands` are given by hand, one after the other; such an order is placed in the short
+    form, and charged by its command. `mails`: how many its customer gets; `shipment`: its last
+    status, empty if there never is one.
     """
 
     name: str
@@ -65,7 +67,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def request(self) -> dict[str, Any]:
-        """The body of the POST. What it costs the shop knows."""
+        """The body of the POST; prices are the order service's."""
         return {
             "customerId": self.customer,
             "paymentMethod": self.payment_method,
@@ -73,7 +75,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     def lacks(self, seen: Counter[str]) -> Counter[str]:
-        """What has not come yet."""
+        """The records that have not come yet."""
         return self.records - seen
 
 

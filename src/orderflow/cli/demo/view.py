@@ -1,4 +1,4 @@
-"""How the demo looks, at 80 columns and wider, on a terminal and in a pipe."""
+"""The demo's output, for 80 columns and more, on a terminal and in a pipe."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def heading(console: Console, title: str) -> None:
 
 
 def placed(console: Console, story: Story, order: Value) -> None:
-    """`ada  paid and reserved: the usual way`, under it what was ordered and the order's id."""
+    """The story, under it the ordered goods and the order's id."""
     console.print(
         Text.assemble(_customer(story), (story.name, "bold"), f": {story.about}"), soft_wrap=True
     )
@@ -58,18 +58,18 @@ def placed(console: Console, story: Story, order: Value) -> None:
 
 
 def record(console: Console, story: Story, seen: ReadableRecord, late_s: float) -> None:
-    """Who, what, where, how long after the order was answered; under it what the record says, in words."""
+    """Customer, event, place, delay since the answer; under it the record's content in words."""
     name = str(seen.type).rpartition(".")[2]
     place = f"{seen.topic}-{seen.partition}@{seen.offset}"
     head = Text.assemble(
         _customer(story), (f"{name:<17}", "bold"), f" {place:<20}", (f"{_late(late_s):>9}", "dim")
     )
     console.print(head)
-    console.print(Padding(Text(_said(seen), "dim"), (0, 0, 0, 10), expand=False))
+    console.print(Padding(Text(_in_words(seen), "dim"), (0, 0, 0, 10), expand=False))
 
 
 def unknown(console: Console, story: Story, late_s: float) -> None:
-    """The payment nobody knows about, from payment's API."""
+    """A payment without an answer from the provider, from payment's API."""
     head = Text.assemble(
         _customer(story),
         ("payment UNKNOWN  ", "bold red"),
@@ -84,7 +84,7 @@ def unknown(console: Console, story: Story, late_s: float) -> None:
 def commanded(
     console: Console, story: Story, step: str, answered: int, order: Value, late_s: float
 ) -> None:
-    """What somebody asked for by hand, and what the order is now."""
+    """A command that was given by hand, and the order's status after it."""
     call, became = f"POST …/{step}", f"{answered} {order['status']}"
     head = Text.assemble(
         _customer(story), (f"{call:<17}", "bold"), f" {became:<20}", (f"{_late(late_s):>9}", "dim")
@@ -97,10 +97,11 @@ def waiting_for(customers: Iterable[str]) -> str:
 
 
 def in_full(console: Console, count: int, seen: ReadableRecord, witness: Witnessed) -> None:
-    """One record as we read it, and under it what Kafka's console consumer printed."""
+    """A record as we read it, and under it as Kafka's console consumer printed it."""
     heading(console, f"all {count} seen by Kafka's console consumer too, the last in full")
     name = str(seen.type).rpartition(".")[2]
     console.print(Text.assemble((name, "bold"), f"  {seen.topic}-{seen.partition}@{seen.offset}"))
+
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -111,7 +112,7 @@ def in_full(console: Console, count: int, seen: ReadableRecord, witness: Witness
 
 
 def summary(console: Console, rows: Sequence[tuple[Story, Value, Captured]]) -> None:
-    """A row an order: how it ended, and what the provider has written down."""
+    """A row for each order: how it ended, and the provider's own ledger."""
     heading(console, "how they ended")
     table = Table(
         "order of",
@@ -122,6 +123,7 @@ def summary(console: Console, rows: Sequence[tuple[Story, Value, Captured]]) -> 
         box=None,
         pad_edge=False,
     )
+
     for story, order, ledger in rows:
         ended = (order["status"], order["payment"]["state"], order["stock"])
         shown = [
@@ -133,36 +135,39 @@ def summary(console: Console, rows: Sequence[tuple[Story, Value, Captured]]) -> 
 
 
 def followers(console: Console, rows: Sequence[tuple[Story, Sequence[str], str]]) -> None:
-    """A row an order: what its customer was told, and what became of its shipment."""
+    """A row for each order: its shipment, and the mails that its customer got."""
     heading(console, "who follows: mails that customers got, shipments")
     table = Table("order of", "shipment", "mails, in their order", box=None, pad_edge=False)
     for story, mails, shipment in rows:
         shown = Text(shipment or "none", "" if shipment == story.shipment else "red")
-        told = Text(" · ".join(mails), "" if len(mails) == story.mails else "red")
-        table.add_row(_customer(story), shown, told)
+        subjects = Text(" · ".join(mails), "" if len(mails) == story.mails else "red")
+        table.add_row(_customer(story), shown, subjects)
     console.print(table)
 
 
-def funnel(console: Console, told: Value) -> None:
-    """Of all orders that this system has ever seen."""
+def funnel(console: Console, counts: Value) -> None:
+    """The funnel of all orders that this system has ever seen."""
     console.print()
-    console.print(Text(f"the funnel, of all {told['orders']:,} orders here", "bold"))
+    console.print(Text(f"the funnel, of all {counts['orders']:,} orders here", "bold"))
     table = Table("status", box=None, pad_edge=False)
     for column in ("now", "ever", "time in it, p50", "p95"):
         table.add_column(column, justify="right")
-    for status, now in told["current"].items():
-        stay = told["timeInState"].get(status)
+
+    for status, now in counts["current"].items():
+        stay = counts["timeInState"].get(status)
         times = (_late(stay["p50S"]), _late(stay["p95S"])) if stay else ("–", "–")
-        table.add_row(status, f"{now:,}", f"{told['entered'][status]:,}", *times)
+        table.add_row(status, f"{now:,}", f"{counts['entered'][status]:,}", *times)
     console.print(table)
 
 
 def farewell(console: Console, url: str) -> None:
-    """Where to go on, each command on lines of its own, to be copied."""
+    """The next commands, each on lines of its own, to be copied."""
     console.print(f"\norder API  {url}\n     docs  {url}/docs\n", soft_wrap=True)
     console.print(
-        "The system stays up. Place an order, read the mails about it, see all processes, stop everything:\n"
+        "The system stays up. Place an order, read the mails about it, see all processes, "
+        "stop everything:\n"
     )
+
     body = '{"customerId": "me", "lines": [{"sku": "MOUSE-01", "quantity": 1}]}'
     post = f"curl -s {url}/orders -H 'Content-Type: application/json' \\\n    -d '{body}'"
     for command in (
@@ -182,7 +187,7 @@ def _late(seconds: float) -> str:
     return f"{seconds * 1000:,.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
-def _said(seen: ReadableRecord) -> str:
+def _in_words(seen: ReadableRecord) -> str:
     words = _WORDS.get(str(seen.type))
     return words(seen.value) if words and seen.value else _spaced(seen.value)
 
@@ -227,8 +232,8 @@ def _reserved(value: Value) -> str:
 
 def _rejected(value: Value) -> str:
     short = ", ".join(
-        f"{one['requested']} × {one['sku']} wanted, {one['available']} there"
-        for one in value["shortages"]
+        f"{shortage['requested']} × {shortage['sku']} wanted, {shortage['available']} there"
+        for shortage in value["shortages"]
     )
     return f"{value['reason']}: {short}; nothing was reserved"
 
@@ -261,11 +266,12 @@ def _ledger(ledger: Captured, currency: str) -> str:
         return "nothing captured"
     captured = " and ".join(_amount(minor, currency) for minor in ledger.captures)
     refunded = "".join(f", {_amount(minor, currency)} refunded" for minor in ledger.refunds)
-    return f"{captured} captured{' once' if len(ledger.captures) == 1 else ''}{refunded}"
+    once = " once" if len(ledger.captures) == 1 else ""
+    return f"{captured} captured{once}{refunded}"
 
 
 def _as_java_saw(witness: Witnessed) -> Text:
-    """Partition, offset, key and the first headers in words; of the value the frame's first bytes."""
+    """Partition, offset, key and the first headers; of the value the first bytes of its frame."""
     shown = "  ".join(
         f"{name}:{witness.header(name)}" for name in HEADERS_SHOWN if witness.header(name)
     )

@@ -1,126 +1,164 @@
 """
-From fetched to queued: which records are let in, what the first of each key needs, and who is next when one is over.
+From fetched to queued: which messages are let in, what the head of each key needs, and what follows
+a record.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterable
 from typing import Any
 
-from orderflow.messaging.container.client import Client
+from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.failures import Failures
 from orderflow.messaging.container.intake import Intake
 from orderflow.messaging.container.metrics import PAUSES, RECORDS
-from orderflow.messaging.container.partition import Item, Partition
-from orderflow.messaging.container.queues import Queues
-from orderflow.messaging.container.record_log import RecordLog
+from orderflow.messaging.container.partition import Partition
+from orderflow.messaging.container.record import UNPREPARED, Record, State
+from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import Poison, Transient
-from orderflow.messaging.listener import Listener
-from orderflow.messaging.work.gate import Gate
 
 
 class Admission:
-    """Holds back what would not fit into a commit's metadata; queues the rest by what it needs."""
+    """
+    Admits messages as long as their partition's window fits into a commit's metadata; holds back
+    the others, in order.
+
+    `prepares`: records go through `Prepare` before they are ready.
+    """
 
     def __init__(
         self,
-        listener: Listener,
+        shared: Shared,
         *,
-        kafka: Client,
         intake: Intake,
-        gates: dict[str, Gate],
-        queues: Queues,
+        delivery: Delivery,
         failures: Failures,
-        record_log: RecordLog,
+        prepares: bool,
     ) -> None:
-        self._name = listener.name
-        self._exactly_once = listener.is_exactly_once
-        self._prepares = listener.prepares
-        self._kafka = kafka
+        self._name = shared.settings.listener.name
+        self._idle_after_s = shared.settings.idle_after_s
+        self._client = shared.client
+        self._gates = shared.gates
+        self._queues = shared.queues
+        self._clock = shared.clock
         self._intake = intake
-        self._gates = gates
-        self._queues = queues
+        self._delivery = delivery
         self._failures = failures
-        self._record_log = record_log
+        self._prepares = prepares
+        self._last_message_at = 0.0
 
-    def admit(self, partition: Partition, message: Any) -> None:
-        if partition.held or not partition.may_admit(message.offset()):
-            partition.held.append(message)
-            if not partition.paused:
-                PAUSES.labels(self._name).inc()
-                self._kafka.pause([partition])
-            return
-        item = partition.admit(message)
-        if item is not None and item.lane[0] is item:
-            self._head(item)
+    def admit(self, messages: list[Any]) -> None:
+        """Let in what was fetched, or hold it back and pause its partition."""
+        self._last_message_at = self._clock.monotonic()
+        partitions = self._client.partitions
+
+        for message in messages:
+            partition = partitions[message.topic(), message.partition()]
+            # Once one message is held, all later ones are: they must be admitted in the order of
+            # their offsets.
+            if partition.held or not partition.may_admit(message.offset()):
+                partition.held.append(message)
+                if not partition.paused:
+                    PAUSES.labels(self._name).inc()
+                    self._client.pause([partition])
+            else:
+                self._admit(partition, message)
 
     def refill(self) -> None:
-        """Admit what was held back, and fetch again where there is room and nothing is away."""
-        away = any(gate.single for stage, gate in self._gates.items() if stage != "decode")
-        for partition in list(self._kafka.partitions.values()):
+        """
+        Admit what was held back; fetch where there is room, and pause everything while a resource
+        is away.
+        """
+        # A registry that is away stops only schemas not met before, so its gate pauses nothing.
+        away = any(gate.is_probing for gate in self._gates if gate is not self._gates.decode)
+        for partition in list(self._client.partitions.values()):
             held = partition.held
             while held and partition.may_admit(held[0].offset()):
-                item = partition.admit(held.popleft())
-                if item is not None and item.lane[0] is item:
-                    self._head(item)
+                self._admit(partition, held.popleft())
+
             if away or held:
-                self._kafka.pause([partition])
+                self._client.pause([partition])
             elif partition.paused and partition.may_resume():
-                self._kafka.resume([partition])
+                self._client.resume([partition])
 
     def wake(self, now: float) -> None:
-        """Records whose waiting is over."""
-        for item in self._queues.due(now):
-            self._queue(item)
-        if self._queues.unread and self._gates["decode"].may_try(now):
-            unread = [item for item in self._queues.unread if item.is_head]
+        """
+        Queue the records whose wait is over; read unread ones if the registry may be asked again.
+        """
+        for record in self._queues.due(now):
+            self._queue(record)
+
+        if self._queues.unread and self._gates.decode.may_try(now):
+            unread = [record for record in self._queues.unread if record.is_head]
             self._queues.unread.clear()
-            for item in unread:
-                self._head(item)
+            for record in unread:
+                self._read_head(record)
 
-    def _head(self, head: Item | None) -> None:
-        """`head` is the first of its key: find out what it is, until one is found that must run or wait."""
-        while head is not None:
-            head = self._judge(head)
+    def release(self, ended: Iterable[Record]) -> None:
+        """These records are over: the next record of each key comes up."""
+        for record in ended:
+            self._read_head(record.partition.advance(record))
 
-    def hand_on(self, item: Item) -> None:
-        """`item` is over: the next of its key comes up."""
-        self._head(item.partition.advance(item))
+    def reach_ends(self, now: float) -> None:
+        """
+        After an idle second, count the markers behind the last record as finished: then idle lag
+        reads 0.
+        """
+        if now - self._last_message_at < self._idle_after_s:
+            return
+        for partition in self._client.partitions.values():
+            # An empty partition needs no commit: a reader begins at 0 anyway.
+            if partition.eof > max(partition.next, 0) and partition.waits_for_nothing:
+                partition.reach_eof()
 
-    def _judge(self, item: Item) -> Item | None:
-        """Queue `item` for what it needs; the next of its key, if this one is over."""
-        decode = self._gates["decode"]
+    def _admit(self, partition: Partition, message: Any) -> None:
+        record = partition.admit(message)
+        if record is not None and record.lane[0] is record:
+            self._read_head(record)
+
+    def _read_head(self, head: Record | None) -> None:
+        """
+        Read the record at the head of a key's lane and queue it. If that ends the record (nothing
+        handles it, or it is poison), continue with the next of its key, until one is queued or the
+        lane is empty.
+        """
+        while head is not None and self._ended_by_reading(head):
+            head = head.partition.advance(head)
+
+    def _ended_by_reading(self, record: Record) -> bool:
+        if record.progress.state is not State.UNREAD:
+            self._queue(record)
+            return False
+
+        decode = self._gates.decode
         try:
-            if item.received is None:
-                asks = decode.single and self._intake.needs_registry(item)
-                if asks and not decode.may_try(time.monotonic()):
-                    self._queues.unread.append(item)
-                    return None
-                handled = self._intake.read(item)
-                if asks:
-                    decode.succeeded()
-                if not handled:
-                    return self._skip(item)
+            asks = decode.is_probing and self._intake.needs_registry(record)
+            if asks and not decode.may_try(self._clock.monotonic()):
+                self._queues.unread.append(record)
+                return False
+            handled = self._intake.read(record)
         except Transient as error:
             decode.failed(error)
-            self._queues.unread.append(item)
-            return None
+            self._queues.unread.append(record)
+            return False
         except Poison as error:
-            self._failures.give_up(item, error, attempts=0)
-            return item.partition.advance(item)
-        self._queue(item)
-        return None
+            self._failures.give_up(record, error, attempts=0)
+            return True
 
-    def _queue(self, item: Item) -> None:
-        queues = self._queues
-        (queues.ready if not self._prepares or item.settled else queues.prep).append(item)
-
-    def _skip(self, item: Item) -> Item | None:
-        RECORDS.labels(self._name, "skipped").inc()
-        item.done = True
-        if self._exactly_once:
-            self._queues.skipped.append(item)
+        if asks:
+            decode.succeeded()
+        if handled:
+            self._queue(record)
         else:
-            item.partition.finish(item)
-            self._record_log.over((item,), "skipped")
-        return item.partition.advance(item)
+            RECORDS.labels(self._name, "skipped").inc()
+            self._delivery.skip(record)
+        return not handled
+
+    def _queue(self, record: Record) -> None:
+        progress = record.progress
+        if self._prepares and progress.outcome is UNPREPARED:
+            progress.state = State.TO_PREPARE
+            self._queues.to_prepare.append(record)
+        else:
+            progress.state = State.READY
+            self._queues.ready.append(record)

@@ -1,18 +1,20 @@
-"""What is done about a record that failed: an attempt and a back-off, a dead letter, or nothing because all fail."""
+"""
+What becomes of a record that failed: a back-off, a dead letter, or nothing because every record
+fails.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC, datetime
+from datetime import datetime
 
-from orderflow.messaging.container.partition import Item
-from orderflow.messaging.container.queues import Queues
+from orderflow.messaging.container.record import Record, State
+from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.dead_letters import letter as dead_letter
 from orderflow.messaging.errors import OrderflowError, Poison, Transient
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
-from orderflow.messaging.listener import Listener
+from orderflow.messaging.listener import CloseGate, DeadLetter, Wait
 from orderflow.messaging.telemetry import counter, logger
-from orderflow.messaging.work.gate import Gate
 
 HANDLER = "handler"
 
@@ -22,108 +24,142 @@ log = logger("listener")
 
 
 class UnknownOutcome(OrderflowError):
-    """For an hour nobody could say how it ended: an operator must."""
+    """For an hour nobody could say how the effect ended: an operator must find out."""
 
 
 class Failures:
     """
-    Judges failures of one listener. `handle` is the gate that closes when the handler fails whatever it gets.
+    Applies the listener's retry policy, and closes the gate of the handler when it fails for every
+    record.
 
-    Attempts are in memory: a restart counts anew.
+    Attempts are in memory: after a restart they count anew.
     """
 
-    def __init__(self, listener: Listener, queues: Queues, handle: Gate) -> None:
-        self._listener = listener
-        self._queues = queues
-        self._handle = handle
+    def __init__(self, shared: Shared) -> None:
+        self._listener = shared.settings.listener
+        self._retry = shared.settings.listener.retry
+        self._queues = shared.queues
+        self._uncommitted = shared.uncommitted
+        self._handle_gate = shared.gates.handle
+        self._clock = shared.clock
         self._lone_in_a_row = 0
         self._dlt = {
-            name: dead_letter_topic(topic, listener.group).name
-            for name, topic in listener.subscribed.items()
+            name: dead_letter_topic(topic, self._listener.group).name
+            for name, topic in self._listener.subscribed.items()
         }
 
     def success(self) -> None:
+        """The handler has handled something: it is not broken for everything."""
         self._lone_in_a_row = 0
 
-    def alone(self, item: Item, error: Exception, queue: deque[Item]) -> bool:
+    def alone(self, record: Record, error: Exception, queue: deque[Record]) -> bool:
         """
-        Charge an attempt: the record waits, or is given up. True if it was given up; what is poison is, at once.
+        Decide about a record that failed by itself; true if it is over, because it became a dead
+        letter.
 
-        Not if 20 failed alone with no success in between: then the gate closes, and the record goes to the end of
-        `queue`, so that the next probe is another one.
+        If the handler fails for every record, the record goes to the end of `queue`, so that the
+        next probe takes another one.
         """
-        if isinstance(error, Poison):
-            self.give_up(item, error, attempts=item.attempts + 1)
-            return True
-        self._lone_in_a_row += 1
-        if self._handle.single or self._lone_in_a_row > self._listener.retry.lone_failures_max:
-            why = f"it fails for every record, last for {item.place}: {error!r}"
-            self._handle.failed(Transient(why, resource=HANDLER))
-            queue.append(item)
-            return False
-        ATTEMPTS.labels(self._listener.name).inc()
-        item.attempts += 1
-        item.alone = True
-        item.first_failure = item.first_failure or datetime.now(UTC)
-        back_off_s = self._listener.retry.back_off_s
-        if item.attempts > len(back_off_s):
-            self.give_up(item, error, attempts=item.attempts)
-            return True
-        wait_s = back_off_s[item.attempts - 1]
-        log.warning(
-            "a record failed, and waits in place",
-            listener=self._listener.name,
-            record=item.place,
-            attempt=item.attempts,
-            of=self._listener.retry.attempts_max,
-            next_in_s=wait_s,
-            why=repr(error),
+        # A handler that calls a record poison works: it has judged this one, and is not suspected
+        # itself.
+        is_judged = isinstance(error, Poison)
+        if not is_judged:
+            self._lone_in_a_row += 1
+        step = self._retry.next_step(
+            error,
+            attempts=record.progress.attempts,
+            lone_in_a_row=self._lone_in_a_row,
+            probing=self._handle_gate.is_probing,
         )
-        self._queues.wait(item, wait_s)
-        return False
 
-    def unknown(self, item: Item, since: datetime) -> bool:
-        """Nobody knows how it ended: the record waits for the next look-up, or is given up. True if it was given up."""
-        retry = self._listener.retry
-        item.first_failure = item.first_failure or since
-        if (datetime.now(UTC) - since).total_seconds() > retry.unknown_for_s:
-            why = f"its outcome is unknown since {since.isoformat()}; {item.looks} look-ups did not tell"
-            self.give_up(item, UnknownOutcome(why), attempts=item.looks)
-            return True
-        least, most = retry.unknown_back_off_s
-        self._queues.wait(item, min(most, least * 2 ** min(item.looks, 30)))
-        item.looks += 1
-        return False
+        match step:
+            case CloseGate():
+                why = f"it fails for every record, last for {record.place}: {error!r}"
+                self._handle_gate.failed(Transient(why, resource=HANDLER))
+                queue.append(record)
+                return False
+            case DeadLetter(attempts):
+                if not is_judged:
+                    self._charge(record, attempts)
+                self.give_up(record, error, attempts=attempts)
+                return True
+            case Wait(seconds):
+                self._charge(record, record.progress.attempts + 1)
+                self._wait(record, error, seconds)
+                return False
 
-    def give_up(self, item: Item, error: Exception, *, attempts: int) -> None:
-        """Make it a dead letter, to be committed together with its offset."""
-        now = datetime.now(UTC)
-        message, partition = item.message, item.partition
+    def unknown(self, record: Record, since: datetime) -> bool:
+        """
+        Decide about a record whose outcome is unknown since then: the next look-up, or, after an
+        hour, a dead letter. True if it is over.
+        """
+        progress = record.progress
+        progress.first_failure = progress.first_failure or since
+        step = self._retry.next_lookup(
+            lookups=progress.lookups, unknown_s=(self._clock.now() - since).total_seconds()
+        )
+
+        match step:
+            case DeadLetter(attempts):
+                why = f"its outcome is unknown since {since.isoformat()}, after {attempts} look-ups"
+                self.give_up(record, UnknownOutcome(why), attempts=attempts)
+                return True
+            case Wait(seconds):
+                self._queues.wait(record, seconds)
+                progress.lookups += 1
+                return False
+
+    def give_up(self, record: Record, error: Exception, *, attempts: int) -> None:
+        """
+        Make a dead letter of `record`. It is published in the transaction that commits the record's
+        offset.
+        """
+        now = self._clock.now()
+        message, partition, progress = record.message, record.partition, record.progress
         timestamp_type, timestamp_ms = message.timestamp()
         letter = dead_letter.letter(
             dlt=self._dlt[partition.topic],
             topic=partition.topic,
             partition=partition.number,
-            offset=item.offset,
+            offset=record.offset,
             timestamp_ms=timestamp_ms,
             timestamp_type=timestamp_type,
             key=message.key(),
             value=message.value(),
-            headers=item.headers,
+            headers=progress.headers,
             evidence=dead_letter.Evidence(
                 exception=error,
                 attempts=attempts,
-                first_failure=item.first_failure or now,
+                first_failure=progress.first_failure or now,
                 last_failure=now,
                 group=self._listener.group,
             ),
         )
+
         log.error(
             "dead letter",
             listener=self._listener.name,
-            record=item.place,
+            record=record.place,
             dlt=letter[0],
             why=repr(error),
         )
-        item.done = True
-        self._queues.dead.append((item, letter))
+        progress.state = State.HANDLED
+        self._uncommitted.dead.append((record, letter))
+
+    def _charge(self, record: Record, attempts: int) -> None:
+        ATTEMPTS.labels(self._listener.name).inc()
+        progress = record.progress
+        progress.attempts = attempts
+        progress.first_failure = progress.first_failure or self._clock.now()
+
+    def _wait(self, record: Record, error: Exception, seconds: float) -> None:
+        log.warning(
+            "a record failed, and waits in place",
+            listener=self._listener.name,
+            record=record.place,
+            attempt=record.progress.attempts,
+            of=self._retry.attempts_max,
+            next_in_s=seconds,
+            why=repr(error),
+        )
+        self._queues.wait(record, seconds)

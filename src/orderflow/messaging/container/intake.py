@@ -1,8 +1,8 @@
-"""From a raw record to what a handler gets: decoded, identified, or refused as poison."""
+"""From a fetched message to what a handler gets: decoded, identified, or refused as poison."""
 
 from __future__ import annotations
 
-from orderflow.messaging.container.partition import Item
+from orderflow.messaging.container.record import Record
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import from_headers
 from orderflow.messaging.kafka.headers import headers_of
@@ -20,37 +20,44 @@ class Intake:
         }
         self._decoder = decoder
 
-    def needs_registry(self, item: Item) -> bool:
-        """Is the record's schema one that we have not met yet?"""
-        return not self._decoder.knows(item.message.value())
+    def needs_registry(self, record: Record) -> bool:
+        """Whether the record's schema is one that was not met before."""
+        return not self._decoder.knows(record.message.value())
 
-    def read(self, item: Item) -> bool:
+    def read(self, record: Record) -> bool:
         """
-        Fill in `item.received`; False if the record belongs here but is nothing that this listener handles.
+        Fill in what the handler gets. False if the record belongs on its topic, but this listener
+        does not handle it.
 
-        Raises Poison (nobody can ever read it, or it does not belong here), Unavailable (the registry must be asked).
+        Raises Poison if nobody can ever read it or it does not belong on its topic, Unavailable if
+        the registry is needed and away.
         """
-        message = item.message
-        if item.headers is None:
-            item.headers = headers_of(message)
-        metadata = from_headers(item.headers)
-        topic = item.partition.topic
+        message, progress = record.message, record.progress
+        if progress.headers is None:
+            progress.headers = headers_of(message)
+        metadata = from_headers(progress.headers)
+
+        # The type is checked before the body is decoded: the body of a foreign schema can do harm.
+        topic = record.partition.topic
         if metadata.type not in self._belongs[topic]:
             raise Poison(f"a {metadata.type or 'nameless type'} does not belong on topic {topic}")
         written_as = self._decoder.type_of(message.value())
         if written_as != metadata.type:
             raise Poison(f"ce_type says {metadata.type}, the bytes are a {written_as}")
+
         event_type = self._types.get(metadata.type)
         if event_type is None:
+            # Decoded all the same: damaged bytes are a dead letter even if nothing here handles
+            # their type.
             self._decoder.decode(message.value())
             return False
-        event = self._decoder.decode_as(message.value(), event_type)
-        item.received = Received(
-            event=event,
+
+        progress.received = Received(
+            event=self._decoder.decode_as(message.value(), event_type),
             metadata=metadata,
             topic=topic,
-            partition=item.partition.number,
-            offset=item.offset,
-            key=item.key,
+            partition=record.partition.number,
+            offset=record.offset,
+            key=record.key,
         )
         return True

@@ -1,149 +1,210 @@
 """
-The stage before the handler: an effect outside any transaction, intended, done and recorded, many at a time.
+The stage before the handler: an effect outside any transaction is intended, done and recorded, many
+at a time.
 
-A finished call makes its record ready by itself; nobody waits for the slowest. What was done for a partition that is
-not ours any more is recorded all the same; it is not announced.
+A call that has ended makes its record ready by itself; no record waits for the slowest call. What
+was done for a partition that was taken away is recorded all the same; it is not announced.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from typing import Protocol
 
 from orderflow.messaging.container.failures import Failures
-from orderflow.messaging.container.partition import Item
-from orderflow.messaging.container.queues import Finished, Queues
+from orderflow.messaging.container.queues import EndedCall
+from orderflow.messaging.container.record import Record, State
+from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import ConfigurationError, Fenced, Refused, Transient
 from orderflow.messaging.listener import Ask, Prepare, Settled, Unknown
 from orderflow.messaging.work.calls import Calls
-from orderflow.messaging.work.gate import Gate
 
 STOPPING = (Fenced, Refused, ConfigurationError)
 """Errors that end the worker, wherever they come from."""
 
+CALLS_POLL_S = 0.005
+
+
+class Preparation(Protocol):
+    """
+    The stage as the loop sees it: `Preparing`, or `NothingToPrepare` for a listener without
+    `Prepare`.
+    """
+
+    @property
+    def running(self) -> int:
+        """How many calls run, or have ended and were not collected."""
+
+    def step(self, now: float) -> list[Record]:
+        """
+        Record what has ended, begin what may begin. Returns the records that became dead letters.
+        """
+
+    def finish(self, deadline: float) -> None:
+        """Begin nothing new; record the calls that end before `deadline`, in monotonic seconds."""
+
+    def close(self) -> None:
+        """Let the pool's threads end."""
+
+
+class NothingToPrepare:
+    """A listener without `Prepare`: its records are ready at once."""
+
+    running = 0
+
+    def step(self, _now: float) -> list[Record]:
+        return []
+
+    def finish(self, deadline: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
 
 class Preparing:
-    """`hand_on` gets each record that was given up: the next of its key comes up then."""
+    """Takes heads of keys, of all partitions of the worker; a key never has two calls running."""
 
     def __init__(
-        self,
-        prepare: Prepare,
-        *,
-        calls_max: int,
-        records_max: int,
-        gates: dict[str, Gate],
-        queues: Queues,
-        failures: Failures,
-        hand_on: Callable[[Item], None],
+        self, shared: Shared, prepare: Prepare, *, calls: Calls[Record], failures: Failures
     ) -> None:
         self._prepare = prepare
-        self._records_max = records_max
-        self._intent, self._call, self._outcome = gates["intent"], gates["call"], gates["outcome"]
-        self._queues = queues
+        self._calls = calls
+        self._records_max = shared.settings.records_max
+        self._gates = shared.gates
+        self._queues = shared.queues
+        self._clock = shared.clock
         self._failures = failures
-        self._hand_on = hand_on
         self._stopping = False
-        self.calls: Calls[Item] = Calls(prepare.call, calls_max)
+        self._over: list[Record] = []
 
-    def stop(self) -> None:
-        """Begin nothing new."""
-        self._stopping = True
+    @property
+    def running(self) -> int:
+        return self._calls.running
 
-    def step(self, now: float) -> None:
-        """Record what has ended, intend what fits into the pool; with a pool of none, record that too."""
-        self.collect()
+    def step(self, now: float) -> list[Record]:
+        # Outcomes first: they free room in the pool, and a record that ended must not wait for new
+        # ones.
+        self._collect()
         self._intend(now)
-        if self.calls.room is None:
-            self.collect()
 
-    def collect(self) -> None:
-        """Judge calls that have ended and record their outcomes."""
+        over, self._over = self._over, []
+        return over
+
+    def finish(self, deadline: float) -> None:
+        self._stopping = True
+        while self._calls.running and self._clock.monotonic() < deadline:
+            self._collect(within_s=CALLS_POLL_S)
+        self._collect()
+
+    def close(self) -> None:
+        self._calls.close()
+
+    def _collect(self, *, within_s: float = 0.0) -> None:
+        """
+        Judge the calls that have ended, waiting at most `within_s` for the first; record their
+        outcomes.
+        """
         queues = self._queues
-        for ended in self.calls.collect():
-            item, _task, _answer, error = ended
+        for ended in self._calls.collect(within_s=within_s):
+            record, _task, _answer, error = ended
             if error is None:
-                self._call.succeeded()
+                self._gates.call.succeeded()
                 queues.ended.append(ended)
             elif isinstance(error, Transient):
-                self._call.failed(error)
-                if item.is_head:
-                    queues.prep.appendleft(item)
+                # Nothing happened outside: the record is intended again, which finds its intent.
+                self._gates.call.failed(error)
+                if record.is_head:
+                    queues.to_prepare.appendleft(record)
             elif isinstance(error, STOPPING):
                 raise error
             else:
-                self._failed(item, error)
-        if queues.ended and self._outcome.may_try(time.monotonic()):
-            now, queues.ended = queues.ended[: self._records_max], queues.ended[self._records_max :]
-            self._record(now)
+                self._failed(record, error)
+
+        if queues.ended and self._gates.outcome.may_try(self._clock.monotonic()):
+            batch, queues.ended = (
+                queues.ended[: self._records_max],
+                queues.ended[self._records_max :],
+            )
+            self._record(batch)
 
     def _intend(self, now: float) -> None:
-        if not self._queues.prep or self._stopping or self._outcome.single:
+        """Record the intents of as many records as the pool has room for."""
+        gates = self._gates
+        # While outcomes can't be recorded no effect is begun: nobody could say afterwards how it
+        # ended.
+        if not self._queues.to_prepare or self._stopping or gates.outcome.is_probing:
             return
-        if not (self._intent.may_try(now) and self._call.may_try(now)):
+        if not (gates.intent.may_try(now) and gates.call.may_try(now)):
             return
-        probing = self._intent.single or self._call.single
-        if probing and self.calls.running:
+        probing = gates.intent.is_probing or gates.call.is_probing
+        if probing and self._calls.running:
             return
-        room = self.calls.room
-        limit = (
-            1 if probing else self._records_max if room is None else min(self._records_max, room)
-        )
-        batch = self._queues.take_prep(limit)
+
+        limit = 1 if probing else min(self._records_max, self._calls.room)
+        batch = self._queues.take_to_prepare(limit)
         if batch:
             self._intend_batch(batch)
 
-    def _intend_batch(self, batch: list[Item]) -> None:
+    def _intend_batch(self, batch: list[Record]) -> None:
         try:
-            steps = self._prepare.intent([item.received for item in batch])
+            steps = self._prepare.intent([record.progress.received for record in batch])
         except Transient as error:
-            self._intent.failed(error)
-            self._queues.prep.extendleft(reversed(batch))
+            self._gates.intent.failed(error)
+            self._queues.to_prepare.extendleft(reversed(batch))
         except STOPPING:
             raise
-        except Exception as error:  # noqa: BLE001 - the container is the one place that catches broadly
+        except Exception as error:  # noqa: BLE001 - only the container catches broadly
             if len(batch) == 1:
                 self._failed(batch[0], error)
-            for item in batch if len(batch) > 1 else ():
-                self._intend_batch([item])
+                return
+            # One by one, so that only the record that fails alone is charged an attempt.
+            for record in batch:
+                self._intend_batch([record])
         else:
-            self._intent.succeeded()
-            for item, step in zip(batch, steps, strict=True):
-                self._step(item, step)
+            self._gates.intent.succeeded()
+            for record, step in zip(batch, steps, strict=True):
+                self._step(record, step)
 
-    def _record(self, ended: list[Finished]) -> None:
+    def _record(self, ended: list[EndedCall]) -> None:
         try:
             steps = self._prepare.outcome(
-                [(item.received, task, answer) for item, task, answer, _error in ended]
+                [(record.progress.received, task, answer) for record, task, answer, _error in ended]
             )
         except Transient as error:
-            self._outcome.failed(error)
+            self._gates.outcome.failed(error)
             self._queues.ended[:0] = ended
         except STOPPING:
             raise
         except Exception as error:  # noqa: BLE001 - as above
             if len(ended) == 1:
                 self._failed(ended[0][0], error)
-            for one in ended if len(ended) > 1 else ():
-                self._record([one])
+                return
+            for call in ended:
+                self._record([call])
         else:
-            self._outcome.succeeded()
-            for (item, _task, _answer, _error), step in zip(ended, steps, strict=True):
-                self._step(item, step)
+            self._gates.outcome.succeeded()
+            for (record, _task, _answer, _error), step in zip(ended, steps, strict=True):
+                self._step(record, step)
 
-    def _step(self, item: Item, step: Settled | Ask | Unknown) -> None:
-        if not item.is_head:
+    def _step(self, record: Record, step: Settled | Ask | Unknown) -> None:
+        """
+        Go on as the service's answer says, unless the record's partition was taken away meanwhile.
+        """
+        if not record.is_head:
             return
+
         match step:
             case Settled(outcome):
-                item.outcome, item.settled = outcome, True
-                self._queues.ready.append(item)
+                record.progress.outcome = outcome
+                record.progress.state = State.READY
+                self._queues.ready.append(record)
             case Ask(task):
                 if not self._stopping:
-                    self.calls.submit(item, task)
+                    self._calls.submit(record, task)
             case Unknown(since):
-                if self._failures.unknown(item, since):
-                    self._hand_on(item)
+                if self._failures.unknown(record, since):
+                    self._over.append(record)
 
-    def _failed(self, item: Item, error: Exception) -> None:
-        if item.is_head and self._failures.alone(item, error, self._queues.prep):
-            self._hand_on(item)
+    def _failed(self, record: Record, error: Exception) -> None:
+        if record.is_head and self._failures.alone(record, error, self._queues.to_prepare):
+            self._over.append(record)

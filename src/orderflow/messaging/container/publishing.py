@@ -1,4 +1,4 @@
-"""What a handler returned, as records or outbox rows: encoded, keyed, named and chained to its cause."""
+"""Turns what a handler returned into records or outbox rows, each chained to its cause."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Publisher:
     """
     Turns (cause, event) pairs into what is published.
 
-    The id of an event is derived from its cause, its type and how many of that type the cause had before it: the same
-    batch, and any other batch with that record, gives the same ids.
+    The id of an event is derived from its cause, its type and how many of that type the cause had
+    before it: the same batch, and any other batch with that record, gives the same ids.
     """
 
     def __init__(self, listener: Listener, encoder: Encoder) -> None:
@@ -34,7 +34,10 @@ class Publisher:
         }
 
     def records(self, caused: Iterable[Caused]) -> list[Produced]:
-        """Raises ValueError for an event that its topic would refuse, ConfigurationError for one that has no topic."""
+        """
+        Raises ValueError for an event that its topic would refuse, ConfigurationError for one that
+        has no topic.
+        """
         return [
             (topic, event.key.encode(), value, to_headers(metadata))
             for topic, event, value, metadata in self._published(caused)
@@ -55,29 +58,35 @@ class Publisher:
             try:
                 topic, bytes_max = self._routes[type_name]
             except KeyError:
-                why = f"listener {self._listener.name} publishes {type_name}, but to none of its topics"
-                raise ConfigurationError(why) from None
-            seen = (cause.metadata.id, type_name)
-            index = counts[seen] = counts.get(seen, -1) + 1
+                name = self._listener.name
+                raise ConfigurationError(
+                    f"listener {name} publishes {type_name}, but to none of its topics"
+                ) from None
+
+            # Counted per cause, not per batch: the id must not depend on what else is in the wave.
+            counted = (cause.metadata.id, type_name)
+            index = counts[counted] = counts.get(counted, -1) + 1
+
             value = encode(topic, event)
             if len(value) + HEADERS_BYTES > bytes_max:
-                raise ValueError(
-                    f"{type_name} of {len(value)} bytes does not fit on {topic} (at most {bytes_max})"
-                )
+                size = f"{type_name} of {len(value)} bytes"
+                raise ValueError(f"{size} does not fit on {topic} (at most {bytes_max})")
             yield topic, event, value, self._metadata(cause, event, type_name, index)
 
     def _metadata(self, cause: Received, event: Any, type_name: str, index: int) -> Metadata:
-        told = cause.metadata
+        parent = cause.metadata
+        event_id = derived_id(
+            self._listener.namespace, cause=parent.id, event_type=type_name, index=index
+        )
+
         return Metadata(
-            id=derived_id(
-                self._listener.namespace, cause=told.id, event_type=type_name, index=index
-            ),
+            id=event_id,
             type=type_name,
             source=self._listener.source,
             time=event.happened_at,
             subject=event.subject,
-            correlation_id=told.correlation_id or event.subject,
-            causation_id=str(told.id),
-            traceparent=told.traceparent,
-            tracestate=told.tracestate,
+            correlation_id=parent.correlation_id or event.subject,
+            causation_id=str(parent.id),
+            traceparent=parent.traceparent,
+            tracestate=parent.tracestate,
         )

@@ -1,123 +1,103 @@
 """
-Where admitted records stand: ready to run, to be prepared, waiting, unread, done in this turn. Nothing here does I/O.
+Where admitted records stand: unread, to prepare, ready, waiting; and calls whose outcome is not
+recorded. No I/O.
 
-Entries may be stale (a partition was taken away, a record was put back before another of its key): whoever takes one
-out asks `is_head` first.
+Entries can be stale: a partition was taken away, or a record was put back before another of its
+key. Whoever takes a record out checks `is_head` first.
 """
 
 from __future__ import annotations
 
 import heapq
-import random
-import time
 from collections import deque
+from collections.abc import Sequence
 from itertools import count
 
-from orderflow.messaging.container.partition import Item
-from orderflow.messaging.kafka.transactions import Produced
+from orderflow.messaging.container.record import Record, State
 from orderflow.messaging.work.calls import Ended
+from orderflow.messaging.work.clock import Clock
 
-JITTER = 0.2
-
-Finished = Ended[Item]
-
-_jitter = random.Random()  # noqa: S311 - spreads retries; nothing secret
+EndedCall = Ended[Record]
 
 
 class Queues:
-    """
-    `ready` may run; `prep` must be prepared first; `unread` need the registry; `ended` are calls whose outcome is not
-    recorded yet.
+    """The heads of all lanes, by what they need next."""
 
-    Of this turn, until its commit: `done` with their `outputs`, `skipped`, and `dead` with their letters.
-    """
-
-    def __init__(self) -> None:
-        self.ready: deque[Item] = deque()
-        self.prep: deque[Item] = deque()
-        self.unread: deque[Item] = deque()
-        self.ended: list[Finished] = []
-        self.done: list[Item] = []
-        self.outputs: list[Produced] = []
-        self.skipped: list[Item] = []
-        self.dead: list[tuple[Item, Produced]] = []
-        self._waiting: list[tuple[float, int, Item]] = []
+    def __init__(self, clock: Clock) -> None:
+        self.unread: deque[Record] = deque()
+        self.to_prepare: deque[Record] = deque()
+        self.ready: deque[Record] = deque()
+        self.ended: list[EndedCall] = []
+        self._waiting: list[tuple[float, int, Record]] = []
         self._sequence = count()
+        self._clock = clock
 
-    def wait(self, item: Item, seconds: float) -> None:
-        """For `seconds`, ± 20 %."""
-        due = time.monotonic() + seconds * _jitter.uniform(1 - JITTER, 1 + JITTER)
-        heapq.heappush(self._waiting, (due, next(self._sequence), item))
+    def wait(self, record: Record, seconds: float) -> None:
+        """Keep `record` for `seconds` ± 20 %. It stays the head of its key."""
+        record.progress.state = State.WAITING
+        due = self._clock.monotonic() + self._clock.spread(seconds)
+        heapq.heappush(self._waiting, (due, next(self._sequence), record))
 
     @property
     def next_due(self) -> float | None:
-        """Monotonic seconds."""
+        """When the first waiting record is due, in monotonic seconds."""
         return self._waiting[0][0] if self._waiting else None
 
-    def due(self, now: float) -> list[Item]:
-        """Those whose waiting is over."""
-        found = []
+    def due(self, now: float) -> list[Record]:
+        """Take out the records whose wait is over."""
+        due = []
         while self._waiting and self._waiting[0][0] <= now:
-            item = heapq.heappop(self._waiting)[2]
-            if item.is_head:
-                found.append(item)
-        return found
+            record = heapq.heappop(self._waiting)[2]
+            if record.is_head:
+                due.append(record)
+        return due
 
-    def take_prep(self, at_most: int) -> list[Item]:
-        batch: list[Item] = []
-        while self.prep and len(batch) < at_most:
-            item = self.prep.popleft()
-            if item.is_head:
-                batch.append(item)
+    def take_to_prepare(self, at_most: int) -> list[Record]:
+        """Take out records to prepare, the longest waiting first."""
+        batch: list[Record] = []
+        while self.to_prepare and len(batch) < at_most:
+            record = self.to_prepare.popleft()
+            if record.is_head:
+                batch.append(record)
         return batch
 
-    def take_wave(self, at_most: int) -> list[Item]:
-        """Ready records, at most one for each key; one that failed before comes by itself."""
-        wave: list[Item] = []
+    def take_wave(self, at_most: int) -> list[Record]:
+        """
+        Take out ready records, at most one of each key over all partitions; one that runs alone
+        comes by itself.
+        """
+        wave: list[Record] = []
         keys: set[bytes] = set()
-        later: list[Item] = []
+        later: list[Record] = []
         ready = self.ready
         while ready and len(wave) < at_most:
-            item = ready.popleft()
-            if item.done or not item.is_head:
+            record = ready.popleft()
+            if record.progress.state is not State.READY or not record.is_head:
                 continue
-            if item.key in keys:
-                later.append(item)
-            elif item.alone:
+            if record.key in keys:
+                later.append(record)
+            elif record.runs_alone:
                 if wave:
-                    ready.appendleft(item)
+                    ready.appendleft(record)
                 else:
-                    wave.append(item)
+                    wave.append(record)
                 break
             else:
-                keys.add(item.key)
-                wave.append(item)
+                keys.add(record.key)
+                wave.append(record)
+
         ready.extendleft(reversed(later))
         return wave
 
-    def put_back(self) -> None:
-        """Nothing of this turn happened: its records are first again, in their order, and no attempt is counted."""
-        done, self.done, self.outputs = self.done, [], []
-        for item in reversed(done):
-            if not item.partition.gone:
-                item.partition.put_back(item)
-                self.ready.appendleft(item)
-
-    def committed(self) -> list[Item]:
-        """This turn is over: what it had finished, to be handed on."""
-        over = [*self.done, *self.skipped, *(item for item, _letter in self.dead)]
-        self.done, self.outputs, self.skipped, self.dead = [], [], [], []
-        return over
-
-    def drop_gone(self) -> None:
-        """Forget what waits for a commit and belongs to somebody else by now."""
-        if any(item.partition.gone for item in self.skipped):
-            self.skipped = [item for item in self.skipped if not item.partition.gone]
-        if any(item.partition.gone for item, _letter in self.dead):
-            self.dead = [(item, letter) for item, letter in self.dead if not item.partition.gone]
+    def put_back(self, wave: Sequence[Record]) -> None:
+        """Make `wave` the first that are ready, in its order."""
+        self.ready.extendleft(reversed(wave))
 
     def forget(self) -> None:
-        """All but `ended`: what somebody outside has done must be recorded, whoever announces it."""
-        for queue in (self.ready, self.prep, self.unread):
+        """
+        Drop everything but ended calls: what was done outside must be recorded, whoever announces
+        it.
+        """
+        for queue in (self.ready, self.to_prepare, self.unread):
             queue.clear()
-        self.done, self.outputs, self.skipped, self.dead, self._waiting = [], [], [], [], []
+        self._waiting = []

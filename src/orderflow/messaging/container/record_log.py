@@ -1,8 +1,10 @@
 """
-A line for each record that is done: where it was, what it told of whom, and how it ended for this group.
+A line for each record that is finished: where it was, which event it carried, and how it ended for
+this group.
 
-A line is written after its record is done for good, so what is told has happened. Lines are collected, and written once
-a turn; those of the turn in which a process is killed are lost, the records are not.
+A line is written after its record is finished for good, so what a line says has happened. Lines are
+collected and written once a turn; those of the turn in which a process is killed are lost, the
+records are not.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from orderflow.messaging.container.partition import Item
+from orderflow.messaging.container.record import Record
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.listener import Listener
 from orderflow.messaging.telemetry import LogLine, write_lines
@@ -27,7 +29,10 @@ WORDS: dict[Outcome, str] = {
 
 
 class RecordLine(LogLine, kw_only=True):
-    """`event` is what the event calls itself, else its type's short name; None if the record does not tell."""
+    """
+    `event` is the event's own headline, else its type's short name; None if the record has no
+    readable type.
+    """
 
     topic: str
     partition: int
@@ -38,8 +43,9 @@ class RecordLine(LogLine, kw_only=True):
     outcome: Outcome
 
     def __str__(self) -> str:
-        whom = f"{_shown(self.event or 'something')} of {_shown(self.key or 'nobody')}"
-        return f"{self.topic}-{self.partition}@{self.offset}  {whom}  {WORDS[self.outcome]} {self.group}"
+        event, key = _printable(self.event or "something"), _printable(self.key or "nobody")
+        place = f"{self.topic}-{self.partition}@{self.offset}"
+        return f"{place}  {event} of {key}  {WORDS[self.outcome]} {self.group}"
 
 
 class RecordLog:
@@ -50,38 +56,39 @@ class RecordLog:
         self._wanted = wanted
         self._lines: list[LogLine] = []
 
-    def over(self, items: Iterable[Item], outcome: Outcome) -> None:
-        """These records are done, and nothing will change that."""
+    def add(self, records: Iterable[Record], outcome: Outcome) -> None:
+        """Add a line for each of these records, which are finished for good."""
         if self._wanted:
             message = f"record: {outcome}"
-            self._lines += [self._line(item, outcome, message) for item in items]
+            self._lines += [self._line(record, outcome, message) for record in records]
 
     def write(self) -> None:
-        """What was collected, with one write."""
+        """Write the collected lines, with one write."""
         if self._lines:
             lines, self._lines = self._lines, []
             write_lines(lines)
 
-    def _line(self, item: Item, outcome: Outcome, message: str) -> RecordLine:
-        partition = item.partition
+    def _line(self, record: Record, outcome: Outcome, message: str) -> RecordLine:
+        partition = record.partition
         return RecordLine(
             logger=LOGGER,
             message=message,
             topic=partition.topic,
             partition=partition.number,
-            offset=item.offset,
-            key=item.key.decode(errors="backslashreplace") or None,
-            event=_headline(item),
+            offset=record.offset,
+            key=record.key.decode(errors="backslashreplace") or None,
+            event=_headline(record),
             group=self._group,
             outcome=outcome,
         )
 
 
-def _headline(item: Item) -> str | None:
-    if item.received is not None:
-        headline: str | None = getattr(item.received.event, "headline", None)
-        return headline or _short(item.received.metadata.type)
-    for name, value in item.headers or ():
+def _headline(record: Record) -> str | None:
+    received = record.progress.received
+    if received is not None:
+        headline: str | None = getattr(received.event, "headline", None)
+        return headline or _short(received.metadata.type)
+    for name, value in record.progress.headers or ():
         if name == CE_TYPE and value is not None:
             return _short(value.decode(errors="backslashreplace"))
     return None
@@ -91,6 +98,6 @@ def _short(type_name: str) -> str:
     return type_name.rpartition(".")[2]
 
 
-def _shown(text: str) -> str:
-    """Keys and types of strangers' records go to a terminal: what would not print is escaped."""
+def _printable(text: str) -> str:
+    """Escape what would not print: keys and types of foreign records go to a terminal."""
     return text if text.isprintable() else ascii(text)

@@ -16,10 +16,13 @@ Protocol = Literal["classic", "consumer"]
 
 class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One worker: `slot` tells it from the other workers of its group, and stays its own over restarts.
+    The settings of one worker.
 
-    `protocol`: `classic` with static membership, cooperative-sticky; `consumer` is KIP-848, without it. `database` is
-    needed by `InboxOutbox`. `consumer_overrides` are librdkafka's keys. Every limit is here or in `offsets.admits`.
+    `slot` distinguishes the workers of a group, and is the same after a restart. `protocol`:
+    `classic` with static membership and cooperative-sticky assignment; `consumer` is KIP-848,
+    without static membership. `database` is needed by `InboxOutbox`. `consumer_overrides` are
+    librdkafka's keys. `rest_s`: the least and the most between two transactions. Every other limit
+    of a container is in `finished_offsets.admits`.
     """
 
     listener: Listener

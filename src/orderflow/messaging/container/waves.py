@@ -1,133 +1,98 @@
-"""Ready records meet their handler: in waves of different keys, halved when one fails, probed when all do."""
+"""
+Ready records meet their handler: in waves of different keys, halved when one fails, one by one when
+it probes.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
-from orderflow.messaging.container import delivery as deliveries
+from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.failures import HANDLER, Failures
-from orderflow.messaging.container.metrics import RECORDS
-from orderflow.messaging.container.partition import Item
 from orderflow.messaging.container.preparing import STOPPING
-from orderflow.messaging.container.publishing import Publisher
-from orderflow.messaging.container.queues import Queues
-from orderflow.messaging.container.record_log import RecordLog
-from orderflow.messaging.container.settings import ContainerSettings
+from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.listener import ExactlyOnce
-from orderflow.messaging.postgres import Session
 from orderflow.messaging.telemetry import logger
-from orderflow.messaging.work.gate import Gate
 
 log = logger("listener")
 
 
 class Waves:
-    """`hand_on` gets each record that is over; with a prepared one that is only after its commit."""
+    """Takes waves of ready records, and decides what a failed one means."""
 
-    def __init__(
-        self,
-        settings: ContainerSettings,
-        *,
-        publisher: Publisher,
-        session: Session | None,
-        gates: dict[str, Gate],
-        queues: Queues,
-        failures: Failures,
-        record_log: RecordLog,
-        hand_on: Callable[[Item], None],
-    ) -> None:
-        self._settings = settings
-        self._listener = settings.listener
-        self._name = settings.listener.name
-        self._exactly_once = settings.listener.is_exactly_once
-        self._prepares = settings.listener.prepares
-        self._publisher = publisher
-        self._session = session
-        self._gates = gates
-        self._queues = queues
+    def __init__(self, shared: Shared, *, delivery: Delivery, failures: Failures) -> None:
+        self._settings = shared.settings
+        self._name = shared.settings.listener.name
+        self._handle_gate = shared.gates.handle
+        self._queues = shared.queues
+        self._clock = shared.clock
+        self._delivery = delivery
         self._failures = failures
-        self._record_log = record_log
-        self._hand_on = hand_on
-        self._wave_max = settings.records_max
+        self._wave_max = shared.settings.records_max
 
     def may_run(self, now: float) -> bool:
-        commit = self._gates["commit"]
-        return self._gates["handle"].may_try(now) and (
-            not self._exactly_once or commit.may_try(now)
-        )
+        """Whether everything that handling needs is there, or may be tried again."""
+        return all(gate.may_try(now) for gate in self._delivery.needs)
 
-    def run(self) -> None:
-        began = time.monotonic()
-        handled = 0
+    def run(self) -> Iterator[list[Record]]:
+        """
+        Handle waves until nothing is ready, or the turn's records or seconds are used up.
+
+        After each wave the records that are over are yielded: release the next of their keys before
+        going on, so that they can be in the next wave.
+        """
+        began, handled, settings = self._clock.monotonic(), 0, self._settings
         while (
             self._queues.ready
-            and handled < self._settings.records_max
-            and self.may_run(time.monotonic())
+            and handled < settings.records_max
+            and self.may_run(self._clock.monotonic())
         ):
-            probing = self._gates["handle"].single or (
-                self._exactly_once and self._gates["commit"].single
-            )
+            # A probe is one record: a resource that comes back must not be met by 500, of which all
+            # may fail.
+            probing = any(gate.is_probing for gate in self._delivery.needs)
             wave = self._queues.take_wave(1 if probing else self._wave_max)
-            if not wave or not self._run_wave(wave):
-                return
-            handled += len(wave)
-            if probing or time.monotonic() - began > self._settings.turn_s_max:
+            if not wave:
                 return
 
-    def _run_wave(self, wave: list[Item]) -> bool:
-        """False when nothing more should run in this turn."""
-        handle = self._gates["handle"]
+            yield self._handle(wave)
+            handled += len(wave)
+            if probing or self._clock.monotonic() - began > settings.turn_s_max:
+                return
+
+    def _handle(self, wave: list[Record]) -> list[Record]:
+        """The records of the wave that are over."""
+        gate = self._handle_gate
         try:
-            self._handle(wave)
+            over = self._delivery.handle(wave)
         except Transient as error:
-            handle.failed(error)
-            self._queues.ready.extendleft(reversed(wave))
-            return False
+            # A resource is away: no record's fault, so no attempt. The closed gate ends the turn's
+            # waves.
+            gate.failed(error)
+            self._queues.put_back(wave)
+            return []
         except STOPPING:
             raise
-        except Exception as error:  # noqa: BLE001 - the container is the one place that catches broadly
-            if handle.resource != HANDLER:
-                handle.succeeded()
-            self._failed(wave, error)
-            return not handle.single
-        handle.succeeded()
+        except Exception as error:  # noqa: BLE001 - only the container catches broadly
+            # The resource answered. Only a success opens a gate that the handler itself has closed.
+            if gate.resource != HANDLER:
+                gate.succeeded()
+            return self._failed(wave, error)
+
+        gate.succeeded()
         self._failures.success()
         self._wave_max = min(self._settings.records_max, 2 * self._wave_max)
-        return True
+        return over
 
-    def _handle(self, wave: list[Item]) -> None:
-        delivery = self._listener.delivery
-        if isinstance(delivery, ExactlyOnce):
-            self._queues.outputs += deliveries.exactly_once(delivery, self._publisher, wave)
-            self._queues.done += wave
-            for item in wave:
-                item.done = True
-                if not self._prepares:
-                    self._hand_on(item)
-            return
-        assert self._session is not None
-        fresh, repeats = deliveries.inbox_outbox(
-            delivery, self._publisher, wave, listener=self._name, session=self._session
+    def _failed(self, wave: list[Record], error: Exception) -> list[Record]:
+        """
+        Halve a wave that failed, so that only the record that fails alone is charged an attempt.
+        """
+        if len(wave) == 1:
+            return wave if self._failures.alone(wave[0], error, self._queues.ready) else []
+        self._queues.put_back(wave)
+        self._wave_max = max(1, len(wave) // 2)
+        log.info(
+            "a wave failed, and is halved", listener=self._name, records=len(wave), why=repr(error)
         )
-        RECORDS.labels(self._name, "handled").inc(len(wave))
-        self._record_log.over(fresh, "handled")
-        self._record_log.over(repeats, "repeat")
-        for item in wave:
-            item.done = True
-            item.partition.finish(item)
-            self._hand_on(item)
-
-    def _failed(self, wave: list[Item], error: Exception) -> None:
-        if len(wave) > 1:
-            self._queues.ready.extendleft(reversed(wave))
-            self._wave_max = max(1, len(wave) // 2)
-            log.info(
-                "a wave failed, and is halved",
-                listener=self._name,
-                records=len(wave),
-                why=repr(error),
-            )
-        elif self._failures.alone(wave[0], error, self._queues.ready):
-            self._hand_on(wave[0])
+        return []

@@ -1,10 +1,12 @@
 """
-Dead letters: a record that a group could not handle, as it was, with the evidence of why beside it in headers.
+Dead letters: a record that a group could not handle, as it was, with the evidence of why beside it
+in headers.
 
-Guarantee: key, value and the record's own headers are the original bytes. The evidence has Spring's header names in
-Spring's encodings, so that its tools and teams can read it: partition and attempts are int32, offset and timestamp are
-int64, big-endian; everything else, ours included, is UTF-8 text. A dead letter always fits where its record did, plus
-16 KiB: message and stack trace are cut. Source: Spring Kafka, `DeadLetterPublishingRecoverer` and `KafkaHeaders`.
+Guarantee: key, value and the record's own headers are the original bytes. The evidence has Spring's
+header names in Spring's encodings, so that its tools and teams can read it: partition and attempts
+are int32, offset and timestamp are int64, big-endian; everything else, ours included, is UTF-8
+text. A dead letter always fits where its record did, plus 16 KiB: message and stack trace are cut.
+Source: Spring Kafka, `DeadLetterPublishingRecoverer` and `KafkaHeaders`.
 """
 
 from __future__ import annotations
@@ -45,7 +47,10 @@ _TIMESTAMP_TYPES = {0: b"NoTimestampType", 1: b"CreateTime", 2: b"LogAppendTime"
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Why `group` gave a record up: the last failure, after how many attempts (0: it never reached the handler)."""
+    """
+    Why `group` gave a record up: the last failure, after how many attempts (0: it never reached the
+    handler).
+    """
 
     exception: BaseException
     attempts: int
@@ -70,10 +75,10 @@ def letter(  # noqa: PLR0913 - a record has that many parts
     """
     The record to produce to `dlt`. Time and its type are as the client's `timestamp()` gives them.
 
-    Evidence of an earlier failure (the record was replayed, and failed again) is replaced; how often it was replayed is
-    kept.
+    Evidence of an earlier failure (the record was replayed, and failed again) is replaced; how
+    often it was replayed is kept.
     """
-    found: list[tuple[str, bytes | None]] = [
+    added: list[tuple[str, bytes | None]] = [
         (DLT_ORIGINAL_TOPIC, topic.encode()),
         (DLT_ORIGINAL_PARTITION, _int32(partition)),
         (DLT_ORIGINAL_OFFSET, _int64(offset)),
@@ -86,7 +91,8 @@ def letter(  # noqa: PLR0913 - a record has that many parts
         (LAST_FAILURE_TIME, rfc3339_ms(evidence.last_failure).encode()),
         (REPLAY_COUNT, str(replay_count(headers)).encode()),
     ]
-    return dlt, key, value, [*without_evidence(headers), *found]
+
+    return dlt, key, value, [*without_evidence(headers), *added]
 
 
 def without_evidence(headers: RawHeaders | None) -> list[tuple[str, bytes | None]]:
@@ -95,7 +101,10 @@ def without_evidence(headers: RawHeaders | None) -> list[tuple[str, bytes | None
 
 
 def replay_count(headers: RawHeaders | None) -> int:
-    """How often the record was sent back from a dead letter topic: its last such header that is a number, else 0."""
+    """
+    How often the record was sent back from a dead letter topic: its last such header that is a
+    number, else 0.
+    """
     for name, value in reversed(headers or ()):
         if name == REPLAY_COUNT and value is not None:
             with suppress(ValueError):

@@ -1,17 +1,19 @@
 """
 What is finished on a partition, written so that it fits beside the committed offset.
 
-A record that waits does not hold others back: those after it finish first. What is committed is the **lowest unfinished
-offset**, and in the commit's metadata which of the offsets above it are finished already, so that whoever takes the
-partition over runs each record once.
+A record that waits does not hold others back: those after it finish first. What is committed is the
+**lowest unfinished offset**, and in the commit's metadata which of the offsets above it are
+finished already, so that whoever takes the partition over runs each record once.
 
-Guarantee: `decode(encode(window))` is the same window. As long as `admits` was asked before each record was taken in,
-the text has at most 4,000 bytes (a broker takes 4,095: `offset.metadata.max.bytes`). Text that is damaged or not ours
-becomes a wrong window: nothing above the offset counts as finished then, and such records run again.
+Guarantee: `decode(encode(window))` is the same window. As long as `admits` was asked before each
+record was taken in, the text has at most 4,000 bytes (a broker takes 4,095:
+`offset.metadata.max.bytes`). Text that is damaged or not ours becomes a wrong window: nothing above
+the offset counts as finished then, and such records run again.
 
-The text is `ofw` and base64 of: version, kind of body, base, span (both as varints), body, CRC-32 of all before it. The
-body is the shorter of two: lengths of runs as varints, unfinished and finished in turn, the last one left out if it is
-finished; or one bit for each offset from the base on, set if it is unfinished.
+The text is `ofw` and base64 of: version, kind of body, base, span (both as varints), body, CRC-32
+of all before it. The body is the shorter of two: lengths of runs as varints, unfinished and
+finished in turn, the last one left out if it is finished; or one bit for each offset from the base
+on, set if it is unfinished.
 """
 
 from __future__ import annotations
@@ -42,10 +44,11 @@ _CRC_BYTES = 4
 
 class Window(msgspec.Struct, frozen=True):
     """
-    All offsets below `end` are finished, except those in `unfinished` (ascending, each once, below `end`).
+    All offsets below `end` are finished, except those in `unfinished` (ascending, each once, below
+    `end`).
 
-    `end` is the offset after the highest record that was taken in. One that was never delivered (a transaction's
-    marker, an aborted record) counts as finished.
+    `end` is the offset after the highest record that was taken in. One that was never delivered (a
+    transaction's marker, an aborted record) counts as finished.
     """
 
     end: int
@@ -69,10 +72,11 @@ class Window(msgspec.Struct, frozen=True):
 
 def admits(span: int, unfinished: int) -> bool:
     """
-    Whether a record may be taken in; both figures are those of the window **with** that record in it.
+    Whether a record may be taken in; both figures are those of the window **with** that record in
+    it.
 
-    What finishes later only shortens the span and the list, so a window stays writable until the next record is
-    admitted. The records that may not come in wait, and the partition pauses.
+    What finishes later only shortens the span and the list, so a window stays writable until the
+    next record is admitted. The records that may not come in wait, and the partition pauses.
     """
     writable = span <= SPAN_DENSE_MAX or unfinished <= UNFINISHED_SPARSE_MAX
     return writable and unfinished < UNFINISHED_MAX and span < SPAN_MAX
@@ -82,7 +86,8 @@ def encode(window: Window) -> str:
     """
     The metadata to commit with `window.base`; empty when the offset alone says everything.
 
-    Raises ValueError if the window is not one that `admits` allows, or its offsets are out of order.
+    Raises ValueError if the window is not one that `admits` allows, or its offsets are out of
+    order.
     """
     if not window.unfinished:
         return ""
@@ -104,9 +109,10 @@ def decode(
     """
     The window of a committed `offset` and its metadata.
 
-    Text that is not ours, is damaged, or was written for another offset (somebody moved the group) counts as none:
-    `on_ignored` is told why, nothing above `offset` is finished. Raises ConfigurationError on a version of ours that is
-    newer than this program: it says which offsets are finished, but not to us.
+    Text that is not ours, is damaged, or was written for another offset (somebody moved the group)
+    counts as none: `on_ignored` is told why, nothing above `offset` is finished. Raises
+    ConfigurationError on a version of ours that is newer than this program: it says which offsets
+    are finished, but not to us.
     """
     if not metadata:
         return Window(offset)
@@ -124,16 +130,20 @@ class _NotOurs(Exception):
 def _parse(metadata: str, committed: int) -> Window:
     if not metadata.startswith(_PREFIX):
         raise _NotOurs("somebody else wrote it")
+
     try:
         raw = b64decode(metadata[len(_PREFIX) :], validate=True)
     except (binascii.Error, ValueError) as error:
         raise _NotOurs(f"it is damaged ({error})") from error
+
     if raw and raw[0] > _VERSION:
-        # Asked before the CRC: a later version may check itself in another way.
+        # Checked before the CRC: a later version may check itself in another way.
         raise ConfigurationError(
-            f"a newer version of this program ({raw[0]}; this one writes {_VERSION}) committed offsets of this group; "
-            "start that version again, finished records would be run twice by this one"
+            f"a newer version of this program ({raw[0]}; this one writes {_VERSION}) committed "
+            "offsets of this group; start that version again, finished records would be run twice "
+            "by this one"
         )
+
     content, crc = raw[:-_CRC_BYTES], raw[-_CRC_BYTES:]
     if (
         len(content) < 4
@@ -141,6 +151,7 @@ def _parse(metadata: str, committed: int) -> Window:
         or crc32(content).to_bytes(_CRC_BYTES, "big") != crc
     ):
         raise _NotOurs("it is damaged (its check sum is wrong)")
+
     try:
         base, at = _read_varint(content, 2)
         span, at = _read_varint(content, at)
@@ -150,6 +161,7 @@ def _parse(metadata: str, committed: int) -> Window:
         unfinished = tuple(read(content[at:], base, base + span))
     except IndexError as error:
         raise _NotOurs("it is cut short") from error
+
     if not unfinished or unfinished[0] != base or unfinished[-1] >= base + span:
         raise _NotOurs("its offsets contradict each other")
     if base != committed:

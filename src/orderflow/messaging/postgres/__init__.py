@@ -1,9 +1,18 @@
-"""PostgreSQL: connections, and what stands in one transaction with an effect: outbox, inbox, group commit."""
+"""
+PostgreSQL: the room, beside the relay, that imports psycopg.
 
+- `connection`: connections with time-outs, a pool, which errors time heals
+- `arrays`: a batch of rows as the arguments of one statement
+- `schema_migrations`: SQL files that are applied once each; `migrations/`: those of a follower
+- `outbox`: rows that commit with an effect and become records
+- `inbox`: the events whose effect is committed
+- `group_commit`: one transaction for all work that waits
+"""
+
+from orderflow.messaging.postgres.arrays import array, columns
 from orderflow.messaging.postgres.connection import (
     BY_KEY,
     CONNECT_TIMEOUT_S,
-    MIGRATION_LOCK_WAIT_MS,
     POOL_TIMEOUT_S,
     RESOURCE,
     CheckViolation,
@@ -14,18 +23,15 @@ from orderflow.messaging.postgres.connection import (
     DataError,
     Session,
     UniqueViolation,
-    array,
-    columns,
     connect,
     conninfo,
-    migrate,
     open_pool,
-    pending,
     reading,
     transient,
     unavailable_when_transient,
     writing,
 )
+from orderflow.messaging.postgres.schema_migrations import MIGRATION_LOCK_WAIT_MS, migrate, pending
 
 __all__ = [
     "BY_KEY",

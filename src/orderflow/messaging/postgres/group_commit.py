@@ -1,13 +1,14 @@
 """
 Group commit: one database transaction for all work that waits.
 
-One thread owns one connection. It takes whatever is queued, at most `batch_max`, writes it with a constant number of
-statements and commits; the next batch forms meanwhile. Nobody lingers: a single piece of work goes at once, and load
-grows batches instead of commits.
+One thread owns one connection. It takes whatever is queued, at most `batch_max` pieces, writes them
+with a constant number of statements and commits; meanwhile the next batch forms. It never waits for
+a larger batch: a single piece is committed at once, and more load makes larger batches.
 
-Guarantee: an answer is delivered only after the COMMIT that made it true. Work that fails for a reason of its own is
-split off by halving and fails alone. When the database is away, or a commit's outcome is unknown, every piece of the
-batch is answered with that error: it may or may not have happened, and only the caller can ask again.
+Guarantee: a result is delivered only after the COMMIT that made it true. A piece that fails for a
+reason of its own is found by halving and fails alone. When the database is unavailable, or the
+outcome of a commit is unknown, every piece of the batch gets that error: its effect may be there or
+not, and only its caller can ask again.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from orderflow.messaging.postgres.connection import Connection, Cursor, Database
 from orderflow.messaging.telemetry import gauge, histogram, logger
 
 Work = TypeVar("Work")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 BATCH_MAX = 500
 UNDONE_RETRY_S = 2.0
-"""A deadlock is over at once and tried again; a lock that was waited for in vain is not."""
+"""How long undone work is repeated: a deadlock is over at once, a lock that others hold is not."""
 
 IDLE_S = 0.5
 
@@ -43,22 +44,23 @@ log = logger("group_commit")
 
 
 class QueueFull(OrderflowError):
-    """More work waits than is allowed: try again in a moment."""
+    """More work waits than is allowed: ask again in a moment."""
 
 
-class GroupCommit(Generic[Work, Answer]):
+class GroupCommit(Generic[Work, Result]):
     """
-    `write(cursor, batch)` returns one answer for each piece, inside the batch's transaction.
+    Runs `write(cursor, batch)` in a transaction; it returns one result for each piece of work.
 
-    `deliver(done)` gets (token, answer or error) pairs after each commit, on the committer's thread.
+    After each commit it calls `deliver` with (token, result or error) pairs, on its own thread.
+    `after_commit` runs between the two, for failpoints. Any thread may call `submit`.
     """
 
     def __init__(
         self,
         *,
         connect: Callable[[], Connection],
-        write: Callable[[Cursor, list[Work]], list[Answer]],
-        deliver: Callable[[list[tuple[object, Answer | Exception]]], None],
+        write: Callable[[Cursor, list[Work]], list[Result]],
+        deliver: Callable[[list[tuple[object, Result | Exception]]], None],
         after_commit: Callable[[], None] = lambda: None,
         batch_max: int = BATCH_MAX,
         queue_max: int = 10_000,
@@ -75,16 +77,21 @@ class GroupCommit(Generic[Work, Answer]):
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
 
     def start(self) -> None:
+        """Start the committer's thread."""
         self._thread.start()
 
     def submit(self, work: Work, token: object) -> None:
-        """Queue `work`; its outcome comes to `deliver` with `token`. Raises QueueFull beyond `queue_max`."""
+        """
+        Queue `work`; `deliver` gets its outcome with `token`.
+
+        Raises QueueFull when `queue_max` pieces wait already, and after `close`.
+        """
         if self._queue.qsize() >= self._queue_max or self._closing.is_set():
             raise QueueFull(f"{self._queue_max} pieces of work wait already")
         self._queue.put((work, token))
 
     def close(self, timeout_s: float = 8.0) -> None:
-        """Finish what waits, then end. What is left after `timeout_s` was never begun."""
+        """Commit what waits, then end. What is left after `timeout_s` is not begun."""
         self._closing.set()
         self._thread.join(timeout_s)
 
@@ -102,16 +109,18 @@ class GroupCommit(Generic[Work, Answer]):
             batch = [self._queue.get(timeout=IDLE_S)]
         except Empty:
             return []
+
         with suppress(Empty):
             while len(batch) < self._batch_max:
                 batch.append(self._queue.get_nowait())
+
         QUEUED.set(self._queue.qsize())
         BATCH_SIZE.observe(len(batch))
         return batch
 
-    def _commit(self, batch: list[tuple[Work, object]]) -> list[tuple[object, Answer | Exception]]:
+    def _commit(self, batch: list[tuple[Work, object]]) -> list[tuple[object, Result | Exception]]:
         try:
-            answers = self._transaction([work for work, _ in batch])
+            results = self._transaction([work for work, _ in batch])
         except Transient as error:
             log.warning("batch not committed", pieces=len(batch), error=str(error))
             return [(token, error) for _, token in batch]
@@ -119,27 +128,31 @@ class GroupCommit(Generic[Work, Answer]):
             if len(batch) == 1:
                 log.exception("work refused by the database")
                 return [(batch[0][1], error)]
+
+            # Nothing of the batch is in the database, so its halves can be written anew.
             middle = len(batch) // 2
             return self._commit(batch[:middle]) + self._commit(batch[middle:])
-        return [(token, answer) for (_, token), answer in zip(batch, answers, strict=True)]
+        return [(token, result) for (_, token), result in zip(batch, results, strict=True)]
 
-    def _transaction(self, batch: list[Work]) -> list[Answer]:
+    def _transaction(self, batch: list[Work]) -> list[Result]:
         give_up_at = time.monotonic() + UNDONE_RETRY_S
         while True:
             try:
                 return self._try_once(batch)
             except Unavailable:
+                # The commit may have happened: repeating it could do the work twice.
                 raise
             except Transient:
                 if time.monotonic() >= give_up_at:
                     raise
 
-    def _try_once(self, batch: list[Work]) -> list[Answer]:
+    def _try_once(self, batch: list[Work]) -> list[Result]:
         connection = self._connection or self._connect()
         self._connection = connection
+
         try:
             with connection.transaction(), connection.cursor() as cursor:
-                answers = self._write(cursor, batch)
+                results = self._write(cursor, batch)
         except DatabaseError as error:
             healing = transient(error)
             if healing is None:
@@ -147,8 +160,9 @@ class GroupCommit(Generic[Work, Answer]):
             if isinstance(healing, Unavailable) or connection.closed:
                 self._disconnect()
             raise healing from error
+
         self._after_commit()
-        return answers
+        return results
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,10 +1,11 @@
 """
-The inbox: which events a listener has had, in the database of what they did.
+The inbox: the ids of the events whose effects are in this database, by listener.
 
-Guarantee: an event id's effect is in the database if and only if its inbox row is, because both commit together; a
-repeat finds the row and has no effect, also when several workers get the same event at once (the second waits for the
-first one's commit, then finds it). Rows are kept for 35 days, longer than any record can come again. Source: idempotent
-receiver (Hohpe and Woolf, Enterprise Integration Patterns).
+Guarantee: an event's effect is in the database if and only if its inbox row is, because both commit
+together. A repeated event finds the row and has no effect. When several workers get it at once, the
+second waits for the first one's commit, then finds the row. Rows are kept for 35 days, longer than
+any record can come again. Source: idempotent receiver (Hohpe and Woolf, Enterprise Integration
+Patterns).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from orderflow.messaging.event import EventId
-from orderflow.messaging.postgres.connection import Cursor, array
+from orderflow.messaging.postgres.arrays import array
+from orderflow.messaging.postgres.connection import Cursor
 
 TABLE = "inbox"
 RETENTION = timedelta(days=35)
@@ -28,28 +30,29 @@ CREATE TABLE inbox (
 );
 CREATE INDEX inbox_received_at ON inbox USING brin (received_at);
 """
-"""What a service's migration contains, word for word."""
+"""A service's migration contains this text, word for word."""
 
 
 def claim(cursor: Cursor, listener: str, event_ids: Sequence[EventId]) -> set[EventId]:
     """
-    Enter `event_ids` in the caller's transaction; those that were not there yet are returned.
+    Insert `event_ids` in the caller's transaction; return those that were not there yet.
 
-    One statement, in the order of the ids, so that two workers with the same events wait for each other in one
-    direction only.
+    Waits for another worker's open transaction that inserted one of them.
     """
+    # By id: two workers with the same events can't wait for each other in a circle.
     cursor.execute(_CLAIM, (listener, array([str(event_id) for event_id in sorted(event_ids)])))
     return {event_id for (event_id,) in cursor}
 
 
 def purge(cursor: Cursor) -> int:
-    """Delete a bounded number of rows that are older than the retention; how many."""
+    """Delete rows older than the retention, at most 10,000; returns how many."""
     cursor.execute(_PURGE, (RETENTION, PURGE_ROWS_MAX))
     return cursor.rowcount
 
 
 _CLAIM = """
-INSERT INTO inbox (listener, event_id) SELECT %s, unnest(%s::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id
+INSERT INTO inbox (listener, event_id) SELECT %s, unnest(%s::uuid[])
+ON CONFLICT DO NOTHING RETURNING event_id
 """
 _PURGE = """
 DELETE FROM inbox WHERE (listener, event_id) IN

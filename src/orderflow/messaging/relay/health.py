@@ -47,16 +47,18 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     def changed(
         self, state: RelayState, reason: str, *, position: int | None, wal_end: int
     ) -> Health:
-        """The next value; positions only grow. Sets this process's gauges to it."""
+        """The next value. `position` None: unchanged. The end of the log never moves back."""
         position = self.position if position is None else position
-        following = Health(
+        return Health(
             state=state,
             reason=reason,
             position=position,
             wal_end=max(wal_end, position, self.wal_end),
         )
 
-        STREAMING.set(state is RelayState.STREAMING)
-        POSITION.set(position)
-        WAL_END.set(following.wal_end)
-        return following
+
+def set_gauges(health: Health) -> None:
+    """Export `health` as this process's metrics."""
+    STREAMING.set(health.state is RelayState.STREAMING)
+    POSITION.set(health.position)
+    WAL_END.set(health.wal_end)

@@ -17,7 +17,7 @@ from orderflow.messaging.errors import Fenced, Refused, Stopped, Transient, Unav
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
 from orderflow.messaging.relay.batch_reader import BatchReader
-from orderflow.messaging.relay.health import STREAMING, Health, RelayState
+from orderflow.messaging.relay.health import STREAMING, Health, RelayState, set_gauges
 from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.relay.position import lsn_text
 from orderflow.messaging.relay.records import ProducerRecord
@@ -174,6 +174,7 @@ class Relay:
         wal_end: int = 0,
     ) -> None:
         self.health = self.health.changed(state, reason, position=position, wal_end=wal_end)
+        set_gauges(self.health)
 
     def _keep_partitions(self) -> None:
         """Runs on a thread and a connection of its own: a lock it waits for delays no record."""

@@ -97,7 +97,7 @@ class RelaySession:
 
             self._group_metadata = self._consumer.consumer_group_metadata()
             if position is None:
-                # The partitions first: the API takes orders as soon as the position is committed.
+                # The partitions first: the API accepts work once the position is committed.
                 before_first(self.admin)
                 self.publish([], slot.confirmed_flush)
             else:

@@ -130,6 +130,7 @@ class SessionStart:
     def _make_slot(self) -> ReplicationSlot | None:
         """None when another process made it first."""
         # Judged before anything is made: a new slot beside an old position would hide lost rows.
+        # Not the last word: the position is read and judged again after the fence.
         step = self._decide(self.committed_position(), None)
         assert step is StartStep.MAKE_SLOT
 

@@ -1,1 +1,8 @@
-"""Avro schemas: the committed history, the registry, encoding and decoding, compatibility."""
+"""
+Avro schemas of events.
+
+- `catalogue`: the committed versions of each type, and the types of each topic
+- `compatibility`: which version breaks which reader; `conformity`: whether types and schemas agree
+- `registry`: look-up and registration over HTTP; `registration`: the deploy step
+- `avro`: events to bytes and back
+"""

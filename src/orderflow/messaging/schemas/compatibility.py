@@ -1,9 +1,9 @@
 """
-Whether every version of a schema can read what every other one wrote, and, if not, which field breaks which reader.
+Checks that every version of a schema can read every other's records, and names what breaks whom.
 
-FULL_TRANSITIVE in both directions: readers upgrade before or after writers, and a topic holds old records. The verdict
-is Apache Avro's own checker; the words are ours, and so is one rule that Avro's resolution leaves out: a logical type
-never changes, because milliseconds read as microseconds are wrong without being unreadable.
+FULL_TRANSITIVE, in both directions: readers are upgraded before or after writers, and topics hold
+old records. Apache Avro's own checker decides; this module words its decision, and adds one rule: a
+logical type never changes, because milliseconds can be read as microseconds, and are wrong then.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue
 
 MANIFEST = "committed.sha256"
-"""Beside the schemas: the checksum of every version that was ever committed, as `sha256sum` writes it."""
+"""Beside the schemas: the checksum of each committed version, in the form of `sha256sum`."""
 
 
 class Break(msgspec.Struct, frozen=True, kw_only=True):
-    """One field that a reader of one version can't read in what another version writes."""
+    """One field that a reader of one version can't read in another version's records."""
 
     type_name: str
     reader: int
@@ -41,27 +41,30 @@ class Break(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return (
-            f"{self.type_name}: a reader of version {self.reader} can't read what version {self.writer} writes: "
-            f"{self.field}: {self.why}"
+            f"{self.type_name}: a reader of version {self.reader} can't read "
+            f"what version {self.writer} writes: {self.field}: {self.why}"
         )
 
 
 def breaks(catalogue: SchemaCatalogue) -> list[Break]:
     """Every break between any two versions of each type, in both directions."""
     return [
-        found
+        each
         for type_name in catalogue.types
         for reader, writer in permutations(catalogue.versions(type_name), 2)
-        for found in breaks_between(reader, writer)
+        for each in breaks_between(reader, writer)
     ]
 
 
 def breaks_between(reader: CommittedSchema, writer: CommittedSchema) -> list[Break]:
-    """What a reader of the one version can't read in records of the other."""
+    """The fields that a reader of one version can't read in records of the other."""
     reading, writing = _parsed(reader), _parsed(writer)
-    found = list(_walk(reading, writing, ""))
-    if not found and not _readable(reading, writing):
-        found = [("the record", "it can't be read")]
+    fields = list(_walk(reading, writing, ""))
+
+    # Avro's checker has the last word, also where this module can't name the field.
+    if not fields and not _readable(reading, writing):
+        fields = [("the record", "it can't be read")]
+
     return [
         Break(
             type_name=reader.type_name,
@@ -70,31 +73,35 @@ def breaks_between(reader: CommittedSchema, writer: CommittedSchema) -> list[Bre
             field=field,
             why=why,
         )
-        for field, why in found
+        for field, why in fields
     ]
 
 
 def changed_since_committed(directory: Path) -> list[str]:
     """
-    Complaints about files that are not as the manifest says.
+    A complaint for each file that differs from the manifest, is missing, or is new.
 
-    A committed version never changes, not even in a comment: its text is what the registry holds. A new version is
-    entered by adding the line that the complaint shows.
+    A committed version never changes, not even in a comment: its text is in the registry. To commit
+    a new version, add the line that the complaint shows.
     """
     manifest = directory / MANIFEST
     lines = (line.split() for line in manifest.read_text(encoding="utf-8").splitlines() if line)
     entries = {name: checksum for checksum, name in lines}
+
     present = {
         path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(directory.glob("*/*.avsc"))
     }
+
     changed = [
-        f"{name} was changed or removed: a committed version never changes; restore it, and make a new version"
+        f"{name} was changed or removed: a committed version never changes; "
+        "restore it, and make a new version"
         for name, checksum in entries.items()
         if present.get(name) != checksum
     ]
     new = [
-        f"{name} is new: once it is as it should stay for good, add this line to {MANIFEST}: {checksum}  {name}"
+        f"{name} is new: once it is as it should stay for good, "
+        f"add this line to {MANIFEST}: {checksum}  {name}"
         for name, checksum in present.items()
         if name not in entries
     ]
@@ -133,10 +140,8 @@ def _walk(reader: Schema, writer: Schema, path: str) -> Iterator[tuple[str, str]
         if not _readable(reader, writer):
             yield field, _in_words(reader, writer)
         elif _logical_types(reader) != _logical_types(writer):
-            yield (
-                field,
-                f"it was {_shown(writer)} and is read as {_shown(reader)}: another meaning of the same bytes",
-            )
+            meanings = f"it was {_shown(writer)} and is read as {_shown(reader)}"
+            yield field, f"{meanings}: another meaning of the same bytes"
 
 
 def _walk_fields(

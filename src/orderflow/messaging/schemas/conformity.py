@@ -1,4 +1,4 @@
-"""Whether a typed event and its schema say the same: fields in order, by wire name, with types and defaults."""
+"""Compares a typed event with its schema: fields in order, by name, with types and defaults."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SIMPLE: dict[type, tuple[str, ...]] = {
     bool: ("boolean",),
     bytes: ("bytes",),
 }
-"""Python type → Avro types. No float: money is counted in minor units."""
+"""Python type → Avro types. No float: it has no exact decimal values."""
 
 
 def mismatches(event_type: type[msgspec.Struct], schema_text: str) -> list[str]:
-    """Complaints, each naming the field; empty when type and schema agree."""
+    """A complaint for each field that differs; empty when type and schema agree."""
     schema = msgspec.json.decode(schema_text)
     return list(_record(event_type, schema, {}, event_type.__name__))
 
@@ -34,17 +34,21 @@ def _record(
     if list(fields) != list(written):
         yield f"{path}: the type has {', '.join(fields)}; the schema has {', '.join(written)}"
         return
+
     for name, field in fields.items():
         yield from _value(hints[field.name], written[name]["type"], named, f"{path}.{name}")
         promised = written[name].get("default", msgspec.NODEFAULT)
         if promised != field.default:
-            yield f"{path}.{name}: the type's default is {field.default}, the schema's is {promised}"
+            yield (
+                f"{path}.{name}: the type's default is {field.default}, the schema's is {promised}"
+            )
 
 
 def _value(hint: Any, schema: Any, named: dict[str, Any], path: str) -> Iterator[str]:
     hint = getattr(hint, "__supertype__", hint)
     schema = _resolved(schema, named)
     origin = get_origin(hint)
+
     if origin in (Union, types.UnionType):
         yield from _optional(hint, schema, named, path)
     elif origin is tuple and isinstance(schema, Mapping) and schema["type"] == "array":
@@ -72,6 +76,7 @@ def _fits(hint: type, schema: Any) -> bool:
             and schema["type"] == "record"
             and schema["name"] == hint.__name__
         )
+
     if issubclass(hint, Enum):
         symbols = [member.value for member in hint]
         return (
@@ -79,13 +84,14 @@ def _fits(hint: type, schema: Any) -> bool:
             and schema["type"] == "enum"
             and schema["symbols"] == symbols
         )
+
     if hint is datetime:
         return bool(schema == {"type": "long", "logicalType": "timestamp-millis"})
     return schema in SIMPLE.get(hint, ())
 
 
 def _resolved(schema: Any, named: dict[str, Any]) -> Any:
-    """A schema in place of its name, if it was defined further up."""
+    """The schema itself where `schema` is only the name of one defined further up."""
     if isinstance(schema, Mapping) and "name" in schema:
         named[schema["name"]] = schema
     return named.get(schema, schema) if isinstance(schema, str) else schema

@@ -1,11 +1,11 @@
 """
 The schema registry, by its Confluent-compatible HTTP interface.
 
-One call is one request with one answer: no retries in here, because what to do meanwhile is the caller's business. A
-registry that can't be reached, or that answers 5xx or 429, is Unavailable: that is never a record's fault. *Unknown* is
-an answer, and comes back as None.
+One call is one request, without retries: the caller decides what to do while it waits. A registry
+that can't be reached, or answers 5xx or 429, is Unavailable: that is never a record's fault. For a
+schema or subject that the registry does not have, the result is None.
 
-Services look up; only the deploy step registers.
+Services look schemas up; only the deploy step registers them.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class SchemaLookup(Protocol):
-    """The half of a registry that services need: questions, no changes."""
+    """The part of a registry that services need: look-ups, no changes."""
 
     def schema_text(self, schema_id: int) -> str | None:
-        """The schema that records with this id were written with; None if the registry has no such id."""
+        """The writer's schema of records with this id; None if the registry has no such id."""
 
     def id_of(self, subject: str, text: str) -> int | None:
-        """The id under which this schema is registered with this subject; None if it is not."""
+        """The id of this schema under this subject; None if it is not registered there."""
 
 
 class Registry:
     """
-    A connection to the registry; safe to share between threads. User and password may stand in the URL.
+    A connection to the registry. Threads may share it. The URL may contain user and password.
 
-    `transport` replaces the network, in tests.
+    `transport` replaces the network in tests.
     """
 
     def __init__(
@@ -50,48 +50,54 @@ class Registry:
         self._http = httpx2.Client(
             timeout=settings.timeout_s,
             transport=transport,
-            # A proxy from the environment is for the outside world: it can't reach our loopback.
+            # A proxy from the environment can't reach this machine's loopback.
             trust_env=urlsplit(self.url).hostname not in _LOOPBACK,
         )
 
     def close(self) -> None:
+        """Close the connection."""
         self._http.close()
 
     def schema_text(self, schema_id: int) -> str | None:
-        """The schema that records with this id were written with; None if the registry has no such id."""
-        answer = self._ask("GET", f"/schemas/ids/{schema_id}")
+        """The writer's schema of records with this id; None if the registry has no such id."""
+        answer = self._request("GET", f"/schemas/ids/{schema_id}")
         return None if answer is None else str(answer["schema"])
 
     def id_of(self, subject: str, text: str) -> int | None:
-        """The id under which this schema is registered with this subject; None if it is not."""
-        answer = self._ask("POST", f"/subjects/{quote(subject, safe='')}", {"schema": text})
+        """The id of this schema under this subject; None if it is not registered there."""
+        answer = self._request("POST", f"/subjects/{quote(subject, safe='')}", {"schema": text})
         return None if answer is None else int(answer["id"])
 
     def versions(self, subject: str) -> list[int]:
         """The versions registered with a subject, oldest first; empty if it is unknown."""
-        return list(self._ask("GET", f"/subjects/{quote(subject, safe='')}/versions") or ())
+        return list(self._request("GET", f"/subjects/{quote(subject, safe='')}/versions") or ())
 
     def compatibility(self, subject: str | None = None) -> str | None:
-        """The subject's level, or the registry's default. For a subject without one: None, or the default as well."""
-        answer = self._ask("GET", f"/config{_part(subject)}")
+        """
+        The subject's compatibility level, or the registry's default (None).
+
+        For a subject without a level: None, or the default, as the registry does it.
+        """
+        answer = self._request("GET", f"/config{_part(subject)}")
         return None if answer is None else str(answer["compatibilityLevel"])
 
     def set_compatibility(self, level: str, subject: str | None = None) -> None:
-        """Set the level for one subject, or as the registry's default."""
-        self._ask("PUT", f"/config{_part(subject)}", {"compatibility": level})
+        """Set the compatibility level of one subject, or the registry's default (None)."""
+        self._request("PUT", f"/config{_part(subject)}", {"compatibility": level})
 
     def register(self, subject: str, text: str) -> int:
         """
         Register a schema and return its id; the same text again gives the same id.
 
-        Raises Incompatible when the registry refuses it (409): some reader could not read it, or what it writes.
+        Raises Incompatible when the registry refuses it (409): it breaks a reader.
         """
-        answer = self._ask(
+        answer = self._request(
             "POST", f"/subjects/{quote(subject, safe='')}/versions", {"schema": text}
         )
         if answer is None:
             raise ConfigurationError(
-                f"the registry at {self._shown} answers 404 to a registration: is the address right?"
+                f"the registry at {self._shown} answers 404 to a registration: "
+                "is the address right?"
             )
         return int(answer["id"])
 
@@ -99,7 +105,7 @@ class Registry:
     def _shown(self) -> str:
         return self.url.rpartition("@")[2]
 
-    def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
+    def _request(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
         what = f"{method} {path} at {self._shown}"
         try:
             response = self._http.request(
@@ -109,6 +115,7 @@ class Registry:
             raise Unavailable(
                 f"the registry did not answer {what}: {error!r}", resource=RESOURCE
             ) from error
+
         status = response.status_code
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Unavailable(f"the registry answered {status} to {what}", resource=RESOURCE)

@@ -84,8 +84,8 @@ def logger(name: str) -> Logger:
     """
     A logger whose lines have the field `logger=name`.
 
-    `log.info("order placed", order_id=…)`: the event's name, then its fields. A logger made before
-    `configure` writes as configured later.
+    `log.info("parcel sent", parcel_id=…)`: the event's name, then its fields. A logger made
+    before `configure` writes as configured later.
     """
     return cast("Logger", structlog.get_logger(logger_name=name))
 

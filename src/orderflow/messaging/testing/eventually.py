@@ -15,10 +15,11 @@ def eventually(
     """
     Call `probe` until it returns something true, and return that.
 
-    An exception counts as not yet. At the deadline: AssertionError with the last value or, as its cause, the last
-    exception.
+    An exception counts as not yet. At the deadline: AssertionError with the last value or, as its
+    cause, the last exception.
     """
     deadline = time.monotonic() + within_s
+
     while True:
         last: object = None
         cause: Exception | None = None
@@ -28,6 +29,7 @@ def eventually(
                 return value
         except Exception as error:  # noqa: BLE001 - not yet is not yet, whatever the reason
             cause = error
+
         if time.monotonic() >= deadline:
             what = why or getattr(probe, "__name__", "the condition")
             raise AssertionError(

@@ -1,4 +1,7 @@
-"""A schema registry in memory, for tests that open no socket; the real one's conformance test runs on it too."""
+"""
+A schema registry in memory, for tests that open no socket; the real one's conformance test runs on
+it too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from orderflow.messaging.schemas.registry import RESOURCE
 
 
 class InMemoryRegistry:
-    """Ids count from 1; the same schema has the same id under every subject; every subject is FULL_TRANSITIVE."""
+    """
+    Ids count from 1; the same schema has the same id under every subject; every subject is
+    FULL_TRANSITIVE.
+    """
 
     def __init__(self) -> None:
         self.available = True
@@ -64,6 +70,6 @@ def _refuse_incompatible(subject: str, versions: list[str], text: str) -> None:
     new = CommittedSchema(type_name=subject, version=len(versions) + 1, text=text)
     for number, present in enumerate(versions, start=1):
         old = CommittedSchema(type_name=subject, version=number, text=present)
-        found = [*breaks_between(new, old), *breaks_between(old, new)]
-        if found:
-            raise Incompatible("; ".join(map(str, found)))
+        breaks = [*breaks_between(new, old), *breaks_between(old, new)]
+        if breaks:
+            raise Incompatible("; ".join(map(str, breaks)))

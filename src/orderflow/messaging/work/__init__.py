@@ -1,1 +1,4 @@
-"""Work that depends on somebody else: a gate that closes while a resource is away, a pool of calls."""
+"""
+Parts of a loop that works off records, customers or anything else: `gate` (a stage that waits for
+a resource), `calls` (a bounded pool), `clock` (time as an argument).
+"""

@@ -1,15 +1,15 @@
-"""A stage of the loop that is open, or closed because what it needs is away: then one probe per back-off, no more."""
+"""
+A stage of the loop that is open, or closed because what it needs is away: then one probe per
+back-off, no more.
+"""
 
 from __future__ import annotations
 
-import random
-import time
-
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.telemetry import gauge, logger
+from orderflow.messaging.work.clock import CLOCK, Clock
 
 BACK_OFF_S = (0.1, 5.0)
-JITTER = 0.2
 
 DOWN = gauge(
     "listener_resource_down",
@@ -19,17 +19,17 @@ DOWN = gauge(
 
 log = logger("listener")
 
-_jitter = random.Random()  # noqa: S311 - spreads retries; nothing secret
-
 
 class Gate:
     """
-    Closed by `failed`, opened by `succeeded`. While it is closed, `may_try` is true once per back-off (0.1 s, doubled
-    up to 5 s, ± 20 %), and `single` says that this try is a probe: one record, not a batch.
+    Closed by `failed`, opened by `succeeded`. While it is closed, `may_try` is true once per
+    back-off (0.1 s, doubled up to 5 s, ± 20 %), and `is_probing` says that this try is a probe: one
+    record, not a batch.
     """
 
-    def __init__(self, listener: str, stage: str) -> None:
+    def __init__(self, listener: str, stage: str, *, clock: Clock = CLOCK) -> None:
         self.reason = ""
+        self._clock = clock
         self._listener = listener
         self._stage = stage
         self.resource = ""
@@ -37,24 +37,27 @@ class Gate:
         self._back_off_s = 0.0
 
     @property
-    def single(self) -> bool:
+    def is_probing(self) -> bool:
         return self._back_off_s != 0.0
 
     def may_try(self, now: float) -> bool:
-        return not self.single or now >= self._closed_until
+        return not self.is_probing or now >= self._closed_until
 
     @property
     def next_try_at(self) -> float:
         """Monotonic seconds; 0 when it is open."""
-        return self._closed_until if self.single else 0.0
+        return self._closed_until if self.is_probing else 0.0
 
     def failed(self, error: Transient) -> None:
-        """Close, or stay closed for longer. Failures of what had begun before it closed count once."""
-        now = time.monotonic()
-        if self.single and now < self._closed_until:
+        """
+        Close, or stay closed for longer. Failures of what had begun before it closed count once.
+        """
+        now = self._clock.monotonic()
+        if self.is_probing and now < self._closed_until:
             return
+
         least, most = BACK_OFF_S
-        if not self.single:
+        if not self.is_probing:
             log.warning(
                 "waiting",
                 listener=self._listener,
@@ -62,15 +65,17 @@ class Gate:
                 resource=error.resource,
                 why=str(error),
             )
+
         self._back_off_s = min(most, max(least, 2 * self._back_off_s))
-        self._closed_until = now + self._back_off_s * _jitter.uniform(1 - JITTER, 1 + JITTER)
+        self._closed_until = now + self._clock.spread(self._back_off_s)
+
         if self.resource and self.resource != error.resource:
             self._show(0)
         self.resource, self.reason = error.resource, f"{error.resource}: {error}"
         self._show(1)
 
     def succeeded(self) -> None:
-        if self.single:
+        if self.is_probing:
             log.info("going on", listener=self._listener, stage=self._stage, resource=self.resource)
             self._show(0)
             self._back_off_s, self.reason, self.resource = 0.0, "", ""

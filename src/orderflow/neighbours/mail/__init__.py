@@ -1,9 +1,13 @@
 """
-The local mail sink: a neighbour that takes every mail and delivers none. Reached over SMTP and HTTP only.
+The local mail sink: a neighbour that takes every mail and delivers none, over SMTP.
 
-Owns: what it got, an append-only file of JSON lines.
-Guarantee: a mail that was answered with 250 is in the file, through kill -9 of the process: each is one write before
-its answer. Not through a loss of power: nothing is synced to the disk. A Message-ID is accepted once; offered again it
-is answered with 250 too, dropped, and counted, as a mailbox that knows repeats would. A mail without one is new.
-It misbehaves on purpose, at switchable rates and for single addresses: see `faults`.
+Owns: the accepted mails, an append-only file of JSON lines.
+
+Guarantee: a mail that was answered with 250 is in the file, through kill -9 of the process: each is
+one write before its answer. Not through a loss of power: nothing is synced to the disk. A
+Message-ID is accepted once; offered again it is answered with 250 too, dropped, and counted, as by
+a mailbox that recognises repeats. A mail without a Message-ID is new.
+
+It misbehaves on purpose, at switchable rates and for single addresses: see `faults`. Rooms:
+`receiving` (SMTP), `mailbox` (accepted mails), `faults`, `api` (reads them over HTTP), `config`.
 """

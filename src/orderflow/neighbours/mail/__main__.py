@@ -13,7 +13,7 @@ import sys
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.serving import Role, listen, serve
 from orderflow.messaging.telemetry import configure
-from orderflow.neighbours.mail.api import app
+from orderflow.neighbours.mail.api import build_api
 from orderflow.neighbours.mail.config import MailSettings, load
 from orderflow.neighbours.mail.faults import Faults
 from orderflow.neighbours.mail.mailbox import Mailbox
@@ -25,7 +25,7 @@ def build(settings: MailSettings) -> Role:
     receiver = Receiver(
         mailbox,
         listen("mail-smtp", settings.smtp_host, settings.smtp_port),
-        faults=Faults(**settings.faults.model_dump()),
+        faults=Faults(),
         chance=random.Random(),  # noqa: S311 - faults need no secrecy
         loop=asyncio.get_running_loop(),
     )
@@ -38,7 +38,7 @@ def build(settings: MailSettings) -> Role:
         name="mail",
         host=settings.host,
         port=settings.port,
-        app=lambda _reasons: app(mailbox, receiver),
+        app=lambda _reasons: build_api(mailbox, receiver),
         start=receiver.start,
         close=close,
     )

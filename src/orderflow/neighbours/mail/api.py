@@ -1,9 +1,8 @@
-"""What the sink got, over HTTP, and its faults."""
+"""The mail sink over HTTP: the mails it accepted, and its faults."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from http import HTTPStatus
 
 import msgspec
 from starlette.applications import Starlette
@@ -14,6 +13,7 @@ from starlette.routing import Route
 from orderflow.messaging.http import health, problems
 from orderflow.messaging.http.bodies import read_json
 from orderflow.messaging.http.health import json_answer
+from orderflow.messaging.http.pages import cursor_value, page
 from orderflow.neighbours.mail.faults import Faults
 from orderflow.neighbours.mail.mailbox import Accepted, Mailbox
 from orderflow.neighbours.mail.receiving import Receiver
@@ -22,7 +22,7 @@ PAGE_MAX = 1_000
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`offered`: how often it came; all but the first were dropped."""
+    """`offered`: how often its Message-ID came; all but the first were dropped."""
 
     number: int
     at: datetime
@@ -46,24 +46,20 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     offered: int
 
 
-def app(mailbox: Mailbox, receiver: Receiver) -> Starlette:
+def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
     decoder = msgspec.json.Decoder(Faults)
 
     async def messages(request: Request) -> Response:
-        asked = request.query_params
-        cursor = asked.get("cursor", "0")
-        if not (cursor.isascii() and cursor.isdigit()):
-            raise problems.invalid("cursor is the nextCursor of the page before")
-        found = mailbox.find(
-            order_id=asked.get("orderId", ""), customer_id=asked.get("customerId", "")
+        query = request.query_params
+        after = int(cursor_value(query, _is_number, default="0"))
+        mails = mailbox.find(
+            order_id=query.get("orderId", ""), customer_id=query.get("customerId", "")
         )
-        rest = [one for one in found if one.number > int(cursor)]
-        items = tuple(_view(one, mailbox.offered(one.message_id)) for one in rest[:PAGE_MAX])
-        return json_answer(
-            MessagePage(
-                items=items, next_cursor=str(items[-1].number) if len(rest) > PAGE_MAX else None
-            )
-        )
+
+        rest = [mail for mail in mails if mail.number > after]
+        shown, next_cursor = page(rest, limit=PAGE_MAX, cursor_of=lambda mail: str(mail.number))
+        items = tuple(_view(mail, mailbox.offered(mail.message_id)) for mail in shown)
+        return json_answer(MessagePage(items=items, next_cursor=next_cursor))
 
     async def totals(_request: Request) -> Response:
         return json_answer(Totals(accepted=len(mailbox.accepted), offered=mailbox.offered_in_all))
@@ -71,7 +67,7 @@ def app(mailbox: Mailbox, receiver: Receiver) -> Starlette:
     async def faults(request: Request) -> Response:
         if request.method == "PUT":
             receiver.faults = await read_json(request, decoder)
-        return json_answer(receiver.faults, status=HTTPStatus.OK)
+        return json_answer(receiver.faults)
 
     return Starlette(
         routes=[
@@ -84,5 +80,9 @@ def app(mailbox: Mailbox, receiver: Receiver) -> Starlette:
     )
 
 
-def _view(one: Accepted, offered: int) -> MessageView:
-    return MessageView(offered=offered, **msgspec.structs.asdict(one))
+def _is_number(cursor: str) -> bool:
+    return cursor.isascii() and cursor.isdigit()
+
+
+def _view(mail: Accepted, offered: int) -> MessageView:
+    return MessageView(offered=offered, **msgspec.structs.asdict(mail))

@@ -26,7 +26,7 @@ PERMANENT = "550 5.1.1 no such mailbox"
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Rates of all mails, and addresses that are always refused; what is left out is 0, or nobody."""
+    """Rates of all mails, and addresses that are always refused."""
 
     temporary: Rate = 0.0
     temporary_for: frozenset[str] = frozenset()
@@ -35,7 +35,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     latency_s: Seconds = 0.0
 
     def answer_to(self, recipient: str, chance: random.Random) -> str:
-        """What RCPT is answered."""
+        """The answer to RCPT."""
         if recipient in self.permanent_for:
             return PERMANENT
         if recipient in self.temporary_for or chance.random() < self.temporary:

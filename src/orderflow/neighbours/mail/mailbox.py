@@ -1,4 +1,4 @@
-"""What the mail sink got: each Message-ID once, with how often it was offered; on disk before it is answered."""
+"""The mails that the sink accepted, each Message-ID once; on disk before they are answered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CUSTOMER_ID = "X-Orderflow-Customer-Id"
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="accepted", gc=False):
-    """One mail. `number` counts them from 1, in the order of their acceptance; `message_id` without its brackets."""
+    """`number` counts from 1, in the order of acceptance; `message_id` is without brackets."""
 
     number: int
     at: datetime
@@ -48,10 +48,11 @@ Line = Accepted | Repeated
 
 
 class Mailbox:
-    """All state of the sink. Of the event loop alone: between two awaits nothing else happens."""
+    """All state of the sink. On the event loop alone: nothing else runs between two awaits."""
 
     def __init__(self, directory: Path) -> None:
-        self._journal: Journal[Line] = Journal(directory / "mail.jsonl", Line)  # type: ignore[arg-type]
+        file = directory / "mail.jsonl"
+        self._journal: Journal[Line] = Journal(file, Line)  # type: ignore[arg-type]
         self._parser = BytesParser()
         self.accepted: list[Accepted] = []
         self._offered: dict[str, int] = {}
@@ -61,7 +62,7 @@ class Mailbox:
             self._enter(line)
 
     def take(self, sender: str, recipients: list[str], content: bytes) -> bool:
-        """Keep it, or count it if its Message-ID is known; whether it was new."""
+        """Keep the mail, or count it if its Message-ID is known; returns whether it was new."""
         line = self._judged(sender, recipients, self._parser.parsebytes(content))
         self._journal.append(line)
         self._enter(line)
@@ -76,10 +77,10 @@ class Mailbox:
         return sum(self._offered.values())
 
     def find(self, *, order_id: str, customer_id: str) -> list[Accepted]:
-        """The mails of an order, of a customer, of both, or all; in the order of their acceptance."""
+        """The mails of an order, of a customer, of both, or all; in the order of acceptance."""
         if order_id:
             of_order = self._of_order.get(order_id, [])
-            return [one for one in of_order if customer_id in ("", one.customer_id)]
+            return [mail for mail in of_order if customer_id in ("", mail.customer_id)]
         return self._of_customer.get(customer_id, []) if customer_id else self.accepted
 
     def close(self) -> None:
@@ -89,6 +90,7 @@ class Mailbox:
         message_id = _header(mail, MESSAGE_ID).strip("<> ") or str(uuid4())
         if message_id in self._offered:
             return Repeated(at=datetime.now(UTC), message_id=message_id)
+
         return Accepted(
             number=len(self.accepted) + 1,
             at=datetime.now(UTC),
@@ -113,11 +115,8 @@ def _header(mail: Message, name: str) -> str:
     value = str(mail.get(name, "")).strip()
     try:
         return str(make_header(decode_header(value))) if "=?" in value else value
-    except (
-        LookupError,
-        UnicodeError,
-        HeaderParseError,
-    ):  # A neighbour takes what it can't read, too.
+    except (LookupError, UnicodeError, HeaderParseError):
+        # A mail is accepted with headers that can't be decoded, too.
         return value
 
 

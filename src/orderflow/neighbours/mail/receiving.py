@@ -1,4 +1,4 @@
-"""The sink's SMTP side: aiosmtpd speaks, the mailbox keeps, faults are acted out. Source: RFC 5321, RFC 2920."""
+"""The sink's SMTP side, over aiosmtpd, with its faults. Source: RFC 5321, RFC 2920."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"<([\w.+=-]+@[\w.-]+)>(.*)", re.ASCII)
 
 
 class Conversation(SMTP):
-    """The library reads every address by the full grammar, a third of a mail's time; nearly all are plain."""
+    """Reads plain addresses itself: the library's full grammar takes a third of a mail's time."""
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
         plain = _PLAIN.fullmatch(arg)
@@ -53,7 +53,7 @@ class Receiver:
         )
 
     def close(self) -> None:
-        """From another thread than the loop's: running conversations end with the process."""
+        """Called on another thread than the loop's. Running conversations end with the process."""
         self._loop.call_soon_threadsafe(self._listener.close)
 
     def _conversation(self) -> SMTP:
@@ -76,7 +76,7 @@ class Receiver:
         responses: list[str],
     ) -> list[str]:
         session.host_name = hostname
-        # It answers commands one after the other, in their order: all that pipelining asks of a server.
+        # Commands are answered one after the other, in their order: all that pipelining requires.
         return [*responses[:-1], "250-PIPELINING", responses[-1]]
 
     async def handle_RCPT(  # noqa: N802
@@ -92,7 +92,9 @@ class Receiver:
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(  # noqa: N802
+        self, server: SMTP, _session: Session, envelope: Envelope
+    ) -> str:
         faults = self.faults
         if faults.latency_s:
             await asyncio.sleep(faults.latency_s)

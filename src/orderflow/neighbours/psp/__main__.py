@@ -12,7 +12,7 @@ import sys
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.serving import Role, serve
 from orderflow.messaging.telemetry import configure
-from orderflow.neighbours.psp.api import app
+from orderflow.neighbours.psp.api import build_api
 from orderflow.neighbours.psp.config import PspSettings, load
 from orderflow.neighbours.psp.faults import Faults
 from orderflow.neighbours.psp.provider import Provider
@@ -22,14 +22,15 @@ def build(settings: PspSettings) -> Role:
     provider = Provider(
         settings.directory,
         key_window_s=settings.key_window_s,
-        faults=Faults(**settings.faults.model_dump()),
+        faults=Faults(),
         chance=random.Random(),  # noqa: S311 - faults need no secrecy
     )
+
     return Role(
         name="psp",
         host=settings.host,
         port=settings.port,
-        app=lambda _reasons: app(provider),
+        app=lambda _reasons: build_api(provider),
         close=provider.close,
     )
 

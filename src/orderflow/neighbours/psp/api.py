@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from orderflow.messaging.telemetry import render_metrics
-from orderflow.neighbours.psp.books import (
+from orderflow.messaging.http import health
+from orderflow.messaging.http.health import json_answer
+from orderflow.neighbours.psp.faults import Faults
+from orderflow.neighbours.psp.ledger import (
     ChargeRequest,
     RefundRequest,
     Refusal,
     VoidRequest,
     ledger_view,
 )
-from orderflow.neighbours.psp.faults import Faults
 from orderflow.neighbours.psp.provider import Answer, Provider
 
 BODY_BYTES_MAX = 16_384
@@ -28,16 +29,17 @@ T = TypeVar("T")
 
 
 class NoReply(Response):
-    """Resets the connection: what a client sees when a reply, or its request, is lost."""
+    """Resets the connection, as when a reply, or its request, is lost."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The server has no word for this; its receive is a method of the request, which knows the transport.
+        # ASGI has no message for this; the server's `receive` is a method of an object that has the
+        # transport.
         receive.__self__.transport.abort()  # type: ignore[attr-defined]
         while (await receive())["type"] != "http.disconnect":
             pass
 
 
-def app(provider: Provider) -> Starlette:
+def build_api(provider: Provider) -> Starlette:
     async def charge(request: Request) -> Response:
         key, body = _key(request), await _body(request, ChargeRequest)
         return _answered(await provider.charge(key, body))
@@ -57,15 +59,15 @@ def app(provider: Provider) -> Starlette:
         return _answered(provider.find(reference))
 
     async def ledger(_request: Request) -> Response:
-        return _json(200, ledger_view(provider.books))
+        return json_answer(ledger_view(provider.ledger))
 
     async def calls(_request: Request) -> Response:
-        return _json(200, {"items": provider.calls()})
+        return json_answer({"items": provider.calls()})
 
     async def faults(request: Request) -> Response:
         if request.method == "PUT":
             provider.faults = await _body(request, Faults)
-        return _json(200, provider.faults)
+        return json_answer(provider.faults)
 
     return Starlette(
         routes=[
@@ -76,15 +78,14 @@ def app(provider: Provider) -> Starlette:
             Route("/ledger", ledger, methods=["GET"]),
             Route("/calls", calls, methods=["GET"]),
             Route("/faults", faults, methods=["GET", "PUT"]),
-            Route("/livez", _alive, methods=["GET"]),
-            Route("/readyz", _ready, methods=["GET"]),
-            Route("/metrics", _metrics, methods=["GET"]),
+            *health.routes(list),
         ],
         exception_handlers={Refusal: _refused},
     )
 
 
 async def _body(request: Request, kind: type[T]) -> T:
+    """The body, whatever its content type: this API is not one of ours, and has its own errors."""
     data = b""
     async for chunk in request.stream():
         data += chunk
@@ -106,30 +107,12 @@ def _key(request: Request) -> str:
 def _answered(answer: Answer) -> Response:
     if answer.lost:
         return NoReply()
-    return _json(
-        answer.status, answer.body, **({"Idempotent-Replayed": "true"} if answer.repeated else {})
-    )
+    response = json_answer(answer.body, status=answer.status)
+    if answer.repeated:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return _json(error.status, {"error": error.slug, "detail": error.detail})
-
-
-def _json(status: int, body: Any, **headers: str) -> Response:
-    return Response(
-        msgspec.json.encode(body), status, media_type="application/json", headers=headers
-    )
-
-
-async def _alive(_request: Request) -> Response:
-    return PlainTextResponse("ok\n")
-
-
-async def _ready(_request: Request) -> Response:
-    return _json(200, {"ready": True, "reasons": []})
-
-
-async def _metrics(_request: Request) -> Response:
-    body, content_type = render_metrics()
-    return Response(body, headers={"content-type": content_type})
+    return json_answer({"error": error.slug, "detail": error.detail}, status=error.status)

@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from orderflow.neighbours.psp.books import Token
+from orderflow.neighbours.psp.ledger import Token
 
 Rate = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=600)]
@@ -33,7 +33,7 @@ class Fault(StrEnum):
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Rates of all POSTs; what is left out is 0. `slow_s` is how long a slow call takes, `latency_s` every call."""
+    """Rates of all POSTs. A slow call takes `slow_s` and every call `latency_s`."""
 
     reply_lost: Rate = 0.0
     dropped: Rate = 0.0

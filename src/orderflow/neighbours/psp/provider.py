@@ -1,4 +1,4 @@
-"""The provider at work: calls are logged as they arrive, entries written before they are answered, faults acted out."""
+"""The provider at work: logs calls on arrival, writes entries before their answers, misbehaves."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from uuid import uuid4
 import msgspec
 
 from orderflow.neighbours.journal import Journal
-from orderflow.neighbours.psp.books import (
-    Books,
+from orderflow.neighbours.psp.faults import BY_TOKEN, Fault, Faults
+from orderflow.neighbours.psp.ledger import (
     Charge,
     ChargeRequest,
     ChargeStatus,
     Entry,
+    Ledger,
     Refund,
     RefundRequest,
     Refusal,
@@ -27,11 +28,10 @@ from orderflow.neighbours.psp.books import (
     charge_view,
     refund_view,
 )
-from orderflow.neighbours.psp.faults import BY_TOKEN, Fault, Faults
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One request as it arrived. `reference`: the charge's, or the refund's own."""
+    """A request as it arrived. `reference`: the charge's, or the refund's own."""
 
     at: datetime
     operation: str
@@ -41,7 +41,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """`lost`: it is not sent; the connection is reset instead."""
+    """`lost`: the answer is not sent; the connection is reset instead."""
 
     status: int
     body: Any
@@ -50,29 +50,30 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provider:
-    """All state of the process. Of the event loop alone: between two awaits nothing else happens."""
+    """All state of the process. On the event loop alone: no other call runs between two awaits."""
 
     def __init__(
         self, directory: Path, *, key_window_s: float, faults: Faults, chance: random.Random
     ) -> None:
         self.faults = faults
-        self.books = Books(key_window=timedelta(seconds=key_window_s))
-        self._ledger: Journal[Entry] = Journal(directory / "ledger.jsonl", Entry)  # type: ignore[arg-type]
+        self.ledger = Ledger(key_window=timedelta(seconds=key_window_s))
+        file = directory / "ledger.jsonl"
+        self._entries: Journal[Entry] = Journal(file, Entry)  # type: ignore[arg-type]
         self._calls = Journal(directory / "calls.jsonl", Call)
         self._chance = chance
         self._charged_before: set[str] = {
             call.reference for call in self._calls.read() if call.operation == "charge"
         }
         self._working: set[str] = set()
-        for entry in self._ledger.read():
-            self.books.enter(entry)
+        for entry in self._entries.read():
+            self.ledger.enter(entry)
 
     def calls(self) -> list[Call]:
         return self._calls.read()
 
     def find(self, reference: str) -> Answer:
         self._calls.append(Call(at=_now(), operation="find", reference=reference))
-        return Answer(status=200, body=self.books.view(reference))
+        return Answer(status=200, body=self.ledger.view(reference))
 
     async def charge(self, key: str, request: ChargeRequest) -> Answer:
         first = request.reference not in self._charged_before
@@ -80,8 +81,8 @@ class Provider:
         by_token = BY_TOKEN.get(request.token) if first else None  # type: ignore[call-overload]
 
         def work() -> Answer:
-            earlier = self.books.remembered(key, request, _now())
-            charge = earlier or self.books.charge(
+            earlier = self.ledger.remembered(key, request, _now())
+            charge = earlier or self.ledger.charge(
                 key, request, charge_id=f"ch_{uuid4().hex}", now=_now()
             )
             assert isinstance(charge, Charge)
@@ -100,8 +101,8 @@ class Provider:
 
     async def refund(self, key: str, request: RefundRequest) -> Answer:
         def work() -> Answer:
-            earlier = self.books.remembered(key, request, _now())
-            refund = earlier or self.books.refund(
+            earlier = self.ledger.remembered(key, request, _now())
+            refund = earlier or self.ledger.refund(
                 key, request, refund_id=f"re_{uuid4().hex}", now=_now()
             )
             assert isinstance(refund, Refund)
@@ -115,11 +116,11 @@ class Provider:
 
     async def void(self, reference: str, request: VoidRequest) -> Answer:
         def work() -> Answer:
-            void = self.books.void(reference, request, now=_now())
+            void = self.ledger.void(reference, request, now=_now())
             if void is not None:
                 self._enter(void, new=True)
             return Answer(
-                status=200, body={"voided": void is not None, **self.books.view(reference)}
+                status=200, body={"voided": void is not None, **self.ledger.view(reference)}
             )
 
         return await self._act(
@@ -127,18 +128,20 @@ class Provider:
         )
 
     def close(self) -> None:
-        self._ledger.close()
+        self._entries.close()
         self._calls.close()
 
     async def _act(self, call: Call, work: Callable[[], Answer]) -> Answer:
         self._calls.append(call)
         faults = self.faults
-        with self._one_at_a_time(call.key):
+
+        with self._exclusive(call.key):
             if call.fault is Fault.DROPPED:
                 return Answer(status=0, body=None, lost=True)
             if wait_s := faults.latency_s + (faults.slow_s if call.fault is Fault.SLOW else 0.0):
                 await asyncio.sleep(wait_s)
             answer = work()
+
         if call.fault is Fault.ERROR_AFTER_COMMIT:
             return Answer(
                 status=500,
@@ -147,11 +150,12 @@ class Provider:
         return msgspec.structs.replace(answer, lost=call.fault is Fault.REPLY_LOST)
 
     @contextmanager
-    def _one_at_a_time(self, key: str) -> Iterator[None]:
-        """A key that is remembered is worked on by one call at a time; one that is not, by as many as come."""
-        if not key or not self.books.remembers:
+    def _exclusive(self, key: str) -> Iterator[None]:
+        """Raises Refusal while another call with this key is at work, if keys have any effect."""
+        if not key or not self.ledger.remembers:
             yield
             return
+
         if key in self._working:
             raise Refusal(
                 409, "in-progress", "a request with this Idempotency-Key is being worked on"
@@ -167,8 +171,8 @@ class Provider:
 
     def _enter(self, entry: Entry, *, new: bool) -> None:
         if new:
-            self._ledger.append(entry)
-            self.books.enter(entry)
+            self._entries.append(entry)
+            self.ledger.enter(entry)
 
 
 def _now() -> datetime:

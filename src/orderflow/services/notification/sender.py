@@ -230,7 +230,7 @@ class Sender:
                 cursor,
                 self._worker,
                 customers_max=places,
-                letters_max=1 if self._mail_gate.single else self._settings.letters_max,
+                letters_max=1 if self._mail_gate.is_probing else self._settings.letters_max,
                 lease_s=self._settings.lease_s,
             )
 
@@ -245,7 +245,7 @@ class Sender:
 
     def _free_places(self) -> int:
         """How many more customers may be leased. While the mail server is away: one, as a probe."""
-        if self._mail_gate.single:
+        if self._mail_gate.is_probing:
             return int(not self._calls.running and self._mail_gate.may_try(time.monotonic()))
         return CUSTOMERS_PER_CONNECTION * self._settings.connections_max - self._calls.running
 

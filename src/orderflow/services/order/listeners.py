@@ -1,4 +1,4 @@
-"""What the order service consumes from payment and inventory, and where it publishes."""
+"""What the order service listens to, what it handles, and what it publishes."""
 
 from __future__ import annotations
 

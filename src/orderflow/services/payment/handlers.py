@@ -89,10 +89,10 @@ class Payments:
         """
         now = read_clock()
         payments = [
-            payment for call in finished if (payment := _payment_after(call, now=now)) is not None
+            payment for call in finished if (payment := payment_after(call, now=now)) is not None
         ]
         refunds = [
-            refund for call in finished if (refund := _refund_after(call, now=now)) is not None
+            refund for call in finished if (refund := refund_after(call, now=now)) is not None
         ]
 
         with self._transaction() as cursor:
@@ -157,7 +157,7 @@ def _decide_again(cursor: Cursor, finished: Sequence[FinishedCall]) -> list[Next
     ]
 
 
-def _payment_after(call: FinishedCall, *, now: datetime) -> Payment | None:
+def payment_after(call: FinishedCall, *, now: datetime) -> Payment | None:
     """The payment as the answer leaves it; None if the call was a refund."""
     received, task, answer = call
     if isinstance(task, RefundPayment):
@@ -177,7 +177,7 @@ def _payment_after(call: FinishedCall, *, now: datetime) -> Payment | None:
             return model.unknown(payment)
 
 
-def _refund_after(call: FinishedCall, *, now: datetime) -> Refund | None:
+def refund_after(call: FinishedCall, *, now: datetime) -> Refund | None:
     """The refund as the answer leaves it; None if the call was no refund or its result is lost."""
     _, task, answer = call
     if isinstance(task, RefundPayment) and answer.verdict is Verdict.REFUNDED:

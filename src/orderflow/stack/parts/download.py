@@ -1,9 +1,9 @@
 """
-Fetching by coordinates: parallel, verified, resumable file by file; used by `jars` alone.
+Downloads by coordinates: parallel, verified, resumable file by file; used by `fetch` alone.
 
-The resolver knows the public Maven registry, so no address stands in this project. It is asked for single files, not
-for dependency trees: reading POMs takes longer than the download. Checksums that the registry publishes are not relied
-on; ours are.
+The resolver contains the address of the public Maven registry, so this project contains none. It
+resolves single files, not dependency trees: reading POMs takes longer than the download. Files are
+verified by our checksums, not by those that the registry publishes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SPARE_BYTES = 100_000_000
 
 
 class _DownloadStopped(Exception):
-    """Another file failed, or the user gave up: the rest is not wanted any more."""
+    """Another file failed, or the user gave up: no other file is wanted any more."""
 
 
 class _Tally:
@@ -43,7 +43,7 @@ class _Tally:
 
     def __init__(self, done: int, total: int, progress: Progress) -> None:
         self._done, self._total, self._progress = done, total, progress
-        self._told = done
+        self._reported = done
         self._lock = Lock()
         self.stopped = Event()
 
@@ -52,14 +52,14 @@ class _Tally:
             raise _DownloadStopped
         with self._lock:
             self._done += count
-            if self._done - self._told >= REPORT_EVERY_BYTES or self._done == self._total:
-                self._told = self._done
+            if self._done - self._reported >= REPORT_EVERY_BYTES or self._done == self._total:
+                self._reported = self._done
                 self._progress(self._done, self._total)
 
     def take_back(self, count: int) -> None:
         with self._lock:
             self._done -= count
-            self._told = min(self._told, self._done)
+            self._reported = min(self._reported, self._done)
 
 
 def fetch_missing(
@@ -67,11 +67,13 @@ def fetch_missing(
 ) -> None:
     """Fetch every part that is not there. Raises FetchFailed; what had arrived by then stays."""
     home = cache_dir / "jars"
+
     try:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".lock"):
             missing = [part for part in parts if not is_present(cache_dir, part, parts)]
             _check_room(home, sum(part.size_bytes for part in missing))
+
             staging = home / ".staging"
             shutil.rmtree(staging, ignore_errors=True)
             total = sum(part.size_bytes for part in parts)
@@ -91,13 +93,13 @@ def _in_parallel(
     tally: _Tally,
     maven_url: str | None,
 ) -> None:
-    def one(part: Part) -> None:
-        file = _fetch_one(part, staging / part.sha256, tally, maven_url)
+    def fetch(part: Part) -> None:
+        file = _fetch(part, staging / part.sha256, tally, maven_url)
         install(file, part, folder(cache_dir, part.use, parts))
 
     largest_first = sorted(missing, key=lambda part: -part.size_bytes)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="fetch") as threads:
-        futures = [threads.submit(one, part) for part in largest_first]
+        futures = [threads.submit(fetch, part) for part in largest_first]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         finally:
@@ -107,7 +109,7 @@ def _in_parallel(
             future.result()
 
 
-def _fetch_one(part: Part, staging: Path, tally: _Tally, maven_url: str | None) -> Path:
+def _fetch(part: Part, staging: Path, tally: _Tally, maven_url: str | None) -> Path:
     for attempt in range(1, ATTEMPTS + 1):
         shutil.rmtree(staging, ignore_errors=True)
         try:
@@ -118,13 +120,15 @@ def _fetch_one(part: Part, staging: Path, tally: _Tally, maven_url: str | None) 
             if attempt == ATTEMPTS:
                 raise FetchFailed(_network_trouble(part, error)) from error
             continue
+
         if _sha256(file) == part.sha256:
             return file
         tally.take_back(file.stat().st_size)
         file.unlink()
     raise FetchFailed(
-        f"{part.file_name} arrived {ATTEMPTS} times with a wrong checksum and was removed: something between here and "
-        "the Maven registry changes files (a proxy, a mirror); try another network, or set ORDERFLOW_STACK__MAVEN_URL"
+        f"{part.file_name} arrived {ATTEMPTS} times with a wrong checksum and was removed: "
+        "something between here and the Maven registry changes files (a proxy, a mirror); "
+        "try another network, or set ORDERFLOW_STACK__MAVEN_URL"
     )
 
 
@@ -157,7 +161,8 @@ def _download(part: Part, staging: Path, tally: _Tally, maven_url: str | None) -
         return Path(wanted.resolve())
     except RuntimeError as error:
         raise FetchFailed(
-            f"the Maven registry does not serve {part.coordinates}: is a proxy or mirror in the way?"
+            f"the Maven registry does not serve {part.coordinates}: "
+            "is a proxy or mirror in the way?"
         ) from error
     except requests.RequestException:
         tally.take_back(counted)
@@ -166,7 +171,11 @@ def _download(part: Part, staging: Path, tally: _Tally, maven_url: str | None) -
 
 @contextmanager
 def _system_certificates() -> Iterator[None]:
-    """Trust what the system trusts: behind a TLS proxy the bundled roots are not enough. Also mutes the resolver."""
+    """
+    Trust the system's certificates: behind a TLS proxy the bundled roots are not enough.
+
+    Also mutes the resolver's log.
+    """
     log = logging.getLogger("jgo")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -191,19 +200,29 @@ def _check_room(home: Path, missing_bytes: int) -> None:
 
 def _disk_trouble(error: OSError, home: Path) -> str:
     if error.errno == errno.ENOSPC:
-        return f"the disk of {home} is full: free 600 MB, or set ORDERFLOW_STACK__CACHE_DIR to another place"
-    return f"can't write {home} ({error.strerror or error}): set ORDERFLOW_STACK__CACHE_DIR to a place you can write"
+        return (
+            f"the disk of {home} is full: free 600 MB, "
+            "or set ORDERFLOW_STACK__CACHE_DIR to another place"
+        )
+    return (
+        f"can't write {home} ({error.strerror or error}): "
+        "set ORDERFLOW_STACK__CACHE_DIR to a place you can write"
+    )
 
 
 def _network_trouble(part: Part, error: requests.RequestException) -> str:
     why = "timed out" if isinstance(error, requests.Timeout) else "can't be reached"
     if isinstance(error, requests.exceptions.ProxyError):
         why = "can't be reached through the proxy that HTTPS_PROXY names"
-    return f"the Maven registry {why} (wanted {part.file_name}): check the network, then run the same command again"
+    return (
+        f"the Maven registry {why} (wanted {part.file_name}): "
+        "check the network, then run the same command again"
+    )
 
 
 def _certificate_trouble(part: Part) -> str:
     return (
-        f"the Maven registry's certificate is not trusted (wanted {part.file_name}): behind a TLS proxy, add its root "
-        f"certificate to the system's ({ssl.get_default_verify_paths().openssl_cafile}), or name it in SSL_CERT_FILE"
+        f"the Maven registry's certificate is not trusted (wanted {part.file_name}): "
+        "behind a TLS proxy, add its root certificate to the system's "
+        f"({ssl.get_default_verify_paths().openssl_cafile}), or name it in SSL_CERT_FILE"
     )

@@ -1,7 +1,8 @@
 """
-Apache Kafka in KRaft mode: one combined node, or three with replication factor 3 and `min.insync.replicas` 2.
+Apache Kafka in KRaft mode: one combined node, or three with RF 3 and `min.insync.replicas` 2.
 
-Listeners are on 127.0.0.1 only, in plain text. Topics are never made by accident (`auto.create.topics.enable=false`).
+Listeners are on 127.0.0.1 only, in plain text. Topics are never made by accident
+(`auto.create.topics.enable=false`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ COMMON = {
     "transaction.state.log.num.partitions": "8",
     "share.coordinator.state.topic.num.partitions": "2",
     "log.cleaner.dedupe.buffer.size": "16777216",
-    # A dead broker is noticed, and may come back, after 3 s. Below that a busy machine loses brokers by mistake.
+    # A dead broker is noticed, and may come back, after 3 s. Below that a busy machine loses
+    # brokers by mistake.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
     # A stack left alone for weeks must find its positions again: a year instead of a week.
@@ -88,6 +90,8 @@ def _node(settings: StackSettings, node: int) -> list[Component]:
     place = settings.data / name
     fresh = place.with_name(f"{name}.new")
     port = settings.ports.kafka[node - 1]
+    properties = settings.run / f"{name}.properties"
+
     return [
         Component(
             name=f"{name}-format",
@@ -107,10 +111,8 @@ def _node(settings: StackSettings, node: int) -> list[Component]:
             slot=node - 1,
             address=f"{HOST}:{port}",
             ports=(port, port + 1),
-            prepare=lambda: _write_properties(
-                settings, node, place, settings.run / f"{name}.properties"
-            ),
-            command=lambda: _run(settings, settings.run / f"{name}.properties"),
+            prepare=lambda: _write_properties(settings, node, place, properties),
+            command=lambda: _run(settings, properties),
             probe=port_probe(port),
             ready_line="Kafka Server started",
             start_within_s=120.0,
@@ -135,6 +137,7 @@ def _write_properties(settings: StackSettings, node: int, log_dir: Path, file: P
         "advertised.listeners": plain,
         "log.dirs": str(log_dir),
     }
+
     lines = {**COMMON, **(ONE if settings.brokers == 1 else THREE), **own}
     file.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
 
@@ -159,7 +162,7 @@ def _java(settings: StackSettings, *options: str, main: tuple[str, ...]) -> Comm
 
 
 def _begin_format(settings: StackSettings, node: int, fresh: Path) -> None:
-    """A broken-off attempt is thrown away: the directory takes its name only when it is whole."""
+    """Throw away a broken-off attempt: the directory takes its name only when it is whole."""
     make_directory(fresh.parent)
     shutil.rmtree(fresh, ignore_errors=True)
     _write_properties(settings, node, fresh, fresh.with_suffix(".properties"))
@@ -174,7 +177,8 @@ def _cluster_id(settings: StackSettings) -> str:
     """Drawn once per data directory; all brokers of a cluster are formatted with the same."""
     file = make_directory(settings.data) / "kafka-cluster-id"
     if not file.exists():
-        # The first bits are zero, so that the text never begins with a dash, which the tool would take for an option.
+        # The first bits are zero, so that the text never begins with a dash, which the tool would
+        # take for an option.
         drawn = bytes([0, *uuid.uuid4().bytes[1:]])
         file.write_text(base64.urlsafe_b64encode(drawn).decode().rstrip("="))
     return file.read_text()

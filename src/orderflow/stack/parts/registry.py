@@ -1,8 +1,8 @@
 """
 Apicurio Registry, by its Confluent-compatible API, storing in PostgreSQL.
 
-In memory, a restart would forget the schema ids and make every record unreadable. Compatibility is FULL_TRANSITIVE from
-the first request; `orderflow schemas apply` asserts it again.
+In memory, a restart would lose the schema ids and make every record unreadable. Compatibility is
+FULL_TRANSITIVE from the first request; `orderflow schemas apply` asserts it again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ DATABASE = "registry"
 def components(settings: StackSettings) -> list[Component]:
     """The registry; its database must exist."""
     ports = settings.ports
+
     return [
         Component(
             name="registry",
@@ -53,11 +54,13 @@ def _command(settings: StackSettings) -> Command:
         APICURIO_STORAGE_SQL_KIND="postgresql",
         APICURIO_DATASOURCE_URL=f"jdbc:postgresql://{HOST}:{ports.postgres}/{DATABASE}",
         APICURIO_DATASOURCE_USERNAME="postgres",
-        APICURIO_DATASOURCE_PASSWORD="trusted",  # noqa: S106 - PostgreSQL trusts this machine, the driver wants a value
+        # PostgreSQL trusts this machine; the driver wants a value.
+        APICURIO_DATASOURCE_PASSWORD="trusted",  # noqa: S106
         APICURIO_DATASOURCE_JDBC_INITIAL_SIZE="2",
         APICURIO_DATASOURCE_JDBC_MIN_SIZE="2",
         APICURIO_DATASOURCE_JDBC_MAX_SIZE="10",
     )
+
     return Command(
         argv=(java(), "-Xms64m", "-Xmx256m", *SMALL_SERVER, "-jar", "quarkus-run.jar"),
         env=environment,

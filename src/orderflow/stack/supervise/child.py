@@ -1,4 +1,4 @@
-"""One child process: started through `launch`, output appended to its log, ended by signals with patience."""
+"""A child process: started through `launch`, output appended to its log, ended by signals."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 class Child:
-    """A running process. Dies with the thread that made it: make it on one that lives as long as the stack."""
+    """
+    A running process.
+
+    It dies with the thread that made it: make it on one that lives as long as the stack.
+    """
 
     def __init__(self, component: Component, command: Command, log: Path) -> None:
         self.component = component
         self.log = log
         self.log_offset = log.stat().st_size if log.exists() else 0
         self.started_at = time.monotonic()
+
         launcher = [
             sys.executable,
             "-I",
@@ -40,6 +45,7 @@ class Child:
                 cwd=command.cwd,
                 process_group=0,
             )
+
         self._signals = list(component.stop_signals)
         self._next_signal_at: float | None = None
 

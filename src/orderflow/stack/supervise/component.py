@@ -1,4 +1,4 @@
-"""What the stack runs, as data: a component says how to start a process, how to see that it is ready, how to end it."""
+"""A component of the stack as data: how to start a process, how to probe it, how to end it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from orderflow.stack.ports import HOST, is_open
 PROBE_TIMEOUT_S = 2.0
 
 Probe = Callable[[], str]
-"""Says what is wrong, in a few words; an empty string when nothing is."""
+"""Returns what is wrong, in a few words; an empty string when nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to run. `user` is somebody to become first; without it nothing changes."""
+    """A program to run, as `user` if there is one."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -30,11 +30,12 @@ class Command:
 @dataclass(frozen=True, slots=True)
 class Component:
     """
-    One process of the stack, or (`once`) a step that has to succeed before others can start.
+    A process of the stack, or (`once`) a step that has to succeed before others can start.
 
-    `needs` name the components that must be ready, or done, first; they also stop later. `prepare` runs before every
-    start, `finish` after a step has succeeded; a step whose `is_done` says so is left out. `stop_signals` are sent in
-    turn, each with its patience in seconds; SIGKILL ends it. `ready_line` must appear in the log of this start.
+    `needs` name the components that must be ready, or done, first; they also stop later. `prepare`
+    runs before every start, `finish` after a step has succeeded; a step is left out if its
+    `is_done` is true. `stop_signals` are sent in turn, each with its patience in seconds; then
+    SIGKILL. `ready_line` must appear in the log of this start.
     """
 
     name: str
@@ -64,7 +65,7 @@ def port_probe(port: int) -> Probe:
 
 
 def http_probe(port: int, path: str) -> Probe:
-    """Nothing is wrong while GET answers 200. Goes straight to the port: proxy settings do not apply."""
+    """Nothing is wrong while GET answers 200. Connects to the port itself, through no proxy."""
 
     def probe() -> str:
         connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
@@ -82,7 +83,7 @@ def http_probe(port: int, path: str) -> Probe:
 
 
 def plain_environment(**more: str) -> dict[str, str]:
-    """What a program needs that is not ours: nothing of the user's shell that could change what it does."""
+    """The environment of a foreign program: nothing of the user's shell that could change it."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return {"LANG": "C.UTF-8", "TZ": "UTC", **kept, **more}
 
@@ -91,7 +92,7 @@ def make_directory(path: Path, *, mode: int | None = None) -> Path:
     """
     The directory, made with its parents if it was not there, with this mode whatever the umask.
 
-    By default it is ours alone; as root others may pass through it, because PostgreSQL's user has to.
+    By default it is ours alone; as root others may pass through it: PostgreSQL's user has to.
     """
     wanted = mode or (0o711 if os.geteuid() == 0 else 0o700)
     for place in reversed([place for place in (path, *path.parents) if not place.exists()]):

@@ -1,8 +1,8 @@
 """
-Talking to the supervisor: JSON messages over a Unix socket in the instance's directory, which its owner alone may use.
+Control of the supervisor: JSON messages over a Unix socket that its owner alone may use.
 
-One request a connection: `{"do": …}`, then one reply or, for `up` and `down`, a stream of events that ends with
-`ready`, `failed` or `stopped`.
+One request a connection: `{"do": …}`, then one reply or, for `up` and `down`, a stream of events
+that ends with `ready`, `failed` or `stopped`. The socket is in the instance's directory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class NotRunning(OrderflowError):
 
 
 def ask(directory: Path, request: Message) -> Iterator[Message]:
-    """The supervisor's answers. Raises NotRunning if there is none, or if it dies before its last word."""
+    """The supervisor's answers. Raises NotRunning if there is none, or if it dies midway."""
     caller = socket.socket(socket.AF_UNIX)
     try:
         with _short_name(directory) as name:
@@ -38,6 +38,7 @@ def ask(directory: Path, request: Message) -> Iterator[Message]:
     except (FileNotFoundError, ConnectionRefusedError):
         caller.close()
         raise NotRunning("the local stack is not running: start it with `orderflow up`") from None
+
     with Connection(caller.detach()) as connection:
         _send(connection, request)
         while True:
@@ -61,7 +62,7 @@ def answers(directory: Path) -> bool:
 
 
 class ControlServer:
-    """Answers on threads of its own, one per connection; the handler decides what to say."""
+    """Answers on threads of its own, one per connection, with the messages of the handler."""
 
     def __init__(self, directory: Path, handler: Handler) -> None:
         self._path = directory / SOCKET
@@ -98,7 +99,7 @@ class ControlServer:
                     _send(connection, message)
                 _send(connection, {"event": "end"})
             except (EOFError, OSError):
-                # Whoever asked has left; the answer is nobody's.
+                # The client has gone: nobody reads the answer.
                 return
 
 
@@ -114,7 +115,11 @@ def _receive(connection: Connection) -> Message:
 
 @contextmanager
 def _short_name(directory: Path) -> Iterator[str]:
-    """A socket's name may have 107 bytes; a directory's may have more. The kernel's name for it is always short."""
+    """
+    The socket's name by a directory handle.
+
+    A socket's name may have 107 bytes, which the directory's own name may exceed.
+    """
     handle = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{handle}/{SOCKET}"

@@ -1,10 +1,10 @@
 """
 The last step before a child process: become its user, tie its life to the supervisor's, exec.
 
-Runs as `python -I -S launch.py PARENT_PID SIGNAL USER -- program args…` (USER `-`: unchanged). The kernel sends SIGNAL
-when the supervisor's thread that started us dies, however it dies, so no child outlives it (prctl(2),
-PR_SET_PDEATHSIG). A change of user clears that mark, which is why it comes second. Imports nothing of the project: it
-runs before every child, in 20 ms.
+Runs as `python -I -S launch.py PARENT_PID SIGNAL USER -- program args…` (USER `-`: unchanged). The
+kernel sends SIGNAL when the supervisor's thread that started us dies, however it dies, so no child
+outlives it (prctl(2), PR_SET_PDEATHSIG). Imports nothing of the project: it runs before every
+child, in 20 ms.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ def main(arguments: list[str]) -> None:
         os.setgroups([])
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
+
+    # After the change of user, which clears the mark. Then look at the parent: had it died before
+    # the mark was set, no signal would come.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
     if os.getppid() != int(parent):
         raise SystemExit("launch: the supervisor is gone")

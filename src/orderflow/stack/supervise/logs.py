@@ -1,4 +1,4 @@
-"""Log files of the children: appended to by them, cut by the supervisor, read by `orderflow logs`."""
+"""The children's log files: appended by them, cut by the supervisor, read by `orderflow logs`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def trim(path: Path, *, size_max: int = LOG_SIZE_MAX) -> None:
     """
     Once the file is larger than `size_max`, keep its content as `NAME.1` and empty it.
 
-    The child goes on writing to the same file: it was opened for appending. Lines written while the copy is made may
-    be lost.
+    The child goes on writing to the same file: it was opened for appending. Lines that are written
+    while the copy is made may be lost.
     """
     if not path.is_file() or path.stat().st_size <= size_max:
         return
@@ -40,8 +40,9 @@ def since(path: Path, offset: int) -> str:
 def follow(
     paths: list[Path], *, every_s: float = 0.2, until: Callable[[], bool] = lambda: False
 ) -> Iterator[tuple[str, str]]:
-    """(name, line) as whole lines are appended to any of the files, until told otherwise."""
+    """(name, line) as whole lines are appended to any of the files, while `until` is false."""
     offsets = {path: _size(path) for path in paths}
+
     while not until():
         for path in paths:
             size = _size(path)

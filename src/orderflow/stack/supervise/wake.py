@@ -1,4 +1,4 @@
-"""Waking a waiting thread from another thread or from a signal handler, where locks could deadlock."""
+"""Wakes a thread from another thread or from a signal handler, where locks could deadlock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Wake:
         try:
             os.write(self._in, b"!")
         except BlockingIOError:
-            # The pipe is full of calls to wake up: one more would add nothing.
+            # The pipe is full of wake-ups: another would add nothing.
             return
 
     def wait(self, timeout_s: float) -> None:

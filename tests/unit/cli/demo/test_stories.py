@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from orderflow.cli.demo.command import Placed, _missing
-from orderflow.cli.demo.stories import STORIES, TOLD_BY, WATCHED
+from orderflow.cli.demo.stories import STORIES, WATCHED, WRITERS
 from orderflow.contracts.roster import TYPES_BY_TOPIC
 
 
@@ -24,7 +24,7 @@ def test_a_record_that_does_not_come_is_named_with_its_order_and_the_logs_to_rea
     said = _missing(orders)
     assert "linus's order lacks PaymentRefunded:" in said
     assert "ada" not in said
-    assert all(f"`orderflow logs {process}`" in said for process in TOLD_BY.values())
+    assert all(f"`orderflow logs {process}`" in said for process in WRITERS.values())
 
 
 def test_every_record_of_a_story_belongs_on_a_topic_that_is_watched() -> None:

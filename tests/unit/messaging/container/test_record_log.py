@@ -8,12 +8,11 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from tests.support.probe_language import asked
+from tests.support.probe_language import Asked, asked
 
-from orderflow.contracts.events import OrderEvent, OrderStatus
-from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.messaging.container import record_log
-from orderflow.messaging.container.partition import Item, Partition
+from orderflow.messaging.container.partition import Partition
+from orderflow.messaging.container.record import Progress, Record
 from orderflow.messaging.container.record_log import Outcome, RecordLine, RecordLog
 from orderflow.messaging.event import EventId, Metadata
 from orderflow.messaging.kafka.finished_offsets import Window
@@ -21,14 +20,17 @@ from orderflow.messaging.listener import Listener, Received
 from orderflow.messaging.telemetry import LogLine
 
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
-PAID = OrderEvent(
-    order_id=OrderId("0198a0b2"),
-    customer_id=CustomerId("customer-123"),
-    status=OrderStatus.PAID,
-    description="",
-    timestamp=NOW,
-    version=2,
-)
+
+
+class Changed(Asked, frozen=True, kw_only=True, rename="camel"):
+    """An event with a headline of its own."""
+
+    @property
+    def headline(self) -> str:
+        return self.behaviour
+
+
+PAID = Changed(id="0198a0b2", number=2, behaviour="PAID", at=NOW)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def record_log_of(*, wanted: bool = True) -> RecordLog:
         source="/analytics",
         namespace=uuid4(),
         topics=(),
-        handles=(OrderEvent,),
+        handles=(Changed,),
         delivery=cast("Any", None),
     )
     return RecordLog(listener, wanted=wanted)
@@ -53,9 +55,9 @@ def record_log_of(*, wanted: bool = True) -> RecordLog:
 
 def item(
     event: Any = None, *, key: bytes = b"0198a0b2", headers: Any = None, offset: int = 17
-) -> Item:
-    found = Item(None, Partition("order-events", 2, Window(0, ())), offset, key, deque())
-    found.headers = headers
+) -> Record:
+    partition = Partition("order-events", 2, Window(0, ()))
+    found = Record(None, partition, offset, key, deque(), Progress(headers=headers))
     if event is not None:
         named = Metadata(
             id=EventId(uuid4()),
@@ -65,15 +67,15 @@ def item(
             subject="",
             correlation_id="",
         )
-        found.received = Received(
+        found.progress.received = Received(
             event=event, metadata=named, topic="order-events", partition=2, offset=offset, key=key
         )
     return found
 
 
-def line(one: Item, outcome: Outcome, written: list[list[LogLine]]) -> RecordLine:
+def line(one: Record, outcome: Outcome, written: list[list[LogLine]]) -> RecordLine:
     log = record_log_of()
-    log.over([one], outcome)
+    log.add([one], outcome)
     log.write()
     (told,) = written.pop()
     assert isinstance(told, RecordLine)
@@ -135,12 +137,12 @@ def test_what_a_turn_told_is_one_write_and_nothing_is_written_unasked(
     written: list[list[LogLine]],
 ) -> None:
     log = record_log_of()
-    log.over([item(PAID, offset=1), item(PAID, offset=2)], "handled")
-    log.over([item(PAID, offset=3)], "repeat")
+    log.add([item(PAID, offset=1), item(PAID, offset=2)], "handled")
+    log.add([item(PAID, offset=3)], "repeat")
     log.write()
     log.write()
     assert [[cast("RecordLine", told).offset for told in batch] for batch in written] == [[1, 2, 3]]
     silent = record_log_of(wanted=False)
-    silent.over([item(PAID)], "handled")
+    silent.add([item(PAID)], "handled")
     silent.write()
     assert len(written) == 1

@@ -1,4 +1,4 @@
-"""How many records are not finished: below the end, without those that are finished above the committed offset."""
+"""How many records are not finished: below the end, without those finished out of order."""
 
 from __future__ import annotations
 

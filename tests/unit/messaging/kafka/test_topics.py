@@ -32,19 +32,21 @@ def as_promised(topic: Topic, durability: Durability) -> TopicDescription:
     )
 
 
-def plan(topic: Topic, found: TopicDescription | None, durability: Durability = THREE) -> TopicPlan:
+def plan(
+    topic: Topic, present: TopicDescription | None, durability: Durability = THREE
+) -> TopicPlan:
     return decide(
         [topic],
-        {} if found is None else {topic.name: found},
+        {} if present is None else {topic.name: present},
         durability=durability,
         settings=SETTINGS,
     )
 
 
 def changed(topic: Topic, **config: str) -> TopicDescription:
-    found = as_promised(topic, THREE)
+    present = as_promised(topic, THREE)
     names = {name.replace("_", "."): value for name, value in config.items()}
-    return msgspec.structs.replace(found, config={**found.config, **names})
+    return msgspec.structs.replace(present, config={**present.config, **names})
 
 
 @pytest.mark.parametrize(("brokers", "expected"), [(1, ONE), (3, THREE), (5, THREE)])
@@ -64,7 +66,8 @@ def test_a_set_replication_factor_is_never_lowered_to_what_is_up() -> None:
         Durability.on(1, TopicSettings(replication_factor=3))
 
 
-def test_a_missing_topic_is_created_with_every_setting_that_a_broker_default_could_spoil() -> None:
+def test_a_missing_topic_is_created_with_all_settings_that_matter() -> None:
+    """Each setting that a broker's default could spoil is written on the topic itself."""
     (creation,) = plan(EVENTS, None).creations
     assert (creation.partitions, creation.replicas) == (3, 3)
     assert creation.config == {
@@ -85,7 +88,7 @@ def test_a_topic_as_promised_is_left_alone(topic: Topic) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "setting", "value", "wanted"),
+    ("present", "setting", "value", "wanted"),
     [
         (changed(EVENTS, min_insync_replicas="1"), "min.insync.replicas", "1", "2"),
         (
@@ -114,9 +117,9 @@ def test_a_topic_as_promised_is_left_alone(topic: Topic) -> None:
     ],
 )
 def test_what_could_lose_or_reorder_records_is_refused_by_topic_setting_and_values(
-    found: TopicDescription, setting: str, value: str, wanted: str
+    present: TopicDescription, setting: str, value: str, wanted: str
 ) -> None:
-    planned = plan(EVENTS, found)
+    planned = plan(EVENTS, present)
     (refusal,) = planned.refusals
     assert (refusal.topic, refusal.setting, refusal.present, refusal.wanted) == (
         "events",
@@ -135,7 +138,7 @@ def test_deletion_on_a_compacted_topic_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "found",
+    "present",
     [
         changed(EVENTS, min_insync_replicas="3"),
         changed(EVENTS, retention_ms="9999999999"),
@@ -144,8 +147,8 @@ def test_deletion_on_a_compacted_topic_is_refused() -> None:
         msgspec.structs.replace(as_promised(EVENTS, THREE), replicas=4),
     ],
 )
-def test_what_promises_more_is_left_alone(found: TopicDescription) -> None:
-    assert plan(EVENTS, found).unchanged == ("events",)
+def test_what_promises_more_is_left_alone(present: TopicDescription) -> None:
+    assert plan(EVENTS, present).unchanged == ("events",)
 
 
 def test_a_lower_record_size_is_raised() -> None:
@@ -154,11 +157,11 @@ def test_a_lower_record_size_is_raised() -> None:
 
 
 def test_a_cluster_made_with_more_partitions_is_as_promised_once_the_setting_says_so() -> None:
-    found = {"events": msgspec.structs.replace(as_promised(EVENTS, THREE), partitions=12)}
+    present = {"events": msgspec.structs.replace(as_promised(EVENTS, THREE), partitions=12)}
     assert decide(
-        [EVENTS], found, durability=THREE, settings=TopicSettings(partitions=12)
+        [EVENTS], present, durability=THREE, settings=TopicSettings(partitions=12)
     ).unchanged == ("events",)
-    (refusal,) = decide([EVENTS], found, durability=THREE, settings=SETTINGS).refusals
+    (refusal,) = decide([EVENTS], present, durability=THREE, settings=SETTINGS).refusals
     assert "ORDERFLOW_TOPICS__PARTITIONS=12" in refusal.remedy
 
 

@@ -1,4 +1,4 @@
-"""What each error of a transactional call leads to, with a producer that says what it is told to."""
+"""What each error of a transactional call leads to, with a producer that answers as scripted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONFLICT = error(KafkaError._CONFLICT, retriable=True)
 AFTER_FATAL = error(KafkaError._FATAL)
 
 
-class Told:
+class ScriptedProducer:
     """A producer whose calls answer in the order given: an error to raise, or None for success."""
 
     def __init__(self, **answers: list[KafkaError | None]) -> None:
@@ -49,8 +49,10 @@ class Told:
         return call
 
 
-def told(**answers: list[KafkaError | None]) -> tuple[Transactions, Told, list[str]]:
-    producer = Told(**answers)
+def scripted(
+    **answers: list[KafkaError | None],
+) -> tuple[Transactions, ScriptedProducer, list[str]]:
+    producer = ScriptedProducer(**answers)
     between: list[str] = []
     return (
         Transactions(cast("Producer", producer), between=lambda: between.append("slice")),
@@ -60,7 +62,7 @@ def told(**answers: list[KafkaError | None]) -> tuple[Transactions, Told, list[s
 
 
 @pytest.mark.parametrize(
-    ("found", "means"),
+    ("flags", "means"),
     [
         (FENCED, Verdict.FATAL),
         (error(1, fatal=True, retriable=True, aborts=True), Verdict.FATAL),
@@ -72,27 +74,27 @@ def told(**answers: list[KafkaError | None]) -> tuple[Transactions, Told, list[s
     ],
 )
 def test_flags_are_judged_fatal_first_then_abort_then_retry(
-    found: KafkaError, means: Verdict
+    flags: KafkaError, means: Verdict
 ) -> None:
-    assert verdict(found) is means
+    assert verdict(flags) is means
 
 
 def test_a_time_out_repeats_the_same_operation_and_keeps_others_alive_between() -> None:
-    sends, producer, between = told(commit_transaction=[TIMED_OUT, TIMED_OUT, None])
+    sends, producer, between = scripted(commit_transaction=[TIMED_OUT, TIMED_OUT, None])
     sends.commit()
     assert producer.calls == ["commit_transaction"] * 3
     assert between == ["slice"] * 2
 
 
 def test_an_abortable_error_is_aborted_here_and_said() -> None:
-    sends, producer, _ = told(commit_transaction=[ABORTABLE])
+    sends, producer, _ = scripted(commit_transaction=[ABORTABLE])
     with pytest.raises(TransactionAborted, match="UNKNOWN_MEMBER_ID"):
         sends.commit()
     assert producer.calls == ["commit_transaction", "abort_transaction"]
 
 
 def test_a_fenced_producer_is_lost_and_never_aborted() -> None:
-    sends, producer, _ = told(commit_transaction=[FENCED])
+    sends, producer, _ = scripted(commit_transaction=[FENCED])
     with pytest.raises(ProducerLost, match="_FENCED") as lost:
         sends.commit()
     assert lost.value.fenced
@@ -101,7 +103,7 @@ def test_a_fenced_producer_is_lost_and_never_aborted() -> None:
 
 @pytest.mark.parametrize("unknown", [CONFLICT, AFTER_FATAL])
 def test_an_unknown_outcome_is_neither_aborted_nor_repeated(unknown: KafkaError) -> None:
-    sends, producer, _ = told(commit_transaction=[unknown])
+    sends, producer, _ = scripted(commit_transaction=[unknown])
     with pytest.raises(ProducerLost) as lost:
         sends.commit()
     assert not lost.value.fenced
@@ -112,7 +114,7 @@ def test_a_time_out_beyond_the_budget_is_an_unknown_outcome(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transactions, "BUDGET_S", 0.0)
-    sends, producer, _ = told(commit_transaction=[TIMED_OUT] * 3)
+    sends, producer, _ = scripted(commit_transaction=[TIMED_OUT] * 3)
     monkeypatch.setattr("time.monotonic", iter(range(0, 1000, 30)).__next__)
     with pytest.raises(ProducerLost):
         sends.commit()
@@ -120,14 +122,14 @@ def test_a_time_out_beyond_the_budget_is_an_unknown_outcome(
 
 
 def test_an_abort_that_fails_loses_the_producer_instead_of_looping() -> None:
-    sends, producer, _ = told(commit_transaction=[ABORTABLE], abort_transaction=[ABORTABLE])
+    sends, producer, _ = scripted(commit_transaction=[ABORTABLE], abort_transaction=[ABORTABLE])
     with pytest.raises(ProducerLost):
         sends.commit()
     assert producer.calls == ["commit_transaction", "abort_transaction"]
 
 
 def test_a_producer_that_is_fenced_while_records_are_handed_to_it_says_so() -> None:
-    sends, producer, _ = told(produce=[None, AFTER_FATAL], begin_transaction=[FENCED])
+    sends, producer, _ = scripted(produce=[None, AFTER_FATAL], begin_transaction=[FENCED])
     with pytest.raises(ProducerLost, match="_FENCED") as lost:
         sends.produce([("t", b"k", b"v", [])] * 3)
     assert lost.value.fenced
@@ -135,14 +137,14 @@ def test_a_producer_that_is_fenced_while_records_are_handed_to_it_says_so() -> N
 
 
 def test_a_record_that_the_client_refuses_undoes_the_transaction() -> None:
-    sends, producer, _ = told(produce=[None, error(KafkaError.MSG_SIZE_TOO_LARGE, aborts=True)])
+    sends, producer, _ = scripted(produce=[None, error(KafkaError.MSG_SIZE_TOO_LARGE, aborts=True)])
     with pytest.raises(TransactionAborted):
         sends.produce([("t", b"k", b"v", [])] * 3)
     assert producer.calls == ["produce", "produce", "abort_transaction"]
 
 
 def test_a_full_client_queue_undoes_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    sends, producer, _ = told()
+    sends, producer, _ = scripted()
 
     def full(*_: object, **__: object) -> None:
         raise BufferError("Local: Queue full")

@@ -44,9 +44,8 @@ def test_any_number_of_rows_is_one_statement() -> None:
     assert statement.count("%s") == len(columns) == 12
 
 
-def test_more_rows_than_a_kafka_transaction_should_hold_are_refused_before_anything_is_written() -> (
-    None
-):
+def test_too_many_rows_are_refused_before_anything_is_written() -> None:
+    """A Kafka transaction holds whole database transactions: this bounds it."""
     assert len(appended(*[ROW] * ROWS_MAX)) == 1
     recorder = Recorder()
     with pytest.raises(ValueError, match="2001 outbox rows"):

@@ -1,4 +1,4 @@
-"""The refusal decision, over every combination of what a start can find."""
+"""The refusal decision, over every combination of conditions at a start."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from orderflow.messaging.relay.start_decision import (
     decide,
 )
 
-HERE = Database(system_identifier="7711653351264332549", timeline=1, oid=16384, slot="relay_order")
+HERE = Database(system_identifier="7711653351264332549", timeline=1, oid=16384, slot="relay_shop")
 ELSEWHERE = (
     msgspec.structs.replace(HERE, system_identifier="1"),
     msgspec.structs.replace(HERE, timeline=2),
     msgspec.structs.replace(HERE, oid=16385),
-    msgspec.structs.replace(HERE, slot="relay_payment"),
+    msgspec.structs.replace(HERE, slot="relay_other"),
 )
 WAL_END = 1_000
 TICK = 7
@@ -70,7 +70,7 @@ EVERYTHING = [
 
 def fine(**changes: object) -> StartConditions:
     """A restart as it should be."""
-    found = StartConditions(
+    conditions = StartConditions(
         database=HERE,
         wal_end=WAL_END,
         tick=TICK,
@@ -79,48 +79,52 @@ def fine(**changes: object) -> StartConditions:
         publication_fits=True,
         outbox_empty=False,
     )
-    return msgspec.structs.replace(found, **changes)
+    return msgspec.structs.replace(conditions, **changes)
 
 
-def reason(found: StartConditions) -> str:
-    step = decide(found)
+def reason(conditions: StartConditions) -> str:
+    step = decide(conditions)
     assert isinstance(step, Refusal), step
     return step.reason
 
 
 def test_streaming_on_from_a_position_needs_the_whole_invariant() -> None:
-    """confirmed_flush ≤ position ≤ WAL end, same database, no older copy, same slot, same publication: no less."""
-    for found in EVERYTHING:
-        if found.position is None:
+    """confirmed_flush ≤ position ≤ WAL end; the same database, slot, publication; no older copy."""
+    for conditions in EVERYTHING:
+        if conditions.position is None:
             continue
-        slot, position = found.slot, found.position
+
+        slot, position = conditions.slot, conditions.position
         holds = (
-            position.database == found.database
+            position.database == conditions.database
             and slot is not None
             and not slot.made_now
             and not slot.lost
-            and found.publication_fits
-            and slot.confirmed_flush <= position.lsn <= found.wal_end
-            and position.tick <= found.tick
+            and conditions.publication_fits
+            and slot.confirmed_flush <= position.lsn <= conditions.wal_end
+            and position.tick <= conditions.tick
             and not position.resyncing
         )
-        assert (decide(found) is StartStep.STREAM) == holds, found
-        assert holds or isinstance(decide(found), Refusal), found
+
+        assert (decide(conditions) is StartStep.STREAM) == holds, conditions
+        assert holds or isinstance(decide(conditions), Refusal), conditions
 
 
-def test_a_missing_position_is_accepted_only_from_a_slot_made_now_or_over_an_empty_outbox() -> None:
-    for found in EVERYTHING:
-        if found.position is not None:
+def test_without_a_position_only_a_slot_made_now_or_an_empty_outbox_will_do() -> None:
+    for conditions in EVERYTHING:
+        if conditions.position is not None:
             continue
-        slot = found.slot
+
+        slot = conditions.slot
         if slot is None:
             expected: StartStep | None = StartStep.MAKE_SLOT
         elif slot.made_now:
             expected = None if slot.misses_rows else StartStep.STREAM
         else:
-            expected = StartStep.REMAKE_SLOT if found.outbox_empty else None
-        step = decide(found)
-        assert isinstance(step, Refusal) if expected is None else step is expected, found
+            expected = StartStep.REMAKE_SLOT if conditions.outbox_empty else None
+
+        step = decide(conditions)
+        assert isinstance(step, Refusal) if expected is None else step is expected, conditions
 
 
 def test_a_restart_as_it_should_be_streams() -> None:
@@ -128,7 +132,7 @@ def test_a_restart_as_it_should_be_streams() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("conditions", "words"),
     [
         (fine(slot=None), "was dropped"),
         (fine(slot=ReplicationSlot(confirmed_flush=700, made_now=True)), "was dropped"),
@@ -137,7 +141,7 @@ def test_a_restart_as_it_should_be_streams() -> None:
             fine(slot=ReplicationSlot(confirmed_flush=601)),
             "was advanced to 0/259, beyond the position 0/258",
         ),
-        (fine(publication_fits=False), "publication relay_order was dropped or changed"),
+        (fine(publication_fits=False), "publication relay_shop was dropped or changed"),
         (fine(wal_end=599), "beyond the end of the server's log"),
         (
             fine(tick=6, position=Position(lsn=600, database=HERE, tick=7)),
@@ -157,8 +161,8 @@ def test_a_restart_as_it_should_be_streams() -> None:
         ),
     ],
 )
-def test_every_refusal_says_what_was_found(found: StartConditions, words: str) -> None:
-    assert words in reason(found)
+def test_every_refusal_says_what_was_found(conditions: StartConditions, words: str) -> None:
+    assert words in reason(conditions)
 
 
 @pytest.mark.parametrize("there", ELSEWHERE)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import pytest
+from tests.unit.messaging.schemas.parcels import SHIPPED_SCHEMA
 
-from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
 from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue
 from orderflow.messaging.schemas.compatibility import MANIFEST, breaks, changed_since_committed
 
 Change = Callable[[dict[str, Any]], object]
-
-ORDER_CREATED = CATALOGUE.versions("orderflow.OrderCreated")[0]
-ORDER_EVENT = CATALOGUE.versions("orderflow.OrderEvent")[0]
 
 
 def field(schema: dict[str, Any], name: str) -> dict[str, Any]:
@@ -36,103 +33,105 @@ def drop(name: str) -> Change:
     return lambda schema: schema["fields"].remove(field(schema, name))
 
 
-def complaints(first: CommittedSchema, change: Change) -> list[str]:
-    document = json.loads(first.text)
+def changed(change: Change, version: int = 2) -> CommittedSchema:
+    document = json.loads(SHIPPED_SCHEMA.text)
     change(document)
-    second = CommittedSchema(type_name=first.type_name, version=2, text=json.dumps(document))
-    return [str(found) for found in breaks(SchemaCatalogue([first, second], {}))]
+    return CommittedSchema(
+        type_name=SHIPPED_SCHEMA.type_name, version=version, text=json.dumps(document)
+    )
+
+
+def complaints(change: Change) -> list[str]:
+    catalogue = SchemaCatalogue([SHIPPED_SCHEMA, changed(change)], {})
+    return [str(complaint) for complaint in breaks(catalogue)]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        add(name="note", type=["null", "string"], default=None),
+        add(name="label", type=["null", "string"], default=None),
         add(name="priority", type="int", default=0),
-        drop("paymentMethod"),
+        drop("note"),
         lambda schema: schema.update(doc="Other words."),
     ],
 )
 def test_a_change_that_every_reader_survives_is_no_break(change: Change) -> None:
-    assert complaints(ORDER_CREATED, change) == []
+    assert complaints(change) == []
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (
-            add(name="note", type="string"),
-            "version 2 can't read what version 1 writes: field note: the writer does not write it, and the reader",
+            add(name="label", type="string"),
+            "can't read what version 1 writes: field label: the writer does not write it, and the",
         ),
         (
-            drop("currency"),
-            "a reader of version 1 can't read what version 2 writes: field currency: ",
+            drop("parcelId"),
+            "a reader of version 1 can't read what version 2 writes: field parcelId: ",
         ),
         (
-            retype("version", "long"),
-            "version 1 can't read what version 2 writes: field version: the writer writes long",
+            retype("weightG", "double"),
+            "version 1 can't read what version 2 writes: field weightG: the writer writes double",
         ),
         (
-            retype("version", "string"),
-            "a reader of version 2 can't read what version 1 writes: field version: ",
+            retype("weightG", "string"),
+            "a reader of version 2 can't read what version 1 writes: field weightG: ",
         ),
         (
-            retype("currency", ["null", "string"]),
-            "field currency: the writer writes null or string, the reader wants",
+            retype("parcelId", ["null", "string"]),
+            "field parcelId: the writer writes null or string, the reader wants",
         ),
         (
-            retype("occurredAt", {"type": "long", "logicalType": "timestamp-micros"}),
-            "field occurredAt: it was timestamp-millis and is read as timestamp-micros",
+            retype("shippedAt", {"type": "long", "logicalType": "timestamp-micros"}),
+            "field shippedAt: it was timestamp-millis and is read as timestamp-micros",
         ),
         (
-            lambda schema: field(schema, "lines")["type"]["items"]["fields"].pop(0),
-            "field lines[].sku: ",
+            lambda schema: field(schema, "items")["type"]["items"]["fields"].pop(0),
+            "field items[].sku: ",
+        ),
+        (
+            lambda schema: field(schema, "size")["type"]["symbols"].append("HUGE"),
+            "field size: the writer may write HUGE, which the reader does not know",
         ),
     ],
 )
 def test_a_breaking_change_is_told_by_field_and_reader(change: Change, words: str) -> None:
-    assert any(words in complaint for complaint in complaints(ORDER_CREATED, change))
+    assert any(words in complaint for complaint in complaints(change))
 
 
-def test_a_new_status_breaks_the_readers_that_do_not_know_it() -> None:
-    found = complaints(
-        ORDER_EVENT, lambda schema: field(schema, "status")["type"]["symbols"].append("LOST")
-    )
-    assert any(
-        "field status: the writer may write LOST, which the reader does not know" in words
-        for words in found
-    )
-
-
-def test_every_version_is_compared_with_every_other_not_only_with_the_one_before() -> None:
-    """Dropping an optional field and bringing it back with another type passes pairwise, and breaks version 1."""
-    documents = [json.loads(ORDER_CREATED.text) for _ in range(3)]
-    drop("paymentMethod")(documents[1])
-    retype("paymentMethod", ["null", "int"])(documents[2])
+def test_every_version_is_compared_with_every_other() -> None:
+    """An optional field dropped, and back with another type, passes pairwise and breaks readers."""
     versions = [
-        CommittedSchema(
-            type_name=ORDER_CREATED.type_name, version=number, text=json.dumps(document)
-        )
-        for number, document in enumerate(documents, start=1)
+        SHIPPED_SCHEMA,
+        changed(drop("note"), version=2),
+        changed(retype("note", ["null", "int"]), version=3),
     ]
-    assert {(found.reader, found.writer) for found in breaks(SchemaCatalogue(versions, {}))} == {
-        (1, 3),
-        (3, 1),
-    }
+    pairs = {(broken.reader, broken.writer) for broken in breaks(SchemaCatalogue(versions, {}))}
+    assert pairs == {(1, 3), (3, 1)}
 
 
-def test_a_committed_version_that_was_edited_is_told_by_name(tmp_path: Path) -> None:
-    schemas = copytree(DIRECTORY, tmp_path / "schemas")
-    assert changed_since_committed(schemas) == []
-    path = schemas / "OrderCreated" / "1.avsc"
+@pytest.fixture
+def committed(tmp_path: Path) -> Path:
+    """A directory with one committed version and its manifest."""
+    path = tmp_path / "ParcelShipped" / "1.avsc"
+    path.parent.mkdir()
+    path.write_text(SHIPPED_SCHEMA.text)
+    checksum = sha256(path.read_bytes()).hexdigest()
+    (tmp_path / MANIFEST).write_text(f"{checksum}  ParcelShipped/1.avsc\n")
+    return tmp_path
+
+
+def test_a_committed_version_that_was_edited_is_told_by_name(committed: Path) -> None:
+    assert changed_since_committed(committed) == []
+    path = committed / "ParcelShipped" / "1.avsc"
     path.write_text(path.read_text() + "\n")
-    (complaint,) = changed_since_committed(schemas)
-    assert "OrderCreated/1.avsc was changed" in complaint
+    (complaint,) = changed_since_committed(committed)
+    assert "ParcelShipped/1.avsc was changed" in complaint
 
 
-def test_a_new_version_is_asked_to_be_entered(tmp_path: Path) -> None:
-    schemas = copytree(DIRECTORY, tmp_path / "schemas")
-    (schemas / "OrderCreated" / "2.avsc").write_text(ORDER_CREATED.text)
-    (complaint,) = changed_since_committed(schemas)
-    lines = (schemas / MANIFEST).read_text().splitlines()
-    (checksum,) = (line.split()[0] for line in lines if line.endswith("OrderCreated/1.avsc"))
-    assert complaint.endswith(f"{checksum}  OrderCreated/2.avsc")
+def test_a_new_version_is_asked_to_be_entered(committed: Path) -> None:
+    (committed / "ParcelShipped" / "2.avsc").write_text(SHIPPED_SCHEMA.text)
+    (complaint,) = changed_since_committed(committed)
+    checksum = (committed / MANIFEST).read_text().split()[0]
+    assert complaint.endswith(f"{checksum}  ParcelShipped/2.avsc")

@@ -26,14 +26,14 @@ def answering(status: int, body: object = None) -> Registry:
 
 def test_what_is_known_is_told() -> None:
     assert answering(200, {"schema": '"string"'}).schema_text(7) == '"string"'
-    assert answering(200, {"id": 7}).id_of("orders-T", '"string"') == 7
+    assert answering(200, {"id": 7}).id_of("parcels-T", '"string"') == 7
 
 
 def test_what_is_unknown_is_none() -> None:
     unknown = answering(404, {"error_code": 40403, "message": "Schema not found"})
     assert unknown.schema_text(7) is None
-    assert unknown.id_of("orders-T", '"string"') is None
-    assert unknown.versions("orders-T") == []
+    assert unknown.id_of("parcels-T", '"string"') is None
+    assert unknown.versions("parcels-T") == []
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
@@ -60,7 +60,7 @@ def test_a_registry_that_does_not_answer_is_unavailable(
 def test_a_refused_registration_says_what_the_registry_said() -> None:
     with pytest.raises(Incompatible, match=r"409: b at /fields/1"):
         answering(409, {"error_code": 409, "message": "b at /fields/1"}).register(
-            "orders-T", '"string"'
+            "parcels-T", '"string"'
         )
 
 
@@ -70,12 +70,12 @@ def test_a_refusal_of_us_is_a_setting_to_be_fixed() -> None:
 
 
 def test_a_subject_with_odd_characters_stays_one_path_segment() -> None:
-    asked: list[httpx2.Request] = []
+    requests: list[httpx2.Request] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
-        asked.append(request)
+        requests.append(request)
         return httpx2.Response(200, json={"id": 1})
 
-    registry(answer).register("a/b-orderflow.T", '"string"')
-    assert asked[0].url.raw_path == b"/apis/ccompat/v7/subjects/a%2Fb-orderflow.T/versions"
-    assert json.loads(asked[0].content) == {"schema": '"string"'}
+    registry(answer).register("a/b-shop.T", '"string"')
+    assert requests[0].url.raw_path == b"/apis/ccompat/v7/subjects/a%2Fb-shop.T/versions"
+    assert json.loads(requests[0].content) == {"schema": '"string"'}

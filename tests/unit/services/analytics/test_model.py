@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.support.feed import CANCELLED, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life
+from tests.support.builders import CANCELLED, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life
 
 from orderflow.services.analytics.model import Passage, Step, conversion, entered, newest
 

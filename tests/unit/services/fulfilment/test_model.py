@@ -6,7 +6,16 @@ from itertools import permutations, product
 
 import msgspec
 import pytest
-from tests.support.feed import CANCELLED, CREATED, DELIVERED, LIVES, PAID, SHIPPED, life, new_order
+from tests.support.builders import (
+    CANCELLED,
+    CREATED,
+    DELIVERED,
+    LIVES,
+    PAID,
+    SHIPPED,
+    life,
+    new_order_id,
+)
 
 from orderflow.contracts.events import OrderEvent, OrderStatus
 from orderflow.services.fulfilment.model import (
@@ -95,7 +104,7 @@ def test_each_status_meets_each_shipment_as_the_table_says(
         status=status,
         version=9,
         previous_status=PAID,
-        order_id=new_order(),
+        order_id=new_order_id(),
     )
     if (held, status) in NEXT:
         moved = after(event, known)

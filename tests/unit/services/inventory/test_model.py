@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.inventory import CUSTOMER, NOW, paid, refunded, shipped
+from tests.support.builders import AT, CUSTOMER, an_order, paid, refunded, shipped
 
 from orderflow.contracts.events import (
     Shortage,
@@ -54,7 +54,7 @@ class Shelf:
             order: self.reservations[order] for order in orders if order in self.reservations
         }
         stock = [self.stock[sku] for sku in skus_to_lock(batch, reservations) if sku in self.stock]
-        decision = decide(batch, stock=stock, reservations=reservations, now=NOW)
+        decision = decide(batch, stock=stock, reservations=reservations, now=AT)
         for change in decision.changes:
             old = self.stock[change.sku]
             self.stock[change.sku] = Stock(
@@ -86,7 +86,7 @@ class Shelf:
 
 def test_a_payment_reserves_every_line_of_its_order() -> None:
     shelf = Shelf(CABLE=10, LAMP=3)
-    shelf.handle(paid(A, ("CABLE", 4), ("LAMP", 3)))
+    shelf.handle(paid(an_order(A, ("CABLE", 4), ("LAMP", 3))))
     assert shelf.counts("CABLE") == (10, 4, 0)
     assert shelf.counts("LAMP") == (3, 3, 0)
     assert shelf.events == [
@@ -95,14 +95,14 @@ def test_a_payment_reserves_every_line_of_its_order() -> None:
             customer_id=CUSTOMER,
             payment_id=payment_id(A, 1),
             lines=(StockLine(sku=Sku("CABLE"), quantity=4), StockLine(sku=Sku("LAMP"), quantity=3)),
-            occurred_at=NOW,
+            occurred_at=AT,
         )
     ]
 
 
 def test_one_line_short_reserves_nothing_and_names_what_is_short() -> None:
     shelf = Shelf(CABLE=10, LAMP=3)
-    shelf.handle(paid(A, ("CABLE", 4), ("LAMP", 4)))
+    shelf.handle(paid(an_order(A, ("CABLE", 4), ("LAMP", 4))))
     assert shelf.counts("CABLE") == (10, 0, 0)
     assert shelf.status(A) == "REJECTED"
     [rejected] = shelf.events
@@ -113,7 +113,7 @@ def test_one_line_short_reserves_nothing_and_names_what_is_short() -> None:
 
 def test_an_unknown_product_is_told_apart_from_one_that_is_sold_out() -> None:
     shelf = Shelf(CABLE=0)
-    shelf.handle(paid(A, ("CABLE", 1), ("DRAGON", 1)), paid(B, ("CABLE", 1)))
+    shelf.handle(paid(an_order(A, ("CABLE", 1), ("DRAGON", 1))), paid(an_order(B, ("CABLE", 1))))
     unknown, sold_out = shelf.events
     assert isinstance(unknown, StockRejected)
     assert isinstance(sold_out, StockRejected)
@@ -125,7 +125,11 @@ def test_an_unknown_product_is_told_apart_from_one_that_is_sold_out() -> None:
 
 def test_within_one_batch_the_earlier_record_is_served_first() -> None:
     shelf = Shelf(CABLE=5)
-    decision = shelf.handle(paid(A, ("CABLE", 3)), paid(B, ("CABLE", 3)), paid(C, ("CABLE", 2)))
+    decision = shelf.handle(
+        paid(an_order(A, ("CABLE", 3))),
+        paid(an_order(B, ("CABLE", 3))),
+        paid(an_order(C, ("CABLE", 2))),
+    )
     assert [(position, type(event)) for position, event in decision.events] == [
         (0, StockReserved),
         (1, StockRejected),
@@ -136,8 +140,10 @@ def test_within_one_batch_the_earlier_record_is_served_first() -> None:
 
 def test_what_a_batch_releases_a_later_record_of_it_can_have() -> None:
     shelf = Shelf(CABLE=5)
-    shelf.handle(paid(A, ("CABLE", 5)))
-    decision = shelf.handle(paid(B, ("CABLE", 1)), refunded(A), paid(C, ("CABLE", 5)))
+    shelf.handle(paid(an_order(A, ("CABLE", 5))))
+    decision = shelf.handle(
+        paid(an_order(B, ("CABLE", 1))), refunded(an_order(A)), paid(an_order(C, ("CABLE", 5)))
+    )
     assert [type(event) for _, event in decision.events] == [
         StockRejected,
         StockReleased,
@@ -149,18 +155,18 @@ def test_what_a_batch_releases_a_later_record_of_it_can_have() -> None:
 
 def test_an_order_without_lines_is_reserved() -> None:
     shelf = Shelf()
-    decision = shelf.handle(paid(A))
+    decision = shelf.handle(paid(an_order(A, minor=0)))
     assert shelf.status(A) == "RESERVED"
     assert [type(event) for event in shelf.events] == [StockReserved]
     assert decision.changes == ()
-    shelf.handle(shipped(A))
+    shelf.handle(shipped(an_order(A)))
     assert shelf.status(A) == "SHIPPED"
 
 
 def test_a_refund_gives_back_what_was_kept() -> None:
     shelf = Shelf(CABLE=5)
-    shelf.handle(paid(A, ("CABLE", 3)))
-    shelf.handle(refunded(A))
+    shelf.handle(paid(an_order(A, ("CABLE", 3))))
+    shelf.handle(refunded(an_order(A)))
     assert shelf.counts("CABLE") == (5, 0, 0)
     released = shelf.events[-1]
     assert isinstance(released, StockReleased)
@@ -172,21 +178,23 @@ def test_a_refund_gives_back_what_was_kept() -> None:
 
 def test_a_payment_after_its_refund_reserves_nothing() -> None:
     shelf = Shelf(CABLE=5)
-    assert shelf.handle(refunded(A)).events == ()
+    assert shelf.handle(refunded(an_order(A))).events == ()
     assert shelf.status(A) == "RELEASED"
-    assert shelf.handle(paid(A, ("CABLE", 3))).events == ()
+    assert shelf.handle(paid(an_order(A, ("CABLE", 3)))).events == ()
     assert shelf.counts("CABLE") == (5, 0, 0)
 
 
 def test_shipping_takes_the_pieces_off_the_shelf_and_tells_nobody() -> None:
     shelf = Shelf(CABLE=5)
-    shelf.handle(paid(A, ("CABLE", 3)))
-    assert shelf.handle(shipped(A)).events == ()
+    shelf.handle(paid(an_order(A, ("CABLE", 3))))
+    assert shelf.handle(shipped(an_order(A))).events == ()
     assert shelf.counts("CABLE") == (2, 0, 3)
 
 
 @pytest.mark.parametrize(
-    "before", [(), (refunded(A),), (paid(A, ("CABLE", 9)),)], ids=["none", "released", "rejected"]
+    "before",
+    [(), (refunded(an_order(A)),), (paid(an_order(A, ("CABLE", 9))),)],
+    ids=["none", "released", "rejected"],
 )
 def test_goods_that_left_without_being_kept_are_a_failure_for_people_to_see(
     before: tuple[ConsumedEvent, ...],
@@ -194,35 +202,35 @@ def test_goods_that_left_without_being_kept_are_a_failure_for_people_to_see(
     shelf = Shelf(CABLE=5)
     shelf.handle(*before)
     with pytest.raises(NothingReserved, match="correct its stock by hand"):
-        shelf.handle(shipped(A))
+        shelf.handle(shipped(an_order(A)))
 
 
 @pytest.mark.parametrize("quantity", [0, -1])
 def test_a_line_of_less_than_one_piece_is_refused(quantity: int) -> None:
     with pytest.raises(NoQuantity):
-        Shelf(CABLE=5).handle(paid(A, ("CABLE", quantity)))
+        Shelf(CABLE=5).handle(paid(an_order(A, ("CABLE", quantity))))
 
 
 def test_two_lines_of_one_product_are_one_with_both_quantities() -> None:
-    assert by_sku(paid(A, ("CABLE", 2), ("LAMP", 1), ("CABLE", 3)).lines) == (
+    assert by_sku(paid(an_order(A, ("CABLE", 2), ("LAMP", 1), ("CABLE", 3))).lines) == (
         StockLine(sku=Sku("CABLE"), quantity=5),
         StockLine(sku=Sku("LAMP"), quantity=1),
     )
     shelf = Shelf(CABLE=4)
-    shelf.handle(paid(A, ("CABLE", 2), ("CABLE", 3)))
+    shelf.handle(paid(an_order(A, ("CABLE", 2), ("CABLE", 3))))
     assert shelf.status(A) == "REJECTED"
 
 
 def test_only_stock_that_may_change_is_asked_for() -> None:
     shelf = Shelf(CABLE=5, LAMP=5, DOCK=5)
-    shelf.handle(paid(A, ("CABLE", 1)), paid(B, ("LAMP", 1)))
-    shelf.handle(shipped(B))
+    shelf.handle(paid(an_order(A, ("CABLE", 1))), paid(an_order(B, ("LAMP", 1))))
+    shelf.handle(shipped(an_order(B)))
     batch = (
-        paid(A, ("DOCK", 1)),
-        refunded(A),
-        shipped(B),
-        refunded(C),
-        paid(ORDERS[3], ("DOCK", 1)),
+        paid(an_order(A, ("DOCK", 1))),
+        refunded(an_order(A)),
+        shipped(an_order(B)),
+        refunded(an_order(C)),
+        paid(an_order(ORDERS[3], ("DOCK", 1))),
     )
     assert skus_to_lock(batch, shelf.reservations) == {"CABLE", "DOCK"}
 
@@ -234,8 +242,8 @@ _LINES = {
     for number, order in enumerate(ORDERS)
 }
 _FACTS: list[ConsumedEvent] = [
-    *(paid(order, *lines) for order, lines in _LINES.items()),
-    *(refunded(order) for order in ORDERS),
+    *(paid(an_order(order, *lines)) for order, lines in _LINES.items()),
+    *(refunded(an_order(order)) for order in ORDERS),
 ]
 facts = st.lists(st.sampled_from(_FACTS), max_size=30)
 shelves = st.fixed_dictionaries({str(sku): st.integers(0, 5) for sku in SKUS})
@@ -256,7 +264,9 @@ def test_whatever_comes_and_however_it_is_batched_the_books_are_right(
     edges = [0, *sorted(cut for cut in cuts if cut < len(history)), len(history)]
     for start, end in pairwise(edges):
         batched.handle(*history[start:end])
-    goods = [shipped(order) for order in sorted(ship) if alone.status(order) == "RESERVED"]
+    goods = [
+        shipped(an_order(order)) for order in sorted(ship) if alone.status(order) == "RESERVED"
+    ]
     for event in goods:
         alone.handle(event)
     batched.handle(*goods)

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.facts import fact
-from tests.support.payment import created
+from tests.support.builders import an_order
+from tests.support.fact_schedules import fact
 
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import NotificationFailed, NotificationSent, OrderEvent, OrderStatus
@@ -29,7 +29,7 @@ from orderflow.services.notification.model import (
 )
 
 AT = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
-ORDER = created(OrderId("019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"))
+ORDER = an_order(OrderId("019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"))
 KINDS = {
     "succeeded": "PAYMENT_SUCCEEDED",
     "failed": "PAYMENT_FAILED",

@@ -8,7 +8,7 @@ from itertools import product
 
 import msgspec
 import pytest
-from tests.support.facts import fact
+from tests.support.fact_schedules import fact
 
 from orderflow.contracts.events import CancelReason, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import permutations, product
 
 import msgspec
 import pytest
+from tests.support import builders
+from tests.support.builders import an_order, paid, payment_failed
 
 from orderflow.contracts.events import (
     CancelReason,
@@ -16,15 +19,11 @@ from orderflow.contracts.events import (
     OrderCreated,
     OrderEvent,
     OrderStatus,
-    PaymentFailed,
     PaymentMode,
     PaymentRefunded,
     PaymentSucceeded,
-    StockRejected,
-    StockReleased,
-    StockReserved,
 )
-from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, payment_id, refund_id
+from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, payment_id
 from orderflow.messaging.errors import Poison
 from orderflow.services.order.change_events import events
 from orderflow.services.order.model import Order, Payment, PaymentState, StockState, place
@@ -49,79 +48,12 @@ def placed() -> Order:
     )
 
 
-def succeeded(attempt: int = 1) -> PaymentSucceeded:
-    return PaymentSucceeded(
-        order_id=ORDER,
-        customer_id=CUSTOMER,
-        attempt=attempt,
-        payment_id=payment_id(ORDER, attempt),
-        amount_minor=0,
-        currency="EUR",
-        payment_method="pm_ok",
-        lines=(),
-        occurred_at=NOW,
-    )
-
-
-def failed(attempt: int = 1) -> PaymentFailed:
-    return PaymentFailed(
-        order_id=ORDER,
-        customer_id=CUSTOMER,
-        attempt=attempt,
-        payment_id=payment_id(ORDER, attempt),
-        amount_minor=0,
-        currency="EUR",
-        reason="DECLINED",
-        message="declined",
-        occurred_at=NOW,
-    )
-
-
-def refunded(attempt: int = 1) -> PaymentRefunded:
-    payment = payment_id(ORDER, attempt)
-    return PaymentRefunded(
-        order_id=ORDER,
-        customer_id=CUSTOMER,
-        attempt=attempt,
-        payment_id=payment,
-        refund_id=refund_id(payment),
-        amount_minor=0,
-        currency="EUR",
-        reason="CUSTOMER",
-        occurred_at=NOW,
-    )
-
-
-def reserved(attempt: int = 1) -> StockReserved:
-    return StockReserved(
-        order_id=ORDER,
-        customer_id=CUSTOMER,
-        payment_id=payment_id(ORDER, attempt),
-        lines=(),
-        occurred_at=NOW,
-    )
-
-
-def rejected(attempt: int = 1) -> StockRejected:
-    return StockRejected(
-        order_id=ORDER,
-        customer_id=CUSTOMER,
-        payment_id=payment_id(ORDER, attempt),
-        reason="OUT_OF_STOCK",
-        shortages=(),
-        occurred_at=NOW,
-    )
-
-
-def released(attempt: int = 1) -> StockReleased:
-    return StockReleased(
-        order_id=ORDER,
-        customer_id=CUSTOMER,
-        payment_id=payment_id(ORDER, attempt),
-        lines=(),
-        reason="CUSTOMER",
-        occurred_at=NOW,
-    )
+succeeded = partial(paid, placed())
+failed = partial(payment_failed, placed())
+refunded = partial(builders.refunded, placed())
+reserved = partial(builders.reserved, placed())
+rejected = partial(builders.rejected, placed())
+released = partial(builders.released, placed())
 
 
 def cancelled(order: Order) -> Change:
@@ -370,24 +302,13 @@ def test_only_paid_orders_keep_money_and_stock(
 ) -> None:
     """In every interleaving of all services."""
     order = placed()
-    created = OrderCreated(
-        order_id=ORDER,
-        customer_id=CUSTOMER,
-        version=1,
-        lines=(),
-        amount_minor=0,
-        currency="EUR",
-        payment_mode="AUTOMATIC",
-        attempt=1,
-        occurred_at=NOW,
-    )
     first = World(
         order=order,
         declines=declines,
         short=short,
         cancel_left=cancel_left,
         repeats=2,
-        to_payment=(created,),
+        to_payment=(an_order(ORDER, minor=0, at=NOW),),
     )
     seen, open_worlds, ends = {first}, [first], set()
     while open_worlds:

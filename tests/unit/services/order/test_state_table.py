@@ -12,7 +12,7 @@ from itertools import product
 
 import msgspec
 import pytest
-from tests.support.facts import fact
+from tests.support.fact_schedules import fact
 
 from orderflow.contracts.events import (
     CancelReason,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tests.support.payment import AMOUNT_MINOR, LINES
+from tests.support.builders import AMOUNT_MINOR, LINES
 
 from orderflow.contracts.ids import CustomerId, OrderId, payment_id, refund_id
 from orderflow.services.payment.model import Payment, PaymentState, Refund, RefundState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from tests.support.payment import AMOUNT_MINOR, LINES, created, requested
+from tests.support.builders import AMOUNT_MINOR, LINES, an_order, payment_requested
 from tests.unit.services.payment.accounts import (
     ANOTHER_CAUSE,
     CAUSE,
@@ -38,7 +38,9 @@ from orderflow.services.payment.model import (
 
 
 @pytest.mark.parametrize(
-    "event", [created(ORDER_ID), requested(ORDER_ID, 3)], ids=["created", "requested"]
+    "event",
+    [an_order(ORDER_ID), payment_requested(an_order(ORDER_ID), 3)],
+    ids=["created", "requested"],
 )
 def test_a_requested_payment_is_what_its_event_asks_for(
     event: OrderCreated | PaymentRequested,
@@ -58,13 +60,13 @@ def test_a_requested_payment_is_what_its_event_asks_for(
 
 
 def test_an_event_without_a_payment_method_leaves_it_empty() -> None:
-    event = msgspec.structs.replace(created(ORDER_ID), payment_method=None)
+    event = msgspec.structs.replace(an_order(ORDER_ID), payment_method=None)
     assert model.requested_payment(event, now=NOW).payment_method == ""
 
 
 @pytest.mark.parametrize("foreign", [payment_id(ORDER_ID, 2), PaymentId("anything")])
 def test_a_payment_id_that_is_not_the_attempts_own_is_poison(foreign: PaymentId) -> None:
-    event = msgspec.structs.replace(created(ORDER_ID), payment_id=foreign)
+    event = msgspec.structs.replace(an_order(ORDER_ID), payment_id=foreign)
     with pytest.raises(Poison, match=f"payment {foreign} is not attempt 1 of order {ORDER_ID}"):
         model.requested_payment(event, now=NOW)
 

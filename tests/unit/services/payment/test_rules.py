@@ -12,7 +12,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.payment import AMOUNT_MINOR, cancelled, created, created_on_request, requested
+from tests.support.builders import (
+    AMOUNT_MINOR,
+    an_order,
+    an_order_on_request,
+    cancelled,
+    payment_requested,
+)
 from tests.unit.services.payment.accounts import (
     ANOTHER_CAUSE,
     CAUSE,
@@ -107,8 +113,8 @@ IF_CANCELLED: Mapping[str | None, Expected] = {
 def ask(attempt: int, *, minor: int = AMOUNT_MINOR) -> ConsumedEvent:
     """The event that asks for this attempt: the first is asked for by the order's creation."""
     if attempt == 1:
-        return created(ORDER_ID, minor=minor)
-    return requested(ORDER_ID, attempt, minor=minor)
+        return an_order(ORDER_ID, minor=minor)
+    return payment_requested(an_order(ORDER_ID, minor=minor), attempt)
 
 
 def new_payment(attempt: int, *, minor: int = AMOUNT_MINOR) -> Payment:
@@ -211,7 +217,7 @@ def test_a_total_of_zero_obeys_the_rules_all_the_same(other: str) -> None:
 def test_a_payment_id_that_is_not_the_attempts_own_is_poison_for_every_account(
     account: OrderAccount,
 ) -> None:
-    foreign = msgspec.structs.replace(created(ORDER_ID), payment_id=payment_id(ORDER_ID, 2))
+    foreign = msgspec.structs.replace(an_order(ORDER_ID), payment_id=payment_id(ORDER_ID, 2))
     with pytest.raises(Poison):
         decided(foreign, account)
 
@@ -247,7 +253,7 @@ def test_a_cancellation_closes_the_order_and_refunds_what_was_captured(
             condition, attempt=failed_before + 1, settled_by=settled_by, refunded_by=refunded_by
         )
     payments = (*failed, last) if last else tuple(failed)
-    event = cancelled(ORDER_ID, "OUT_OF_STOCK")
+    event = cancelled(an_order(ORDER_ID), "OUT_OF_STOCK")
     decision = decided(event, OrderAccount(closed, payments))
 
     assert decision.closed_order == (None if closed else ClosedOrder(event, CAUSE))
@@ -280,7 +286,7 @@ def refund_of(payment: Payment, reason: str) -> Refund:
 @pytest.mark.parametrize("settled_by", [CAUSE, ANOTHER_CAUSE])
 def test_a_total_of_zero_is_refunded_without_the_provider(settled_by: str) -> None:
     payment = recorded("captured", minor=0, settled_by=settled_by)
-    decision = decided(cancelled(ORDER_ID), OrderAccount(payments=(payment,)))
+    decision = decided(cancelled(an_order(ORDER_ID)), OrderAccount(payments=(payment,)))
     assert decision.refund is not None
     assert isinstance(decision.then, Announce)
 
@@ -295,10 +301,10 @@ def test_a_total_of_zero_is_refunded_without_the_provider(settled_by: str) -> No
 @pytest.mark.parametrize(
     ("event", "asks"),
     [
-        (created(ORDER_ID), True),
-        (requested(ORDER_ID, 2), True),
-        (cancelled(ORDER_ID), True),
-        (created_on_request(ORDER_ID), False),
+        (an_order(ORDER_ID), True),
+        (payment_requested(an_order(ORDER_ID), 2), True),
+        (cancelled(an_order(ORDER_ID)), True),
+        (an_order_on_request(ORDER_ID), False),
     ],
     ids=["created", "requested", "cancelled", "created on request"],
 )
@@ -392,10 +398,10 @@ class Desk:
 
 
 EVENTS: Mapping[str, ConsumedEvent] = {
-    "created": created(ORDER_ID),
-    "attempt 2": requested(ORDER_ID, 2),
-    "attempt 3, free": requested(ORDER_ID, 3, minor=0),
-    "cancelled": cancelled(ORDER_ID),
+    "created": an_order(ORDER_ID),
+    "attempt 2": payment_requested(an_order(ORDER_ID), 2),
+    "attempt 3, free": payment_requested(an_order(ORDER_ID, minor=0), 3),
+    "cancelled": cancelled(an_order(ORDER_ID)),
 }
 FATES = ("answered", "declined", "lost", "dropped")
 histories = st.lists(

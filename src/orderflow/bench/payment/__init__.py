@@ -1,0 +1,1 @@
+"""`orderflow bench payment`: `bench`, `report`, ours (`worker`), the baseline (`naive`)."""

@@ -1,0 +1,42 @@
+"""The report of `bench payment` as a table."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from orderflow.bench.payment.bench import NAIVE, OWNER, PLAIN, POOL, SLOW, TAIL, Report
+from orderflow.trials.harness import median, of_target, rate_cells
+
+
+def print_report(report: Report) -> None:
+    """Medians over the rounds, with the range of the rates."""
+    console = Console(highlight=False)
+    console.print(_table(report))
+    console.print(
+        "ours with a provider in its own process; intents and outcomes are written to the database "
+        "all the same"
+    )
+
+    for name, ratio in report.ratios.items():
+        console.print(f"{ratio:.2f} × {name}")
+    console.print(str(report.machine))
+
+
+def _table(report: Report) -> Table:
+    table = Table(
+        "orders → payments", "turns", "records/s", "min–max", "worker µs/record", "twice", "never"
+    )
+
+    for name in (OWNER, POOL, PLAIN, NAIVE, SLOW, TAIL):
+        turns = of_target(report.turns, name)
+        table.add_row(
+            name,
+            f"{len(turns)} × {turns[0].records:,}",
+            *rate_cells(turns),
+            median((turn.cpu_us_per_record for turn in turns), digits=1),
+            str(sum(turn.duplicates for turn in turns)),
+            str(sum(turn.missing for turn in turns)),
+        )
+
+    return table

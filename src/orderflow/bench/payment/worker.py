@@ -1,0 +1,120 @@
+"""
+The payment service's own listener over a provider in its own process.
+
+`python -m orderflow.bench.payment.worker JSON`. Everything is the service's, its database included,
+but for the provider, which answers after a given time; and, for the baseline without transactions,
+but for the transaction: there records are produced and flushed, then the offsets are committed.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from orderflow.contracts.ids import PaymentId
+from orderflow.contracts.schemas import CATALOGUE
+from orderflow.messaging.container import Container, ContainerSettings
+from orderflow.messaging.container.assignment import SLICE_S
+from orderflow.messaging.container.client import Client
+from orderflow.messaging.container.kafka_client import Windows
+from orderflow.messaging.kafka import clients
+from orderflow.messaging.kafka.transactions import Produced, Transactions
+from orderflow.messaging.telemetry import configure
+from orderflow.messaging.work.calls import Calls, InlineCalls
+from orderflow.services.payment.bootstrap import SERVICE, listening
+from orderflow.services.payment.gateway import Answer, ProviderAccount, Verdict
+from orderflow.services.payment.model import Payment, Refund
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """`inline`: calls are made on the listener's thread. A `slow_share` of calls takes `slow_s`."""
+
+    group: str
+    calls_max: int
+    inline: bool = False
+    latency_s: float = 0.0
+    slow_share: float = 0.0
+    slow_s: float = 3.0
+    transactional: bool = True
+
+
+class Provider:
+    """Captures every charge, after the task's latency."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._draw = random.Random(1)
+
+    def charge(self, payment: Payment, *, after_voids: int) -> Answer:
+        del after_voids
+        task = self._task
+        wait_s = (
+            task.slow_s
+            if task.slow_share and self._draw.random() < task.slow_share
+            else task.latency_s
+        )
+        if wait_s:
+            time.sleep(wait_s)
+        return Answer(Verdict.CAPTURED, payment.payment_id)
+
+    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
+        return ProviderAccount(charge=Answer(Verdict.CAPTURED, payment_id))
+
+    def void(self, payment_id: PaymentId, *, final: bool) -> Answer:
+        raise NotImplementedError
+
+    def refund(self, payment: Payment, refund: Refund) -> Answer:
+        raise NotImplementedError
+
+
+class _Idempotent(Transactions):
+    """A producer without transactions: none is initialised."""
+
+    def init(self) -> None:
+        pass
+
+
+class PlainClient(Client):
+    """At least once: records, flush, synchronous offset commit."""
+
+    def _new_producer(self) -> Transactions:
+        self._plain = clients.producer(self._settings.kafka)
+        return _Idempotent(self._plain, between=self._between)
+
+    def transact(self, records: Sequence[Produced], windows: Windows) -> None:
+        for topic, key, value, headers in records:
+            self._plain.produce(topic, value, key, headers=headers)
+        while self._plain.flush(SLICE_S):
+            self._between()
+        self.commit_now(windows)
+
+
+def main(task: Task) -> None:
+    settings = SERVICE.load()
+    configure("payment", settings.telemetry)
+    listener = listening(settings, Provider(task), calls_max=task.calls_max)
+
+    container = Container(
+        ContainerSettings(
+            listener=msgspec.structs.replace(listener, name=task.group, group=task.group),
+            kafka=settings.kafka,
+            registry=settings.registry,
+            catalogue=CATALOGUE,
+        ),
+        connect=Client if task.transactional else PlainClient,
+        calls=InlineCalls if task.inline else Calls,
+    )
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    container.run(stop)
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(sys.argv[1], type=Task))

@@ -1,0 +1,1 @@
+"""`orderflow bench relay`: `bench`, `report`, load (`outbox_writer`), baseline (`naive`)."""

@@ -1,0 +1,78 @@
+"""
+All SQL of the benchmarks over services' tables: stock to begin with, and what became of it.
+
+A service's SQL belongs to the service. These queries are the exception until the services publish
+views of their invariants; a change of a service's tables has to look here. The naive baselines
+write their own tables with their own SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.postgres import Connection, array, connect
+from orderflow.trials.harness import database
+
+
+def open_connection(dsn: str) -> Connection:
+    """Autocommit: a statement is a transaction."""
+    return connect(database(dsn), application_name="bench", autocommit=True)
+
+
+def count_orders(dsn: str) -> int:
+    with open_connection(dsn) as connection:
+        return _integer(connection, "SELECT count(*) FROM orders")
+
+
+def stock_up(dsn: str, skus: Sequence[str], on_hand: int) -> None:
+    """So many pieces of each SKU on the shelf."""
+    with open_connection(dsn) as connection:
+        connection.execute(_STOCK_UP, (array(list(skus)), on_hand))
+
+
+def count_decided(connection: Connection, sku_prefix: str) -> int:
+    """Orders that are reserved or rejected, of those whose first line has such a SKU."""
+    return _integer(connection, _COUNT_DECIDED, f"{sku_prefix}-%")
+
+
+def count_reserved_and_rejected(connection: Connection, sku_prefix: str) -> tuple[int, int]:
+    """
+    How many orders were reserved and how many rejected.
+
+    Raises OrderflowError if a SKU has not reserved exactly what its reservations add up to.
+    """
+    wrong = _integer(connection, _COUNT_WRONG_STOCK)
+    if wrong:
+        raise OrderflowError(
+            f"{wrong} SKUs have not reserved what their reservations say: no figure"
+        )
+    row = connection.execute(_COUNT_BY_STATUS, (f"{sku_prefix}-%",)).fetchone()
+    reserved, rejected = row or (0, 0)
+    return reserved, rejected
+
+
+def _integer(connection: Connection, query: str, *parameters: str) -> int:
+    row = connection.execute(query.encode(), parameters).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+_STOCK_UP = """
+INSERT INTO stock (sku, on_hand) SELECT unnest(%s::text[]), %s
+ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand
+"""
+_COUNT_DECIDED = "SELECT count(*) FROM reservation WHERE lines->0->>'sku' LIKE %s"
+_COUNT_BY_STATUS = """
+SELECT count(*) FILTER (WHERE status = 'RESERVED'), count(*) FILTER (WHERE status = 'REJECTED')
+FROM reservation WHERE lines->0->>'sku' LIKE %s
+"""
+_COUNT_WRONG_STOCK = """
+WITH held AS (
+    SELECT line->>'sku' AS sku, sum((line->>'quantity')::int) AS pieces
+    FROM reservation, jsonb_array_elements(lines) AS line WHERE status = 'RESERVED' GROUP BY 1
+)
+SELECT count(*) FROM stock LEFT JOIN held USING (sku)
+WHERE stock.reserved <> coalesce(held.pieces, 0)
+   OR stock.reserved > stock.on_hand OR stock.reserved < 0
+"""

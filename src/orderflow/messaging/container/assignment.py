@@ -1,0 +1,195 @@
+"""
+The partitions of a real consumer: assigned, revoked and lost, read from what is committed, paused
+and sought.
+
+Rebalance callbacks run inside the consumer's `poll`, on the container's thread. A callback never
+raises; what went wrong in it is kept in `problem`, for the caller of `poll` to raise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from orderflow.messaging.container.kafka_client import BeforeRevoke, Place
+from orderflow.messaging.container.partition import Partition, restored
+from orderflow.messaging.container.settings import ContainerSettings
+from orderflow.messaging.errors import Unavailable
+from orderflow.messaging.kafka.clients import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaException,
+    TopicPartition,
+)
+from orderflow.messaging.kafka.transactions import TransactionAborted
+from orderflow.messaging.telemetry import counter, logger
+
+SLICE_S = 2.0
+PAUSED_POLL_S = 0.1
+
+REBALANCES = counter("listener_rebalances", "Partitions given and taken.", ("listener", "what"))
+
+log = logger("listener")
+
+
+class Assignment:
+    """`partitions` are the assigned ones. One that was taken away is marked `gone` and removed."""
+
+    def __init__(self, settings: ContainerSettings, consumer: Consumer) -> None:
+        self._name = settings.listener.name
+        self._topics = list(settings.listener.subscribed)
+        self._committed_within_s = settings.committed_within_s
+        self._consumer = consumer
+        self._before_revoke: BeforeRevoke | None = None
+        self.partitions: dict[Place, Partition] = {}
+        self.problem: BaseException | None = None
+
+    def subscribe(self, before_revoke: BeforeRevoke) -> None:
+        """Join the group. Partitions come in later calls of the consumer's `poll`."""
+        self._before_revoke = before_revoke
+        self._consumer.subscribe(
+            self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """
+        Fetch no more of these. Raises TransactionAborted if one was taken away this very moment.
+        """
+        self._set_paused([p for p in partitions if not p.paused and not p.gone], paused=True)
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Fetch these again. Raises as `pause` does."""
+        self._set_paused([p for p in partitions if p.paused and not p.gone], paused=False)
+
+    def pause_all(self) -> None:
+        """Fetch nothing, of partitions without state neither."""
+        with suppress(KafkaException):  # One of them may have been taken away this very moment.
+            self._consumer.pause(self._consumer.assignment())
+
+    def forget_all(self) -> None:
+        """Drop the state of all partitions; they stay assigned."""
+        self._forget(list(self.partitions.values()))
+
+    def start_again(self) -> None:
+        """
+        Read every assigned partition again from its committed offset and metadata, and fetch from
+        there.
+
+        Raises Unavailable when what is committed can't be read for 40 s.
+        """
+        assigned = self._consumer.assignment()
+        self.forget_all()
+        for partition in self._committed(assigned):
+            self._seek(partition)
+            self.partitions[partition.topic, partition.number] = partition
+        self._consumer.resume(self._consumer.assignment())
+
+    def _assigned(self, consumer: Any, given: list[TopicPartition]) -> None:
+        try:
+            partitions = self._committed(given)
+            # With explicit offsets, because the client would begin at its own idea of the committed
+            # ones.
+            consumer.incremental_assign(
+                [TopicPartition(p.topic, p.number, _position(p)) for p in partitions]
+            )
+            for partition in partitions:
+                self.partitions[partition.topic, partition.number] = partition
+
+            # A partition that was paused when it left is paused when it comes back.
+            if partitions:
+                consumer.resume([TopicPartition(p.topic, p.number) for p in partitions])
+            REBALANCES.labels(self._name, "assigned").inc(len(given))
+        except BaseException as error:  # noqa: BLE001 - must not cross the client's C code
+            self.problem = error
+
+    def _revoked(self, _consumer: Any, taken: list[TopicPartition]) -> None:
+        try:
+            leaving = self._with_state(taken)
+            if self._before_revoke is not None:
+                self._before_revoke(leaving)
+            self._forget(leaving)
+            REBALANCES.labels(self._name, "revoked").inc(len(taken))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.problem = error
+
+    def _lost(self, _consumer: Any, taken: list[TopicPartition]) -> None:
+        # Not ours any more, perhaps for long: whatever was committed now could overwrite the next
+        # owner's offsets.
+        self._forget(self._with_state(taken))
+        REBALANCES.labels(self._name, "lost").inc(len(taken))
+        places = [f"{p.topic}-{p.partition}" for p in taken]
+        log.warning("partitions lost", listener=self._name, partitions=places)
+
+    def _with_state(self, given: list[TopicPartition]) -> list[Partition]:
+        return [
+            p for tp in given if (p := self.partitions.get((tp.topic, tp.partition))) is not None
+        ]
+
+    def _forget(self, leaving: list[Partition]) -> None:
+        for partition in leaving:
+            partition.gone = True
+            self.partitions.pop((partition.topic, partition.number), None)
+
+    def _committed(self, given: list[TopicPartition]) -> list[Partition]:
+        """
+        New state for `given`, from the committed offsets and their metadata.
+
+        The broker delays its answer while a predecessor's transaction is open. Raises Unavailable
+        after 40 s.
+        """
+        if not given:
+            return []
+
+        deadline = time.monotonic() + self._committed_within_s
+        while True:
+            try:
+                answers = self._consumer.committed(
+                    [TopicPartition(tp.topic, tp.partition) for tp in given], timeout=SLICE_S
+                )
+                why = "; ".join(tp.error.str() for tp in answers if tp.error is not None)
+            except KafkaException as error:
+                answers, why = [], error.args[0].str()
+
+            if not why:
+                return [
+                    restored((tp.topic, tp.partition), tp.offset, tp.metadata) for tp in answers
+                ]
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"committed offsets of {self._name} can't be read: {why}", resource="broker"
+                )
+
+    def _seek(self, partition: Partition) -> None:
+        target = TopicPartition(partition.topic, partition.number, _position(partition))
+        deadline = time.monotonic() + self._committed_within_s
+        while True:
+            try:
+                self._consumer.seek(target)
+                return
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"seek on {partition.topic}: {error.args[0].str()}", resource="broker"
+                    ) from error
+
+            # Not by `poll`: it could return a record of a partition whose state is read already.
+            time.sleep(PAUSED_POLL_S)
+
+    def _set_paused(self, partitions: list[Partition], *, paused: bool) -> None:
+        if not partitions:
+            return
+        change = self._consumer.pause if paused else self._consumer.resume
+        try:
+            change([TopicPartition(p.topic, p.number) for p in partitions])
+        except KafkaException as error:
+            raise TransactionAborted(
+                f"pause or resume: {error.args[0].str()}", resource="broker"
+            ) from error
+        for partition in partitions:
+            partition.paused = paused
+
+
+def _position(partition: Partition) -> int:
+    return partition.start if partition.start >= 0 else OFFSET_BEGINNING

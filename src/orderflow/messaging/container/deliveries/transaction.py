@@ -1,0 +1,142 @@
+"""
+The Kafka transaction at the end of a turn: outputs, dead letters and offsets become visible
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orderflow.messaging.container.metrics import COMMIT_S, RECORDS, WAITING
+from orderflow.messaging.container.partition import Partition
+from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.errors import Unavailable
+from orderflow.messaging.kafka.finished_offsets import Window
+from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
+from orderflow.messaging.telemetry import logger
+
+log = logger("listener")
+
+
+class TurnTransaction:
+    """
+    Commits a turn, or undoes it.
+
+    | outcome | what follows |
+    |---|---|
+    | committed | its records are finished |
+    | aborted | handled records are ready again, first of their keys; no attempt, no seek |
+    | unknown | a new producer, and every partition again from what is committed |
+
+    `rest_until`: monotonic seconds before which the next transaction should not begin without need.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        self._settings = shared.settings
+        self._name = shared.settings.listener.name
+        self._client = shared.client
+        self._commit_gate = shared.gates.commit
+        self._queues = shared.queues
+        self._uncommitted = shared.uncommitted
+        self._record_log = shared.record_log
+        self._clock = shared.clock
+        self.rest_until = 0.0
+
+    @property
+    def any_changed(self) -> bool:
+        """Whether a partition has finished records, or markers, that are not committed."""
+        return any(partition.changed for partition in self._client.partitions.values())
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self._uncommitted) or self.any_changed
+
+    def due_in(self, now: float) -> float | None:
+        """
+        Seconds until something is to be committed, if nothing else happens; None if nothing is.
+        """
+        if self._uncommitted:
+            return max(self.rest_until, self._commit_gate.next_try_at) - now
+        return self._settings.commit_every_s if self.any_changed else None
+
+    def run(self) -> list[Record]:
+        """
+        Returns the handled records if they are committed; else none, and what follows is done.
+        """
+        gate, uncommitted = self._commit_gate, self._uncommitted
+        began = self._clock.monotonic()
+        if not gate.may_try(began):
+            self._put_back()
+            return []
+        # The group would refuse the offsets after everything else was sent.
+        if not self._client.is_member:
+            self._put_back()
+            gate.failed(Unavailable("not a member of the group at this moment", resource="broker"))
+            return []
+
+        windows = self._windows()
+        try:
+            self._client.transact(uncommitted.published, windows)
+        except TransactionAborted as error:
+            log.warning("aborted; its records are put back", listener=self._name, why=str(error))
+            # Nothing is sought: the records are in memory, and reading them again would mix up
+            # their order.
+            self._put_back()
+            gate.failed(error)
+            return []
+        except ProducerLost as error:
+            # Whether it is committed is unknown: only the group's offsets can tell, so memory
+            # counts for nothing.
+            self._client.renew(error)
+            self._queues.forget()
+            uncommitted.clear()
+            return []
+
+        gate.succeeded()
+        handled = self._finish(windows)
+        self._rest(began)
+        return handled
+
+    def show_waiting(self) -> None:
+        """Set the gauge of unfinished records."""
+        WAITING.labels(self._name).set(
+            sum(len(p.unfinished) for p in self._client.partitions.values())
+        )
+
+    def _put_back(self) -> None:
+        self._queues.put_back(self._uncommitted.put_back())
+
+    def _windows(self) -> list[tuple[Partition, Window]]:
+        touched = {record.partition for record in self._uncommitted.records}
+        touched.update(p for p in self._client.partitions.values() if p.changed)
+        return [(p, p.window(include_handled=True)) for p in touched if p.next >= 0]
+
+    def _finish(self, windows: Sequence[tuple[Partition, Window]]) -> list[Record]:
+        uncommitted = self._uncommitted
+        handled = uncommitted.handled
+        RECORDS.labels(self._name, "handled").inc(len(handled))
+        RECORDS.labels(self._name, "dead").inc(len(uncommitted.dead))
+        self._record_log.add(handled, "handled")
+        self._record_log.add(uncommitted.skipped, "skipped")
+        self._record_log.add((record for record, _letter in uncommitted.dead), "dead letter")
+
+        for record in uncommitted.records:
+            record.partition.finish(record)
+        # `finish` has just set these again, but their windows went with the transaction.
+        for partition, _window in windows:
+            partition.changed = False
+        uncommitted.clear()
+        self.show_waiting()
+        return handled
+
+    def _rest(self, began: float) -> None:
+        """
+        Rest twice as long as the commit took, within bounds: load then makes batches larger, not
+        more of them.
+        """
+        now = self._clock.monotonic()
+        least, most = self._settings.rest_s
+        self.rest_until = now + min(most, max(least, 2 * (now - began)))
+        COMMIT_S.labels(self._name).observe(now - began)

@@ -1,0 +1,47 @@
+"""
+What a listener with `InboxOutbox` needs of its database, as a protocol, and PostgreSQL behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from orderflow.messaging.event import EventId
+from orderflow.messaging.postgres import Cursor, Session, inbox, outbox
+from orderflow.messaging.postgres.outbox import OutboxRow
+
+
+class EffectDatabase(Protocol):
+    """
+    Where the effects of a listener's handler are, beside their inbox and their outbox.
+
+    What is done with the cursor of one `transaction` commits as a whole when its block ends, and is
+    rolled back when the block raises. Failures that time heals are raised as Transient.
+    """
+
+    def transaction(self) -> AbstractContextManager[Cursor]:
+        """Begin a transaction, as a block."""
+
+    def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[EventId]) -> set[EventId]:
+        """Add `event_ids` to the listener's inbox; those that were not in it are returned."""
+
+    def append(self, cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
+        """Add `rows` to the outbox."""
+
+
+class PostgresEffects:
+    """Inbox and outbox on one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def transaction(self) -> AbstractContextManager[Cursor]:
+        return self._session.transaction()
+
+    def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[EventId]) -> set[EventId]:
+        return inbox.claim(cursor, listener, event_ids)
+
+    def append(self, cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
+        outbox.append(cursor, rows)

@@ -1,0 +1,36 @@
+"""The six stages of a container that close when what they need is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from orderflow.messaging.work.clock import Clock
+from orderflow.messaging.work.gate import Gate
+
+
+class Gates(msgspec.Struct, frozen=True):
+    """One gate for each stage: what closes it stops that stage, and the others go on."""
+
+    decode: Gate
+    """The registry is away: records of schemas not met before stay unread."""
+    handle: Gate
+    """
+    The database or another resource of the handler is away, or the handler fails for every record.
+    """
+    intent: Gate
+    """The database of `Prepare` is away."""
+    call: Gate
+    """Whom `Prepare.call` calls is away."""
+    outcome: Gate
+    """The database of `Prepare` is away: ended calls keep their answers."""
+    commit: Gate
+    """The broker is away, or refuses."""
+
+    @classmethod
+    def of(cls, listener: str, clock: Clock) -> Gates:
+        return cls(*(Gate(listener, stage, clock=clock) for stage in cls.__struct_fields__))
+
+    def __iter__(self) -> Iterator[Gate]:
+        return iter((self.decode, self.handle, self.intent, self.call, self.outcome, self.commit))

@@ -1,0 +1,217 @@
+"""
+One turn of a container: poll, admit, prepare, handle, commit; and everything that a turn needs,
+made in one place.
+
+Records flow one way. Each stage returns the records that are over, and the turn gives them to the
+admission, which brings up the next record of each of their keys.
+"""
+
+from __future__ import annotations
+
+from orderflow.messaging.container.admission import Admission
+from orderflow.messaging.container.deliveries.database import DatabaseDelivery
+from orderflow.messaging.container.deliveries.delivery import Delivery
+from orderflow.messaging.container.deliveries.kafka import KafkaDelivery
+from orderflow.messaging.container.deliveries.transaction import TurnTransaction
+from orderflow.messaging.container.effect_database import EffectDatabase
+from orderflow.messaging.container.failures import Failures
+from orderflow.messaging.container.gates import Gates
+from orderflow.messaging.container.intake import Intake
+from orderflow.messaging.container.kafka_client import KafkaClient
+from orderflow.messaging.container.preparing import (
+    CALLS_POLL_S,
+    NothingToPrepare,
+    Preparation,
+    Preparing,
+)
+from orderflow.messaging.container.publishing import Publisher
+from orderflow.messaging.container.queues import Queues
+from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.record_log import RecordLog
+from orderflow.messaging.container.settings import ContainerSettings
+from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.container.uncommitted import Uncommitted
+from orderflow.messaging.container.waves import Waves
+from orderflow.messaging.failpoints import failpoint
+from orderflow.messaging.listener import ExactlyOnce
+from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.work.calls import Calls
+from orderflow.messaging.work.clock import Clock
+
+POLL_S_MIN = 0.001
+
+
+class Loop:
+    """
+    The stages of one container, and the turn that runs them. Everything runs on the thread that
+    calls `turn`.
+    """
+
+    def __init__(
+        self,
+        settings: ContainerSettings,
+        *,
+        client: KafkaClient,
+        encoder: Encoder,
+        decoder: Decoder,
+        database: EffectDatabase | None,
+        calls: type[Calls[Record]],
+        gates: Gates,
+        clock: Clock,
+    ) -> None:
+        listener = settings.listener
+        self._shared = shared = Shared(
+            settings=settings,
+            client=client,
+            clock=clock,
+            gates=gates,
+            queues=Queues(clock),
+            uncommitted=Uncommitted(),
+            record_log=RecordLog(listener, wanted=settings.log_records),
+        )
+        self._fetched = 0
+        failures = Failures(shared)
+        publisher = Publisher(listener, encoder)
+        self._transaction = transaction = TurnTransaction(shared)
+
+        # The one place where the container asks which delivery its listener has declared.
+        self._delivery: Delivery
+        self._preparing: Preparation = NothingToPrepare()
+        if isinstance(listener.delivery, ExactlyOnce):
+            self._delivery = KafkaDelivery(
+                shared, listener.delivery, publisher=publisher, transaction=transaction
+            )
+            prepare = listener.delivery.prepare
+            if prepare is not None:
+                pool = calls(prepare.call, listener.delivery.calls_max)
+                self._preparing = Preparing(shared, prepare, calls=pool, failures=failures)
+        else:
+            assert database is not None, "a listener with InboxOutbox was given no database"
+            self._delivery = DatabaseDelivery(
+                shared,
+                listener.delivery,
+                publisher=publisher,
+                transaction=transaction,
+                database=database,
+            )
+
+        self._admission = Admission(
+            shared,
+            intake=Intake(listener, decoder),
+            delivery=self._delivery,
+            failures=failures,
+            prepares=isinstance(self._preparing, Preparing),
+        )
+        self._waves = Waves(shared, delivery=self._delivery, failures=failures)
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the group counts this worker as a member."""
+        return self._shared.client.is_member
+
+    @property
+    def broker_error(self) -> str:
+        """Why the brokers seem to be away; empty when the last answer was good."""
+        return self._shared.client.broker_error
+
+    def open(self) -> None:
+        """Join the group; waits for the brokers."""
+        self._shared.client.open(self._delivery.before_revoke)
+
+    def close(self) -> None:
+        """Leave the group. What is not committed will be read again."""
+        self._shared.record_log.write()
+        self._preparing.close()
+        self._shared.client.close()
+
+    def turn(self) -> None:
+        """Poll, admit, prepare, handle, commit, once."""
+        # Partitions come and go in here, and only here: no transaction is open, so a rebalance only
+        # drops state.
+        messages = self._shared.client.poll(self._poll_timeout(), self._shared.settings.records_max)
+
+        if messages:
+            self._fetched += len(messages)
+            self._admission.admit(messages)
+            failpoint("listener.after_poll")
+
+        # Before the rest, because neither needs a transaction: a call that begins now is answered
+        # when the rest ends.
+        now = self._shared.clock.monotonic()
+        self._admission.wake(now)
+        self._admission.release(self._preparing.step(now))
+        if now < self._transaction.rest_until and not self._backlog_is_full:
+            return
+
+        self._fetched = 0
+        for over in self._waves.run():
+            self._admission.release(over)
+
+        self._end_turn()
+        self._open_idle_gates()
+        self._admission.refill()
+        self._shared.record_log.write()
+
+    def last_turn(self) -> None:
+        """
+        Let running calls end, handle and commit what is ready; the rest is in the offsets'
+        metadata.
+        """
+        deadline = self._shared.clock.monotonic() + self._shared.settings.stop_within_s
+        self._preparing.finish(deadline)
+        for over in self._waves.run():
+            self._admission.release(over)
+        self._delivery.last(deadline)
+
+    def _end_turn(self) -> None:
+        now = self._shared.clock.monotonic()
+        self._admission.reach_ends(now)
+        self._admission.release(self._delivery.end_turn(now))
+
+    @property
+    def _backlog_is_full(self) -> bool:
+        """Whether a whole wave is there: then the rest is cut short."""
+        records_max = self._shared.settings.records_max
+        return self._fetched >= records_max or len(self._shared.queues.ready) >= records_max
+
+    def _poll_timeout(self) -> float:
+        """Seconds until something is to be done, if nothing is fetched meanwhile."""
+        now, queues = self._shared.clock.monotonic(), self._shared.queues
+        if queues.ready and self._waves.may_run(now):
+            return 0.0 if self._backlog_is_full else max(0.0, self._transaction.rest_until - now)
+
+        waits = [gate.next_try_at - now for gate in self._shared.gates if gate.is_probing]
+        if self._preparing.running:
+            waits.append(CALLS_POLL_S)
+        elif queues.to_prepare and not waits:
+            return 0.0
+        commit_in = self._transaction.due_in(now)
+        if commit_in is not None:
+            waits.append(commit_in)
+        if queues.next_due is not None:
+            waits.append(queues.next_due - now)
+        return max(POLL_S_MIN, min([self._shared.settings.idle_after_s, *waits]))
+
+    def _open_idle_gates(self) -> None:
+        """
+        Open a closed stage that has nothing left to probe with, because its partitions were taken
+        away.
+        """
+        now, queues, gates = self._shared.clock.monotonic(), self._shared.queues, self._shared.gates
+        calling = bool(queues.to_prepare) or self._preparing.running > 0
+        commits_ready = bool(queues.ready) and gates.commit in self._delivery.needs
+        work_left = (
+            (gates.decode, bool(queues.unread)),
+            (gates.handle, bool(queues.ready)),
+            (gates.intent, calling),
+            (gates.call, calling),
+            (gates.outcome, bool(queues.ended)),
+            (
+                gates.commit,
+                self._transaction.is_needed or self._shared.client.committing or commits_ready,
+            ),
+        )
+
+        for gate, has_work in work_left:
+            if gate.is_probing and gate.may_try(now) and not has_work:
+                gate.succeeded()

@@ -1,0 +1,89 @@
+"""One admitted record: what it is, which never changes, and how far it has come."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from orderflow.messaging.container.partition import Partition
+
+UNPREPARED = object()
+"""The outcome of a record that was not prepared, or not to its end."""
+
+
+class State(Enum):
+    """
+    Where a record is on its way. Only the head of a key's lane ever leaves UNREAD.
+
+    UNREAD → (TO_PREPARE →) READY → HANDLED → FINISHED. WAITING comes after a failure or an unknown
+    outcome, and leads back to where the record was. An aborted transaction takes HANDLED back to
+    READY.
+    """
+
+    UNREAD = auto()
+    """Not decoded: another record of its key is before it, or the registry is away."""
+    TO_PREPARE = auto()
+    """Its effect outside is not recorded yet: it is to be intended, or its call runs."""
+    READY = auto()
+    """The handler may have it."""
+    WAITING = auto()
+    """A back-off runs. The records of its key wait behind it."""
+    HANDLED = auto()
+    """Handled, skipped or given up in this turn; true once the turn's transaction is committed."""
+    FINISHED = auto()
+    """For good: its offset may be committed by anybody."""
+
+
+class Progress(msgspec.Struct, eq=False):
+    """
+    The part of a record that changes. What was computed is kept for the next try.
+
+    `received` is what the handler gets; `headers` stay None if they can't be read. `attempts` and
+    `lookups` are in memory only: after a restart they count anew.
+    """
+
+    state: State = State.UNREAD
+    headers: Any = None
+    received: Any = None
+    outcome: Any = UNPREPARED
+    attempts: int = 0
+    lookups: int = 0
+    first_failure: datetime | None = None
+
+
+class Record(msgspec.Struct, frozen=True, eq=False):
+    """
+    One admitted record. `message` is the client library's; `lane` holds the unfinished records of
+    its key in this partition, in their order.
+    """
+
+    message: Any
+    partition: Partition
+    offset: int
+    key: bytes
+    lane: deque[Record]
+    progress: Progress
+
+    @property
+    def is_head(self) -> bool:
+        """
+        Whether it may run: its partition is assigned, and no earlier record of its key is
+        unfinished.
+        """
+        lane = self.lane
+        return not self.partition.gone and bool(lane) and lane[0] is self
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether it failed by itself before: then no other record may share a wave with it."""
+        return self.progress.attempts > 0
+
+    @property
+    def place(self) -> str:
+        """`orders-2@1234`, for messages."""
+        return f"{self.partition.topic}-{self.partition.number}@{self.offset}"

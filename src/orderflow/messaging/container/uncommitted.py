@@ -1,0 +1,60 @@
+"""What a turn has done so far, and what only the commit at its end makes true."""
+
+from __future__ import annotations
+
+from orderflow.messaging.container.record import Record
+from orderflow.messaging.kafka.transactions import Produced
+
+
+class Uncommitted:
+    """
+    Records that are HANDLED, and what is to be published for them.
+
+    `handled` with their `outputs`; `skipped`, which nothing handles; `dead` with their letters.
+    """
+
+    def __init__(self) -> None:
+        self.handled: list[Record] = []
+        self.outputs: list[Produced] = []
+        self.skipped: list[Record] = []
+        self.dead: list[tuple[Record, Produced]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.handled or self.skipped or self.dead)
+
+    @property
+    def records(self) -> list[Record]:
+        return [*self.handled, *self.skipped, *(record for record, _letter in self.dead)]
+
+    @property
+    def published(self) -> list[Produced]:
+        return [*self.outputs, *(letter for _record, letter in self.dead)]
+
+    def put_back(self) -> list[Record]:
+        """
+        Undo what was handled: each record is the head of its lane again, and no attempt is counted.
+        The records in their order.
+
+        Skipped and dead records keep their state: they need no handler to be committed with the
+        next transaction.
+        """
+        handled, self.handled, self.outputs = self.handled, [], []
+        kept = [record for record in handled if not record.partition.gone]
+        # The last one first: of two records of one key the earlier must end up at the head.
+        for record in reversed(kept):
+            record.partition.put_back(record)
+        return kept
+
+    def drop_gone(self) -> None:
+        """
+        Forget skipped and dead records of partitions that were taken away: the next owner reads
+        them again.
+        """
+        if any(record.partition.gone for record in self.skipped):
+            self.skipped = [record for record in self.skipped if not record.partition.gone]
+        if any(record.partition.gone for record, _letter in self.dead):
+            self.dead = [entry for entry in self.dead if not entry[0].partition.gone]
+
+    def clear(self) -> None:
+        """Forget all of it: it is committed, or will be read again."""
+        self.handled, self.outputs, self.skipped, self.dead = [], [], [], []

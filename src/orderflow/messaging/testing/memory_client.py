@@ -1,0 +1,275 @@
+"""
+The container's Kafka client on topics in memory: see `container.kafka_client.KafkaClient`, which it
+implements.
+
+Nothing waits in here: `poll` returns at once and notes until when it would have waited
+(`wakes_at`). Whoever runs the container, the bus or a test, advances the clock to there when
+nothing else is left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from orderflow.messaging.container.kafka_client import BeforeRevoke, Windows
+from orderflow.messaging.container.partition import BEGINNING, Partition, restored
+from orderflow.messaging.container.settings import ContainerSettings
+from orderflow.messaging.errors import Fenced
+from orderflow.messaging.kafka import finished_offsets
+from orderflow.messaging.kafka.transactions import Produced, ProducerLost, TransactionAborted
+from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Message, Place
+from orderflow.messaging.testing.memory_clock import MemoryClock
+
+RESOURCE = "broker"
+FENCED_TWICE_WITHIN_S = 60.0
+TRANSACTION_FAULTS = (
+    Fault.ABORTED,
+    Fault.COMMITTED_UNANSWERED,
+    Fault.ABORTED_UNANSWERED,
+    Fault.TIMED_OUT,
+)
+
+
+class MemoryClient:
+    """One member of a group on a `MemoryBroker`."""
+
+    def __init__(
+        self,
+        settings: ContainerSettings,
+        *,
+        between: Callable[[], None],
+        broker: MemoryBroker,
+        clock: MemoryClock,
+    ) -> None:
+        self.partitions: dict[Place, Partition] = {}
+        self.broker_error = ""
+        self.is_member = False
+        self.wakes_at = clock.monotonic()
+
+        self._instance_id = settings.instance_id
+        self._between = between
+        self._broker = broker
+        self._clock = clock
+        self._group = broker.groups[settings.listener.group]
+        self._places = broker.places(settings.listener.subscribed)
+        self._positions: dict[Place, int] = {}
+
+        self._before_revoke: BeforeRevoke | None = None
+        self._generation = -1
+        self._lost = False
+        self._fenced_at = -FENCED_TWICE_WITHIN_S
+
+        self._in_flight: Windows = ()
+        self._commit_error: str | None = None
+        self._polled_since_commit = False
+
+    def open(self, before_revoke: BeforeRevoke) -> None:
+        self._before_revoke = before_revoke
+        self._group.join(self._instance_id, self)
+
+    def close(self) -> None:
+        """
+        Leave, as after the end of the session: others get the partitions at their next `poll`.
+        """
+        if self._group.members.get(self._instance_id) is self:
+            self._group.leave(self._instance_id)
+        self.is_member = False
+
+    def is_due(self) -> bool:
+        """Whether a turn now would do anything: there is something to poll, or a wait is over."""
+        return self.wakes_at <= self._clock.monotonic() or (
+            not self._broker.away
+            and (
+                self._is_out_of_date
+                or self.committing
+                or any(self._fetchable(place) for place in self.partitions)
+            )
+        )
+
+    def poll(self, timeout_s: float, records_max: int) -> list[Message]:
+        self._between()
+        self._refuse_if_replaced("its instance id is used by another")
+        self.wakes_at = self._clock.monotonic() + timeout_s
+        if self._broker.away:
+            self.broker_error = "all brokers are down"
+            return []
+
+        self.broker_error = ""
+        self._polled_since_commit = True
+        self._rebalance()
+        messages = self._fetch(records_max)
+        if messages:
+            self.wakes_at = self._clock.monotonic()
+        return messages
+
+    def expel(self) -> None:
+        """
+        Lose the membership, as after `max.poll.interval.ms`: the next `poll` notices, and joins
+        again.
+        """
+        self._group.leave(self._instance_id)
+        self.is_member = False
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            partition.paused = True
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            partition.paused = False
+
+    def transact(self, records: Sequence[Produced], windows: Windows) -> None:
+        assert not self._lost, "a producer was used again whose transaction has an unknown outcome"
+        assert not self._in_flight, "a plain commit is on its way, and could land after this one"
+        if self._group.members.get(self._instance_id) not in (self, None):
+            raise self._lose("a newer producer has this transactional id", fenced=True)
+
+        fault = self._broker.struck(*TRANSACTION_FAULTS)
+        # Encoded before anything is appended: a window that can't be encoded commits nothing.
+        commits = _encoded(windows)
+        if fault is Fault.COMMITTED_UNANSWERED:
+            self._commit(records, commits)
+            raise self._lose("the commit was not answered", fenced=False)
+        if fault in (Fault.ABORTED_UNANSWERED, Fault.TIMED_OUT):
+            self._broker.append_aborted(records)
+            raise self._lose(fault.value, fenced=fault is Fault.TIMED_OUT)
+        if fault is Fault.ABORTED or self._broker.away or self._is_out_of_date:
+            self._broker.append_aborted(records)
+            raise TransactionAborted("the transaction was aborted", resource=RESOURCE)
+        self._commit(records, commits)
+
+    def renew(self, lost: ProducerLost) -> None:
+        if lost.fenced:
+            self._refuse_if_replaced(str(lost))
+            now = self._clock.monotonic()
+            if now - self._fenced_at < FENCED_TWICE_WITHIN_S:
+                raise Fenced(f"fenced twice within {FENCED_TWICE_WITHIN_S:.0f} s: {lost}")
+            self._fenced_at = now
+        self._lost = False
+        assigned = list(self.partitions)
+        self._forget(assigned)
+        self._assign(assigned)
+
+    @property
+    def committing(self) -> bool:
+        return bool(self._in_flight)
+
+    def begin_commit(self, windows: Windows) -> None:
+        assert not self._in_flight, "two plain commits at once: which of them lands last is unknown"
+        self._in_flight, self._polled_since_commit = windows, False
+        # The broker decides when the request arrives; only the answer comes with a later `poll`.
+        self._commit_error = None if self._broker.away else self._commit_plainly(windows)
+
+    def end_commit(self) -> tuple[Windows, str] | None:
+        if not self._in_flight or not self._polled_since_commit or self._broker.away:
+            return None
+        if self._commit_error is None:
+            self._commit_error = "the broker was away"
+        windows, self._in_flight = self._in_flight, ()
+        return windows, self._commit_error
+
+    def commit_now(self, windows: Windows) -> None:
+        if windows and not self._broker.away:
+            self._commit_plainly(windows)
+
+    def _commit_plainly(self, windows: Windows) -> str:
+        """Commit outside any transaction; the error, empty if there is none."""
+        if self._broker.struck(Fault.COMMIT_REFUSED):
+            return Fault.COMMIT_REFUSED.value
+        owned = [(p, w) for p, w in windows if self._group.owners.get(_place(p)) is self]
+        self._group.committed.update(_encoded(owned))
+        return ""
+
+    def _commit(self, records: Sequence[Produced], commits: dict[Place, tuple[int, str]]) -> None:
+        self._broker.append(records, marked=True)
+        self._group.committed.update(commits)
+
+    @property
+    def _is_out_of_date(self) -> bool:
+        return self._generation != self._group.generation
+
+    def _lose(self, why: str, *, fenced: bool) -> ProducerLost:
+        self._lost = True
+        return ProducerLost(why, fenced=fenced)
+
+    def _refuse_if_replaced(self, why: str) -> None:
+        if self._group.members.get(self._instance_id) not in (self, None):
+            raise Fenced(f"{self._instance_id} runs elsewhere: {why}")
+
+    def _rebalance(self) -> None:
+        """What the group decided since the last `poll`: partitions are lost, revoked, assigned."""
+        if self._group.members.get(self._instance_id) is None:
+            self._forget(list(self.partitions))
+            self._group.join(self._instance_id, self)
+            return
+
+        if self.is_member and self._broker.struck(Fault.EXPELLED):
+            self.expel()
+            self._forget(list(self.partitions))
+            return
+
+        self.is_member = True
+        target = self._group.target(self._places)
+        leaving = [place for place in self.partitions if target[place] is not self]
+        if leaving:
+            assert self._before_revoke is not None
+            self._before_revoke([self.partitions[place] for place in leaving])
+            self._forget(leaving)
+
+        # Cooperative: a partition is assigned only after its owner has let it go.
+        owners = self._group.owners
+        coming = [place for place in self._places if target[place] is self and place not in owners]
+        self._assign(coming)
+        self._generation = self._group.generation
+
+    def _assign(self, places: Iterable[Place]) -> None:
+        for place in places:
+            offset, metadata = self._group.committed.get(place, (BEGINNING, ""))
+            partition = restored(place, offset, metadata)
+            self.partitions[place] = partition
+            self._positions[place] = max(partition.start, 0)
+            self._group.owners[place] = self
+
+    def _forget(self, places: Iterable[Place]) -> None:
+        for place in places:
+            self.partitions.pop(place).gone = True
+            if self._group.owners.get(place) is self:
+                del self._group.owners[place]
+
+    def _fetchable(self, place: Place) -> bool:
+        return not self.partitions[place].paused and self._positions[place] < self._broker.end(
+            place
+        )
+
+    def _fetch(self, records_max: int) -> list[Message]:
+        """Some partitions, in any order, as brokers answer; of each its records in their order."""
+        fetchable = [place for place in self.partitions if self._fetchable(place)]
+        self._broker.draw.shuffle(fetchable)
+        messages: list[Message] = []
+
+        for place in fetchable:
+            log = self._broker.log(place)
+            while self._positions[place] < len(log) and len(messages) < records_max:
+                message = log[self._positions[place]]
+                self._positions[place] += 1
+                if message is not None:
+                    messages.append(message)
+
+        for place, partition in self.partitions.items():
+            if self._positions[place] >= self._broker.end(place):
+                partition.eof = self._broker.end(place)
+        return messages
+
+
+def _place(partition: Partition) -> Place:
+    return partition.topic, partition.number
+
+
+def _encoded(windows: Windows) -> dict[Place, tuple[int, str]]:
+    """
+    What a group keeps of each window: the lowest unfinished offset, and the metadata beside it.
+    """
+    return {
+        _place(partition): (window.base, finished_offsets.encode(window))
+        for partition, window in windows
+    }

@@ -1,0 +1,57 @@
+"""
+All SQL of the proofs over services' tables: what each service has given out, and what is left.
+
+A service's SQL belongs to the service. These queries are the exception until the services publish
+views of their invariants; a change of a service's tables has to look here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from orderflow.messaging.postgres import connect
+from orderflow.messaging.settings import DatabaseSettings
+from orderflow.prove.checker import Ledger
+
+ORDER_VERSIONS = "SELECT order_id::text, version FROM order_history WHERE event_id IS NOT NULL"
+"""Order and version of every event that the order service has written."""
+
+MESSAGE_SEQUENCES = "SELECT customer_id, sequence FROM delivery"
+"""Customer and sequence of every message that the notification service has numbered."""
+
+
+def ledger(database: DatabaseSettings, owner_and_number: str) -> Ledger:
+    """By owner, the numbers that the query returns; read through a server-side cursor."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    with (
+        connect(database, application_name="prove") as connection,
+        connection.cursor("ledger") as cursor,
+    ):
+        cursor.execute(owner_and_number.encode())
+        for owner, number in cursor:
+            numbers[owner].append(number)
+    return numbers
+
+
+def count_messages(database: DatabaseSettings) -> tuple[int, int]:
+    """Messages that are sent or given up, and messages that are neither."""
+    finished, unsent = _row(database, _MESSAGES)
+    return finished, unsent
+
+
+def count_waiting_orders(database: DatabaseSettings) -> int:
+    """Orders that wait for payment or inventory."""
+    (waiting,) = _row(database, _WAITING)
+    return waiting
+
+
+def _row(database: DatabaseSettings, query: bytes) -> tuple[int, ...]:
+    with connect(database, application_name="prove") as connection:
+        return connection.execute(query).fetchone() or ()
+
+
+_MESSAGES = b"""
+SELECT count(*) FILTER (WHERE state <> 'PENDING'), count(*) FILTER (WHERE state = 'PENDING')
+FROM delivery
+"""
+_WAITING = b"SELECT count(*) FROM orders WHERE waiting_for IN ('PAYMENT', 'STOCK')"

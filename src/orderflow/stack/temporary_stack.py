@@ -1,0 +1,53 @@
+"""A local stack for one run of a tool: ports and data of its own, deleted at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from orderflow.stack.blueprint import everything
+from orderflow.stack.local_stack import LocalStack, Progress
+from orderflow.stack.parts import jars
+from orderflow.stack.settings import Ports, Service, StackSettings
+
+INFRASTRUCTURE: tuple[Service, ...] = ("kafka", "postgres", "registry", "deploy")
+
+_NOTHING: Mapping[str, str] = {}
+
+
+@contextmanager
+def temporary_stack(
+    services: tuple[Service, ...] = (*INFRASTRUCTURE, "order"),
+    *,
+    environment: Mapping[str, str] = _NOTHING,
+    progress: Progress = lambda _name, _state, _reason: None,
+) -> Iterator[LocalStack]:
+    """
+    A stack of these services, ready, with `environment` added to that of their processes.
+
+    Ports are free ones; data is in a temporary directory on the disk of `TMPDIR`. Raises
+    StackFailed; then nothing is left, as at the end.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="orderflow-private-"))
+    directory.chmod(0o755)  # PostgreSQL runs as another user when we are root.
+    try:
+        settings = StackSettings(
+            home=directory / "stack",
+            cache_dir=jars.default_cache_dir(),
+            services=services,
+            ports=Ports.free(start=os.getpid() * 40),
+            environment=dict(environment),
+        )
+
+        stack = LocalStack(settings, everything(settings), progress=progress)
+        stack.start()
+        try:
+            yield stack
+        finally:
+            stack.stop()
+    finally:
+        shutil.rmtree(directory)

@@ -1,0 +1,140 @@
+"""
+`orderflow demo`, twice, on an instance of its own: everything arrives and ends well, each run
+shows its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.stack import RUNNING_STACK, temporary_home
+
+from orderflow.contracts.roster import GROUPS, subscribed
+from orderflow.stack.ports import is_free
+from orderflow.stack.preflight import DEFAULT_PORTS
+
+WITHIN_S = 300
+
+
+def free_offset() -> int:
+    """All of the stack's ports, moved together to where nobody is."""
+    for offset in range(1000 + os.getpid() % 500 * 7, 12_000, 13):
+        if all(is_free(port + offset) for port in DEFAULT_PORTS.values()):
+            return offset
+    raise AssertionError("no free block of ports")
+
+
+def orderflow(state: Path, offset: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != RUNNING_STACK}
+    return subprocess.run(
+        [sys.executable, "-m", "orderflow.cli.main", *arguments],
+        env={
+            **environment,
+            "ORDERFLOW_STACK__STATE_DIR": str(state),
+            "ORDERFLOW_STACK__PORT_OFFSET": str(offset),
+            "COLUMNS": "240",
+        },
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+
+
+def order_ids(output: str) -> set[str]:
+    return set(re.findall(r"201 .* ([0-9a-f-]{36})$", output, re.MULTILINE))
+
+
+def count(pattern: str, output: str) -> int:
+    return len(re.findall(pattern, output, re.MULTILINE))
+
+
+RECORDS = {
+    "ada": (
+        *("OrderCreated", "OrderEvent", "PaymentRequested", "PaymentSucceeded", "OrderEvent"),
+        *("StockReserved", "OrderShipped", "OrderEvent", "OrderEvent"),
+    ),
+    "barbara": (
+        *("OrderCreated", "OrderEvent", "PaymentRequested", "PaymentSucceeded", "OrderEvent"),
+        *("StockReserved", "OrderCancelled", "OrderEvent", "PaymentRefunded", "StockReleased"),
+    ),
+    "grace": ("OrderCreated", "OrderEvent", "PaymentFailed"),
+    "linus": (
+        *("OrderCreated", "OrderEvent", "PaymentSucceeded", "OrderEvent"),
+        *("StockRejected", "OrderCancelled", "OrderEvent", "PaymentRefunded"),
+    ),
+    "margaret": ("OrderCreated", "OrderEvent", "PaymentSucceeded", "OrderEvent", "StockReserved"),
+}
+ENDS = {
+    "ada": r"DELIVERED +SUCCEEDED +RESERVED +179.80 EUR captured once",
+    "barbara": r"CANCELLED +REFUNDED +RELEASED +34.90 EUR captured once, 34.90 EUR refunded",
+    "grace": r"CREATED +FAILED +NONE +nothing captured",
+    "linus": r"CANCELLED +REFUNDED +REJECTED +499.00 EUR captured once, 499.00 EUR refunded",
+    "margaret": r"PAID +SUCCEEDED +RESERVED +237.00 EUR captured once",
+}
+FOLLOWED = {
+    "ada": ("CLOSED", 4),
+    "barbara": ("CALLED_OFF", 4),
+    "grace": ("none", 2),
+    "linus": ("CALLED_OFF", 5),
+    "margaret": ("PREPARED", 2),
+}
+COMMANDS = {
+    "ada": (("pay", "PAID"), ("ship", "SHIPPED"), ("deliver", "DELIVERED")),
+    "barbara": (("pay", "PAID"), ("cancel", "CANCELLED")),
+}
+
+
+@pytest.mark.timeout(700)
+def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
+    """Record by record, and its own orders only."""
+    with temporary_home() as state:
+        offset = free_offset()
+        try:
+            first = orderflow(state, offset, "demo")
+            assert first.returncode == 0, first.stdout + first.stderr
+            second = orderflow(state, offset, "demo")
+            assert second.returncode == 0, second.stdout + second.stderr
+            status = orderflow(state, offset, "status", "--json")
+        finally:
+            orderflow(state, offset, "down")
+    for output in (first.stdout, second.stdout):
+        for customer, names in RECORDS.items():
+            for name in names:
+                assert count(rf"^{customer} +{name} +[a-z-]+-\d@\d+ +", output) == names.count(
+                    name
+                ), (customer, name)
+            assert count(rf"^{customer} +{ENDS[customer]}", output) == 1, customer
+        for customer, (shipment, mails) in FOLLOWED.items():
+            [row] = re.findall(rf"^{customer} +{shipment} +(\S.*)$", output, re.MULTILINE)
+            assert row.count(" · ") == mails - 1, customer
+        for customer, steps in COMMANDS.items():
+            for step, became in steps:
+                assert count(rf"^{customer} +POST …/{step} +200 {became} ", output) == 1, (
+                    customer,
+                    step,
+                )
+        assert count(r"^margaret +payment UNKNOWN", output) == 1
+        assert (
+            f"all {sum(map(len, RECORDS.values()))} seen by Kafka's console consumer too" in output
+        )
+        assert count(r"Java saw +Partition:\d +Offset:\d+ +[0-9a-f-]{36}", output) == 1
+        assert "make down" in output
+        assert f":{8080 + offset}/docs" in output
+    assert len(order_ids(first.stdout)) == len(order_ids(second.stdout)) == 5
+    assert not order_ids(first.stdout) & order_ids(second.stdout)
+    assert "already running" in second.stderr
+    report = json.loads(status.stdout)
+    assert {process["health"] for process in report["processes"]} == {"ok"}
+    assert {group["group"]: group["waiting"] for group in report["groups"]} == dict.fromkeys(
+        GROUPS, 0
+    )
+    assert all(
+        set(group["topics"]) == set(subscribed(group["group"])) for group in report["groups"]
+    )

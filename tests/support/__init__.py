@@ -1,0 +1,44 @@
+"""
+What tests stand on. The kit's own tests use only the files marked *kit*: those know no order.
+
+Values
+    builders            orders and their events: `an_order()`, `paid(order)`, `life(…)`
+    examples            one fixed event of each type: the golden records
+    fact_schedules      every sequence of facts about one order, and how each ends
+    strategies          *kit*: Hypothesis strategies
+    records             *kit*: metadata, headers and records for any event
+    probe_language      *kit*: the events, topics and schemas of the listener probe
+    poison              records that nobody can read, kind by kind
+
+Real parts
+    stack               Kafka, PostgreSQL and registry: the session's, a module's own, a private one
+    mock_cluster        *kit*: librdkafka's mock broker, with faults on demand
+    databases           *kit*: an empty database; a database's catalogue
+    kafka_tools         Kafka's own command-line tools; the `orderflow` command
+    raw_producer        records that Python's client cannot write
+
+Services as processes
+    service             any service: start, produce what it consumes, read what it publishes
+    order_service       order
+    payment_service     payment with its provider; both ledgers
+    notification_service  notification with its mail sink
+    all_services        all of them
+    psp, mail_sink      the simulated neighbours
+    recommendation      a service of another team, that consumes the life-cycle feed
+    newcomer            a copy of the package with one more service in it
+
+Probes: services that belong to the tests
+    memory_listener     *kit*: a listener on the in-memory bus, turn by turn
+    listener_probe      *kit*: a listener with its own topic, and a diary of its handler's calls
+    memory_listener     *kit*: one listener of the probe language on the in-memory bus, turn by turn
+    outbox_probe        *kit*: an outbox with its own topic and relay
+
+Without processes
+    inbox_worker        the database half of a listener: inbox, handler, commit
+    flaky_provider      a payment provider in memory, behind a network that loses and delays
+    scripted_smtp       a mail server that answers as scripted
+
+Documents
+    asyncapi_model      AsyncAPI 3.0.0, as far as our document goes
+    documented          answers and examples against an OpenAPI document
+"""

@@ -1,0 +1,81 @@
+"""A resource that is away closes its stage: one probe per back-off, nobody charged, everything else kept alive."""
+
+from __future__ import annotations
+
+from tests.support.memory_listener import MemoryListener
+
+from orderflow.messaging.testing.memory_database import MemoryDatabase
+
+
+def test_a_resource_that_is_away_is_probed_with_one_record_and_nobody_is_charged() -> None:
+    listener = MemoryListener()
+    for key in "abcdef":
+        listener.ask(key, 0, behaviour="away")
+    listener.turn(60)
+    assert listener.handler.sizes[0] == 6
+    assert set(listener.handler.sizes[1:]) == {1}
+    # 0.1 s doubled up to 5 s: in 15 s that is no more than about ten.
+    assert 5 <= len(listener.handler.sizes) <= 12
+    assert any("provider" in reason for reason in listener.reasons())
+
+    listener.handler.away = False
+    listener.run()
+    assert listener.dead == []
+    assert sorted(listener.told) == list("abcdef")
+    assert listener.reasons() == []
+
+
+def test_while_a_resource_is_away_nothing_more_is_fetched() -> None:
+    listener = MemoryListener()
+    listener.ask("a", 0, behaviour="away")
+    listener.turn(2)
+    assert all(partition.paused for partition in listener.workers[0].client.partitions.values())
+    listener.handler.away = False
+    listener.run()
+    listener.turn(2)
+    assert not any(partition.paused for partition in listener.workers[0].client.partitions.values())
+
+
+def test_a_database_that_is_away_rolls_back_and_is_waited_for() -> None:
+    database = MemoryDatabase()
+    listener = MemoryListener(database=database)
+    database.away = True
+    for key in "abc":
+        listener.ask(key, 0, 1)
+    listener.turn(20)
+    assert (database.inbox, database.outbox, listener.handler.waves) == (set(), [], [])
+    assert any("database" in reason for reason in listener.reasons())
+    database.away = False
+    listener.run()
+    assert sorted(database.effects) == [("effect", (key, n)) for key in "abc" for n in (0, 1)]
+    assert listener.dead == []
+
+
+def test_a_broker_that_is_away_is_named_and_waited_for() -> None:
+    listener = MemoryListener()
+    listener.ask("a", 0)
+    listener.run()
+    listener.ask("a", 1)
+    listener.broker.away = True
+    listener.turn(10)
+    assert any("broker" in reason for reason in listener.reasons())
+    listener.broker.away = False
+    listener.run()
+    assert listener.told == {"a": [0, 1]}
+    assert listener.reasons() == []
+
+
+def test_a_closed_stage_opens_when_its_records_went_to_somebody_else() -> None:
+    listener = MemoryListener(workers=2)
+    listener.turn(2)
+    listener.ask("a", 0, behaviour="away")
+    for _ in range(4):
+        listener.turn(worker=0)
+        listener.turn(worker=1)
+    owner = next(w for w in range(2) if any("provider" in r for r in listener.reasons(w)))
+    listener.workers[owner].client.expel()
+    listener.handler.away = False
+    listener.run()
+    listener.turn(3, worker=owner)
+    assert listener.reasons(0) == listener.reasons(1) == []
+    assert listener.told == {"a": [0]}

@@ -1,0 +1,266 @@
+"""The stage of `Prepare`: effects outside are intended, done and recorded before the handler announces them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.support.memory_listener import MemoryListener, attempts
+
+from orderflow.messaging.container.record import Record
+from orderflow.messaging.errors import Refused, Unavailable
+from orderflow.messaging.listener import Ask, Received, RetryPolicy, Settled, Unknown
+from orderflow.messaging.testing.bus import Fault
+from orderflow.messaging.work.calls import Calls
+
+Step = Settled | Ask | Unknown
+
+
+class Charges:
+    """Keeps each outcome by the record's id; `answers` and `errors` say how a call for a key ends."""
+
+    def __init__(self) -> None:
+        self.listener: MemoryListener | None = None
+        self.recorded: dict[str, str] = {}
+        self.calls: Counter[str] = Counter()
+        self.intents: Counter[str] = Counter()
+        self.unknown_since: Callable[[], Any] | None = None
+        self.errors: dict[str, Exception] = {}
+        self.intent_errors: dict[str, Exception] = {}
+        self.outcome_errors: dict[str, Exception] = {}
+
+    def intent(self, batch: Sequence[Received]) -> list[Step]:
+        _raise_first(self.intent_errors, batch)
+        self.intents.update(received.event.id for received in batch)
+        return [self._step(received) for received in batch]
+
+    def call(self, task: str) -> str:
+        self.calls[task] += 1
+        if task in self.errors:
+            raise self.errors[task]
+        return "paid"
+
+    def outcome(self, finished: Sequence[tuple[Received, Any, Any]]) -> list[Step]:
+        _raise_first(self.outcome_errors, [received for received, _task, _answer in finished])
+        for received, _task, answer in finished:
+            if self.unknown_since is None:
+                self.recorded[str(received.metadata.id)] = answer
+        return [self._step(received) for received, _task, _answer in finished]
+
+    def _step(self, received: Received) -> Step:
+        if (outcome := self.recorded.get(str(received.metadata.id))) is not None:
+            return Settled(outcome)
+        if self.unknown_since is not None and self.calls[received.event.id]:
+            return Unknown(self.unknown_since())
+        return Ask(received.event.id)
+
+
+def _raise_first(errors: dict[str, Exception], batch: Sequence[Received]) -> None:
+    for received in batch:
+        if received.event.id in errors:
+            raise errors[received.event.id]
+
+
+class ManualCalls(Calls[Record]):
+    """Calls that end when the test says so."""
+
+    pool: ManualCalls
+
+    def __init__(self, call: Callable[[Any], Any], calls_max: int) -> None:
+        super().__init__(call, calls_max)
+        self.under_way: list[tuple[Record, Any]] = []
+        type(self).pool = self
+
+    def end_all(self) -> None:
+        for record, task in self.under_way:
+            self._finished.put(self._made(record, task))
+        self.under_way = []
+
+    def _start(self, item: Record, task: Any) -> None:
+        self.under_way.append((item, task))
+
+
+def charging(
+    charges: Charges, retry: RetryPolicy | None = None, calls: type[Calls[Record]] | None = None
+) -> MemoryListener:
+    if calls is None:
+        return MemoryListener(prepare=charges, retry=retry)
+    return MemoryListener(prepare=charges, retry=retry, calls=calls)
+
+
+def test_an_effect_is_done_once_and_then_announced() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    for key in "abc":
+        listener.ask(key, 0)
+    listener.run()
+    assert charges.calls == Counter("abc")
+    assert listener.told == {key: [0] for key in "abc"}
+
+
+def test_a_key_never_has_two_calls_and_nobody_waits_for_the_slowest() -> None:
+    charges = Charges()
+    listener = charging(charges, calls=ManualCalls)
+    listener.ask("a", 0, 1, 2)
+    listener.ask("b", 0)
+    listener.turn(3)
+    pool = ManualCalls.pool
+    assert sorted(task for _record, task in pool.under_way) == ["a", "b"]
+
+    slow, pool.under_way = pool.under_way[:1], pool.under_way[1:]
+    pool.end_all()
+    listener.turn(3)
+    assert len(listener.told) == 1
+    pool.under_way = slow
+    for _ in range(10):
+        pool.end_all()
+        listener.turn()
+    assert listener.told == {"a": [0, 1, 2], "b": [0]}
+
+
+def test_the_next_record_of_a_key_is_not_begun_before_the_one_before_is_committed() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    listener.turn()
+    listener.ask("a", 0, 1)
+    listener.plan(Fault.ABORTED)
+    listener.turn(3)
+    assert charges.calls["a"] == 1
+    listener.run()
+    assert listener.told == {"a": [0, 1]}
+
+
+def test_a_call_that_surely_did_nothing_closes_its_stage_and_is_made_again() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    charges.errors["a"] = Unavailable("nobody there", resource="provider")
+    listener.ask("a", 0)
+    listener.turn(8)
+    assert any("provider" in reason for reason in listener.reasons())
+    assert charges.calls["a"] > 1
+    charges.errors.clear()
+    listener.run()
+    assert (listener.told, listener.dead) == ({"a": [0]}, [])
+
+
+def test_an_outcome_that_can_not_be_recorded_is_kept_and_no_effect_is_begun_meanwhile() -> None:
+    charges = Charges()
+    listener = MemoryListener(prepare=charges, calls_max=1)
+    away = Unavailable("away", resource="database")
+    charges.outcome_errors = {"a": away, "b": away}
+    listener.ask("a", 0)
+    listener.ask("b", 0)
+    listener.turn(8)
+    assert charges.calls.total() == 1
+    charges.outcome_errors.clear()
+    listener.run()
+    assert charges.calls == Counter("ab")
+    assert listener.told == {"a": [0], "b": [0]}
+
+
+def test_a_database_that_is_away_for_intents_charges_nobody() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    charges.intent_errors["a"] = Unavailable("away", resource="database")
+    for key in "abc":
+        listener.ask(key, 0)
+    listener.turn(5)
+    assert charges.calls == Counter()
+    charges.intent_errors.clear()
+    listener.run()
+    assert (sorted(listener.told), listener.dead) == (["a", "b", "c"], [])
+
+
+@pytest.mark.parametrize("stage", ["intent_errors", "outcome_errors", "errors"])
+def test_only_the_record_that_fails_alone_is_given_up_and_its_key_flows_on(stage: str) -> None:
+    charges = Charges()
+    listener = charging(charges, retry=RetryPolicy(back_off_s=(1.0,)))
+    getattr(charges, stage)["b"] = ValueError("a fault of the service")
+    for key in "abc":
+        listener.ask(key, 0)
+    listener.turn(2)
+    listener.ask("b", 1)
+    while not listener.dead:
+        listener.turn()
+    getattr(charges, stage).clear()
+    listener.run()
+    (letter,) = listener.dead
+    assert (letter.key(), attempts(letter)) == (b"b", 2)
+    assert listener.told == {"a": [0], "b": [1], "c": [0]}
+
+
+def test_an_unknown_outcome_is_looked_up_for_an_hour_and_then_given_up() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    began = listener.clock.now()
+    charges.unknown_since = lambda: began
+    listener.ask("a", 0)
+    listener.run()
+    assert listener.clock.now() - began > timedelta(hours=1)
+    assert len(listener.dead) == 1
+    # 1 s, 2 s, 4 s … then every 30 s.
+    assert 110 < charges.intents["a"] < 170
+    assert charges.calls["a"] == 1
+
+
+def test_an_unknown_outcome_that_becomes_known_is_announced() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    charges.unknown_since = listener.clock.now
+    (metadata,) = listener.ask("a", 0)
+    listener.turn(8)
+    assert listener.told == {}
+    charges.recorded[str(metadata.id)] = "paid"
+    listener.run()
+    assert listener.told == {"a": [0]}
+
+
+def test_what_was_done_for_a_partition_that_was_lost_is_recorded_and_announced_by_the_next() -> (
+    None
+):
+    charges = Charges()
+    listener = charging(charges, calls=ManualCalls)
+    (metadata,) = listener.ask("a", 0)
+    listener.turn(2)
+    listener.workers[0].client.expel()
+    listener.turn()
+    ManualCalls.pool.end_all()
+    listener.turn()
+    assert charges.recorded == {str(metadata.id): "paid"}
+    listener.run()
+    assert charges.calls["a"] == 1
+    assert listener.told == {"a": [0]}
+
+
+def test_after_an_unknown_commit_nothing_is_charged_again() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    listener.turn()
+    listener.ask("a", 0)
+    listener.plan(Fault.ABORTED_UNANSWERED)
+    listener.run()
+    assert charges.calls["a"] == 1
+    assert listener.told == {"a": [0]}
+
+
+def test_calls_that_run_when_the_worker_stops_are_waited_for_and_announced() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    listener.turn()
+    listener.ask("a", 0, 1)
+    listener.turn()
+    listener.workers[0].stop()
+    assert listener.told == {"a": [0]}
+    assert charges.calls["a"] == 1
+
+
+def test_an_error_that_must_stop_the_worker_stops_it() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    charges.errors["a"] = Refused("it would be wrong to go on")
+    listener.ask("a", 0)
+    with pytest.raises(Refused):
+        listener.turn(4)

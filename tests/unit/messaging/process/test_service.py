@@ -1,0 +1,71 @@
+"""A service's command line, and several roles as one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+
+from orderflow.messaging.http.health import Reasons
+from orderflow.messaging.http.serving import Role
+from orderflow.messaging.process.role import Launch
+from orderflow.messaging.process.service import Service, run, together
+from orderflow.messaging.settings import ProcessSettings
+
+
+def never_built(launch: Launch[Any]) -> Role:
+    raise NotImplementedError(launch.role)
+
+
+SERVICE = Service(
+    name="parcels",
+    program="python -m parcels",
+    settings=ProcessSettings,
+    roles={"api": never_built, "listener": never_built},
+)
+
+
+def role(name: str, *, reason: str = "", has_api: bool = False) -> Role:
+    def app(_reasons: Reasons) -> Starlette:
+        return Starlette()
+
+    return Role(
+        name=name,
+        host="127.0.0.1",
+        port=len(name),
+        reasons=lambda: [reason] if reason else [],
+        app=app if has_api else None,
+    )
+
+
+def test_the_program_and_its_roles_are_the_services(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(SERVICE, ["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "usage: python -m parcels [-h]" in shown
+    assert "migrate, api, listener (default: api,listener)" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--roles", "api,sender"], "unknown sender; known are migrate, api, listener"),
+        (["--slot", "-1"], "--slot: -1 is not a number from 0"),
+    ],
+)
+def test_what_it_cannot_run_is_refused_with_2(
+    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(SERVICE, arguments) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_roles_together_are_served_by_the_api_and_ready_when_all_are() -> None:
+    whole = together([role("relay", reason="no slot"), role("api", has_api=True), role("worker")])
+    assert (whole.name, whole.port, whole.reasons()) == ("api", 3, ["no slot"])
+
+
+def test_roles_without_an_api_are_served_by_the_first() -> None:
+    whole = together([role("relay"), role("worker")])
+    assert (whole.name, whole.app, whole.reasons()) == ("relay", None, [])
