@@ -27,10 +27,10 @@ SETTINGS = OrderSettings.model_validate({"database": {"dsn": "postgresql://nowhe
 def routes() -> set[tuple[str, str]]:
     no_pool, gate = cast("ConnectionPool", None), StartGate()
     api = OrderApi(
-        post_order=PostOrder(SETTINGS, gate, cast("Committer", None)),
+        post_order=PostOrder(SETTINGS, gate=gate, committer=cast("Committer", None)),
         routes=[
             *ListOrders(no_pool, SETTINGS.deadlines.limits).routes(),
-            *CommandRoutes(no_pool, SETTINGS, gate).routes(),
+            *CommandRoutes(no_pool, settings=SETTINGS, gate=gate).routes(),
             *OperatorRoutes(no_pool, gate).routes(),
         ],
         pool=no_pool,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
@@ -32,7 +33,7 @@ from orderflow.messaging.process.roles import listener_role, relay_role
 from orderflow.messaging.process.service import Service
 from orderflow.messaging.telemetry import logger
 from orderflow.services.order import idempotency
-from orderflow.services.order.config import OrderSettings, Settings
+from orderflow.services.order.config import Settings
 from orderflow.services.order.http.api import OrderApi
 from orderflow.services.order.http.commands import CommandRoutes
 from orderflow.services.order.http.list_orders import ListOrders
@@ -52,25 +53,26 @@ log = logger("order")
 def api(launch: Launch[Settings]) -> Role:
     order = launch.settings.order
     pool = postgres.open_pool(order.database, application_name="order-api")
-    committer = _committer(order)
+    committer = _committer(launch)
     gate = StartGate()
     readiness = Readiness(
         pool=pool, prerequisites=_prerequisites(launch, migrated(pool)), gate=gate
     )
-    commands = CommandRoutes(pool, order, gate)
+    commands = CommandRoutes(pool, settings=order, gate=gate)
     routes = [
         *ListOrders(pool, order.deadlines.limits).routes(),
         *commands.routes(),
         *OperatorRoutes(pool, gate).routes(),
     ]
     purging = threading.Event()
+    purge = partial(
+        _purge_keys, pool, lifetime=timedelta(hours=order.idempotency_hours), stop=purging
+    )
 
     def start() -> None:
         committer.start()
         readiness.start()
-        threading.Thread(
-            target=_purge_keys, args=(pool, order, purging), name="purge-keys", daemon=True
-        ).start()
+        threading.Thread(target=purge, name="purge-keys", daemon=True).start()
 
     def close() -> None:
         purging.set()
@@ -88,7 +90,10 @@ def api(launch: Launch[Settings]) -> Role:
         stopping=commands.stopping,
         reasons=readiness.reasons,
         app=lambda reasons: OrderApi(
-            post_order=PostOrder(order, gate, committer), routes=routes, pool=pool, reasons=reasons
+            post_order=PostOrder(order, gate=gate, committer=committer),
+            routes=routes,
+            pool=pool,
+            reasons=reasons,
         ),
     )
 
@@ -108,7 +113,8 @@ def sweeper(launch: Launch[Settings]) -> Role:
     return worker_role(launch, run=sweeping.run, reasons=sweeping.reasons)
 
 
-def _committer(order: OrderSettings) -> Committer:
+def _committer(launch: Launch[Settings]) -> Committer:
+    order = launch.settings.order
     loop = asyncio.get_running_loop()
     return GroupCommit(
         connect=lambda: postgres.connect(order.database, application_name="order-api-committer"),
@@ -137,8 +143,7 @@ def _prerequisites(
     )
 
 
-def _purge_keys(pool: ConnectionPool, order: OrderSettings, stop: threading.Event) -> None:
-    lifetime = timedelta(hours=order.idempotency_hours)
+def _purge_keys(pool: ConnectionPool, *, lifetime: timedelta, stop: threading.Event) -> None:
     while not stop.wait(PURGE_EVERY_S):
         try:
             with writing(pool) as cursor:

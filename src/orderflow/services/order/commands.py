@@ -144,7 +144,7 @@ def execute(
         return None
 
     if command.claim is not None:
-        earlier = _claim(cursor, command.claim, order, key_lifetime=key_lifetime)
+        earlier = _claim(cursor, command.claim, order=order, key_lifetime=key_lifetime)
         if earlier is not None:
             attempt = 0 if earlier.settled else int(earlier.answer)
             return CommandResult(order=order, attempt=attempt, earlier=earlier)
@@ -157,7 +157,7 @@ def execute(
 
 
 def _claim(
-    cursor: Cursor, claim: Claim, order: Order, *, key_lifetime: timedelta
+    cursor: Cursor, claim: Claim, *, order: Order, key_lifetime: timedelta
 ) -> ClaimedKey | None:
     """Claim the key for this command; what an earlier request claimed it for, if one did."""
     # The answer is known only once the payment has ended. Until then the key stores the number of

@@ -70,20 +70,22 @@ def claim(
     ]
     if not lost:
         return {}
-    earlier = _claimed(cursor, scopes, keys)
+    earlier = _claimed(cursor, scopes=scopes, keys=keys)
     if any(scope_and_key not in earlier for scope_and_key, _ in lost):
         raise Transient("an Idempotency-Key expired while it was looked up", resource=RESOURCE)
     return {order_id: earlier[scope_and_key] for scope_and_key, order_id in lost}
 
 
-def settle(cursor: Cursor, claimed: Claim, answer: bytes) -> bytes:
+def settle(cursor: Cursor, claimed: Claim, *, answer: bytes) -> bytes:
     """Store the final answer of a claimed key, and return it: an earlier one, if there is one."""
     cursor.execute(_SETTLE, (answer, claimed.scope, claimed.key))
     if cursor.rowcount:
         return answer
 
     # No row was unsettled: another request was faster, or the key has expired.
-    key = _claimed(cursor, [claimed.scope], [claimed.key]).get((claimed.scope, claimed.key))
+    key = _claimed(cursor, scopes=[claimed.scope], keys=[claimed.key]).get(
+        (claimed.scope, claimed.key)
+    )
     return answer if key is None else key.answer
 
 
@@ -93,7 +95,7 @@ def purge(cursor: Cursor, *, lifetime: timedelta) -> None:
 
 
 def _claimed(
-    cursor: Cursor, scopes: list[str], keys: list[str]
+    cursor: Cursor, *, scopes: list[str], keys: list[str]
 ) -> dict[tuple[str, str], ClaimedKey]:
     cursor.execute(_SELECT, (scopes, keys))
     return {

@@ -218,7 +218,7 @@ def priced(
         OrderLine(
             sku=line.sku,
             quantity=line.quantity,
-            unit_price_minor=_price(catalogue, line.sku, currency),
+            unit_price_minor=_price(catalogue, line.sku, currency=currency),
         )
         for line in requested
     )
@@ -240,7 +240,7 @@ def allowed_actions(order: Order) -> tuple[Action, ...]:
     return tuple(action for action, yes in allowed.items() if yes)
 
 
-def _price(catalogue: Mapping[Sku, Product], sku: Sku, currency: str) -> int:
+def _price(catalogue: Mapping[Sku, Product], sku: Sku, *, currency: str) -> int:
     product = catalogue.get(sku)
     if product is None:
         raise UnknownSku(f"{sku} is not in the catalogue: see GET /products")

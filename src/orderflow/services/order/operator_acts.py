@@ -88,7 +88,7 @@ def _retained_request(cursor: Cursor, order: Order) -> OutboxRow | None:
     """The row that requested the current payment attempt, if the outbox still contains it."""
     by_order = order.payment.attempt == 1 and order.payment_mode is PaymentMode.AUTOMATIC
     event, command = (OrderCreated, "place") if by_order else (PaymentRequested, "pay")
-    requested_at = queries.commanded_at(cursor, order.order_id, command)
+    requested_at = queries.commanded_at(cursor, order.order_id, command=command)
     if requested_at is None:
         return None
 

@@ -82,7 +82,7 @@ def unpaid(cursor: Cursor, *, since: datetime, limit: int) -> dict[OrderId, int]
     return {OrderId(str(order_id)): revision for order_id, revision in cursor}
 
 
-def commanded_at(cursor: Cursor, order_id: OrderId, command: str) -> datetime | None:
+def commanded_at(cursor: Cursor, order_id: OrderId, *, command: str) -> datetime | None:
     """When that command was last executed on the order; None if never."""
     cursor.execute(_COMMANDED_AT, (order_id, command))
     row = cursor.fetchone()

@@ -94,7 +94,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def on_fact(order: Order, fact: Fact, *, now: datetime) -> list[Change]:
-    """The revisions that `fact` makes, if it moves anything. Raises Poison for a wrong payment id."""
+    """
+    The revisions that `fact` makes: none if it moves nothing.
+
+    Raises Poison if the fact's payment id is not the one of that attempt.
+    """
     moved = _with_fact(order, fact)
     if moved is None:
         return []

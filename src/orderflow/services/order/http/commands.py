@@ -47,7 +47,7 @@ _PAY_REQUEST = msgspec.json.Decoder(PayRequest)
 class CommandRoutes:
     """The routes of the four commands. 503 until the gate is open; `stopping` ends all waiting."""
 
-    def __init__(self, pool: ConnectionPool, settings: OrderSettings, gate: StartGate) -> None:
+    def __init__(self, pool: ConnectionPool, *, settings: OrderSettings, gate: StartGate) -> None:
         self._pool = pool
         self._settings = settings
         self._gate = gate
@@ -82,7 +82,7 @@ class CommandRoutes:
             claim=claim,
         )
         result = await run_in_threadpool(self._execute, command)
-        return await self._payment_answer(request, result, claim)
+        return await self._payment_answer(request, result, claim=claim)
 
     async def ship(self, request: Request) -> Response:
         command = _command(request, Action.SHIP)
@@ -113,7 +113,7 @@ class CommandRoutes:
         return decoded(_PAY_REQUEST, body)
 
     async def _payment_answer(
-        self, request: Request, result: CommandResult, claim: Claim | None
+        self, request: Request, result: CommandResult, *, claim: Claim | None
     ) -> Response:
         """Wait until the payment attempt has ended; 202 if that takes too long."""
         if result.earlier is not None and result.earlier.settled:
@@ -147,7 +147,7 @@ class CommandRoutes:
 
     def _settle(self, claim: Claim, answer: bytes) -> bytes:
         with writing(self._pool) as cursor:
-            return idempotency.settle(cursor, claim, answer)
+            return idempotency.settle(cursor, claim, answer=answer)
 
     def _find_many(self, order_ids: Sequence[OrderId]) -> dict[OrderId, Order]:
         with reading(self._pool) as cursor:

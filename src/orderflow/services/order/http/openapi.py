@@ -90,12 +90,17 @@ def document() -> Schema:
 
 
 def _order_paths(schemas: Schemas) -> Schema:
-    placed = _post(schemas, OrderRequest, "Place an order; its first payment is asked for at once")
+    placed = _post(
+        schemas,
+        OrderRequest,
+        summary="Place an order; its first payment is asked for at once",
+    )
     placed_short = _post(
         schemas,
         ShortOrderRequest,
-        "Place an order in the short form; nothing is charged until asked",
+        summary="Place an order in the short form; nothing is charged until asked",
     )
+
     return {
         "/orders": {"get": _list(schemas), "post": placed},
         "/api/orders": {"post": placed_short},
@@ -131,7 +136,7 @@ def _products(schemas: Schemas) -> Schema:
     )
 
 
-def _post(schemas: Schemas, request: type, summary: str) -> Schema:
+def _post(schemas: Schemas, request: type, *, summary: str) -> Schema:
     request_example, answer_example = _EXAMPLES[request]
     created = schemas.answer(
         "Placed: the order is committed, its events will be on Kafka",
@@ -180,12 +185,16 @@ def _pay(schemas: Schemas) -> Schema:
     described = _command(
         schemas,
         "Ask for payment, and wait for how it ends",
-        "Paid and stock settled; or the payment FAILED; or the order CANCELLED: "
-        "see status, payment and stock",
-        examples.PAID,
-        {
+        done=(
+            "Paid and stock settled; or the payment FAILED; or the order CANCELLED: "
+            "see status, payment and stock"
+        ),
+        example=examples.PAID,
+        others={
             "202": _later(
-                schemas, "Asked for, and not known yet how it ends: see Location", examples.CREATED
+                schemas,
+                "Asked for, and not known yet how it ends: see Location",
+                example=examples.CREATED,
             ),
             **schemas.problems({code: _PROBLEMS[code] for code in ("400", "413", "415", "422")}),
         },
@@ -204,13 +213,13 @@ def _ship(schemas: Schemas) -> Schema:
     return _command(
         schemas,
         "Ship a paid order; waits while it is not known whether there is stock",
-        "Shipped",
-        examples.SHIPPED,
-        {
+        done="Shipped",
+        example=examples.SHIPPED,
+        others={
             "202": _later(
                 schemas,
                 "Accepted: it will be shipped once its stock is reserved",
-                examples.UNSETTLED,
+                example=examples.UNSETTLED,
             )
         },
         parameters=[_PREFER],
@@ -219,13 +228,20 @@ def _ship(schemas: Schemas) -> Schema:
 
 def _deliver(schemas: Schemas) -> Schema:
     return _command(
-        schemas, "Say that a shipped order was delivered", "Delivered", examples.DELIVERED
+        schemas,
+        "Say that a shipped order was delivered",
+        done="Delivered",
+        example=examples.DELIVERED,
     )
 
 
 def _cancel(schemas: Schemas) -> Schema:
-    what = "Cancel an order that has not left the house; what was paid is refunded"
-    return _command(schemas, what, "Cancelled", examples.CANCELLED)
+    return _command(
+        schemas,
+        "Cancel an order that has not left the house; what was paid is refunded",
+        done="Cancelled",
+        example=examples.CANCELLED,
+    )
 
 
 def _retry(schemas: Schemas) -> Schema:
@@ -271,10 +287,10 @@ def _cancel_by_operator(schemas: Schemas) -> Schema:
 def _command(
     schemas: Schemas,
     summary: str,
+    *,
     done: str,
     example: Order,
     others: Mapping[str, Schema] = MappingProxyType({}),
-    *,
     parameters: Sequence[Schema] = (),
 ) -> Schema:
     refused = {
@@ -294,7 +310,7 @@ def _command(
     )
 
 
-def _later(schemas: Schemas, description: str, example: Order) -> Schema:
+def _later(schemas: Schemas, description: str, *, example: Order) -> Schema:
     return {
         **schemas.answer(description, OrderView, example=examples.shown(example)),
         "headers": _LOCATION,

@@ -55,7 +55,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 class PostOrder:
     """Places orders. 503 until the gate is open; then every order goes through `committer`."""
 
-    def __init__(self, settings: OrderSettings, gate: StartGate, committer: Committer) -> None:
+    def __init__(self, settings: OrderSettings, *, gate: StartGate, committer: Committer) -> None:
         self._settings = settings
         self._gate = gate
         self._committer = committer
@@ -75,7 +75,7 @@ class PostOrder:
         request = decoded(_DECODERS[path], body)
 
         # After the body: a request that is wrong is refused as such, also while starting.
-        placement = self._placement(path, request, headers)
+        placement = self._placement(path, request, headers=headers)
 
         outcome: asyncio.Future[Written | KeyTaken] = asyncio.get_running_loop().create_future()
         self._committer.submit(placement, outcome)
@@ -91,7 +91,7 @@ class PostOrder:
         raise problems.key_taken()
 
     def _placement(
-        self, path: str, request: AnyOrderRequest, headers: Mapping[bytes, bytes]
+        self, path: str, request: AnyOrderRequest, *, headers: Mapping[bytes, bytes]
     ) -> Placement:
         ready = self._gate.demand()
         traceparent = traceparent_of(headers.get(b"traceparent"))
