@@ -58,6 +58,7 @@ def test_both_events_say_what_the_order_says() -> None:
     order, created, change = placed.order, events["orders"], events["order-events"]
     assert isinstance(created, OrderCreated)
     assert isinstance(change, OrderEvent)
+
     assert (created.order_id, created.customer_id, created.lines) == (
         order.order_id,
         order.customer_id,
@@ -92,6 +93,7 @@ def test_an_order_on_request_announces_no_payment() -> None:
 def test_one_reading_of_the_clock_in_milliseconds_is_every_time_of_the_act() -> None:
     before = datetime.now(UTC)
     placed, events = run(PLACE)
+
     moment = placed.order.created_at
     assert moment.microsecond % 1000 == 0
     assert before.timestamp() - 0.001 <= moment.timestamp() <= datetime.now(UTC).timestamp()

@@ -1,4 +1,4 @@
-"""What an order waits for, since when, until when, and whose turn it is: for every state that an order can have."""
+"""What an order waits for, until when, and who has to act: for every state of an order."""
 
 from __future__ import annotations
 
@@ -77,6 +77,7 @@ def test_each_wait_has_its_deadline_and_its_owner(
         stock=StockState(stock),
         waiting_since=LATER,
     )
+
     for now, overdue in ((LATER + limit - timedelta(milliseconds=1), False), (LATER + limit, True)):
         wait = current_wait(order, limits=LIMITS, now=now)
         assert wait is not None

@@ -113,7 +113,7 @@ def test_a_new_order_is_created_at_version_and_revision_1(mode: PaymentMode) -> 
 
 def test_prices_are_the_catalogues_in_the_orders_currency_and_lines_keep_their_order() -> None:
     lines = priced([line("MOUSE", 3), line("KEYBOARD", 2)], catalogue=CATALOGUE, currency="EUR")
-    assert [(one.sku, one.quantity, one.unit_price_minor) for one in lines] == [
+    assert [(line.sku, line.quantity, line.unit_price_minor) for line in lines] == [
         ("MOUSE", 3, 3_490),
         ("KEYBOARD", 2, 8_990),
     ]

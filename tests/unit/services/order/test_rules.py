@@ -1,4 +1,4 @@
-"""Facts in any order lead to the same end: every interleaving, repeats included, of everything that can happen."""
+"""Facts in any order lead to the same end: every interleaving of all of them, repeats included."""
 
 from __future__ import annotations
 
@@ -64,15 +64,19 @@ def end_of(order: Order) -> End:
     return order.status, order.payment.state, order.stock
 
 
-def told_by(order: Order, facts: Iterable[Fact]) -> tuple[Order, list[Event]]:
-    """The order after all facts, and what it told; each step is one revision, and one version for each OrderEvent."""
-    told: list[Event] = []
+def after_facts(order: Order, facts: Iterable[Fact]) -> tuple[Order, list[Event]]:
+    """
+    The order after all facts, and the events that it published.
+
+    Each step is one revision, and one version for each OrderEvent.
+    """
+    published: list[Event] = []
     for fact in facts:
         for change in on_fact(order, fact, now=NOW):
             assert change.before == order
             order = checked(change)
-            told += events(change)
-    return order, told
+            published += events(change)
+    return order, published
 
 
 def checked(change: Change) -> Order:
@@ -80,7 +84,7 @@ def checked(change: Change) -> Order:
     assert after.revision == before.revision + 1
     assert after.version == before.version + (after.status is not before.status)
     changes = [event for event in events(change) if isinstance(event, OrderEvent)]
-    assert [(one.version, one.previous_status, one.status) for one in changes] == (
+    assert [(event.version, event.previous_status, event.status) for event in changes] == (
         [(after.version, before.status, after.status)] if after.version > before.version else []
     )
     cancels = [event for event in events(change) if isinstance(event, OrderCancelled)]
@@ -118,9 +122,11 @@ NONE, RESERVED, REJECTED, RELEASED = StockState
 )
 def test_facts_in_every_order_and_twice_lead_to_the_same_end(facts: list[Fact], end: End) -> None:
     for sequence in every_order(facts):
-        order, told = told_by(placed(), sequence)
+        order, published = after_facts(placed(), sequence)
         assert end_of(order) == end, sequence
-        assert sum(isinstance(event, OrderCancelled) for event in told) == (end[0] is CANCELLED)
+        assert sum(isinstance(event, OrderCancelled) for event in published) == (
+            end[0] is CANCELLED
+        )
         assert order.payment.attempt == max(getattr(fact, "attempt", 1) for fact in facts)
 
 
@@ -137,22 +143,22 @@ def test_facts_of_a_cancelled_order_are_recorded_in_every_order_and_nothing_foll
     facts: list[Fact], payment: PaymentState, stock: StockState
 ) -> None:
     for sequence in every_order(facts):
-        order, told = told_by(checked(cancelled(placed())), sequence)
+        order, published = after_facts(checked(cancelled(placed())), sequence)
         assert end_of(order) == (CANCELLED, payment, stock), sequence
-        assert (told, order.version) == ([], 2)
+        assert (published, order.version) == ([], 2)
 
 
 def test_a_paid_order_without_stock_is_cancelled_at_once() -> None:
     """Whichever of the two facts comes second."""
     facts: list[Fact] = [succeeded(), rejected()]
     for first, second in permutations(facts):
-        order, _ = told_by(placed(), [first])
+        order, _ = after_facts(placed(), [first])
         assert order.status is not CANCELLED
-        order, told = told_by(order, [second])
-        assert isinstance(told[-2], OrderCancelled)
-        assert (told[-2].reason, told[-2].version) == ("OUT_OF_STOCK", 3)
-        assert isinstance(told[-1], OrderEvent)
-        assert (told[-1].reason, told[-1].version) == ("OUT_OF_STOCK", 3)
+        order, published = after_facts(order, [second])
+        assert isinstance(published[-2], OrderCancelled)
+        assert (published[-2].reason, published[-2].version) == ("OUT_OF_STOCK", 3)
+        assert isinstance(published[-1], OrderEvent)
+        assert (published[-1].reason, published[-1].version) == ("OUT_OF_STOCK", 3)
 
 
 def test_no_fact_ever_moves_its_column_down_or_touches_the_other_one() -> None:
@@ -168,6 +174,7 @@ def test_no_fact_ever_moves_its_column_down_or_touches_the_other_one() -> None:
         REJECTED: {REJECTED},
         RELEASED: {RELEASED},
     }
+
     for status, state, attempt, stock in product(OrderStatus, PaymentState, (1, 2), StockState):
         paid = Payment(attempt=attempt, state=state, payment_id=payment_id(ORDER, attempt))
         order = msgspec.structs.replace(placed(), status=status, payment=paid, stock=stock)
@@ -202,9 +209,10 @@ def test_what_has_left_the_house_or_is_cancelled_can_not_be_cancelled(status: Or
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The order, and what the design says of its neighbours: payment reads `orders` in order, inventory `payments`.
+    The order, and its neighbours as the design describes them.
 
-    What is on its way to the order comes in any order, and `repeats` of it come twice.
+    Payment reads `orders` in order, inventory `payments`. Facts reach the order in any order, and
+    `repeats` of them twice.
     """
 
     order: Order
@@ -264,20 +272,22 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _reserves(self, event: Event, rest: tuple[Event, ...]) -> World:
-        told: tuple[Fact, ...] = ()
+        published: tuple[Fact, ...] = ()
         reservation = self.reservation
         if isinstance(event, PaymentSucceeded) and reservation == "NONE":
-            reservation, told = (
+            reservation, published = (
                 ("REJECTED", (rejected(),)) if self.short else ("RESERVED", (reserved(),))
             )
         elif isinstance(event, PaymentRefunded) and reservation in ("NONE", "RESERVED"):
-            told = (released(),) if reservation == "RESERVED" else ()
+            published = (released(),) if reservation == "RESERVED" else ()
             reservation = "RELEASED"
-        return self._with(to_inventory=rest, reservation=reservation, to_order=self.to_order + told)
+        return self._with(
+            to_inventory=rest, reservation=reservation, to_order=self.to_order + published
+        )
 
     def _hears(self, fact: Fact, **changed: object) -> World:
-        order, told = told_by(self.order, [fact])
-        cancels = tuple(event for event in told if isinstance(event, OrderCancelled))
+        order, published = after_facts(self.order, [fact])
+        cancels = tuple(event for event in published if isinstance(event, OrderCancelled))
         return self._with(**changed, order=order, to_payment=self.to_payment + cancels)
 
     def assert_right_at_the_end(self) -> None:
@@ -311,6 +321,7 @@ def test_only_paid_orders_keep_money_and_stock(
         to_payment=(an_order(ORDER, minor=0, at=NOW),),
     )
     seen, open_worlds, ends = {first}, [first], set()
+
     while open_worlds:
         world = open_worlds.pop()
         if not (world.to_payment or world.to_inventory or world.to_order):
@@ -319,6 +330,7 @@ def test_only_paid_orders_keep_money_and_stock(
         new = [following for following in world.next_worlds() if following not in seen]
         seen.update(new)
         open_worlds += new
+
     expected = {(CREATED, FAILED, NONE)} if declines else set()
     if not declines:
         expected = {(CANCELLED, REFUNDED, REJECTED)} if short else {(PAID, SUCCEEDED, RESERVED)}

@@ -1,7 +1,7 @@
 """
-The life cycle as one table: every state an order can be in, and every command and fact that can meet it there.
+The life cycle as one table: every state of an order, with every command and fact.
 
-What is expected is written down here once more, by status, from the words of the design, and not from the code.
+What is expected is written down here once more, by status, from the design and not the code.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ EDGES = {
 
 def states() -> Iterator[Order]:
     """Every combination of columns, those included that no history leads to."""
-    for status, payment, attempt, stock, asked in product(
+    for status, payment, attempt, stock, ships_later in product(
         OrderStatus, PaymentState, range(6), StockState, (False, True)
     ):
         if (payment is PaymentState.NONE) == (attempt == 0):
@@ -86,7 +86,7 @@ def states() -> Iterator[Order]:
                 revision=7,
                 payment=paid,
                 stock=stock,
-                ship_when_reserved=asked,
+                ship_when_reserved=ships_later,
             )
 
 
@@ -104,14 +104,19 @@ def may(order: Order, action: Action) -> bool:
 
 
 def assert_one_step(change: Change) -> None:
-    """One revision more; a version more exactly if the status changed, along an edge, with exactly one OrderEvent."""
+    """
+    One revision more; one version more exactly if the status changed.
+
+    Then the change is along an edge, and has exactly one OrderEvent.
+    """
     before, after = change.before, change.after
+
     assert after.revision == before.revision + 1
     moved = after.status is not before.status
     assert after.version == before.version + moved
     assert not moved or (before.status, after.status) in EDGES
-    told = [event for event in events(change) if isinstance(event, OrderEvent)]
-    assert [(one.status, one.previous_status, one.version) for one in told] == (
+    published = [event for event in events(change) if isinstance(event, OrderEvent)]
+    assert [(event.status, event.previous_status, event.version) for event in published] == (
         [(after.status, before.status, after.version)] if moved else []
     )
     assert {event.happened_at for event in events(change)} <= {LATER}
@@ -151,7 +156,7 @@ def test_in_every_state_a_command_is_obeyed_or_refused_as_the_table_says(action:
 
 
 def test_each_command_tells_whom_it_concerns_what_to_do() -> None:
-    told = {
+    published = {
         action: {
             type(event)
             for order in states()
@@ -160,7 +165,8 @@ def test_each_command_tells_whom_it_concerns_what_to_do() -> None:
         }
         for action in Action
     }
-    assert told == {
+
+    assert published == {
         Action.PAY: {PaymentRequested},
         Action.SHIP: {OrderShipped, OrderEvent},
         Action.DELIVER: {OrderEvent},
@@ -173,21 +179,24 @@ def test_paying_asks_for_the_next_attempt_with_an_id_and_a_method_of_its_own() -
         if not may(order, Action.PAY):
             continue
         change = COMMANDS[Action.PAY](order)
-        [asked] = events(change)
-        assert isinstance(asked, PaymentRequested)
+        [request] = events(change)
+        assert isinstance(request, PaymentRequested)
         attempt = order.payment.attempt + 1
         assert change.after.payment == Payment(
             attempt=attempt,
             state=PaymentState.REQUESTED,
             payment_id=payment_id(order.order_id, attempt),
         )
-        assert (asked.attempt, asked.payment_id) == (attempt, payment_id(order.order_id, attempt))
-        assert (asked.amount_minor, asked.currency, asked.lines) == (
+        assert (request.attempt, request.payment_id) == (
+            attempt,
+            payment_id(order.order_id, attempt),
+        )
+        assert (request.amount_minor, request.currency, request.lines) == (
             order.amount_minor,
             "EUR",
             order.lines,
         )
-        assert asked.payment_method == change.after.payment_method == "pm_other"
+        assert request.payment_method == change.after.payment_method == "pm_other"
 
 
 def test_ship_when_reserved_ships_once_stock_is_reserved() -> None:
@@ -205,11 +214,13 @@ def test_ship_when_reserved_ships_once_stock_is_reserved() -> None:
             assert events(change) == ()
             remembered = change.after
         statuses = [
-            one.after.status for one in on_fact(remembered, fact("reserved", order), now=LATER)
+            change.after.status
+            for change in on_fact(remembered, fact("reserved", order), now=LATER)
         ]
         assert statuses == ["PAID", "SHIPPED"]
         statuses = [
-            one.after.status for one in on_fact(remembered, fact("rejected", order), now=LATER)
+            change.after.status
+            for change in on_fact(remembered, fact("rejected", order), now=LATER)
         ]
         assert statuses == ["PAID", "CANCELLED"]
 
@@ -232,9 +243,9 @@ def test_in_every_state_a_fact_moves_its_own_column_only(name: str, again: str) 
         changes = on_fact(order, said, now=LATER)
         if not changes:
             continue
-        for one, change in enumerate(changes):
+        for index, change in enumerate(changes):
             assert_one_step(change)
-            assert change.before == (changes[one - 1].after if one else order)
+            assert change.before == (changes[index - 1].after if index else order)
         noted = changes[0]
         assert not noted.is_of_status
         if name in ("succeeded", "failed", "refunded"):

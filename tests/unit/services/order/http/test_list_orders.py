@@ -31,9 +31,11 @@ def test_nothing_asked_for_is_the_newest_of_all() -> None:
 
 def test_all_filters_together() -> None:
     orders = wanted(
-        "customerId=customer-123&status=CREATED,PAID&status=SHIPPED&from=2026-01-30T10:00:00%2B01:00"
+        "customerId=customer-123&status=CREATED,PAID&status=SHIPPED"
+        "&from=2026-01-30T10:00:00%2B01:00"
         "&to=2026-01-31T00:00:00.5Z&limit=100&stuck=true"
     )
+
     assert orders.customer_id == "customer-123"
     assert orders.statuses == (OrderStatus.CREATED, OrderStatus.PAID, OrderStatus.SHIPPED)
     assert orders.created_from == datetime(2026, 1, 30, 9, tzinfo=UTC)
