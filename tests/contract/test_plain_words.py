@@ -70,7 +70,7 @@ def without_paragraphs(text: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctio
 
 @pytest.mark.parametrize("room", WHY_ROOMS)
 def test_where_order_is_the_guarantee_comments_say_why(room: str) -> None:
-    texts = [path.read_text() for path in (ROOT / "src/orderflow/messaging" / room).glob("*.py")]
+    texts = [path.read_text() for path in (ROOT / "src/orderflow/messaging" / room).rglob("*.py")]
     lines = sum(len(text.splitlines()) for text in texts)
     comments = sum(len(list(comments_of(text))) for text in texts)
     assert comments * 100 >= WHY_PER_100_LINES * lines, f"{comments} comments in {lines} lines"

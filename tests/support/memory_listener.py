@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.probe_language import NAMESPACE, Asked, Told, asked, catalogue, topics
 
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.errors import Poison, Unavailable
 from orderflow.messaging.event import CE_CAUSATION_ID, Metadata
 from orderflow.messaging.kafka.finished_offsets import Window, decode

@@ -20,7 +20,7 @@ from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
 from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.container.effect_database import PostgresEffects
+from orderflow.messaging.container.deliveries.effect_database import PostgresEffects
 from orderflow.messaging.dead_letters.letter import without_evidence
 from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka import admin, clients

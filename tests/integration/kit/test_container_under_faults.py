@@ -19,8 +19,10 @@ from tests.support.mock_cluster import Api, MockCluster
 from tests.support.probe_language import NAMESPACE, Asked, Told, asked, catalogue, topics
 from tests.support.stack import Stack
 
-from orderflow.messaging.container import Container, ContainerSettings, client, record_log
-from orderflow.messaging.container.record_log import RecordLine
+from orderflow.messaging.container import Container, ContainerSettings
+from orderflow.messaging.container.client.broker_client import RENEWALS
+from orderflow.messaging.container.records import record_log
+from orderflow.messaging.container.records.record_log import RecordLine
 from orderflow.messaging.errors import Fenced
 from orderflow.messaging.event import CE_CAUSATION_ID, EventId, Metadata, to_headers
 from orderflow.messaging.kafka import clients, transactions
@@ -77,6 +79,7 @@ class Running:
                 kafka=self.kafka,
                 registry=RegistrySettings(url=stack.registry_url),
                 catalogue=catalogue(name),
+                fenced_poll_s=0.5,
             )
         )
         self.ended: list[BaseException | None] = []
@@ -144,10 +147,7 @@ class Running:
 
 
 @pytest.fixture
-def running(
-    mock_cluster: MockCluster, stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Running]:
-    monkeypatch.setattr(client, "FENCED_INSTANCE_POLL_S", 0.5)
+def running(mock_cluster: MockCluster, stack: Stack) -> Iterator[Running]:
     running = Running(mock_cluster, stack)
     running.start()
     yield running
@@ -256,4 +256,4 @@ def test_a_worker_that_is_fenced_a_second_time_soon_after_ends_and_says_who_runs
 
 def _renewals(running: Running) -> float:
     name = running.asked.name
-    return float(client.RENEWALS.labels(name)._value.get())
+    return float(RENEWALS.labels(name)._value.get())

@@ -20,9 +20,9 @@ import msgspec
 from orderflow.contracts.ids import PaymentId
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.container.assignment import SLICE_S
-from orderflow.messaging.container.client import Client
-from orderflow.messaging.container.kafka_client import Windows
+from orderflow.messaging.container.client.assignment import SLICE_S
+from orderflow.messaging.container.client.broker_client import BrokerClient
+from orderflow.messaging.container.client.kafka_client import Windows
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.transactions import Produced, Transactions
 from orderflow.messaging.telemetry import configure
@@ -80,7 +80,7 @@ class _Idempotent(Transactions):
         pass
 
 
-class PlainClient(Client):
+class PlainClient(BrokerClient):
     """At least once: records, flush, synchronous offset commit."""
 
     def _new_producer(self) -> Transactions:
@@ -107,7 +107,7 @@ def main(task: Task) -> None:
             registry=settings.registry,
             catalogue=CATALOGUE,
         ),
-        connect=Client if task.transactional else PlainClient,
+        connect=BrokerClient if task.transactional else PlainClient,
         calls=InlineCalls if task.inline else Calls,
     )
 

@@ -11,19 +11,12 @@ finished offsets above it are in the commit's metadata.
 |---|---|
 | `container` | the worker: start, run, stop; what is done about every kind of failure |
 | `loop` | one turn, in the order of its stages; everything that a turn needs is made here |
-| `kafka_client` | what the loop needs of Kafka, as a protocol |
-| `client`, `assignment` | that protocol on brokers: producer and polls; partitions |
-| `effect_database` | what `InboxOutbox` needs of its database, as a protocol; PostgreSQL |
-| `partition`, `record` | unfinished offsets and lanes of keys; one record and its state |
-| `queues`, `uncommitted` | where records stand; what the turn has done |
-| `gates`, `shared` | which stages are closed; what all stages share |
-| `admission`, `intake` | from fetched to queued; from bytes to what a handler gets |
-| `preparing` | the stage of `Prepare`: effects outside, intended, done, recorded |
-| `waves`, `failures` | waves and halving; attempts, back-offs, dead letters |
-| `deliveries` | how a wave's effects and its offsets become true together |
-| `publishing`, `record_log` | what handlers return, as records or rows; a line for each record |
-| `metrics`, `settings` | counters; settings |
-| `upkeep` | what a listener with `InboxOutbox` needs around it |
+| `client/` | the Kafka half: a protocol, and its implementation on brokers |
+| `stages/` | admission, prepare, waves |
+| `failures` | attempts, back-offs, dead letters |
+| `deliveries/` | how a wave's effects and its offsets become true together |
+| `records/` | a record and its state, partitions, queues |
+| `shared`, `settings`, `metrics` | what all stages share; settings; counters |
 """
 
 from orderflow.messaging.container.container import Container

@@ -20,13 +20,13 @@ import threading
 from contextlib import ExitStack, closing
 from datetime import timedelta
 
-from orderflow.messaging.container.client import Client
-from orderflow.messaging.container.effect_database import EffectDatabase, PostgresEffects
-from orderflow.messaging.container.gates import Gates
-from orderflow.messaging.container.kafka_client import Connect
+from orderflow.messaging.container.client.broker_client import BrokerClient
+from orderflow.messaging.container.client.kafka_client import Connect
+from orderflow.messaging.container.deliveries.effect_database import EffectDatabase, PostgresEffects
 from orderflow.messaging.container.loop import Loop
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.settings import ContainerSettings
+from orderflow.messaging.container.stages.gates import Gates
 from orderflow.messaging.errors import (
     ConfigurationError,
     OrderflowError,
@@ -64,7 +64,7 @@ class Container:
         self,
         settings: ContainerSettings,
         *,
-        connect: Connect = Client,
+        connect: Connect = BrokerClient,
         registry: SchemaLookup | None = None,
         database: EffectDatabase | None = None,
         calls: type[Calls[Record]] = Calls,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime
 
-from orderflow.messaging.container.record import Record, State
+from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.dead_letters import letter as dead_letter
 from orderflow.messaging.errors import OrderflowError, Poison, Transient

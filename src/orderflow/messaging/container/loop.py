@@ -8,30 +8,30 @@ admission, which brings up the next record of each of their keys.
 
 from __future__ import annotations
 
-from orderflow.messaging.container.admission import Admission
+from orderflow.messaging.container.client.kafka_client import KafkaClient
 from orderflow.messaging.container.deliveries.database import DatabaseDelivery
 from orderflow.messaging.container.deliveries.delivery import Delivery
+from orderflow.messaging.container.deliveries.effect_database import EffectDatabase
 from orderflow.messaging.container.deliveries.kafka import KafkaDelivery
 from orderflow.messaging.container.deliveries.transaction import TurnTransaction
-from orderflow.messaging.container.effect_database import EffectDatabase
 from orderflow.messaging.container.failures import Failures
-from orderflow.messaging.container.gates import Gates
-from orderflow.messaging.container.intake import Intake
-from orderflow.messaging.container.kafka_client import KafkaClient
-from orderflow.messaging.container.preparing import (
+from orderflow.messaging.container.records.queues import Queues
+from orderflow.messaging.container.records.record import Record
+from orderflow.messaging.container.records.record_log import RecordLog
+from orderflow.messaging.container.records.uncommitted import Uncommitted
+from orderflow.messaging.container.settings import ContainerSettings
+from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.container.stages.admission import Admission
+from orderflow.messaging.container.stages.gates import Gates
+from orderflow.messaging.container.stages.intake import Intake
+from orderflow.messaging.container.stages.preparing import (
     CALLS_POLL_S,
     NothingToPrepare,
     Preparation,
     Preparing,
 )
-from orderflow.messaging.container.publishing import Publisher
-from orderflow.messaging.container.queues import Queues
-from orderflow.messaging.container.record import Record
-from orderflow.messaging.container.record_log import RecordLog
-from orderflow.messaging.container.settings import ContainerSettings
-from orderflow.messaging.container.shared import Shared
-from orderflow.messaging.container.uncommitted import Uncommitted
-from orderflow.messaging.container.waves import Waves
+from orderflow.messaging.container.stages.publishing import Publisher
+from orderflow.messaging.container.stages.waves import Waves
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import ExactlyOnce
 from orderflow.messaging.schemas.avro import Decoder, Encoder

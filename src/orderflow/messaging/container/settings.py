@@ -21,7 +21,9 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     `slot` distinguishes the workers of a group, and is the same after a restart. `protocol`:
     `classic` with static membership and cooperative-sticky assignment; `consumer` is KIP-848,
     without static membership. `database` is needed by `InboxOutbox`. `consumer_overrides` are
-    librdkafka's keys. `rest_s`: the least and the most between two transactions. Every other limit
+    librdkafka's keys. `rest_s`: the least and the most between two transactions.
+    `fenced_poll_s`: how long a fenced producer's consumer waits for its own verdict, longer than a
+    heartbeat. Every other limit
     of a container is in `finished_offsets.admits`.
     """
 
@@ -40,6 +42,7 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     idle_after_s: float = 1.0
     committed_within_s: float = 40.0
     stop_within_s: float = 5.0
+    fenced_poll_s: float = 4.0
     log_records: bool = True
 
     @property

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from orderflow.messaging.container.gates import Gates
-from orderflow.messaging.container.kafka_client import KafkaClient
-from orderflow.messaging.container.queues import Queues
-from orderflow.messaging.container.record_log import RecordLog
+from orderflow.messaging.container.client.kafka_client import KafkaClient
+from orderflow.messaging.container.records.queues import Queues
+from orderflow.messaging.container.records.record_log import RecordLog
+from orderflow.messaging.container.records.uncommitted import Uncommitted
 from orderflow.messaging.container.settings import ContainerSettings
-from orderflow.messaging.container.uncommitted import Uncommitted
+from orderflow.messaging.container.stages.gates import Gates
 from orderflow.messaging.work.clock import Clock
 
 

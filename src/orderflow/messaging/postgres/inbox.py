@@ -10,16 +10,22 @@ Patterns).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
 
+from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres.arrays import array
-from orderflow.messaging.postgres.connection import Cursor
+from orderflow.messaging.postgres.connection import Cursor, DatabaseError, Session
+from orderflow.messaging.telemetry import logger
 
 TABLE = "inbox"
 RETENTION = timedelta(days=35)
 PURGE_ROWS_MAX = 10_000
+PURGE_EVERY_S = 600.0
+
+log = logger("listener")
 
 DDL = """\
 CREATE TABLE inbox (
@@ -48,6 +54,24 @@ def purge(cursor: Cursor) -> int:
     """Delete rows older than the retention, at most 10,000; returns how many."""
     cursor.execute(_PURGE, (RETENTION, PURGE_ROWS_MAX))
     return cursor.rowcount
+
+
+def purge_until(stop: threading.Event, session: Session) -> None:
+    """
+    Delete old inbox rows every ten minutes until `stop` is set; then close `session`.
+
+    Rows go in transactions of at most `PURGE_ROWS_MAX`. While the database is away they stay, and
+    a warning is logged.
+    """
+    while not stop.wait(PURGE_EVERY_S):
+        try:
+            purged = PURGE_ROWS_MAX
+            while purged == PURGE_ROWS_MAX and not stop.is_set():
+                with session.transaction() as cursor:
+                    purged = purge(cursor)
+        except (Transient, DatabaseError) as error:
+            log.warning("old inbox rows stay for now", reason=str(error))
+    session.close()
 
 
 _CLAIM = """

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from starlette.types import ASGIApp
 
 from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.container.upkeep import purge_inbox
 from orderflow.messaging.errors import NEUTRAL, OperatorCommands
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.http.serving import Role
@@ -17,6 +16,7 @@ from orderflow.messaging.postgres import (
     ConnectionPool,
     DatabaseError,
     Session,
+    inbox,
     open_pool,
     transient,
 )
@@ -100,7 +100,7 @@ def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container:
 
         if is_there:
             threading.Thread(
-                target=purge_inbox, args=(purging, stop), name="purge-inbox", daemon=True
+                target=inbox.purge_until, args=(stop, purging), name="purge-inbox", daemon=True
             ).start()
             container.run(stop)
 

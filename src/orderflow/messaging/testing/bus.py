@@ -23,8 +23,8 @@ from uuid import UUID
 import msgspec
 
 from orderflow.messaging.container import Container, ContainerSettings
-from orderflow.messaging.container.effect_database import EffectDatabase
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.deliveries.effect_database import EffectDatabase
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka.transactions import Produced

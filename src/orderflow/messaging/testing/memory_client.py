@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from orderflow.messaging.container.kafka_client import BeforeRevoke, Windows
-from orderflow.messaging.container.partition import BEGINNING, Partition, restored
+from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Windows
+from orderflow.messaging.container.records.partition import BEGINNING, Partition, restored
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced
 from orderflow.messaging.kafka import finished_offsets

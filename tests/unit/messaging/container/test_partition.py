@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orderflow.messaging.container.partition import BEGINNING, Partition, restored
-from orderflow.messaging.container.record import Record, State
+from orderflow.messaging.container.records.partition import BEGINNING, Partition, restored
+from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.kafka.finished_offsets import Window, encode
 from orderflow.messaging.testing.memory_broker import Message

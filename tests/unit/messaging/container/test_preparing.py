@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.memory_listener import MemoryListener, attempts
 
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.errors import Refused, Unavailable
 from orderflow.messaging.listener import Ask, Received, RetryPolicy, Settled, Unknown
 from orderflow.messaging.testing.bus import Fault

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orderflow.messaging.container.partition import Partition
-from orderflow.messaging.container.queues import Queues
-from orderflow.messaging.container.record import Record, State
+from orderflow.messaging.container.records.partition import Partition
+from orderflow.messaging.container.records.queues import Queues
+from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.testing.memory_broker import Message
 from orderflow.messaging.testing.memory_clock import MemoryClock

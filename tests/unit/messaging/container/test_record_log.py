@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 from tests.support.probe_language import Asked, asked
 
-from orderflow.messaging.container import record_log
-from orderflow.messaging.container.partition import Partition
-from orderflow.messaging.container.record import Progress, Record
-from orderflow.messaging.container.record_log import Outcome, RecordLine, RecordLog
+from orderflow.messaging.container.records import record_log
+from orderflow.messaging.container.records.partition import Partition
+from orderflow.messaging.container.records.record import Progress, Record
+from orderflow.messaging.container.records.record_log import Outcome, RecordLine, RecordLog
 from orderflow.messaging.event import EventId, Metadata
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.listener import Listener, Received

@@ -1,6 +1,10 @@
 """
-How what a handler does becomes true, together with the offsets of the records that it did it for.
+Deliveries: how a wave's effects and the offsets of its records become true together.
 
-`delivery` is the interface; `kafka` and `database` are the two deliveries that a listener can
-declare; `transaction` is the Kafka transaction at the end of a turn, which both use.
+| room | what is in it |
+|---|---|
+| `delivery` | the interface |
+| `kafka`, `database` | the two deliveries that a listener can declare |
+| `transaction` | the Kafka transaction at the end of a turn, which both use |
+| `effect_database` | what `InboxOutbox` needs of its database, as a protocol; PostgreSQL |
 """

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from orderflow.messaging.container.deliveries.effect_database import EffectDatabase
 from orderflow.messaging.container.deliveries.transaction import TurnTransaction
-from orderflow.messaging.container.effect_database import EffectDatabase
 from orderflow.messaging.container.metrics import RECORDS
-from orderflow.messaging.container.partition import Partition
-from orderflow.messaging.container.publishing import Publisher
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.records.partition import Partition
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.container.stages.publishing import Publisher
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.finished_offsets import Window

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from orderflow.messaging.container.partition import Partition
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.records.partition import Partition
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.work.gate import Gate
 
 

@@ -6,10 +6,10 @@ transaction.
 from __future__ import annotations
 
 from orderflow.messaging.container.deliveries.transaction import TurnTransaction
-from orderflow.messaging.container.partition import Partition
-from orderflow.messaging.container.publishing import Publisher
-from orderflow.messaging.container.record import Record, State
+from orderflow.messaging.container.records.partition import Partition
+from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.container.stages.publishing import Publisher
 from orderflow.messaging.listener import ExactlyOnce, Prepared
 
 

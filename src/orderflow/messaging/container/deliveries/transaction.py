@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderflow.messaging.container.metrics import COMMIT_S, RECORDS, WAITING
-from orderflow.messaging.container.partition import Partition
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.records.partition import Partition
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.listener import Listener
 from orderflow.messaging.telemetry import LogLine, write_lines

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any
 
-from orderflow.messaging.container.record import Progress, Record, State
+from orderflow.messaging.container.records.record import Progress, Record, State
 from orderflow.messaging.kafka.finished_offsets import Window, admits, decode
 from orderflow.messaging.telemetry import logger
 

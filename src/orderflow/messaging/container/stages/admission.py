@@ -10,11 +10,11 @@ from typing import Any
 
 from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.failures import Failures
-from orderflow.messaging.container.intake import Intake
 from orderflow.messaging.container.metrics import PAUSES, RECORDS
-from orderflow.messaging.container.partition import Partition
-from orderflow.messaging.container.record import UNPREPARED, Record, State
+from orderflow.messaging.container.records.partition import Partition
+from orderflow.messaging.container.records.record import UNPREPARED, Record, State
 from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.container.stages.intake import Intake
 from orderflow.messaging.errors import Poison, Transient
 
 

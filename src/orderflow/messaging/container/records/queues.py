@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import count
 
-from orderflow.messaging.container.record import Record, State
+from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.work.calls import Ended
 from orderflow.messaging.work.clock import Clock
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from orderflow.messaging.container.failures import Failures
-from orderflow.messaging.container.queues import EndedCall
-from orderflow.messaging.container.record import Record, State
+from orderflow.messaging.container.records.queues import EndedCall
+from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import ConfigurationError, Fenced, Refused, Transient
 from orderflow.messaging.listener import Ask, Prepare, Settled, Unknown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import from_headers
 from orderflow.messaging.kafka.headers import headers_of

@@ -1,5 +1,5 @@
 """
-What a container needs of Kafka, as a protocol. `client.Client` implements it on brokers,
+What a container needs of Kafka, as a protocol. `BrokerClient` implements it on brokers,
 `testing.memory_client.MemoryClient` on topics in memory.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from orderflow.messaging.container.partition import Partition
+from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.transactions import Produced, ProducerLost

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.failures import HANDLER, Failures
-from orderflow.messaging.container.preparing import STOPPING
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.container.stages.preparing import STOPPING
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.telemetry import logger
 

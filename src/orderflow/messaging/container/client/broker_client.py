@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from orderflow.messaging.container.assignment import PAUSED_POLL_S, SLICE_S, Assignment
-from orderflow.messaging.container.kafka_client import BeforeRevoke, Place, Windows
-from orderflow.messaging.container.partition import Partition
+from orderflow.messaging.container.client.assignment import PAUSED_POLL_S, SLICE_S, Assignment
+from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Place, Windows
+from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced, OrderflowError, Unavailable
 from orderflow.messaging.failpoints import failpoint
@@ -28,10 +28,6 @@ from orderflow.messaging.telemetry import counter, logger
 ASK_EVERY_S = 1.0
 ASK_FOR_S = 0.5
 FENCED_TWICE_WITHIN_S = 60.0
-FENCED_INSTANCE_POLL_S = 4.0
-"""
-After `_FENCED`: longer than a heartbeat, whose answer says whether the instance id was taken too.
-"""
 
 # The client library's public names of its own errors begin with an underscore.
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
@@ -46,7 +42,7 @@ RENEWALS = counter(
 log = logger("listener")
 
 
-class Client:
+class BrokerClient:
     """
     Consumer and producer of one worker. Waits on brokers in slices of at most 2 s, with `between`
     in between.
@@ -242,7 +238,7 @@ class Client:
 
         # If the instance id was taken too, the consumer says so within a heartbeat: `_poll_paused`
         # raises Fenced.
-        until = now + FENCED_INSTANCE_POLL_S
+        until = now + self._settings.fenced_poll_s
         self._assignment.pause_all()
         while time.monotonic() < until:
             self._poll_paused()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from orderflow.messaging.container.partition import Partition
+    from orderflow.messaging.container.records.partition import Partition
 
 UNPREPARED = object()
 """The outcome of a record that was not prepared, or not to its end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderflow.messaging.container.record import Record
+from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.kafka.transactions import Produced
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from orderflow.messaging.container.kafka_client import BeforeRevoke, Place
-from orderflow.messaging.container.partition import Partition, restored
+from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Place
+from orderflow.messaging.container.records.partition import Partition, restored
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.clients import (
