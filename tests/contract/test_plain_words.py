@@ -1,4 +1,7 @@
-"""The house reads in plain words: what a machine can check of it. The formatter sees to the lines' length."""
+"""
+The house reads in plain words: what a machine can check of it. The formatter sees to the lines'
+length.
+"""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ TURN_S = 0.25
 
 class Handler:
     """
-    Answers each record, and behaves as the record says: `fail` raises, `dead` calls it poison, `away` finds a resource
-    away as long as `away` is true.
+    Answers each record, and behaves as the record says: `fail` raises, `dead` calls it poison,
+    `away` finds a resource away as long as `away` is true.
 
     `waves` are the batches it was given, as (key, number) pairs, also those that failed.
     """
@@ -76,7 +76,10 @@ class Handler:
 
 
 class MemoryListener:
-    """A listener with its containers. `turn` gives one of them a turn, `run` goes on until nothing is left to do."""
+    """
+    A listener with its containers. `turn` gives one of them a turn, `run` goes on until nothing is
+    left to do.
+    """
 
     def __init__(
         self,

@@ -214,7 +214,10 @@ def database(stack: Stack, flow: Flow) -> Iterator[DatabaseSettings]:
 
 def rows(settings: DatabaseSettings) -> Output:
     output: Output = defaultdict(list)
-    columns = "aggregateid, id, type, payload, ce_source, ce_time, ce_causationid, ce_correlationid, traceparent"
+    columns = (
+        "aggregateid, id, type, payload, ce_source, ce_time, ce_causationid, ce_correlationid, "
+        "traceparent"
+    )
     with postgres.connect(settings, application_name="test") as connection:
         for key, event_id, kind, payload, *rest in connection.execute(
             f"SELECT {columns} FROM outbox ORDER BY sequence".encode()

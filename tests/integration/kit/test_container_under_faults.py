@@ -69,7 +69,8 @@ class Running:
         apply(catalogue(name), registry)
         self._encoder = Encoder.load(registry, catalogue(name))
         registry.close()
-        # All that is asked at a time goes in one request: what the handler has seen of it, the mock has all of.
+        # Records of one call go in one request: if the handler has seen one of them, the mock
+        # has all of them.
         self._producer = clients.producer(self.kafka, **{"linger.ms": 200})
         self._armed: list[tuple[Api, int]] = []
         self._produced: dict[str, list[str]] = defaultdict(list)

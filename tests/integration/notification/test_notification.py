@@ -193,7 +193,8 @@ def test_a_customer_who_is_refused_for_now_waits_alone_and_is_told_in_order_late
     assert {customer: len(events) for customer, events in notifications.items()} == dict.fromkeys(
         others, 6
     )
-    query = f"SELECT state, attempts > 1, reason FROM delivery WHERE customer_id = '{held}' ORDER BY position"
+    query = f"""SELECT state, attempts > 1, reason FROM delivery
+        WHERE customer_id = '{held}' ORDER BY position"""
     waiting = ("PENDING", False, None)
     first = ("PENDING", True, "451 4.3.0 not now: try again later")
     eventually(

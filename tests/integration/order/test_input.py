@@ -205,7 +205,10 @@ def send_chunked(api: OrderProcess, process: psutil.Process) -> tuple[int, bytes
     RSS.
     """
     address = urlsplit(api.url)
-    head = b"POST /orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = (
+        b"POST /orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        b"transfer-encoding: chunked\r\n\r\n"
+    )
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     sent = rss = 0
     answer = b""
@@ -231,7 +234,10 @@ def send_chunked(api: OrderProcess, process: psutil.Process) -> tuple[int, bytes
 
 def test_a_body_that_says_it_is_too_long_is_refused_unread(api: OrderProcess) -> None:
     address = urlsplit(api.url)
-    head = b"POST /orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 104857600\r\n\r\n"
+    head = (
+        b"POST /orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        b"content-length: 104857600\r\n\r\n"
+    )
     with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
         connection.sendall(head)
         assert b" 413 " in connection.recv(65_536).partition(b"\r\n")[0]

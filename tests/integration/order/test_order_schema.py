@@ -59,8 +59,12 @@ def test_the_tables_refuse_what_the_service_would_never_write(migrated: str) -> 
     with postgres.connect(
         database_settings(migrated), application_name="test", autocommit=True
     ) as connection:
-        columns = "id, aggregatetype, aggregateid, type, payload, ce_source, ce_time, ce_subject, ce_correlationid"
-        insert = f"INSERT INTO outbox ({columns}) VALUES (gen_random_uuid(), %s, 'k', 't', %s, 's', 't', 's', 'c')"
+        columns = (
+            "id, aggregatetype, aggregateid, type, payload, ce_source, ce_time, ce_subject, "
+            "ce_correlationid"
+        )
+        values = "gen_random_uuid(), %s, 'k', 't', %s, 's', 't', 's', 'c'"
+        insert = f"INSERT INTO outbox ({columns}) VALUES ({values})"
         connection.execute(insert.encode(), ("orders", bytes(outbox.PAYLOAD_BYTES_MAX)))
         for topic, size in (("payments", 1), ("orders", outbox.PAYLOAD_BYTES_MAX + 1)):
             with pytest.raises(postgres.CheckViolation):

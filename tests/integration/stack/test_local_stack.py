@@ -116,7 +116,10 @@ def test_a_service_that_refuses_its_settings_is_not_restarted(settings: StackSet
 
 
 def test_a_process_is_ended_by_force_once_patience_is_over(settings: StackSettings) -> None:
-    text = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    text = (
+        "import signal, time; signal.signal(15, signal.SIG_IGN); "
+        "print('deaf', flush=True); time.sleep(600)"
+    )
     before = set(psutil.Process().children())
     stack = LocalStack(
         settings, [server("app", text, ready_line="deaf", stop_signals=((15, 0.2),))]

@@ -1,4 +1,7 @@
-"""The stack's settings: instances that do not mix, ports that move together, servers that are elsewhere."""
+"""
+The stack's settings: instances that do not mix, ports that move together, servers that are
+elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Inbox and outbox: effects commit with their inbox rows, offsets follow, dead letters take a transaction."""
+"""
+Inbox and outbox: effects commit with their inbox rows, offsets follow, dead letters take a
+transaction.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A resource that is away closes its stage: one probe per back-off, nobody charged, everything else kept alive."""
+"""
+A resource that is away closes its stage: one probe per back-off, nobody charged, everything else
+kept alive.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A partition's window: what is committed is never more than what is finished, whatever the order."""
+"""
+A partition's window: what is committed is never more than what is finished, whatever the order.
+"""
 
 from __future__ import annotations
 

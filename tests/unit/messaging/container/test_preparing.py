@@ -1,4 +1,7 @@
-"""The stage of `Prepare`: effects outside are intended, done and recorded before the handler announces them."""
+"""
+The stage of `Prepare`: effects outside are intended, done and recorded before the handler announces
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ Step = Settled | Ask | Unknown
 
 
 class Charges:
-    """Keeps each outcome by the record's id; `answers` and `errors` say how a call for a key ends."""
+    """
+    Keeps each outcome by the record's id; `answers` and `errors` say how a call for a key ends.
+    """
 
     def __init__(self) -> None:
         self.listener: MemoryListener | None = None

@@ -1,4 +1,6 @@
-"""Queues give out heads of keys only, one of each key, and records that failed alone by themselves."""
+"""
+Queues give out heads of keys only, one of each key, and records that failed alone by themselves.
+"""
 
 from __future__ import annotations
 

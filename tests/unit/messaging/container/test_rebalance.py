@@ -1,4 +1,7 @@
-"""Partitions come and go inside `poll`: nothing is lost, nothing is announced twice, order per key stays."""
+"""
+Partitions come and go inside `poll`: nothing is lost, nothing is announced twice, order per key
+stays.
+"""
 
 from __future__ import annotations
 

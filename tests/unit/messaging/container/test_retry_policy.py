@@ -1,4 +1,7 @@
-"""The retry decision, in all cases: who is charged, who waits for how long, who is given up, when the gate closes."""
+"""
+The retry decision, in all cases: who is charged, who waits for how long, who is given up, when the
+gate closes.
+"""
 
 from __future__ import annotations
 

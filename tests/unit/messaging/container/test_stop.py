@@ -1,4 +1,7 @@
-"""A worker that is told to stop does a last turn, commits and leaves; what waits stays in the metadata."""
+"""
+A worker that is told to stop does a last turn, commits and leaves; what waits stays in the
+metadata.
+"""
 
 from __future__ import annotations
 

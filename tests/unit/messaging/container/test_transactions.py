@@ -1,4 +1,7 @@
-"""Exactly once: answers, dead letters and offsets become visible together, or nothing of them, whatever happens."""
+"""
+Exactly once: answers, dead letters and offsets become visible together, or nothing of them,
+whatever happens.
+"""
 
 from __future__ import annotations
 

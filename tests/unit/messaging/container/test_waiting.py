@@ -1,4 +1,7 @@
-"""What waits, waits in place: it holds its key and nothing else, and survives a restart beside the committed offset."""
+"""
+What waits, waits in place: it holds its key and nothing else, and survives a restart beside the
+committed offset.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ LATER = RetryPolicy(back_off_s=(60.0, 60.0))
 
 
 def waiting(database: MemoryDatabase | None = None) -> MemoryListener:
-    """`b` 0 has failed and waits for a minute; everything else that was asked is finished and committed."""
+    """
+    `b` 0 has failed and waits for a minute; everything else that was asked is finished and
+    committed.
+    """
     listener = MemoryListener(retry=LATER, database=database)
     listener.ask("b", 0, behaviour="fail")
     listener.ask("b", 1)

@@ -1,4 +1,7 @@
-"""Waves: one record of a key, halved when they fail, one record when they probe; and who is charged an attempt."""
+"""
+Waves: one record of a key, halved when they fail, one record when they probe; and who is charged an
+attempt.
+"""
 
 from __future__ import annotations
 

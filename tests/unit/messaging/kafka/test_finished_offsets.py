@@ -69,7 +69,10 @@ def test_a_window_that_is_admitted_fits_and_comes_back_the_same(window: Window) 
 def test_every_window_on_the_way_of_a_partition_can_be_written(
     steps: list[tuple[int, bool, int]], start: int
 ) -> None:
-    """Admit when allowed, finish in any order: at no moment is there a window that does not fit or come back."""
+    """
+    Admit when allowed, finish in any order: at no moment is there a window that does not fit or
+    come back.
+    """
     window, offset = Window(start), start
     for gap, finishes, which in steps:
         offset += gap

@@ -1,4 +1,6 @@
-"""The bus keeps what Kafka and the container promise, whatever fault happens; no socket, no database."""
+"""
+The bus keeps what Kafka and the container promise, whatever fault happens; no socket, no database.
+"""
 
 from __future__ import annotations
 
@@ -164,7 +166,10 @@ def test_poison_is_a_dead_letter_byte_for_byte_and_a_foreign_type_is_skipped() -
 
 
 class Charges:
-    """A `prepare` that keeps outcomes and asks outside; some answers come late, some calls find nobody."""
+    """
+    A `prepare` that keeps outcomes and asks outside; some answers come late, some calls find
+    nobody.
+    """
 
     def __init__(self, seed: int) -> None:
         self.outcomes: dict[str, str] = {}

@@ -1,4 +1,7 @@
-"""A bounded pool of calls: as many as it may, an exception is an answer, and its owner's thread judges all of them."""
+"""
+A bounded pool of calls: as many as it may, an exception is an answer, and its owner's thread judges
+all of them.
+"""
 
 from __future__ import annotations
 

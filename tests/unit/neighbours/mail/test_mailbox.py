@@ -1,4 +1,6 @@
-"""The sink's mailbox: each Message-ID once, however often it comes, and after another start as well."""
+"""
+The sink's mailbox: each Message-ID once, however often it comes, and after another start as well.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from pathlib import Path
 from orderflow.neighbours.mail.mailbox import Mailbox
 
 MAIL = (
-    b"From: Orderflow <orders@orderflow.localhost>\r\nSubject: %s\r\nMessage-ID: <%s@orderflow.localhost>\r\n"
+    b"From: Orderflow <orders@orderflow.localhost>\r\nSubject: %s\r\n"
+    b"Message-ID: <%s@orderflow.localhost>\r\n"
     b"X-Orderflow-Order-Id: order%%201\r\nX-Orderflow-Customer-Id: anna\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\n\r\nHello,\r\n\r\n.that was all\r\n"
 )

@@ -97,7 +97,9 @@ def test_whatever_event_is_missing_the_last_one_says_where_the_shipment_is(kind:
 def test_each_status_meets_each_shipment_as_the_table_says(
     held: ShipmentStatus | None, status: OrderStatus
 ) -> None:
-    """The table in full: what is not in it is a contradiction, but for a start that leaves nothing."""
+    """
+    The table in full: what is not in it is a contradiction, but for a start that leaves nothing.
+    """
     known = shipment_in(held) if held else None
     event = msgspec.structs.replace(
         life((CREATED, PAID))[1],

@@ -290,7 +290,10 @@ def test_hearing_everything_again_changes_and_tells_nothing(
 
 
 def balanced(shelf: Shelf, on_hand: dict[str, int]) -> None:
-    """Every piece is accounted for by reservations, each of which is whole; each order was answered once."""
+    """
+    Every piece is accounted for by reservations, each of which is whole; each order was answered
+    once.
+    """
     kept: Counter[Sku] = Counter()
     left: Counter[Sku] = Counter()
     for reservation in shelf.reservations.values():

@@ -1,4 +1,6 @@
-"""A letter as a mail: always the same bytes, ASCII, and nothing in it can become a header or an end."""
+"""
+A letter as a mail: always the same bytes, ASCII, and nothing in it can become a header or an end.
+"""
 
 from __future__ import annotations
 

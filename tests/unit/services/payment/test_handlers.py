@@ -69,7 +69,9 @@ RECORDED: Mapping[Verdict, tuple[PaymentState, str | None, str | None, str | Non
     Verdict.REFUNDED: (PaymentState.UNKNOWN, None, None, None),
     Verdict.UNKNOWN: (PaymentState.UNKNOWN, None, None, None),
 }
-"""State, reference, reason and message of a payment after an answer. A refund is no answer to it."""
+"""
+State, reference, reason and message of a payment after an answer. A refund is no answer to it.
+"""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""What is sent to a provider the second time: after a look-up, and after a void if the key is old."""
+"""
+What is sent to a provider the second time: after a look-up, and after a void if the key is old.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ The container's Kafka half.
 
 | room | what is in it |
 |---|---|
-| `kafka_client` | what the container needs of Kafka, as a protocol; the tests' double implements it too |
+| `kafka_client` | what the container needs of Kafka, as a protocol; the double of the tests too |
 | `broker_client` | the protocol on brokers: one consumer, one transactional producer |
 | `assignment` | partitions that come and go, and their state from what the group committed |
 """
