@@ -71,8 +71,9 @@ def http_probe(port: int, path: str) -> Probe:
         connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
         try:
             connection.request("GET", path)
-            answer = connection.getresponse()
-            body = answer.read(2000).decode(errors="replace")
+            # The response is closed too: one that ends with its connection owns the socket.
+            with connection.getresponse() as answer:
+                body = answer.read(2000).decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
             return f"{path}: {error or type(error).__name__}"
         finally:
