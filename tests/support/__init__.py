@@ -30,7 +30,6 @@ Services as processes
 Probes: services that belong to the tests
     memory_listener     *kit*: a listener on the in-memory bus, turn by turn
     listener_probe      *kit*: a listener with its own topic, and a diary of its handler's calls
-    memory_listener     *kit*: one listener of the probe language on the in-memory bus, turn by turn
     outbox_probe        *kit*: an outbox with its own topic and relay
 
 Without processes

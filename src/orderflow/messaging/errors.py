@@ -18,7 +18,7 @@ OrderflowError
 └── Incompatible             a schema or topic change would break a reader: change it otherwise
 ```
 
-An error stands here unless one room alone raises it; then the drawing names the room. This module
+Errors that several packages raise are defined here; then the drawing names the room. This module
 imports the standard library only: set-up uses it before anything is installed.
 """
 

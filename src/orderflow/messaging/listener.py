@@ -161,7 +161,7 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class CloseGate(msgspec.Struct, frozen=True):
-    """Charge nobody: the handler fails for every record. Probe with one record per back-off."""
+    """Count no attempt: the handler fails for every record. Probe with one record per back-off."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from orderflow.contracts.events import EVENT_TYPES, Envelope, OrderStatus, Payme
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.container.stages.publishing import Publisher
+from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.listener import Received
 from orderflow.messaging.postgres import Cursor, Session, inbox, outbox

@@ -12,9 +12,9 @@ finished offsets above it are in the commit's metadata.
 | `container` | the worker: start, run, stop; what is done about every kind of failure |
 | `loop` | one turn, in the order of its stages; everything that a turn needs is made here |
 | `client/` | the Kafka half: a protocol, and its implementation on brokers |
-| `stages/` | admission, prepare, waves |
+| `stages/` | admission and intake, prepare, waves, what a handler publishes, gates |
 | `failures` | attempts, back-offs, dead letters |
-| `deliveries/` | how a wave's effects and its offsets become true together |
+| `deliveries/` | how a wave's effects and its offsets commit together |
 | `records/` | a record and its state, partitions, queues |
 | `shared`, `settings`, `metrics` | what all stages share; settings; counters |
 """

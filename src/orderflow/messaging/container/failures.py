@@ -1,5 +1,5 @@
 """
-What becomes of a record that failed: a back-off, a dead letter, or nothing because every record
+Decides what follows a failed record: a back-off, a dead letter, or nothing because every record
 fails.
 """
 
@@ -24,7 +24,7 @@ log = logger("listener")
 
 
 class UnknownOutcome(OrderflowError):
-    """For an hour nobody could say how the effect ended: an operator must find out."""
+    """The outcome stayed unknown for an hour: an operator must find out."""
 
 
 class Failures:

@@ -24,13 +24,13 @@ from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.admission import Admission
 from orderflow.messaging.container.stages.gates import Gates
 from orderflow.messaging.container.stages.intake import Intake
-from orderflow.messaging.container.stages.preparing import (
+from orderflow.messaging.container.stages.prepare_stage import (
     CALLS_POLL_S,
     NothingToPrepare,
     Preparation,
     Preparing,
 )
-from orderflow.messaging.container.stages.publishing import Publisher
+from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.container.stages.waves import Waves
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import ExactlyOnce
@@ -71,30 +71,15 @@ class Loop:
         )
         self._fetched = 0
         failures = Failures(shared)
-        publisher = Publisher(listener, encoder)
-        self._transaction = transaction = TurnTransaction(shared)
+        self._transaction = TurnTransaction(shared)
 
-        # The one place where the container asks which delivery its listener has declared.
-        self._delivery: Delivery
-        self._preparing: Preparation = NothingToPrepare()
-        if isinstance(listener.delivery, ExactlyOnce):
-            self._delivery = KafkaDelivery(
-                shared, listener.delivery, publisher=publisher, transaction=transaction
-            )
-            prepare = listener.delivery.prepare
-            if prepare is not None:
-                pool = calls(prepare.call, listener.delivery.calls_max)
-                self._preparing = Preparing(shared, prepare, calls=pool, failures=failures)
-        else:
-            assert database is not None, "a listener with InboxOutbox was given no database"
-            self._delivery = DatabaseDelivery(
-                shared,
-                listener.delivery,
-                publisher=publisher,
-                transaction=transaction,
-                database=database,
-            )
-
+        self._delivery = _delivery_of(
+            shared,
+            publisher=Publisher(listener, encoder),
+            transaction=self._transaction,
+            database=database,
+        )
+        self._preparing = _preparation_of(shared, calls=calls, failures=failures)
         self._admission = Admission(
             shared,
             intake=Intake(listener, decoder),
@@ -215,3 +200,32 @@ class Loop:
         for gate, has_work in work_left:
             if gate.is_probing and gate.may_try(now) and not has_work:
                 gate.succeeded()
+
+
+def _delivery_of(
+    shared: Shared,
+    *,
+    publisher: Publisher,
+    transaction: TurnTransaction,
+    database: EffectDatabase | None,
+) -> Delivery:
+    """The delivery that the listener has declared; the stages know only the interface."""
+    declared = shared.settings.listener.delivery
+    if isinstance(declared, ExactlyOnce):
+        return KafkaDelivery(shared, declared, publisher=publisher, transaction=transaction)
+
+    assert database is not None, "a listener with InboxOutbox was given no database"
+    return DatabaseDelivery(
+        shared, declared, publisher=publisher, transaction=transaction, database=database
+    )
+
+
+def _preparation_of(
+    shared: Shared, *, calls: type[Calls[Record]], failures: Failures
+) -> Preparation:
+    """The stage of `Prepare`, if the listener has one."""
+    declared = shared.settings.listener.delivery
+    if not isinstance(declared, ExactlyOnce) or declared.prepare is None:
+        return NothingToPrepare()
+    pool = calls(declared.prepare.call, declared.calls_max)
+    return Preparing(shared, declared.prepare, calls=pool, failures=failures)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from orderflow.messaging.telemetry import counter, gauge, histogram
 
 RECORDS = counter("listener_records", "Records, by how they ended.", ("listener", "outcome"))
-WAITING = gauge("listener_waiting_records", "Admitted records that are not done.", ("listener",))
+WAITING = gauge(
+    "listener_waiting_records", "Admitted records that are not finished.", ("listener",)
+)
 PAUSES = counter(
     "listener_window_pauses",
     "Partitions paused because too much of them is unfinished.",

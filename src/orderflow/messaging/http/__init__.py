@@ -1,7 +1,7 @@
 """
 The HTTP edge of a process.
 
-`serving`: one application on one socket, started and stopped; `api`: what every API has in common;
+`server`: one application on one socket, started and stopped; `api`: what every API has in common;
 `health`: liveness, readiness and metrics; `bodies`, `parameters`, `pages`: reading requests and
 answering a page at a time; `problems`: problem documents.
 """

@@ -111,8 +111,8 @@ def decode(
 
     Text that is not ours, is damaged, or was written for another offset (somebody moved the group)
     counts as none: `on_ignored` is told why, nothing above `offset` is finished. Raises
-    ConfigurationError on a version of ours that is newer than this program: it says which offsets
-    are finished, but not to us.
+    ConfigurationError on text of a newer version: this program can't read which offsets are
+    finished.
     """
     if not metadata:
         return Window(offset)

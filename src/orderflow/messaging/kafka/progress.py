@@ -1,9 +1,11 @@
 """
 Whether a group has finished everything that was in its topics at one moment.
 
-For whoever must not act before. What counts is the end of the log itself, not what a read_committed
-reader can see: a record inside an open transaction may yet commit, so the group must get past it
-too. Guarantee: when `unfinished` is empty, the group has finished each record that was acknowledged
+For callers that must wait until the group has caught up. What counts is the end of the log itself,
+not what a read_committed reader can see: a record inside an open transaction may yet commit, so the
+group must get past it too.
+
+Guarantee: when `unfinished` is empty, the group has finished each record that was acknowledged
 before `horizon` was called, or aborted, and its effects are committed. A group that waits in place
 for one of them, or stands before an open transaction, has not finished.
 """

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from orderflow.messaging.http.health import Reasons
-from orderflow.messaging.http.serving import Fail, Role
+from orderflow.messaging.http.server import Fail, Role
 from orderflow.messaging.process.settings import ServiceSection
 from orderflow.messaging.settings import ApiSection, ProcessSettings, RoleSection
 from orderflow.messaging.telemetry import logger

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from orderflow.messaging.container import Container, ContainerSettings
 from orderflow.messaging.errors import NEUTRAL, OperatorCommands
 from orderflow.messaging.http.health import Reasons
-from orderflow.messaging.http.serving import Role
+from orderflow.messaging.http.server import Role
 from orderflow.messaging.listener import InboxOutbox, Listener
 from orderflow.messaging.postgres import (
     ConnectionPool,

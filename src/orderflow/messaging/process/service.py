@@ -22,7 +22,7 @@ import msgspec
 
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import ConfigurationError, Fenced, OrderflowError, Refused
-from orderflow.messaging.http.serving import Fail, Role, serve
+from orderflow.messaging.http.server import Fail, Role, serve
 from orderflow.messaging.process.role import BuildRole, Launch, S
 from orderflow.messaging.process.settings import ServiceSection
 from orderflow.messaging.settings import load

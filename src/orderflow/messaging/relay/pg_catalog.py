@@ -45,7 +45,7 @@ def slot_reader(connection: Connection, name: str) -> int | None:
 
 def drop_slot(connection: Connection, name: str) -> None:
     """
-    Drop the slot once its reader's backend has let go, within 5 s.
+    Drop the slot once no backend reads it, within 5 s.
 
     Does nothing if the slot is gone, or if a reader keeps it for longer.
     """

@@ -9,5 +9,5 @@ Message-ID is accepted once; offered again it is answered with 250 too, dropped,
 a mailbox that recognises repeats. A mail without a Message-ID is new.
 
 It misbehaves on purpose, at switchable rates and for single addresses: see `faults`. Rooms:
-`receiving` (SMTP), `mailbox` (accepted mails), `faults`, `api` (reads them over HTTP), `config`.
+`smtp_server`, `mailbox` (accepted mails), `faults`, `api` (reads them over HTTP), `config`.
 """

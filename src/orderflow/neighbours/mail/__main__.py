@@ -11,13 +11,13 @@ import random
 import sys
 
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.messaging.http.serving import Role, listen, serve
+from orderflow.messaging.http.server import Role, listen, serve
 from orderflow.messaging.telemetry import configure
 from orderflow.neighbours.mail.api import build_api
 from orderflow.neighbours.mail.config import MailSettings, load
 from orderflow.neighbours.mail.faults import Faults
 from orderflow.neighbours.mail.mailbox import Mailbox
-from orderflow.neighbours.mail.receiving import Receiver
+from orderflow.neighbours.mail.smtp_server import Receiver
 
 
 def build(settings: MailSettings) -> Role:

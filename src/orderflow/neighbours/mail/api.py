@@ -16,7 +16,7 @@ from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.pages import cursor_value, page
 from orderflow.neighbours.mail.faults import Faults
 from orderflow.neighbours.mail.mailbox import Accepted, Mailbox
-from orderflow.neighbours.mail.receiving import Receiver
+from orderflow.neighbours.mail.smtp_server import Receiver
 
 PAGE_MAX = 1_000
 

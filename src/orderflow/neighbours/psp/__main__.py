@@ -10,7 +10,7 @@ import random
 import sys
 
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.messaging.http.serving import Role, serve
+from orderflow.messaging.http.server import Role, serve
 from orderflow.messaging.telemetry import configure
 from orderflow.neighbours.psp.api import build_api
 from orderflow.neighbours.psp.config import PspSettings, load

@@ -1,4 +1,4 @@
-"""The only place that builds things."""
+"""What each role of the analytics service is built from; nothing is built elsewhere in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only place that builds things."""
+"""What each role of the notification service is built from; nothing is built elsewhere in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import NOTIFICATIONS
 from orderflow.messaging import postgres
-from orderflow.messaging.http.serving import Role
+from orderflow.messaging.http.server import Role
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.process.role import Launch, worker_role
 from orderflow.messaging.process.roles import api_role, listener_role, relay_role

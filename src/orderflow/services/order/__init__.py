@@ -1,5 +1,5 @@
 """
-The order service: what was ordered, and what has become of it.
+The order service: places orders and moves them through their life cycle.
 
 Owns: orders, their history, prices, idempotency keys (database `order`).
 Consumes: `payments` and `inventory`, as group `order-service`.

@@ -1,4 +1,4 @@
-"""The only place that builds things."""
+"""What each role of the order service is built from; nothing is built elsewhere in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orderflow.contracts.topics import ORDER_EVENTS, ORDERS
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.http.serving import Role
+from orderflow.messaging.http.server import Role
 from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import (
     ConnectionPool,

@@ -1,4 +1,4 @@
-"""The only place that builds things."""
+"""What each role of the payment service is built from; nothing is built elsewhere in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging import postgres
-from orderflow.messaging.http.serving import Role
+from orderflow.messaging.http.server import Role
 from orderflow.messaging.listener import Listener
 from orderflow.messaging.process.role import Launch
 from orderflow.messaging.process.roles import api_role, listener_role

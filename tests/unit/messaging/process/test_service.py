@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 
 from orderflow.messaging.http.health import Reasons
-from orderflow.messaging.http.serving import Role
+from orderflow.messaging.http.server import Role
 from orderflow.messaging.process.role import Launch
 from orderflow.messaging.process.service import Service, run, together
 from orderflow.messaging.settings import ProcessSettings

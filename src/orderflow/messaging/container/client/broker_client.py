@@ -270,8 +270,8 @@ class BrokerClient:
 
     def _ask_again(self) -> None:
         """
-        Once a second while the broker seems to be away: an idle consumer is not told that it is
-        back.
+        Ask once a second while the broker seems to be away: librdkafka does not notify an idle
+        consumer of a recovered broker.
         """
         now = time.monotonic()
         if now < self._ask_at:

@@ -1,5 +1,5 @@
 """
-Deliveries: how a wave's effects and the offsets of its records become true together.
+Deliveries: how a wave's effects and the offsets of its records commit together.
 
 | room | what is in it |
 |---|---|

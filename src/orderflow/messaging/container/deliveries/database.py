@@ -17,7 +17,7 @@ from orderflow.messaging.container.metrics import RECORDS
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.shared import Shared
-from orderflow.messaging.container.stages.publishing import Publisher
+from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.finished_offsets import Window

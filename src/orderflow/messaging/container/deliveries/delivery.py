@@ -15,8 +15,8 @@ class Delivery(Protocol):
     Calls the handler and commits. Everything runs on the container's thread; `end_turn` and `last`
     come after the turn's `poll`, so a rebalance never meets an open transaction.
 
-    Another delivery is one more file with these members and one more line in `Loop`. A delivery
-    with a state store, for example: `handle` lets the handler read and write an overlay of the
+    Another delivery is one more file with these members, and one more branch where the loop
+    chooses. A delivery with a state store, for example: `handle` lets the handler read and write an overlay of the
     store, and adds the changelog records to the turn's outputs; `end_turn` runs the turn's
     transaction (outputs, changelog and offsets become visible together), then applies the overlay,
     or drops it if the transaction was aborted; `before_revoke` closes the stores of the partitions

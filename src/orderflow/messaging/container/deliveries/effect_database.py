@@ -17,7 +17,7 @@ class EffectDatabase(Protocol):
     """
     Where the effects of a listener's handler are, beside their inbox and their outbox.
 
-    What is done with the cursor of one `transaction` commits as a whole when its block ends, and is
+    Statements on the cursor of one `transaction` commit as a whole when its block ends, and are
     rolled back when the block raises. Failures that time heals are raised as Transient.
     """
 

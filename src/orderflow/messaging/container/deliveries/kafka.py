@@ -9,7 +9,7 @@ from orderflow.messaging.container.deliveries.transaction import TurnTransaction
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
-from orderflow.messaging.container.stages.publishing import Publisher
+from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.listener import ExactlyOnce, Prepared
 
 

@@ -1,5 +1,5 @@
 """
-Records on their way through a container, and where they stand. Nothing here talks to Kafka.
+Records on their way through a container, their states and queues. Nothing here talks to Kafka.
 
 | room | what is in it |
 |---|---|

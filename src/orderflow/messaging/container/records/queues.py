@@ -95,8 +95,8 @@ class Queues:
 
     def forget(self) -> None:
         """
-        Drop everything but ended calls: what was done outside must be recorded, whoever announces
-        it.
+        Drop everything but ended calls: the outcome of an external call must be recorded even if
+        another worker announces it.
         """
         for queue in (self.ready, self.to_prepare, self.unread):
             queue.clear()

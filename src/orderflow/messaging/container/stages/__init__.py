@@ -4,8 +4,8 @@ The stages of a turn between poll and commit, in their order.
 | room | what is in it |
 |---|---|
 | `admission`, `intake` | from fetched to queued; from bytes to what a handler gets |
-| `preparing` | the stage of `Prepare`: effects outside, intended, done, recorded |
+| `prepare_stage` | the stage of `Prepare`: effects outside, intended, done, recorded |
 | `waves` | ready records meet their handler, in waves of different keys |
-| `publishing` | what a handler returned, as records or outbox rows |
+| `publisher` | what a handler returned, as records or outbox rows |
 | `gates` | which stages are closed, and why |
 """

@@ -48,7 +48,7 @@ class Admission:
         self._last_message_at = 0.0
 
     def admit(self, messages: list[Any]) -> None:
-        """Let in what was fetched, or hold it back and pause its partition."""
+        """Admit fetched messages; hold back those that do not fit, and pause their partitions."""
         self._last_message_at = self._clock.monotonic()
         partitions = self._client.partitions
 

@@ -11,7 +11,7 @@ from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.failures import HANDLER, Failures
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.shared import Shared
-from orderflow.messaging.container.stages.preparing import STOPPING
+from orderflow.messaging.container.stages.prepare_stage import STOPPING
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.telemetry import logger
 

@@ -188,7 +188,8 @@ class Preparing:
 
     def _step(self, record: Record, step: Settled | Ask | Unknown) -> None:
         """
-        Go on as the service's answer says, unless the record's partition was taken away meanwhile.
+        Queue the record according to the step that `Prepare` returned, unless the record's
+        partition was taken away meanwhile.
         """
         if not record.is_head:
             return
