@@ -16,12 +16,12 @@ class Delivery(Protocol):
     come after the turn's `poll`, so a rebalance never meets an open transaction.
 
     Another delivery is one more file with these members, and one more branch where the loop
-    chooses. A delivery with a state store, for example: `handle` lets the handler read and write an overlay of the
-    store, and adds the changelog records to the turn's outputs; `end_turn` runs the turn's
-    transaction (outputs, changelog and offsets become visible together), then applies the overlay,
-    or drops it if the transaction was aborted; `before_revoke` closes the stores of the partitions
-    that leave. Restoring a store comes before the first record of its partition: the partition
-    stays paused until then.
+    chooses. A delivery with a state store, for example: `handle` lets the handler read and write an
+    overlay of the store, and adds the changelog records to the turn's outputs; `end_turn` runs the
+    turn's transaction (outputs, changelog and offsets become visible together), then applies the
+    overlay, or drops it if the transaction was aborted; `before_revoke` closes the stores of the
+    partitions that leave. Restoring a store comes before the first record of its partition: the
+    partition stays paused until then.
     """
 
     @property
