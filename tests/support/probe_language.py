@@ -98,3 +98,9 @@ def _schema(name: str) -> str:
         {"name": "at", "type": moment},
     ]
     return json.dumps({"type": "record", "name": name, "namespace": "probe", "fields": fields})
+
+
+def ignored(key: str, number: int) -> Ignored:
+    """An event that belongs on the topic, and that no listener handles."""
+    event = asked(key, number)
+    return Ignored(id=event.id, number=event.number, behaviour=event.behaviour, at=event.at)

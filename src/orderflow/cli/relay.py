@@ -11,6 +11,7 @@ from pydantic import ConfigDict, create_model
 from rich.console import Console
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import ROSTER, SECTIONS
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.relay import RelaySettings
@@ -107,4 +108,5 @@ def _settings(service: str) -> RelaySettings:
         database=database
         or DatabaseSettings.model_validate({"dsn": database_url(current(), service)}),
         kafka=tool_settings().kafka,
+        commands=OPERATOR_COMMANDS,
     )

@@ -32,6 +32,7 @@ from orderflow.messaging.container.stages.prepare_stage import (
 )
 from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.container.stages.waves import Waves
+from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import ExactlyOnce
 from orderflow.messaging.schemas.avro import Decoder, Encoder
@@ -227,5 +228,10 @@ def _preparation_of(
     declared = shared.settings.listener.delivery
     if not isinstance(declared, ExactlyOnce) or declared.prepare is None:
         return NothingToPrepare()
+    if declared.calls_max < 1:
+        raise ConfigurationError(
+            f"listener {shared.settings.listener.name}: calls_max is {declared.calls_max}, and "
+            "without a call nothing is ever prepared"
+        )
     pool = calls(declared.prepare.call, declared.calls_max)
     return Preparing(shared, declared.prepare, calls=pool, failures=failures)

@@ -38,15 +38,12 @@ def http_api(
     `translate` makes a problem of an error; errors of the `expected` types are not logged with a
     traceback. `reasons`: why the process is not ready.
 
-    A path with a slash too many is 404. It is not redirected: the redirect would name the host of
-    the request's `Host` header, which anybody can choose.
+    A path with a slash too many is 404, not a redirect.
     """
-    api = Starlette(
-        routes=[*routes, *health.routes(reasons), *_documents(document, title)],
-        exception_handlers=problems.handlers(*expected, translate=translate),
+    return health.without_redirects(
+        [*routes, *health.routes(reasons), *_documents(document, title)],
+        problems.handlers(*expected, translate=translate),
     )
-    api.router.redirect_slashes = False
-    return api
 
 
 def _documents(document: Callable[[], Mapping[str, Any]], title: str) -> list[BaseRoute]:

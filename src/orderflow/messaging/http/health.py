@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -12,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from orderflow.messaging.http import problems
+from orderflow.messaging.http.problems import Handler
 from orderflow.messaging.telemetry import render_metrics
 
 Reasons = Callable[[], list[str]]
@@ -39,7 +41,20 @@ def routes(reasons: Reasons) -> list[BaseRoute]:
 
 def application(reasons: Reasons) -> ASGIApp:
     """The application of a process without an API."""
-    return Starlette(routes=routes(reasons), exception_handlers=problems.handlers())
+    return without_redirects(routes(reasons), problems.handlers())
+
+
+def without_redirects(
+    routes: Iterable[BaseRoute], exception_handlers: Mapping[Any, Handler]
+) -> Starlette:
+    """
+    An application in which a path with a slash too many is 404.
+
+    A redirect would name the host of the request's `Host` header, which anybody can choose.
+    """
+    application = Starlette(routes=[*routes], exception_handlers=exception_handlers)
+    application.router.redirect_slashes = False
+    return application
 
 
 def json_answer(value: object, *, status: int = 200) -> Response:

@@ -28,13 +28,21 @@ def query_value(query: QueryParams, name: str, wanted: Any, *, default: Any = No
     """
     The parameter `name` as `wanted`, a type that msgspec converts to, with its bounds.
 
-    `default` if it was not sent. Raises a problem (422) that names it and says what is wrong.
+    `default` if it was not sent. A whole number is written in digits: no point, no exponent. Raises
+    a problem (422) that names the parameter and says what is wrong.
     """
-    value = query.get(name)
+    text = query.get(name)
+    if text is None:
+        return default
     try:
-        return default if value is None else msgspec.convert(value, wanted, strict=False)
+        value = msgspec.convert(text, wanted, strict=False)
     except msgspec.ValidationError as error:
         raise problems.invalid(f"{name}: {error}") from error
+
+    # The conversion takes "1e1" and "1.0" for whole numbers.
+    if type(value) is int and not text.isdigit():
+        raise problems.invalid(f"{name} is written in digits, not {text!r}")
+    return value
 
 
 def query_choice(query: QueryParams, name: str, choices: type[E]) -> E | None:

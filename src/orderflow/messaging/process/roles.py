@@ -98,7 +98,8 @@ def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container:
         is_there = prerequisites.wait(stop)
         waiting.close()
 
-        if is_there:
+        # A stop during the last question must not start a client that nobody waits for.
+        if is_there and not stop.is_set():
             threading.Thread(
                 target=inbox.purge_until, args=(stop, purging), name="purge-inbox", daemon=True
             ).start()

@@ -69,15 +69,13 @@ def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
             receiver.faults = await read_json(request, decoder)
         return json_answer(receiver.faults)
 
-    return Starlette(
-        routes=[
-            Route("/messages", messages, methods=["GET"]),
-            Route("/totals", totals, methods=["GET"]),
-            Route("/faults", faults, methods=["GET", "PUT"]),
-            *health.routes(list),
-        ],
-        exception_handlers=problems.handlers(),
-    )
+    routes = [
+        Route("/messages", messages, methods=["GET"]),
+        Route("/totals", totals, methods=["GET"]),
+        Route("/faults", faults, methods=["GET", "PUT"]),
+        *health.routes(list),
+    ]
+    return health.without_redirects(routes, problems.handlers())
 
 
 def _is_number(cursor: str) -> bool:

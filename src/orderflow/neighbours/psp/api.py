@@ -69,19 +69,17 @@ def build_api(provider: Provider) -> Starlette:
             provider.faults = await _body(request, Faults)
         return json_answer(provider.faults)
 
-    return Starlette(
-        routes=[
-            Route("/charges", charge, methods=["POST"]),
-            Route("/charges", find, methods=["GET"]),
-            Route("/charges/{reference}/void", void, methods=["POST"]),
-            Route("/refunds", refund, methods=["POST"]),
-            Route("/ledger", ledger, methods=["GET"]),
-            Route("/calls", calls, methods=["GET"]),
-            Route("/faults", faults, methods=["GET", "PUT"]),
-            *health.routes(list),
-        ],
-        exception_handlers={Refusal: _refused},
-    )
+    routes = [
+        Route("/charges", charge, methods=["POST"]),
+        Route("/charges", find, methods=["GET"]),
+        Route("/charges/{reference}/void", void, methods=["POST"]),
+        Route("/refunds", refund, methods=["POST"]),
+        Route("/ledger", ledger, methods=["GET"]),
+        Route("/calls", calls, methods=["GET"]),
+        Route("/faults", faults, methods=["GET", "PUT"]),
+        *health.routes(list),
+    ]
+    return health.without_redirects(routes, {Refusal: _refused})
 
 
 async def _body(request: Request, kind: type[T]) -> T:

@@ -19,7 +19,7 @@ from orderflow.contracts.events import NotificationFailed
 from orderflow.contracts.ids import CustomerId
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.postgres import Session, outbox
+from orderflow.messaging.postgres import RESOURCE, DatabaseError, Session, outbox
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.telemetry import counter, gauge, histogram, logger
 from orderflow.messaging.work.calls import Calls, Ended
@@ -142,8 +142,12 @@ class Sender:
         """Once, before the first lease: go on with the customers of the worker before this one."""
         if self._has_taken_over:
             return
-        with self._session.transaction() as cursor:
-            repository.take_over(cursor, self._worker)
+        try:
+            with self._session.transaction() as cursor:
+                repository.take_over(cursor, self._worker)
+        except DatabaseError as error:
+            # A missing table or privilege is a deployment that is not finished: wait, and say so.
+            raise Transient(f"taking over: {error}", resource=RESOURCE) from error
         self._has_taken_over = True
 
     def _collect(self) -> list[Ended[CustomerId]]:

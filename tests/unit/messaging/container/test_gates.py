@@ -5,8 +5,10 @@ kept alive.
 
 from __future__ import annotations
 
-from tests.support.memory_listener import MemoryListener
+from tests.support.memory_listener import ASKED, MemoryListener
+from tests.support.probe_language import ignored
 
+from orderflow.messaging.testing.memory_broker import Fault
 from orderflow.messaging.testing.memory_database import MemoryDatabase
 
 
@@ -82,3 +84,30 @@ def test_a_closed_stage_opens_when_its_records_went_to_somebody_else() -> None:
     listener.turn(3, worker=owner)
     assert listener.reasons(0) == listener.reasons(1) == []
     assert listener.told == {"a": [0]}
+
+
+def test_a_record_queued_twice_for_the_registry_stays_finished() -> None:
+    """
+    A record whose schema is not met yet waits for the registry. An abort brings the record before
+    it up again, so it is queued for the registry a second time, and the second entry must not take
+    back that it was skipped: the commit would call it unfinished, and idle lag would never read 0.
+    """
+    listener = MemoryListener()
+    listener.ask("known", 0)
+    listener.run()
+    listener.bus.registry.available = False
+    listener.bus.publish(ASKED.name, ignored("other", 0))
+    # The back-off before the next probe grows to seconds.
+    listener.turn(40)
+
+    listener.ask("a", 0)
+    listener.bus.publish(ASKED.name, ignored("a", 1))
+    listener.plan(Fault.ABORTED)
+    listener.turn(8)
+
+    listener.bus.registry.available = True
+    listener.turn(60)
+    assert listener.reasons() == []
+    assert listener.told["a"] == [0], "the second transaction announced it"
+    for message in listener.bus.records(ASKED.name):
+        assert listener.committed(message).unfinished == (), "idle lag reads 0"

@@ -14,7 +14,7 @@ import pytest
 from tests.support.memory_listener import MemoryListener, attempts
 
 from orderflow.messaging.container.records.record import Record
-from orderflow.messaging.errors import Refused, Unavailable
+from orderflow.messaging.errors import ConfigurationError, Refused, Unavailable
 from orderflow.messaging.listener import Ask, Received, RetryPolicy, Settled, Unknown
 from orderflow.messaging.testing.bus import Fault
 from orderflow.messaging.work.calls import Calls
@@ -269,3 +269,8 @@ def test_an_error_that_must_stop_the_worker_stops_it() -> None:
     listener.ask("a", 0)
     with pytest.raises(Refused):
         listener.turn(4)
+
+
+def test_a_pool_without_calls_is_refused_at_start() -> None:
+    with pytest.raises(ConfigurationError, match="calls_max is 0"):
+        MemoryListener(prepare=Charges(), calls_max=0)

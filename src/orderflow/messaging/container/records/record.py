@@ -39,9 +39,10 @@ class State(Enum):
     """For good: its offset may be committed by anybody."""
 
 
-class Progress(msgspec.Struct, eq=False):
+class Progress(msgspec.Struct, eq=False, gc=False):
     """
-    The part of a record that changes. What was computed is kept for the next try.
+    The part of a record that changes. What was computed is kept for the next try. Nothing in it
+    refers back to the record, so the garbage collector need not track it.
 
     `received` is what the handler gets; `headers` stay None if they can't be read. `attempts` and
     `lookups` are in memory only: after a restart they count anew.

@@ -89,10 +89,13 @@ class Admission:
             self._queue(record)
 
         if self._queues.unread and self._gates.decode.may_try(now):
-            unread = [record for record in self._queues.unread if record.is_head]
+            unread = list(self._queues.unread)
             self._queues.unread.clear()
             for record in unread:
-                self._read_head(record)
+                # A record can be listed twice, if an aborted turn brought it up again. It must not
+                # be queued again once it is read: it may be over, and waits for the commit.
+                if record.is_head and record.progress.state is State.UNREAD:
+                    self._read_head(record)
 
     def release(self, ended: Iterable[Record]) -> None:
         """These records are over: the next record of each key comes up."""
