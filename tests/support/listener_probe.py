@@ -361,10 +361,6 @@ def header(record: ConsumerRecord, name: str) -> str:
     return value.decode()
 
 
-def is_uuid(text: str) -> bool:
-    return bool(UUID(text))
-
-
 def _text(value: object) -> str:
     return str(value) if isinstance(value, Path | int) else msgspec.json.encode(value).decode()
 

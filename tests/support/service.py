@@ -22,6 +22,7 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support import records
 from tests.support.databases import database_settings, empty_database
+from tests.support.documented import holding_to
 from tests.support.stack import Stack
 
 from orderflow.contracts.events import Event
@@ -151,6 +152,15 @@ class Service:
         if wait:
             eventually(process.ready, within_s=60, why=f"{self.name} {roles} is ready")
         return process
+
+    @contextmanager
+    def documented_api(self) -> Iterator[httpx2.Client]:
+        """Its API. Every answer must be as its own document says; the process must end with 0."""
+        process = self.start("api")
+        document = process.client.get("/openapi.json").json()
+        process.client.event_hooks["response"].append(holding_to(document))
+        yield process.client
+        assert process.terminate() == 0, process.log.read_text()
 
     @contextmanager
     def connection(self) -> Iterator[postgres.Connection]:

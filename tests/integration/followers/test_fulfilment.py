@@ -24,7 +24,6 @@ from tests.support.builders import (
     received,
 )
 from tests.support.databases import catalogue, database_settings, empty_database
-from tests.support.documented import holding_to
 from tests.support.inbox_worker import Worker, handle_concurrently
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
@@ -59,12 +58,8 @@ def worker(service: Service) -> Iterator[Worker]:
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx2.Client]:
-    process = service.start("api")
-    process.client.event_hooks["response"].append(
-        holding_to(process.client.get("/openapi.json").json())
-    )
-    yield process.client
-    assert process.terminate() == 0, process.log.read_text()
+    with service.documented_api() as client:
+        yield client
 
 
 def handle(worker: Worker, events: list[OrderEvent]) -> None:

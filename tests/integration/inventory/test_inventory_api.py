@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support.documented import holding_to
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
@@ -24,12 +23,8 @@ def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx2.Client]:
-    process = service.start("api")
-    process.client.event_hooks["response"].append(
-        holding_to(process.client.get("/openapi.json").json())
-    )
-    yield process.client
-    assert process.terminate() == 0, process.log.read_text()
+    with service.documented_api() as client:
+        yield client
 
 
 def put(client: httpx2.Client, sku: str, body: Any) -> httpx2.Response:

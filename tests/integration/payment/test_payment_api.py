@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from tests.support.documented import holding_to
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
@@ -47,12 +46,8 @@ def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx2.Client]:
-    process = service.start("api")
-    process.client.event_hooks["response"].append(
-        holding_to(process.client.get("/openapi.json").json())
-    )
-    yield process.client
-    assert process.terminate() == 0, process.log.read_text()
+    with service.documented_api() as client:
+        yield client
 
 
 def test_an_orders_payments_are_told_with_what_went_back_and_the_books_sum_them_up(

@@ -59,6 +59,18 @@ class KafkaDelivery:
         self._uncommitted.skipped.append(record)
 
     def end_turn(self, _now: float) -> list[Record]:
+        return self._commit()
+
+    def before_revoke(self, leaving: list[Partition]) -> None:
+        """
+        Nothing: `poll`, which revokes, is only called when everything is committed or put back.
+        """
+
+    def last(self, _deadline: float) -> None:
+        self._commit()
+
+    def _commit(self) -> list[Record]:
+        """Run the turn's transaction, if there is anything to commit."""
         self._uncommitted.drop_gone()
         # Skipped records and markers transact too: a plain commit beside a transactional producer
         # could land after a newer transaction, and take the group's offset back.
@@ -66,11 +78,3 @@ class KafkaDelivery:
             return []
         committed = self._transaction.run()
         return committed if self._prepares else []
-
-    def before_revoke(self, leaving: list[Partition]) -> None:
-        """
-        Nothing: `poll`, which revokes, is only called when everything is committed or put back.
-        """
-
-    def last(self, deadline: float) -> None:
-        self.end_turn(deadline)
