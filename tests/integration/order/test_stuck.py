@@ -125,7 +125,8 @@ def desk(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
             running=deployed.running,
         )
         deadlines = {
-            f"ORDERFLOW_ORDER__DEADLINES__{name}_S": "0.1" for name in ("PAYMENT", "STOCK")
+            f"ORDERFLOW_ORDER__DEADLINES__{name}_S": "0.1"
+            for name in ("PAYMENT", "STOCK", "REFUND")
         }
         api = order.start("api,relay", **deadlines)  # type: ignore[arg-type]
         payment = pays.start("listener")
@@ -169,7 +170,8 @@ def test_a_lost_payment_outcome_is_published_again_and_nothing_is_charged_twice(
     assert [entry["cause"]["type"] for entry in history][:2] == ["command", "operator"]
 
     assert desk.stuck()[order]["owner"] == "inventory"
-    assert json.loads(desk.command("retry", order, "--json"))["repeated"] is True
+    [event] = json.loads(desk.command("retry", order, "--json"))["events"]
+    assert event["repeated"] is True
     eventually(
         lambda: desk.published(PAYMENTS.name, order)[announced] == 3, within_s=30, every_s=0.2
     )
@@ -181,11 +183,12 @@ def test_a_lost_payment_outcome_is_published_again_and_nothing_is_charged_twice(
 def test_what_can_not_be_brought_on_is_cancelled_and_refunded_once(desk: Desk) -> None:
     order = desk.lost[1]
     desk.forget_rows(order)
-    assert json.loads(desk.command("retry", order, "--json"))["repeated"] is False
+    [event] = json.loads(desk.command("retry", order, "--json"))["events"]
+    assert event["repeated"] is False
     desk.paying.service.eventually_caught_up()
     assert desk.charges(order) == 1, "payment knows the attempt, whoever asks"
 
-    assert "CANCELLED" in desk.command("cancel", order)
+    assert "CANCELLED" in desk.command("cancel", order, "--reason", "ticket 4711")
     desk.eventually(order, "CANCELLED", "REFUNDED")
     assert order not in desk.stuck()
     assert desk.net_minor([order]) == {order: 0}
@@ -198,7 +201,13 @@ def test_what_can_not_be_brought_on_is_cancelled_and_refunded_once(desk: Desk) -
         == 1
     )
     last = desk.api.get(f"/orders/{order}/history").json()["items"][-1]
-    assert last["cause"] == {"type": "operator", "id": "cancel"}
+    assert last["cause"]["actor"]
+    assert last["cause"] | {"actor": ""} == {
+        "type": "operator",
+        "id": "cancel",
+        "actor": "",
+        "reason": "ticket 4711",
+    }
     assert "by an operator" in last["description"]
     assert "CANCELLED" in desk.refused("cancel", order)
 

@@ -49,7 +49,7 @@ class SweeperSettings(RoleSection):
 class DeadlineSettings(Section):
     """
     How long an order may wait, in seconds: for a command (pay, ship, deliver) or a fact (payment,
-    stock).
+    stock; once it is cancelled: refund, release).
     """
 
     pay_s: Seconds = 86_400
@@ -57,6 +57,8 @@ class DeadlineSettings(Section):
     stock_s: Seconds = 900
     ship_s: Seconds = 604_800
     deliver_s: Seconds = 2_592_000
+    refund_s: Seconds = 3_600
+    release_s: Seconds = 900
 
     @property
     def limits(self) -> Limits:

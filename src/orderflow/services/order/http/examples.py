@@ -128,4 +128,8 @@ PRODUCTS = as_json(
         )
     )
 )
-RETRIED = {"orderId": ORDER_ID, "eventId": EVENT_ID, "eventType": "OrderCreated", "repeated": True}
+RETRIED = {
+    "orderId": ORDER_ID,
+    "waitsFor": "PAYMENT",
+    "events": [{"eventId": EVENT_ID, "eventType": "OrderCreated", "repeated": True}],
+}
