@@ -108,9 +108,13 @@ class Preparing:
         for ended in self._calls.collect(within_s=within_s):
             record, _task, _answer, error = ended
             if error is None:
+                # Its key stays taken: until the outcome is recorded, nobody may decide from rows.
                 self._gates.call.succeeded()
                 queues.ended.append(ended)
-            elif isinstance(error, Transient):
+                continue
+
+            queues.calling.discard(record.key)
+            if isinstance(error, Transient):
                 # Nothing happened outside: the record is intended again, which finds its intent.
                 self._gates.call.failed(error)
                 if record.is_head:
@@ -177,12 +181,14 @@ class Preparing:
             raise
         except Exception as error:  # noqa: BLE001 - as above
             if len(ended) == 1:
+                self._queues.calling.discard(ended[0][0].key)
                 self._failed(ended[0][0], error)
                 return
             for call in ended:
                 self._record([call])
         else:
             self._gates.outcome.succeeded()
+            self._queues.calling.difference_update(record.key for record, *_ in ended)
             for (record, _task, _answer, _error), step in zip(ended, steps, strict=True):
                 self._step(record, step)
 
@@ -201,6 +207,7 @@ class Preparing:
                 self._queues.ready.append(record)
             case Ask(task):
                 if not self._stopping:
+                    self._queues.calling.add(record.key)
                     self._calls.submit(record, task)
             case Unknown(since):
                 if self._failures.unknown(record, since):
