@@ -54,4 +54,6 @@ _MESSAGES = b"""
 SELECT count(*) FILTER (WHERE state <> 'PENDING'), count(*) FILTER (WHERE state = 'PENDING')
 FROM delivery
 """
-_WAITING = b"SELECT count(*) FROM orders WHERE waiting_for IN ('PAYMENT', 'STOCK', 'REFUND', 'RELEASE')"
+_WAITING = (
+    b"SELECT count(*) FROM orders WHERE waiting_for IN ('PAYMENT', 'STOCK', 'REFUND', 'RELEASE')"
+)

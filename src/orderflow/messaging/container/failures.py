@@ -1,6 +1,6 @@
 """
-Decides what follows a failed record: a back-off, a dead letter, or nothing because every record
-fails.
+Decides what follows a failed record: a back-off, a dead letter, or nothing because the handler is
+suspected.
 """
 
 from __future__ import annotations
@@ -11,14 +11,22 @@ from datetime import datetime
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.dead_letters import letter as dead_letter
-from orderflow.messaging.errors import OrderflowError, Poison, Transient
+from orderflow.messaging.errors import Contention, OrderflowError, Poison, RecordFault, Transient
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.listener import CloseGate, DeadLetter, Wait
 from orderflow.messaging.telemetry import counter, logger
 
 HANDLER = "handler"
+PROBES_MAX = 20
+"""How many records, of different keys, a suspected handler is given before the next back-off."""
 
 ATTEMPTS = counter("listener_failed_attempts", "Records that failed alone.", ("listener",))
+
+CONTENTION = counter(
+    "listener_contention",
+    "Waves and records that a lock or a time-out of the database put back.",
+    ("listener",),
+)
 
 log = logger("listener")
 
@@ -29,8 +37,8 @@ class UnknownOutcome(OrderflowError):
 
 class Failures:
     """
-    Applies the listener's retry policy, and closes the gate of the handler when it fails for every
-    record.
+    Applies the listener's retry policy, and closes the gate of the handler when it is suspected:
+    when it fails for one record after the other, whatever their keys.
 
     Attempts are in memory: after a restart they count anew.
     """
@@ -38,48 +46,64 @@ class Failures:
     def __init__(self, shared: Shared) -> None:
         self._listener = shared.settings.listener
         self._retry = shared.settings.listener.retry
+
         self._queues = shared.queues
         self._uncommitted = shared.uncommitted
         self._handle_gate = shared.gates.handle
         self._clock = shared.clock
-        self._lone_in_a_row = 0
+        self._lone_failures = 0
+        self._lone_keys: set[bytes] = set()
+        self._why_suspected = ""
         self._dlt = {
             name: dead_letter_topic(topic, self._listener.group).name
             for name, topic in self._listener.subscribed.items()
         }
 
+    @property
+    def suspects(self) -> bool:
+        """Whether the handler is suspected of failing for every record."""
+        return self._handle_gate.is_probing and self._handle_gate.resource == HANDLER
+
     def success(self) -> None:
         """The handler has handled something: it is not broken for everything."""
-        self._lone_in_a_row = 0
+        self._lone_failures = 0
+        self._lone_keys.clear()
+
+    def back_off(self) -> None:
+        """A round of probes found nothing that the handler can handle: wait for longer."""
+        if self.suspects:
+            self._handle_gate.failed(Transient(self._why_suspected, resource=HANDLER))
 
     def alone(self, record: Record, error: Exception, queue: deque[Record]) -> bool:
         """
         Decide about a record that failed by itself; true if it is over, because it became a dead
         letter.
 
-        If the handler fails for every record, the record goes to the end of `queue`, so that the
-        next probe takes another one.
+        If the handler is suspected, the record goes to the end of `queue`, so that the next probe
+        takes another one.
         """
-        # A handler that calls a record poison works: it has judged this one, and is not suspected
-        # itself.
-        is_judged = isinstance(error, Poison)
-        if not is_judged:
-            self._lone_in_a_row += 1
+        # A handler that finds a fault in the record works: it is not suspected itself.
+        if not isinstance(error, RecordFault):
+            self._lone_failures += 1
+            if len(self._lone_keys) < self._retry.lone_keys_min:
+                self._lone_keys.add(record.key)
         step = self._retry.next_step(
             error,
             attempts=record.progress.attempts,
-            lone_in_a_row=self._lone_in_a_row,
-            probing=self._handle_gate.is_probing,
+            lone=(self._lone_failures, len(self._lone_keys)),
+            suspected=self.suspects,
         )
 
         match step:
             case CloseGate():
                 why = f"it fails for every record, last for {record.place}: {error!r}"
-                self._handle_gate.failed(Transient(why, resource=HANDLER))
+                self._why_suspected = why
+                if not self.suspects:
+                    self._handle_gate.failed(Transient(why, resource=HANDLER))
                 queue.append(record)
                 return False
             case DeadLetter(attempts):
-                if not is_judged:
+                if not isinstance(error, Poison):
                     self._charge(record, attempts)
                 self.give_up(record, error, attempts=attempts)
                 return True
@@ -87,6 +111,21 @@ class Failures:
                 self._charge(record, record.progress.attempts + 1)
                 self._wait(record, error, seconds)
                 return False
+
+    def contended(self, record: Record, error: Contention) -> None:
+        """Let a record wait that met a lock or a time-out alone: no attempt, however often."""
+        progress = record.progress
+        seconds = self._retry.next_contended(progress.contentions).seconds
+        progress.contentions += 1
+        log.warning(
+            "a record meets a lock or takes too long, and waits in place",
+            listener=self._listener.name,
+            record=record.place,
+            times=progress.contentions,
+            next_in_s=seconds,
+            why=str(error),
+        )
+        self._queues.wait(record, seconds)
 
     def unknown(self, record: Record, since: datetime) -> bool:
         """

@@ -29,6 +29,7 @@ from orderflow.messaging.postgres.connection import (
     reading,
     transient,
     unavailable_when_transient,
+    waiting_briefly,
     writing,
 )
 from orderflow.messaging.postgres.schema_migrations import MIGRATION_LOCK_WAIT_MS, migrate, pending
@@ -57,5 +58,6 @@ __all__ = [
     "reading",
     "transient",
     "unavailable_when_transient",
+    "waiting_briefly",
     "writing",
 ]

@@ -44,8 +44,9 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     The part of a record that changes. What was computed is kept for the next try. Nothing in it
     refers back to the record, so the garbage collector need not track it.
 
-    `received` is what the handler gets; `headers` stay None if they can't be read. `attempts` and
-    `lookups` are in memory only: after a restart they count anew.
+    `received` is what the handler gets; `headers` stay None if they can't be read. `attempts`,
+    `contentions` (how often it met a lock or a time-out alone) and `lookups` are in memory only:
+    after a restart they count anew.
     """
 
     state: State = State.UNREAD
@@ -53,6 +54,7 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     received: Any = None
     outcome: Any = UNPREPARED
     attempts: int = 0
+    contentions: int = 0
     lookups: int = 0
     first_failure: datetime | None = None
 
@@ -81,8 +83,11 @@ class Record(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def runs_alone(self) -> bool:
-        """Whether it failed by itself before: then no other record may share a wave with it."""
-        return self.progress.attempts > 0
+        """
+        Whether it failed or met a lock by itself before: then no other record may share a wave with
+        it.
+        """
+        return self.progress.attempts > 0 or self.progress.contentions > 0
 
     @property
     def place(self) -> str:

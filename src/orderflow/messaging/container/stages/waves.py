@@ -6,14 +6,24 @@ it probes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from orderflow.messaging.container.deliveries.delivery import Delivery
-from orderflow.messaging.container.failures import HANDLER, Failures
+from orderflow.messaging.container.failures import CONTENTION, HANDLER, PROBES_MAX, Failures
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.prepare_stage import STOPPING
-from orderflow.messaging.errors import Transient
+from orderflow.messaging.errors import Contention, Transient
+from orderflow.messaging.postgres import waiting_briefly
 from orderflow.messaging.telemetry import logger
+
+BRIEFLY_FOR_S = 30.0
+"""
+For how long after a lock or a time-out waves wait only briefly for a lock: to halve a wave of 500
+down to the record that meets it takes nine more waits.
+"""
+CAREFULLY = 8
+"""Waves grow by an eighth where they took too long before, as each failure costs a time-out."""
 
 log = logger("listener")
 
@@ -29,7 +39,8 @@ class Waves:
         self._clock = shared.clock
         self._delivery = delivery
         self._failures = failures
-        self._wave_max = shared.settings.records_max
+        self._wave_max = self._slow_from = shared.settings.records_max
+        self._briefly_until = 0.0
 
     def may_run(self, now: float) -> bool:
         """Whether everything that handling needs is there, or may be tried again."""
@@ -42,6 +53,10 @@ class Waves:
         After each wave the records that are over are yielded: release the next of their keys before
         going on, so that they can be in the next wave.
         """
+        if self._failures.suspects:
+            yield from self._probe_handler()
+            return
+
         began, handled, settings = self._clock.monotonic(), 0, self._settings
         while (
             self._queues.ready
@@ -60,11 +75,37 @@ class Waves:
             if probing or self._clock.monotonic() - began > settings.turn_s_max:
                 return
 
+    def _probe_handler(self) -> Iterator[list[Record]]:
+        """
+        Give a suspected handler records of other keys, one by one, until it handles one of them:
+        good records must not wait for those that it fails for.
+        """
+        began = self._clock.monotonic()
+        for _ in range(min(PROBES_MAX, len(self._queues.ready))):
+            if not self.may_run(self._clock.monotonic()):
+                return
+            wave = self._queues.take_wave(1)
+            if wave:
+                yield self._handle(wave)
+            if not self._failures.suspects:
+                return
+            if self._clock.monotonic() - began > self._settings.turn_s_max:
+                break
+        self._failures.back_off()
+
     def _handle(self, wave: list[Record]) -> list[Record]:
         """The records of the wave that are over."""
         gate = self._handle_gate
+        briefly = self._clock.monotonic() < self._briefly_until
         try:
-            over = self._delivery.handle(wave)
+            with waiting_briefly() if briefly else nullcontext():
+                over = self._delivery.handle(wave)
+        except Contention as error:
+            # The resource answered, and has others to serve: no gate closes.
+            if gate.resource != HANDLER:
+                gate.succeeded()
+            self._contended(wave, error)
+            return []
         except Transient as error:
             # A resource is away: no record's fault, so no attempt. The closed gate ends the turn's
             # waves.
@@ -81,8 +122,37 @@ class Waves:
 
         gate.succeeded()
         self._failures.success()
-        self._wave_max = min(self._settings.records_max, 2 * self._wave_max)
+        self._grow()
         return over
+
+    def _grow(self) -> None:
+        """After a success: twice as many records, where as many did not take too long before."""
+        size = self._wave_max
+        step = size if size < self._slow_from else max(1, size // CAREFULLY)
+        self._wave_max = min(self._settings.records_max, size + step)
+        if self._wave_max == self._settings.records_max:
+            self._slow_from = self._wave_max
+
+    def _contended(self, wave: list[Record], error: Contention) -> None:
+        """
+        Halve a wave that met a lock or took too long, so that only the record that meets it alone
+        has to wait.
+        """
+        CONTENTION.labels(self._name).inc()
+        self._briefly_until = self._clock.monotonic() + BRIEFLY_FOR_S
+        if len(wave) == 1:
+            self._slow_from = self._settings.records_max
+            self._failures.contended(wave[0], error)
+            return
+
+        self._queues.put_back(wave)
+        self._wave_max = self._slow_from = max(1, len(wave) // 2)
+        log.info(
+            "a wave meets a lock or takes too long, and is halved",
+            listener=self._name,
+            records=len(wave),
+            why=str(error),
+        )
 
     def _failed(self, wave: list[Record], error: Exception) -> list[Record]:
         """
