@@ -115,10 +115,11 @@ class Preparing:
 
             queues.calling.discard(record.key)
             if isinstance(error, Transient):
-                # Nothing happened outside: the record is intended again, which finds its intent.
+                # The record is intended again, which finds its intent. It goes to the end: if only
+                # this record's call finds the resource away, the next probe must not be the same.
                 self._gates.call.failed(error)
                 if record.is_head:
-                    queues.to_prepare.appendleft(record)
+                    queues.to_prepare.append(record)
             elif isinstance(error, STOPPING):
                 raise error
             else:
@@ -138,9 +139,10 @@ class Preparing:
         # ended.
         if not self._queues.to_prepare or self._stopping or gates.outcome.is_probing:
             return
-        if not (gates.intent.may_try(now) and gates.call.may_try(now)):
+        needed = (gates.intent, gates.call, gates.handle)
+        if not all(gate.may_try(now) for gate in needed):
             return
-        probing = gates.intent.is_probing or gates.call.is_probing
+        probing = any(gate.is_probing for gate in needed)
         if probing and self._calls.running:
             return
 
@@ -209,8 +211,8 @@ class Preparing:
                 if not self._stopping:
                     self._queues.calling.add(record.key)
                     self._calls.submit(record, task)
-            case Unknown(since):
-                if self._failures.unknown(record, since):
+            case Unknown():
+                if self._failures.unknown(record, step):
                     self._over.append(record)
 
     def _failed(self, record: Record, error: Exception) -> None:
