@@ -13,16 +13,16 @@ from uuid import uuid4
 
 from orderflow.contracts.ids import PaymentId
 from orderflow.messaging.errors import Unavailable
+from orderflow.neighbours.psp.admission import Refusal
 from orderflow.neighbours.psp.ledger import (
     Charge,
     ChargeRequest,
-    ChargeStatus,
     Ledger,
     RefundRequest,
-    Refusal,
     VoidRequest,
 )
 from orderflow.neighbours.psp.ledger import Refund as BookedRefund
+from orderflow.neighbours.psp.tokens import ChargeStatus
 from orderflow.services.payment.gateway import RESOURCE, Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
