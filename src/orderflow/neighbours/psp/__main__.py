@@ -41,6 +41,7 @@ def build(settings: PspSettings) -> Role:
         port=settings.port,
         app=lambda _reasons: build_api(provider),
         start=provider.start,
+        stopping=provider.stop,
         close=provider.close,
     )
 

@@ -85,6 +85,7 @@ class Provider:
         }
         self._working: set[str] = set()
 
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._unsent: list[Webhook] = []
         for entry in self._entries.read():
             self.ledger.enter(entry)
@@ -169,6 +170,11 @@ class Provider:
         rule = self.plan.draw(Operation.VOID)
         return await self._act(Operation.VOID, rule, work, reference=reference)
 
+    def stop(self) -> None:
+        """What is pending now stays so until another start: its file is about to be closed."""
+        for timer in self._timers.values():
+            timer.cancel()
+
     def close(self) -> None:
         if self.webhooks is not None:
             self.webhooks.close()
@@ -215,9 +221,14 @@ class Provider:
 
     def _settle_later(self, charge: Charge) -> None:
         wait = max(timedelta(0), charge.at + self._pending - _now())
-        asyncio.get_running_loop().call_later(wait.total_seconds(), self._settle, charge.charge_id)
+        self._timers[charge.charge_id] = asyncio.get_running_loop().call_later(
+            wait.total_seconds(), self._settle, charge.charge_id
+        )
 
     def _settle(self, charge_id: str, status: ChargeStatus | None = None) -> None:
+        if timer := self._timers.pop(charge_id, None):
+            timer.cancel()
+
         settlement = self.ledger.settlement(charge_id, now=_now(), status=status)
         if settlement is not None:
             self._enter(settlement)

@@ -35,6 +35,7 @@ def during(tmp_path: Path, talk: Talk, **settings: Any) -> Any:
             async with httpx2.AsyncClient(transport=transport, base_url="http://psp") as client:
                 return await talk(client)
         finally:
+            provider.stop()
             provider.close()
 
     return asyncio.run(talking())
