@@ -24,6 +24,7 @@ Services as processes
     notification_service  notification with its mail sink
     all_services        all of them
     psp, mail_sink      the simulated neighbours
+    webhook_receiver    takes the simulated provider's webhooks, or refuses them
     recommendation      a service of another team, that consumes the life-cycle feed
     newcomer            a copy of the package with one more service in it
 
