@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from orderflow.contracts import roster
+from orderflow.contracts.currencies import known_currency
 from orderflow.messaging.http.bodies import BODY_BYTES_MAX
 from orderflow.messaging.process.settings import ServiceSection
 from orderflow.messaging.settings import (
@@ -74,7 +75,7 @@ class OrderSettings(ServiceSection):
     api: ApiSettings
     listener: RoleSection
     relay: RelaySection
-    default_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
+    default_currency: Annotated[str, AfterValidator(known_currency)] = "EUR"
     default_payment_method: str = "pm_ok"
     sweeper: SweeperSettings
     deadlines: DeadlineSettings = DeadlineSettings()

@@ -61,7 +61,8 @@ class Queues:
     def take_to_prepare(self, at_most: int) -> list[Record]:
         """
         Take out records to prepare, the longest waiting first: at most one of each key over all
-        partitions, and none of a key that has a call. Those stay, in their order.
+        partitions, and none of a key that has a call. Those stay, in their order. One that runs
+        alone comes by itself.
         """
         batch: list[Record] = []
         keys = set(self.calling)
@@ -73,6 +74,12 @@ class Queues:
                 continue
             if record.key in keys:
                 later.append(record)
+            elif record.runs_alone:
+                if batch:
+                    to_prepare.appendleft(record)
+                else:
+                    batch.append(record)
+                break
             else:
                 keys.add(record.key)
                 batch.append(record)

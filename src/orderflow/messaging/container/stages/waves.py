@@ -6,24 +6,15 @@ it probes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 
 from orderflow.messaging.container.deliveries.delivery import Delivery
-from orderflow.messaging.container.failures import CONTENTION, HANDLER, PROBES_MAX, Failures
+from orderflow.messaging.container.failures import HANDLER, PROBES_MAX, Failures
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.container.stages.batch_size import BatchSize
 from orderflow.messaging.container.stages.prepare_stage import STOPPING
 from orderflow.messaging.errors import Contention, Transient
-from orderflow.messaging.postgres import waiting_briefly
 from orderflow.messaging.telemetry import logger
-
-BRIEFLY_FOR_S = 30.0
-"""
-For how long after a lock or a time-out waves wait only briefly for a lock: to halve a wave of 500
-down to the record that meets it takes nine more waits.
-"""
-CAREFULLY = 8
-"""Waves grow by an eighth where they took too long before, as each failure costs a time-out."""
 
 log = logger("listener")
 
@@ -39,8 +30,7 @@ class Waves:
         self._clock = shared.clock
         self._delivery = delivery
         self._failures = failures
-        self._wave_max = self._slow_from = shared.settings.records_max
-        self._briefly_until = 0.0
+        self._size = BatchSize(shared.settings.records_max, shared.clock)
 
     def may_run(self, now: float) -> bool:
         """Whether everything that handling needs is there, or may be tried again."""
@@ -66,7 +56,7 @@ class Waves:
             # A probe is one record: a resource that comes back must not be met by 500, of which all
             # may fail.
             probing = any(gate.is_probing for gate in self._delivery.needs)
-            wave = self._queues.take_wave(1 if probing else self._wave_max)
+            wave = self._queues.take_wave(1 if probing else self._size.value)
             if not wave:
                 return
 
@@ -96,9 +86,8 @@ class Waves:
     def _handle(self, wave: list[Record]) -> list[Record]:
         """The records of the wave that are over."""
         gate = self._handle_gate
-        briefly = self._clock.monotonic() < self._briefly_until
         try:
-            with waiting_briefly() if briefly else nullcontext():
+            with self._size.waiting():
                 over = self._delivery.handle(wave)
         except Contention as error:
             # The resource answered, and has others to serve: no gate closes.
@@ -122,37 +111,20 @@ class Waves:
 
         gate.succeeded()
         self._failures.success()
-        self._grow()
+        self._size.succeeded()
         return over
-
-    def _grow(self) -> None:
-        """After a success: twice as many records, where as many did not take too long before."""
-        size = self._wave_max
-        step = size if size < self._slow_from else max(1, size // CAREFULLY)
-        self._wave_max = min(self._settings.records_max, size + step)
-        if self._wave_max == self._settings.records_max:
-            self._slow_from = self._wave_max
 
     def _contended(self, wave: list[Record], error: Contention) -> None:
         """
         Halve a wave that met a lock or took too long, so that only the record that meets it alone
         has to wait.
         """
-        CONTENTION.labels(self._name).inc()
-        self._briefly_until = self._clock.monotonic() + BRIEFLY_FOR_S
+        self._size.contended(len(wave))
+        self._failures.contended(wave, error)
         if len(wave) == 1:
-            self._slow_from = self._settings.records_max
-            self._failures.contended(wave[0], error)
-            return
-
-        self._queues.put_back(wave)
-        self._wave_max = self._slow_from = max(1, len(wave) // 2)
-        log.info(
-            "a wave meets a lock or takes too long, and is halved",
-            listener=self._name,
-            records=len(wave),
-            why=str(error),
-        )
+            self._queues.wait(wave[0], self._failures.next_try_s(wave[0]))
+        else:
+            self._queues.put_back(wave)
 
     def _failed(self, wave: list[Record], error: Exception) -> list[Record]:
         """
@@ -161,7 +133,7 @@ class Waves:
         if len(wave) == 1:
             return wave if self._failures.alone(wave[0], error, self._queues.ready) else []
         self._queues.put_back(wave)
-        self._wave_max = max(1, len(wave) // 2)
+        self._size.failed(len(wave))
         log.info(
             "a wave failed, and is halved", listener=self._name, records=len(wave), why=repr(error)
         )

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 
+from orderflow.contracts.currencies import known_currency
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.messaging.event import new_traceparent
@@ -58,6 +59,9 @@ class OrderRequest(
 
     mode = PaymentMode.AUTOMATIC
 
+    def __post_init__(self) -> None:
+        _refuse_unknown(self.currency)
+
 
 class ShortOrderRequest(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
@@ -71,6 +75,9 @@ class ShortOrderRequest(
 
     mode = PaymentMode.ON_REQUEST
 
+    def __post_init__(self) -> None:
+        _refuse_unknown(self.currency)
+
 
 class PayRequest(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
@@ -81,6 +88,11 @@ class PayRequest(
 
 
 AnyOrderRequest = OrderRequest | ShortOrderRequest
+
+
+def _refuse_unknown(currency: str | None) -> None:
+    if currency is not None:
+        known_currency(currency)
 
 
 def place_command(
