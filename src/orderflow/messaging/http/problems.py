@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette_problem.error import Problem
 
-from orderflow.messaging.errors import Transient
+from orderflow.messaging.errors import Contention, Transient
 from orderflow.messaging.postgres.group_commit import QueueFull
 from orderflow.messaging.telemetry import logger
 
@@ -95,6 +95,10 @@ def from_error(error: BaseException) -> Problem:
             return error
         case QueueFull():
             return unavailable("too many requests wait already")
+        case Contention():
+            return unavailable(
+                "others hold what this request needs; nothing of it was done: repeat it"
+            )
         case Transient():
             return unavailable(
                 "the database is away, or its answer was lost: "

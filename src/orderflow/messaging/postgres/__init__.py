@@ -10,6 +10,7 @@ PostgreSQL: the room, beside the relay, that imports psycopg.
 """
 
 from orderflow.messaging.postgres.arrays import array, columns
+from orderflow.messaging.postgres.batch_size import BatchSize
 from orderflow.messaging.postgres.connection import (
     BY_KEY,
     CONNECT_TIMEOUT_S,
@@ -40,6 +41,7 @@ __all__ = [
     "MIGRATION_LOCK_WAIT_MS",
     "POOL_TIMEOUT_S",
     "RESOURCE",
+    "BatchSize",
     "CheckViolation",
     "Connection",
     "ConnectionPool",

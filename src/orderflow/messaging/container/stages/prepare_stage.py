@@ -14,7 +14,6 @@ from orderflow.messaging.container.failures import PROBES_MAX, Failures
 from orderflow.messaging.container.records.queues import EndedCall
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
-from orderflow.messaging.container.stages.batch_size import BatchSize
 from orderflow.messaging.errors import (
     ConfigurationError,
     Contention,
@@ -23,6 +22,7 @@ from orderflow.messaging.errors import (
     Transient,
 )
 from orderflow.messaging.listener import Ask, Prepare, Settled, Unknown
+from orderflow.messaging.postgres import BatchSize
 from orderflow.messaging.work.calls import Calls
 
 STOPPING = (Fenced, Refused, ConfigurationError)

@@ -11,9 +11,9 @@ from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.failures import HANDLER, PROBES_MAX, Failures
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.shared import Shared
-from orderflow.messaging.container.stages.batch_size import BatchSize
 from orderflow.messaging.container.stages.prepare_stage import STOPPING
 from orderflow.messaging.errors import Contention, Transient
+from orderflow.messaging.postgres import BatchSize
 from orderflow.messaging.telemetry import logger
 
 log = logger("listener")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
-from orderflow.messaging.postgres import waiting_briefly
+from orderflow.messaging.postgres.connection import waiting_briefly
 from orderflow.messaging.work.clock import Clock
 
 BRIEFLY_FOR_S = 30.0
