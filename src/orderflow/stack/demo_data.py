@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 import httpx2
 import msgspec
 
-from orderflow.messaging.errors import OrderflowError
-
 TIMEOUT_S = 20.0
 ACTOR = {"Orderflow-Actor": "orderflow-up"}
 
@@ -42,25 +40,21 @@ PRODUCTS = (
 )
 
 
-def put_products(url: str) -> int:
+def put_products(client: httpx2.Client) -> int:
     """
     Put the demo products that are missing into the order API's catalogue; how many those were.
 
-    None if the catalogue lists a product that is not of the demo. Raises OrderflowError if the API
-    refuses or does not answer.
+    A catalogue that lists anything else is left alone. Raises httpx2.HTTPError if the API refuses
+    or does not answer.
     """
     demo = {product.sku for product in PRODUCTS}
-    try:
-        with httpx2.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
-            page = client.get("/products", params={"limit": 100}).raise_for_status().json()
-            if any(product["sku"] not in demo for product in page["items"]):
-                return 0
-            return sum(_put(client, product) for product in PRODUCTS)
-    except httpx2.HTTPError as error:
-        raise OrderflowError(f"the demo products are not in the catalogue: {error}") from error
+    page = client.get("/products", params={"limit": 100}).raise_for_status().json()
+    if any(product["sku"] not in demo for product in page["items"]):
+        return 0
+    return sum(_put_product(client, product) for product in PRODUCTS)
 
 
-def _put(client: httpx2.Client, product: DemoProduct) -> bool:
+def _put_product(client: httpx2.Client, product: DemoProduct) -> bool:
     """Create it; False if it exists, whatever became of it since."""
     body = {"name": product.name, "prices": product.prices, "reason": "demo data"}
     headers = {"If-None-Match": "*", **ACTOR}
@@ -71,16 +65,17 @@ def _put(client: httpx2.Client, product: DemoProduct) -> bool:
     return True
 
 
-FILLS: Mapping[str, Callable[[str], int]] = {"products": put_products}
-"""What can be filled in, by its name on the command line: a function of the API's URL."""
+FILLS: Mapping[str, Callable[[httpx2.Client], int]] = {"products": put_products}
+"""What can be filled in, by its name on the command line, through a client of its API."""
 
 
 def main(arguments: list[str]) -> int:
     what, url = arguments
     try:
-        FILLS[what](url)
-    except OrderflowError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the step's own log
+        with httpx2.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
+            FILLS[what](client)
+    except httpx2.HTTPError as error:
+        print(f"no demo {what}: {error}", file=sys.stderr)  # noqa: T201 - the step's own log
         return 1
     return 0
 

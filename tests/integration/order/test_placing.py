@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
 from uuid import uuid4
 
+import httpx2
 import msgspec
 import pytest
 from starlette.applications import Starlette
@@ -26,7 +28,8 @@ from orderflow.contracts.ids import CustomerId, Sku
 from orderflow.messaging import postgres
 from orderflow.messaging.http.health import without_redirects
 from orderflow.messaging.http.problems import handlers
-from orderflow.messaging.postgres import Session
+from orderflow.messaging.postgres import Cursor, Session
+from orderflow.messaging.testing.eventually import eventually
 from orderflow.services.order.bootstrap import MIGRATIONS
 from orderflow.services.order.changes import Origin
 from orderflow.services.order.commands import PlaceOrder
@@ -36,21 +39,28 @@ from orderflow.services.order.idempotency import Claim, KeyTaken
 from orderflow.services.order.model import NoPrice, Order, RequestedLine, UnknownSku
 from orderflow.services.order.place_batch import Outcome, Placement, Written, writer
 from orderflow.services.order.pricing import PaymentMethodMissing, PriceChanged
+from orderflow.stack.demo_data import PRODUCTS, put_products
 
 LAMP = "LAMP"
+WAITING = """
+SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 @dataclass
 class Placing:
-    """The writer of order, on a database with one product at 4,590."""
+    """A process's writer, on a database with one product at 4,590."""
 
     url: str
     session: Session
+    write: Callable[[Cursor, list[Placement]], list[Outcome]] = field(
+        default_factory=lambda: writer(24, encode=encode)
+    )
 
     def place(self, *placements: Placement) -> list[Outcome]:
         """Write them in one transaction."""
         with self.session.transaction() as cursor:
-            return writer(24, encode=encode)(cursor, list(placements))
+            return self.write(cursor, list(placements))
 
     def put(self, price: int, *, active: bool = True, sku: str = LAMP) -> None:
         put_product(self.url, sku, prices={"EUR": price}, active=active)
@@ -116,16 +126,26 @@ def placing(url: str) -> Iterator[Placing]:
     session.close()
 
 
-@pytest.fixture
-def client(url: str) -> Iterator[TestClient]:
+@contextmanager
+def catalogue_api(url: str) -> Iterator[TestClient]:
+    """The routes of the catalogue, in this process."""
+    postgres.migrate(url, MIGRATIONS)
     pool = postgres.open_pool(database_settings(url), application_name="test")
     routes = ProductRoutes(pool, body_bytes_max=65_536).routes()
     api: Starlette = without_redirects(
         routes, handlers(*problems.EXPECTED, translate=problems.from_error)
     )
-    with TestClient(api) as client:
+    try:
+        with TestClient(api) as client:
+            yield client
+    finally:
+        pool.close()
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[TestClient]:
+    with catalogue_api(url) as client:
         yield client
-    pool.close()
 
 
 @pytest.fixture
@@ -263,16 +283,20 @@ def test_a_refusal_waits_for_whoever_is_about_to_commit_the_same_key(
     placing: Placing, key: str
 ) -> None:
     """Two processes: one has priced the order, the product is withdrawn, the other is asked."""
-    session = Session(database_settings(placing.url), application_name="test")
-    other = Placing(url=placing.url, session=session)
-    with ThreadPoolExecutor(1) as threads:
+    settings = database_settings(placing.url)
+    with (
+        closing(Session(settings, application_name="test")) as session,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        other = Placing(url=placing.url, session=session)
         with placing.session.transaction() as cursor:
-            [first] = writer(24, encode=encode)(cursor, [placement(key=key)])
+            [first] = placing.write(cursor, [placement(key=key)])
             placing.put(4_590, active=False)
             waiting = threads.submit(other.place, placement(key=key))
-            assert not waiting.done()
+            eventually(
+                lambda: placing.rows(WAITING), within_s=20, why="the other waits for the key"
+            )
         [second] = waiting.result(20)
-    session.close()
     assert isinstance(first, Written)
     assert second == msgspec.structs.replace(first, repeated=True)
 
@@ -282,6 +306,25 @@ def test_a_new_database_has_no_product(stack: Stack) -> None:
         postgres.migrate(url, MIGRATIONS)
         with postgres.connect(database_settings(url), application_name="test") as connection:
             assert connection.execute("SELECT * FROM product").fetchall() == []
+
+
+def test_a_fresh_catalogue_is_filled_once_and_somebodys_own_is_left_alone(stack: Stack) -> None:
+    with empty_database(stack, "placing") as url, catalogue_api(url) as client:
+        operator = cast("httpx2.Client", client)
+        assert put_products(operator) == len(PRODUCTS)
+        assert put_products(operator) == 0
+
+        gone = PRODUCTS[0]
+        put_product(url, gone.sku, prices=gone.prices, name=gone.name, active=False)
+        assert put_products(operator) == 0, "what was withdrawn stays withdrawn"
+        assert client.get(f"/products/{gone.sku}").json()["active"] is False
+        [first] = client.get(f"/products/{PRODUCTS[1].sku}/history").json()["items"]
+        assert (first["actor"], first["reason"]) == ("orderflow-up", "demo data")
+
+    with empty_database(stack, "placing") as url, catalogue_api(url) as client:
+        put(client, "OUR-OWN", 1)
+        assert put_products(cast("httpx2.Client", client)) == 0
+        assert [item["sku"] for item in client.get("/products").json()["items"]] == ["OUR-OWN"]
 
 
 def put(client: TestClient, sku: str, price: int, **headers: str) -> Any:
