@@ -14,6 +14,7 @@ Real parts
     stack               Kafka, PostgreSQL and registry: the session's, a module's own, a private one
     mock_cluster        *kit*: librdkafka's mock broker, with faults on demand
     databases           *kit*: an empty database; a database's catalogue
+    products            the demo products in an order database
     kafka_tools         Kafka's own command-line tools; the `orderflow` command
     raw_producer        records that Python's client cannot write
 

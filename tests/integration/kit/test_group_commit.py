@@ -12,7 +12,7 @@ from tests.support.databases import database_settings
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
-from orderflow.messaging.errors import Transient, Unavailable
+from orderflow.messaging.errors import Contention, Unavailable
 from orderflow.messaging.postgres import CheckViolation, Connection, Cursor
 from orderflow.messaging.postgres.group_commit import GroupCommit, QueueFull
 
@@ -211,7 +211,7 @@ def test_a_lock_that_does_not_come_free_is_told_within_seconds(bench: Bench, run
         locking.execute("LOCK TABLE numbers IN EXCLUSIVE MODE")
         committer.submit(100, 100)
         token, outcome = bench_outcome(bench)
-    assert (token, type(outcome)) == (100, Transient)
+    assert (token, type(outcome)) == (100, Contention)
     assert len(bench.batches) == 1, "waiting once more would keep everybody waiting"
 
 

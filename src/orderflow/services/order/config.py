@@ -27,12 +27,13 @@ Seconds = Annotated[float, Field(gt=0)]
 class ApiSettings(ApiSection):
     """
     `body_bytes_max`: a longer request is 413. `queue_max`: orders that may wait for the committer;
-    beyond it, 503.
+    beyond it, 503. `queue_s`: how long one may wait for it; after that, 503, and it is not placed.
     """
 
     body_bytes_max: Annotated[int, Field(ge=1024)] = BODY_BYTES_MAX
     batch_max: Annotated[int, Field(ge=1, le=500)] = 500
     queue_max: Annotated[int, Field(ge=1)] = 10_000
+    queue_s: Seconds = 5.0
 
 
 class SweeperSettings(RoleSection):
@@ -76,7 +77,7 @@ class OrderSettings(ServiceSection):
     listener: RoleSection
     relay: RelaySection
     default_currency: Annotated[str, AfterValidator(known_currency)] = "EUR"
-    default_payment_method: str = "pm_ok"
+    default_payment_method: Annotated[str, Field(min_length=1)] | None = None
     sweeper: SweeperSettings
     deadlines: DeadlineSettings = DeadlineSettings()
     idempotency_hours: Annotated[int, Field(ge=1)] = 24

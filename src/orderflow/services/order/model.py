@@ -95,8 +95,11 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """`expected_unit_price_minor`: the price that the client has seen, if it says so."""
+
     sku: Sku
     quantity: int
+    expected_unit_price_minor: int | None = None
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

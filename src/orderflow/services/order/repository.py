@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
-from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
+from orderflow.contracts.ids import CustomerId, OrderId, PaymentId
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres import RESOURCE, Cursor, array, columns
@@ -17,7 +17,6 @@ from orderflow.services.order.model import (
     Order,
     Payment,
     PaymentState,
-    Product,
     StockState,
     waiting_for,
 )
@@ -93,11 +92,6 @@ def history(cursor: Cursor, order_id: OrderId, *, facts_too: bool) -> list[Histo
     """The status changes of an order, oldest first; with `facts_too` every revision."""
     cursor.execute(_HISTORY, (order_id, facts_too))
     return [_history_entry(*row) for row in cursor]
-
-
-def catalogue(cursor: Cursor) -> dict[Sku, Product]:
-    cursor.execute("SELECT sku, name, prices FROM product ORDER BY sku")
-    return {sku: Product(sku=sku, name=name, prices=prices) for sku, name, prices in cursor}
 
 
 def _update_row(order: Order) -> tuple[object, ...]:

@@ -1,7 +1,23 @@
 CREATE TABLE product (
-    sku    text  PRIMARY KEY,
-    name   text  NOT NULL,
-    prices jsonb NOT NULL
+    sku        text        PRIMARY KEY,
+    name       text        NOT NULL,
+    prices     jsonb       NOT NULL,
+    active     boolean     NOT NULL DEFAULT true,
+    version    integer     NOT NULL DEFAULT 1 CHECK (version >= 1),
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- One row for each version of a product, for good: it grows with commands, never with orders.
+CREATE TABLE product_history (
+    sku         text        NOT NULL REFERENCES product,
+    version     integer     NOT NULL,
+    name        text        NOT NULL,
+    prices      jsonb       NOT NULL,
+    active      boolean     NOT NULL,
+    actor       text        NOT NULL,
+    reason      text,
+    occurred_at timestamptz NOT NULL,
+    PRIMARY KEY (sku, version)
 );
 
 CREATE TABLE orders (

@@ -14,7 +14,6 @@ from orderflow.services.order.model import (
     HistoryEntry,
     Order,
     Payment,
-    Product,
     StockState,
     WaitingFor,
     allowed_actions,
@@ -85,11 +84,6 @@ class HistoryView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class HistoryPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     items: tuple[HistoryView, ...]
-    next_cursor: str | None = None
-
-
-class ProductPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    items: tuple[Product, ...]
     next_cursor: str | None = None
 
 
