@@ -119,6 +119,17 @@ class Queues:
         """Make `wave` the first that are ready, in its order."""
         self.ready.extendleft(reversed(wave))
 
+    def try_later(self, queue: deque[Record], batch: Sequence[Record]) -> None:
+        """
+        Back to `queue`, as nothing can be done now: in their order, before the others. A record
+        that was tried alone goes behind the others: if only that record finds the resource away,
+        the next probe must not be the same.
+        """
+        if len(batch) == 1:
+            queue.extend(batch)
+        else:
+            queue.extendleft(reversed(batch))
+
     def forget(self) -> None:
         """
         Drop everything but calls, ended or not: the outcome of an external call must be recorded

@@ -230,7 +230,7 @@ class Preparing:
                 to_prepare.extendleft(reversed(batch))
         except Transient as error:
             gate.failed(error)
-            to_prepare.extendleft(reversed(batch))
+            self._queues.try_later(to_prepare, batch)
         except STOPPING:
             raise
         except Exception as error:  # noqa: BLE001 - only the container catches broadly

@@ -99,7 +99,7 @@ class Waves:
             # A resource is away: no record's fault, so no attempt. The closed gate ends the turn's
             # waves.
             gate.failed(error)
-            self._queues.put_back(wave)
+            self._queues.try_later(self._queues.ready, wave)
             return []
         except STOPPING:
             raise
