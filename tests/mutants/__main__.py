@@ -122,12 +122,10 @@ MUTANTS = {
             "test_a_resource_that_is_away_is_probed_and_everything_waits_for_it"
         ),
     },
-    "tests/integration/inventory/test_contention.py": {
-        "contention-closes-the-gate": (
-            "test_a_row_that_a_stranger_holds_delays_only_the_orders_of_it"
-        ),
-    },
     "tests/unit/messaging/container/test_contention.py": {
+        "contention-closes-the-gate": (
+            "test_what_met_a_lock_runs_alone_and_the_others_go_on_in_full_waves"
+        ),
         "contention-counted-as-an-attempt": (
             "test_a_record_that_meets_a_lock_for_an_hour_is_no_dead_letter_and_is_tried_soon_after"
         ),
