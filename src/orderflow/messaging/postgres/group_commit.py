@@ -7,7 +7,8 @@ a larger batch: a single piece is committed at once, and more load makes larger 
 
 Guarantee: a result is delivered only after the COMMIT that made it true. A piece that fails for a
 reason of its own is found by halving and fails alone. A piece whose deadline is over before its
-transaction begins is not written: its caller has given up, and may have asked anew. When the
+transaction begins, or for which nobody waits any more, is not written: its caller has given up, and
+may have asked anew. When the
 database is unavailable, or the outcome of a commit is unknown, every piece of the batch gets that
 error: its effect may be there or not, and only its caller can ask again.
 """
@@ -41,7 +42,7 @@ BATCH_SIZE = histogram(
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
 )
 EXPIRED = counter(
-    "group_commit_expired", "Pieces of work that waited until their deadline and were not written"
+    "group_commit_expired", "Pieces of work that were not written: too late, or for nobody any more"
 )
 QUEUED = gauge("group_commit_queued", "Pieces of work that wait for the committer")
 
@@ -68,7 +69,8 @@ class GroupCommit(Generic[Work, Result]):
 
     After each commit it calls `deliver` with (token, result or error) pairs, on its own thread.
     `after_commit` runs between the two, for failpoints. Any thread may call `submit`. `clock` is
-    that of the deadlines, in seconds.
+    that of the deadlines, in seconds. `is_wanted` says of a token whether anybody still waits for
+    its outcome; it is called on the committer's thread.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class GroupCommit(Generic[Work, Result]):
         write: Callable[[Cursor, list[Work]], list[Result]],
         deliver: Callable[[list[tuple[object, Result | Exception]]], None],
         after_commit: Callable[[], None] = lambda: None,
+        is_wanted: Callable[[object], bool] = lambda _token: True,
         batch_max: int = BATCH_MAX,
         queue_max: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
@@ -86,6 +89,7 @@ class GroupCommit(Generic[Work, Result]):
         self._write = write
         self._deliver = deliver
         self._after_commit = after_commit
+        self._is_wanted = is_wanted
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._clock = clock
@@ -181,20 +185,19 @@ class GroupCommit(Generic[Work, Result]):
     def _in_time(
         self, batch: Sequence[_Piece[Work]]
     ) -> tuple[list[_Piece[Work]], list[tuple[object, Result | Exception]]]:
-        """The pieces whose deadline is ahead, and the outcomes of the others."""
+        """The pieces that are still wanted and in time, and the outcomes of the others."""
         now = self._clock()
-        live = [piece for piece in batch if piece.deadline > now]
-        expired = len(batch) - len(live)
+        live, expired = list[_Piece[Work]](), list[_Piece[Work]]()
+        for piece in batch:
+            is_live = piece.deadline > now and self._is_wanted(piece.token)
+            (live if is_live else expired).append(piece)
         if not expired:
             return live, []
 
-        EXPIRED.inc(expired)
-        log.warning("work expired before it was begun", pieces=expired)
-        return live, [
-            (piece.token, Expired("it waited until its deadline"))
-            for piece in batch
-            if piece.deadline <= now
-        ]
+        EXPIRED.inc(len(expired))
+        log.warning("work expired before it was begun", pieces=len(expired))
+        error = Expired("it waited until its deadline, or until nobody waited for it")
+        return live, [(piece.token, error) for piece in expired]
 
     def _try_once(self, connection: Connection, batch: list[Work]) -> list[Result]:
         try:

@@ -26,11 +26,13 @@ class Database:
         self.written: list[int] = []
         self.deliveries: Queue[list[tuple[object, int | Exception]]] = Queue()
         self.undone = 0
+        self.left: set[object] = set()
         self.committer = GroupCommit(
             connect=self._connect,
             write=self._write,
             deliver=self.deliveries.put,
             clock=lambda: self.now,
+            is_wanted=lambda token: token not in self.left,
             batch_max=10,
         )
 
@@ -117,6 +119,14 @@ def test_work_that_the_database_undid_is_not_tried_again_after_its_deadline(
     outcomes = database.outcomes(2)
     assert (expired(outcomes), outcomes[2]) == ({1}, 20)
     assert database.written == [2]
+
+
+def test_work_for_somebody_who_has_left_is_not_written(database: Database) -> None:
+    database.submit([1, 2, 3], within_s=60)
+    database.left = {2}
+    outcomes = database.outcomes(3)
+    assert (expired(outcomes), outcomes[1], outcomes[3]) == ({2}, 10, 30)
+    assert database.written == [1, 3]
 
 
 def test_without_a_deadline_work_waits_for_as_long_as_it_takes(database: Database) -> None:
