@@ -25,6 +25,7 @@ Services as processes
     notification_service  notification with its mail sink
     all_services        all of them
     psp, mail_sink      the simulated neighbours
+    webhook_receiver    takes the simulated provider's webhooks, or refuses them
     recommendation      a service of another team, that consumes the life-cycle feed
     newcomer            a copy of the package with one more service in it
 
@@ -36,6 +37,7 @@ Probes: services that belong to the tests
 Without processes
     inbox_worker        the database half of a listener: inbox, handler, commit
     flaky_provider      a payment provider in memory, behind a network that loses and delays
+    scripted_provider   a payment provider that answers byte for byte as scripted
     scripted_smtp       a mail server that answers as scripted
 
 Documents

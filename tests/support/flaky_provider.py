@@ -11,18 +11,17 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import uuid4
 
-from orderflow.contracts.ids import PaymentId
 from orderflow.messaging.errors import Unavailable
+from orderflow.neighbours.psp.admission import Refusal
 from orderflow.neighbours.psp.ledger import (
     Charge,
     ChargeRequest,
-    ChargeStatus,
     Ledger,
     RefundRequest,
-    Refusal,
     VoidRequest,
 )
 from orderflow.neighbours.psp.ledger import Refund as BookedRefund
+from orderflow.neighbours.psp.tokens import ChargeStatus
 from orderflow.services.payment.gateway import RESOURCE, Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
@@ -57,22 +56,25 @@ class FlakyProvider:
         self.keys.setdefault(request.reference, set()).add(payment.payment_id)
         return self._sent(lambda: self._charge(payment.payment_id, request))
 
-    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
+    def find(self, payment: Payment) -> ProviderAccount:
         def look() -> Answer:
             return Answer(Verdict.VOIDED)
 
         with self._lock:
             if self._sent(look, sure=True) is UNKNOWN:
-                return None
-            account = self.books.account(payment_id)
+                raise Unavailable("no answer", resource=RESOURCE)
+            account = self.books.account(payment.payment_id)
             return ProviderAccount(
                 charge=_best(account.charges) if account.charges else None,
-                refunds={refund.request.reference: refund.refund_id for refund in account.refunds},
+                refunds={
+                    refund.request.reference: Answer(Verdict.REFUNDED, refund.refund_id)
+                    for refund in account.refunds
+                },
                 voids=account.voids,
             )
 
-    def void(self, payment_id: PaymentId, *, final: bool) -> Answer:
-        return self._sent(lambda: self._void(payment_id, VoidRequest(final=final)))
+    def void(self, payment: Payment, *, final: bool) -> Answer:
+        return self._sent(lambda: self._void(payment.payment_id, VoidRequest(final=final)))
 
     def refund(self, payment: Payment, refund: Refund) -> Answer:
         request = RefundRequest(

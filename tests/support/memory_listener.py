@@ -12,6 +12,7 @@ from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.errors import Poison, Unavailable
 from orderflow.messaging.event import CE_CAUSATION_ID, Metadata
 from orderflow.messaging.kafka.finished_offsets import Window, decode
+from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.listener import (
     Caused,
     ExactlyOnce,
@@ -121,6 +122,12 @@ class MemoryListener:
 
     def ask(self, key: str, *numbers: int, behaviour: str = "") -> list[Metadata]:
         return [self.bus.publish(ASKED.name, asked(key, number, behaviour)) for number in numbers]
+
+    def replay(self, key: str, *numbers: int) -> None:
+        """As `ask`, on the group's replay topic: another partition than the key's own."""
+        replay = replay_topic(ASKED, GROUP).name
+        for number in numbers:
+            self.bus.publish(ASKED.name, asked(key, number), to=replay)
 
     def turn(self, times: int = 1, *, worker: int = 0) -> None:
         for _ in range(times):

@@ -37,11 +37,15 @@ class ConfigurationError(OrderflowError):
 
 
 class Transient(OrderflowError):
-    """A failure that time heals. `resource`: registry, database, broker or provider."""
+    """
+    A failure that time heals. `resource`: registry, database, broker or provider. It asks not to be
+    tried again before `retry_after_s`.
+    """
 
-    def __init__(self, message: str, *, resource: str) -> None:
+    def __init__(self, message: str, *, resource: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.resource = resource
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(Transient):

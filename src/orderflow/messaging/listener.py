@@ -82,11 +82,17 @@ class Ask(msgspec.Struct, frozen=True):
 class Unknown(msgspec.Struct, frozen=True):
     """
     Whether the effect happened is not known yet. The record waits in place and is given to
-    `Prepare.intent` again, 1 s to 30 s apart, for an hour from `since` (aware UTC: when the effect
-    was first intended). Then it becomes a dead letter.
+    `Prepare.intent` again, 1 s to 30 s apart, for an hour; then it becomes a dead letter.
+
+    The hour is the record's own, from `since` (aware UTC: the first look-up for this record that
+    was not answered), or from the first `Unknown` of this record in this process, whichever is
+    earlier. With `gives_up` false it has no end, and the log says so every hour: for what is owed
+    whatever happens. `rest_s`: the least seconds before the next look-up.
     """
 
-    since: datetime
+    since: datetime | None = None
+    gives_up: bool = True
+    rest_s: float = 0.0
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -203,12 +209,12 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             return DeadLetter(attempts + 1)
         return Wait(self.back_off_s[attempts])
 
-    def next_lookup(self, *, lookups: int, unknown_s: float) -> DeadLetter | Wait:
+    def next_lookup(self, step: Unknown, *, lookups: int, unknown_s: float) -> DeadLetter | Wait:
         """What to do with a record of unknown outcome, after that long and `lookups` look-ups."""
-        if unknown_s > self.unknown_for_s:
+        if step.gives_up and unknown_s > self.unknown_for_s:
             return DeadLetter(lookups)
         least, most = self.unknown_back_off_s
-        return Wait(min(most, least * 2.0 ** min(lookups, 30)))
+        return Wait(max(step.rest_s, min(most, least * 2.0 ** min(lookups, 30))))
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):

@@ -445,6 +445,7 @@ def test_the_catalogue_is_read_a_page_at_a_time(client: TestClient) -> None:
         ({"name": "a\x00b", "prices": {"EUR": 1}}, {}),
         ({"name": "Thing", "prices": {}}, {}),
         ({"name": "Thing", "prices": {"eur": 1}}, {}),
+        ({"name": "Thing", "prices": {"EUR": 1, "QQQ": 1}}, {}),
         ({"name": "Thing", "prices": {"EUR": -1}}, {}),
         ({"name": "Thing", "prices": {"EUR": 1.5}}, {}),
         ({"name": "Thing", "prices": {"EUR": 10**12}}, {}),

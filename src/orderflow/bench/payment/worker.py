@@ -17,7 +17,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from orderflow.contracts.ids import PaymentId
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging.container import Container, ContainerSettings
 from orderflow.messaging.container.client.assignment import SLICE_S
@@ -63,10 +62,10 @@ class Provider:
             time.sleep(wait_s)
         return Answer(Verdict.CAPTURED, payment.payment_id)
 
-    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
-        return ProviderAccount(charge=Answer(Verdict.CAPTURED, payment_id))
+    def find(self, payment: Payment) -> ProviderAccount:
+        return ProviderAccount(charge=Answer(Verdict.CAPTURED, payment.payment_id))
 
-    def void(self, payment_id: PaymentId, *, final: bool) -> Answer:
+    def void(self, payment: Payment, *, final: bool) -> Answer:
         raise NotImplementedError
 
     def refund(self, payment: Payment, refund: Refund) -> Answer:

@@ -6,14 +6,13 @@ fails.
 from __future__ import annotations
 
 from collections import deque
-from datetime import datetime
 
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.dead_letters import letter as dead_letter
 from orderflow.messaging.errors import OrderflowError, Poison, Transient
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
-from orderflow.messaging.listener import CloseGate, DeadLetter, Wait
+from orderflow.messaging.listener import CloseGate, DeadLetter, Unknown, Wait
 from orderflow.messaging.telemetry import counter, logger
 
 HANDLER = "handler"
@@ -88,26 +87,40 @@ class Failures:
                 self._wait(record, error, seconds)
                 return False
 
-    def unknown(self, record: Record, since: datetime) -> bool:
+    def unknown(self, record: Record, step: Unknown) -> bool:
         """
-        Decide about a record whose outcome is unknown since then: the next look-up, or, after an
-        hour, a dead letter. True if it is over.
+        Decide about a record whose outcome is unknown: the next look-up, or, after an hour, a dead
+        letter if it may be given up. True if it is over.
         """
-        progress = record.progress
+        progress, now = record.progress, self._clock.now()
+        # The earlier one: what another record writes about the same effect begins no new hour.
+        since = min(step.since or now, progress.unknown_since or now)
+        progress.unknown_since = since
         progress.first_failure = progress.first_failure or since
-        step = self._retry.next_lookup(
-            lookups=progress.lookups, unknown_s=(self._clock.now() - since).total_seconds()
-        )
+        unknown_s = (now - since).total_seconds()
 
-        match step:
+        match self._retry.next_lookup(step, lookups=progress.lookups, unknown_s=unknown_s):
             case DeadLetter(attempts):
                 why = f"its outcome is unknown since {since.isoformat()}, after {attempts} look-ups"
                 self.give_up(record, UnknownOutcome(why), attempts=attempts)
                 return True
             case Wait(seconds):
+                self._say_each_hour(record, unknown_s)
                 self._queues.wait(record, seconds)
                 progress.lookups += 1
                 return False
+
+    def _say_each_hour(self, record: Record, unknown_s: float) -> None:
+        hours = int(unknown_s // self._retry.unknown_for_s)
+        if hours > record.progress.hours:
+            record.progress.hours = hours
+            log.error(
+                "the outcome is still unknown, and is not given up",
+                listener=self._listener.name,
+                record=record.place,
+                since=record.progress.unknown_since,
+                lookups=record.progress.lookups,
+            )
 
     def give_up(self, record: Record, error: Exception, *, attempts: int) -> None:
         """

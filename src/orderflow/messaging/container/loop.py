@@ -188,7 +188,7 @@ class Loop:
         commits_ready = bool(queues.ready) and gates.commit in self._delivery.needs
         work_left = (
             (gates.decode, bool(queues.unread)),
-            (gates.handle, bool(queues.ready)),
+            (gates.handle, bool(queues.ready) or calling),
             (gates.intent, calling),
             (gates.call, calling),
             (gates.outcome, bool(queues.ended)),

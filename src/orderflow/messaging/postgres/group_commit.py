@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -26,6 +25,7 @@ from typing import Generic, NamedTuple, TypeVar
 from orderflow.messaging.errors import OrderflowError, Transient, Unavailable
 from orderflow.messaging.postgres.connection import Connection, Cursor, DatabaseError, transient
 from orderflow.messaging.telemetry import counter, gauge, histogram, logger
+from orderflow.messaging.work.clock import CLOCK, Clock
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -68,9 +68,9 @@ class GroupCommit(Generic[Work, Result]):
     Runs `write(cursor, batch)` in a transaction; it returns one result for each piece of work.
 
     After each commit it calls `deliver` with (token, result or error) pairs, on its own thread.
-    `after_commit` runs between the two, for failpoints. Any thread may call `submit`. `clock` is
-    that of the deadlines, in seconds. `is_wanted` says of a token whether anybody still waits for
-    its outcome; it is called on the committer's thread.
+    `after_commit` runs between the two, for failpoints. Any thread may call `submit`. Deadlines
+    are in seconds of `clock.monotonic()`. `is_wanted` says of a token whether anybody still waits
+    for its outcome; it is called on the committer's thread.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class GroupCommit(Generic[Work, Result]):
         is_wanted: Callable[[object], bool] = lambda _token: True,
         batch_max: int = BATCH_MAX,
         queue_max: int = 10_000,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = CLOCK,
     ) -> None:
         self._connect = connect
         self._write = write
@@ -106,7 +106,7 @@ class GroupCommit(Generic[Work, Result]):
         """
         Queue `work`; `deliver` gets its outcome with `token`.
 
-        Once `clock` has reached `deadline`, no transaction begins for it: its outcome is Expired.
+        Once the clock has reached `deadline`, no transaction begins for it: its outcome is Expired.
         Raises QueueFull when `queue_max` pieces wait already, and after `close`.
         """
         if self._queue.qsize() >= self._queue_max or self._closing.is_set():
@@ -144,7 +144,7 @@ class GroupCommit(Generic[Work, Result]):
     def _commit(self, batch: list[_Piece[Work]]) -> list[tuple[object, Result | Exception]]:
         """The outcome of each piece of the batch, by its token."""
         outcomes: list[tuple[object, Result | Exception]] = []
-        give_up_at = self._clock() + UNDONE_RETRY_S
+        give_up_at = self._clock.monotonic() + UNDONE_RETRY_S
         while True:
             # Before each transaction: to connect, or to try again, may have taken seconds.
             batch, expired = self._in_time(batch)
@@ -159,7 +159,7 @@ class GroupCommit(Generic[Work, Result]):
                     # Whatever it is, it is not a piece's own fault: no halving.
                     log.warning("batch not committed", pieces=len(batch), error=str(error))
                     return outcomes + [(piece.token, error) for piece in batch]
-                give_up_at = self._clock() + UNDONE_RETRY_S
+                give_up_at = self._clock.monotonic() + UNDONE_RETRY_S
                 continue
 
             try:
@@ -167,7 +167,7 @@ class GroupCommit(Generic[Work, Result]):
             except Transient as error:
                 # After Unavailable the commit may have happened: repeating it could do the work
                 # twice.
-                if not isinstance(error, Unavailable) and self._clock() < give_up_at:
+                if not isinstance(error, Unavailable) and self._clock.monotonic() < give_up_at:
                     continue
                 log.warning("batch not committed", pieces=len(batch), error=str(error))
                 return outcomes + [(piece.token, error) for piece in batch]
@@ -186,7 +186,7 @@ class GroupCommit(Generic[Work, Result]):
         self, batch: Sequence[_Piece[Work]]
     ) -> tuple[list[_Piece[Work]], list[tuple[object, Result | Exception]]]:
         """The pieces that are still wanted and in time, and the outcomes of the others."""
-        now = self._clock()
+        now = self._clock.monotonic()
         live, expired = list[_Piece[Work]](), list[_Piece[Work]]()
         for piece in batch:
             is_live = piece.deadline > now and self._is_wanted(piece.token)

@@ -152,10 +152,12 @@ class Bus:
             for listener in listeners
         }
 
-    def publish(self, topic: str, event: Publishable, *, cause: Metadata | None = None) -> Metadata:
+    def publish(
+        self, topic: str, event: Publishable, *, cause: Metadata | None = None, to: str = ""
+    ) -> Metadata:
         """
         Publish an event that starts a chain, or continues that of `cause`. Returns the record's
-        metadata.
+        metadata. `to`: put it on that topic instead, a group's replay topic of `topic`.
         """
         metadata = Metadata(
             id=EventId(UUID(int=self._ids.getrandbits(128), version=4)),
@@ -167,7 +169,7 @@ class Bus:
             causation_id=str(cause.id) if cause else None,
         )
         value = self._encoder.encode(topic, event)  # type: ignore[arg-type]
-        self.append([(topic, event.key.encode(), value, to_headers(metadata))])
+        self.append([(to or topic, event.key.encode(), value, to_headers(metadata))])
         return metadata
 
     def append(self, records: Iterable[Produced]) -> None:

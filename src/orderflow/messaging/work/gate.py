@@ -67,7 +67,9 @@ class Gate:
             )
 
         self._back_off_s = min(most, max(least, 2 * self._back_off_s))
-        self._closed_until = now + self._clock.spread(self._back_off_s)
+        # A resource that says when it wants to be tried again is not asked before; the spread is
+        # never subtracted from that.
+        self._closed_until = now + max(self._clock.spread(self._back_off_s), error.retry_after_s)
 
         if self.resource and self.resource != error.resource:
             self._show(0)

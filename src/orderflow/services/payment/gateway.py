@@ -1,38 +1,65 @@
 """
 The payment provider as this service sees it: the operations, and the only answers that count.
 
-An answer has one of five verdicts. Silence, a reset connection and every error of the provider are
-UNKNOWN: it may have acted. `Unavailable` is raised only when no connection came about, so nothing
-was sent.
+An answer counts if it is one of those that are defined, about the payment, the amount and the
+currency that were sent. Whatever else comes back from a charge, a void or a refund is UNKNOWN: the
+provider may have acted. A look-up that has no such answer says nothing about the payment, but much
+about the provider: it is `Unavailable`, as it is when it can't be reached, refuses our credentials,
+asks us to wait, sends us elsewhere, or answers nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any, Protocol
+from threading import Lock
+from typing import Annotated, Protocol, TypeVar
 
 import httpx2
 import msgspec
+from msgspec import Meta
 
-from orderflow.contracts.ids import PaymentId
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.telemetry import counter, histogram, logger
+from orderflow.messaging.work.clock import CLOCK
 from orderflow.services.payment.config import ProviderSettings
+from orderflow.services.payment.http_deadline import DeadlineTransport
 from orderflow.services.payment.model import Payment, Refund
 
 RESOURCE = "provider"
+
+BODY_BYTES_MAX = 65_536
+MESSAGE_LENGTH_MAX = 200
+RETRY_AFTER_S_MAX = 60.0
+UNANSWERED_MAX = 8
+"""So many calls in a row without an answer are the provider's trouble, not those payments'."""
+
+AWAY = (401, 403, 407, 429, 503)
+REFUSED = (400, 404, 405, 410, 413, 414, 415, 422)
+"""
+The provider understood that it will not do this. 409 is not among them: the next answer may differ.
+"""
 
 CALLS = counter(
     "payment_provider_calls",
     "Calls to the payment provider, by how they ended.",
     ("operation", "ended"),
 )
+UNUSABLE = counter(
+    "payment_provider_unusable_answers",
+    "Answers of the payment provider that say nothing, by what is wrong with them.",
+    ("operation", "kind"),
+)
 DURATION = histogram(
     "payment_provider_call_seconds", "How long calls to the payment provider take.", ("operation",)
 )
 
 log = logger("payment.gateway")
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+T = TypeVar("T")
 
 
 class Verdict(Enum):
@@ -42,6 +69,7 @@ class Verdict(Enum):
     DECLINED = "an explicit, final no"
     VOIDED = "nothing was taken, and nothing sent before will be"
     REFUNDED = "the money was given back"
+    REFUSED = "the request is one that the provider does not carry out"
     UNKNOWN = "the provider may have acted, or not"
 
 
@@ -49,7 +77,8 @@ class Answer(msgspec.Struct, frozen=True):
     """
     What the provider did.
 
-    `reference`: its own id of the charge or refund. `voids`: how often it has voided the payment.
+    `reference`: its own id of the charge or refund. `message`: printable, at most 200 characters.
+    `voids`: how often it has voided the payment.
     """
 
     verdict: Verdict
@@ -57,16 +86,21 @@ class Answer(msgspec.Struct, frozen=True):
     message: str = ""
     voids: int = 0
 
+    @property
+    def says(self) -> bool:
+        """Whether it says what became of the money."""
+        return self.verdict not in (Verdict.UNKNOWN, Verdict.REFUSED)
+
 
 class ProviderAccount(msgspec.Struct, frozen=True):
     """
     What the provider has under one payment's reference.
 
-    `charge` is None when no charge has arrived. `refunds`: its id of each refund, by ours.
+    `charge` is None when no charge has arrived. `refunds`: its answer to each refund, by our id.
     """
 
     charge: Answer | None = None
-    refunds: Mapping[str, str] = {}
+    refunds: Mapping[str, Answer] = {}
     voids: int = 0
 
 
@@ -74,21 +108,23 @@ class Gateway(Protocol):
     """
     What the use cases need of a provider.
 
-    Every operation ends within its own time-out, and raises Unavailable when nothing was sent.
+    Every operation ends within its own time-out, and raises Unavailable when the provider as a
+    whole is away: then the task is decided again from what is recorded, never just repeated.
     """
 
     def charge(self, payment: Payment, *, after_voids: int) -> Answer:
         """
-        Take the money: CAPTURED, DECLINED or UNKNOWN. Key and reference are the payment's id.
+        Take the money: CAPTURED, DECLINED, REFUSED or UNKNOWN. Key and reference are the payment's
+        id.
 
         The provider refuses the charge if it has voided the payment more than `after_voids` times:
         so a charge that was sent before a void has no effect when it arrives after it.
         """
 
-    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
-        """Look the payment up. None: the provider did not answer."""
+    def find(self, payment: Payment) -> ProviderAccount:
+        """Look the payment up. Raises Unavailable unless the provider answers."""
 
-    def void(self, payment_id: PaymentId, *, final: bool) -> Answer:
+    def void(self, payment: Payment, *, final: bool) -> Answer:
         """
         Refuse charges that were sent before: VOIDED, UNKNOWN, or the charge that came first.
 
@@ -96,27 +132,103 @@ class Gateway(Protocol):
         """
 
     def refund(self, payment: Payment, refund: Refund) -> Answer:
-        """Give the money back: REFUNDED or UNKNOWN. The key is the refund's id."""
+        """Give the money back: REFUNDED, REFUSED or UNKNOWN. The key is the refund's id."""
+
+
+ProviderId = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
+
+
+class ChargeStatus(Enum):
+    CAPTURED = "CAPTURED"
+    DECLINED = "DECLINED"
+    PENDING = "PENDING"
+
+
+class RefundStatus(Enum):
+    SUCCEEDED = "SUCCEEDED"
+    PENDING = "PENDING"
+
+
+class ChargeBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the provider says of a charge. Fields that are not named here are its own business."""
+
+    charge_id: ProviderId
+    reference: str
+    status: ChargeStatus
+    amount_minor: int
+    currency: str
+    message: str | None = None
+
+
+class RefundBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    refund_id: ProviderId
+    reference: str
+    charge_reference: str
+    amount_minor: int
+    currency: str
+    status: RefundStatus = RefundStatus.SUCCEEDED
+
+
+class AccountBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    reference: str
+    voids: Annotated[int, Meta(ge=0)]
+    charges: list[ChargeBody]
+    refunds: list[RefundBody]
+
+
+class VoidBody(AccountBody, frozen=True, kw_only=True, rename="camel"):
+    voided: bool
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    error: str = ""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An HTTP answer that was read to its end. `is_json`: its content type says so."""
+
+    status: int
+    content: bytes
+    is_json: bool
+
+
+class Unusable(Exception):
+    """The answer says nothing. `kind` is for the metric."""
+
+    def __init__(self, kind: str, why: str) -> None:
+        super().__init__(why)
+        self.kind = kind
 
 
 class HttpGateway:
     """
     The provider over HTTP, for many threads at a time: one pooled connection per running call.
 
-    No retry, no redirect and no proxy from the environment; each phase of a call has its time-out.
+    No retry, no redirect and no proxy from the environment; each phase of a call has its time-out,
+    and the whole of it, its last byte included, ends after `call_timeout_s`.
     """
 
     def __init__(self, settings: ProviderSettings) -> None:
         connect_s, read_s = settings.connect_timeout_s, settings.read_timeout_s
+        key = settings.api_key.get_secret_value()
+        self._transport = DeadlineTransport(calls_max=settings.calls_max)
+        self._call_timeout_s = settings.call_timeout_s
+
         self._client = httpx2.Client(
             base_url=settings.url,
+            transport=self._transport,
+            headers={
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                **({"Authorization": f"Bearer {key}"} if key else {}),
+            },
             timeout=httpx2.Timeout(read_s, connect=connect_s, pool=read_s),
-            limits=httpx2.Limits(
-                max_connections=settings.calls_max, max_keepalive_connections=settings.calls_max
-            ),
             follow_redirects=False,
             trust_env=False,
         )
+        self._counting = Lock()
+        self._unanswered = 0
 
     def charge(self, payment: Payment, *, after_voids: int) -> Answer:
         body = {
@@ -126,21 +238,50 @@ class HttpGateway:
             "token": payment.payment_method,
             "afterVoids": after_voids,
         }
-        status, charge = self._request("charge", "POST", "/charges", body, key=payment.payment_id)
-        return _charge_answer(charge) if status in (201, 402) else Answer(Verdict.UNKNOWN)
 
-    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
-        status, account = self._request("find", "GET", f"/charges?reference={payment_id}")
-        return _account(account) if status == 200 else None
+        try:
+            reply = self._request("charge", "POST", "/charges", body, key=payment.payment_id)
+            if reply.status in REFUSED:
+                return Answer(Verdict.REFUSED, message=_refusal(reply))
+            charge = _decoded(reply, ChargeBody, expected=(200, 201, 402))
+            declined = charge.status is ChargeStatus.DECLINED
+            _require(declined or reply.status != 402, "402, but not declined")
+        except Unusable as error:
+            return _says_nothing("charge", payment, error)
+        return _charge_answer("charge", charge, payment)
 
-    def void(self, payment_id: PaymentId, *, final: bool) -> Answer:
-        path = f"/charges/{payment_id}/void"
-        status, account = self._request("void", "POST", path, {"final": final})
-        if status != 200:
-            return Answer(Verdict.UNKNOWN)
-        if account["voided"]:
-            return Answer(Verdict.VOIDED, voids=account["voids"])
-        return _best_answer(account["charges"])
+    def find(self, payment: Payment) -> ProviderAccount:
+        try:
+            reply = self._request("find", "GET", f"/charges?reference={payment.payment_id}")
+            account = _decoded(reply, AccountBody, expected=(200,))
+            _require(account.reference == payment.payment_id, "another payment's account")
+        except Unusable as error:
+            _says_nothing("find", payment, error)
+            why = f"the payment provider answers no look-up: {error}"
+            raise Unavailable(why, resource=RESOURCE) from error
+
+        return ProviderAccount(
+            charge=_best_answer("find", account.charges, payment) if account.charges else None,
+            refunds={
+                refund.reference: _refund_answer("find", refund, payment)
+                for refund in account.refunds
+            },
+            voids=account.voids,
+        )
+
+    def void(self, payment: Payment, *, final: bool) -> Answer:
+        path = f"/charges/{payment.payment_id}/void"
+        try:
+            reply = self._request("void", "POST", path, {"final": final})
+            account = _decoded(reply, VoidBody, expected=(200,))
+            _require(account.reference == payment.payment_id, "another payment's account")
+            _require(account.voided != bool(account.charges), "voided and charged, or neither")
+        except Unusable as error:
+            return _says_nothing("void", payment, error)
+
+        if account.voided:
+            return Answer(Verdict.VOIDED, voids=account.voids)
+        return _best_answer("void", account.charges, payment)
 
     def refund(self, payment: Payment, refund: Refund) -> Answer:
         body = {
@@ -149,10 +290,22 @@ class HttpGateway:
             "amountMinor": refund.amount_minor,
             "currency": payment.currency,
         }
-        status, booked = self._request("refund", "POST", "/refunds", body, key=refund.refund_id)
-        if status != 201:
-            return Answer(Verdict.UNKNOWN)
-        return Answer(Verdict.REFUNDED, booked["refundId"])
+
+        try:
+            reply = self._request("refund", "POST", "/refunds", body, key=refund.refund_id)
+            if reply.status in (*REFUSED, 409):
+                log.error(
+                    "the provider refuses a refund; it stays owed",
+                    refund=refund.refund_id,
+                    payment=payment.payment_id,
+                    why=_refusal(reply),
+                )
+                return Answer(Verdict.REFUSED, message=_refusal(reply))
+            booked = _decoded(reply, RefundBody, expected=(200, 201))
+            _require(booked.reference == refund.refund_id, "another refund")
+        except Unusable as error:
+            return _says_nothing("refund", payment, error)
+        return _refund_answer("refund", booked, payment)
 
     def close(self) -> None:
         self._client.close()
@@ -165,14 +318,20 @@ class HttpGateway:
         body: Mapping[str, object] | None = None,
         *,
         key: str = "",
-    ) -> tuple[int, Any]:
-        """Status and decoded body; status 0 when no answer came, or none that can be decoded."""
-        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+    ) -> Reply:
+        """
+        The provider's answer, whatever it says. Raises Unusable when none was read to its end,
+        Unavailable when it is the provider that is away.
+        """
+        headers = {"Idempotency-Key": key} if key else {}
         content = None if body is None else msgspec.json.encode(body)
 
-        with DURATION.labels(operation).time():
+        with DURATION.labels(operation).time(), self._transport.within(self._call_timeout_s):
             try:
-                response = self._client.request(method, path, content=content, headers=headers)
+                with self._client.stream(method, path, content=content, headers=headers) as stream:
+                    CALLS.labels(operation, str(stream.status_code)).inc()
+                    _refuse_if_away(stream)
+                    reply = _read(stream)
             except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
                 # No connection, so not one byte was sent: the only failure that is surely a no.
                 CALLS.labels(operation, "unavailable").inc()
@@ -181,48 +340,149 @@ class HttpGateway:
                 ) from error
             except httpx2.TransportError as error:
                 CALLS.labels(operation, "lost").inc()
-                log.info(
-                    "the provider's answer is lost",
-                    operation=operation,
-                    path=path,
-                    error=type(error).__name__,
-                )
-                return 0, None
+                self._count_unanswered(type(error).__name__)
+                raise Unusable("silence", type(error).__name__) from error
 
-        CALLS.labels(operation, str(response.status_code)).inc()
-        if response.status_code not in (200, 201, 402):
-            log.warning(
-                "the provider's answer does not say",
-                operation=operation,
-                path=path,
-                status=response.status_code,
+        if reply.status >= 500:
+            self._count_unanswered(f"status {reply.status}")
+            raise Unusable("status", f"status {reply.status}")
+        with self._counting:
+            self._unanswered = 0
+        return reply
+
+    def _count_unanswered(self, why: str) -> None:
+        """Raise Unavailable once nobody is answered: then it is not about these payments."""
+        with self._counting:
+            self._unanswered += 1
+            in_a_row = self._unanswered
+        if in_a_row > UNANSWERED_MAX:
+            raise Unavailable(
+                f"the payment provider answers nobody: {in_a_row} calls in a row, the last: {why}",
+                resource=RESOURCE,
             )
-            return response.status_code, None
-        return _decoded(response)
 
 
-def _decoded(response: httpx2.Response) -> tuple[int, Any]:
-    try:
-        return response.status_code, msgspec.json.decode(response.content)
-    except msgspec.DecodeError:
-        return 0, None
+def _refuse_if_away(response: httpx2.Response) -> None:
+    """Raise Unavailable for an answer that is about us or the provider, and about no payment."""
+    status = response.status_code
+    if status not in AWAY and not response.is_redirect and not 300 <= status < 400:
+        return
 
-
-def _charge_answer(charge: Mapping[str, Any]) -> Answer:
-    captured = charge["status"] == "CAPTURED"
-    verdict = Verdict.CAPTURED if captured else Verdict.DECLINED
-    return Answer(verdict, charge["chargeId"], charge["message"])
-
-
-def _best_answer(charges: list[Mapping[str, Any]]) -> Answer:
-    """The capture, if there is one: it counts more than any decline, because money was taken."""
-    answers = [_charge_answer(charge) for charge in charges]
-    return next((answer for answer in answers if answer.verdict is Verdict.CAPTURED), answers[0])
-
-
-def _account(account: Mapping[str, Any]) -> ProviderAccount:
-    return ProviderAccount(
-        charge=_best_answer(account["charges"]) if account["charges"] else None,
-        refunds={refund["reference"]: refund["refundId"] for refund in account["refunds"]},
-        voids=account["voids"],
+    why = {
+        401: "refuses our credentials: check ORDERFLOW_PAYMENT__PSP__API_KEY",
+        403: "forbids this to our credentials: check ORDERFLOW_PAYMENT__PSP__API_KEY",
+        429: "asks us to call less often",
+        503: "says that it is away",
+    }.get(status, "sends us elsewhere: check ORDERFLOW_PAYMENT__PSP__URL")
+    raise Unavailable(
+        f"the payment provider {why} (status {status})",
+        resource=RESOURCE,
+        retry_after_s=_retry_after_s(response.headers.get("Retry-After", "")),
     )
+
+
+def _retry_after_s(header: str) -> float:
+    """Seconds, at most `RETRY_AFTER_S_MAX`; 0 if the header says nothing."""
+    try:
+        seconds = (
+            float(header)
+            if header.isascii() and header.isdigit()
+            else (parsedate_to_datetime(header) - CLOCK.now()).total_seconds()
+        )
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return min(RETRY_AFTER_S_MAX, max(0.0, seconds))
+
+
+def _read(stream: httpx2.Response) -> Reply:
+    """Raises Unusable for a body that is too large or compressed: nobody asked for either."""
+    if stream.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Unusable("malformed", "a compressed body")
+
+    content = b""
+    for chunk in stream.iter_raw():
+        content += chunk
+        if len(content) > BODY_BYTES_MAX:
+            raise Unusable("too-large", f"a body of more than {BODY_BYTES_MAX} bytes")
+
+    media_type = stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    is_json = media_type == "application/json" or media_type.endswith("+json")
+    return Reply(stream.status_code, content, is_json)
+
+
+def _decoded(reply: Reply, kind: type[T], *, expected: tuple[int, ...]) -> T:
+    """Raises Unusable unless the answer is one of these."""
+    if reply.status not in expected:
+        raise Unusable("status", f"status {reply.status}")
+    if not reply.is_json:
+        raise Unusable("content-type", "no JSON")
+    try:
+        return msgspec.json.decode(reply.content, type=kind)
+    except UNDECODABLE as error:
+        raise Unusable("malformed", str(error)) from error
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise Unusable("mismatch", otherwise)
+
+
+def _says_nothing(operation: str, payment: Payment, error: Unusable) -> Answer:
+    UNUSABLE.labels(operation, error.kind).inc()
+    log.warning(
+        "the provider's answer does not say",
+        operation=operation,
+        payment=payment.payment_id,
+        kind=error.kind,
+        why=str(error),
+    )
+    return Answer(Verdict.UNKNOWN)
+
+
+def _charge_answer(operation: str, charge: ChargeBody, payment: Payment) -> Answer:
+    sent = (payment.payment_id, payment.amount_minor, payment.currency)
+    if (charge.reference, charge.amount_minor, charge.currency) != sent:
+        return _says_nothing(operation, payment, Unusable("mismatch", "another charge"))
+    match charge.status:
+        case ChargeStatus.CAPTURED:
+            return Answer(Verdict.CAPTURED, charge.charge_id, printable(charge.message or ""))
+        case ChargeStatus.DECLINED:
+            words = printable(charge.message or "") or "the payment was declined"
+            return Answer(Verdict.DECLINED, charge.charge_id, words)
+        case ChargeStatus.PENDING:
+            return _says_nothing(operation, payment, Unusable("pending", "not settled yet"))
+
+
+def _best_answer(operation: str, charges: list[ChargeBody], payment: Payment) -> Answer:
+    """A capture counts most, because money was taken; a decline only if nothing else is there."""
+    answers = {
+        answer.verdict: answer
+        for answer in (_charge_answer(operation, charge, payment) for charge in charges)
+    }
+    by_weight = (Verdict.CAPTURED, Verdict.UNKNOWN, Verdict.DECLINED)
+    return next(answers[verdict] for verdict in by_weight if verdict in answers)
+
+
+def _refund_answer(operation: str, refund: RefundBody, payment: Payment) -> Answer:
+    sent = (payment.payment_id, payment.amount_minor, payment.currency)
+    if (refund.charge_reference, refund.amount_minor, refund.currency) != sent:
+        return _says_nothing(operation, payment, Unusable("mismatch", "another refund"))
+    if refund.status is RefundStatus.PENDING:
+        return _says_nothing(operation, payment, Unusable("pending", "not given back yet"))
+    return Answer(Verdict.REFUNDED, refund.refund_id)
+
+
+def _refusal(reply: Reply) -> str:
+    """Our words, and the provider's code if it has one."""
+    try:
+        code = msgspec.json.decode(reply.content, type=ErrorBody).error if reply.is_json else ""
+    except UNDECODABLE:
+        code = ""
+    said = printable(f"{reply.status} {code[:64]}")
+    return f"the payment provider refused the payment ({said})"
+
+
+def printable(text: str) -> str:
+    """One line of at most 200 characters that can be shown anywhere."""
+    shown = "".join(each if each.isprintable() else " " for each in text[: 4 * MESSAGE_LENGTH_MAX])
+    return " ".join(shown.split())[:MESSAGE_LENGTH_MAX]

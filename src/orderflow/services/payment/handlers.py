@@ -8,23 +8,34 @@ two phases leaves a row from which the next run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
 
 from orderflow.contracts.events import PaymentFailureReason
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging.event import read_clock
+from orderflow.messaging.event import EventId, read_clock
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import Ask, Caused, Prepared, Received, Settled, Unknown
 from orderflow.messaging.postgres import Cursor
 from orderflow.services.payment import model, repository, rules
 from orderflow.services.payment.gateway import Answer, Verdict
-from orderflow.services.payment.model import NEW_ORDER, OrderAccount, Payment, Refund
+from orderflow.services.payment.model import (
+    NEW_ORDER,
+    OrderAccount,
+    Payment,
+    Refund,
+    Repeated,
+)
 from orderflow.services.payment.provider_calls import ProviderCalls
 from orderflow.services.payment.rules import (
     Announce,
     ChargePayment,
+    ClosedOrder,
     ProviderTask,
     RefundPayment,
     Wait,
@@ -34,6 +45,9 @@ NextPhase = Settled | Ask | Unknown
 Transaction = Callable[[], AbstractContextManager[Cursor]]
 FinishedCall = tuple[Received, ProviderTask, Answer]
 
+REFUSED_AGAIN_S = 300.0
+"""A refund that the provider refuses is sent again every five minutes: people have to act first."""
+
 NOTHING_TO_ANNOUNCE = Settled(())
 CANCELLED_WITH_CHARGE = "the order was cancelled, and the charge with it"
 
@@ -42,15 +56,57 @@ def announce(batch: Sequence[Prepared]) -> Iterator[Caused]:
     """Return the recorded outcomes as events. Runs in the Kafka transaction; touches nothing."""
     for prepared in batch:
         for event in prepared.outcome:
-            yield prepared.received, event
+            if isinstance(event, Repeated):
+                yield _as_record_of(event.cause, prepared.received), event.event
+            else:
+                yield prepared.received, event
+
+
+def _as_record_of(cause: str, received: Received) -> Received:
+    """The record as if it carried event `cause`: what it causes has the ids of that event's."""
+    metadata = msgspec.structs.replace(received.metadata, id=EventId(UUID(cause)))
+    return msgspec.structs.replace(received, metadata=metadata)
+
+
+class Books(Protocol):
+    """What the use cases need of `repository`, which is the only one beside that of the tests."""
+
+    def lock(
+        self, cursor: Cursor, order_ids: Sequence[OrderId], /
+    ) -> dict[OrderId, OrderAccount]: ...
+
+    def lock_again(self, cursor: Cursor, order_ids: Sequence[OrderId], /) -> None: ...
+
+    def find(
+        self, cursor: Cursor, order_ids: Sequence[OrderId], /
+    ) -> dict[OrderId, OrderAccount]: ...
+
+    def write(
+        self, cursor: Cursor, decisions: Sequence[rules.Decision], /, *, now: datetime
+    ) -> None: ...
+
+    def close_ahead(
+        self, cursor: Cursor, orders: Sequence[ClosedOrder], /, *, now: datetime
+    ) -> None: ...
+
+    def settle(self, cursor: Cursor, payments: Sequence[Payment], /) -> bool: ...
+
+    def settle_refunds(self, cursor: Cursor, refunds: Sequence[Refund], /) -> None: ...
 
 
 class Payments:
     """Charges and refunds in the phases of `Prepare`: intent, call, outcome."""
 
-    def __init__(self, transaction: Transaction, provider_calls: ProviderCalls) -> None:
+    def __init__(
+        self,
+        transaction: Transaction,
+        provider_calls: ProviderCalls,
+        *,
+        books: Books = repository,
+    ) -> None:
         self._transaction = transaction
         self._provider_calls = provider_calls
+        self._books = books
 
     def intent(self, batch: Sequence[Received]) -> list[NextPhase]:
         """
@@ -64,8 +120,8 @@ class Payments:
 
         # The intent commits before the call: after a crash the row shows that a charge may be out.
         with self._transaction() as cursor:
-            accounts = repository.lock(cursor, [received.event.order_id for received in asking])
-            phases = _decide_and_write(cursor, asking, accounts)
+            accounts = self._books.lock(cursor, _order_ids(asking))
+            phases = self._decide_and_write(cursor, asking, accounts)
         # A death here: the intent is recorded, the provider has seen nothing.
         failpoint("payment.after_intent")
 
@@ -97,35 +153,66 @@ class Payments:
 
         with self._transaction() as cursor:
             # Lock, compare-and-set, then read: nobody can change what the announcement is built of.
-            repository.lock_again(cursor, [received.event.order_id for received, _, _ in finished])
-            all_written = repository.settle(cursor, payments)
-            repository.settle_refunds(cursor, refunds)
+            # Whether the order is closed is read then, too: a capture of a closed order is owed.
+            self._books.lock_again(cursor, _order_ids(received for received, _, _ in finished))
+            all_known = self._books.settle(cursor, payments)
+            self._books.settle_refunds(cursor, refunds)
 
-            if all_written and _are_charges(finished):
+            if all_known and _are_charges(finished):
                 phases = [_phase_after_charge(payment) for payment in payments]
             else:
-                phases = _decide_again(cursor, finished)
+                phases = self._decide_again(cursor, finished, now=now)
         # A death here: the outcome is recorded and not announced; the next run announces it.
         failpoint("payment.after_outcome")
         return phases
 
+    def _decide_and_write(
+        self,
+        cursor: Cursor,
+        batch: Sequence[Received],
+        accounts: dict[OrderId, OrderAccount],
+    ) -> list[NextPhase]:
+        """
+        Decide about each record and write all decisions, one statement per table.
 
-def _decide_and_write(
-    cursor: Cursor, batch: Sequence[Received], accounts: dict[OrderId, OrderAccount]
-) -> list[NextPhase]:
-    """Decide about each record and write all decisions, one statement per table."""
-    now = read_clock()
-    decisions = [
-        rules.decide(
-            received.event,
-            accounts.get(received.event.order_id, NEW_ORDER),
-            cause=str(received.metadata.id),
-            now=now,
-        )
-        for received in batch
-    ]
-    repository.write(cursor, decisions, now=now)
-    return [_next_phase(decision.then) for decision in decisions]
+        Of two records of one order the second is decided from what the first leaves.
+        """
+        now = read_clock()
+        decisions = []
+        for received in batch:
+            order_id = received.event.order_id
+            account = accounts.get(order_id, NEW_ORDER)
+            decision = rules.decide(
+                received.event, account, cause=str(received.metadata.id), now=now
+            )
+            accounts[order_id] = rules.account_after(decision, account)
+            decisions.append(decision)
+
+        self._books.write(cursor, decisions, now=now)
+        return [_next_phase(decision.then) for decision in decisions]
+
+    def _decide_again(
+        self, cursor: Cursor, finished: Sequence[FinishedCall], *, now: datetime
+    ) -> list[NextPhase]:
+        """
+        Decide from the rows, as `intent` does.
+
+        Another worker may have recorded an outcome first, and a charge that turned out to be
+        captured has to be refunded now if its order is closed. Records whose answer is unknown
+        wait.
+        """
+        accounts = self._books.find(cursor, _order_ids(received for received, _, _ in finished))
+        answered = [received for received, _, answer in finished if answer.says]
+        phases = iter(self._decide_and_write(cursor, answered, accounts))
+        return [
+            next(phases) if call[2].says else _phase_while_unknown(call, now=now)
+            for call in finished
+        ]
+
+
+def _order_ids(batch: Iterable[Received]) -> list[OrderId]:
+    """Each order once: a batch may hold two records of one."""
+    return list(dict.fromkeys(received.event.order_id for received in batch))
 
 
 def _are_charges(finished: Sequence[FinishedCall]) -> bool:
@@ -136,25 +223,25 @@ def _are_charges(finished: Sequence[FinishedCall]) -> bool:
 def _phase_after_charge(payment: Payment) -> NextPhase:
     if payment.settled:
         return Settled((model.outcome_event(payment),))
-    return Unknown(payment.created_at)
+    return Unknown(payment.waiting_since)
 
 
-def _decide_again(cursor: Cursor, finished: Sequence[FinishedCall]) -> list[NextPhase]:
+def _phase_while_unknown(call: FinishedCall, *, now: datetime) -> NextPhase:
     """
-    Decide from the rows, as `intent` does.
-
-    Another worker may have recorded an outcome first, and a voided charge that turned out to be
-    captured has to be refunded now. Records whose answer is unknown wait.
+    A charge is looked up for an hour. What a closed order is owed is never given up: the money
+    would be forgotten.
     """
-    accounts = repository.find(cursor, [received.event.order_id for received, _, _ in finished])
-    answered = [
-        received for received, _, answer in finished if answer.verdict is not Verdict.UNKNOWN
-    ]
-    phases = iter(_decide_and_write(cursor, answered, accounts))
-    return [
-        Unknown(_since(task)) if answer.verdict is Verdict.UNKNOWN else next(phases)
-        for _, task, answer in finished
-    ]
+    received, task, answer = call
+    if isinstance(task, ChargePayment):
+        waiting = model.unknown(task.payment, record=_place(received), now=now)
+        return Unknown(waiting.waiting_since)
+    rest_s = REFUSED_AGAIN_S if answer.verdict is Verdict.REFUSED else 0.0
+    return Unknown(gives_up=False, rest_s=rest_s)
+
+
+def _place(received: Received) -> str:
+    """Which record it is: a retry of the same event is another one."""
+    return f"{received.topic}-{received.partition}@{received.offset}"
 
 
 def payment_after(call: FinishedCall, *, now: datetime) -> Payment | None:
@@ -174,7 +261,7 @@ def payment_after(call: FinishedCall, *, now: datetime) -> Payment | None:
             cancelled = PaymentFailureReason.ORDER_CANCELLED
             return model.failed(payment, cancelled, CANCELLED_WITH_CHARGE, cause=cause, now=now)
         case _:
-            return model.unknown(payment)
+            return model.unknown(payment, record=_place(received), now=now)
 
 
 def refund_after(call: FinishedCall, *, now: datetime) -> Refund | None:
@@ -185,15 +272,11 @@ def refund_after(call: FinishedCall, *, now: datetime) -> Refund | None:
     return None
 
 
-def _since(task: ProviderTask) -> datetime:
-    return task.refund.created_at if isinstance(task, RefundPayment) else task.payment.created_at
-
-
 def _next_phase(then: Announce | ProviderTask | Wait) -> NextPhase:
     match then:
         case Announce(events):
             return Settled(events)
-        case Wait(since):
-            return Unknown(since)
+        case Wait():
+            return Unknown()
         case _:
             return Ask(then)

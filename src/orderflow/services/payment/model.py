@@ -66,8 +66,12 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """
     One attempt to charge an order.
 
-    `settled_at`: when the outcome was recorded. `settled_by`: id of the event whose record
-    announces the outcome.
+    `requested_by`: id of the event that asked for it first. `settled_at`: when the outcome was
+    recorded. `settled_by`: id of the event whose record announces the outcome.
+
+    `unknown_since`: when a call for it first had no answer, while it has none. `waiting_record` is
+    the record (`orders-2@1234`) that waits for the answer, since `waiting_since`: each record has
+    an hour of its own.
     """
 
     order_id: OrderId
@@ -83,8 +87,12 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     message: str | None = None
     created_at: datetime
+    requested_by: str | None = None
     settled_at: datetime | None = None
     settled_by: str | None = None
+    unknown_since: datetime | None = None
+    waiting_record: str | None = None
+    waiting_since: datetime | None = None
     refund: Refund | None = None
 
     @property
@@ -93,11 +101,29 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
         return self.settled_at is not None
 
 
-class OrderAccount(msgspec.Struct, frozen=True):
-    """Everything recorded about one order. `closed`: the order was cancelled."""
+class Closing(msgspec.Struct, frozen=True):
+    """
+    The order was cancelled. `by`: id of the event that says so.
 
-    closed: bool = False
+    `ahead`: recorded while the event's own record still waits behind others of the order. That
+    record will send and announce what is due, so nobody else has to.
+    """
+
+    by: str
+    reason: str
+    ahead: bool = False
+
+
+class OrderAccount(msgspec.Struct, frozen=True):
+    """Everything recorded about one order."""
+
+    closing: Closing | None = None
     payments: tuple[Payment, ...] = ()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the order was cancelled: then nothing more is charged."""
+        return self.closing is not None
 
     def payment(self, attempt: int) -> Payment | None:
         return next((payment for payment in self.payments if payment.attempt == attempt), None)
@@ -114,9 +140,14 @@ NEW_ORDER = OrderAccount()
 """The account of an order about which nothing is recorded."""
 
 
-def requested_payment(event: OrderCreated | PaymentRequested, *, now: datetime) -> Payment:
+ANSWERED = {"unknown_since": None, "waiting_record": None, "waiting_since": None}
+
+
+def requested_payment(
+    event: OrderCreated | PaymentRequested, *, cause: str, now: datetime
+) -> Payment:
     """
-    The payment that an event asks for.
+    The payment that an event asks for. `cause` is the event's id.
 
     Raises Poison when the event's payment id is not the one derived from its order and attempt:
     the id is the provider's idempotency key, so a foreign one could charge twice.
@@ -137,6 +168,7 @@ def requested_payment(event: OrderCreated | PaymentRequested, *, now: datetime) 
         payment_method=event.payment_method or "",
         lines=event.lines,
         created_at=now,
+        requested_by=cause,
     )
 
 
@@ -150,6 +182,7 @@ def captured(
         provider_reference=provider_reference,
         settled_at=now,
         settled_by=cause,
+        **ANSWERED,
     )
 
 
@@ -168,12 +201,25 @@ def failed(
         message=message,
         settled_at=now,
         settled_by=cause,
+        **ANSWERED,
     )
 
 
-def unknown(payment: Payment) -> Payment:
-    """The payment after a call whose result was lost. It stays open."""
-    return _replace(payment, state=PaymentState.UNKNOWN)
+def unknown(payment: Payment, *, record: str, now: datetime) -> Payment:
+    """
+    The payment after a call for `record` whose result was lost. It stays open.
+
+    The hour of a record begins with its own first unanswered call: a late cancellation, or a retry
+    after a day, has a whole one.
+    """
+    same = payment.waiting_record == record
+    return _replace(
+        payment,
+        state=PaymentState.UNKNOWN,
+        unknown_since=payment.unknown_since or now,
+        waiting_record=record,
+        waiting_since=payment.waiting_since if same else now,
+    )
 
 
 def requested_refund(payment: Payment, reason: str, *, cause: str, now: datetime) -> Refund:
@@ -201,6 +247,48 @@ def with_refund(payment: Payment, refund: Refund) -> Payment:
     return _replace(payment, refund=refund)
 
 
+class Repeated(msgspec.Struct, frozen=True):
+    """
+    An event that was announced, or will be, by the record of event `cause`. Announced again it has
+    the same id and the same bytes, so whoever knows it already ignores it.
+    """
+
+    event: Event
+    cause: str
+
+
+def repetitions(payments: Iterable[Payment]) -> tuple[Repeated, ...]:
+    """Every outcome and every refund that is recorded of these payments, under its own cause."""
+    return tuple(_repetitions(payments))
+
+
+def refund_event(payment: Payment, refund: Refund) -> PaymentRefunded:
+    """The event that announces a refund that has succeeded."""
+    assert refund.settled_at is not None
+
+    return PaymentRefunded(
+        order_id=payment.order_id,
+        customer_id=payment.customer_id,
+        attempt=payment.attempt,
+        payment_id=payment.payment_id,
+        refund_id=refund.refund_id,
+        amount_minor=refund.amount_minor,
+        currency=payment.currency,
+        reason=refund.reason,
+        provider_reference=refund.provider_reference,
+        occurred_at=refund.settled_at,
+    )
+
+
+def _repetitions(payments: Iterable[Payment]) -> Iterator[Repeated]:
+    for payment in payments:
+        if payment.settled_by is not None:
+            yield Repeated(outcome_event(payment), payment.settled_by)
+        refund = payment.refund
+        if refund is not None and refund.settled_at is not None:
+            yield Repeated(refund_event(payment, refund), refund.created_by)
+
+
 def announcements(payments: Iterable[Payment], cause: str) -> tuple[Event, ...]:
     """
     The events that the record of event `cause` announces about these payments.
@@ -217,18 +305,7 @@ def _announcements(payments: Iterable[Payment], cause: str) -> Iterator[Event]:
 
         refund = payment.refund
         if refund is not None and refund.created_by == cause and refund.settled_at is not None:
-            yield PaymentRefunded(
-                order_id=payment.order_id,
-                customer_id=payment.customer_id,
-                attempt=payment.attempt,
-                payment_id=payment.payment_id,
-                refund_id=refund.refund_id,
-                amount_minor=refund.amount_minor,
-                currency=payment.currency,
-                reason=refund.reason,
-                provider_reference=refund.provider_reference,
-                occurred_at=refund.settled_at,
-            )
+            yield refund_event(payment, refund)
 
 
 def outcome_event(payment: Payment) -> PaymentSucceeded | PaymentFailed:

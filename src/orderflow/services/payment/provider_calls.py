@@ -14,8 +14,6 @@ from orderflow.services.payment.rules import (
     VoidPayment,
 )
 
-UNKNOWN = Answer(Verdict.UNKNOWN)
-
 
 class ProviderCalls:
     """
@@ -33,17 +31,17 @@ class ProviderCalls:
         """
         Carry out one task. May be called from many threads, for one order at a time.
 
-        Raises Unavailable when no connection came about, so nothing was sent. Every other failure
-        is the answer UNKNOWN.
+        Raises Unavailable when the provider as a whole is away: what was sent is looked up by the
+        next call for the payment. Every other failure is the answer UNKNOWN.
         """
         match task:
             case ChargePayment(payment, sent_before=False):
-                answer = self._gateway.charge(payment, after_voids=0)
+                answer = self._charge(payment, after_voids=0)
             case ChargePayment(payment):
                 answer = self._charge_again(payment)
             case VoidPayment(payment):
                 # Final: a charge of a slower worker that arrives after this void is refused.
-                answer = self._gateway.void(payment.payment_id, final=True)
+                answer = self._gateway.void(payment, final=True)
             case RefundPayment():
                 answer = self._refund(task)
 
@@ -51,11 +49,21 @@ class ProviderCalls:
         failpoint("payment.after_provider_call")
         return answer
 
+    def _charge(self, payment: Payment, *, after_voids: int) -> Answer:
+        answer = self._gateway.charge(payment, after_voids=after_voids)
+        if answer.verdict is not Verdict.REFUSED:
+            return answer
+
+        # A refusal is about this request. Another with the same reference may have been sent before
+        # or be on its way: only a final void makes the no final.
+        voided = self._gateway.void(payment, final=True)
+        if voided.verdict is not Verdict.VOIDED:
+            return voided
+        return Answer(Verdict.DECLINED, message=answer.message)
+
     def _charge_again(self, payment: Payment) -> Answer:
         # Look up first: an answer that was lost may have been a capture.
-        account = self._gateway.find(payment.payment_id)
-        if account is None:
-            return UNKNOWN
+        account = self._gateway.find(payment)
         if account.charge is not None:
             return account.charge
 
@@ -63,18 +71,16 @@ class ProviderCalls:
         # the same charge; beyond it the late one has to be voided before another may be sent.
         voids = account.voids
         if datetime.now(UTC) - payment.created_at >= self._key_window:
-            voided = self._gateway.void(payment.payment_id, final=False)
+            voided = self._gateway.void(payment, final=False)
             if voided.verdict is not Verdict.VOIDED:
                 return voided
             voids = voided.voids
-        return self._gateway.charge(payment, after_voids=voids)
+        return self._charge(payment, after_voids=voids)
 
     def _refund(self, task: RefundPayment) -> Answer:
         """Refund once. Safe beyond the key window: the provider never refunds more than it took."""
         if task.sent_before:
-            account = self._gateway.find(task.payment.payment_id)
-            if account is None:
-                return UNKNOWN
-            if (reference := account.refunds.get(task.refund.refund_id)) is not None:
-                return Answer(Verdict.REFUNDED, reference)
+            account = self._gateway.find(task.payment)
+            if (answer := account.refunds.get(task.refund.refund_id)) is not None:
+                return answer
         return self._gateway.refund(task.payment, task.refund)

@@ -19,6 +19,7 @@ from orderflow.contracts.events import OrderLine
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, RefundId
 from orderflow.messaging.postgres import Cursor, array, columns
 from orderflow.services.payment.model import (
+    Closing,
     OrderAccount,
     Payment,
     PaymentState,
@@ -83,16 +84,23 @@ def write(cursor: Cursor, decisions: Sequence[Decision], *, now: datetime) -> No
         )
 
 
+def close_ahead(cursor: Cursor, orders: Sequence[ClosedOrder], *, now: datetime) -> None:
+    """Close these locked orders, unless they are closed, before their cancellations' turn."""
+    cursor.execute(_CLOSE, columns(_closed_order_row(order, now) for order in orders))
+
+
 def settle(cursor: Cursor, payments: Sequence[Payment]) -> bool:
     """
     Write the state of payments after a call, unless their outcome is recorded already.
 
-    Returns whether all of them were written.
+    Returns whether these states are all there is to know: each was written, and no order is closed.
+    The orders must be locked: the statement sees what was committed before the lock was had.
     """
     if not payments:
         return True
     cursor.execute(_SETTLE, columns(map(_outcome_row, payments)))
-    return cursor.rowcount == len(payments)
+    closed = [is_closed for (is_closed,) in cursor.fetchall()]
+    return len(closed) == len(payments) and not any(closed)
 
 
 def settle_refunds(cursor: Cursor, refunds: Sequence[Refund]) -> None:
@@ -101,6 +109,15 @@ def settle_refunds(cursor: Cursor, refunds: Sequence[Refund]) -> None:
         return
     rows = ((refund.refund_id, refund.provider_reference, refund.settled_at) for refund in refunds)
     cursor.execute(_SETTLE_REFUNDS, columns(rows))
+
+
+def kept_from_closed(cursor: Cursor) -> list[PaymentId]:
+    """
+    Audit: payments of closed orders that were captured and have no refund, not even one that is
+    owed. There must be none.
+    """
+    cursor.execute(_KEPT_FROM_CLOSED)
+    return [PaymentId(payment_id) for (payment_id,) in cursor.fetchall()]
 
 
 def summary(cursor: Cursor) -> list[Sum]:
@@ -129,9 +146,10 @@ def _accounts(cursor: Cursor, ids: str) -> dict[OrderId, OrderAccount]:
     accounts: dict[OrderId, OrderAccount] = {}
     for order_id, order_rows in groupby(cursor.fetchall(), key=lambda row: row[0]):
         rows = list(order_rows)
-        closed = rows[0][1]
-        payments = tuple(_payment(row) for row in rows if row[2] is not None)
-        accounts[OrderId(order_id)] = OrderAccount(closed, payments)
+        closed_by, reason, ahead = rows[0][1:4]
+        closing = None if closed_by is None else Closing(closed_by, reason, ahead)
+        payments = tuple(_payment(row) for row in rows if row[4] is not None)
+        accounts[OrderId(order_id)] = OrderAccount(closing, payments)
     return accounts
 
 
@@ -145,12 +163,15 @@ def _outcome_row(payment: Payment) -> tuple[object, ...]:
         payment.message,
         payment.settled_at,
         payment.settled_by,
+        payment.unknown_since,
+        payment.waiting_record,
+        payment.waiting_since,
     )
 
 
 def _closed_order_row(closed: ClosedOrder, now: datetime) -> tuple[object, ...]:
     order = closed.cancelled
-    return (order.order_id, order.customer_id, order.reason, closed.cause, now)
+    return (order.order_id, order.customer_id, order.reason, closed.cause, now, closed.ahead)
 
 
 def _payment_row(payment: Payment) -> tuple[object, ...]:
@@ -169,6 +190,7 @@ def _payment_row(payment: Payment) -> tuple[object, ...]:
         payment.created_at,
         payment.settled_at,
         payment.settled_by,
+        payment.requested_by,
     )
 
 
@@ -189,7 +211,9 @@ def _refund_row(payment: Payment, refund: Refund) -> tuple[object, ...]:
 def _payment(row: tuple[Any, ...]) -> Payment:
     (
         order_id,
-        _closed,
+        _closed_by,
+        _closed_reason,
+        _closed_ahead,
         attempt,
         payment_id,
         customer_id,
@@ -202,8 +226,12 @@ def _payment(row: tuple[Any, ...]) -> Payment:
         reason,
         message,
         created_at,
+        requested_by,
         settled_at,
         settled_by,
+        unknown_since,
+        waiting_record,
+        waiting_since,
         *refund,
     ) = row
 
@@ -221,8 +249,12 @@ def _payment(row: tuple[Any, ...]) -> Payment:
         reason=reason,
         message=message,
         created_at=created_at,
+        requested_by=requested_by,
         settled_at=settled_at,
         settled_by=settled_by,
+        unknown_since=unknown_since,
+        waiting_record=waiting_record,
+        waiting_since=waiting_since,
         refund=_refund(*refund),
     )
 
@@ -254,11 +286,13 @@ def _refund(
 _LOCK_NEW = "INSERT INTO known_order SELECT unnest(%s::uuid[]) ON CONFLICT DO NOTHING"
 _LOCK = "SELECT FROM known_order WHERE order_id = ANY (%s::uuid[]) ORDER BY order_id FOR UPDATE"
 _FIND = """
-SELECT known_order.order_id::text, closed_order.order_id IS NOT NULL,
+SELECT known_order.order_id::text, closed_order.closed_by::text, closed_order.reason,
+       closed_order.ahead,
        payment.attempt, payment.payment_id::text, payment.customer_id, payment.state,
        payment.amount_minor, payment.currency, payment.payment_method, payment.lines,
        payment.provider_reference, payment.reason, payment.message, payment.created_at,
-       payment.settled_at, payment.settled_by::text,
+       payment.requested_by::text, payment.settled_at, payment.settled_by::text,
+       payment.unknown_since, payment.waiting_record, payment.waiting_since,
        refund.refund_id::text, refund.amount_minor, refund.reason, refund.state,
        refund.provider_reference, refund.created_at, refund.created_by::text, refund.settled_at
 FROM known_order
@@ -271,19 +305,26 @@ ORDER BY known_order.order_id, payment.attempt
 _INSERT_PAYMENTS = """
 INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor,
                      currency, payment_method, lines, reason, message, captured_minor, created_at,
-                     settled_at, settled_by)
+                     settled_at, settled_by, requested_by)
 SELECT order_id, attempt, payment_id, customer_id, state, state <> 'FAILED', amount_minor,
        currency, payment_method, lines, reason, message,
-       CASE state WHEN 'SUCCEEDED' THEN amount_minor ELSE 0 END, created_at, settled_at, settled_by
+       CASE state WHEN 'SUCCEEDED' THEN amount_minor ELSE 0 END, created_at, settled_at, settled_by,
+       requested_by
 FROM unnest(%s::uuid[], %s::smallint[], %s::uuid[], %s::text[], %s::text[], %s::bigint[],
             %s::text[], %s::text[], %s::json[], %s::text[], %s::text[], %s::timestamptz[],
-            %s::timestamptz[], %s::uuid[])
+            %s::timestamptz[], %s::uuid[], %s::uuid[])
      AS new (order_id, attempt, payment_id, customer_id, state, amount_minor, currency,
-             payment_method, lines, reason, message, created_at, settled_at, settled_by)
+             payment_method, lines, reason, message, created_at, settled_at, settled_by,
+             requested_by)
 """
+# What closed the order first stays; but once the cancellation's own record has had its turn, it is
+# not ahead any more.
 _CLOSE = """
-INSERT INTO closed_order (order_id, customer_id, reason, closed_by, closed_at)
-SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::timestamptz[])
+INSERT INTO closed_order (order_id, customer_id, reason, closed_by, closed_at, ahead)
+SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::timestamptz[],
+                     %s::boolean[])
+ON CONFLICT (order_id) DO UPDATE SET ahead = false
+WHERE closed_order.ahead AND NOT EXCLUDED.ahead
 """
 # The payment's sum is raised only by refunds that were really inserted: a constraint on the payment
 # then holds the sum of its refunds within what was captured.
@@ -306,13 +347,16 @@ SET state = outcome.state, live = outcome.state <> 'FAILED',
     provider_reference = outcome.provider_reference,
     reason = outcome.reason, message = outcome.message,
     settled_at = outcome.settled_at, settled_by = outcome.settled_by,
+    unknown_since = outcome.unknown_since, waiting_record = outcome.waiting_record,
+    waiting_since = outcome.waiting_since,
     captured_minor = CASE outcome.state WHEN 'SUCCEEDED' THEN amount_minor ELSE 0 END
 FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[], %s::text[], %s::text[],
-            %s::timestamptz[], %s::uuid[])
+            %s::timestamptz[], %s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[])
      AS outcome (order_id, attempt, state, provider_reference, reason, message, settled_at,
-                 settled_by)
+                 settled_by, unknown_since, waiting_record, waiting_since)
 WHERE payment.order_id = outcome.order_id AND payment.attempt = outcome.attempt
   AND payment.settled_at IS NULL
+RETURNING EXISTS (SELECT FROM closed_order WHERE closed_order.order_id = payment.order_id)
 """
 _SETTLE_REFUNDS = """
 UPDATE refund
@@ -321,6 +365,14 @@ SET state = 'SUCCEEDED', provider_reference = outcome.provider_reference,
 FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[])
      AS outcome (refund_id, provider_reference, settled_at)
 WHERE refund.refund_id = outcome.refund_id AND refund.settled_at IS NULL
+"""
+_KEPT_FROM_CLOSED = """
+SELECT payment.payment_id::text
+FROM closed_order JOIN payment USING (order_id)
+WHERE payment.state = 'SUCCEEDED'
+  AND NOT EXISTS (SELECT FROM refund WHERE refund.order_id = payment.order_id
+                                       AND refund.attempt = payment.attempt)
+ORDER BY payment.created_at
 """
 # A total of zero never reached the provider, so it counts as neither a capture nor a refund.
 _SUMMARY = """

@@ -3,17 +3,21 @@ CREATE TABLE known_order (
     order_id uuid PRIMARY KEY
 );
 
--- Orders that were cancelled. Never deleted: whatever comes later is not charged.
+-- Orders that were cancelled. Never deleted: whatever comes later is not charged. `ahead`: the cancellation's own
+-- record has not had its turn.
 CREATE TABLE closed_order (
     order_id    uuid        PRIMARY KEY REFERENCES known_order,
     customer_id text        NOT NULL,
     reason      text        NOT NULL,
     closed_by   uuid        NOT NULL,
-    closed_at   timestamptz NOT NULL
+    closed_at   timestamptz NOT NULL,
+    ahead       boolean     NOT NULL DEFAULT false
 );
 
 -- One row for each attempt, written before the provider is asked; never deleted. `settled_by` is the event whose
--- record announces the outcome. `live` is a column of its own so that settling changes no index.
+-- record announces the outcome, `requested_by` the event that asked for the payment first. `live` is a column of its own
+-- so that settling changes no index; nor does it touch the index of those that are unknown, unless they were.
+-- `waiting_record`: the record that waits for the answer, since `waiting_since`.
 CREATE TABLE payment (
     order_id           uuid        NOT NULL,
     attempt            smallint    NOT NULL CHECK (attempt >= 1),
@@ -38,11 +42,17 @@ CREATE TABLE payment (
     created_at         timestamptz NOT NULL,
     settled_at         timestamptz,
     settled_by         uuid,
+    requested_by       uuid,
+    unknown_since      timestamptz,
+    waiting_record     text,
+    waiting_since      timestamptz,
     PRIMARY KEY (order_id, attempt),
     CONSTRAINT payment_settled_is_told
-    CHECK ((state IN ('SUCCEEDED', 'FAILED')) = (settled_at IS NOT NULL AND settled_by IS NOT NULL))
+    CHECK ((state IN ('SUCCEEDED', 'FAILED')) = (settled_at IS NOT NULL AND settled_by IS NOT NULL)),
+    CONSTRAINT payment_unknown_is_dated CHECK ((state = 'UNKNOWN') = (unknown_since IS NOT NULL))
 ) WITH (fillfactor = 60);
 CREATE UNIQUE INDEX payment_one_live ON payment (order_id) WHERE live;
+CREATE INDEX payment_unknown ON payment (unknown_since) WHERE unknown_since IS NOT NULL;
 
 -- A refund is counted in its payment's `refunded_minor` by the statement that inserts it.
 CREATE TABLE refund (
@@ -61,3 +71,4 @@ CREATE TABLE refund (
     CONSTRAINT refund_settled_is_dated CHECK ((state = 'SUCCEEDED') = (settled_at IS NOT NULL))
 );
 CREATE INDEX refund_of_payment ON refund (order_id, attempt);
+CREATE INDEX refund_owed ON refund (created_at) WHERE settled_at IS NULL;

@@ -32,6 +32,7 @@ class Charges:
         self.recorded: dict[str, str] = {}
         self.calls: Counter[str] = Counter()
         self.intents: Counter[str] = Counter()
+        self.batches: list[list[tuple[str, int]]] = []
         self.unknown_since: Callable[[], Any] | None = None
         self.errors: dict[str, Exception] = {}
         self.intent_errors: dict[str, Exception] = {}
@@ -40,6 +41,8 @@ class Charges:
     def intent(self, batch: Sequence[Received]) -> list[Step]:
         _raise_first(self.intent_errors, batch)
         self.intents.update(received.event.id for received in batch)
+        self.batches.append([(received.event.id, received.event.number) for received in batch])
+        assert len({received.key for received in batch}) == len(batch), "two of one key"
         return [self._step(received) for received in batch]
 
     def call(self, task: str) -> str:
@@ -124,6 +127,76 @@ def test_a_key_never_has_two_calls_and_nobody_waits_for_the_slowest() -> None:
         pool.end_all()
         listener.turn()
     assert listener.told == {"a": [0, 1, 2], "b": [0]}
+
+
+def test_records_of_one_key_in_two_partitions_are_two_batches_and_never_two_calls() -> None:
+    """As when a dead letter comes back on the replay topic while its key's next record is there."""
+    charges = Charges()
+    listener = charging(charges, calls=ManualCalls)
+    listener.turn()
+    listener.ask("a", 0)
+    listener.replay("a", 1)
+    listener.ask("b", 0)
+    listener.turn(3)
+    pool = ManualCalls.pool
+    assert sorted(task for _record, task in pool.under_way) == ["a", "b"]
+    assert charges.intents["a"] == 1, "the second is not even intended while the first is called"
+
+    pool.end_all()
+    listener.turn(2)
+    assert (charges.intents["a"], charges.calls["a"]) == (2, 1)
+    pool.end_all()
+    listener.turn(3)
+    assert sorted(listener.told["a"]) == [0, 1]
+
+
+def test_a_call_begun_for_a_partition_that_was_lost_blocks_its_key_until_it_is_recorded() -> None:
+    """The partition comes back to the same worker, which reads the record again."""
+    charges = Charges()
+    listener = charging(charges, calls=ManualCalls)
+    listener.ask("a", 0)
+    listener.ask("b", 0)
+    listener.turn(2)
+    pool = ManualCalls.pool
+    listener.workers[0].client.expel()
+    listener.turn(4)
+    assert charges.intents == Counter("ab"), "nothing of their keys is intended again"
+    assert len(pool.under_way) == 2
+
+    pool.end_all()
+    listener.run()
+    assert charges.calls == Counter("ab")
+    assert listener.told == {"a": [0], "b": [0]}
+
+
+def test_a_key_whose_outcome_is_not_recorded_yet_is_not_intended() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    charges.outcome_errors["a"] = Unavailable("away", resource="database")
+    listener.turn()
+    listener.ask("a", 0)
+    listener.replay("a", 1)
+    listener.turn(6)
+    assert charges.intents["a"] == 1
+    charges.outcome_errors.clear()
+    listener.run()
+    assert sorted(listener.told["a"]) == [0, 1]
+
+
+def test_records_that_wait_for_their_key_keep_their_order_and_hold_up_nobody() -> None:
+    charges = Charges()
+    listener = charging(charges, calls=ManualCalls)
+    listener.turn()
+    listener.ask("a", 0)
+    listener.turn(2)
+    listener.replay("a", 1)
+    listener.replay("c", 0)
+    listener.turn(2)
+    for number in range(6):
+        listener.ask(f"b{number}", 0)
+    listener.turn(3)
+    waiting = {task for _record, task in ManualCalls.pool.under_way}
+    assert waiting == {"a", "c", *(f"b{number}" for number in range(6))}
 
 
 def test_the_next_record_of_a_key_is_not_begun_before_the_one_before_is_committed() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.messaging.errors import Poison
-from orderflow.messaging.listener import CloseGate, DeadLetter, RetryPolicy, Wait
+from orderflow.messaging.listener import CloseGate, DeadLetter, RetryPolicy, Unknown, Wait
 
 POLICIES = st.builds(
     RetryPolicy,
@@ -57,10 +57,14 @@ def test_a_record_has_one_attempt_more_than_back_offs_and_waits_each_of_them_in_
 
 @settings(deadline=None)
 @given(POLICIES, st.integers(0, 200), st.floats(0, 10_000))
-def test_look_ups_come_within_their_bounds_and_end_after_an_hour(
+def test_look_ups_come_within_their_bounds_and_end_after_an_hour_or_never(
     policy: RetryPolicy, lookups: int, unknown_s: float
 ) -> None:
-    step = policy.next_lookup(lookups=lookups, unknown_s=unknown_s)
+    owed = policy.next_lookup(
+        Unknown(gives_up=False, rest_s=300.0), lookups=lookups, unknown_s=unknown_s
+    )
+    assert owed == Wait(300.0)
+    step = policy.next_lookup(Unknown(), lookups=lookups, unknown_s=unknown_s)
     if unknown_s > policy.unknown_for_s:
         assert step == DeadLetter(lookups)
     else:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from tests.support.builders import AMOUNT_MINOR, LINES
 
 from orderflow.contracts.ids import CustomerId, OrderId, payment_id, refund_id
-from orderflow.services.payment.model import Payment, PaymentState, Refund, RefundState
+from orderflow.services.payment.model import Closing, Payment, PaymentState, Refund, RefundState
 
 NOW = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
 EARLIER = NOW - timedelta(minutes=7)
@@ -18,6 +18,8 @@ ANOTHER_CAUSE = "another event"
 CONDITIONS = ("requested", "unknown", "captured", "failed", "refund requested", "refunded")
 """What can be recorded of one payment, its refund included."""
 OPEN = ("requested", "unknown")
+CLOSING = Closing(ANOTHER_CAUSE, "CUSTOMER")
+"""The order was cancelled by another event, whose record has had its turn."""
 
 
 def recorded(
@@ -25,6 +27,7 @@ def recorded(
     *,
     attempt: int = 1,
     minor: int = AMOUNT_MINOR,
+    requested_by: str = CAUSE,
     settled_by: str = ANOTHER_CAUSE,
     refunded_by: str = ANOTHER_CAUSE,
 ) -> Payment:
@@ -48,6 +51,8 @@ def recorded(
         reason="DECLINED" if condition == "failed" else None,
         message="the card was declined" if condition == "failed" else None,
         created_at=EARLIER,
+        requested_by=requested_by,
+        unknown_since=EARLIER if condition == "unknown" else None,
         settled_at=None if is_open else EARLIER,
         settled_by=None if is_open else settled_by,
         refund=refund_in(condition, attempt, minor, refunded_by) if has_refund else None,

@@ -67,6 +67,7 @@ RECORDED: Mapping[Verdict, tuple[PaymentState, str | None, str | None, str | Non
         "the order was cancelled, and the charge with it",
     ),
     Verdict.REFUNDED: (PaymentState.UNKNOWN, None, None, None),
+    Verdict.REFUSED: (PaymentState.UNKNOWN, None, None, None),
     Verdict.UNKNOWN: (PaymentState.UNKNOWN, None, None, None),
 }
 """
@@ -96,6 +97,9 @@ def test_each_answer_about_a_payment_is_recorded_as_the_table_says(
         message=message,
         settled_at=NOW if settled else None,
         settled_by=str(cause.metadata.id) if settled else None,
+        unknown_since=None if settled else payment.unknown_since or NOW,
+        waiting_record=None if settled else f"{ORDERS.name}-0@0",
+        waiting_since=None if settled else NOW,
     )
 
 

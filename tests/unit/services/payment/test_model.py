@@ -45,7 +45,7 @@ from orderflow.services.payment.model import (
 def test_a_requested_payment_is_what_its_event_asks_for(
     event: OrderCreated | PaymentRequested,
 ) -> None:
-    assert model.requested_payment(event, now=NOW) == Payment(
+    assert model.requested_payment(event, cause=CAUSE, now=NOW) == Payment(
         order_id=ORDER_ID,
         attempt=event.attempt,
         payment_id=payment_id(ORDER_ID, event.attempt),
@@ -56,19 +56,20 @@ def test_a_requested_payment_is_what_its_event_asks_for(
         payment_method="pm_ok",
         lines=LINES,
         created_at=NOW,
+        requested_by=CAUSE,
     )
 
 
 def test_an_event_without_a_payment_method_leaves_it_empty() -> None:
     event = msgspec.structs.replace(an_order(ORDER_ID), payment_method=None)
-    assert model.requested_payment(event, now=NOW).payment_method == ""
+    assert model.requested_payment(event, cause=CAUSE, now=NOW).payment_method == ""
 
 
 @pytest.mark.parametrize("foreign", [payment_id(ORDER_ID, 2), PaymentId("anything")])
 def test_a_payment_id_that_is_not_the_attempts_own_is_poison(foreign: PaymentId) -> None:
     event = msgspec.structs.replace(an_order(ORDER_ID), payment_id=foreign)
     with pytest.raises(Poison, match=f"payment {foreign} is not attempt 1 of order {ORDER_ID}"):
-        model.requested_payment(event, now=NOW)
+        model.requested_payment(event, cause=CAUSE, now=NOW)
 
 
 @pytest.mark.parametrize("condition", OPEN)
@@ -85,6 +86,7 @@ def test_a_captured_payment_keeps_all_it_was_and_is_settled(
         provider_reference=reference,
         settled_at=NOW,
         settled_by=CAUSE,
+        unknown_since=None,
     )
 
 
@@ -104,14 +106,36 @@ def test_a_failed_payment_says_why_and_has_no_reference(
         message="no",
         settled_at=NOW,
         settled_by=CAUSE,
+        unknown_since=None,
     )
 
 
 @pytest.mark.parametrize("condition", OPEN)
 def test_a_payment_whose_result_is_lost_stays_open(condition: str) -> None:
-    lost = model.unknown(recorded(condition))
-    assert lost == recorded("unknown")
+    payment = recorded(condition)
+    lost = model.unknown(payment, record="orders-0@7", now=NOW)
+    assert lost == msgspec.structs.replace(
+        recorded("unknown"),
+        unknown_since=payment.unknown_since or NOW,
+        waiting_record="orders-0@7",
+        waiting_since=NOW,
+    )
     assert not lost.settled
+
+
+def test_each_record_waits_for_an_answer_from_its_own_first_look_up() -> None:
+    """A late cancellation, or a retry after a day, has an hour of its own."""
+    first = model.unknown(recorded("requested"), record="orders-0@7", now=EARLIER)
+    again = model.unknown(first, record="orders-0@7", now=NOW)
+    retried = model.unknown(again, record="orders-0@900", now=NOW)
+    assert (first.waiting_since, again.waiting_since, retried.waiting_since) == (
+        EARLIER,
+        EARLIER,
+        NOW,
+    )
+    assert {each.unknown_since for each in (first, again, retried)} == {EARLIER}
+    answered = model.captured(retried, "ch_1", cause=CAUSE, now=NOW)
+    assert (answered.unknown_since, answered.waiting_record, answered.waiting_since) == (None,) * 3
 
 
 def test_a_refund_is_of_the_whole_payment_and_has_an_id_of_its_own() -> None:

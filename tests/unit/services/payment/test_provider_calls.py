@@ -11,8 +11,8 @@ import pytest
 from tests.support.flaky_provider import FlakyProvider
 from tests.unit.services.payment.accounts import recorded, refund_in
 
-from orderflow.contracts.ids import PaymentId
-from orderflow.neighbours.psp.ledger import ChargeStatus
+from orderflow.messaging.errors import Unavailable
+from orderflow.neighbours.psp.tokens import ChargeStatus
 from orderflow.services.payment.gateway import Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 from orderflow.services.payment.provider_calls import ProviderCalls
@@ -29,18 +29,23 @@ class RecordingProvider(FlakyProvider):
         super().__init__(window=window)
         self.calls: list[str] = []
         self.silent = False
+        self.refuses = False
 
     def charge(self, payment: Payment, *, after_voids: int) -> Answer:
         self.calls.append(f"charge after {after_voids} voids")
+        if self.refuses:
+            return Answer(Verdict.REFUSED, message="refused")
         return super().charge(payment, after_voids=after_voids)
 
-    def find(self, payment_id: PaymentId) -> ProviderAccount | None:
+    def find(self, payment: Payment) -> ProviderAccount:
         self.calls.append("find")
-        return None if self.silent else super().find(payment_id)
+        if self.silent:
+            raise Unavailable("no answer", resource="provider")
+        return super().find(payment)
 
-    def void(self, payment_id: PaymentId, *, final: bool) -> Answer:
+    def void(self, payment: Payment, *, final: bool) -> Answer:
         self.calls.append("final void" if final else "void")
-        return super().void(payment_id, final=final)
+        return super().void(payment, final=final)
 
     def refund(self, payment: Payment, refund: Refund) -> Answer:
         self.calls.append("refund")
@@ -107,14 +112,12 @@ def test_a_charge_older_than_the_keys_window_is_voided_before_it_is_sent_again()
     assert provider.captures(old) == 1
 
 
-def test_a_look_up_without_an_answer_leaves_the_charge_unknown(
+def test_a_look_up_without_an_answer_says_nothing_of_the_charge_and_sends_nothing(
     provider: RecordingProvider,
 ) -> None:
     provider.silent = True
-    answer = ProviderCalls(provider, key_window=NEVER).call(
-        ChargePayment(payment(), sent_before=True)
-    )
-    assert answer.verdict is Verdict.UNKNOWN
+    with pytest.raises(Unavailable):
+        ProviderCalls(provider, key_window=NEVER).call(ChargePayment(payment(), sent_before=True))
     assert provider.calls == ["find"]
 
 
@@ -159,10 +162,38 @@ def test_a_refund_is_sent_again_only_if_it_has_not_arrived(
     assert provider.calls == expected
 
 
-def test_a_refund_whose_look_up_is_not_answered_is_unknown(provider: RecordingProvider) -> None:
+def test_a_refund_whose_look_up_is_not_answered_is_not_sent(provider: RecordingProvider) -> None:
     calls = ProviderCalls(provider, key_window=DAY)
     charged = payment()
     calls.call(ChargePayment(charged, sent_before=False))
     provider.silent = True
-    assert calls.call(refund_task(charged, sent_before=True)).verdict is Verdict.UNKNOWN
+    with pytest.raises(Unavailable):
+        calls.call(refund_task(charged, sent_before=True))
     assert "refund" not in provider.calls
+
+
+@pytest.mark.parametrize("sent_before", [False, True])
+def test_a_charge_that_the_provider_does_not_carry_out_is_voided_for_good_before_it_is_a_no(
+    provider: RecordingProvider, *, sent_before: bool
+) -> None:
+    """A refusal is about one request; another with the reference may still be on its way."""
+    provider.refuses = True
+    calls = ProviderCalls(provider, key_window=DAY)
+    charged = payment()
+    answer = calls.call(ChargePayment(charged, sent_before=sent_before))
+    assert (answer.verdict, answer.message) == (Verdict.DECLINED, "refused")
+    looked_up = ["find"] if sent_before else []
+    assert provider.calls == [*looked_up, "charge after 0 voids", "final void"]
+    provider.refuses = False
+    assert calls.call(ChargePayment(charged, sent_before=True)).verdict is Verdict.UNKNOWN
+    assert provider.captures(charged) == 0
+
+
+def test_a_refused_charge_that_was_captured_before_is_a_capture(
+    provider: RecordingProvider,
+) -> None:
+    charged = payment()
+    provider.charge(charged, after_voids=0)
+    provider.refuses = True
+    answer = ProviderCalls(provider, key_window=DAY).call(ChargePayment(charged, sent_before=False))
+    assert answer.verdict is Verdict.CAPTURED

@@ -22,8 +22,8 @@ from tests.support.builders import (
 from tests.unit.services.payment.accounts import (
     ANOTHER_CAUSE,
     CAUSE,
+    CLOSING,
     CONDITIONS,
-    EARLIER,
     NOW,
     ORDER_ID,
     recorded,
@@ -43,11 +43,13 @@ from orderflow.services.payment import model
 from orderflow.services.payment.model import (
     NEW_ORDER,
     AnotherPaymentStands,
+    Closing,
     OrderAccount,
     Payment,
     PaymentState,
     Refund,
     RefundState,
+    Repeated,
 )
 from orderflow.services.payment.rules import (
     Announce,
@@ -58,6 +60,7 @@ from orderflow.services.payment.rules import (
     RefundPayment,
     VoidPayment,
     Wait,
+    account_after,
     asks_for_payment,
     decide,
 )
@@ -73,14 +76,15 @@ class Expected(Enum):
     RAISE = auto()
     REFUND = auto()
     REFUND_AGAIN = auto()
+    OWE = auto()
 
 
-CHARGE, CHARGE_AGAIN, ANNOUNCE, VOID, REFUSE, WAIT, RAISE, REFUND, REFUND_AGAIN = Expected
+CHARGE, CHARGE_AGAIN, ANNOUNCE, VOID, REFUSE, WAIT, RAISE, REFUND, REFUND_AGAIN, OWE = Expected
 
 IF_RECORDED: Mapping[str, tuple[Expected, Expected]] = {
     "requested": (CHARGE_AGAIN, VOID),
     "unknown": (CHARGE_AGAIN, VOID),
-    "captured": (ANNOUNCE, ANNOUNCE),
+    "captured": (ANNOUNCE, OWE),
     "failed": (ANNOUNCE, ANNOUNCE),
     "refund requested": (ANNOUNCE, ANNOUNCE),
     "refunded": (ANNOUNCE, ANNOUNCE),
@@ -136,9 +140,12 @@ def test_a_recorded_attempt_goes_on_from_its_record_whatever_else_there_is(
 ) -> None:
     payment = recorded(condition, attempt=attempt, settled_by=CAUSE)
     others = () if other is None else (recorded(other, attempt=3 - attempt, settled_by=CAUSE),)
-    decision = decided(ask(attempt), OrderAccount(closed, (*others, payment)))
+    account = OrderAccount(CLOSING if closed else None, (*others, payment))
+    decision = decided(ask(attempt), account)
 
+    refund = msgspec.structs.replace(refund_of(payment, CLOSING.reason), created_by=CAUSE)
     expected = {
+        OWE: Decision(RefundPayment(payment, refund, sent_before=False), refund=(payment, refund)),
         CHARGE_AGAIN: Decision(ChargePayment(payment, sent_before=True)),
         VOID: Decision(VoidPayment(payment)),
         ANNOUNCE: Decision(Announce(model.announcements([payment], CAUSE))),
@@ -154,7 +161,7 @@ def test_a_new_attempt_is_charged_only_beside_attempts_that_failed(
 ) -> None:
     attempt, other_attempt = attempts
     others = () if other is None else (recorded(other, attempt=other_attempt),)
-    account = OrderAccount(closed, others)
+    account = OrderAccount(CLOSING if closed else None, others)
     payment = new_payment(attempt)
     expected = IF_NEW[other][closed]
     if expected is RAISE:
@@ -175,7 +182,7 @@ def test_a_new_attempt_is_charged_only_beside_attempts_that_failed(
         decided(ask(attempt), account)
         == {
             CHARGE: Decision(ChargePayment(payment, sent_before=False), payment=payment),
-            WAIT: Decision(Wait(EARLIER)),
+            WAIT: Decision(Wait()),
             REFUSE: Decision(Announce((model.outcome_event(refused),)), payment=refused),
         }[expected]
     )
@@ -186,7 +193,7 @@ def test_the_live_attempt_is_found_behind_all_that_failed(failed: int) -> None:
     payments = [recorded("failed", attempt=attempt) for attempt in range(1, failed + 1)]
     live = recorded("unknown", attempt=failed + 1)
     account = OrderAccount(payments=(*payments, live))
-    assert decided(ask(failed + 2), account) == Decision(Wait(EARLIER))
+    assert decided(ask(failed + 2), account) == Decision(Wait())
 
 
 @pytest.mark.parametrize("other", [None, "failed"])
@@ -207,13 +214,13 @@ def test_a_total_of_zero_obeys_the_rules_all_the_same(other: str) -> None:
         with pytest.raises(AnotherPaymentStands):
             decided(ask(2, minor=0), account)
     else:
-        assert decided(ask(2, minor=0), account) == Decision(Wait(EARLIER))
-    closed = decided(ask(2, minor=0), OrderAccount(closed=True))
+        assert decided(ask(2, minor=0), account) == Decision(Wait())
+    closed = decided(ask(2, minor=0), OrderAccount(CLOSING))
     assert closed.payment is not None
     assert closed.payment.state is PaymentState.FAILED
 
 
-@pytest.mark.parametrize("account", [NEW_ORDER, OrderAccount(closed=True)])
+@pytest.mark.parametrize("account", [NEW_ORDER, OrderAccount(CLOSING)])
 def test_a_payment_id_that_is_not_the_attempts_own_is_poison_for_every_account(
     account: OrderAccount,
 ) -> None:
@@ -254,13 +261,19 @@ def test_a_cancellation_closes_the_order_and_refunds_what_was_captured(
         )
     payments = (*failed, last) if last else tuple(failed)
     event = cancelled(an_order(ORDER_ID), "OUT_OF_STOCK")
-    decision = decided(event, OrderAccount(closed, payments))
+    closing = Closing(CAUSE, event.reason) if closed else None
+    decision = decided(event, OrderAccount(closing, payments))
 
     assert decision.closed_order == (None if closed else ClosedOrder(event, CAUSE))
     assert decision.payment is None
     expected = IF_CANCELLED[condition]
     if expected is ANNOUNCE:
-        assert decision.then == Announce(model.announcements(payments, CAUSE))
+        assert isinstance(decision.then, Announce)
+        own = model.announcements(payments, CAUSE)
+        assert decision.then.events[: len(own)] == own
+        of_others = decision.then.events[len(own) :]
+        is_elsewhere = condition == "refunded" and refunded_by != CAUSE
+        assert len(of_others) == is_elsewhere, "only a refund that another record announces"
         assert decision.refund is None
         return
 
@@ -314,6 +327,65 @@ def test_only_the_creation_of_an_order_paid_on_request_asks_for_nothing(
     assert asks_for_payment(event) is asks
 
 
+@pytest.mark.parametrize("condition", ["captured", "refund requested", "refunded"])
+def test_what_a_cancellation_that_is_still_to_come_is_owed_is_left_to_its_own_record(
+    condition: str,
+) -> None:
+    """The order was closed ahead: the cancellation's record waits right behind."""
+    ahead = Closing(ANOTHER_CAUSE, "CUSTOMER", ahead=True)
+    payment = recorded(condition, settled_by=CAUSE)
+    decision = decided(ask(1), OrderAccount(ahead, (payment,)))
+    assert decision.then == Announce((model.outcome_event(payment),))
+    if condition == "captured":
+        refund = msgspec.structs.replace(refund_of(payment, "CUSTOMER"), created_by=ANOTHER_CAUSE)
+        assert decision.refund == (payment, refund), "it is owed from now on all the same"
+
+
+def test_the_record_that_owes_a_refund_carries_on_with_it_and_announces_it() -> None:
+    owed = recorded("refund requested", settled_by=CAUSE, refunded_by=CAUSE)
+    assert owed.refund is not None
+    assert decided(ask(1), OrderAccount(CLOSING, (owed,))) == Decision(
+        RefundPayment(owed, owed.refund, sent_before=True)
+    )
+    done = recorded("refunded", settled_by=CAUSE, refunded_by=CAUSE)
+    then = decided(ask(1), OrderAccount(CLOSING, (done,))).then
+    assert isinstance(then, Announce)
+    assert [type(event) for event in then.events] == [PaymentSucceeded, PaymentRefunded]
+
+
+@pytest.mark.parametrize("condition", ["captured", "failed", "refunded"])
+def test_who_asks_anew_is_told_what_was_announced_under_the_ids_that_it_had(
+    condition: str,
+) -> None:
+    payment = recorded(condition, requested_by="the first event", settled_by="the first event")
+    closing = CLOSING if condition == "refunded" else None
+    asked = decided(ask(1), OrderAccount(closing, (payment,)))
+    cancelled_again = decided(
+        cancelled(an_order(ORDER_ID)), OrderAccount(CLOSING, (recorded("refunded"),))
+    )
+    assert asked == Decision(Announce(model.repetitions([payment])))
+    assert cancelled_again == Decision(Announce(model.repetitions([recorded("refunded")])))
+    assert [each.cause for each in model.repetitions([payment])] == [
+        "the first event",
+        *([ANOTHER_CAUSE] if condition == "refunded" else []),
+    ]
+
+
+def test_the_second_record_of_an_order_in_a_batch_is_decided_from_what_the_first_leaves() -> None:
+    """Otherwise a charge and a cancellation that saw nothing of it would both be right."""
+    created = decide(an_order(ORDER_ID), NEW_ORDER, cause="created", now=NOW)
+    account = account_after(created, NEW_ORDER)
+    cancellation = decide(cancelled(an_order(ORDER_ID)), account, cause="cancelled", now=NOW)
+    assert isinstance(cancellation.then, VoidPayment)
+
+    closed_first = decide(cancelled(an_order(ORDER_ID)), NEW_ORDER, cause="cancelled", now=NOW)
+    account = account_after(closed_first, NEW_ORDER)
+    assert account.closing == Closing("cancelled", "CUSTOMER")
+    refused = decide(an_order(ORDER_ID), account, cause="created", now=NOW)
+    assert refused.payment is not None
+    assert refused.payment.state is PaymentState.FAILED
+
+
 @dataclass
 class Desk:
     """What the database and the provider hold, each held to what its constraints say."""
@@ -330,7 +402,12 @@ class Desk:
             self.write(decision)
             match decision.then:
                 case Announce(events):
-                    self.announced += [(cause, announced) for announced in events]
+                    self.announced += [
+                        (event.cause, event.event)
+                        if isinstance(event, Repeated)
+                        else (cause, event)
+                        for event in events
+                    ]
                     return True
                 case Wait():
                     return False
@@ -347,15 +424,11 @@ class Desk:
     def write(self, decision: Decision) -> None:
         if (payment := decision.payment) is not None:
             assert self.account.payment(payment.attempt) is None, "the primary key"
-            payments = sorted((*self.account.payments, payment), key=lambda each: each.attempt)
-            self.account = OrderAccount(self.account.closed, tuple(payments))
         if decision.closed_order is not None:
             assert not self.account.closed, "the primary key"
-            self.account = OrderAccount(closed=True, payments=self.account.payments)
         if decision.refund is not None:
-            payment, refund = decision.refund
-            assert payment.refund is None, "the sum of refunds"
-            self.replace(msgspec.structs.replace(payment, refund=refund))
+            assert decision.refund[0].refund is None, "the sum of refunds"
+        self.account = account_after(decision, self.account)
         live = [each for each in self.account.payments if each.state is not PaymentState.FAILED]
         assert len(live) <= 1, "the unique index"
 
@@ -363,13 +436,13 @@ class Desk:
         payments = tuple(
             payment if each.attempt == payment.attempt else each for each in self.account.payments
         )
-        self.account = OrderAccount(self.account.closed, payments)
+        self.account = OrderAccount(self.account.closing, payments)
 
     def ask(self, task: ChargePayment | VoidPayment, fate: str, cause: str) -> Payment:
         """`dropped`: the provider never sees it. `lost`: it acts, and its answer is lost."""
         payment = task.payment
         if fate == "dropped":
-            return model.unknown(payment)
+            return model.unknown(payment, record="orders-0@1", now=NOW)
         if isinstance(task, VoidPayment):
             self.charges.setdefault(payment.payment_id, "VOIDED")
         else:
@@ -377,7 +450,7 @@ class Desk:
             declined = fate == "declined"
             self.charges.setdefault(payment.payment_id, "DECLINED" if declined else "CAPTURED")
         if fate == "lost":
-            return model.unknown(payment)
+            return model.unknown(payment, record="orders-0@1", now=NOW)
 
         charge = self.charges[payment.payment_id]
         if charge == "CAPTURED":

@@ -21,13 +21,19 @@ EndedCall = Ended[Record]
 
 
 class Queues:
-    """The heads of all lanes, by what they need next."""
+    """
+    The heads of all lanes, by what they need next.
+
+    `calling` are the keys that have a call whose end is not recorded. They outlive the partition
+    that the call was begun for: its next owner may be this worker again.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.unread: deque[Record] = deque()
         self.to_prepare: deque[Record] = deque()
         self.ready: deque[Record] = deque()
         self.ended: list[EndedCall] = []
+        self.calling: set[bytes] = set()
         self._waiting: list[tuple[float, int, Record]] = []
         self._sequence = count()
         self._clock = clock
@@ -53,12 +59,25 @@ class Queues:
         return due
 
     def take_to_prepare(self, at_most: int) -> list[Record]:
-        """Take out records to prepare, the longest waiting first."""
+        """
+        Take out records to prepare, the longest waiting first: at most one of each key over all
+        partitions, and none of a key that has a call. Those stay, in their order.
+        """
         batch: list[Record] = []
-        while self.to_prepare and len(batch) < at_most:
-            record = self.to_prepare.popleft()
-            if record.is_head:
+        keys = set(self.calling)
+        later: list[Record] = []
+        to_prepare = self.to_prepare
+        while to_prepare and len(batch) < at_most:
+            record = to_prepare.popleft()
+            if record.progress.state is not State.TO_PREPARE or not record.is_head:
+                continue
+            if record.key in keys:
+                later.append(record)
+            else:
+                keys.add(record.key)
                 batch.append(record)
+
+        to_prepare.extendleft(reversed(later))
         return batch
 
     def take_wave(self, at_most: int) -> list[Record]:
@@ -95,8 +114,8 @@ class Queues:
 
     def forget(self) -> None:
         """
-        Drop everything but ended calls: the outcome of an external call must be recorded even if
-        another worker announces it.
+        Drop everything but calls, ended or not: the outcome of an external call must be recorded
+        even if another worker announces it.
         """
         for queue in (self.ready, self.to_prepare, self.unread):
             queue.clear()

@@ -45,7 +45,8 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     refers back to the record, so the garbage collector need not track it.
 
     `received` is what the handler gets; `headers` stay None if they can't be read. `attempts` and
-    `lookups` are in memory only: after a restart they count anew.
+    `lookups` are in memory only: after a restart they count anew. `unknown_since`: the beginning of
+    the hour for which an unknown outcome is looked up; `hours` of it are in the log.
     """
 
     state: State = State.UNREAD
@@ -55,6 +56,8 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     attempts: int = 0
     lookups: int = 0
     first_failure: datetime | None = None
+    unknown_since: datetime | None = None
+    hours: int = 0
 
 
 class Record(msgspec.Struct, frozen=True, eq=False):

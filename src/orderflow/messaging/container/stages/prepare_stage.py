@@ -108,13 +108,18 @@ class Preparing:
         for ended in self._calls.collect(within_s=within_s):
             record, _task, _answer, error = ended
             if error is None:
+                # Its key stays taken: until the outcome is recorded, nobody may decide from rows.
                 self._gates.call.succeeded()
                 queues.ended.append(ended)
-            elif isinstance(error, Transient):
-                # Nothing happened outside: the record is intended again, which finds its intent.
+                continue
+
+            queues.calling.discard(record.key)
+            if isinstance(error, Transient):
+                # The record is intended again, which finds its intent. It goes to the end: if only
+                # this record's call finds the resource away, the next probe must not be the same.
                 self._gates.call.failed(error)
                 if record.is_head:
-                    queues.to_prepare.appendleft(record)
+                    queues.to_prepare.append(record)
             elif isinstance(error, STOPPING):
                 raise error
             else:
@@ -134,9 +139,10 @@ class Preparing:
         # ended.
         if not self._queues.to_prepare or self._stopping or gates.outcome.is_probing:
             return
-        if not (gates.intent.may_try(now) and gates.call.may_try(now)):
+        needed = (gates.intent, gates.call, gates.handle)
+        if not all(gate.may_try(now) for gate in needed):
             return
-        probing = gates.intent.is_probing or gates.call.is_probing
+        probing = any(gate.is_probing for gate in needed)
         if probing and self._calls.running:
             return
 
@@ -177,12 +183,14 @@ class Preparing:
             raise
         except Exception as error:  # noqa: BLE001 - as above
             if len(ended) == 1:
+                self._queues.calling.discard(ended[0][0].key)
                 self._failed(ended[0][0], error)
                 return
             for call in ended:
                 self._record([call])
         else:
             self._gates.outcome.succeeded()
+            self._queues.calling.difference_update(record.key for record, *_ in ended)
             for (record, _task, _answer, _error), step in zip(ended, steps, strict=True):
                 self._step(record, step)
 
@@ -201,9 +209,10 @@ class Preparing:
                 self._queues.ready.append(record)
             case Ask(task):
                 if not self._stopping:
+                    self._queues.calling.add(record.key)
                     self._calls.submit(record, task)
-            case Unknown(since):
-                if self._failures.unknown(record, since):
+            case Unknown():
+                if self._failures.unknown(record, step):
                     self._over.append(record)
 
     def _failed(self, record: Record, error: Exception) -> None:

@@ -148,4 +148,8 @@ PRODUCT_HISTORY = as_json(
         next_cursor="2",
     )
 )
-RETRIED = {"orderId": ORDER_ID, "eventId": EVENT_ID, "eventType": "OrderCreated", "repeated": True}
+RETRIED = {
+    "orderId": ORDER_ID,
+    "waitsFor": "PAYMENT",
+    "events": [{"eventId": EVENT_ID, "eventType": "OrderCreated", "repeated": True}],
+}

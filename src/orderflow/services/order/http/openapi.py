@@ -18,7 +18,7 @@ from orderflow.messaging.documents.openapi import (
     path_parameter,
     query_parameter,
 )
-from orderflow.messaging.http.actor import ACTOR_HEADER
+from orderflow.messaging.http.actor import ReasonRequest
 from orderflow.services.order.http import examples, products
 from orderflow.services.order.http.list_orders import LIMIT_DEFAULT, LIMIT_MAX
 from orderflow.services.order.http.operators import RetriedView
@@ -76,6 +76,12 @@ _PROBLEMS = {
     "503": "Starting, too busy, or the database is away: try again after Retry-After seconds",
 }
 _NO_SUCH = {"404": "There is no such order"}
+_BODY = {
+    "400": "The body is not JSON",
+    "413": "The body is longer than 64 KiB",
+    "415": "The body is not declared as application/json",
+    "422": "A field is unknown or wrong, or the actor is no name",
+}
 _NO_SUCH_PRODUCT = {"404": "There is no such product"}
 _AWAY = {"503": "The database is away"}
 
@@ -94,6 +100,7 @@ def document() -> Schema:
         ProductPage,
         ProductHistoryPage,
         RetriedView,
+        ReasonRequest,
         ConflictDocument,
         PriceChangedDocument,
     )
@@ -201,7 +208,7 @@ def _put_product(schemas: Schemas) -> Schema:
             "For operators: a new product, another name or price, or active: false to withdraw it. "
             "In force with the answer; a repeat changes nothing",
             {"200": _product(schemas), **schemas.problems(problems)},
-            parameters=[_SKU, _ACTOR, _IF_MATCH, _IF_NONE_MATCH],
+            parameters=[_SKU, openapi.ACTOR, _IF_MATCH, _IF_NONE_MATCH],
         ),
         "requestBody": schemas.request(ProductRequest, example=examples.PUT_PRODUCT),
     }
@@ -333,12 +340,12 @@ def _cancel(schemas: Schemas) -> Schema:
 
 def _retry(schemas: Schemas) -> Schema:
     retried = schemas.answer(
-        "What asked for the payment is on its way once more", RetriedView, example=examples.RETRIED
+        "What caused it is on its way once more", RetriedView, example=examples.RETRIED
     )
 
-    return operation(
-        "For operators: ask again for the payment that an order waits for, "
-        "or that its stock waits for",
+    described = operation(
+        "For operators: publish again what caused the payment, stock, refund or release "
+        "that an order waits for",
         {
             "202": retried,
             "409": schemas.problem(
@@ -348,16 +355,19 @@ def _retry(schemas: Schemas) -> Schema:
             **schemas.problems(
                 {
                     **_NO_SUCH,
+                    **_BODY,
                     "503": "Starting, the database is away, or the order moved on meanwhile",
                 }
             ),
         },
-        parameters=[_ORDER_ID],
+        parameters=[_ORDER_ID, openapi.ACTOR],
     )
+
+    return {**described, "requestBody": _reason(schemas)}
 
 
 def _cancel_by_operator(schemas: Schemas) -> Schema:
-    return operation(
+    described = operation(
         "For operators: cancel an order that has not left the house (reason OPERATOR); "
         "what was paid is refunded",
         {
@@ -365,10 +375,16 @@ def _cancel_by_operator(schemas: Schemas) -> Schema:
                 "Cancelled", OrderView, example=examples.shown(examples.CANCELLED)
             ),
             "409": schemas.problem("The order's status does not allow it", ConflictDocument),
-            **schemas.problems({**_NO_SUCH, "503": "Starting, or the database is away"}),
+            **schemas.problems({**_NO_SUCH, **_BODY, "503": "Starting, or the database is away"}),
         },
-        parameters=[_ORDER_ID],
+        parameters=[_ORDER_ID, openapi.ACTOR],
     )
+
+    return {**described, "requestBody": _reason(schemas)}
+
+
+def _reason(schemas: Schemas) -> Schema:
+    return schemas.request(ReasonRequest, example={"reason": "the customer called"}, required=False)
 
 
 def _command(
@@ -405,12 +421,6 @@ def _later(schemas: Schemas, description: str, *, example: Order) -> Schema:
 
 
 _SKU = path_parameter("sku", {"type": "string"})
-_ACTOR = {
-    "name": ACTOR_HEADER,
-    "in": "header",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 64},
-    "description": "Who gives the command, for the history",
-}
 _IF_MATCH = {
     "name": "If-Match",
     "in": "header",

@@ -11,6 +11,7 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from orderflow.contracts import ids
+from orderflow.contracts.currencies import known_currency
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.messaging.event import new_traceparent
@@ -84,6 +85,9 @@ class OrderRequest(
 
     mode = PaymentMode.AUTOMATIC
 
+    def __post_init__(self) -> None:
+        _refuse_unknown(self.currency)
+
 
 class ShortOrderRequest(
     msgspec.Struct,
@@ -103,6 +107,9 @@ class ShortOrderRequest(
 
     mode = PaymentMode.ON_REQUEST
 
+    def __post_init__(self) -> None:
+        _refuse_unknown(self.currency)
+
 
 class PayRequest(
     msgspec.Struct,
@@ -118,6 +125,11 @@ class PayRequest(
 
 
 AnyOrderRequest = OrderRequest | ShortOrderRequest
+
+
+def _refuse_unknown(currency: str | None) -> None:
+    if currency is not None:
+        known_currency(currency)
 
 
 def place_command(

@@ -111,6 +111,15 @@ def test_a_currency_is_three_capital_letters(currency: object) -> None:
         parse({**ORDER, "currency": currency})
 
 
+@pytest.mark.parametrize("kind", [OrderRequest, ShortOrderRequest])
+def test_a_currency_that_does_not_exist_is_refused_in_words(
+    kind: type[OrderRequest | ShortOrderRequest],
+) -> None:
+    for code in ("ZZZ", "XXX", "DEM"):
+        with pytest.raises(msgspec.ValidationError, match=f"{code} is no currency of ISO 4217"):
+            parse({**ORDER, "currency": code}, kind)
+
+
 def test_lines_are_1_to_100_and_none_only_in_the_short_form() -> None:
     full = [LINE] * LINES_MAX
     assert len(parse({**ORDER, "lines": full}).lines) == LINES_MAX

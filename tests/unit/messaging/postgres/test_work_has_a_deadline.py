@@ -12,6 +12,7 @@ import pytest
 from orderflow.messaging.errors import ConfigurationError, Transient, Unavailable
 from orderflow.messaging.postgres import Connection, Cursor
 from orderflow.messaging.postgres.group_commit import Expired, GroupCommit
+from orderflow.messaging.testing.memory_clock import MemoryClock
 
 CONNECT_S = 5.0
 
@@ -20,8 +21,8 @@ class Database:
     """A database that can be away for a while, on a clock of its own."""
 
     def __init__(self) -> None:
-        self.now = 0.0
-        self.away_until = 0.0
+        self.clock = MemoryClock()
+        self.away_until = self.clock.monotonic()
         self.connections = 0
         self.written: list[int] = []
         self.deliveries: Queue[list[tuple[object, int | Exception]]] = Queue()
@@ -31,14 +32,14 @@ class Database:
             connect=self._connect,
             write=self._write,
             deliver=self.deliveries.put,
-            clock=lambda: self.now,
+            clock=self.clock,
             is_wanted=lambda token: token not in self.left,
             batch_max=10,
         )
 
     def submit(self, numbers: Sequence[int], *, within_s: float) -> None:
         for number in numbers:
-            self.committer.submit(number, number, deadline=self.now + within_s)
+            self.committer.submit(number, number, deadline=self.clock.monotonic() + within_s)
 
     def outcomes(self, count: int) -> dict[object, Any]:
         """Let the committer run until it has delivered so many."""
@@ -51,15 +52,15 @@ class Database:
 
     def _connect(self) -> Connection:
         self.connections += 1
-        self.now += CONNECT_S
-        if self.now < self.away_until:
+        self.clock.advance(CONNECT_S)
+        if self.clock.monotonic() < self.away_until:
             raise Unavailable("nobody answers", resource="database")
         return cast("Connection", FakeConnection())
 
     def _write(self, _cursor: Cursor, batch: list[int]) -> list[int]:
         if self.undone:
             self.undone -= 1
-            self.now += 1
+            self.clock.advance(1)
             raise Transient("undone", resource="database")
         self.written += batch
         return [number * 10 for number in batch]
@@ -93,7 +94,7 @@ def test_while_the_database_is_away_what_is_too_old_is_dropped_and_never_written
     database: Database,
 ) -> None:
     """It would be an order for a client that left long ago, and has ordered anew."""
-    database.away_until = 60
+    database.away_until += 60
     database.submit(range(100), within_s=4.0)
     outcomes = database.outcomes(100)
     assert database.written == []
