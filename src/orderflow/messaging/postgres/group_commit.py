@@ -155,8 +155,8 @@ class GroupCommit(Generic[Work, Result]):
             if self._connection is None:
                 try:
                     self._connection = self._connect()
-                except (OrderflowError, DatabaseError) as error:
-                    # Whatever it is, it is not a piece's own fault: no halving.
+                except Exception as error:  # noqa: BLE001 - each piece is told, whatever it is
+                    # It is no piece's own fault: no halving.
                     log.warning("batch not committed", pieces=len(batch), error=str(error))
                     return outcomes + [(piece.token, error) for piece in batch]
                 give_up_at = self._clock.monotonic() + UNDONE_RETRY_S
