@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from orderflow.contracts.ids import OrderId
+from orderflow.contracts.ids import OrderId, order_id_of
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons, json_answer
@@ -43,7 +42,7 @@ def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
 
 def _order_id(request: Request) -> OrderId:
     try:
-        return OrderId(str(UUID(request.path_params["order_id"])))
+        return order_id_of(request.path_params["order_id"])
     except ValueError:
         raise _not_heard_of() from None
 
