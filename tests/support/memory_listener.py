@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.support.probe_language import NAMESPACE, Asked, Told, asked, catalogue, topics
@@ -39,17 +39,20 @@ class Handler:
     `away` finds a resource away as long as `away` is true.
 
     `waves` are the batches it was given, as (key, number) pairs, also those that failed.
+    `meanwhile` is called in each, as if it took that long.
     """
 
     def __init__(self) -> None:
         self.waves: list[list[tuple[str, int]]] = []
         self.broken = False
         self.away = True
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def compute(self, batch: Sequence[Received | Prepared]) -> list[Caused]:
         received = [part.received if isinstance(part, Prepared) else part for part in batch]
         self.waves.append([(record.event.id, record.event.number) for record in received])
         assert len({record.key for record in received}) == len(received), "two of one key"
+        self.meanwhile()
         if self.broken:
             raise RuntimeError("broken for everything")
         for record in received:

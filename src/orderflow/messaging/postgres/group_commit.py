@@ -23,6 +23,7 @@ from typing import Generic, TypeVar
 from orderflow.messaging.errors import OrderflowError, Transient, Unavailable
 from orderflow.messaging.postgres.connection import Connection, Cursor, DatabaseError, transient
 from orderflow.messaging.telemetry import gauge, histogram, logger
+from orderflow.messaging.work.turning import Turning
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -74,6 +75,7 @@ class GroupCommit(Generic[Work, Result]):
         self._queue: SimpleQueue[tuple[Work, object]] = SimpleQueue()
         self._connection: Connection | None = None
         self._closing = threading.Event()
+        self._turning = Turning("group commit")
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
 
     def start(self) -> None:
@@ -95,13 +97,19 @@ class GroupCommit(Generic[Work, Result]):
         self._closing.set()
         self._thread.join(timeout_s)
 
+    def reasons(self) -> list[str]:
+        """Why no work is committed; empty while the committer turns."""
+        return self._turning.reasons()
+
     def _run(self) -> None:
         while True:
+            self._turning.mark("wait for work")
             batch = self._take()
             if batch:
                 self._deliver(self._commit(batch))
             elif self._closing.is_set():
                 break
+        self._turning.rest()
         self._disconnect()
 
     def _take(self) -> list[tuple[Work, object]]:
@@ -147,6 +155,7 @@ class GroupCommit(Generic[Work, Result]):
                     raise
 
     def _try_once(self, batch: list[Work]) -> list[Result]:
+        self._turning.mark("commit")
         connection = self._connection or self._connect()
         self._connection = connection
 

@@ -3,8 +3,9 @@ Events to bytes and back: Avro in Confluent's frame.
 
 The frame is magic byte 0, a 4-byte big-endian schema id, then the body.
 
-The encoder asks the registry only when it is loaded, the decoder once for each new schema id. So an
-unavailable registry stops neither a running writer nor a reader that has seen the ids before.
+The encoder asks the registry only when it is loaded, the decoder once for each new schema id, and
+for an id that the registry does not have once in 30 s. So an unavailable registry stops neither a
+running writer nor a reader that has seen the ids before.
 
 Source: Confluent wire format; Avro 1.12 binary encoding. fastavro's schemaless functions with
 schemas parsed once take half the time of Confluent's serializer.
@@ -24,9 +25,13 @@ import msgspec
 from orderflow.messaging.errors import ConfigurationError, OperatorCommands, Poison
 from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue, subject
 from orderflow.messaging.schemas.registry import SchemaLookup
+from orderflow.messaging.work.clock import CLOCK, Clock
 
 MAGIC = 0
 FRAME_BYTES = 5
+UNKNOWN_FOR_S = 30.0
+UNKNOWN_MAX = 1_000
+"""So many ids that the registry does not have are remembered: a flood of others costs look-ups."""
 
 _frame = struct.Struct(">bI")
 _NATIVE = (datetime,)
@@ -110,15 +115,18 @@ class Decoder:
     Threads may share it.
     """
 
-    def __init__(self, registry: SchemaLookup) -> None:
+    def __init__(self, registry: SchemaLookup, *, clock: Clock = CLOCK) -> None:
         self._registry = registry
+        self._clock = clock
         self._schemas: dict[int, Any] = {}
+        self._unknown_until: dict[int, float] = {}
 
     def knows(self, payload: bytes | None) -> bool:
         """True if `payload` can be decoded, or found to be poison, without the registry."""
         if payload is None or len(payload) < FRAME_BYTES or payload[0] != MAGIC:
             return True
-        return int.from_bytes(payload[1:FRAME_BYTES], "big") in self._schemas
+        schema_id = int.from_bytes(payload[1:FRAME_BYTES], "big")
+        return schema_id in self._schemas or self._is_unknown(schema_id)
 
     def type_of(self, payload: bytes | None) -> str:
         """
@@ -162,8 +170,9 @@ class Decoder:
         except KeyError:
             pass
 
-        text = self._registry.schema_text(schema_id)
+        text = None if self._is_unknown(schema_id) else self._registry.schema_text(schema_id)
         if text is None:
+            self._note_unknown(schema_id)
             raise Poison(f"schema id {schema_id} is not known to the registry")
         try:
             schema = parse(text)
@@ -174,6 +183,22 @@ class Decoder:
 
         self._schemas[schema_id] = schema
         return schema
+
+    def _is_unknown(self, schema_id: int) -> bool:
+        until = self._unknown_until.get(schema_id)
+        return until is not None and self._clock.monotonic() < until
+
+    def _note_unknown(self, schema_id: int) -> None:
+        """
+        Remember for some seconds that the registry does not have this id; it may be registered yet.
+        """
+        if self._is_unknown(schema_id):
+            return
+        self._unknown_until.pop(schema_id, None)
+        if len(self._unknown_until) >= UNKNOWN_MAX:
+            # The oldest: entries are in the order in which they end.
+            del self._unknown_until[next(iter(self._unknown_until))]
+        self._unknown_until[schema_id] = self._clock.monotonic() + UNKNOWN_FOR_S
 
 
 def parse(text: str) -> Any:

@@ -24,6 +24,7 @@ from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.telemetry import counter, gauge, histogram, logger
 from orderflow.messaging.work.calls import Calls, Ended
 from orderflow.messaging.work.gate import Gate
+from orderflow.messaging.work.turning import Turning
 from orderflow.services.notification import repository
 from orderflow.services.notification.config import SenderSettings
 from orderflow.services.notification.handlers import settle
@@ -79,6 +80,7 @@ class Sender:
         self._mail_gate = mail_gate
         self._database_gate = database_gate
 
+        self._turning = Turning("sender")
         self._stop = threading.Event()
         self._unrecorded: list[SendResult] = []
         self._deferred_in_a_row: set[CustomerId] = set()
@@ -97,7 +99,7 @@ class Sender:
                 " see their notifications"
             )
         reasons = (self._database_gate.reason, self._mail_gate.reason, deferred)
-        return [reason for reason in reasons if reason]
+        return [*filter(None, reasons), *self._turning.reasons()]
 
     def run(self, stop: threading.Event) -> None:
         """
@@ -107,6 +109,7 @@ class Sender:
         is written before that position would never be published.
         """
         self._stop = stop
+
         try:
             if not self._prerequisites.wait(stop):
                 return
@@ -114,6 +117,8 @@ class Sender:
                 self._turn()
             self._finish()
         finally:
+            self._turning.rest()
+            self._prerequisites.close()
             self._calls.close()
             self._mailer.close()
             self._session.close()
@@ -125,6 +130,7 @@ class Sender:
 
     def _turn(self) -> None:
         """Collect results, then record them, then lease more customers."""
+        self._turning.mark("collect")
         self._accept(self._collect())
         if not self._database_gate.may_try(time.monotonic()):
             self._next_lease_at = time.monotonic() + POLL_S
@@ -190,6 +196,7 @@ class Sender:
 
     def _record(self) -> None:
         """Record the oldest results in one transaction: outcomes, sequences, events, releases."""
+        self._turning.mark("record")
         results = self._next_to_record()
 
         # A death here: mails were sent and nothing is recorded; they are sent again, same id.
@@ -228,6 +235,7 @@ class Sender:
         places = self._free_places()
         if places <= 0 or self._stop.is_set():
             return
+        self._turning.mark("lease")
         # The lease commits before anything is sent: no other worker sends to these customers.
         with self._session.transaction() as cursor:
             leased = repository.lease(

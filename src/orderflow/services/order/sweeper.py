@@ -23,6 +23,7 @@ from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import Cursor, DatabaseError, Session
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.telemetry import counter, gauge, logger
+from orderflow.messaging.work.turning import Turning
 from orderflow.services.order import queries, repository
 from orderflow.services.order.changes import Encode, Origin, write_changes
 from orderflow.services.order.config import SweeperSettings
@@ -64,6 +65,7 @@ class Sweeper:
         self._prerequisites = prerequisites
         self._session = session
         self._progress = progress
+        self._turning = Turning("sweeper")
         self._missing = "starting"
         self._held = False
 
@@ -72,17 +74,21 @@ class Sweeper:
         try:
             while not stop.is_set():
                 has_more = self._round(stop)
+                self._turning.rest()
                 stop.wait(0 if has_more else self._settings.every_s)
         finally:
+            self._prerequisites.close()
             self._session.close()
             self._progress.close()
 
     def reasons(self) -> list[str]:
         """Why nothing is swept, for /readyz; empty when the sweeper works."""
-        return [f"sweeper: {self._missing}"] if self._missing else []
+        missing = [f"sweeper: {self._missing}"] if self._missing else []
+        return [*missing, *self._turning.reasons()]
 
     def _round(self, stop: threading.Event) -> bool:
         """Sweep once. True: another batch may be due already."""
+        self._turning.mark("prerequisites")
         missing, has_more = "", False
         try:
             # In every round: a restored database has no relay position of its own yet.
@@ -98,6 +104,7 @@ class Sweeper:
         return has_more
 
     def _sweep(self, stop: threading.Event) -> bool:
+        self._turning.mark("read what is due")
         cutoff = cutoffs(self._limits, now=read_clock())[WaitingFor.PAY]
         with self._session.transaction() as cursor:
             due = queries.unpaid(cursor, since=cutoff, limit=self._settings.batch_max)
@@ -111,6 +118,7 @@ class Sweeper:
         if unread:
             return False
 
+        self._turning.mark("cancel")
         failpoint("sweeper.before_cas")
         with self._session.transaction() as cursor:
             cancelled = cancel_unpaid(cursor, due, encode=self._prerequisites.encode)
@@ -128,6 +136,7 @@ class Sweeper:
         horizon = self._progress.horizon()
         give_up_at = time.monotonic() + self._settings.patience_s
         while (unread := self._progress.unfinished(horizon)) and time.monotonic() < give_up_at:
+            self._turning.mark("wait for unread facts")
             if stop.wait(POLL_PROGRESS_S):
                 break
         return unread

@@ -17,6 +17,7 @@ import msgspec
 
 from orderflow.contracts.ids import PaymentId
 from orderflow.messaging.errors import Unavailable
+from orderflow.messaging.http.client import BoundedClient
 from orderflow.messaging.telemetry import counter, histogram, logger
 from orderflow.services.payment.config import ProviderSettings
 from orderflow.services.payment.model import Payment, Refund
@@ -103,12 +104,14 @@ class HttpGateway:
     """
     The provider over HTTP, for many threads at a time: one pooled connection per running call.
 
-    No retry, no redirect and no proxy from the environment; each phase of a call has its time-out.
+    No retry, no redirect and no proxy from the environment. A call ends within its connect and read
+    time-outs together, however slowly its answer trickles in.
     """
 
     def __init__(self, settings: ProviderSettings) -> None:
         connect_s, read_s = settings.connect_timeout_s, settings.read_timeout_s
-        self._client = httpx2.Client(
+        self._client = BoundedClient(
+            within_s=connect_s + read_s,
             base_url=settings.url,
             timeout=httpx2.Timeout(read_s, connect=connect_s, pool=read_s),
             limits=httpx2.Limits(

@@ -15,8 +15,9 @@ from tests.unit.messaging.schemas.parcels import (
 )
 
 from orderflow.messaging.errors import ConfigurationError, OperatorCommands, Poison, Unavailable
-from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.schemas.avro import UNKNOWN_FOR_S, UNKNOWN_MAX, Decoder, Encoder
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
+from orderflow.messaging.testing.memory_clock import MemoryClock
 from orderflow.messaging.testing.registry import InMemoryRegistry
 
 REGISTRY = InMemoryRegistry.holding(CATALOGUE)
@@ -76,6 +77,34 @@ def test_without_the_registry_known_schemas_are_written_and_read() -> None:
 
     registry.available = True
     assert cold.decode_as(PAYLOAD, ParcelShipped) == SHIPPED
+
+
+def test_an_id_that_was_unknown_is_asked_for_again_after_half_a_minute() -> None:
+    """A schema can be registered after the first record that was written with it."""
+    registry, clock = InMemoryRegistry(), MemoryClock()
+    decoder = Decoder(registry, clock=clock)
+    with pytest.raises(Poison, match="not known"):
+        decoder.decode(PAYLOAD)
+    assert decoder.knows(PAYLOAD), "poison is found without the registry"
+
+    registry.available = False
+    with pytest.raises(Poison, match="not known"):
+        decoder.decode(PAYLOAD)
+    clock.advance(UNKNOWN_FOR_S)
+    registry.available = True
+    for subject, type_name in CATALOGUE.subjects():
+        registry.register(subject, CATALOGUE.versions(type_name)[0].text)
+    assert decoder.decode_as(PAYLOAD, ParcelShipped) == SHIPPED
+
+
+def test_only_so_many_unknown_ids_are_remembered() -> None:
+    decoder = Decoder(InMemoryRegistry(), clock=MemoryClock())
+    payloads = [b"\x00" + (10_000 + n).to_bytes(4, "big") for n in range(UNKNOWN_MAX + 1)]
+    for payload in payloads:
+        with pytest.raises(Poison, match="not known"):
+            decoder.type_of(payload)
+    assert [decoder.knows(payload) for payload in payloads[:2]] == [False, True]
+    assert decoder.knows(payloads[-1])
 
 
 @pytest.mark.parametrize(
