@@ -29,10 +29,14 @@ from orderflow.messaging.work.clock import CLOCK, Clock
 
 MAGIC = 0
 FRAME_BYTES = 5
-UNKNOWN_FOR_S = 30.0
-UNKNOWN_MAX = 1_000
-"""So many ids that the registry does not have are remembered: a flood of others costs look-ups."""
+USELESS_FOR_S = 30.0
+USELESS_MAX = 1_000
+"""
+How many ids are remembered for which the registry has no schema, or none that a record can be read
+with, and how long. A flood of more of them costs look-ups.
+"""
 
+_NOT_USELESS = (0.0, "")
 _frame = struct.Struct(">bI")
 _NATIVE = (datetime,)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -119,14 +123,14 @@ class Decoder:
         self._registry = registry
         self._clock = clock
         self._schemas: dict[int, Any] = {}
-        self._unknown_until: dict[int, float] = {}
+        self._useless: dict[int, tuple[float, str]] = {}
 
     def knows(self, payload: bytes | None) -> bool:
         """True if `payload` can be decoded, or found to be poison, without the registry."""
         if payload is None or len(payload) < FRAME_BYTES or payload[0] != MAGIC:
             return True
         schema_id = int.from_bytes(payload[1:FRAME_BYTES], "big")
-        return schema_id in self._schemas or self._is_unknown(schema_id)
+        return schema_id in self._schemas or bool(self._why_useless(schema_id))
 
     def type_of(self, payload: bytes | None) -> str:
         """
@@ -170,35 +174,38 @@ class Decoder:
         except KeyError:
             pass
 
-        text = None if self._is_unknown(schema_id) else self._registry.schema_text(schema_id)
+        why = self._why_useless(schema_id) or self._look_up(schema_id)
+        if why:
+            raise Poison(f"schema id {schema_id} {why}")
+        return self._schemas[schema_id]
+
+    def _look_up(self, schema_id: int) -> str:
+        """Ask the registry, and keep its answer; why no record can be read with it, if none can."""
+        text = self._registry.schema_text(schema_id)
         if text is None:
-            self._note_unknown(schema_id)
-            raise Poison(f"schema id {schema_id} is not known to the registry")
+            return self._keep_useless(schema_id, "is not known to the registry")
         try:
             schema = parse(text)
-        except ConfigurationError as error:
-            raise Poison(f"schema id {schema_id} is not an Avro schema") from error
+        except ConfigurationError:
+            return self._keep_useless(schema_id, "is not an Avro schema")
         if not isinstance(schema, dict) or schema.get("type") != "record":
-            raise Poison(f"schema id {schema_id} is not a record")
+            return self._keep_useless(schema_id, "is not a record")
 
         self._schemas[schema_id] = schema
-        return schema
+        return ""
 
-    def _is_unknown(self, schema_id: int) -> bool:
-        until = self._unknown_until.get(schema_id)
-        return until is not None and self._clock.monotonic() < until
+    def _why_useless(self, schema_id: int) -> str:
+        until, why = self._useless.get(schema_id, _NOT_USELESS)
+        return why if self._clock.monotonic() < until else ""
 
-    def _note_unknown(self, schema_id: int) -> None:
-        """
-        Remember for some seconds that the registry does not have this id; it may be registered yet.
-        """
-        if self._is_unknown(schema_id):
-            return
-        self._unknown_until.pop(schema_id, None)
-        if len(self._unknown_until) >= UNKNOWN_MAX:
+    def _keep_useless(self, schema_id: int, why: str) -> str:
+        """For a while only: an id can be registered after the first record that came with it."""
+        self._useless.pop(schema_id, None)
+        if len(self._useless) >= USELESS_MAX:
             # The oldest: entries are in the order in which they end.
-            del self._unknown_until[next(iter(self._unknown_until))]
-        self._unknown_until[schema_id] = self._clock.monotonic() + UNKNOWN_FOR_S
+            del self._useless[next(iter(self._useless))]
+        self._useless[schema_id] = (self._clock.monotonic() + USELESS_FOR_S, why)
+        return why
 
 
 def parse(text: str) -> Any:
