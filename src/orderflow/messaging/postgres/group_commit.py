@@ -23,6 +23,7 @@ from typing import Generic, TypeVar
 from orderflow.messaging.errors import OrderflowError, Transient, Unavailable
 from orderflow.messaging.postgres.connection import Connection, Cursor, DatabaseError, transient
 from orderflow.messaging.telemetry import gauge, histogram, logger
+from orderflow.messaging.work.clock import CLOCK, Clock
 from orderflow.messaging.work.turning import Turning
 
 Work = TypeVar("Work")
@@ -65,6 +66,7 @@ class GroupCommit(Generic[Work, Result]):
         after_commit: Callable[[], None] = lambda: None,
         batch_max: int = BATCH_MAX,
         queue_max: int = 10_000,
+        clock: Clock = CLOCK,
     ) -> None:
         self._connect = connect
         self._write = write
@@ -75,7 +77,7 @@ class GroupCommit(Generic[Work, Result]):
         self._queue: SimpleQueue[tuple[Work, object]] = SimpleQueue()
         self._connection: Connection | None = None
         self._closing = threading.Event()
-        self._turning = Turning("group commit")
+        self._turning = Turning("group commit", clock=clock)
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
 
     def start(self) -> None:

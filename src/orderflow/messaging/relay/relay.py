@@ -24,6 +24,7 @@ from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.relay.session import RelaySession
 from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.telemetry import counter, logger
+from orderflow.messaging.work.clock import CLOCK, Clock
 from orderflow.messaging.work.turning import Turning
 
 BACK_OFF_S = (0.1, 5.0)
@@ -50,13 +51,13 @@ class Relay:
     Any number of relays of one service may run: one streams, the others stand by.
     """
 
-    def __init__(self, settings: RelaySettings) -> None:
+    def __init__(self, settings: RelaySettings, *, clock: Clock = CLOCK) -> None:
         self._settings = settings
         self._stop = threading.Event()
         self._keeper = PartitionKeeper()
         self._back_off_s = BACK_OFF_S[0]
-        self._turning = Turning("relay", within_s=TURNS_WITHIN_S)
-        self._keeping = Turning("outbox partitions")
+        self._turning = Turning("relay", within_s=TURNS_WITHIN_S, clock=clock)
+        self._keeping = Turning("outbox partitions", clock=clock)
         self.health = Health()
 
     def reasons(self) -> list[str]:

@@ -23,6 +23,7 @@ from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import Cursor, DatabaseError, Session
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.telemetry import counter, gauge, logger
+from orderflow.messaging.work.clock import CLOCK, Clock
 from orderflow.messaging.work.turning import Turning
 from orderflow.services.order import queries, repository
 from orderflow.services.order.changes import Encode, Origin, write_changes
@@ -59,13 +60,14 @@ class Sweeper:
         prerequisites: Prerequisites,
         session: Session,
         progress: GroupProgress,
+        clock: Clock = CLOCK,
     ) -> None:
         self._settings = settings
         self._limits = limits
         self._prerequisites = prerequisites
         self._session = session
         self._progress = progress
-        self._turning = Turning("sweeper")
+        self._turning = Turning("sweeper", clock=clock)
         self._missing = "starting"
         self._held = False
 
