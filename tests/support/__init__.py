@@ -12,6 +12,8 @@ Values
 
 Real parts
     stack               Kafka, PostgreSQL and registry: the session's, a module's own, a private one
+    silent_proxy        a TCP proxy that falls silent: connections stay open, nothing passes
+    slow_server         a server that answers by the byte, at its own pace
     mock_cluster        *kit*: librdkafka's mock broker, with faults on demand
     databases           *kit*: an empty database; a database's catalogue
     products            the demo products in an order database

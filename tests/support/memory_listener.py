@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.support.probe_language import NAMESPACE, Asked, Told, asked, catalogue, topics
@@ -42,6 +42,7 @@ class Handler:
     records at a time take too long.
 
     `waves` are the batches it was given, as (key, number) pairs, also those that failed.
+    `meanwhile` is called in each, as if it took that long.
     """
 
     def __init__(self) -> None:
@@ -49,11 +50,13 @@ class Handler:
         self.broken = False
         self.away = self.locked = True
         self.fast_max = 500
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def compute(self, batch: Sequence[Received | Prepared]) -> list[Caused]:
         received = [part.received if isinstance(part, Prepared) else part for part in batch]
         self.waves.append([(record.event.id, record.event.number) for record in received])
         assert len({record.key for record in received}) == len(received), "two of one key"
+        self.meanwhile()
         if self.broken:
             raise RuntimeError("broken for everything")
         if len(batch) > self.fast_max:

@@ -45,7 +45,7 @@ class RegistrySettings(Section):
     """The schema registry, by the address of its Confluent-compatible interface."""
 
     url: str = "http://127.0.0.1:18081/apis/ccompat/v7"
-    timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    timeout_s: Annotated[float, Field(gt=0, le=15)] = 5.0
 
 
 class DatabaseSettings(Section):

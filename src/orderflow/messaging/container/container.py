@@ -124,7 +124,7 @@ class Container:
             self._settings,
             client=self._connect(self._settings, between=self._refuse_long_stop),
             encoder=encoder,
-            decoder=Decoder(self._registry),
+            decoder=Decoder(self._registry, clock=self._clock),
             database=self._database,
             calls=self._calls,
             gates=self._gates,
@@ -140,7 +140,10 @@ class Container:
         loop = self._started()
         loop.turn()
 
-        if self._missing and loop.is_member:
+        # In every turn: a coordinator that falls silent ends the membership, and no call says so.
+        if not loop.is_member:
+            self._missing = ["broker: joining"]
+        elif self._missing:
             self._missing = []
             log.info(
                 "listening",
@@ -159,6 +162,7 @@ class Container:
     def close(self) -> None:
         """Leave the group and close every connection. What is not committed will be read again."""
         if self._loop is not None:
+            self._loop.turning.rest()
             self._loop.close()
         self._closing.close()
 
@@ -167,7 +171,8 @@ class Container:
         reasons = [*self._missing, *(gate.reason for gate in self._gates if gate.reason)]
         if self._loop is not None and self._loop.broker_error:
             reasons.append(f"broker: {self._loop.broker_error}")
-        return [f"listener {self._name}: {reason}" for reason in reasons]
+        named = [f"listener {self._name}: {reason}" for reason in reasons]
+        return named if self._loop is None else [*named, *self._loop.turning.reasons()]
 
     def _started(self) -> Loop:
         if self._loop is None:
@@ -198,6 +203,9 @@ class Container:
         Called between slices of every wait on a broker: after a stop, an open transaction gets some
         seconds to end.
         """
+        # A wait in slices is no standstill: what it waits for is a reason of its own.
+        if self._loop is not None:
+            self._loop.turning.mark("wait for the broker")
         if self._stop.is_set():
             now = self._clock.monotonic()
             self._stop_seen_at = self._stop_seen_at or now

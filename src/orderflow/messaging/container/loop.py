@@ -38,6 +38,7 @@ from orderflow.messaging.listener import ExactlyOnce
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.work.calls import Calls
 from orderflow.messaging.work.clock import Clock
+from orderflow.messaging.work.turning import Turning
 
 POLL_S_MIN = 0.001
 
@@ -61,6 +62,9 @@ class Loop:
         clock: Clock,
     ) -> None:
         listener = settings.listener
+        self.turning = Turning(
+            f"listener {listener.name}", within_s=settings.turns_within_s, clock=clock
+        )
         self._shared = shared = Shared(
             settings=settings,
             client=client,
@@ -114,8 +118,11 @@ class Loop:
         """Poll, admit, prepare, handle, commit, once."""
         # Partitions come and go in here, and only here: no transaction is open, so a rebalance only
         # drops state.
+        self.turning.mark("poll")
+        self._admission.begin_turn()
         messages = self._shared.client.poll(self._poll_timeout(), self._shared.settings.records_max)
 
+        self.turning.mark("admit")
         if messages:
             self._fetched += len(messages)
             self._admission.admit(messages)
@@ -125,14 +132,15 @@ class Loop:
         # when the rest ends.
         now = self._shared.clock.monotonic()
         self._admission.wake(now)
+        self.turning.mark("prepare")
         self._admission.release(self._preparing.step(now))
         if now < self._transaction.rest_until and not self._backlog_is_full:
             return
 
         self._fetched = 0
-        for over in self._waves.run():
-            self._admission.release(over)
+        self._handle_waves()
 
+        self.turning.mark("commit")
         self._end_turn()
         self._open_idle_gates()
         self._admission.refill()
@@ -145,9 +153,15 @@ class Loop:
         """
         deadline = self._shared.clock.monotonic() + self._shared.settings.stop_within_s
         self._preparing.finish(deadline)
+        self._handle_waves()
+        self.turning.mark("last commit")
+        self._delivery.last(deadline)
+
+    def _handle_waves(self) -> None:
+        self.turning.mark("handle")
         for over in self._waves.run():
             self._admission.release(over)
-        self._delivery.last(deadline)
+            self.turning.mark("handle")
 
     def _end_turn(self) -> None:
         now = self._shared.clock.monotonic()
@@ -167,6 +181,8 @@ class Loop:
             return 0.0 if self._backlog_is_full else max(0.0, self._transaction.rest_until - now)
 
         waits = [gate.next_try_at - now for gate in self._shared.gates if gate.is_probing]
+        if queues.unread and not self._shared.gates.decode.is_probing:
+            return 0.0
         if self._preparing.running:
             waits.append(CALLS_POLL_S)
         elif queues.to_prepare and not waits:

@@ -10,6 +10,7 @@ import msgspec
 from orderflow.messaging.listener import Listener
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings, RegistrySettings
+from orderflow.messaging.work.turning import TURNS_WITHIN_S
 
 Protocol = Literal["classic", "consumer"]
 
@@ -23,8 +24,9 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     without static membership. `database` is needed by `InboxOutbox`. `consumer_overrides` are
     librdkafka's keys. `rest_s`: the least and the most between two transactions.
     `fenced_poll_s`: how long a fenced producer's consumer waits for its own verdict, longer than a
-    heartbeat. Every other limit
-    of a container is in `finished_offsets.admits`.
+    heartbeat. `turns_within_s`:
+    after what time without a turn the worker is not ready. Every other limit of a container is in
+    `finished_offsets.admits`.
     """
 
     listener: Listener
@@ -43,6 +45,7 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     committed_within_s: float = 40.0
     stop_within_s: float = 5.0
     fenced_poll_s: float = 4.0
+    turns_within_s: float = TURNS_WITHIN_S
     log_records: bool = True
 
     @property

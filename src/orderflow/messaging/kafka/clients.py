@@ -53,6 +53,8 @@ def client_config(settings: KafkaSettings) -> Config:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
         "topic.metadata.refresh.interval.ms": 30_000,
+        # The default of 30 s is how long a new connection to a silent broker would count as one.
+        "socket.connection.setup.timeout.ms": 5_000,
         # Errors reach the caller through calls; librdkafka's lines on stderr would repeat them.
         "log_level": 2,
         **settings.security,
@@ -104,6 +106,9 @@ def consumer_config(
         "enable.auto.offset.store": False,
         "enable.partition.eof": True,
         "partition.assignment.strategy": "cooperative-sticky",
+        # A broker that answers nothing is away after this time, not after a minute. A producer has
+        # its transaction time-out instead.
+        "socket.timeout.ms": 10_000,
         "session.timeout.ms": 15_000,
         "heartbeat.interval.ms": 3_000,
         "max.poll.interval.ms": 120_000,

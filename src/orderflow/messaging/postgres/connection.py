@@ -3,7 +3,8 @@ Connections to PostgreSQL with time-outs, a pool, and which of the driver's erro
 
 Every connection: time zone UTC, `statement_timeout` 10 s, `lock_timeout` 3 s,
 `idle_in_transaction_session_timeout` 10 s, so that the locks of a stopped process block its
-successor no longer than that. Services import the driver's types from here, never from the driver.
+successor no longer than that. A server that falls silent is noticed within 15 s: see
+`bounded_connection`. Services import the driver's types from here, never from the driver.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from psycopg_pool import ConnectionPool as _ConnectionPool
 from psycopg_pool import PoolTimeout
 
 from orderflow.messaging.errors import Contention, Transient, Unavailable
+from orderflow.messaging.postgres.bounded_connection import (
+    CHECK_WITHIN_S,
+    BoundedConnection,
+)
 from orderflow.messaging.settings import DatabaseSettings
 
-Connection = psycopg.Connection[TupleRow]
+Connection = BoundedConnection
 Cursor = psycopg.Cursor[TupleRow]
 ConnectionPool = _ConnectionPool[Connection]
 DatabaseError = psycopg.Error
@@ -35,6 +40,20 @@ RESOURCE = "database"
 CONNECT_TIMEOUT_S = 5
 POOL_TIMEOUT_S = 3.0
 BRIEF_LOCK_TIMEOUT = "500ms"
+RECONNECT_WITHIN_S = 5.0
+"""The pool doubles its back-off up to this; a checkout after it begins anew."""
+SILENCE = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""
+How the kernel notices a server whose host is gone: 5 + 3 × 3 s after the last answer, and 15 s
+after what it did not acknowledge. Without these it takes hours. A host that acknowledges for a
+server that hangs needs the limit of `BoundedConnection` besides.
+"""
 
 _SESSION = {
     "TimeZone": "UTC",
@@ -71,19 +90,29 @@ _BRIEFLY: ContextVar[bool] = ContextVar("briefly", default=False)
 def conninfo(
     dsn: str, *, application_name: str, session: dict[str, str] | None = None, **parameters: Any
 ) -> str:
-    """`dsn` with application name, time-outs and session settings; the DSN's own options win."""
+    """
+    `dsn` with application name, time-outs and session settings; the DSN's own options win, and its
+    own `keepalives…` and `tcp_user_timeout`.
+    """
     settings = " ".join(
         f"-c {name}={value}"
         for name, value in (session if session is not None else _SESSION).items()
     )
     theirs = conninfo_to_dict(dsn)
+
     return make_conninfo(
         dsn,
         application_name=application_name,
         connect_timeout=theirs.get("connect_timeout", CONNECT_TIMEOUT_S),
         options=f"{settings} {theirs.get('options') or ''}".strip(),
+        **silence(theirs),
         **parameters,
     )
+
+
+def silence(theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of `SILENCE` that `theirs` does not set."""
+    return {name: value for name, value in SILENCE.items() if name not in theirs}
 
 
 def connect(
@@ -96,7 +125,8 @@ def connect(
     """
     One connection for the caller alone; `session` adds server settings to the kit's.
 
-    Raises Unavailable when the database can't be reached within 5 s.
+    Raises Unavailable when the database can't be reached within 5 s. A statement without an answer
+    for 15 s closes the connection, with an error that `transient` turns into Unavailable.
     """
     target = conninfo(
         settings.dsn.get_secret_value(),
@@ -104,15 +134,16 @@ def connect(
         session={**_SESSION, **session},
     )
     with unavailable_when_transient():
-        return psycopg.connect(target, autocommit=autocommit)
+        return Connection.connect(target, autocommit=autocommit)
 
 
 def open_pool(settings: DatabaseSettings, *, application_name: str) -> ConnectionPool:
     """
     A pool of at most `pool_size_max` connections, open at once and filled in the background.
 
-    It opens also while the database is away; then each checkout fails within 3 s, with an error
-    that `transient` turns into Unavailable. A connection that broke is replaced at its checkout.
+    It opens also while the database is away; then each checkout fails within 4 s, with an error
+    that `transient` turns into Unavailable. A connection that broke, or is silent for 1 s, is
+    replaced at its checkout.
     """
     return _ConnectionPool(
         conninfo(settings.dsn.get_secret_value(), application_name=application_name),
@@ -120,10 +151,16 @@ def open_pool(settings: DatabaseSettings, *, application_name: str) -> Connectio
         min_size=1,
         max_size=settings.pool_size_max,
         timeout=POOL_TIMEOUT_S,
-        check=_ConnectionPool.check_connection,
+        reconnect_timeout=RECONNECT_WITHIN_S,
+        check=_check,
         name=application_name,
         open=True,
     )
+
+
+def _check(connection: Connection) -> None:
+    with connection.answering_within(CHECK_WITHIN_S):
+        _ConnectionPool.check_connection(connection)
 
 
 @contextmanager

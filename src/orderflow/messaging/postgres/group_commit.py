@@ -33,6 +33,7 @@ from orderflow.messaging.postgres.connection import (
 )
 from orderflow.messaging.telemetry import counter, gauge, histogram, logger
 from orderflow.messaging.work.clock import CLOCK, Clock
+from orderflow.messaging.work.turning import Turning
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -100,10 +101,12 @@ class GroupCommit(Generic[Work, Result]):
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._clock = clock
+
         self._queue: SimpleQueue[_Piece[Work]] = SimpleQueue()
         self._connection: Connection | None = None
         self._briefly_until = -math.inf
         self._closing = threading.Event()
+        self._turning = Turning("group commit", clock=clock)
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
 
     def start(self) -> None:
@@ -126,13 +129,19 @@ class GroupCommit(Generic[Work, Result]):
         self._closing.set()
         self._thread.join(timeout_s)
 
+    def reasons(self) -> list[str]:
+        """Why no work is committed; empty while the committer turns."""
+        return self._turning.reasons()
+
     def _run(self) -> None:
         while True:
+            self._turning.mark("wait for work")
             batch = self._take()
             if batch:
                 self._deliver(self._commit(batch))
             elif self._closing.is_set():
                 break
+        self._turning.rest()
         self._disconnect()
 
     def _take(self) -> list[_Piece[Work]]:
@@ -154,6 +163,7 @@ class GroupCommit(Generic[Work, Result]):
         outcomes: list[tuple[object, Result | Exception]] = []
         give_up_at = self._clock.monotonic() + UNDONE_RETRY_S
         while True:
+            self._turning.mark("commit")
             # Before each transaction: to connect, or to try again, may have taken seconds.
             batch, expired = self._in_time(batch)
             outcomes += expired

@@ -19,6 +19,7 @@ from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres.arrays import array
 from orderflow.messaging.postgres.connection import Cursor, DatabaseError, Session
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.work.turning import Turning
 
 TABLE = "inbox"
 RETENTION = timedelta(days=35)
@@ -56,9 +57,10 @@ def purge(cursor: Cursor) -> int:
     return cursor.rowcount
 
 
-def purge_until(stop: threading.Event, session: Session) -> None:
+def purge_until(stop: threading.Event, session: Session, turning: Turning) -> None:
     """
-    Delete old inbox rows every ten minutes until `stop` is set; then close `session`.
+    Delete old inbox rows every ten minutes until `stop` is set; then close `session`. `turning`
+    knows when a round does not end.
 
     Rows go in transactions of at most `PURGE_ROWS_MAX`. While the database is away they stay, and
     a warning is logged.
@@ -67,10 +69,12 @@ def purge_until(stop: threading.Event, session: Session) -> None:
         try:
             purged = PURGE_ROWS_MAX
             while purged == PURGE_ROWS_MAX and not stop.is_set():
+                turning.mark("delete")
                 with session.transaction() as cursor:
                     purged = purge(cursor)
         except (Transient, DatabaseError) as error:
             log.warning("old inbox rows stay for now", reason=str(error))
+        turning.rest()
     session.close()
 
 

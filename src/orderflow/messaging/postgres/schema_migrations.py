@@ -7,11 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-import psycopg
 import yoyo
 from psycopg.conninfo import conninfo_to_dict
 
-from orderflow.messaging.postgres.connection import conninfo, unavailable_when_transient
+from orderflow.messaging.postgres.bounded_connection import ANSWER_WITHIN_S
+from orderflow.messaging.postgres.connection import (
+    Connection,
+    conninfo,
+    silence,
+    unavailable_when_transient,
+)
 
 MIGRATION_LOCK_WAIT_MS = 60_000
 
@@ -54,7 +59,8 @@ def _one_at_a_time(dsn: str) -> Iterator[None]:
     session = {"lock_timeout": str(MIGRATION_LOCK_WAIT_MS)}
     target = conninfo(dsn, application_name="migrate", session=session)
     with unavailable_when_transient():
-        lock = psycopg.connect(target, autocommit=True)
+        lock = Connection.connect(target, autocommit=True)
+    lock.answer_within_s = MIGRATION_LOCK_WAIT_MS / 1000 + ANSWER_WITHIN_S
     with lock, unavailable_when_transient():
         lock.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
         yield
@@ -62,4 +68,6 @@ def _one_at_a_time(dsn: str) -> Iterator[None]:
 
 def _yoyo_url(dsn: str) -> str:
     """yoyo accepts URLs only; the driver takes every libpq parameter from the URL's query."""
-    return f"postgresql+psycopg:///?{urlencode(conninfo_to_dict(dsn))}"
+    theirs = conninfo_to_dict(dsn)
+    # How long a migration may take is its author's to say, so only the kernel watches over it.
+    return f"postgresql+psycopg:///?{urlencode({**theirs, **silence(theirs)})}"

@@ -47,6 +47,7 @@ class Prerequisites:
         self._registry = registry
         self._catalogue = catalogue
         self._topics = topics
+        self._client: Registry | None = None
         self._encoder: Encoder | None = None
         self._missing = [NOT_ASKED]
 
@@ -62,7 +63,14 @@ class Prerequisites:
             if not self.missing():
                 return True
             stop.wait(TRY_EVERY_S)
+        self.close()
         return False
+
+    def close(self) -> None:
+        """Close the connection to the registry, which is open only until the ids are loaded."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def reasons(self) -> list[str]:
         """What was missing when `missing` was last called; before that, that it is starting."""
@@ -92,11 +100,11 @@ class Prerequisites:
 
         assert self._registry is not None
         assert self._catalogue is not None
-        registry = Registry(self._registry)
+        # One client for all tries: each new one would load the certificates again.
+        self._client = self._client or Registry(self._registry)
         try:
-            self._encoder = Encoder.load(registry, self._catalogue, self._topics)
+            self._encoder = Encoder.load(self._client, self._catalogue, self._topics)
         except (Transient, ConfigurationError) as error:
             return f"registry: {error}"
-        finally:
-            registry.close()
+        self.close()
         return ""

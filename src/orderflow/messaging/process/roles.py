@@ -26,6 +26,7 @@ from orderflow.messaging.process.settings import ListenerSection
 from orderflow.messaging.relay import Relay, RelaySettings
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import ProcessSettings, RelaySection
+from orderflow.messaging.work.turning import Turning
 
 
 def api_role(
@@ -93,6 +94,8 @@ def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container:
         transaction=waiting.transaction, relay=listener.name if listener.publishes else None
     )
 
+    purge = Turning("inbox purge")
+
     def run(stop: threading.Event) -> None:
         # Before the first record: its outbox row might lie behind the relay's first position.
         is_there = prerequisites.wait(stop)
@@ -101,14 +104,17 @@ def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container:
         # A stop during the last question must not start a client that nobody waits for.
         if is_there and not stop.is_set():
             threading.Thread(
-                target=inbox.purge_until, args=(stop, purging), name="purge-inbox", daemon=True
+                target=inbox.purge_until,
+                args=(stop, purging, purge),
+                name="purge-inbox",
+                daemon=True,
             ).start()
             container.run(stop)
 
     return worker_role(
         launch,
         run=run,
-        reasons=lambda: prerequisites.reasons() or container.reasons(),
+        reasons=lambda: prerequisites.reasons() or [*container.reasons(), *purge.reasons()],
         in_slots=True,
     )
 
@@ -129,11 +135,7 @@ def relay_role(*, commands: OperatorCommands = NEUTRAL) -> BuildRole[ProcessSett
             )
         )
 
-        def reasons() -> list[str]:
-            health = relay.health
-            return [] if health.ready else [f"relay {health.state}: {health.reason}".rstrip(": ")]
-
-        return worker_role(launch, run=relay.run, reasons=reasons)
+        return worker_role(launch, run=relay.run, reasons=relay.reasons)
 
     return build
 

@@ -24,9 +24,13 @@ from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.relay.session import RelaySession
 from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.telemetry import counter, logger
+from orderflow.messaging.work.clock import CLOCK, Clock
+from orderflow.messaging.work.turning import Turning
 
 BACK_OFF_S = (0.1, 5.0)
 KEEP_PARTITIONS_EVERY_S = 60.0
+TURNS_WITHIN_S = 18.0
+"""Longer than a database's silence (15 s); a Kafka transaction of a relay that is well takes ms."""
 
 RECORDS = counter("relay_records", "Outbox rows published, in committed Kafka transactions")
 TRANSACTIONS = counter(
@@ -47,12 +51,20 @@ class Relay:
     Any number of relays of one service may run: one streams, the others stand by.
     """
 
-    def __init__(self, settings: RelaySettings) -> None:
+    def __init__(self, settings: RelaySettings, *, clock: Clock = CLOCK) -> None:
         self._settings = settings
         self._stop = threading.Event()
         self._keeper = PartitionKeeper()
         self._back_off_s = BACK_OFF_S[0]
+        self._turning = Turning("relay", within_s=TURNS_WITHIN_S, clock=clock)
+        self._keeping = Turning("outbox partitions", clock=clock)
         self.health = Health()
+
+    def reasons(self) -> list[str]:
+        """Why nothing is published, one sentence each; empty while it streams or stands by."""
+        health = self.health
+        reasons = [] if health.ready else [f"relay {health.state}: {health.reason}".rstrip(": ")]
+        return [*reasons, *self._turning.reasons(), *self._keeping.reasons()]
 
     def run(self, stop: threading.Event) -> None:
         """
@@ -80,14 +92,19 @@ class Relay:
             self._report(RelayState.FENCED, str(error))
             raise
         finally:
+            self._turning.rest()
             STREAMING.set(0)
 
     def _run_session(self, fenced_pid: int | None) -> int | None:
         """Run one session to its end. Returns its backend's process id if it was fenced."""
         session: RelaySession | None = None
         try:
+            self._turning.mark("open a session")
             session = RelaySession(
-                self._settings, stopping=self._stop.is_set, fenced_pid=fenced_pid
+                self._settings,
+                stopping=self._stop.is_set,
+                fenced_pid=fenced_pid,
+                turning=self._turning,
             )
             session.open(on_standby=self._stand_by, before_first=self._keep_partitions_once)
             self._stream(session)
@@ -102,6 +119,7 @@ class Relay:
             # replaced, or only its own transaction timed out.
             if isinstance(error, ProducerLost) and error.fenced and session is not None:
                 return session.stream.backend_pid
+            self._turning.rest()
             self._stop.wait(self._back_off_s)
             self._back_off_s = min(self._back_off_s * 2, BACK_OFF_S[1])
         finally:
@@ -123,6 +141,7 @@ class Relay:
         )
         committed_at = time.monotonic()
         while not self._stop.is_set():
+            self._turning.mark("read the log")
             rows, end_lsn = reader.next_batch()
 
             # An idle database's log grows too: without a newer position the slot would retain it.
@@ -137,6 +156,7 @@ class Relay:
 
     def _publish(self, session: RelaySession, rows: list[ProducerRecord], end_lsn: int) -> None:
         """Publish until it is committed: after an abort the same producer sends the same again."""
+        self._turning.mark("publish")
         # Before the transaction, which carries the count: Kafka must never have a higher one than
         # the database.
         session.increment_tick()
@@ -161,6 +181,7 @@ class Relay:
                 return
 
     def _stand_by(self) -> None:
+        self._turning.mark("stand by")
         if self.health.state is not RelayState.STANDBY:
             self._report(RelayState.STANDBY, "another relay reads the slot")
             log.info("the relay stands by", slot=self._settings.slot)
@@ -181,6 +202,7 @@ class Relay:
         while not self._stop.wait(KEEP_PARTITIONS_EVERY_S):
             if self.health.state is not RelayState.STREAMING:
                 continue
+            self._keeping.mark("look after outbox partitions")
             try:
                 with connect(
                     self._settings.database, application_name="outbox-partitions", autocommit=True
@@ -188,6 +210,8 @@ class Relay:
                     self._keep_partitions_once(own)
             except Unavailable as error:
                 log.warning("outbox partitions were not looked after", reason=str(error))
+            finally:
+                self._keeping.rest()
 
     def _keep_partitions_once(self, connection: Connection) -> None:
         try:

@@ -4,7 +4,9 @@ The replication connection: PostgreSQL's walsender protocol over a driver connec
 The driver has no replication API, so this room uses its low-level connection: simple queries, then
 a two-way copy stream that is read without blocking. The walsender ends the connection of a reader
 that is silent for `wal_sender_timeout` (10 s here), so `confirm` must be called every 2 s, whatever
-else goes on. Source: PostgreSQL documentation, "Streaming Replication Protocol".
+else goes on. Each confirmation asks for an answer, so a server that lives is never silent for long,
+and one that is silent for 15 s is away. Source: PostgreSQL documentation, "Streaming Replication
+Protocol".
 """
 
 from __future__ import annotations
@@ -25,6 +27,11 @@ from orderflow.messaging.relay.pgoutput import POSTGRES_EPOCH
 from orderflow.messaging.relay.position import lsn_number
 
 WAL_SENDER_TIMEOUT_S = 10
+SILENT_AFTER_S = 15.0
+"""Some confirmations after the last byte; the server itself gives a reader up after 10 s."""
+CANCEL_WITHIN_S = 2.0
+MAKE_SLOT_WITHIN_S = 60.0
+"""A new slot waits for the transactions that run. After this the session begins anew."""
 
 _SLOT_IS_ACTIVE = "55006"
 _SLOT_IS_GONE = {"42704", "55000"}
@@ -33,6 +40,7 @@ _WAL, _KEEPALIVE = b"wk"
 _WAL_HEADER_BYTES = 25
 _WAL_END = Struct(">Q")
 _STATUS = Struct(">cQQQqB")
+_REPLY = 1
 
 
 class Server(NamedTuple):
@@ -61,7 +69,8 @@ class ReplicationConnection:
     """
     One walsender session, for one thread.
 
-    Every method raises Unavailable when the connection is lost; then close it and make another.
+    Every method raises Unavailable when the connection is lost, or the server is silent for 15 s;
+    then close it and make another.
     `stopping` is called at least every 0.2 s while a command waits (making a slot waits for running
     transactions); when it returns True, the command raises Unavailable.
     """
@@ -79,6 +88,7 @@ class ReplicationConnection:
         self._pg = self._connection.pgconn
         self._pg.nonblocking = 1
         self._stopping = stopping
+        self._silent_since: float | None = None
         self.backend_pid = self._pg.backend_pid
         self.wal_end = 0
         self.reply_requested = False
@@ -100,6 +110,7 @@ class ReplicationConnection:
         made = self._command(
             f"CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'use')",
             may_fail={_DUPLICATE},
+            within_s=MAKE_SLOT_WITHIN_S,
         )
         if made.status == pq.ExecStatus.FATAL_ERROR:
             self._command("ROLLBACK")
@@ -120,6 +131,7 @@ class ReplicationConnection:
         made = self._command(
             f"CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'export')",
             may_fail={_DUPLICATE},
+            within_s=MAKE_SLOT_WITHIN_S,
         )
         if made.status == pq.ExecStatus.FATAL_ERROR:
             return None
@@ -170,9 +182,11 @@ class ReplicationConnection:
                 size, data = take(1)
             except psycopg.Error as error:
                 raise _away(error) from error
-            if size <= 0:
-                if size == 0:
-                    return None
+            if size == 0:
+                self._refuse_silence()
+                return None
+            self._silent_since = None
+            if size < 0:
                 raise Unavailable(
                     f"the server ended the stream: {self._last_error()}", resource=RESOURCE
                 )
@@ -194,9 +208,8 @@ class ReplicationConnection:
 
         now_us = int((time.time() - POSTGRES_EPOCH.timestamp()) * 1_000_000)
         try:
-            self._pg.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now_us, 0))
-            while self._pg.flush():
-                select.select([], [self._pg.socket], [], 0.2)
+            self._pg.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now_us, _REPLY))
+            self._flush()
         except psycopg.Error as error:
             raise _away(error) from error
         self.reply_requested = False
@@ -204,23 +217,48 @@ class ReplicationConnection:
     def close(self) -> None:
         """End the session; the slot is free once the server has noticed, within seconds."""
         # Cancelled first: the server notices a closed connection only when its command has ended.
+        # Within a limit, because the request goes over a connection of its own to the same server.
         with suppress(psycopg.Error):
             if self._pg.transaction_status == pq.TransactionStatus.ACTIVE:
-                self._pg.get_cancel().cancel()
+                self._connection.cancel_safe(timeout=CANCEL_WITHIN_S)
         with suppress(psycopg.Error):
             self._connection.close()
 
+    def _refuse_silence(self) -> None:
+        """
+        Raise Unavailable when nothing has arrived for too long.
+
+        Counted from a read that found nothing: a reader that pauses finds the answers it did not
+        read.
+        """
+        now = time.monotonic()
+        self._silent_since = self._silent_since or now
+        if now - self._silent_since > SILENT_AFTER_S:
+            raise _silent()
+
+    def _flush(self) -> None:
+        give_up_at = time.monotonic() + SILENT_AFTER_S
+        while self._pg.flush():
+            if time.monotonic() > give_up_at:
+                raise _silent()
+            select.select([], [self._pg.socket], [], 0.2)
+
     def _command(
-        self, command: str, *, may_fail: set[str] | frozenset[str] = frozenset()
+        self,
+        command: str,
+        *,
+        may_fail: set[str] | frozenset[str] = frozenset(),
+        within_s: float = SILENT_AFTER_S,
     ) -> pq.abc.PGresult:
         """Run a simple query. Raises Unavailable if it fails with an SQLSTATE not in `may_fail`."""
+        give_up_at = time.monotonic() + within_s
         try:
             self._pg.send_query(command.encode())
-            result = self._result()
+            result = self._result(give_up_at)
             # A command may send several results: the last one counts, but COPY_BOTH has no end.
             while (
                 result.status != pq.ExecStatus.COPY_BOTH
-                and (following := self._result_or_none()) is not None
+                and (following := self._result_or_none(give_up_at)) is not None
             ):
                 result = following
         except psycopg.Error as error:
@@ -232,14 +270,16 @@ class ReplicationConnection:
             )
         return result
 
-    def _result(self) -> pq.abc.PGresult:
-        result = self._result_or_none()
+    def _result(self, give_up_at: float) -> pq.abc.PGresult:
+        result = self._result_or_none(give_up_at)
         if result is None:
             raise Unavailable("the server gave no answer", resource=RESOURCE)
         return result
 
-    def _result_or_none(self) -> pq.abc.PGresult | None:
+    def _result_or_none(self, give_up_at: float) -> pq.abc.PGresult | None:
         while self._pg.flush() or self._pg.is_busy():
+            if time.monotonic() > give_up_at:
+                raise _silent()
             select.select([self._pg.socket], [], [], 0.2)
             self._pg.consume_input()
             if self._stopping():
@@ -262,6 +302,10 @@ def _sqlstate(result: pq.abc.PGresult) -> str:
 
 def _message(result: pq.abc.PGresult) -> str:
     return result.error_message.decode(errors="replace").strip().partition("\n")[0]
+
+
+def _silent() -> Unavailable:
+    return Unavailable("the server is silent on the replication connection", resource=RESOURCE)
 
 
 def _away(error: psycopg.Error) -> Unavailable:

@@ -15,7 +15,8 @@ from orderflow.messaging.relay.records import ProducerRecord, record_reader
 from orderflow.messaging.relay.settings import RelaySettings
 
 FETCH_ROWS = 100
-STATEMENT_TIMEOUT = "10min"
+STATEMENT_TIMEOUT_S = 600
+ANSWER_WITHIN_S = STATEMENT_TIMEOUT_S + 5.0
 
 
 class Retained(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +43,8 @@ def connect_for_long_reads(settings: RelaySettings) -> Connection:
     connection = connect(
         settings.database, application_name=f"{settings.group}.resync", autocommit=True
     )
-    connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'".encode())
+    connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'".encode())
+    connection.answer_within_s = ANSWER_WITHIN_S
     connection.execute("SET idle_in_transaction_session_timeout = 0")
 
     columns = connection.execute(

@@ -21,6 +21,7 @@ from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.relay.replication import ReplicationConnection
 from orderflow.messaging.relay.session_start import STANDBY_EVERY_S, SessionStart
 from orderflow.messaging.relay.settings import RelaySettings
+from orderflow.messaging.work.turning import Turning
 
 CONFIRM_EVERY_S = 2.0
 GIVE_UP_AFTER_STOP_S = 4.0
@@ -40,10 +41,12 @@ class RelaySession:
         *,
         stopping: Callable[[], bool],
         fenced_pid: int | None = None,
+        turning: Turning,
     ) -> None:
         self._settings = settings
         self._stopping = stopping
         self._fenced_pid = fenced_pid
+        self._turning = turning
         self._stop_seen_at: float | None = None
         self._confirmed_at = 0.0
         self._broken: Unavailable | None = None
@@ -57,7 +60,14 @@ class RelaySession:
         self._transactions = Transactions(self._producer, between=self.keep_alive)
         self.admin = connect(settings.database, application_name=settings.group, autocommit=True)
         dsn = settings.database.dsn.get_secret_value()
-        self.stream = ReplicationConnection(dsn, application_name=settings.slot, stopping=stopping)
+        try:
+            self.stream = ReplicationConnection(
+                dsn, application_name=settings.slot, stopping=stopping
+            )
+        except Unavailable:
+            self.admin.close()
+            self._consumer.close()
+            raise
 
     def open(
         self, *, on_standby: Callable[[], None], before_first: Callable[[Connection], None]
@@ -167,6 +177,9 @@ class RelaySession:
         inside a transaction only after it.
         """
         now = time.monotonic()
+        # Not inside a transaction: how long that takes is what a silent broker shows in.
+        if not self._in_transaction:
+            self._turning.mark("wait")
         if self._stopping():
             self._stop_seen_at = self._stop_seen_at or now
             if not self._in_transaction or now - self._stop_seen_at > GIVE_UP_AFTER_STOP_S:

@@ -3,8 +3,9 @@ Events to bytes and back: Avro in Confluent's frame.
 
 The frame is magic byte 0, a 4-byte big-endian schema id, then the body.
 
-The encoder asks the registry only when it is loaded, the decoder once for each new schema id. So an
-unavailable registry stops neither a running writer nor a reader that has seen the ids before.
+The encoder asks the registry only when it is loaded, the decoder once for each new schema id, and
+for an id that the registry does not have once in 30 s. So an unavailable registry stops neither a
+running writer nor a reader that has seen the ids before.
 
 Source: Confluent wire format; Avro 1.12 binary encoding. fastavro's schemaless functions with
 schemas parsed once take half the time of Confluent's serializer.
@@ -24,10 +25,18 @@ import msgspec
 from orderflow.messaging.errors import ConfigurationError, OperatorCommands, Poison
 from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue, subject
 from orderflow.messaging.schemas.registry import SchemaLookup
+from orderflow.messaging.work.clock import CLOCK, Clock
 
 MAGIC = 0
 FRAME_BYTES = 5
+USELESS_FOR_S = 30.0
+USELESS_MAX = 1_000
+"""
+How many ids are remembered for which the registry has no schema, or none that a record can be read
+with, and how long. A flood of more of them costs look-ups.
+"""
 
+_NOT_USELESS = (0.0, "")
 _frame = struct.Struct(">bI")
 _NATIVE = (datetime,)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -110,15 +119,18 @@ class Decoder:
     Threads may share it.
     """
 
-    def __init__(self, registry: SchemaLookup) -> None:
+    def __init__(self, registry: SchemaLookup, *, clock: Clock = CLOCK) -> None:
         self._registry = registry
+        self._clock = clock
         self._schemas: dict[int, Any] = {}
+        self._useless: dict[int, tuple[float, str]] = {}
 
     def knows(self, payload: bytes | None) -> bool:
         """True if `payload` can be decoded, or found to be poison, without the registry."""
         if payload is None or len(payload) < FRAME_BYTES or payload[0] != MAGIC:
             return True
-        return int.from_bytes(payload[1:FRAME_BYTES], "big") in self._schemas
+        schema_id = int.from_bytes(payload[1:FRAME_BYTES], "big")
+        return schema_id in self._schemas or bool(self._why_useless(schema_id))
 
     def type_of(self, payload: bytes | None) -> str:
         """
@@ -162,18 +174,38 @@ class Decoder:
         except KeyError:
             pass
 
+        why = self._why_useless(schema_id) or self._look_up(schema_id)
+        if why:
+            raise Poison(f"schema id {schema_id} {why}")
+        return self._schemas[schema_id]
+
+    def _look_up(self, schema_id: int) -> str:
+        """Ask the registry, and keep its answer; why no record can be read with it, if none can."""
         text = self._registry.schema_text(schema_id)
         if text is None:
-            raise Poison(f"schema id {schema_id} is not known to the registry")
+            return self._keep_useless(schema_id, "is not known to the registry")
         try:
             schema = parse(text)
-        except ConfigurationError as error:
-            raise Poison(f"schema id {schema_id} is not an Avro schema") from error
+        except ConfigurationError:
+            return self._keep_useless(schema_id, "is not an Avro schema")
         if not isinstance(schema, dict) or schema.get("type") != "record":
-            raise Poison(f"schema id {schema_id} is not a record")
+            return self._keep_useless(schema_id, "is not a record")
 
         self._schemas[schema_id] = schema
-        return schema
+        return ""
+
+    def _why_useless(self, schema_id: int) -> str:
+        until, why = self._useless.get(schema_id, _NOT_USELESS)
+        return why if self._clock.monotonic() < until else ""
+
+    def _keep_useless(self, schema_id: int, why: str) -> str:
+        """For a while only: an id can be registered after the first record that came with it."""
+        self._useless.pop(schema_id, None)
+        if len(self._useless) >= USELESS_MAX:
+            # The oldest: entries are in the order in which they end.
+            del self._useless[next(iter(self._useless))]
+        self._useless[schema_id] = (self._clock.monotonic() + USELESS_FOR_S, why)
+        return why
 
 
 def parse(text: str) -> Any:

@@ -1,4 +1,5 @@
 """
 Parts of a loop that works off records, customers or anything else: `gate` (a stage that waits for
-a resource), `calls` (a bounded pool), `clock` (time as an argument).
+a resource), `calls` (a bounded pool), `turning` (whether a loop still turns), `clock` (time as an
+argument).
 """

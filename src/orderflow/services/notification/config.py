@@ -49,8 +49,8 @@ class SmtpSettings(Section):
     The mail server. `sender`: the address that mail comes from; `recipient`: the address that it
     goes to, with the customer's id, made a safe local part, in the place of `{customer}`.
 
-    `timeout_s` is for each answer. Without one the mail may have been accepted or not, and is sent
-    again.
+    `timeout_s` is for each answer; a mail has twice as long in all, over one connection or two.
+    Without an answer the mail may have been accepted or not, and is sent again.
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +61,11 @@ class SmtpSettings(Section):
     )
     connect_timeout_s: Annotated[float, Field(gt=0, le=10)] = 1.0
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+
+    @property
+    def letter_within_s(self) -> float:
+        """How long sending one mail may take as a whole."""
+        return 2 * self.timeout_s
 
 
 class NotificationSettings(ServiceSection):

@@ -23,6 +23,7 @@ from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.telemetry import counter
+from orderflow.services.notification.bounded_smtp import BoundedSmtp
 from orderflow.services.notification.config import SmtpSettings
 from orderflow.services.notification.mail import compose, recipient
 from orderflow.services.notification.model import Deferred, Letter, Outcome, SendResult
@@ -118,18 +119,21 @@ class Mailer:
         The server may have ended a connection while it was idle. The letter has nothing to do with
         that, so it is sent once more over a new connection, under the same Message-ID.
         """
+        until = time.monotonic() + self._settings.letter_within_s
         idle = self._idle.pop() if self._idle else None
         if idle is not None:
             try:
-                return self._send_over(idle, letter)
+                return self._send_over(idle, letter, until=until)
             except (ConnectionLost, Unavailable):
                 pass
-        return self._send_over(SmtpConnection(self._settings), letter)
+        return self._send_over(SmtpConnection(self._settings, until=until), letter, until=until)
 
-    def _send_over(self, connection: SmtpConnection, letter: Letter) -> Reply:
+    def _send_over(self, connection: SmtpConnection, letter: Letter, *, until: float) -> Reply:
         try:
             reply = connection.send(
-                recipient(letter.customer_id, self._settings), compose(letter, self._settings)
+                recipient(letter.customer_id, self._settings),
+                compose(letter, self._settings),
+                until=until,
             )
         except BaseException:
             connection.close()
@@ -139,14 +143,19 @@ class Mailer:
 
 
 class SmtpConnection:
-    """One connection. Pipelined if the server can: two round trips for a mail instead of four."""
+    """
+    One connection. Pipelined if the server can: two round trips for a mail instead of four.
 
-    def __init__(self, settings: SmtpSettings) -> None:
+    Connecting and sending end at `until`, in monotonic seconds, however slowly the server answers.
+    """
+
+    def __init__(self, settings: SmtpSettings, *, until: float) -> None:
         server = f"the mail server at {settings.host}:{settings.port}"
         self._sender = settings.sender
-        self._smtp = smtplib.SMTP(
-            local_hostname=settings.sender.rpartition("@")[2], timeout=settings.connect_timeout_s
+        self._smtp = BoundedSmtp(
+            local_hostname=settings.sender.rpartition("@")[2], timeout_s=settings.connect_timeout_s
         )
+        self._smtp.deadline.at = until
 
         try:
             greeting = self._smtp.connect(settings.host, settings.port)
@@ -160,16 +169,16 @@ class SmtpConnection:
                 f"{server} takes no mail: {greeting[0]}, {hello[0]}", resource=RESOURCE
             )
 
-        assert self._smtp.sock is not None
-        self._smtp.sock.settimeout(settings.timeout_s)
+        self._smtp.timeout_s = settings.timeout_s
         self._pipelined = self._smtp.has_extn("pipelining")
 
-    def send(self, to: str, mail: bytes) -> Reply:
+    def send(self, to: str, mail: bytes, *, until: float) -> Reply:
         """
         The server's reply about the mail, or about its recipient.
 
         Raises Unavailable when the reply is about neither, ConnectionLost when there is none.
         """
+        self._smtp.deadline.at = until
         try:
             return self._transaction(to, mail)
         except (OSError, smtplib.SMTPException) as error:

@@ -26,6 +26,7 @@ from orderflow.messaging.telemetry import counter, gauge, histogram, logger
 from orderflow.messaging.work.calls import Calls, Ended
 from orderflow.messaging.work.clock import CLOCK
 from orderflow.messaging.work.gate import Gate
+from orderflow.messaging.work.turning import Turning
 from orderflow.services.notification import repository
 from orderflow.services.notification.config import SenderSettings
 from orderflow.services.notification.handlers import settle
@@ -83,6 +84,7 @@ class Sender:
         self._mail_gate = mail_gate
         self._database_gate = database_gate
 
+        self._turning = Turning("sender")
         self._stop = threading.Event()
         self._unrecorded: list[SendResult] = []
         self._contended: list[tuple[float, SendResult]] = []
@@ -103,7 +105,7 @@ class Sender:
                 " see their notifications"
             )
         reasons = (self._database_gate.reason, self._mail_gate.reason, deferred)
-        return [reason for reason in reasons if reason]
+        return [*filter(None, reasons), *self._turning.reasons()]
 
     def run(self, stop: threading.Event) -> None:
         """
@@ -113,6 +115,7 @@ class Sender:
         is written before that position would never be published.
         """
         self._stop = stop
+
         try:
             if not self._prerequisites.wait(stop):
                 return
@@ -120,6 +123,8 @@ class Sender:
                 self._turn()
             self._finish()
         finally:
+            self._turning.rest()
+            self._prerequisites.close()
             self._calls.close()
             self._mailer.close()
             self._session.close()
@@ -131,6 +136,7 @@ class Sender:
 
     def _turn(self) -> None:
         """Collect results, then record them, then lease more customers."""
+        self._turning.mark("collect")
         self._accept(self._collect())
         if not self._database_gate.may_try(time.monotonic()):
             self._next_lease_at = time.monotonic() + POLL_S
@@ -234,6 +240,8 @@ class Sender:
             self._size.succeeded()
 
     def _settle(self, results: list[SendResult]) -> None:
+        self._turning.mark("record")
+
         # A death here: mails were sent and nothing is recorded; they are sent again, same id.
         failpoint("notification.before_outcome")
         with self._size.waiting(), self._session.transaction() as cursor:
@@ -267,6 +275,7 @@ class Sender:
         places = self._free_places()
         if places <= 0 or self._stop.is_set():
             return
+        self._turning.mark("lease")
         # The lease commits before anything is sent: no other worker sends to these customers.
         with self._session.transaction() as cursor:
             leased = repository.lease(

@@ -32,6 +32,7 @@ from orderflow.messaging.process.role import STOP_WITHIN_S, Launch, worker_role
 from orderflow.messaging.process.roles import listener_role, relay_role
 from orderflow.messaging.process.service import Service
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.work.turning import Turning
 from orderflow.services.order import idempotency
 from orderflow.services.order.changes import Encode
 from orderflow.services.order.config import Settings
@@ -67,8 +68,13 @@ def api(launch: Launch[Settings]) -> Role:
         *ProductRoutes(pool, body_bytes_max=order.api.body_bytes_max).routes(),
     ]
     purging = threading.Event()
+    purging_turns = Turning("idempotency keys")
     purge = partial(
-        _purge_keys, pool, lifetime=timedelta(hours=order.idempotency_hours), stop=purging
+        _purge_keys,
+        pool,
+        lifetime=timedelta(hours=order.idempotency_hours),
+        stop=purging,
+        turning=purging_turns,
     )
 
     def start() -> None:
@@ -90,7 +96,7 @@ def api(launch: Launch[Settings]) -> Role:
         start=start,
         close=close,
         stopping=commands.stopping,
-        reasons=readiness.reasons,
+        reasons=lambda: [*readiness.reasons(), *committer.reasons(), *purging_turns.reasons()],
         app=lambda reasons: OrderApi(
             post_order=PostOrder(order, gate=gate, committer=committer),
             routes=routes,
@@ -146,13 +152,17 @@ def _prerequisites(
     )
 
 
-def _purge_keys(pool: ConnectionPool, *, lifetime: timedelta, stop: threading.Event) -> None:
+def _purge_keys(
+    pool: ConnectionPool, *, lifetime: timedelta, stop: threading.Event, turning: Turning
+) -> None:
     while not stop.wait(PURGE_EVERY_S):
+        turning.mark("delete")
         try:
             with writing(pool) as cursor:
                 idempotency.purge(cursor, lifetime=lifetime)
         except (Transient, DatabaseError) as error:
             log.warning("expired idempotency keys stay for now", reason=str(error))
+        turning.rest()
 
 
 SERVICE = Service(

@@ -25,6 +25,8 @@ from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import Cursor, DatabaseError, Session
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.telemetry import counter, gauge, logger
+from orderflow.messaging.work.clock import CLOCK, Clock
+from orderflow.messaging.work.turning import Turning
 from orderflow.services.order import queries, repository
 from orderflow.services.order.changes import Encode, Origin, write_changes
 from orderflow.services.order.config import SweeperSettings
@@ -71,12 +73,14 @@ class Sweeper:
         prerequisites: Prerequisites,
         session: Session,
         progress: GroupProgress,
+        clock: Clock = CLOCK,
     ) -> None:
         self._settings = settings
         self._limits = limits
         self._prerequisites = prerequisites
         self._session = session
         self._progress = progress
+        self._turning = Turning("sweeper", clock=clock)
         self._missing = "starting"
         self._held = False
 
@@ -85,17 +89,21 @@ class Sweeper:
         try:
             while not stop.is_set():
                 has_more = self._round(stop)
+                self._turning.rest()
                 stop.wait(0 if has_more else self._settings.every_s)
         finally:
+            self._prerequisites.close()
             self._session.close()
             self._progress.close()
 
     def reasons(self) -> list[str]:
         """Why nothing is swept, for /readyz; empty when the sweeper works."""
-        return [f"sweeper: {self._missing}"] if self._missing else []
+        missing = [f"sweeper: {self._missing}"] if self._missing else []
+        return [*missing, *self._turning.reasons()]
 
     def _round(self, stop: threading.Event) -> bool:
         """Sweep once. True: another batch may be due already."""
+        self._turning.mark("prerequisites")
         missing, has_more = "", False
         try:
             # In every round: a restored database has no relay position of its own yet.
@@ -111,6 +119,7 @@ class Sweeper:
         return has_more
 
     def _sweep(self, stop: threading.Event) -> bool:
+        self._turning.mark("read what is due")
         now = read_clock()
         past = cutoffs(self._limits, now=now)
         with self._session.transaction() as cursor:
@@ -127,6 +136,7 @@ class Sweeper:
         if unread:
             return False
 
+        self._turning.mark("cancel")
         failpoint("sweeper.before_cas")
         with self._session.transaction() as cursor:
             cancelled = cancel_unpaid(cursor, due, encode=self._prerequisites.encode)
@@ -144,6 +154,7 @@ class Sweeper:
         horizon = self._progress.horizon()
         give_up_at = time.monotonic() + self._settings.patience_s
         while (unread := self._progress.unfinished(horizon)) and time.monotonic() < give_up_at:
+            self._turning.mark("wait for unread facts")
             if stop.wait(POLL_PROGRESS_S):
                 break
         return unread

@@ -21,10 +21,10 @@ import msgspec
 from msgspec import Meta
 
 from orderflow.messaging.errors import Unavailable
+from orderflow.messaging.http.client import BoundedClient
 from orderflow.messaging.telemetry import counter, histogram, logger
 from orderflow.messaging.work.clock import CLOCK
 from orderflow.services.payment.config import ProviderSettings
-from orderflow.services.payment.http_deadline import DeadlineTransport
 from orderflow.services.payment.model import Payment, Refund
 
 RESOURCE = "provider"
@@ -211,19 +211,19 @@ class HttpGateway:
     def __init__(self, settings: ProviderSettings) -> None:
         connect_s, read_s = settings.connect_timeout_s, settings.read_timeout_s
         key = settings.api_key.get_secret_value()
-        self._transport = DeadlineTransport(calls_max=settings.calls_max)
-        self._call_timeout_s = settings.call_timeout_s
 
-        self._client = httpx2.Client(
+        self._client = BoundedClient(
+            within_s=settings.call_timeout_s,
             base_url=settings.url,
-            transport=self._transport,
             headers={
                 "Content-Type": "application/json",
                 "Accept": "application/json",
-                "Accept-Encoding": "identity",
                 **({"Authorization": f"Bearer {key}"} if key else {}),
             },
             timeout=httpx2.Timeout(read_s, connect=connect_s, pool=read_s),
+            limits=httpx2.Limits(
+                max_connections=settings.calls_max, max_keepalive_connections=settings.calls_max
+            ),
             follow_redirects=False,
             trust_env=False,
         )
@@ -326,7 +326,7 @@ class HttpGateway:
         headers = {"Idempotency-Key": key} if key else {}
         content = None if body is None else msgspec.json.encode(body)
 
-        with DURATION.labels(operation).time(), self._transport.within(self._call_timeout_s):
+        with DURATION.labels(operation).time():
             try:
                 with self._client.stream(method, path, content=content, headers=headers) as stream:
                     CALLS.labels(operation, str(stream.status_code)).inc()

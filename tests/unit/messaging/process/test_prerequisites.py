@@ -9,10 +9,13 @@ from typing import cast
 
 import msgspec
 import pytest
+from tests.unit.messaging.schemas.parcels import CATALOGUE
 
 from orderflow.messaging.errors import ConfigurationError, Unavailable
 from orderflow.messaging.postgres import Cursor
+from orderflow.messaging.process import prerequisites as module
 from orderflow.messaging.process.prerequisites import Prerequisites
+from orderflow.messaging.settings import RegistrySettings
 
 
 class Database:
@@ -64,6 +67,35 @@ def test_waiting_ends_with_a_stop() -> None:
     assert not prerequisites.wait(stop)
     database.is_committed = True
     assert prerequisites.wait(threading.Event())
+
+
+def test_however_often_it_is_tried_there_is_one_connection_to_the_registry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[AwayRegistry] = []
+
+    class AwayRegistry:
+        def __init__(self, _settings: RegistrySettings) -> None:
+            made.append(self)
+            self.is_closed = False
+
+        def id_of(self, _subject: str, _text: str) -> int:
+            raise Unavailable("403 in HTML", resource="registry")
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    monkeypatch.setattr(module, "Registry", AwayRegistry)
+    prerequisites = Prerequisites(
+        transaction=Database().transaction,
+        registry=RegistrySettings(),
+        catalogue=CATALOGUE,
+        topics=("parcels",),
+    )
+    for _ in range(5):
+        assert prerequisites.missing() == ["registry: 403 in HTML"]
+    prerequisites.close()
+    assert [registry.is_closed for registry in made] == [True]
 
 
 def test_nothing_is_encoded_before_the_schema_ids_are_there() -> None:

@@ -15,8 +15,9 @@ from tests.unit.messaging.schemas.parcels import (
 )
 
 from orderflow.messaging.errors import ConfigurationError, OperatorCommands, Poison, Unavailable
-from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.schemas.avro import USELESS_FOR_S, USELESS_MAX, Decoder, Encoder
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
+from orderflow.messaging.testing.memory_clock import MemoryClock
 from orderflow.messaging.testing.registry import InMemoryRegistry
 
 REGISTRY = InMemoryRegistry.holding(CATALOGUE)
@@ -76,6 +77,51 @@ def test_without_the_registry_known_schemas_are_written_and_read() -> None:
 
     registry.available = True
     assert cold.decode_as(PAYLOAD, ParcelShipped) == SHIPPED
+
+
+def test_an_id_that_was_unknown_is_asked_for_again_after_half_a_minute() -> None:
+    """A schema can be registered after the first record that was written with it."""
+    registry, clock = InMemoryRegistry(), MemoryClock()
+    decoder = Decoder(registry, clock=clock)
+    with pytest.raises(Poison, match="not known"):
+        decoder.decode(PAYLOAD)
+    assert decoder.knows(PAYLOAD), "poison is found without the registry"
+
+    registry.available = False
+    with pytest.raises(Poison, match="not known"):
+        decoder.decode(PAYLOAD)
+    clock.advance(USELESS_FOR_S)
+    registry.available = True
+    for subject, type_name in CATALOGUE.subjects():
+        registry.register(subject, CATALOGUE.versions(type_name)[0].text)
+    assert decoder.decode_as(PAYLOAD, ParcelShipped) == SHIPPED
+
+
+def test_a_schema_that_is_no_avro_is_looked_up_once_too() -> None:
+    class Registry(InMemoryRegistry):
+        looked_up = 0
+
+        def schema_text(self, schema_id: int) -> str | None:
+            self.looked_up += 1
+            return {1: '{"type": "object"}', 2: '"string"'}[schema_id]
+
+    registry = Registry()
+    decoder = Decoder(registry, clock=MemoryClock())
+    for schema_id, why in ((1, "not an Avro schema"), (2, "not a record")):
+        for _ in range(3):
+            with pytest.raises(Poison, match=f"schema id {schema_id} is {why}"):
+                decoder.decode(b"\x00" + schema_id.to_bytes(4, "big") + b"x")
+    assert registry.looked_up == 2
+
+
+def test_only_so_many_unknown_ids_are_remembered() -> None:
+    decoder = Decoder(InMemoryRegistry(), clock=MemoryClock())
+    payloads = [b"\x00" + (10_000 + n).to_bytes(4, "big") for n in range(USELESS_MAX + 1)]
+    for payload in payloads:
+        with pytest.raises(Poison, match="not known"):
+            decoder.type_of(payload)
+    assert [decoder.knows(payload) for payload in payloads[:2]] == [False, True]
+    assert decoder.knows(payloads[-1])
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,55 @@ def test_a_refused_registration_says_what_the_registry_said() -> None:
         )
 
 
-def test_a_refusal_of_us_is_a_setting_to_be_fixed() -> None:
-    with pytest.raises(ConfigurationError, match="401"):
-        answering(401, {"message": "who are you"}).schema_text(7)
+HTML = "<html><body>Please log in</body></html>"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx2.Response(403, text=HTML),
+        httpx2.Response(401, json={"error_code": 40101, "message": "who are you"}),
+        httpx2.Response(302, headers={"Location": "https://login.test/"}, text=HTML),
+        httpx2.Response(404, text=HTML),
+        httpx2.Response(404, json={"error_code": 404, "message": "HTTP 404 Not Found"}),
+        httpx2.Response(404, json={"message": "no Route matched with those values"}),
+        httpx2.Response(409, text=HTML),
+        httpx2.Response(422, text=HTML),
+        httpx2.Response(200, text=HTML),
+        httpx2.Response(200, content=b'{"schema": "\\"str'),
+        httpx2.Response(200, content=b"\xff\xfe\x00"),
+        httpx2.Response(200, json={"healthy": True}),
+        httpx2.Response(200, json=["schema"]),
+        httpx2.Response(204),
+    ],
+    ids=lambda answer: f"{answer.status_code} {answer.content[:12]!r}",
+)
+def test_what_a_gateway_answers_in_the_registrys_place_says_nothing_about_a_schema(
+    answer: httpx2.Response,
+) -> None:
+    asked = registry(lambda _request: answer)
+    for question in (
+        lambda: asked.schema_text(7),
+        lambda: asked.id_of("parcels-T", '"string"'),
+        lambda: asked.versions("parcels-T"),
+        asked.compatibility,
+        lambda: asked.register("parcels-T", '"string"'),
+    ):
+        with pytest.raises(Unavailable, match=str(answer.status_code)) as trouble:
+            question()
+        assert "\n" not in str(trouble.value)
+
+
+def test_a_refusal_of_us_says_what_to_look_at() -> None:
+    with pytest.raises(Unavailable, match=r"401.*who are you.*password"):
+        answering(401, {"error_code": 40101, "message": "who are you"}).schema_text(7)
+    with pytest.raises(Unavailable, match=r"404.*is the address right"):
+        registry(lambda _request: httpx2.Response(404, text=HTML)).schema_text(7)
+
+
+def test_a_text_that_the_registry_cannot_read_is_our_fault() -> None:
+    with pytest.raises(ConfigurationError, match="422"):
+        answering(422, {"error_code": 42201, "message": "no schema"}).register("parcels-T", "{")
 
 
 def test_a_subject_with_odd_characters_stays_one_path_segment() -> None:

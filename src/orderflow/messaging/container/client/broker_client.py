@@ -28,6 +28,8 @@ from orderflow.messaging.telemetry import counter, logger
 
 ASK_EVERY_S = 1.0
 ASK_FOR_S = 0.5
+NEW_PRODUCER_S = (0.1, 5.0)
+"""The back-off between producers that are refused at once, as one without the right to its id."""
 
 # The client library's public names of its own errors begin with an underscore.
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
@@ -80,13 +82,15 @@ class BrokerClient:
         """
         Waits for the brokers without bound. The predecessor is fenced before its offsets are read.
         """
+        back_off_s, most = NEW_PRODUCER_S
         while True:
             try:
                 self._transactions.init()
                 break
             except ProducerLost as error:
                 self.broker_error = str(error)
-                self._between()
+                self._rest(back_off_s)
+                back_off_s = min(most, 2 * back_off_s)
                 self._transactions = self._new_producer()
 
         self.broker_error = ""
@@ -219,14 +223,26 @@ class BrokerClient:
         A producer that has fenced the lost one, whose transaction is ended then. Waits without
         bound.
         """
+        back_off_s, most = NEW_PRODUCER_S
         while True:
             self._transactions = self._new_producer()
             try:
                 self._transactions.init()
                 return
             except ProducerLost as error:
-                self._poll_paused()
                 self.broker_error = str(error)
+                self._rest(back_off_s)
+                back_off_s = min(most, 2 * back_off_s)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait between two producers; a member keeps its membership. Raises as a stop does."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._between()
+            if self._renewing:
+                self._poll_paused()
+            else:
+                time.sleep(PAUSED_POLL_S)
 
     def _refuse_if_replaced(self, lost: ProducerLost) -> None:
         """

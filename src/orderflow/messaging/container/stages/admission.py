@@ -17,6 +17,13 @@ from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.intake import Intake
 from orderflow.messaging.errors import Poison, Transient
 
+REGISTRY_S_MAX = 1.0
+"""
+How long a turn may ask the registry: a look-up that begins after that waits for the next turn.
+Without it, 500 records of schemas not met before could keep the container from polling until the
+group gives it up.
+"""
+
 
 class Admission:
     """
@@ -46,6 +53,11 @@ class Admission:
         self._failures = failures
         self._prepares = prepares
         self._last_message_at = 0.0
+        self._registry_s = 0.0
+
+    def begin_turn(self) -> None:
+        """The registry may be asked again."""
+        self._registry_s = 0.0
 
     def admit(self, messages: list[Any]) -> None:
         """Admit fetched messages; hold back those that do not fit, and pause their partitions."""
@@ -137,12 +149,13 @@ class Admission:
             self._queue(record)
             return False
 
-        decode = self._gates.decode
+        decode, asks = self._gates.decode, self._intake.needs_registry(record)
+        began = self._clock.monotonic() if asks else 0.0
+        if asks and not (self._registry_s < REGISTRY_S_MAX and decode.may_try(began)):
+            self._queues.unread.append(record)
+            return False
+
         try:
-            asks = decode.is_probing and self._intake.needs_registry(record)
-            if asks and not decode.may_try(self._clock.monotonic()):
-                self._queues.unread.append(record)
-                return False
             handled = self._intake.read(record)
         except Transient as error:
             decode.failed(error)
@@ -151,6 +164,9 @@ class Admission:
         except Poison as error:
             self._failures.give_up(record, error, attempts=0)
             return True
+        finally:
+            if asks:
+                self._registry_s += self._clock.monotonic() - began
 
         if asks:
             decode.succeeded()

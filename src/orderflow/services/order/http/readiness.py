@@ -64,6 +64,7 @@ class Readiness:
     def close(self) -> None:
         self._stop.set()
         self._thread.join(1)
+        self._prerequisites.close()
 
     def reasons(self) -> list[str]:
         """Why the API is not ready: what is missing at start, and later a database that is away."""
