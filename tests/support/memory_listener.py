@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.support.probe_language import NAMESPACE, Asked, Told, asked, catalogue, topics
@@ -87,6 +87,7 @@ class MemoryListener:
         *,
         database: MemoryDatabase | None = None,
         prepare: Prepare | None = None,
+        look_ahead: Callable[[Sequence[Received]], None] | None = None,
         retry: RetryPolicy | None = None,
         faults: Faults | None = None,
         workers: int = 1,
@@ -103,7 +104,12 @@ class MemoryListener:
             topics=(ASKED,),
             handles=(Asked,),
             publishes=(TOLD,),
-            delivery=ExactlyOnce(handler=self.handler.compute, prepare=prepare, calls_max=calls_max)
+            delivery=ExactlyOnce(
+                handler=self.handler.compute,
+                prepare=prepare,
+                look_ahead=look_ahead,
+                calls_max=calls_max,
+            )
             if database is None
             else InboxOutbox(handler=self.handler.effect),
             retry=retry or RetryPolicy(),

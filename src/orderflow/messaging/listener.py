@@ -136,10 +136,17 @@ class ExactlyOnce(msgspec.Struct, frozen=True, kw_only=True):
 
     With `prepare`, the handler gets `Prepared` instead of `Received`. At most `calls_max` calls run
     at a time.
+
+    `look_ahead`: before a record is prepared, for the first time or again, it is given the records
+    that are queued behind it and were not shown before, decoded: one of them may say that the
+    effect is not wanted any more. It runs on the container's thread, as `intent` does, may raise
+    Transient, and may be shown a record again. It decides nothing about a record that it is shown:
+    its turn comes. Records that can't be read are not shown.
     """
 
     handler: Callable[[Sequence[Any]], Iterable[Caused]]
     prepare: Prepare | None = None
+    look_ahead: Callable[[Sequence[Received]], None] | None = None
     calls_max: int = 128
 
 

@@ -14,6 +14,7 @@ from orderflow.messaging.container.failures import Failures
 from orderflow.messaging.container.records.queues import EndedCall
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.container.stages.look_ahead import Ahead
 from orderflow.messaging.errors import ConfigurationError, Fenced, Refused, Transient
 from orderflow.messaging.listener import Ask, Prepare, Settled, Unknown
 from orderflow.messaging.work.calls import Calls
@@ -65,9 +66,16 @@ class Preparing:
     """Takes heads of keys, of all partitions of the worker; a key never has two calls running."""
 
     def __init__(
-        self, shared: Shared, prepare: Prepare, *, calls: Calls[Record], failures: Failures
+        self,
+        shared: Shared,
+        prepare: Prepare,
+        *,
+        calls: Calls[Record],
+        failures: Failures,
+        ahead: Ahead | None = None,
     ) -> None:
         self._prepare = prepare
+        self._ahead = ahead
         self._calls = calls
         self._records_max = shared.settings.records_max
         self._gates = shared.gates
@@ -153,6 +161,9 @@ class Preparing:
 
     def _intend_batch(self, batch: list[Record]) -> None:
         try:
+            # First, so that what is queued behind can still keep the effect from being begun.
+            if self._ahead is not None:
+                self._ahead.show(batch)
             steps = self._prepare.intent([record.progress.received for record in batch])
         except Transient as error:
             self._gates.intent.failed(error)
