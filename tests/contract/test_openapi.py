@@ -19,6 +19,7 @@ from orderflow.services.order.http.list_orders import ListOrders
 from orderflow.services.order.http.openapi import document
 from orderflow.services.order.http.operators import OperatorRoutes
 from orderflow.services.order.http.post_order import ROUTES, Committer, PostOrder
+from orderflow.services.order.http.products import ProductRoutes
 from orderflow.services.order.http.readiness import StartGate
 
 SETTINGS = OrderSettings.model_validate({"database": {"dsn": "postgresql://nowhere/order"}})
@@ -32,6 +33,7 @@ def routes() -> set[tuple[str, str]]:
             *ListOrders(no_pool, SETTINGS.deadlines.limits).routes(),
             *CommandRoutes(no_pool, settings=SETTINGS, gate=gate).routes(),
             *OperatorRoutes(no_pool, gate).routes(),
+            *ProductRoutes(no_pool, body_bytes_max=SETTINGS.api.body_bytes_max).routes(),
         ],
         pool=no_pool,
         reasons=list,

@@ -45,6 +45,12 @@ MUTANTS = {
             "test_four_workers_who_want_the_same_products_reserve_exactly_what_fits"
         ),
     },
+    "tests/integration/order/test_placing.py": {
+        "prices-of-the-start": ("test_what_is_charged_is_what_the_catalogue_shows_at_every_moment"),
+        "judged-before-the-key": (
+            "test_the_same_request_again_gets_the_first_answer_whatever_has_become_of_the_catalogue"
+        ),
+    },
     "tests/integration/order/test_sweeper.py": {
         "cancel-without-compare-and-set": (
             "test_an_order_that_moved_on_while_a_sweeper_was_about_to_cancel_it_stays"

@@ -14,6 +14,7 @@ Real parts
     stack               Kafka, PostgreSQL and registry: the session's, a module's own, a private one
     mock_cluster        *kit*: librdkafka's mock broker, with faults on demand
     databases           *kit*: an empty database; a database's catalogue
+    products            the demo products in an order database
     kafka_tools         Kafka's own command-line tools; the `orderflow` command
     raw_producer        records that Python's client cannot write
 
@@ -24,6 +25,7 @@ Services as processes
     notification_service  notification with its mail sink
     all_services        all of them
     psp, mail_sink      the simulated neighbours
+    webhook_receiver    takes the simulated provider's webhooks, or refuses them
     recommendation      a service of another team, that consumes the life-cycle feed
     newcomer            a copy of the package with one more service in it
 

@@ -12,16 +12,16 @@ from random import Random
 from uuid import uuid4
 
 from orderflow.messaging.errors import Unavailable
+from orderflow.neighbours.psp.admission import Refusal
 from orderflow.neighbours.psp.ledger import (
     Charge,
     ChargeRequest,
-    ChargeStatus,
     Ledger,
     RefundRequest,
-    Refusal,
     VoidRequest,
 )
 from orderflow.neighbours.psp.ledger import Refund as BookedRefund
+from orderflow.neighbours.psp.tokens import ChargeStatus
 from orderflow.services.payment.gateway import RESOURCE, Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 

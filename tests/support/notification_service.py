@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.support.builders import an_order_on_request, status_changed
+from tests.support.builders import AnyOrder, an_order_on_request, paid, status_changed
 from tests.support.mail_sink import MailSink, mail_sink_running
 from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import Stack
@@ -22,10 +22,11 @@ from orderflow.contracts.events import (
     Notification,
     NotificationFailed,
     NotificationSent,
+    OrderEvent,
     OrderStatus,
 )
 from orderflow.contracts.ids import notification_id
-from orderflow.contracts.topics import NOTIFICATIONS, ORDER_EVENTS, ORDERS
+from orderflow.contracts.topics import NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.event import from_headers
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
@@ -33,7 +34,12 @@ from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 
 GROUP = "notification-service"
-STATUSES = (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+STORY = ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "ORDER_SHIPPED"]
+"""What becomes of each order, and is to be told in this order."""
+
+
+def shipped_status(order: AnyOrder) -> OrderEvent:
+    return status_changed(order, OrderStatus.SHIPPED, version=3, previous=OrderStatus.PAID)
 
 
 @dataclass(frozen=True)
@@ -68,14 +74,13 @@ class NotificationService:
         return self.service.start(roles, slot=slot, wait=wait, **settings)
 
     def place(self, customers: Sequence[str], *, orders: int = 1) -> None:
-        """Produce orders of these customers, each created, shipped and delivered."""
+        """Produce orders of these customers, each created, paid and shipped."""
         for _ in range(orders):
             for customer in customers:
                 order = an_order_on_request(customer=customer)
                 self.send(ORDERS.name, order, "ORDER_CREATED")
-                for version, status in enumerate(STATUSES, start=3):
-                    event = status_changed(order, status, version=version)
-                    self.send(ORDER_EVENTS.name, event, f"ORDER_{status}")
+                self.send(PAYMENTS.name, paid(order), "PAYMENT_SUCCEEDED")
+                self.send(ORDER_EVENTS.name, shipped_status(order), "ORDER_SHIPPED")
         self.service.flush()
 
     def send(self, topic: str, event: Event, kind: str) -> Fact:
@@ -117,12 +122,22 @@ class NotificationService:
         return self.notifications()
 
     def eventually_all_sent(self, *, within_s: float = 90) -> None:
-        unsent = "SELECT count(*) FROM delivery WHERE state = 'PENDING'"
+        unsent = "SELECT count(*) FROM delivery WHERE state IN ('HELD', 'PENDING')"
         eventually(
             lambda: self.service.rows(unsent) == [(0,)],
             within_s=within_s,
             every_s=0.5,
             why="no mail is pending",
+        )
+
+    def eventually_held(self, count: int) -> None:
+        """Wait until so many notifications wait for what happened before them."""
+        held = "SELECT count(*) FROM delivery WHERE state = 'HELD'"
+        eventually(
+            lambda: self.service.rows(held) == [(count,)],
+            within_s=30,
+            every_s=0.1,
+            why=f"{count} notifications are held",
         )
 
     def mails(self) -> list[dict[str, Any]]:
@@ -133,7 +148,7 @@ class NotificationService:
         """
         By the topic: gapless numbers in order, each fact once. By the sink: one mail for each
         fact, and each customer's mails in the order of the numbers. By the database: numbered in
-        the order of the rows, and none is pending.
+        the order of the rows, and none is pending. Of each order: the whole story in its order.
         """
         notifications = self.eventually_notified()
         facts = {str(fact.id): fact for fact in self.facts}
@@ -151,6 +166,11 @@ class NotificationService:
             mine = [key for key, fact in facts.items() if fact.event.customer_id == customer]
             assert sorted(causes) == sorted(mine)
             assert [facts[cause].message_id for cause in causes] == mails_of[customer]
+
+            told: dict[str, list[str]] = defaultdict(list)
+            for event in events:
+                told[event.order_id].append(event.kind)
+            assert all(kinds == STORY for kinds in told.values()), told
 
         numbered = [
             (customer, "SENT", event.sequence)

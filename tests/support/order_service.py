@@ -23,6 +23,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from tests.support.databases import database_settings
 from tests.support.kafka_tools import orderflow
+from tests.support.products import add_demo_products
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
@@ -31,6 +32,7 @@ from orderflow.messaging.kafka.groups import begin_at
 from orderflow.messaging.kafka.reader import end_offsets, read
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.testing.eventually import eventually
+from orderflow.stack.addresses import DEFAULT_PAYMENT_METHOD
 from orderflow.stack.ports import HOST, free_ports
 
 TOPICS = ("orders", "order-events")
@@ -80,6 +82,7 @@ class OrderService:
         return {
             **self.stack.service_environment,
             "ORDERFLOW_ORDER__DATABASE__DSN": self.database_url,
+            DEFAULT_PAYMENT_METHOD: "pm_ok",
         }
 
     @cached_property
@@ -87,9 +90,11 @@ class OrderService:
         return KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
 
     def migrate(self) -> None:
+        """Migrate the database, and put the demo products into its catalogue."""
         subprocess.run(
             command("migrate"), env=self.environment, check=True, timeout=60, stderr=subprocess.PIPE
         )
+        add_demo_products(self.database_url)
 
     def start(self, roles: str, *, wait: bool = True, **environment: str) -> OrderProcess:
         """Start a process with `roles`, and unless told otherwise wait until it is ready."""

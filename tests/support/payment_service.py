@@ -67,6 +67,10 @@ class PaymentService:
         self.service.send(ORDERS.name, event, event_id=event_id)
         return event_id
 
+    def skip_all(self) -> None:
+        """Let the service, which is stopped, never hear of what is on its topics now."""
+        begin_at_the_end(self.service)
+
     def replay(self, event: Command, *, event_id: UUID) -> None:
         """Produce it on the replay topic, which is another partition than its order's."""
         replay = replay_topic(ORDERS, GROUP).name
@@ -165,11 +169,11 @@ def payment_deployed(stack: Stack, home: Path, **psp_environment: str) -> Iterat
         psp_running(home, **psp_environment) as psp,
         service_deployed(stack, home, "payment") as service,
     ):
-        _begin_at_the_end(service)
+        begin_at_the_end(service)
         yield PaymentService(service=service, psp=psp)
 
 
-def _begin_at_the_end(service: Service) -> None:
+def begin_at_the_end(service: Service) -> None:
     """
     Move the group to the ends; if former members were killed, once their session has timed out.
     """

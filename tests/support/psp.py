@@ -59,9 +59,9 @@ class Psp:
             self.popen.wait(10)
             self.popen = None
 
-    def faults(self, **rates: float) -> None:
-        """Set fault rates by their names on the wire; one that is left out is 0."""
-        answer = self.client.put("/faults", json=rates)
+    def faults(self, *rules: dict[str, Any], **rates: float) -> None:
+        """Set fault rates and rules by their names on the wire; one that is left out is 0."""
+        answer = self.client.put("/faults", json={**rates, "rules": rules})
         assert answer.status_code == 200, answer.text
 
     def ledger(self) -> dict[str, Any]:

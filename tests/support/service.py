@@ -23,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support import records
 from tests.support.databases import database_settings, empty_database
 from tests.support.documented import holding_to
+from tests.support.products import add_demo_products
 from tests.support.stack import Stack
 
 from orderflow.contracts.events import Event
@@ -36,6 +37,7 @@ from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
+from orderflow.stack.addresses import DEFAULT_PAYMENT_METHOD
 from orderflow.stack.ports import HOST, free_ports
 
 KILLED = -signal.SIGKILL
@@ -115,7 +117,12 @@ class Service:
     @cached_property
     def environment(self) -> dict[str, str]:
         section = f"ORDERFLOW_{self.name.upper()}__"
-        return {**self.stack.service_environment, f"{section}DATABASE__DSN": self.database_url}
+        own = {DEFAULT_PAYMENT_METHOD: "pm_ok"} if self.name == "order" else {}
+        return {
+            **self.stack.service_environment,
+            f"{section}DATABASE__DSN": self.database_url,
+            **own,
+        }
 
     def migrate(self) -> None:
         subprocess.run(
@@ -125,6 +132,8 @@ class Service:
             timeout=60,
             capture_output=True,
         )
+        if self.name == "order":
+            add_demo_products(self.database_url)
 
     def start(self, roles: str, *, slot: int = 0, wait: bool = True, **environment: str) -> Process:
         """Start a process with `roles`, and unless `wait` is false wait until it is ready."""

@@ -15,6 +15,7 @@ OrderflowError
 ├── Fenced                   another process has taken this one's place: this one ends
 ├── Stopped                  the process was asked to stop: it ends
 ├── QueueFull                too much work waits: ask again in a moment (postgres.group_commit)
+├── Expired                  it waited too long and was not begun: ask again (postgres.group_commit)
 └── Incompatible             a schema or topic change would break a reader: change it otherwise
 ```
 

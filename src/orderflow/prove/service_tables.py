@@ -16,7 +16,7 @@ from orderflow.prove.checker import Ledger
 ORDER_VERSIONS = "SELECT order_id::text, version FROM order_history WHERE event_id IS NOT NULL"
 """Order and version of every event that the order service has written."""
 
-MESSAGE_SEQUENCES = "SELECT customer_id, sequence FROM delivery"
+MESSAGE_SEQUENCES = "SELECT customer_id, sequence FROM delivery WHERE state <> 'OVERTAKEN'"
 """Customer and sequence of every message that the notification service has numbered."""
 
 
@@ -51,7 +51,10 @@ def _row(database: DatabaseSettings, query: bytes) -> tuple[int, ...]:
 
 
 _MESSAGES = b"""
-SELECT count(*) FILTER (WHERE state <> 'PENDING'), count(*) FILTER (WHERE state = 'PENDING')
+SELECT count(*) FILTER (WHERE state IN ('SENT', 'FAILED')),
+       count(*) FILTER (WHERE state IN ('HELD', 'PENDING'))
 FROM delivery
 """
-_WAITING = b"SELECT count(*) FROM orders WHERE waiting_for IN ('PAYMENT', 'STOCK')"
+_WAITING = (
+    b"SELECT count(*) FROM orders WHERE waiting_for IN ('PAYMENT', 'STOCK', 'REFUND', 'RELEASE')"
+)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from orderflow.contracts.roster import ROSTER, Roster, Row
 from orderflow.stack.parts import jars, kafka, registry
 from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import PROVIDER_URL, SMTP_HOST, SMTP_PORT, StackSettings
+
+DEFAULT_PAYMENT_METHOD = "ORDERFLOW_ORDER__DEFAULT_PAYMENT_METHOD"
 
 
 def database_url(settings: StackSettings, name: str) -> str:
@@ -70,6 +74,7 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
             for name, value in _service_environment(settings, member).items()
         },
         **_neighbours_environment(settings),
+        **_demo_environment(settings),
         **settings.elsewhere,
         **settings.environment,
     }
@@ -104,3 +109,10 @@ def _neighbours_environment(settings: StackSettings) -> dict[str, str]:
         "ORDERFLOW_MAIL__SMTP_PORT": str(settings.ports.mail_smtp),
         "ORDERFLOW_MAIL__DIRECTORY": str(settings.data / "mail"),
     }
+
+
+def _demo_environment(settings: StackSettings) -> dict[str, str]:
+    """A default payment method for whoever tries the API out; of our simulated provider only."""
+    if PROVIDER_URL in settings.elsewhere:
+        return {}
+    return {DEFAULT_PAYMENT_METHOD: os.environ.get(DEFAULT_PAYMENT_METHOD, "pm_ok")}

@@ -9,21 +9,27 @@ them.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from uuid import uuid4
 
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.support.builders import an_order_on_request, paid
 from tests.support.kafka_tools import orderflow
-from tests.support.notification_service import GROUP, NotificationService, notification_deployed
+from tests.support.notification_service import (
+    GROUP,
+    NotificationService,
+    notification_deployed,
+    shipped_status,
+)
 from tests.support.service import Process
 from tests.support.stack import OwnStack
 
 from orderflow.contracts import NAMESPACE
-from orderflow.contracts.events import NotificationFailed, NotificationSent
-from orderflow.contracts.topics import NOTIFICATIONS, ORDERS
+from orderflow.contracts.events import Event, NotificationFailed, NotificationSent, OrderCreated
+from orderflow.contracts.topics import NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.event import EventId, derived_id, from_headers
 from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.testing.eventually import eventually
@@ -87,6 +93,50 @@ def test_customers_are_told_what_becomes_of_their_orders_in_order(
     assert notification.repeats() == 0
 
 
+def test_an_order_is_told_in_its_order_however_far_its_topics_are_apart(
+    notification: NotificationService, sender: Process
+) -> None:
+    """The topics are heard backwards: each when what came before is known to be held."""
+    orders = [an_order_on_request(customer=customer) for customer in customers(20)]
+    backwards: tuple[tuple[str, Callable[[OrderCreated], Event], str], ...] = (
+        (ORDER_EVENTS.name, shipped_status, "ORDER_SHIPPED"),
+        (PAYMENTS.name, paid, "PAYMENT_SUCCEEDED"),
+        (ORDERS.name, lambda order: order, "ORDER_CREATED"),
+    )
+    for topic, event_of, kind in backwards:
+        heard = len(notification.facts)
+        notification.eventually_held(heard)
+        for order in orders:
+            notification.send(topic, event_of(order), kind)
+        notification.service.flush()
+    notification.assert_each_notified_once_in_order()
+    notification.eventually_held(0)
+
+
+def test_what_can_not_come_any_more_holds_no_customer_for_ever(
+    notification: NotificationService,
+) -> None:
+    """The payment's record is lost: the shipment is told once everything there is was heard."""
+    releasing = notification.start("sender", ORDERFLOW_NOTIFICATION__HOLD__LEAST_S="0.2")
+    [customer] = customers(1)
+    order = an_order_on_request(customer=customer)
+    notification.send(ORDER_EVENTS.name, shipped_status(order), "ORDER_SHIPPED")
+    notification.send(ORDERS.name, order, "ORDER_CREATED")
+    notification.service.flush()
+    events = notification.eventually_notified()[customer]
+    assert [event.kind for event in events] == ["ORDER_CREATED", "ORDER_SHIPPED"]
+
+    late = notification.send(PAYMENTS.name, paid(order), "PAYMENT_SUCCEEDED")
+    notification.service.flush()
+    state = f"SELECT state, sequence FROM delivery WHERE cause_id = '{late.id}'"
+    eventually(
+        lambda: notification.service.rows(state) == [("OVERTAKEN", None)],
+        within_s=30,
+        why="it is not told any more",
+    )
+    assert releasing.terminate() == 0, releasing.log.read_text()
+
+
 def test_what_is_told_of_a_message_names_its_cause_and_its_order(
     notification: NotificationService, sender: Process
 ) -> None:
@@ -134,7 +184,8 @@ def test_a_sender_killed_at_any_line_loses_no_message_and_repeats_none(
     chance = Random(kills)
     for _ in range(kills):
         notification.place(customers(6))
-        passes = chance.randint(1, 8 if point in (BEFORE_SEND, AFTER_DATA) else 2)
+        # All outcomes may be recorded at once, so only the first recording is certain to come.
+        passes = chance.randint(1, 8) if point in (BEFORE_SEND, AFTER_DATA) else 1
         notification.start(
             "sender", wait=False, ORDERFLOW_FAILPOINTS=f"{point}=kill@{passes}"
         ).assert_killed()

@@ -75,8 +75,8 @@ def test_a_batch_takes_as_many_statements_as_one_record(
 ) -> None:
     """A batch without a mail takes none."""
     worker = Worker(url, LISTENER)
-    assert worker.statements([ordered("anna")]) == 2
-    assert worker.statements([ordered(f"customer-{number}") for number in range(500)]) == 2
+    assert worker.statements([ordered("anna")]) == 3
+    assert worker.statements([ordered(f"customer-{number}") for number in range(500)]) == 3
     assert worker.statements([received(event) for event in life([CREATED, PAID])]) == 0
     worker.session.close()
 

@@ -141,6 +141,53 @@ def test_each_route_has_keys_of_its_own(api: OrderProcess, key: str) -> None:
     assert post(api, key).json()["orderId"] != post(api, key, path="/api/orders").json()["orderId"]
 
 
+def test_one_key_is_one_attempt_to_pay_however_its_path_is_spelt(
+    service: OrderService, api: OrderProcess, key: str
+) -> None:
+    order_id = api.client.post("/api/orders", json={"customerId": "customer-123"}).json()["orderId"]
+    spellings = [order_id, order_id.upper(), order_id.replace("-", ""), f"urn:uuid:{order_id}"]
+    headers = {"idempotency-key": key, "prefer": "wait=0"}
+    for prefix in ("", "/api"):
+        for spelt in spellings:
+            paid = api.client.post(
+                f"{prefix}/orders/{spelt}/pay", headers=headers, json={"paymentMethod": "card"}
+            )
+            assert paid.status_code == 202, paid.text
+            assert paid.json()["payment"]["attempt"] == 1
+    other = {**headers, "idempotency-key": f"{key}-2"}
+    again = api.client.post(f"/orders/{order_id}/pay", headers=other)
+    assert (again.status_code, again.json()["type"]) == (409, "/problems/not-allowed")
+
+
+def test_a_running_process_charges_what_it_shows_and_repeats_what_it_answered(
+    service: OrderService, apis: tuple[OrderProcess, OrderProcess], key: str
+) -> None:
+    """Two processes of one service, a product that comes, costs more, and goes."""
+    (one, two), sku = apis, f"LAMP-{key[:8]}"
+    order = {"customerId": "customer-123", "lines": [{"sku": sku, "quantity": 1}]}
+    assert post(two, f"{key}-early", order).json()["type"] == "/problems/unknown-sku"
+
+    first = None
+    for price in (4_590, 5_590):
+        product = {"name": "Lamp", "prices": {"EUR": price}}
+        assert one.client.put(f"/products/{sku}", json=product).status_code == 200
+        assert two.client.get(f"/products/{sku}").json()["prices"]["EUR"] == price
+        placed = post(two, f"{key}-{price}", order)
+        assert placed.json()["amountMinor"] == price
+        first = first or placed
+    assert first is not None
+
+    seen = {**order, "expectedAmountMinor": 4_590}
+    refused = post(two, key, seen)
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/price-changed")
+    assert refused.json()["amountMinor"] == refused.json()["lines"][0]["unitPriceMinor"] == 5_590
+
+    one.client.put(f"/products/{sku}", json={**product, "active": False})
+    assert post(two, key, order).json()["type"] == "/problems/unknown-sku"
+    again = post(two, f"{key}-4590", order)
+    assert (again.status_code, again.content) == (201, first.content)
+
+
 def test_without_a_key_each_post_is_an_order(api: OrderProcess) -> None:
     assert len({api.client.post("/orders", json=ORDER).json()["orderId"] for _ in range(3)}) == 3
 

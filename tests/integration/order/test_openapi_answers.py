@@ -52,6 +52,8 @@ def test_every_operation_answers_as_documented(api: OrderProcess, document: dict
     form = {"content-type": "text/plain"}
     cancelled = new_order(client)
     client.post(f"{cancelled}/cancel")
+    product = "/products/MOUSE-01"
+    seen = {**LONG, "expectedAmountMinor": 1}
     answers = [
         ("/orders", 201, placed),
         ("/api/orders", 201, client.post("/api/orders", json={"customerId": "customer-123"})),
@@ -112,6 +114,25 @@ def test_every_operation_answers_as_documented(api: OrderProcess, document: dict
             for verb, good in (("retry", 202), ("cancel-by-operator", 200))
             for status, target in ((404, NO_SUCH), (409, cancelled), (good, location))
         ),
+        ("/orders", 409, client.post("/orders", json=seen)),
+        ("/api/orders", 409, client.post("/api/orders", json=seen)),
+        ("/products", 422, client.get("/products?limit=0")),
+        ("/products/{sku}", 200, client.get(product)),
+        ("/products/{sku}", 404, client.get("/products/NO-SUCH-THING")),
+        *(
+            ("/products/{sku}", status, client.put(product, content=body, headers=JSON | headers))
+            for status, body, headers in (
+                (200, b'{"name": "Mouse", "prices": {"EUR": 3490}}', {}),
+                (400, b"{", {}),
+                (412, b'{"name": "A", "prices": {"EUR": 1}}', {"if-none-match": "*"}),
+                (413, b" " * 70_000, {}),
+                (415, b"{}", form),
+                (422, b"{}", {}),
+            )
+        ),
+        ("/products/{sku}/history", 200, client.get(f"{product}/history?limit=1")),
+        ("/products/{sku}/history", 404, client.get("/products/NO-SUCH-THING/history")),
+        ("/products/{sku}/history", 422, client.get(f"{product}/history?cursor=x")),
         *(
             (path, 200, client.get(path))
             for path in ("/products", "/livez", "/readyz", "/metrics", "/docs")
@@ -137,6 +158,12 @@ def test_an_api_that_is_not_ready_answers_as_documented(
         ("/orders/{orderId}/retry", api.client.post(f"{NO_SUCH}/retry")),
         ("/orders/{orderId}/cancel-by-operator", api.client.post(f"{NO_SUCH}/cancel-by-operator")),
         ("/products", api.client.get("/products")),
+        ("/products/{sku}", api.client.get("/products/MOUSE-01")),
+        ("/products/{sku}/history", api.client.get("/products/MOUSE-01/history")),
+        (
+            "/products/{sku}",
+            api.client.put("/products/MOUSE-01", json={"name": "A", "prices": {"EUR": 1}}),
+        ),
         ("/orders/{orderId}", api.client.get(NO_SUCH)),
         ("/orders/{orderId}/history", api.client.get(f"{NO_SUCH}/history")),
         *(

@@ -18,6 +18,7 @@ import pytest
 from tests.support.builders import received
 from tests.support.databases import database_settings, empty_database
 from tests.support.fact_schedules import CANCEL, END_OF, fact, schedules
+from tests.support.products import add_demo_products
 from tests.support.stack import Stack
 
 from orderflow.contracts.events import EVENT_TYPES, Envelope, OrderStatus, PaymentMode
@@ -32,16 +33,15 @@ from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.testing.registry import InMemoryRegistry
 from orderflow.services.order.bootstrap import MIGRATIONS
 from orderflow.services.order.changes import Origin
-from orderflow.services.order.commands import Command, PlaceOrder, execute, place_order
+from orderflow.services.order.commands import Command, PlaceOrder, execute
 from orderflow.services.order.handlers import on_facts
 from orderflow.services.order.listeners import LISTENER
-from orderflow.services.order.model import Action, Order, Product, RequestedLine
+from orderflow.services.order.model import Action, Order, RequestedLine
 from orderflow.services.order.place_batch import Placement, writer
 from orderflow.services.order.rules import NotAllowed
 
 BATCH = 500
 SKU = Sku("MOUSE-01")
-PRICES = {SKU: Product(sku=SKU, name="Mouse", prices={"EUR": 3_490})}
 REGISTRY = InMemoryRegistry.holding(CATALOGUE)
 ENCODER, DECODER = Encoder.load(REGISTRY, CATALOGUE), Decoder(REGISTRY)
 
@@ -80,12 +80,16 @@ class Orders:
             payment_method="pm_ok",
             origin=Origin(type="command", id="place"),
         )
-        placed = [
-            place_order(command, catalogue=PRICES, encode=ENCODER.encode) for _ in range(count)
-        ]
+        orders: list[Order] = []
+
+        def answer(order: Order) -> bytes:
+            orders.append(order)
+            return b""
+
         with self.session.transaction() as cursor:
-            writer(24)(cursor, [Placement(placed=order, answer=b"") for order in placed])
-        return [order.order for order in placed]
+            write = writer(24, encode=ENCODER.encode)
+            write(cursor, [Placement(command=command, answer=answer) for _ in range(count)])
+        return orders
 
     def handle(self, batch: Sequence[Received], *, session: Session | None = None) -> int:
         """
@@ -139,6 +143,7 @@ class Orders:
 def orders(stack: Stack) -> Iterator[Orders]:
     with empty_database(stack, "order_facts") as url:
         postgres.migrate(url, MIGRATIONS)
+        add_demo_products(url)
         session = Session(database_settings(url), application_name="test")
         yield Orders(url=url, session=session)
         session.close()

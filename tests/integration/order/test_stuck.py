@@ -20,7 +20,7 @@ import pytest
 from tests.support.kafka_tools import orderflow
 from tests.support.order_service import order_deployed
 from tests.support.payment_service import REFUNDED, SUCCEEDED, PaymentService, payment_deployed
-from tests.support.service import Service
+from tests.support.service import Process, Service
 from tests.support.stack import Stack
 
 from orderflow.contracts.ids import OrderId
@@ -43,6 +43,7 @@ class Desk:
     api: httpx2.Client
     url: str
     lost: list[str]
+    running: dict[str, Process]
 
     def place(self, count: int, *, path: str = "/orders") -> list[dict[str, Any]]:
         body = {"customerId": "customer-123", "lines": [{"sku": "MOUSE-01", "quantity": 1}]}
@@ -125,7 +126,8 @@ def desk(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
             running=deployed.running,
         )
         deadlines = {
-            f"ORDERFLOW_ORDER__DEADLINES__{name}_S": "0.1" for name in ("PAYMENT", "STOCK")
+            f"ORDERFLOW_ORDER__DEADLINES__{name}_S": "0.1"
+            for name in ("PAYMENT", "STOCK", "REFUND")
         }
         api = order.start("api,relay", **deadlines)  # type: ignore[arg-type]
         payment = pays.start("listener")
@@ -137,15 +139,16 @@ def desk(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
             api=api.client,
             url=str(api.client.base_url),
             lost=lost,
+            running={},
         )
         lost += [order["orderId"] for order in desk.place(3)]
         pays.eventually_published()
         begin_at(
             order.kafka, "order-service", PAYMENTS.name, end_offsets(order.kafka, PAYMENTS.name)
         )
-        running = [api, payment, order.start("listener")]
+        desk.running.update(api=api, payment=payment, listener=order.start("listener"))
         yield desk
-        for process in running:
+        for process in desk.running.values():
             assert process.terminate() == 0, process.log.read_text()
 
 
@@ -169,7 +172,8 @@ def test_a_lost_payment_outcome_is_published_again_and_nothing_is_charged_twice(
     assert [entry["cause"]["type"] for entry in history][:2] == ["command", "operator"]
 
     assert desk.stuck()[order]["owner"] == "inventory"
-    assert json.loads(desk.command("retry", order, "--json"))["repeated"] is True
+    [event] = json.loads(desk.command("retry", order, "--json"))["events"]
+    assert event["repeated"] is True
     eventually(
         lambda: desk.published(PAYMENTS.name, order)[announced] == 3, within_s=30, every_s=0.2
     )
@@ -181,11 +185,12 @@ def test_a_lost_payment_outcome_is_published_again_and_nothing_is_charged_twice(
 def test_what_can_not_be_brought_on_is_cancelled_and_refunded_once(desk: Desk) -> None:
     order = desk.lost[1]
     desk.forget_rows(order)
-    assert json.loads(desk.command("retry", order, "--json"))["repeated"] is False
+    [event] = json.loads(desk.command("retry", order, "--json"))["events"]
+    assert event["repeated"] is False
     desk.paying.service.eventually_caught_up()
     assert desk.charges(order) == 1, "payment knows the attempt, whoever asks"
 
-    assert "CANCELLED" in desk.command("cancel", order)
+    assert "CANCELLED" in desk.command("cancel", order, "--reason", "ticket 4711")
     desk.eventually(order, "CANCELLED", "REFUNDED")
     assert order not in desk.stuck()
     assert desk.net_minor([order]) == {order: 0}
@@ -198,9 +203,48 @@ def test_what_can_not_be_brought_on_is_cancelled_and_refunded_once(desk: Desk) -
         == 1
     )
     last = desk.api.get(f"/orders/{order}/history").json()["items"][-1]
-    assert last["cause"] == {"type": "operator", "id": "cancel"}
+    assert last["cause"]["actor"]
+    assert last["cause"] | {"actor": ""} == {
+        "type": "operator",
+        "id": "cancel",
+        "actor": "",
+        "reason": "ticket 4711",
+    }
     assert "by an operator" in last["description"]
     assert "CANCELLED" in desk.refused("cancel", order)
+
+
+def test_what_payment_missed_is_visible_and_can_be_asked_for_again(desk: Desk) -> None:
+    [owed] = [order["orderId"] for order in desk.place(1)]
+    desk.eventually(owed, "PAID", "SUCCEEDED")
+
+    # Payment misses a cancellation and an order, as if they were dead letters.
+    assert desk.running["payment"].terminate() == 0
+    assert desk.api.post(f"/orders/{owed}/cancel").status_code == 200
+    [unheard] = [order["orderId"] for order in desk.place(1)]
+    eventually(lambda: desk.published(ORDERS.name, unheard), within_s=30, every_s=0.2)
+    desk.paying.skip_all()
+    desk.running["payment"] = desk.paying.start("listener")
+
+    waiting = desk.stuck()[owed]
+    assert (waiting["for"], waiting["owner"]) == ("REFUND", "payment")
+    assert f"orderflow stuck retry {owed}" in waiting["nextAction"]
+    assert desk.api.get(f"/orders/{owed}").json()["waiting"]["for"] == "REFUND"
+    assert desk.net_minor([owed]) == {owed: AMOUNT_MINOR}
+
+    assert "OrderCancelled" in desk.command("retry", owed, "--reason", "ticket 4712")
+    desk.eventually(owed, "CANCELLED", "REFUNDED")
+    assert owed not in desk.stuck()
+    assert desk.net_minor([owed]) == {owed: 0}
+
+    desk.command("cancel", unheard)
+    assert desk.state(unheard) == ("CANCELLED", "REQUESTED")
+    events = json.loads(desk.command("retry", unheard, "--json"))["events"]
+    assert [event["eventType"] for event in events] == ["OrderCreated", "OrderCancelled"]
+    desk.eventually(unheard, "CANCELLED", "FAILED")
+    payment = desk.api.get(f"/orders/{unheard}").json()["payment"]
+    assert payment["reason"] == "ORDER_CANCELLED"
+    assert desk.charges(unheard) == 0
 
 
 def test_what_asking_again_would_not_bring_is_refused_with_what_to_do_instead(desk: Desk) -> None:

@@ -40,7 +40,7 @@ from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import Ask, Prepared, Received, Settled, Unknown
-from orderflow.neighbours.psp.ledger import ChargeStatus
+from orderflow.neighbours.psp.tokens import ChargeStatus
 from orderflow.services.payment import repository
 from orderflow.services.payment.gateway import Answer, Verdict
 from orderflow.services.payment.handlers import Payments, announce

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from tests.support.psp import Psp, psp_running
+from tests.support.webhook_receiver import webhook_receiver
 
 from orderflow.messaging.testing.eventually import eventually
 
@@ -38,6 +40,7 @@ def test_what_was_answered_is_in_the_ledger_after_kill_9(psp: Psp) -> None:
         "captures": 1,
         "refunds": 1,
         "declined": 1,
+        "pending": 0,
     }
     again = psp.charge("p1")
     assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
@@ -89,6 +92,49 @@ def test_a_slow_charge_is_done_after_its_client_gave_up(psp: Psp) -> None:
 
 
 BODY = {"reference": "p1", "amountMinor": 1000, "currency": "EUR", "token": "pm_ok"}
+
+
+@pytest.mark.parametrize(("token", "bytes_in_time"), [("pm_silent", 0), ("pm_trickle", 3)])
+def test_a_call_that_is_not_answered_to_its_end_keeps_its_client_waiting(
+    psp: Psp, token: str, bytes_in_time: int
+) -> None:
+    """A byte at a time is too much for a time-out of each read, and never the whole answer."""
+    body, key = BODY | {"token": token}, {"Idempotency-Key": "p1"}
+    with httpx2.Client(base_url=psp.url, timeout=0.5, trust_env=False) as client:
+        if bytes_in_time:
+            with client.stream("POST", "/charges", json=body, headers=key) as answer:
+                pieces = [*islice(answer.iter_raw(), bytes_in_time)]
+            assert [len(piece) for piece in pieces] == [1] * bytes_in_time
+        else:
+            with pytest.raises(httpx2.ReadTimeout):
+                client.post("/charges", json=body, headers=key)
+    assert psp.captures()["p1"] == (1 if bytes_in_time else 0)
+
+
+def test_a_pending_charge_and_an_undelivered_webhook_survive_kill_9(tmp_path: Path) -> None:
+    with (
+        webhook_receiver() as receiver,
+        psp_running(tmp_path, ORDERFLOW_PSP__PENDING_S="3600", **receiver.environment) as psp,
+    ):
+        receiver.status = 503
+        assert psp.charge("p1").status_code == 201
+        assert psp.charge("p2", token="pm_pending_declined").json()["status"] == "PENDING"
+        eventually(lambda: receiver.refused, within_s=5)
+
+        psp.kill()
+        receiver.status = 204
+        psp.environment["ORDERFLOW_PSP__PENDING_S"] = "0"
+        psp.start()
+        eventually(lambda: len(receiver.taken) == 2, within_s=5)
+        assert psp.refund("r1", of="p1").status_code == 201
+        eventually(lambda: len(receiver.taken) == 3, within_s=5)
+
+    told = [(body["type"], body["data"]["reference"]) for body in receiver.taken]
+    assert sorted(told) == [
+        ("charge.captured", "p1"),
+        ("charge.declined", "p2"),
+        ("refund.succeeded", "r1"),
+    ]
 
 
 def test_without_a_key_window_the_same_key_charges_twice_until_a_void(

@@ -16,6 +16,7 @@ from orderflow.cli.demo.console_consumer import Witnessed
 from orderflow.cli.demo.services import Captured
 from orderflow.cli.demo.stories import Story
 from orderflow.cli.records import ReadableRecord
+from orderflow.contracts.currencies import amount_text
 from orderflow.contracts.events import (
     OrderCancelled,
     OrderCreated,
@@ -264,8 +265,8 @@ def _lines(value: Value) -> str:
 def _ledger(ledger: Captured, currency: str) -> str:
     if not ledger.captures:
         return "nothing captured"
-    captured = " and ".join(_amount(minor, currency) for minor in ledger.captures)
-    refunded = "".join(f", {_amount(minor, currency)} refunded" for minor in ledger.refunds)
+    captured = " and ".join(amount_text(minor, currency) for minor in ledger.captures)
+    refunded = "".join(f", {amount_text(minor, currency)} refunded" for minor in ledger.refunds)
     once = " once" if len(ledger.captures) == 1 else ""
     return f"{captured} captured{once}{refunded}"
 
@@ -288,9 +289,4 @@ def _spaced(value: Value | None) -> str:
 
 
 def _money(value: Value) -> str:
-    return _amount(value["amountMinor"], value["currency"])
-
-
-def _amount(minor: int, currency: str) -> str:
-    digits = 0 if currency == "JPY" else 2
-    return f"{minor / 10**digits:,.{digits}f} {currency}"
+    return amount_text(value["amountMinor"], value["currency"])

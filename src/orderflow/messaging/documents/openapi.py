@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 import orderflow
+from orderflow.messaging.http.actor import ACTOR_HEADER
+from orderflow.messaging.http.parameters import IDENTIFIER
 
 Schema = dict[str, Any]
 
@@ -86,6 +88,15 @@ def path_parameter(name: str, schema: Schema) -> Schema:
 
 def query_parameter(name: str, schema: Schema, description: str) -> Schema:
     return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+ACTOR: Schema = {
+    "name": ACTOR_HEADER,
+    "in": "header",
+    "schema": {"type": "string", "pattern": f"^{IDENTIFIER}$"},
+    "description": "Who gives the command, for the record; anonymous, if it is not sent",
+}
+"""The parameter of every command that records its actor."""
 
 
 def _plain(summary: str, media_type: str) -> Schema:

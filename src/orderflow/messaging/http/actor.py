@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Annotated, NewType
 
+import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 
 from orderflow.messaging.http import problems
@@ -17,6 +19,16 @@ ACTOR_HEADER = "Orderflow-Actor"
 ANONYMOUS = Actor("anonymous")
 
 REASON_LENGTH_MAX = 500
+
+Reason = Annotated[
+    str, Meta(min_length=1, max_length=REASON_LENGTH_MAX, description="Why, for the record")
+]
+
+
+class ReasonRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The optional body of a command that needs nothing else."""
+
+    reason: Reason | None = None
 
 
 def actor_of(request: Request) -> Actor:

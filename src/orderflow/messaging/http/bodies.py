@@ -60,6 +60,16 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise problems.malformed(str(error)) from error
 
 
+async def read_optional_json(
+    request: Request, decoder: msgspec.json.Decoder[T], *, default: T, limit: int = BODY_BYTES_MAX
+) -> T:
+    """As `read_json`; `default` without a body. Such a request has no content type either."""
+    headers = dict(request.headers.raw)
+    if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+        return default
+    return decoded(decoder, await read_body(headers, request.receive, limit=limit))
+
+
 async def read_json(
     request: Request, decoder: msgspec.json.Decoder[T], *, limit: int = BODY_BYTES_MAX
 ) -> T:

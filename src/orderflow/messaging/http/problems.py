@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette_problem.error import Problem
 
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.postgres.group_commit import QueueFull
+from orderflow.messaging.postgres.group_commit import Expired, QueueFull
 from orderflow.messaging.telemetry import logger
 
 __all__ = [
@@ -95,6 +95,8 @@ def from_error(error: BaseException) -> Problem:
             return error
         case QueueFull():
             return unavailable("too many requests wait already")
+        case Expired():
+            return unavailable("the request waited too long, and nothing of it was done: repeat it")
         case Transient():
             return unavailable(
                 "the database is away, or its answer was lost: "

@@ -6,23 +6,25 @@ with a constant number of statements and commits; meanwhile the next batch forms
 a larger batch: a single piece is committed at once, and more load makes larger batches.
 
 Guarantee: a result is delivered only after the COMMIT that made it true. A piece that fails for a
-reason of its own is found by halving and fails alone. When the database is unavailable, or the
-outcome of a commit is unknown, every piece of the batch gets that error: its effect may be there or
-not, and only its caller can ask again.
+reason of its own is found by halving and fails alone. A piece whose deadline is over before its
+transaction begins is not written: its caller has given up, and may have asked anew. When the
+database is unavailable, or the outcome of a commit is unknown, every piece of the batch gets that
+error: its effect may be there or not, and only its caller can ask again.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from orderflow.messaging.errors import OrderflowError, Transient, Unavailable
 from orderflow.messaging.postgres.connection import Connection, Cursor, DatabaseError, transient
-from orderflow.messaging.telemetry import gauge, histogram, logger
+from orderflow.messaging.telemetry import counter, gauge, histogram, logger
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -38,6 +40,9 @@ BATCH_SIZE = histogram(
     "Pieces of work in one commit",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
 )
+EXPIRED = counter(
+    "group_commit_expired", "Pieces of work that waited until their deadline and were not written"
+)
 QUEUED = gauge("group_commit_queued", "Pieces of work that wait for the committer")
 
 log = logger("group_commit")
@@ -47,12 +52,23 @@ class QueueFull(OrderflowError):
     """More work waits than is allowed: ask again in a moment."""
 
 
+class Expired(OrderflowError):
+    """The work waited until its deadline; nothing of it was written."""
+
+
+class _Piece(NamedTuple, Generic[Work]):
+    work: Work
+    token: object
+    deadline: float
+
+
 class GroupCommit(Generic[Work, Result]):
     """
     Runs `write(cursor, batch)` in a transaction; it returns one result for each piece of work.
 
     After each commit it calls `deliver` with (token, result or error) pairs, on its own thread.
-    `after_commit` runs between the two, for failpoints. Any thread may call `submit`.
+    `after_commit` runs between the two, for failpoints. Any thread may call `submit`. `clock` is
+    that of the deadlines, in seconds.
     """
 
     def __init__(
@@ -64,6 +80,7 @@ class GroupCommit(Generic[Work, Result]):
         after_commit: Callable[[], None] = lambda: None,
         batch_max: int = BATCH_MAX,
         queue_max: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = connect
         self._write = write
@@ -71,7 +88,8 @@ class GroupCommit(Generic[Work, Result]):
         self._after_commit = after_commit
         self._batch_max = batch_max
         self._queue_max = queue_max
-        self._queue: SimpleQueue[tuple[Work, object]] = SimpleQueue()
+        self._clock = clock
+        self._queue: SimpleQueue[_Piece[Work]] = SimpleQueue()
         self._connection: Connection | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
@@ -80,15 +98,16 @@ class GroupCommit(Generic[Work, Result]):
         """Start the committer's thread."""
         self._thread.start()
 
-    def submit(self, work: Work, token: object) -> None:
+    def submit(self, work: Work, token: object, *, deadline: float = math.inf) -> None:
         """
         Queue `work`; `deliver` gets its outcome with `token`.
 
+        Once `clock` has reached `deadline`, no transaction begins for it: its outcome is Expired.
         Raises QueueFull when `queue_max` pieces wait already, and after `close`.
         """
         if self._queue.qsize() >= self._queue_max or self._closing.is_set():
             raise QueueFull(f"{self._queue_max} pieces of work wait already")
-        self._queue.put((work, token))
+        self._queue.put(_Piece(work, token, deadline))
 
     def close(self, timeout_s: float = 8.0) -> None:
         """Commit what waits, then end. What is left after `timeout_s` is not begun."""
@@ -104,7 +123,7 @@ class GroupCommit(Generic[Work, Result]):
                 break
         self._disconnect()
 
-    def _take(self) -> list[tuple[Work, object]]:
+    def _take(self) -> list[_Piece[Work]]:
         try:
             batch = [self._queue.get(timeout=IDLE_S)]
         except Empty:
@@ -118,38 +137,66 @@ class GroupCommit(Generic[Work, Result]):
         BATCH_SIZE.observe(len(batch))
         return batch
 
-    def _commit(self, batch: list[tuple[Work, object]]) -> list[tuple[object, Result | Exception]]:
-        try:
-            results = self._transaction([work for work, _ in batch])
-        except Transient as error:
-            log.warning("batch not committed", pieces=len(batch), error=str(error))
-            return [(token, error) for _, token in batch]
-        except Exception as error:
-            if len(batch) == 1:
-                log.exception("work refused by the database")
-                return [(batch[0][1], error)]
-
-            # Nothing of the batch is in the database, so its halves can be written anew.
-            middle = len(batch) // 2
-            return self._commit(batch[:middle]) + self._commit(batch[middle:])
-        return [(token, result) for (_, token), result in zip(batch, results, strict=True)]
-
-    def _transaction(self, batch: list[Work]) -> list[Result]:
-        give_up_at = time.monotonic() + UNDONE_RETRY_S
+    def _commit(self, batch: list[_Piece[Work]]) -> list[tuple[object, Result | Exception]]:
+        """The outcome of each piece of the batch, by its token."""
+        outcomes: list[tuple[object, Result | Exception]] = []
+        give_up_at = self._clock() + UNDONE_RETRY_S
         while True:
+            # Before each transaction: to connect, or to try again, may have taken seconds.
+            batch, expired = self._in_time(batch)
+            outcomes += expired
+            if not batch:
+                return outcomes
+
+            if self._connection is None:
+                try:
+                    self._connection = self._connect()
+                except (OrderflowError, DatabaseError) as error:
+                    # Whatever it is, it is not a piece's own fault: no halving.
+                    log.warning("batch not committed", pieces=len(batch), error=str(error))
+                    return outcomes + [(piece.token, error) for piece in batch]
+                give_up_at = self._clock() + UNDONE_RETRY_S
+                continue
+
             try:
-                return self._try_once(batch)
-            except Unavailable:
-                # The commit may have happened: repeating it could do the work twice.
-                raise
-            except Transient:
-                if time.monotonic() >= give_up_at:
-                    raise
+                results = self._try_once(self._connection, [piece.work for piece in batch])
+            except Transient as error:
+                # After Unavailable the commit may have happened: repeating it could do the work
+                # twice.
+                if not isinstance(error, Unavailable) and self._clock() < give_up_at:
+                    continue
+                log.warning("batch not committed", pieces=len(batch), error=str(error))
+                return outcomes + [(piece.token, error) for piece in batch]
+            except Exception as error:
+                if len(batch) == 1:
+                    log.exception("work refused by the database")
+                    return [*outcomes, (batch[0].token, error)]
 
-    def _try_once(self, batch: list[Work]) -> list[Result]:
-        connection = self._connection or self._connect()
-        self._connection = connection
+                # Nothing of the batch is in the database, so its halves can be written anew.
+                middle = len(batch) // 2
+                return outcomes + self._commit(batch[:middle]) + self._commit(batch[middle:])
+            tokens = (piece.token for piece in batch)
+            return outcomes + list(zip(tokens, results, strict=True))
 
+    def _in_time(
+        self, batch: Sequence[_Piece[Work]]
+    ) -> tuple[list[_Piece[Work]], list[tuple[object, Result | Exception]]]:
+        """The pieces whose deadline is ahead, and the outcomes of the others."""
+        now = self._clock()
+        live = [piece for piece in batch if piece.deadline > now]
+        expired = len(batch) - len(live)
+        if not expired:
+            return live, []
+
+        EXPIRED.inc(expired)
+        log.warning("work expired before it was begun", pieces=expired)
+        return live, [
+            (piece.token, Expired("it waited until its deadline"))
+            for piece in batch
+            if piece.deadline <= now
+        ]
+
+    def _try_once(self, connection: Connection, batch: list[Work]) -> list[Result]:
         try:
             with connection.transaction(), connection.cursor() as cursor:
                 results = self._write(cursor, batch)

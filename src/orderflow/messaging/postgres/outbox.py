@@ -138,15 +138,43 @@ def find_last(
     Appended again it becomes the same record: the same id, the same bytes. There is no index, so
     whole days are read: for an operator, who can wait, within the statement's time-out.
     """
-    cursor.execute(_FIND_LAST, (key, event_type, since, until))
-    row = cursor.fetchone()
-    if row is None:
-        return None
+    of_type = [
+        row
+        for row in find_retained(cursor, key=key, since=since, until=until)
+        if row.metadata.type == event_type
+    ]
+    return of_type[-1] if of_type else None
 
-    event_id, topic, payload, source, time, subject, causation_id, correlation_id, *trace = row
-    traceparent, tracestate = trace
+
+def find_retained(cursor: Cursor, *, key: str, since: datetime, until: datetime) -> list[OutboxRow]:
+    """
+    The retained rows of this key that were added between the two moments, each event once, in the
+    order in which they were published first.
+
+    Read without an index, as `find_last` says.
+    """
+    cursor.execute(_FIND_RETAINED, (key, since, until))
+    rows = (_outbox_row(key, *row) for row in cursor.fetchall())
+    # A row that was appended again has the same event.
+    return list({row.metadata.id: row for row in rows}.values())
+
+
+def _outbox_row(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
+    key: str,
+    event_id: EventId,
+    topic: str,
+    event_type: str,
+    payload: bytes,
+    source: str,
+    time: str,
+    subject: str,
+    causation_id: str | None,
+    correlation_id: str,
+    traceparent: str | None,
+    tracestate: str | None,
+) -> OutboxRow:
     metadata = Metadata(
-        id=EventId(event_id),
+        id=event_id,
         type=event_type,
         source=source,
         time=datetime.fromisoformat(time),
@@ -177,11 +205,11 @@ INSERT INTO {TABLE} (id, aggregatetype, aggregateid, type, payload, ce_source, c
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[],
                      %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
 """  # noqa: S608 - the table's name is a constant
-_FIND_LAST = f"""
-SELECT id, aggregatetype, payload, ce_source, ce_time, ce_subject, ce_causationid, ce_correlationid,
-       traceparent, tracestate
-FROM {TABLE} WHERE aggregateid = %s AND type = %s AND created_at BETWEEN %s AND %s
-ORDER BY sequence DESC LIMIT 1
+_FIND_RETAINED = f"""
+SELECT id, aggregatetype, type, payload, ce_source, ce_time, ce_subject, ce_causationid,
+       ce_correlationid, traceparent, tracestate
+FROM {TABLE} WHERE aggregateid = %s AND created_at BETWEEN %s AND %s
+ORDER BY sequence
 """  # noqa: S608 - the table's name is a constant
 _FIRST_POSITION = f"""
 SELECT EXISTS (

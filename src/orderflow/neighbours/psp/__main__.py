@@ -12,18 +12,27 @@ import sys
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.server import Role, serve
 from orderflow.messaging.telemetry import configure
+from orderflow.neighbours.psp.admission import Admission
 from orderflow.neighbours.psp.api import build_api
 from orderflow.neighbours.psp.config import PspSettings, load
-from orderflow.neighbours.psp.faults import Faults
+from orderflow.neighbours.psp.faults import FaultPlan
 from orderflow.neighbours.psp.provider import Provider
+from orderflow.neighbours.psp.webhooks import WebhookSender, poster
 
 
 def build(settings: PspSettings) -> Role:
+    plan = FaultPlan(chance=random.Random())  # noqa: S311 - faults need no secrecy
+    api_key = settings.api_key
     provider = Provider(
         settings.directory,
         key_window_s=settings.key_window_s,
-        faults=Faults(),
-        chance=random.Random(),  # noqa: S311 - faults need no secrecy
+        plan=plan,
+        admission=Admission(
+            api_key=None if api_key is None else api_key.get_secret_value(),
+            requests_per_s=settings.requests_per_s,
+        ),
+        pending_s=settings.pending_s,
+        webhooks=webhook_sender(settings, plan),
     )
 
     return Role(
@@ -31,7 +40,20 @@ def build(settings: PspSettings) -> Role:
         host=settings.host,
         port=settings.port,
         app=lambda _reasons: build_api(provider),
+        start=provider.start,
+        stopping=provider.stop,
         close=provider.close,
+    )
+
+
+def webhook_sender(settings: PspSettings, plan: FaultPlan) -> WebhookSender | None:
+    if settings.webhook_url is None or settings.webhook_secret is None:
+        return None
+    return WebhookSender(
+        settings.directory / "webhooks.jsonl",
+        secret=settings.webhook_secret.get_secret_value(),
+        post=poster(settings.webhook_url),
+        plan=plan,
     )
 
 

@@ -9,54 +9,74 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from orderflow.messaging.http import health
 from orderflow.messaging.http.health import json_answer
-from orderflow.neighbours.psp.faults import Faults
-from orderflow.neighbours.psp.ledger import (
-    ChargeRequest,
-    RefundRequest,
-    Refusal,
-    VoidRequest,
-    ledger_view,
-)
+from orderflow.neighbours.psp.admission import Refusal
+from orderflow.neighbours.psp.faults import EFFECTS, Faults, Operation
+from orderflow.neighbours.psp.ledger import ChargeRequest, RefundRequest, VoidRequest
 from orderflow.neighbours.psp.provider import Answer, Provider
+from orderflow.neighbours.psp.tokens import ChargeStatus
+from orderflow.neighbours.psp.views import ledger_view
 
 BODY_BYTES_MAX = 16_384
 
 T = TypeVar("T")
 
 
-class NoReply(Response):
-    """Resets the connection, as when a reply, or its request, is lost."""
+class SettleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`status`: CAPTURED or DECLINED; without it, what the test token says."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # ASGI has no message for this; the server's `receive` is a method of an object that has the
-        # transport.
-        receive.__self__.transport.abort()  # type: ignore[attr-defined]
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    status: ChargeStatus | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is ChargeStatus.PENDING:
+            raise ValueError("a charge settles as CAPTURED or DECLINED")
 
 
 def build_api(provider: Provider) -> Starlette:
     async def charge(request: Request) -> Response:
+        _admit(request, Operation.CHARGE)
         key, body = _key(request), await _body(request, ChargeRequest)
         return _answered(await provider.charge(key, body))
 
     async def refund(request: Request) -> Response:
+        _admit(request, Operation.REFUND)
         key, body = _key(request), await _body(request, RefundRequest)
         return _answered(await provider.refund(key, body))
 
     async def void(request: Request) -> Response:
-        body = await _body(request, VoidRequest)
-        return _answered(await provider.void(request.path_params["reference"], body))
+        reference = request.path_params["reference"]
+        _admit(request, Operation.VOID, reference)
+        return _answered(await provider.void(reference, await _body(request, VoidRequest)))
 
     async def find(request: Request) -> Response:
-        reference = request.query_params.get("reference")
+        reference = request.query_params.get("reference", "")
+        _admit(request, Operation.FIND, reference)
         if not reference:
             raise Refusal(422, "reference-missing", "ask for GET /charges?reference=…")
-        return _answered(provider.find(reference))
+        return _answered(await provider.find(reference))
+
+    def _admit(request: Request, operation: Operation, reference: str = "") -> None:
+        provider.admit(operation, request.headers.get("authorization"), reference=reference)
+
+    routes = [
+        Route("/charges", charge, methods=["POST"]),
+        Route("/charges", find, methods=["GET"]),
+        Route("/charges/{reference}/void", void, methods=["POST"]),
+        Route("/refunds", refund, methods=["POST"]),
+        *_routes_of_tests(provider),
+        *health.routes(list),
+    ]
+    return health.without_redirects(routes, {Refusal: _refused})
+
+
+def _routes_of_tests(provider: Provider) -> list[Route]:
+    """What no real provider has. It needs no API key."""
+
+    async def settle(request: Request) -> Response:
+        body = await _body(request, SettleRequest)
+        return _answered(provider.settle(request.path_params["reference"], body.status))
 
     async def ledger(_request: Request) -> Response:
         return json_answer(ledger_view(provider.ledger))
@@ -64,22 +84,22 @@ def build_api(provider: Provider) -> Starlette:
     async def calls(_request: Request) -> Response:
         return json_answer({"items": provider.calls()})
 
+    async def webhooks(_request: Request) -> Response:
+        attempts = [] if provider.webhooks is None else provider.webhooks.attempts()
+        return json_answer({"items": attempts})
+
     async def faults(request: Request) -> Response:
         if request.method == "PUT":
-            provider.faults = await _body(request, Faults)
-        return json_answer(provider.faults)
+            provider.plan.set(await _body(request, Faults))
+        return json_answer(provider.plan.view())
 
-    routes = [
-        Route("/charges", charge, methods=["POST"]),
-        Route("/charges", find, methods=["GET"]),
-        Route("/charges/{reference}/void", void, methods=["POST"]),
-        Route("/refunds", refund, methods=["POST"]),
+    return [
+        Route("/charges/{reference}/settle", settle, methods=["POST"]),
         Route("/ledger", ledger, methods=["GET"]),
         Route("/calls", calls, methods=["GET"]),
+        Route("/webhooks", webhooks, methods=["GET"]),
         Route("/faults", faults, methods=["GET", "PUT"]),
-        *health.routes(list),
     ]
-    return health.without_redirects(routes, {Refusal: _refused})
 
 
 async def _body(request: Request, kind: type[T]) -> T:
@@ -103,14 +123,16 @@ def _key(request: Request) -> str:
 
 
 def _answered(answer: Answer) -> Response:
-    if answer.lost:
-        return NoReply()
-    response = json_answer(answer.body, status=answer.status)
+    response = EFFECTS[answer.rule.fault].reply(answer.status, answer.body)
     if answer.repeated:
         response.headers["Idempotent-Replayed"] = "true"
+    if answer.rule.retry_after_s is not None:
+        response.headers["Retry-After"] = str(answer.rule.retry_after_s)
     return response
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return json_answer({"error": error.slug, "detail": error.detail}, status=error.status)
+    response = json_answer({"error": error.slug, "detail": error.detail}, status=error.status)
+    response.headers.update(error.headers)
+    return response

@@ -1,37 +1,22 @@
 """
-The provider's ledger, without HTTP or files: entries (charges, voids, refunds), remembered keys,
-and which entry a request may make.
+The provider's ledger, without HTTP or files: entries (charges, settlements, voids, refunds),
+remembered keys, and which entry a request may make.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from orderflow.neighbours.psp.admission import Refusal
+from orderflow.neighbours.psp.tokens import ChargeStatus, fate_of
+
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Minor = Annotated[int, Meta(ge=1, le=10**15)]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
-
-
-class Token(StrEnum):
-    """Test tokens; any other is declined. Misbehaviour is at a reference's first charge only."""
-
-    OK = "pm_ok"
-    DECLINED = "pm_declined"
-    SLOW = "pm_slow"
-    REPLY_LOST = "pm_reply_lost"
-    DROPPED = "pm_dropped"
-    ERROR_AFTER_COMMIT = "pm_error_after_commit"
-
-
-class ChargeStatus(StrEnum):
-    CAPTURED = "CAPTURED"
-    DECLINED = "DECLINED"
 
 
 class ChargeRequest(
@@ -62,12 +47,31 @@ class RefundRequest(
 class Charge(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="entry", tag="charge"
 ):
+    """
+    `status` is that of now, also when it was PENDING first. `voided`: it was, until a void.
+    `announced`: by a webhook.
+    """
+
     charge_id: str
     key: str
     request: ChargeRequest
     status: ChargeStatus
     message: str
     at: datetime
+    voided: bool = False
+    announced: bool = False
+
+
+class Settlement(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="entry", tag="settlement"
+):
+    """What became of a pending charge. `announced`: by a webhook."""
+
+    charge_id: str
+    status: ChargeStatus
+    message: str
+    at: datetime
+    announced: bool = False
 
 
 class VoidRequest(
@@ -94,9 +98,12 @@ class Refund(
     key: str
     request: RefundRequest
     at: datetime
+    announced: bool = False
 
 
-Entry = Charge | Void | Refund
+VOIDED = "voided before it was captured"
+
+Entry = Charge | Settlement | Void | Refund
 
 
 class Total(msgspec.Struct, kw_only=True, rename="camel"):
@@ -107,6 +114,7 @@ class Total(msgspec.Struct, kw_only=True, rename="camel"):
     captures: int = 0
     refunds: int = 0
     declined: int = 0
+    pending: int = 0
 
 
 class Account(msgspec.Struct, kw_only=True):
@@ -127,14 +135,6 @@ class Account(msgspec.Struct, kw_only=True):
         return captured - sum(refund.request.amount_minor for refund in self.refunds)
 
 
-class Refusal(Exception):
-    """The request is wrong, or may not be done; a decline is an entry and no refusal."""
-
-    def __init__(self, status: int, slug: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.slug, self.detail = status, slug, detail
-
-
 class Ledger:
     """
     The ledger's content.
@@ -147,6 +147,9 @@ class Ledger:
         self._accounts: dict[str, Account] = {}
         self._by_key: dict[str, Charge | Refund] = {}
         self.entries: list[Entry] = []
+        self.charges: dict[str, Charge] = {}
+        self.voids: list[Void] = []
+        self.refunds: list[Refund] = []
         self.totals: dict[str, Total] = {}
 
     @property
@@ -158,19 +161,18 @@ class Ledger:
         self.entries.append(entry)
 
         match entry:
-            case Void():
-                account = self._account(entry.reference)
-                account.voids, account.closed = entry.number, account.closed or entry.final
             case Charge():
-                self._account(entry.request.reference).charges.append(entry)
-                self._count_charge(entry)
-                self._by_key[entry.key] = entry
+                self._enter_charge(entry)
+            case Settlement():
+                charge = self.charges[entry.charge_id]
+                self._replace(
+                    charge,
+                    msgspec.structs.replace(charge, status=entry.status, message=entry.message),
+                )
+            case Void():
+                self._enter_void(entry)
             case Refund():
-                self._account(entry.request.charge_reference).refunds.append(entry)
-                total = self.totals.setdefault(entry.request.currency, Total())
-                total.refunds += 1
-                total.refunded_minor += entry.request.amount_minor
-                self._by_key[entry.key] = entry
+                self._enter_refund(entry)
 
     def remembered(
         self, key: str, request: ChargeRequest | RefundRequest, now: datetime
@@ -201,20 +203,43 @@ class Ledger:
                 f"void {account.voids} of this reference came between, or is final",
             )
 
-        declined = _declined(request.token)
+        fate = fate_of(request.token)
+        is_pending = fate.status is ChargeStatus.PENDING
         return Charge(
             charge_id=charge_id,
             key=key,
             request=request,
-            status=ChargeStatus.DECLINED if declined else ChargeStatus.CAPTURED,
-            message=declined or "",
+            status=fate.status,
+            message="" if is_pending else fate.message,
+            at=now,
+        )
+
+    def settlement(
+        self, charge_id: str, *, now: datetime, status: ChargeStatus | None = None
+    ) -> Settlement | None:
+        """What its token makes of a pending charge, or `status`; None if it is settled."""
+        charge = self.charges[charge_id]
+        if charge.status is not ChargeStatus.PENDING:
+            return None
+
+        fate = fate_of(charge.request.token)
+        settles_as = status or fate.settles_as or ChargeStatus.CAPTURED
+        is_declined = settles_as is ChargeStatus.DECLINED
+        return Settlement(
+            charge_id=charge_id,
+            status=settles_as,
+            message=(fate.message or "it was declined in the end") if is_declined else "",
             at=now,
         )
 
     def void(self, reference: str, request: VoidRequest, *, now: datetime) -> Void | None:
-        """A new void; None when there is a charge already: the charge stands."""
+        """
+        A new void; None when there is a charge already that stands, or may be captured yet.
+
+        It declines a charge that is pending and can be voided: that is never captured.
+        """
         account = self.account(reference)
-        if account.charges:
+        if not all(charge.voided or _ends_by_void(charge) for charge in account.charges):
             return None
         return Void(reference=reference, number=account.voids + 1, final=request.final, at=now)
 
@@ -231,68 +256,63 @@ class Ledger:
     def account(self, reference: str) -> Account:
         return self._accounts.get(reference) or Account()
 
-    def view(self, reference: str) -> dict[str, Any]:
-        """The answer to a look-up."""
-        account = self.account(reference)
-        return {
-            "reference": reference,
-            "voids": account.voids,
-            "charges": [charge_view(charge) for charge in account.charges],
-            "refunds": [refund_view(refund) for refund in account.refunds],
-        }
+    def pending(self) -> list[Charge]:
+        return [charge for charge in self.charges.values() if charge.status is ChargeStatus.PENDING]
 
     def _account(self, reference: str) -> Account:
         return self._accounts.setdefault(reference, Account())
 
-    def _count_charge(self, charge: Charge) -> None:
+    def _enter_charge(self, charge: Charge) -> None:
+        self.charges[charge.charge_id] = charge
+        self._account(charge.request.reference).charges.append(charge)
+        self._count_charge(charge, 1)
+        self._by_key[charge.key] = charge
+
+    def _replace(self, charge: Charge, settled: Charge) -> None:
+        self._count_charge(charge, -1)
+        self._count_charge(settled, 1)
+
+        self.charges[charge.charge_id] = settled
+        charges = self._account(charge.request.reference).charges
+        charges[charges.index(charge)] = settled
+        # The key may belong to a later charge by now, beyond its window.
+        if self._by_key[charge.key] == charge:
+            self._by_key[charge.key] = settled
+
+    def _enter_void(self, void: Void) -> None:
+        self.voids.append(void)
+        account = self._account(void.reference)
+        account.voids, account.closed = void.number, account.closed or void.final
+        for charge in [charge for charge in account.charges if not charge.voided]:
+            self._replace(
+                charge,
+                msgspec.structs.replace(
+                    charge, status=ChargeStatus.DECLINED, message=VOIDED, voided=True
+                ),
+            )
+
+    def _enter_refund(self, refund: Refund) -> None:
+        self.refunds.append(refund)
+        self._account(refund.request.charge_reference).refunds.append(refund)
+        total = self.totals.setdefault(refund.request.currency, Total())
+        total.refunds += 1
+        total.refunded_minor += refund.request.amount_minor
+        self._by_key[refund.key] = refund
+
+    def _count_charge(self, charge: Charge, count: int) -> None:
         total = self.totals.setdefault(charge.request.currency, Total())
-        if charge.status is ChargeStatus.DECLINED:
-            total.declined += 1
-        else:
-            total.captures += 1
-            total.captured_minor += charge.request.amount_minor
+        match charge.status:
+            case ChargeStatus.PENDING:
+                total.pending += count
+            case ChargeStatus.DECLINED:
+                total.declined += count
+            case ChargeStatus.CAPTURED:
+                total.captures += count
+                total.captured_minor += count * charge.request.amount_minor
 
 
-def charge_view(charge: Charge) -> Mapping[str, Any]:
-    request = charge.request
-    return {
-        "chargeId": charge.charge_id,
-        "reference": request.reference,
-        "status": charge.status,
-        "message": charge.message,
-        "amountMinor": request.amount_minor,
-        "currency": request.currency,
-        "at": charge.at,
-    }
-
-
-def refund_view(refund: Refund) -> Mapping[str, Any]:
-    request = refund.request
-    return {
-        "refundId": refund.refund_id,
-        "reference": request.reference,
-        "chargeReference": request.charge_reference,
-        "amountMinor": request.amount_minor,
-        "currency": request.currency,
-        "at": refund.at,
-    }
-
-
-def ledger_view(ledger: Ledger) -> Mapping[str, Any]:
-    kinds: dict[type[Entry], Sequence[Any]] = {
-        kind: [entry for entry in ledger.entries if isinstance(entry, kind)]
-        for kind in (Charge, Void, Refund)
-    }
-
-    return {
-        "charges": [charge_view(charge) for charge in kinds[Charge]],
-        "voids": [
-            {"reference": void.reference, "number": void.number, "at": void.at}
-            for void in kinds[Void]
-        ],
-        "refunds": [refund_view(refund) for refund in kinds[Refund]],
-        "totals": ledger.totals,
-    }
+def _ends_by_void(charge: Charge) -> bool:
+    return charge.status is ChargeStatus.PENDING and fate_of(charge.request.token).voidable
 
 
 def _but_for_voids(request: ChargeRequest | RefundRequest) -> ChargeRequest | RefundRequest:
@@ -301,13 +321,3 @@ def _but_for_voids(request: ChargeRequest | RefundRequest) -> ChargeRequest | Re
         if isinstance(request, ChargeRequest)
         else request
     )
-
-
-def _declined(token: str) -> str | None:
-    """Why the provider declines this token, if it does."""
-    if token == Token.DECLINED:
-        return "the card was declined"
-    return None if token in _GOOD else "there is no such payment method"
-
-
-_GOOD = frozenset(Token) - {Token.DECLINED}

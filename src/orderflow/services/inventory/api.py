@@ -21,9 +21,16 @@ from orderflow.messaging.http.parameters import is_identifier
 from orderflow.messaging.http.problems import Problem, problem
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.inventory import repository
+from orderflow.services.inventory.announcements import NotRetained, announce
 from orderflow.services.inventory.model import Stock
 from orderflow.services.inventory.openapi import TITLE, document
-from orderflow.services.inventory.views import StockPage, StockRequest, reservation_view, stock_view
+from orderflow.services.inventory.views import (
+    StockPage,
+    StockRequest,
+    announced_view,
+    reservation_view,
+    stock_view,
+)
 
 PAGE_MAX = 500
 
@@ -49,6 +56,11 @@ def build_api(
             "/reservations/{order_id}",
             lambda request: _get_reservation(pool, request),
             methods=["GET"],
+        ),
+        Route(
+            "/reservations/{order_id}/announce",
+            lambda request: _announce(pool, request),
+            methods=["POST"],
         ),
     ]
     return http_api(routes, title=TITLE, document=document, reasons=reasons)
@@ -82,16 +94,31 @@ def _put_on_hand(pool: ConnectionPool, sku: Sku, on_hand: int) -> Response:
 
 
 def _get_reservation(pool: ConnectionPool, request: Request) -> Response:
-    order_id = request.path_params["order_id"]
+    order_id = _order_id(request)
     with reading(pool) as cursor:
-        reservation = (
-            repository.find_reservation(cursor, OrderId(order_id))
-            if is_identifier(order_id)
-            else None
-        )
+        reservation = repository.find_reservation(cursor, order_id)
     if reservation is None:
         raise no_such_reservation()
     return json_answer(reservation_view(reservation))
+
+
+def _announce(pool: ConnectionPool, request: Request) -> Response:
+    order_id = _order_id(request)
+    with writing(pool) as cursor:
+        try:
+            announced = announce(cursor, order_id)
+        except NotRetained as error:
+            raise not_retained(error) from error
+    if announced is None:
+        raise no_such_reservation()
+    return json_answer(announced_view(order_id, announced), status=202)
+
+
+def _order_id(request: Request) -> OrderId:
+    order_id = request.path_params["order_id"]
+    if not is_identifier(order_id):
+        raise no_such_reservation()
+    return OrderId(order_id)
 
 
 def no_such_sku() -> Problem:
@@ -101,6 +128,12 @@ def no_such_sku() -> Problem:
 def no_such_reservation() -> Problem:
     return problem(
         HTTPStatus.NOT_FOUND, "reservation-not-found", "Nothing was decided about such an order"
+    )
+
+
+def not_retained(error: NotRetained) -> Problem:
+    return problem(
+        HTTPStatus.CONFLICT, "not-retained", "There is nothing to announce again", str(error)
     )
 
 

@@ -12,7 +12,13 @@ from orderflow.messaging.documents.openapi import (
     path_parameter,
     query_parameter,
 )
-from orderflow.services.inventory.views import ReservationView, StockPage, StockRequest, StockView
+from orderflow.services.inventory.views import (
+    AnnouncedView,
+    ReservationView,
+    StockPage,
+    StockRequest,
+    StockView,
+)
 
 TITLE = "Orderflow: inventory API"
 
@@ -24,13 +30,17 @@ _RESERVATION: Schema = {
     "status": "RESERVED",
     "lines": [{"sku": "MOUSE-01", "quantity": 2}],
 }
+_ANNOUNCED: Schema = {
+    "orderId": _RESERVATION["orderId"],
+    "events": [{"eventId": "5b0a8a55-1d0f-5f0a-9c11-9d1f5b3e6f0d", "eventType": "StockReserved"}],
+}
 _AWAY = {"503": "The database is away"}
 _NO_SUCH = {"404": "There is no such product"}
 
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(StockRequest, StockView, StockPage, ReservationView)
+    schemas = Schemas(StockRequest, StockView, StockPage, ReservationView, AnnouncedView)
     paths = {
         "/stock": {"get": _get_page(schemas)},
         "/stock/{sku}": {
@@ -45,6 +55,7 @@ def document() -> Schema:
             "put": _put(schemas),
         },
         "/reservations/{orderId}": {"get": _get_reservation(schemas)},
+        "/reservations/{orderId}/announce": {"post": _announce(schemas)},
     }
 
     return openapi.document(TITLE, paths=paths, schemas=schemas)
@@ -69,6 +80,25 @@ def _get_reservation(schemas: Schemas) -> Schema:
         {
             "200": schemas.answer("The reservation", ReservationView, example=_RESERVATION),
             **schemas.problems({"404": "Nothing was decided about such an order", **_AWAY}),
+        },
+        parameters=[path_parameter("orderId", {"type": "string"})],
+    )
+
+
+def _announce(schemas: Schemas) -> Schema:
+    return operation(
+        "For operators: publish again what was decided about an order, with the same event ids",
+        {
+            "202": schemas.answer(
+                "The events that go out again", AnnouncedView, example=_ANNOUNCED
+            ),
+            **schemas.problems(
+                {
+                    "404": "Nothing was decided about such an order",
+                    "409": "The events are not retained any more",
+                    **_AWAY,
+                }
+            ),
         },
         parameters=[path_parameter("orderId", {"type": "string"})],
     )

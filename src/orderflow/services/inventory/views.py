@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from orderflow.contracts.events import StockLine
+from orderflow.contracts.ids import OrderId
+from orderflow.services.inventory.announcements import Announced
 from orderflow.services.inventory.model import ON_HAND_MAX, Reservation, ReservationStatus, Stock
 
 
@@ -38,6 +41,28 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     payment_id: str
     status: ReservationStatus
     lines: tuple[StockLine, ...]
+
+
+class AnnouncedEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    event_id: str
+    event_type: str
+
+
+class AnnouncedView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The events that go out again, with their ids."""
+
+    order_id: str
+    events: tuple[AnnouncedEvent, ...]
+
+
+def announced_view(order_id: OrderId, announced: Sequence[Announced]) -> AnnouncedView:
+    return AnnouncedView(
+        order_id=order_id,
+        events=tuple(
+            AnnouncedEvent(event_id=str(event.event_id), event_type=event.event_type)
+            for event in announced
+        ),
+    )
 
 
 def stock_view(stock: Stock) -> StockView:

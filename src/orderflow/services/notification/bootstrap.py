@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
@@ -10,8 +11,9 @@ from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import NOTIFICATIONS
 from orderflow.messaging import postgres
 from orderflow.messaging.http.server import Role
+from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.process.prerequisites import Prerequisites
-from orderflow.messaging.process.role import Launch, worker_role
+from orderflow.messaging.process.role import STOP_WITHIN_S, Launch, worker_role
 from orderflow.messaging.process.roles import api_role, listener_role, relay_role
 from orderflow.messaging.process.service import Service
 from orderflow.messaging.work.calls import Calls
@@ -20,6 +22,7 @@ from orderflow.services.notification.api import build_api
 from orderflow.services.notification.config import Settings
 from orderflow.services.notification.listeners import LISTENER
 from orderflow.services.notification.mailer import Mailer
+from orderflow.services.notification.releaser import Releaser
 from orderflow.services.notification.sender import Sender
 
 
@@ -50,7 +53,39 @@ def sender(launch: Launch[Settings]) -> Role:
         database_gate=Gate(name, "record"),
     )
 
-    return worker_role(launch, run=sending.run, reasons=sending.reasons, in_slots=True)
+    releaser = _releaser(launch, name)
+
+    def release(stop: threading.Event) -> None:
+        try:
+            releaser.run(stop)
+        except BaseException as error:  # noqa: BLE001 - the thread's end ends the process
+            launch.fail(error)
+
+    def run(stop: threading.Event) -> None:
+        releasing = threading.Thread(target=release, args=(stop,), name="releaser", daemon=True)
+        releasing.start()
+        try:
+            sending.run(stop)
+        finally:
+            # Whatever ends the sender ends the process, and then nothing is released either.
+            stop.set()
+            releasing.join(STOP_WITHIN_S)
+
+    def reasons() -> list[str]:
+        return [*sending.reasons(), *releaser.reasons()]
+
+    return worker_role(launch, run=run, reasons=reasons, in_slots=True)
+
+
+def _releaser(launch: Launch[Settings], name: str) -> Releaser:
+    settings, notification = launch.settings, launch.settings.notification
+    return Releaser(
+        settings=notification.hold,
+        session=postgres.Session(notification.database, application_name=f"{name}-releaser"),
+        progress=GroupProgress(
+            settings.kafka, group=LISTENER.group, topics=tuple(LISTENER.subscribed)
+        ),
+    )
 
 
 SERVICE = Service(

@@ -34,6 +34,16 @@ class SenderSettings(RoleSection):
     back_off_s_max: Annotated[float, Field(ge=0.1, le=3600)] = 60.0
 
 
+class HoldSettings(Section):
+    """
+    How long a notification is held, in seconds, for what happened before it: `least_s`, before it
+    is looked whether that can still come; `most_s`, while the service is behind on its topics.
+    """
+
+    least_s: Annotated[float, Field(ge=0.1, le=60)] = 5.0
+    most_s: Annotated[float, Field(ge=60, le=86_400)] = 600.0
+
+
 class SmtpSettings(Section):
     """
     The mail server. `sender`: the address that mail comes from; `recipient`: the address that it
@@ -61,6 +71,7 @@ class NotificationSettings(ServiceSection):
     sender: SenderSettings
     relay: RelaySection
     smtp: SmtpSettings = SmtpSettings()
+    hold: HoldSettings = HoldSettings()
 
 
 class Settings(ProcessSettings):

@@ -17,6 +17,7 @@ from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.notification import repository
 from orderflow.services.notification.model import NumberedLetter, SendResult, number, wording
 from orderflow.services.notification.repository import NewNotification
+from orderflow.services.notification.story import place_of
 
 SOURCE = "/orderflow/notification"
 
@@ -25,7 +26,8 @@ Encode = Callable[[str, msgspec.Struct], bytes]
 
 def add_notifications(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
     """
-    Store one PENDING notification for each record that causes one.
+    Store one notification for each record that causes one; PENDING, unless a fact before it is not
+    known yet, or a later one has been told.
 
     Returns no events: the sender publishes them once the outcome is known.
     """
@@ -69,6 +71,7 @@ def _notification(received: Received) -> NewNotification | None:
     if words is None:
         return None
 
+    rank, follows = place_of(event, words.kind)
     return NewNotification(
         notification_id=notification_id(metadata.id, words.kind),
         customer_id=event.customer_id,
@@ -81,6 +84,8 @@ def _notification(received: Received) -> NewNotification | None:
         correlation_id=metadata.correlation_id or event.subject,
         traceparent=metadata.traceparent,
         tracestate=metadata.tracestate,
+        rank=rank,
+        follows=follows,
     )
 
 

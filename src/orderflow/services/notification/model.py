@@ -1,9 +1,10 @@
 """
 The words of notifications, and how each customer's are numbered. Imports no driver.
 
-A notification is PENDING until the mail server has accepted it (SENT) or refused it for good
-(FAILED). Either takes the customer's next sequence number, so the numbers have no gap. While it is
-PENDING it has no number, and everything later for that customer waits behind it.
+A notification is HELD until the facts before it are known (`story`), then PENDING until the mail
+server has accepted it (SENT) or refused it for good (FAILED). Either takes the customer's next
+sequence number, so the numbers have no gap. While it is PENDING it has no number, and everything
+later for that customer waits behind it. One that is OVERTAKEN is never sent, and gets no number.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class Kind(StrEnum):
 
 
 class NotificationState(StrEnum):
+    HELD = "HELD"
+    OVERTAKEN = "OVERTAKEN"
     PENDING = "PENDING"
     SENT = "SENT"
     FAILED = "FAILED"

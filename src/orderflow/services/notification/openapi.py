@@ -39,7 +39,9 @@ def document() -> Schema:
     schemas = Schemas(NotificationPage)
     answers = {
         "200": schemas.answer(
-            "Told, waiting and failed, oldest first", NotificationPage, example=_EXAMPLE
+            "Told, waiting, held, overtaken and failed, in the order of telling",
+            NotificationPage,
+            example=_EXAMPLE,
         ),
         **schemas.problems(
             {

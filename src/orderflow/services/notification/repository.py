@@ -9,7 +9,7 @@ takes these locks by key, and takes no other lock before them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
@@ -29,6 +29,12 @@ from orderflow.services.notification.model import (
     SendResult,
     rest_s,
 )
+from orderflow.services.notification.story import Fact, Telling, tell
+
+_REASONS = {
+    NotificationState.HELD: "what happened before it is not known yet",
+    NotificationState.OVERTAKEN: "a later fact of the order, or this one, was told before",
+}
 
 
 class NewNotification(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +51,34 @@ class NewNotification(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str
     traceparent: str | None
     tracestate: str | None
+    rank: int
+    follows: Kind | None
+
+    @property
+    def fact(self) -> Fact:
+        """Its place in the story of its order, before anything is decided about it."""
+        return Fact(
+            notification_id=self.notification_id,
+            kind=self.kind,
+            rank=self.rank,
+            follows=self.follows,
+            state=NotificationState.HELD,
+        )
+
+
+class HeldNotification(msgspec.Struct, frozen=True, kw_only=True):
+    """A notification that waits for what it follows. `since`: when it was stored."""
+
+    notification_id: NotificationId
+    customer_id: CustomerId
+    order_id: OrderId
+    since: datetime
 
 
 class StoredNotification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A notification as it is now. `reason`: why it failed, or why it was deferred last."""
+    """
+    A notification as it is now. `reason`: why it failed, was deferred last, is held or overtaken.
+    """
 
     notification_id: str
     customer_id: str
@@ -67,14 +97,143 @@ class StoredNotification(msgspec.Struct, frozen=True, kw_only=True, rename="came
 
 
 def add(cursor: Cursor, notifications: Sequence[NewNotification]) -> None:
-    """Store notifications that are not there yet, in this order, and mark their customers due."""
+    """
+    Store notifications that are not there yet, and mark their customers due.
+
+    Those of one order become PENDING in the order of its story, together with those that were held
+    for them.
+    """
     if not notifications:
         return
 
-    # Customers first: this takes their locks, and only then do the notifications get positions.
+    # Customers first: this takes their locks. So no other worker adds a fact to these orders until
+    # the commit, and only then do the notifications get positions.
     customers = {notification.customer_id for notification in notifications}
     cursor.execute(_MARK_DUE, (array(sorted(customers)),))
-    cursor.execute(_ADD, (CHANNEL, *columns(map(msgspec.structs.astuple, notifications))))
+    known = _facts(cursor, {notification.order_id for notification in notifications})
+
+    added: list[tuple[object, ...]] = []
+    moves: list[Move] = []
+    for order_id, group in _by_order(notifications).items():
+        states, order_moves = _decided(known.get(order_id, []), group)
+        moves += order_moves
+        added += (
+            (*msgspec.structs.astuple(group[each]), state.value, _REASONS.get(state))
+            for each, state in states.items()
+        )
+
+    if added:
+        cursor.execute(_ADD, (CHANNEL, *columns(added)))
+    _move(cursor, moves)
+
+
+def held(cursor: Cursor, *, before: datetime, limit: int) -> list[HeldNotification]:
+    """Notifications that are held since `before` or longer, the oldest first."""
+    cursor.execute(_HELD, (before, limit))
+    return [
+        HeldNotification(
+            notification_id=NotificationId(notification_id),
+            customer_id=customer_id,
+            order_id=order_id,
+            since=since,
+        )
+        for notification_id, customer_id, order_id, since in cursor
+    ]
+
+
+def count_held(cursor: Cursor) -> int:
+    cursor.execute("SELECT count(*) FROM delivery WHERE state = 'HELD'")
+    row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+def release_held(cursor: Cursor, notifications: Sequence[HeldNotification]) -> int:
+    """
+    Let these be told though what they follow is not known; returns how many are now PENDING.
+
+    One that was released or told meanwhile stays as it is.
+    """
+    customers = {notification.customer_id for notification in notifications}
+    cursor.execute(_MARK_DUE, (array(sorted(customers)),))
+    known = _facts(cursor, {notification.order_id for notification in notifications})
+
+    released = {notification.notification_id for notification in notifications}
+    moves = [move for facts in known.values() for move in _moves(tell(facts, released=released))]
+    _move(cursor, moves)
+    return sum(move[1] == NotificationState.PENDING for move in moves)
+
+
+Move = tuple[NotificationId, str, str | None]
+"""A notification that is stored, its new state, and the reason of it."""
+
+
+def _by_order(
+    notifications: Sequence[NewNotification],
+) -> dict[OrderId, dict[NotificationId, NewNotification]]:
+    grouped: dict[OrderId, dict[NotificationId, NewNotification]] = {}
+    for notification in notifications:
+        group = grouped.setdefault(notification.order_id, {})
+        group[notification.notification_id] = notification
+    return grouped
+
+
+def _decided(
+    known: Sequence[Fact], group: Mapping[NotificationId, NewNotification]
+) -> tuple[dict[NotificationId, NotificationState], list[Move]]:
+    """
+    What becomes of the new notifications of one order: the state that each is stored in, in the
+    order of storing; then the moves of those that get their position after that.
+    """
+    stored = {fact.notification_id for fact in known}
+    new = [entry.fact for each, entry in group.items() if each not in stored]
+    telling = tell([*known, *new])
+    is_new = {fact.notification_id for fact in new}
+
+    # A new one that comes after a held one gets its position with it, or it would overtake it.
+    in_order = is_new.issuperset(telling.pending)
+    states = dict.fromkeys(
+        telling.pending, NotificationState.PENDING if in_order else NotificationState.HELD
+    )
+    states |= dict.fromkeys(telling.held, NotificationState.HELD)
+    states |= dict.fromkeys(telling.overtaken, NotificationState.OVERTAKEN)
+
+    moves = [
+        move
+        for move in _moves(telling)
+        if move[0] not in is_new or (move[0] in telling.pending and not in_order)
+    ]
+    return {each: state for each, state in states.items() if each in is_new}, moves
+
+
+def _moves(telling: Telling) -> list[Move]:
+    pending = [(each, NotificationState.PENDING.value, None) for each in telling.pending]
+    reason = _REASONS[NotificationState.OVERTAKEN]
+    return [
+        *pending,
+        *((each, NotificationState.OVERTAKEN.value, reason) for each in telling.overtaken),
+    ]
+
+
+def _move(cursor: Cursor, moves: Sequence[Move]) -> None:
+    if moves:
+        cursor.execute(_MOVE, columns(moves))
+
+
+def _facts(cursor: Cursor, order_ids: Collection[OrderId]) -> dict[OrderId, list[Fact]]:
+    """All that is stored of these orders. True while their customers are locked."""
+    cursor.execute(_FACTS, (array(sorted(order_ids)),))
+
+    facts: dict[OrderId, list[Fact]] = {}
+    for order_id, notification_id, kind, rank, follows, state in cursor:
+        fact = Fact(
+            notification_id=NotificationId(notification_id),
+            kind=Kind(kind),
+            rank=rank,
+            follows=None if follows is None else Kind(follows),
+            state=NotificationState(state),
+        )
+        facts.setdefault(order_id, []).append(fact)
+    return facts
 
 
 def take_over(cursor: Cursor, worker: str) -> int:
@@ -201,11 +360,32 @@ ON CONFLICT (customer_id) DO UPDATE SET due_at = coalesce(customer.due_at, exclu
 """
 _ADD = """
 INSERT INTO delivery (channel, notification_id, customer_id, order_id, kind, subject, text,
-                      cause_id, cause_type, correlation_id, traceparent, tracestate)
+                      cause_id, cause_type, correlation_id, traceparent, tracestate, rank, follows,
+                      state, reason)
 SELECT %s, added.*
 FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::uuid[],
-            %s::text[], %s::text[], %s::text[], %s::text[]) AS added
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::text[],
+            %s::text[]) AS added
 ON CONFLICT DO NOTHING
+"""
+_FACTS = """
+SELECT order_id, notification_id::text, kind, rank, follows, state
+FROM delivery WHERE order_id = ANY(%s::text[])
+"""
+# New positions in the order of the moves: behind everything that the customers were to be told.
+_MOVE = """
+WITH moved AS MATERIALIZED (
+    SELECT notification_id, state, reason, nextval('delivery_position_seq') AS position
+    FROM (SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[])
+                   WITH ORDINALITY AS move (notification_id, state, reason, number)
+          ORDER BY number) AS in_order
+)
+UPDATE delivery SET state = moved.state, reason = moved.reason, position = moved.position
+FROM moved WHERE delivery.notification_id = moved.notification_id AND delivery.state = 'HELD'
+"""
+_HELD = """
+SELECT notification_id::text, customer_id, order_id, created_at
+FROM delivery WHERE state = 'HELD' AND created_at <= %s ORDER BY created_at LIMIT %s
 """
 # Customers whose row another worker holds are skipped, not waited for.
 _LEASE = """

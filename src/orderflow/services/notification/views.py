@@ -11,7 +11,7 @@ LIMIT_MAX = 500
 
 
 class NotificationPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Notifications in the order in which they were stored."""
+    """Notifications in the order in which they are told."""
 
     items: tuple[StoredNotification, ...]
     next_cursor: str | None

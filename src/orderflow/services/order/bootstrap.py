@@ -33,12 +33,14 @@ from orderflow.messaging.process.roles import listener_role, relay_role
 from orderflow.messaging.process.service import Service
 from orderflow.messaging.telemetry import logger
 from orderflow.services.order import idempotency
+from orderflow.services.order.changes import Encode
 from orderflow.services.order.config import Settings
 from orderflow.services.order.http.api import OrderApi
 from orderflow.services.order.http.commands import CommandRoutes
 from orderflow.services.order.http.list_orders import ListOrders
 from orderflow.services.order.http.operators import OperatorRoutes
 from orderflow.services.order.http.post_order import Committer, PostOrder, resolve
+from orderflow.services.order.http.products import ProductRoutes
 from orderflow.services.order.http.readiness import Readiness, StartGate, migrated
 from orderflow.services.order.listeners import LISTENER
 from orderflow.services.order.place_batch import writer
@@ -53,16 +55,16 @@ log = logger("order")
 def api(launch: Launch[Settings]) -> Role:
     order = launch.settings.order
     pool = postgres.open_pool(order.database, application_name="order-api")
-    committer = _committer(launch)
+    prerequisites = _prerequisites(launch, migrated(pool))
+    committer = _committer(launch, encode=prerequisites.encode)
     gate = StartGate()
-    readiness = Readiness(
-        pool=pool, prerequisites=_prerequisites(launch, migrated(pool)), gate=gate
-    )
+    readiness = Readiness(pool=pool, prerequisites=prerequisites, gate=gate)
     commands = CommandRoutes(pool, settings=order, gate=gate)
     routes = [
         *ListOrders(pool, order.deadlines.limits).routes(),
         *commands.routes(),
         *OperatorRoutes(pool, gate).routes(),
+        *ProductRoutes(pool, body_bytes_max=order.api.body_bytes_max).routes(),
     ]
     purging = threading.Event()
     purge = partial(
@@ -113,12 +115,12 @@ def sweeper(launch: Launch[Settings]) -> Role:
     return worker_role(launch, run=sweeping.run, reasons=sweeping.reasons)
 
 
-def _committer(launch: Launch[Settings]) -> Committer:
+def _committer(launch: Launch[Settings], *, encode: Encode) -> Committer:
     order = launch.settings.order
     loop = asyncio.get_running_loop()
     return GroupCommit(
         connect=lambda: postgres.connect(order.database, application_name="order-api-committer"),
-        write=writer(order.idempotency_hours),
+        write=writer(order.idempotency_hours, encode=encode),
         deliver=lambda outcomes: _on_loop(loop, lambda: resolve(outcomes)),
         after_commit=lambda: failpoint("api.after_db_commit"),
         batch_max=order.api.batch_max,

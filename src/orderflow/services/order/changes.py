@@ -48,11 +48,13 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     What caused a change, as the history records it, and the trace that its events continue.
 
     `type` and `id`: a `command` and its name, a `deadline` and the cancel reason, an `operator`
-    and the act, or an event's type and id.
+    and the act, or an event's type and id. `actor` and `reason`: who gave the command, and why.
     """
 
     type: str
     id: str
+    actor: str | None = None
+    reason: str | None = None
     traceparent: str | None = None
 
 
@@ -103,6 +105,7 @@ def outbox_row(event: Event, *, origin: Origin, encode: Encode) -> OutboxRow:
 def history_entry(change: Change, event_id: EventId | None, *, origin: Origin) -> HistoryEntry:
     """The history entry of a change; `event_id` is its OrderEvent's, None without one."""
     order = change.after
+
     return HistoryEntry(
         revision=order.revision,
         version=order.version,
@@ -112,6 +115,8 @@ def history_entry(change: Change, event_id: EventId | None, *, origin: Origin) -
         event_id=event_id,
         cause_type=origin.type,
         cause_id=origin.id,
+        actor=origin.actor,
+        reason=origin.reason,
     )
 
 

@@ -12,6 +12,7 @@ from orderflow.contracts.events import CancelReason, OrderCreated, OrderEvent, P
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.postgres import Cursor
+from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.order import idempotency, repository
 from orderflow.services.order.changes import Encode, Origin, outbox_row, write_changes
 from orderflow.services.order.idempotency import Claim, ClaimedKey
@@ -24,14 +25,18 @@ from orderflow.services.order.model import (
     place,
     priced,
 )
-from orderflow.services.order.place_batch import PlacedOrder
+from orderflow.services.order.pricing import PaymentMethodMissing, demand_expected
 from orderflow.services.order.rules import Change, cancel, deliver, pay, ship, ship_when_reserved
 
 KEY_LIFETIME = timedelta(hours=24)
 
 
 class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A valid request for a new order; its prices come from the catalogue."""
+    """
+    A valid request for a new order; its prices come from the catalogue.
+
+    `expected_amount_minor`: the total that the client has seen, if it says so.
+    """
 
     customer_id: CustomerId
     lines: tuple[RequestedLine, ...]
@@ -39,6 +44,15 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
     mode: PaymentMode
     payment_method: str | None
     origin: Origin
+    expected_amount_minor: int | None = None
+
+
+class PlacedOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new order writes, in one transaction."""
+
+    order: Order
+    entry: HistoryEntry
+    outbox: tuple[OutboxRow, ...]
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +69,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     customer_id: str | None
     origin: Origin
     payment_method: str | None = None
-    default_payment_method: str = ""
+    default_payment_method: str | None = None
     when_reserved: bool = False
     claim: Claim | None = None
 
@@ -73,14 +87,22 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     earlier: ClaimedKey | None = None
 
 
+def new_order_id() -> OrderId:
+    """An id that begins with the time of its making."""
+    return OrderId(str(uuid_utils.uuid7()))
+
+
 def place_order(
     command: PlaceOrder, *, catalogue: Mapping[Sku, Product], encode: Encode
 ) -> PlacedOrder:
     """A new order with its history entry and events, not written yet. Raises RuleBroken."""
+    if command.mode is PaymentMode.AUTOMATIC and command.payment_method is None:
+        raise _no_payment_method()
+
     # One reading of the clock: row, history and events contain the same time.
     now = read_clock()
     order = place(
-        order_id=OrderId(str(uuid_utils.uuid7())),
+        order_id=new_order_id(),
         customer_id=command.customer_id,
         lines=priced(command.lines, catalogue=catalogue, currency=command.currency),
         currency=command.currency,
@@ -88,6 +110,7 @@ def place_order(
         payment_method=command.payment_method,
         now=now,
     )
+    demand_expected(order, command.lines, expected_amount_minor=command.expected_amount_minor)
 
     status_event = OrderEvent(
         order_id=order.order_id,
@@ -135,8 +158,8 @@ def execute(
     """
     Execute a command under the order's lock; None if that customer has no such order.
 
-    Raises NotAllowed or StockNotSettled; the transaction then rolls back, its claimed key too, so
-    the client may send the same key again.
+    Raises NotAllowed, StockNotSettled or PaymentMethodMissing; the transaction then rolls back, its
+    claimed key too, so the client may send the same key again.
     """
     # The lock before the key: requests with the same key wait here, and the later ones find it.
     order = repository.lock(cursor, [command.order_id]).get(command.order_id)
@@ -177,6 +200,8 @@ def _decide(order: Order, command: Command, *, now: datetime) -> Change | None:
             payment_method = (
                 command.payment_method or order.payment_method or command.default_payment_method
             )
+            if payment_method is None:
+                raise _no_payment_method()
             return pay(order, payment_method=payment_method, now=now)
 
         case Action.SHIP if command.when_reserved:
@@ -188,3 +213,7 @@ def _decide(order: Order, command: Command, *, now: datetime) -> Change | None:
             return deliver(order, now=now)
         case Action.CANCEL:
             return cancel(order, reason=CancelReason.CUSTOMER, now=now)
+
+
+def _no_payment_method() -> PaymentMethodMissing:
+    return PaymentMethodMissing("paymentMethod: name one")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from orderflow.contracts import roster
+from orderflow.contracts.currencies import known_currency
 from orderflow.messaging.http.bodies import BODY_BYTES_MAX
 from orderflow.messaging.process.settings import ServiceSection
 from orderflow.messaging.settings import (
@@ -26,12 +27,13 @@ Seconds = Annotated[float, Field(gt=0)]
 class ApiSettings(ApiSection):
     """
     `body_bytes_max`: a longer request is 413. `queue_max`: orders that may wait for the committer;
-    beyond it, 503.
+    beyond it, 503. `queue_s`: how long one may wait for it; after that, 503, and it is not placed.
     """
 
     body_bytes_max: Annotated[int, Field(ge=1024)] = BODY_BYTES_MAX
     batch_max: Annotated[int, Field(ge=1, le=500)] = 500
     queue_max: Annotated[int, Field(ge=1)] = 10_000
+    queue_s: Seconds = 5.0
 
 
 class SweeperSettings(RoleSection):
@@ -49,7 +51,7 @@ class SweeperSettings(RoleSection):
 class DeadlineSettings(Section):
     """
     How long an order may wait, in seconds: for a command (pay, ship, deliver) or a fact (payment,
-    stock).
+    stock; once it is cancelled: refund, release).
     """
 
     pay_s: Seconds = 86_400
@@ -57,6 +59,8 @@ class DeadlineSettings(Section):
     stock_s: Seconds = 900
     ship_s: Seconds = 604_800
     deliver_s: Seconds = 2_592_000
+    refund_s: Seconds = 3_600
+    release_s: Seconds = 900
 
     @property
     def limits(self) -> Limits:
@@ -72,8 +76,8 @@ class OrderSettings(ServiceSection):
     api: ApiSettings
     listener: RoleSection
     relay: RelaySection
-    default_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
-    default_payment_method: str = "pm_ok"
+    default_currency: Annotated[str, AfterValidator(known_currency)] = "EUR"
+    default_payment_method: Annotated[str, Field(min_length=1)] | None = None
     sweeper: SweeperSettings
     deadlines: DeadlineSettings = DeadlineSettings()
     idempotency_hours: Annotated[int, Field(ge=1)] = 24

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from orderflow.services.order.model import Order, WaitingFor, waiting_for
+from orderflow.services.order.model import Order, WaitingFor, is_beyond_payment, waiting_for
 
 Limits = Mapping[WaitingFor, timedelta]
 
@@ -23,7 +23,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def current_wait(order: Order, *, limits: Limits, now: datetime) -> Wait | None:
-    """What the order waits for; None if it is delivered or cancelled."""
+    """What the order waits for; None if it has come to its end."""
     awaited = waiting_for(order)
     if awaited is None:
         return None
@@ -34,7 +34,7 @@ def current_wait(order: Order, *, limits: Limits, now: datetime) -> Wait | None:
         since=order.waiting_since,
         deadline=deadline,
         overdue=now >= deadline,
-        owner=_OWNER[awaited],
+        owner=_OPERATOR if is_beyond_payment(order) else _OWNER[awaited],
     )
 
 
@@ -49,4 +49,7 @@ _OWNER: Mapping[WaitingFor, str] = {
     WaitingFor.STOCK: "inventory",
     WaitingFor.SHIP: "warehouse",
     WaitingFor.DELIVER: "carrier",
+    WaitingFor.REFUND: "payment",
+    WaitingFor.RELEASE: "inventory",
 }
+_OPERATOR = "operator"

@@ -19,7 +19,7 @@ from orderflow.messaging.postgres import RESOURCE, Cursor
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """An Idempotency-Key and the hash of its request. `scope` is the route, ids in it included."""
+    """An Idempotency-Key and the hash of its request. `scope`: see `scope_of`."""
 
     scope: str
     key: str
@@ -41,6 +41,16 @@ class ClaimedKey(msgspec.Struct, frozen=True, kw_only=True):
 
 KeyRequest = tuple[Claim, OrderId, bytes]
 """A key, the order to claim it for, and the answer to store."""
+
+
+def scope_of(command: str, order_id: OrderId | None = None) -> str:
+    """
+    Within what a key is one attempt: a command, and the order that it is about.
+
+    Not the path, which has several spellings. Once clients are authenticated, the principal belongs
+    here too: two of them may choose the same key.
+    """
+    return command if order_id is None else f"{command}/{order_id}"
 
 
 def claim(
@@ -76,6 +86,13 @@ def claim(
     return {order_id: earlier[scope_and_key] for scope_and_key, order_id in lost}
 
 
+def give_back(cursor: Cursor, claims: Sequence[Claim]) -> None:
+    """Delete keys that this transaction has claimed: nothing came of their requests."""
+    if claims:
+        scopes, keys = [claim.scope for claim in claims], [claim.key for claim in claims]
+        cursor.execute(_GIVE_BACK, (scopes, keys))
+
+
 def settle(cursor: Cursor, claimed: Claim, *, answer: bytes) -> bytes:
     """Store the final answer of a claimed key, and return it: an earlier one, if there is one."""
     cursor.execute(_SETTLE, (answer, claimed.scope, claimed.key))
@@ -109,6 +126,11 @@ def _claimed(
     }
 
 
+_GIVE_BACK = """
+DELETE FROM idempotency_key AS claimed
+USING unnest(%s::text[], %s::text[]) AS requested (scope, key)
+WHERE claimed.scope = requested.scope AND claimed.key = requested.key
+"""
 _DELETE_EXPIRED = """
 DELETE FROM idempotency_key AS claimed
 USING unnest(%s::text[], %s::text[]) AS requested (scope, key)

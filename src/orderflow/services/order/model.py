@@ -70,13 +70,20 @@ class Action(StrEnum):
 
 
 class WaitingFor(StrEnum):
-    """What has to happen next: a command (PAY, SHIP, DELIVER), or a fact (PAYMENT, STOCK)."""
+    """
+    What has to happen next: a command (PAY, SHIP, DELIVER), or a fact (PAYMENT, STOCK).
+
+    A cancelled order waits for facts, too: REFUND until its payment has come to its end (given
+    back, or never taken), RELEASE until its stock is free again.
+    """
 
     PAY = "PAY"
     PAYMENT = "PAYMENT"
     STOCK = "STOCK"
     SHIP = "SHIP"
     DELIVER = "DELIVER"
+    REFUND = "REFUND"
+    RELEASE = "RELEASE"
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,14 +95,21 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """`expected_unit_price_minor`: the price that the client has seen, if it says so."""
+
     sku: Sku
     quantity: int
+    expected_unit_price_minor: int | None = None
 
 
-class Payment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Payment(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """`reason` and `message`: why the attempt failed, as payment announced it."""
+
     attempt: int
     state: PaymentState
     payment_id: PaymentId | None
+    reason: str | None = None
+    message: str | None = None
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -126,7 +140,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One revision: a status change if it has an `event_id`, otherwise a recorded fact or note."""
+    """
+    One revision: a status change if it has an `event_id`, otherwise a recorded fact or note.
+
+    `actor` and `reason`: who gave the command, and why, if that was said.
+    """
 
     revision: int
     version: int
@@ -136,6 +154,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     event_id: EventId | None
     cause_type: str
     cause_id: str
+    actor: str | None = None
+    reason: str | None = None
 
 
 def place(
@@ -188,19 +208,33 @@ def revised(before: Order, after: Order, *, now: datetime) -> Order:
 
 
 def waiting_for(order: Order) -> WaitingFor | None:
-    """What has to happen next; None if the order is delivered or cancelled."""
+    """
+    What has to happen next; None if the order is delivered, or cancelled and nothing is owed.
+    """
+    awaited: WaitingFor | None = None
+
     match order.status, order.payment.state, order.stock:
         case OrderStatus.CREATED, PaymentState.NONE | PaymentState.FAILED, _:
-            return WaitingFor.PAY
+            awaited = WaitingFor.PAY
         case OrderStatus.CREATED, _, _:
-            return WaitingFor.PAYMENT
+            awaited = WaitingFor.PAYMENT
         case OrderStatus.PAID, _, StockState.RESERVED:
-            return WaitingFor.SHIP
+            awaited = WaitingFor.SHIP
         case OrderStatus.PAID, _, _:
-            return WaitingFor.STOCK
+            awaited = WaitingFor.STOCK
         case OrderStatus.SHIPPED, _, _:
-            return WaitingFor.DELIVER
-    return None
+            awaited = WaitingFor.DELIVER
+        case OrderStatus.CANCELLED, PaymentState.REQUESTED | PaymentState.SUCCEEDED, _:
+            awaited = WaitingFor.REFUND
+        case OrderStatus.CANCELLED, _, StockState.RESERVED:
+            awaited = WaitingFor.RELEASE
+
+    return awaited
+
+
+def is_beyond_payment(order: Order) -> bool:
+    """Whether the order waits to be paid, and no attempt is left: it can only be cancelled."""
+    return waiting_for(order) is WaitingFor.PAY and Action.PAY not in allowed_actions(order)
 
 
 def priced(

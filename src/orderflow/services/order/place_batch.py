@@ -1,43 +1,35 @@
 """
-New orders, written by the group commit: one statement for each table, whatever the batch's size.
+New orders, priced and written by the group commit: one statement for each table, whatever the
+batch's size.
 
-Guarantee: order, history, Idempotency-Key and outbox rows commit together or not at all.
+Guarantee: order, history, Idempotency-Key and outbox rows commit together or not at all, at prices
+that were in force when that transaction read them. A key is looked up before anything of today
+(catalogue, prices, defaults) is judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
 
 import msgspec
 
-from orderflow.contracts.ids import OrderId
+from orderflow.contracts.ids import OrderId, Sku
 from orderflow.messaging.postgres import Cursor, columns, outbox
-from orderflow.messaging.postgres.outbox import OutboxRow
-from orderflow.services.order import idempotency, repository
+from orderflow.services.order import idempotency, products, repository
+from orderflow.services.order.changes import Encode
+from orderflow.services.order.commands import PlacedOrder, PlaceOrder, new_order_id, place_order
 from orderflow.services.order.idempotency import Claim, ClaimedKey, KeyTaken
-from orderflow.services.order.model import HistoryEntry, Order, waiting_for
-
-
-class PlacedOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new order writes, in one transaction."""
-
-    order: Order
-    entry: HistoryEntry
-    outbox: tuple[OutboxRow, ...]
+from orderflow.services.order.model import Order, Product, RuleBroken, waiting_for
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
-    """An order to write, and the answer that its client gets once it is committed."""
+    """A request for an order, and how its client is answered once the order is committed."""
 
-    placed: PlacedOrder
-    answer: bytes
+    command: PlaceOrder
+    answer: Callable[[Order], bytes]
     claim: Claim | None = None
-
-    @property
-    def order_id(self) -> OrderId:
-        return self.placed.order.order_id
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,38 +40,103 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     repeated: bool = False
 
 
-def writer(idempotency_hours: int) -> Callable[[Cursor, list[Placement]], list[Written | KeyTaken]]:
-    """What the group commit calls with a batch: one answer for each placement, in their order."""
+Outcome = Written | KeyTaken | RuleBroken
+"""What became of a placement. A broken rule wrote nothing, and its key is as free as before."""
+
+
+class _Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A placement at the prices of now. `placed`: what to write, or why nothing is written."""
+
+    order_id: OrderId
+    placed: PlacedOrder | RuleBroken
+    answer: bytes
+    claim: Claim | None
+
+
+def writer(
+    idempotency_hours: int, *, encode: Encode
+) -> Callable[[Cursor, list[Placement]], list[Outcome]]:
+    """What the group commit calls with a batch: one outcome for each placement, in their order."""
     lifetime = timedelta(hours=idempotency_hours)
 
-    def write(cursor: Cursor, batch: list[Placement]) -> list[Written | KeyTaken]:
-        # Keys before orders: only whoever claims a key first may write its order.
-        claims = [
-            (placement.claim, placement.order_id, placement.answer)
-            for placement in batch
-            if placement.claim
-        ]
-        earlier = idempotency.claim(cursor, claims, lifetime=lifetime)
+    def write(cursor: Cursor, batch: list[Placement]) -> list[Outcome]:
+        # In the orders' own transaction: what is charged is what the table says now. Without a
+        # lock: a price that changes before this commit is as one that changes after it.
+        wanted = {line.sku for placement in batch for line in placement.command.lines}
+        catalogue = products.orderable(cursor, wanted)
+        drafts = [_draft(placement, catalogue=catalogue, encode=encode) for placement in batch]
 
-        fresh = [placement.placed for placement in batch if placement.order_id not in earlier]
+        # Keys before orders: only whoever claims a key first may write its order.
+        earlier = _claim(cursor, drafts, lifetime=lifetime)
+        fresh = [
+            draft.placed
+            for draft in drafts
+            if isinstance(draft.placed, PlacedOrder) and draft.order_id not in earlier
+        ]
         if fresh:
             _insert(cursor, fresh)
-
-        return [
-            _repeated(placement, earlier[placement.order_id])
-            if placement.order_id in earlier
-            else Written(order_id=placement.order_id, answer=placement.answer)
-            for placement in batch
-        ]
+        return [_outcome(draft, earlier.get(draft.order_id)) for draft in drafts]
 
     return write
 
 
-def _repeated(placement: Placement, key: ClaimedKey) -> Written | KeyTaken:
-    """The answer to a placement whose key was claimed before: the first one, or a refusal."""
-    if placement.claim is None or key.request_hash != placement.claim.request_hash:
-        return KeyTaken()
-    return Written(order_id=key.order_id, answer=key.answer, repeated=True)
+def _draft(placement: Placement, *, catalogue: Mapping[Sku, Product], encode: Encode) -> _Draft:
+    try:
+        placed = place_order(placement.command, catalogue=catalogue, encode=encode)
+    except RuleBroken as broken:
+        # Not raised yet: an earlier request with the same key may have been answered long ago.
+        return _Draft(order_id=new_order_id(), placed=broken, answer=b"", claim=placement.claim)
+    return _Draft(
+        order_id=placed.order.order_id,
+        placed=placed,
+        answer=placement.answer(placed.order),
+        claim=placement.claim,
+    )
+
+
+def _claim(
+    cursor: Cursor, drafts: Sequence[_Draft], *, lifetime: timedelta
+) -> dict[OrderId, ClaimedKey]:
+    """
+    Claim the keys of drafts; those that earlier requests had claimed, by the draft's order id.
+
+    A draft that breaks a rule claims its key too, which waits for whoever is about to commit the
+    same key, and gives it back.
+    """
+    # Good drafts first: a bad one of the same batch must not take their key.
+    keyed = sorted(drafts, key=lambda draft: isinstance(draft.placed, RuleBroken))
+    earlier = idempotency.claim(
+        cursor,
+        [(draft.claim, draft.order_id, draft.answer) for draft in keyed if draft.claim],
+        lifetime=lifetime,
+    )
+
+    idempotency.give_back(
+        cursor,
+        [
+            draft.claim
+            for draft in drafts
+            if draft.claim
+            and isinstance(draft.placed, RuleBroken)
+            and draft.order_id not in earlier
+        ],
+    )
+    return earlier
+
+
+def _outcome(draft: _Draft, earlier: ClaimedKey | None) -> Outcome:
+    """An earlier request with the key decides; a rule of today is asked only without one."""
+    if earlier is not None:
+        # The key is there, so is the claim that asked for it.
+        same = draft.claim is not None and earlier.request_hash == draft.claim.request_hash
+        return (
+            Written(order_id=earlier.order_id, answer=earlier.answer, repeated=True)
+            if same
+            else KeyTaken()
+        )
+    if isinstance(draft.placed, RuleBroken):
+        return draft.placed
+    return Written(order_id=draft.order_id, answer=draft.answer)
 
 
 def _insert(cursor: Cursor, batch: list[PlacedOrder]) -> None:

@@ -22,6 +22,9 @@ from orderflow.services.order.model import Order, WaitingFor
 CLOCK_SLACK = timedelta(minutes=1)
 """How far an id's time may be from its order's `created_at`: the clock is read twice."""
 
+OVERDUE_COUNT_MAX = 10_000
+"""Whoever has more than that many overdue orders need not know how many more."""
+
 Cutoffs = Mapping[WaitingFor, datetime]
 
 
@@ -89,6 +92,32 @@ def commanded_at(cursor: Cursor, order_id: OrderId, *, command: str) -> datetime
     return row[0] if row else None
 
 
+def cancelled_at(cursor: Cursor, order_id: OrderId) -> datetime | None:
+    """When the order was cancelled; None if it was not."""
+    cursor.execute(_CANCELLED_AT, (order_id, OrderStatus.CANCELLED.value))
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+class OverdueCount(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Orders past their deadline, at most `OVERDUE_COUNT_MAX`, and since when the oldest waits.
+    """
+
+    orders: int
+    since: datetime | None
+
+
+def overdue_counts(cursor: Cursor, cutoffs: Cutoffs) -> dict[WaitingFor, OverdueCount]:
+    """How many orders are past their deadline, by what they wait for. Reads the index only."""
+    names = [awaited.value for awaited in cutoffs]
+    cursor.execute(_OVERDUE, (names, [*cutoffs.values()], OVERDUE_COUNT_MAX))
+    return {
+        WaitingFor(awaited): OverdueCount(orders=orders, since=since)
+        for awaited, orders, since in cursor
+    }
+
+
 def _first_id(moment: datetime) -> UUID:
     """A UUID below every id that is made from then on."""
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
@@ -97,6 +126,20 @@ def _first_id(moment: datetime) -> UUID:
 _UNPAID = """
 SELECT order_id, revision FROM orders
 WHERE waiting_for = %s AND waiting_since <= %s ORDER BY waiting_since LIMIT %s
+"""
+_CANCELLED_AT = """
+SELECT max(occurred_at) FROM order_history
+WHERE order_id = %s AND status = %s AND event_id IS NOT NULL
+"""
+_OVERDUE = """
+SELECT waiting_for, counted.orders, counted.since
+FROM unnest(%s::text[], %s::timestamptz[]) AS wanted (waiting_for, cutoff),
+     LATERAL (
+         SELECT count(*) AS orders, min(waiting_since) AS since
+         FROM (SELECT waiting_since FROM orders
+               WHERE orders.waiting_for = wanted.waiting_for AND waiting_since <= cutoff
+               ORDER BY waiting_since LIMIT %s) AS overdue
+     ) AS counted
 """
 _COMMANDED_AT = """
 SELECT max(occurred_at) FROM order_history

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
-from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
+from orderflow.contracts.ids import CustomerId, OrderId, PaymentId
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres import RESOURCE, Cursor, array, columns
@@ -17,7 +17,6 @@ from orderflow.services.order.model import (
     Order,
     Payment,
     PaymentState,
-    Product,
     StockState,
     waiting_for,
 )
@@ -89,11 +88,6 @@ def history(cursor: Cursor, order_id: OrderId, *, facts_too: bool) -> list[Histo
     return [_history_entry(*row) for row in cursor]
 
 
-def catalogue(cursor: Cursor) -> dict[Sku, Product]:
-    cursor.execute("SELECT sku, name, prices FROM product ORDER BY sku")
-    return {sku: Product(sku=sku, name=name, prices=prices) for sku, name, prices in cursor}
-
-
 def _update_row(order: Order) -> tuple[object, ...]:
     return (
         order.order_id,
@@ -103,6 +97,8 @@ def _update_row(order: Order) -> tuple[object, ...]:
         order.payment.attempt,
         order.payment.state.value,
         order.payment.payment_id,
+        order.payment.reason,
+        order.payment.message,
         order.stock.value,
         order.payment_method,
         order.ship_when_reserved,
@@ -123,10 +119,12 @@ def _history_row(order_id: OrderId, entry: HistoryEntry) -> tuple[object, ...]:
         entry.event_id and str(entry.event_id),
         entry.cause_type,
         entry.cause_id,
+        entry.actor,
+        entry.reason,
     )
 
 
-def _history_entry(
+def _history_entry(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
     revision: int,
     version: int,
     status: str,
@@ -135,6 +133,8 @@ def _history_entry(
     event_id: EventId | None,
     cause_type: str,
     cause_id: str,
+    actor: str | None,
+    reason: str | None,
 ) -> HistoryEntry:
     return HistoryEntry(
         revision=revision,
@@ -145,6 +145,8 @@ def _history_entry(
         event_id=event_id,
         cause_type=cause_type,
         cause_id=cause_id,
+        actor=actor,
+        reason=reason,
     )
 
 
@@ -157,6 +159,8 @@ def order_of(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
     attempt: int,
     payment_state: str,
     payment_id: EventId | None,
+    payment_reason: str | None,
+    payment_message: str | None,
     stock: str,
     payment_mode: str,
     payment_method: str | None,
@@ -179,6 +183,8 @@ def order_of(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
             attempt=attempt,
             state=PaymentState(payment_state),
             payment_id=None if payment_id is None else PaymentId(str(payment_id)),
+            reason=payment_reason,
+            message=payment_message,
         ),
         stock=StockState(stock),
         payment_mode=PaymentMode(payment_mode),
@@ -195,36 +201,39 @@ def order_of(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
 
 _INSERT_HISTORY = """
 INSERT INTO order_history (order_id, revision, version, status, description, occurred_at, event_id,
-                           cause_type, cause_id)
+                           cause_type, cause_id, actor, reason)
 SELECT * FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[], %s::timestamptz[],
-                     %s::uuid[], %s::text[], %s::text[])
+                     %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[])
 """
 _UPDATE = """
 UPDATE orders SET status = changed.status, version = changed.version, revision = changed.revision,
                   payment_attempt = changed.payment_attempt,
                   payment_state = changed.payment_state, payment_id = changed.payment_id,
+                  payment_reason = changed.payment_reason,
+                  payment_message = changed.payment_message,
                   stock = changed.stock, payment_method = changed.payment_method,
                   ship_when_reserved = changed.ship_when_reserved,
                   updated_at = changed.updated_at, waiting_for = changed.waiting_for,
                   waiting_since = changed.waiting_since
 FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::smallint[], %s::text[], %s::uuid[],
-            %s::text[], %s::text[], %s::bool[], %s::timestamptz[], %s::text[], %s::timestamptz[],
-            %s::int[])
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[],
+            %s::text[], %s::timestamptz[], %s::int[])
      AS changed (order_id, status, version, revision, payment_attempt, payment_state, payment_id,
-                 stock, payment_method, ship_when_reserved, updated_at, waiting_for,
-                 waiting_since, locked_revision)
+                 payment_reason, payment_message, stock, payment_method, ship_when_reserved,
+                 updated_at, waiting_for, waiting_since, locked_revision)
 WHERE orders.order_id = changed.order_id AND orders.revision = changed.locked_revision
 """
 SELECT = """
 SELECT order_id, customer_id, status, version, revision, payment_attempt, payment_state,
-       payment_id, stock, payment_mode, payment_method, lines, amount_minor, currency, created_at,
-       updated_at, waiting_since, ship_when_reserved
+       payment_id, payment_reason, payment_message, stock, payment_mode, payment_method, lines,
+       amount_minor, currency, created_at, updated_at, waiting_since, ship_when_reserved
 FROM orders
 """
 _FIND = f"{SELECT} WHERE order_id = %s"
 _FIND_MANY = f"{SELECT} WHERE order_id = ANY (%s::uuid[])"
 _LOCK = f"{SELECT} WHERE order_id = ANY (%s::uuid[]) ORDER BY order_id FOR NO KEY UPDATE"
 _HISTORY = """
-SELECT revision, version, status, description, occurred_at, event_id, cause_type, cause_id
+SELECT revision, version, status, description, occurred_at, event_id, cause_type, cause_id, actor,
+       reason
 FROM order_history WHERE order_id = %s AND (event_id IS NOT NULL OR %s) ORDER BY revision
 """

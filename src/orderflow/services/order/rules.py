@@ -49,6 +49,10 @@ Fact = (
 )
 
 
+MESSAGE_LENGTH_MAX = 200
+"""Characters of a provider's message that an order keeps and shows."""
+
+
 class NotAllowed(OrderflowError):
     """The order's status does not allow the command. Raised for commands only, never for facts."""
 
@@ -60,7 +64,7 @@ class NotAllowed(OrderflowError):
 
 
 class NothingToRetry(OrderflowError):
-    """The order waits for nothing that a repeated payment request would bring."""
+    """The order waits for nothing that a repeated event would bring."""
 
     def __init__(self, order: Order, why: str) -> None:
         super().__init__(f"order {order.order_id} is {order.status}: {why}")
@@ -102,7 +106,7 @@ def on_fact(order: Order, fact: Fact, *, now: datetime) -> list[Change]:
     moved = _with_fact(order, fact)
     if moved is None:
         return []
-    change = _revised(order, moved, _WORDS[type(fact)], now=now)
+    change = _revised(order, moved, _words(fact), now=now)
     return [change, *_status_changes(change.after, now=now)]
 
 
@@ -164,9 +168,9 @@ def with_note(order: Order, description: str, *, now: datetime) -> Change:
 
 
 def demand_retry(order: Order) -> WaitingFor:
-    """PAYMENT or STOCK: what a repeated payment request may bring. Raises NothingToRetry."""
+    """The fact that a repeated event of this order may bring. Raises NothingToRetry."""
     awaited = waiting_for(order)
-    if awaited not in (WaitingFor.PAYMENT, WaitingFor.STOCK):
+    if awaited not in _FACTS_AWAITED:
         raise NothingToRetry(
             order, f"it waits for {awaited.lower()}" if awaited else "it waits for nothing"
         )
@@ -210,6 +214,9 @@ def _with_fact(order: Order, fact: Fact) -> Order | None:
 
     # Attempt first: a late fact of an earlier attempt never hides what a later attempt did.
     payment = Payment(attempt=fact.attempt, state=_PAYMENT[type(fact)], payment_id=fact.payment_id)
+    if isinstance(fact, PaymentFailed):
+        message = fact.message[:MESSAGE_LENGTH_MAX]
+        payment = msgspec.structs.replace(payment, reason=fact.reason, message=message)
     higher = (payment.attempt, _RANK[payment.state]) > (
         order.payment.attempt,
         _RANK[order.payment.state],
@@ -283,6 +290,19 @@ def _to(
     return Change(before=order, after=after, description=description, reason=reason)
 
 
+def _words(fact: Fact) -> str:
+    words = _WORDS[type(fact)]
+    if isinstance(fact, PaymentFailed) and fact.message:
+        return f"{words}: {fact.message[:MESSAGE_LENGTH_MAX]}"
+    return words
+
+
+_FACTS_AWAITED = (
+    WaitingFor.PAYMENT,
+    WaitingFor.STOCK,
+    WaitingFor.REFUND,
+    WaitingFor.RELEASE,
+)
 _RANK = {
     PaymentState.NONE: 0,
     PaymentState.REQUESTED: 1,

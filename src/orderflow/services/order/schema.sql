@@ -1,7 +1,23 @@
 CREATE TABLE product (
-    sku    text  PRIMARY KEY,
-    name   text  NOT NULL,
-    prices jsonb NOT NULL
+    sku        text        PRIMARY KEY,
+    name       text        NOT NULL,
+    prices     jsonb       NOT NULL,
+    active     boolean     NOT NULL DEFAULT true,
+    version    integer     NOT NULL DEFAULT 1 CHECK (version >= 1),
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- One row for each version of a product, for good: it grows with commands, never with orders.
+CREATE TABLE product_history (
+    sku         text        NOT NULL REFERENCES product,
+    version     integer     NOT NULL,
+    name        text        NOT NULL,
+    prices      jsonb       NOT NULL,
+    active      boolean     NOT NULL,
+    actor       text        NOT NULL,
+    reason      text,
+    occurred_at timestamptz NOT NULL,
+    PRIMARY KEY (sku, version)
 );
 
 CREATE TABLE orders (
@@ -23,8 +39,10 @@ CREATE TABLE orders (
     created_at      timestamptz NOT NULL,
     updated_at      timestamptz NOT NULL,
     ship_when_reserved boolean NOT NULL DEFAULT false,
-    waiting_for     text        CHECK (waiting_for IN ('PAY', 'PAYMENT', 'STOCK', 'SHIP', 'DELIVER')),
-    waiting_since   timestamptz NOT NULL
+    waiting_for     text        CHECK (waiting_for IN ('PAY', 'PAYMENT', 'STOCK', 'SHIP', 'DELIVER', 'REFUND', 'RELEASE')),
+    waiting_since   timestamptz NOT NULL,
+    payment_reason  text,
+    payment_message text
 );
 -- Newest first is by order_id: it begins with the millisecond of its making.
 CREATE INDEX orders_customer ON orders (customer_id, order_id);
@@ -42,6 +60,8 @@ CREATE TABLE order_history (
     event_id    uuid,
     cause_type  text        NOT NULL,
     cause_id    text        NOT NULL,
+    actor       text,
+    reason      text,
     PRIMARY KEY (order_id, revision)
 );
 

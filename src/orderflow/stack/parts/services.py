@@ -32,6 +32,7 @@ def components(settings: StackSettings, roster: Roster = ROSTER) -> list[Compone
     """The services' migrations and processes, and the neighbours they call."""
     return [
         *(part for member in roster for part in _service(settings, member, roster)),
+        _demo_data(settings, "products", service="order", process="order-api"),
         _provider(settings),
         _mail(settings),
     ]
@@ -124,6 +125,19 @@ def _mail(settings: StackSettings) -> Component:
 
 def _make(place: Path) -> None:
     make_directory(place)
+
+
+def _demo_data(settings: StackSettings, what: str, *, service: str, process: str) -> Component:
+    """What a fresh stack of ours is filled with, once the service's API is there."""
+    url = f"http://{HOST}:{settings.ports.of(service, 'api')}"
+    return Component(
+        name=f"demo-{what}",
+        service=service,
+        role="step",
+        once=True,
+        needs=(process,),
+        command=_python(settings, "orderflow.stack.demo_data", what, url),
+    )
 
 
 def _step(

@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orderflow.neighbours.psp.admission import Refusal
 from orderflow.neighbours.psp.ledger import (
     Charge,
     ChargeRequest,
-    ChargeStatus,
     Ledger,
     RefundRequest,
-    Refusal,
     VoidRequest,
 )
+from orderflow.neighbours.psp.tokens import ChargeStatus
 
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -105,3 +105,49 @@ def test_refunds_never_exceed_what_was_captured() -> None:
     with pytest.raises(Refusal):
         found.refund("r3", refund_of("unknown", 1), refund_id="re_3", now=NOW)
     assert found.totals["EUR"].refunded_minor == 600
+
+
+def pending(found: Ledger, token: str = "pm_pending") -> Charge:
+    charge = charged(found, request(token=token))
+    assert charge.status is ChargeStatus.PENDING
+    return charge
+
+
+@pytest.mark.parametrize(
+    ("token", "settled", "captured_minor"),
+    [
+        ("pm_pending", ChargeStatus.CAPTURED, 1000),
+        ("pm_pending_declined", ChargeStatus.DECLINED, 0),
+    ],
+)
+def test_a_pending_charge_settles_once_and_its_key_finds_what_became_of_it(
+    token: str, settled: ChargeStatus, captured_minor: int
+) -> None:
+    found = books()
+    charge = pending(found, token)
+    assert (found.totals["EUR"].pending, found.totals["EUR"].captured_minor) == (1, 0)
+    with pytest.raises(Refusal, match="0 minor"):
+        found.refund("r1", refund_of("p1", 1), refund_id="re_1", now=NOW)
+    settlement = found.settlement(charge.charge_id, now=NOW)
+    assert settlement is not None
+    found.enter(settlement)
+    again = found.remembered("key", request(token=token), NOW)
+    assert isinstance(again, Charge)
+    assert again.status is settled
+    assert (found.totals["EUR"].pending, found.totals["EUR"].captured_minor) == (0, captured_minor)
+    assert found.settlement(charge.charge_id, now=NOW) is None
+    assert found.pending() == []
+
+
+def test_a_void_ends_a_pending_charge_for_good_or_says_that_it_may_be_captured_yet() -> None:
+    found = books()
+    charge = pending(found)
+    void = found.void("p1", VoidRequest(), now=NOW)
+    assert void is not None
+    found.enter(void)
+    assert found.settlement(charge.charge_id, now=NOW) is None
+    assert [each.status for each in found.account("p1").charges] == [ChargeStatus.DECLINED]
+    assert found.void("p1", VoidRequest(), now=NOW) is not None, "a repeat is answered alike"
+    firm = books()
+    pending(firm, "pm_pending_firm")
+    assert firm.void("p1", VoidRequest(), now=NOW) is None

@@ -11,9 +11,8 @@ from orderflow.contracts.events import OrderCreated, OrderEvent, PaymentMode
 from orderflow.contracts.ids import CustomerId, Sku
 from orderflow.messaging.event import rfc3339_ms
 from orderflow.services.order.changes import Origin
-from orderflow.services.order.commands import PlaceOrder, place_order
+from orderflow.services.order.commands import PlacedOrder, PlaceOrder, place_order
 from orderflow.services.order.model import Product, RequestedLine, UnknownSku
-from orderflow.services.order.place_batch import PlacedOrder
 
 MOUSE = Product(sku=Sku("MOUSE"), name="Mouse", prices={"EUR": 3_490})
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -15,11 +15,14 @@ from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.services.order.config import DeadlineSettings
 from orderflow.services.order.deadlines import current_wait, cutoffs
 from orderflow.services.order.model import (
+    ATTEMPTS_MAX,
+    Action,
     Order,
     Payment,
     PaymentState,
     StockState,
     WaitingFor,
+    allowed_actions,
     place,
     waiting_for,
 )
@@ -48,10 +51,17 @@ def every_order() -> Iterator[Order]:
         yield msgspec.structs.replace(placed(), status=status, payment=payment, stock=stock)
 
 
-def test_an_order_waits_for_something_until_it_is_delivered_or_cancelled() -> None:
-    ended = {OrderStatus.DELIVERED, OrderStatus.CANCELLED}
+def has_ended(order: Order) -> bool:
+    """Delivered; or cancelled, with no payment to end and no stock to release."""
+    if order.status is OrderStatus.CANCELLED:
+        owed = order.payment.state in {PaymentState.REQUESTED, PaymentState.SUCCEEDED}
+        return not owed and order.stock is not StockState.RESERVED
+    return order.status is OrderStatus.DELIVERED
+
+
+def test_an_order_waits_for_something_until_it_has_come_to_its_end() -> None:
     for order in every_order():
-        assert (current_wait(order, limits=LIMITS, now=NOW) is None) == (order.status in ended)
+        assert (current_wait(order, limits=LIMITS, now=NOW) is None) == has_ended(order)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +74,10 @@ def test_an_order_waits_for_something_until_it_is_delivered_or_cancelled() -> No
         ("PAID", "SUCCEEDED", "NONE", "STOCK", timedelta(minutes=15), "inventory"),
         ("PAID", "SUCCEEDED", "RESERVED", "SHIP", timedelta(days=7), "warehouse"),
         ("SHIPPED", "SUCCEEDED", "RESERVED", "DELIVER", timedelta(days=30), "carrier"),
+        ("CANCELLED", "REQUESTED", "NONE", "REFUND", timedelta(hours=1), "payment"),
+        ("CANCELLED", "SUCCEEDED", "NONE", "REFUND", timedelta(hours=1), "payment"),
+        ("CANCELLED", "SUCCEEDED", "RESERVED", "REFUND", timedelta(hours=1), "payment"),
+        ("CANCELLED", "REFUNDED", "RESERVED", "RELEASE", timedelta(minutes=15), "inventory"),
     ],
 )
 def test_each_wait_has_its_deadline_and_its_owner(
@@ -101,9 +115,39 @@ def test_a_wait_begins_anew_only_when_something_else_is_waited_for() -> None:
     assert (waiting_for(paid.after), paid.after.waiting_since) == (WaitingFor.STOCK, LATER)
 
 
-def test_a_cancelled_order_waits_for_nothing_and_neither_do_facts_that_come_later() -> None:
+def test_a_cancelled_order_waits_until_its_payment_has_come_to_its_end() -> None:
     order = placed()
     cancelled = cancel(order, reason=CancelReason.CUSTOMER, now=LATER).after
-    [change] = on_fact(cancelled, fact("succeeded", order), now=LATER + timedelta(hours=1))
-    assert waiting_for(change.after) is None
-    assert change.after.waiting_since == LATER
+    assert waiting_for(cancelled) is WaitingFor.REFUND
+
+    [captured] = on_fact(cancelled, fact("succeeded", order), now=LATER + timedelta(hours=1))
+    assert waiting_for(captured.after) is WaitingFor.REFUND
+    assert captured.after.waiting_since == LATER, "it is the same wait"
+    [refunded] = on_fact(captured.after, fact("refunded", order), now=LATER + timedelta(hours=2))
+    assert waiting_for(refunded.after) is None
+
+    [refused] = on_fact(cancelled, fact("failed", order), now=LATER + timedelta(hours=1))
+    assert waiting_for(refused.after) is None
+
+
+def test_a_cancelled_order_waits_until_its_stock_is_released() -> None:
+    order = placed()
+    *_, paid = on_fact(order, fact("succeeded", order), now=NOW)
+    [reserved] = on_fact(paid.after, fact("reserved", order), now=NOW)
+    cancelled = cancel(reserved.after, reason=CancelReason.CUSTOMER, now=NOW).after
+    [refunded] = on_fact(cancelled, fact("refunded", order), now=LATER)
+    assert (waiting_for(refunded.after), refunded.after.waiting_since) == (
+        WaitingFor.RELEASE,
+        LATER,
+    )
+    [released] = on_fact(refunded.after, fact("released", order), now=LATER)
+    assert waiting_for(released.after) is None
+
+
+def test_an_order_whose_attempts_have_all_failed_waits_for_an_operator() -> None:
+    payment = Payment(attempt=ATTEMPTS_MAX, state=PaymentState.FAILED, payment_id=None)
+    order = msgspec.structs.replace(placed(), payment=payment)
+    wait = current_wait(order, limits=LIMITS, now=NOW)
+    assert wait is not None
+    assert (wait.awaited, wait.owner) == (WaitingFor.PAY, "operator")
+    assert Action.PAY not in allowed_actions(order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import product
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orderflow.contracts.currencies import amount_text
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku, payment_id
 from orderflow.services.order.model import (
@@ -151,3 +153,40 @@ def test_a_total_is_exact_or_refused_and_always_fits_the_wire(pairs: list[tuple[
             placed(lines=lines)
     else:
         assert placed(lines=lines).amount_minor == total < 2**53
+
+
+@given(
+    currency=st.sampled_from(["JPY", "EUR", "KWD"]),
+    cart=st.lists(
+        st.tuples(st.integers(0, 10**9), st.integers(1, QUANTITY_MAX)), min_size=1, max_size=20
+    ),
+)
+def test_a_cart_costs_the_sum_of_its_lines_in_any_currency_as_number_and_as_text(
+    currency: str, cart: list[tuple[int, int]]
+) -> None:
+    """Whether a currency has 0, 2 or 3 digits: nothing is rounded on the way to a person."""
+    products = {
+        Sku(f"SKU-{number}"): Product(sku=Sku(f"SKU-{number}"), name="x", prices={currency: price})
+        for number, (price, _) in enumerate(cart)
+    }
+    requested = [
+        RequestedLine(sku=sku, quantity=quantity)
+        for sku, (_, quantity) in zip(products, cart, strict=True)
+    ]
+    order = place(
+        order_id=ORDER_ID,
+        customer_id=CustomerId("customer-123"),
+        lines=priced(requested, catalogue=products, currency=currency),
+        currency=currency,
+        mode=PaymentMode.AUTOMATIC,
+        payment_method="pm_ok",
+        now=NOW,
+    )
+    assert order.amount_minor == sum(price * quantity for price, quantity in cart)
+    lines = [amount(line.quantity * line.unit_price_minor, currency) for line in order.lines]
+    assert amount(order.amount_minor, currency) == sum(lines)
+
+
+def amount(minor: int, currency: str) -> Decimal:
+    """The number that a person reads."""
+    return Decimal(amount_text(minor, currency).split()[0].replace(",", ""))

@@ -12,7 +12,7 @@ from tests.support.flaky_provider import FlakyProvider
 from tests.unit.services.payment.accounts import recorded, refund_in
 
 from orderflow.messaging.errors import Unavailable
-from orderflow.neighbours.psp.ledger import ChargeStatus
+from orderflow.neighbours.psp.tokens import ChargeStatus
 from orderflow.services.payment.gateway import Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 from orderflow.services.payment.provider_calls import ProviderCalls

@@ -19,7 +19,7 @@ from orderflow.services.order.http import problems
 from orderflow.services.order.http.openapi import TITLE, document
 from orderflow.services.order.http.post_order import ROUTES, PostOrder
 from orderflow.services.order.http.requests import order_id_of
-from orderflow.services.order.http.views import ProductPage, history_page, order_view
+from orderflow.services.order.http.views import history_page
 
 
 class OrderApi:
@@ -53,24 +53,13 @@ class OrderApi:
 
 def _reads(pool: ConnectionPool) -> list[BaseRoute]:
     return [
-        Route("/orders/{order_id}", lambda request: _get_order(pool, request), methods=["GET"]),
         Route(
             "/orders/{order_id}/history",
             lambda request: _get_history(pool, request),
             methods=["GET"],
         ),
-        Route("/products", lambda _request: _get_products(pool), methods=["GET"]),
         *_other_methods(),
     ]
-
-
-def _get_order(pool: ConnectionPool, request: Request) -> Response:
-    order_id = order_id_of(request)
-    with reading(pool) as cursor:
-        order = repository.find(cursor, order_id)
-    if order is None:
-        raise problems.no_such_order()
-    return json_answer(order_view(order))
 
 
 def _get_history(pool: ConnectionPool, request: Request) -> Response:
@@ -80,12 +69,6 @@ def _get_history(pool: ConnectionPool, request: Request) -> Response:
     if not entries:
         raise problems.no_such_order()
     return json_answer(history_page(entries))
-
-
-def _get_products(pool: ConnectionPool) -> Response:
-    with reading(pool) as cursor:
-        products = repository.catalogue(cursor)
-    return json_answer(ProductPage(items=tuple(products.values())))
 
 
 def _other_methods() -> list[BaseRoute]:

@@ -73,7 +73,8 @@ class CommandRoutes:
     async def pay(self, request: Request) -> Response:
         pay_request = await self._pay_request(request)
         key = dict(request.headers.raw).get(b"idempotency-key")
-        claim = claim_of(key, scope=f"POST {request.url.path}", request=pay_request)
+        scope = idempotency.scope_of(Action.PAY, order_id_of(request))
+        claim = claim_of(key, scope=scope, request=pay_request)
 
         command = msgspec.structs.replace(
             _command(request, Action.PAY),

@@ -9,12 +9,12 @@ import msgspec
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id
+from orderflow.services.order.http.products import ProductHistoryPage, ProductPage
 from orderflow.services.order.http.views import (
     Cause,
     HistoryPage,
     HistoryView,
     OrderPage,
-    ProductPage,
     Waiting,
     order_view,
 )
@@ -22,11 +22,11 @@ from orderflow.services.order.model import (
     Order,
     Payment,
     PaymentState,
-    Product,
     StockState,
     WaitingFor,
     place,
 )
+from orderflow.services.order.products import ListedProduct, ProductVersion
 
 ORDER_ID = OrderId("0198a0b2-1111-7222-8333-444455556666")
 AT = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
@@ -117,15 +117,39 @@ HISTORY = as_json(
         )
     )
 )
-PRODUCTS = as_json(
-    ProductPage(
+PRODUCT = ListedProduct(
+    sku=Sku("KEYBOARD-01"),
+    name="Mechanical keyboard",
+    prices={"EUR": 8_990, "USD": 9_490},
+    active=True,
+    version=2,
+    updated_at=AT,
+)
+PUT_PRODUCT = {
+    "name": PRODUCT.name,
+    "prices": PRODUCT.prices,
+    "reason": "the price list of February",
+}
+PRODUCTS = as_json(ProductPage(items=(PRODUCT,), next_cursor=None))
+PRODUCT_HISTORY = as_json(
+    ProductHistoryPage(
         items=(
-            Product(
-                sku=Sku("KEYBOARD-01"),
-                name="Mechanical keyboard",
-                prices={"EUR": 8_990, "USD": 9_490},
+            ProductVersion(
+                sku=PRODUCT.sku,
+                version=2,
+                name=PRODUCT.name,
+                prices=PRODUCT.prices,
+                active=True,
+                actor="anna",
+                reason="the price list of February",
+                occurred_at=AT,
             ),
-        )
+        ),
+        next_cursor="2",
     )
 )
-RETRIED = {"orderId": ORDER_ID, "eventId": EVENT_ID, "eventType": "OrderCreated", "repeated": True}
+RETRIED = {
+    "orderId": ORDER_ID,
+    "waitsFor": "PAYMENT",
+    "events": [{"eventId": EVENT_ID, "eventType": "OrderCreated", "repeated": True}],
+}

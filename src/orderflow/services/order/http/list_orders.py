@@ -1,4 +1,4 @@
-"""`GET /orders`: newest first, filtered, a page at a time."""
+"""`GET /orders`: newest first, filtered, a page at a time. `GET /orders/{orderId}`: one of them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from orderflow.messaging.http.pages import page
 from orderflow.messaging.http.parameters import query_value
 from orderflow.messaging.http.problems import invalid
 from orderflow.messaging.postgres import ConnectionPool, reading
-from orderflow.services.order import queries
+from orderflow.services.order import queries, repository
 from orderflow.services.order.deadlines import Limits, cutoffs
-from orderflow.services.order.http.requests import Identifier
-from orderflow.services.order.http.views import OrderPage, order_view, waiting_view
+from orderflow.services.order.http.problems import no_such_order
+from orderflow.services.order.http.requests import Identifier, order_id_of
+from orderflow.services.order.http.views import OrderPage, OrderView, order_view, waiting_view
+from orderflow.services.order.model import Order
 from orderflow.services.order.queries import OrderFilter
 
 LIMIT_DEFAULT = 50
@@ -37,14 +39,25 @@ Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class ListOrders:
-    """The route of the list. `limits`: how long an order may wait before it counts as stuck."""
+    """The routes that read orders. `limits`: how long an order may wait before it is stuck."""
 
     def __init__(self, pool: ConnectionPool, limits: Limits) -> None:
         self._pool = pool
         self._limits = limits
 
     def routes(self) -> list[BaseRoute]:
-        return [Route("/orders", self.get_page, methods=["GET"])]
+        return [
+            Route("/orders", self.get_page, methods=["GET"]),
+            Route("/orders/{order_id}", self.get_order, methods=["GET"]),
+        ]
+
+    def get_order(self, request: Request) -> Response:
+        order_id = order_id_of(request)
+        with reading(self._pool) as cursor:
+            order = repository.find(cursor, order_id)
+        if order is None:
+            raise no_such_order()
+        return json_answer(self._view(order, now=datetime.now(UTC)))
 
     def get_page(self, request: Request) -> Response:
         now = datetime.now(UTC)
@@ -55,11 +68,11 @@ class ListOrders:
         shown, next_cursor = page(
             orders, limit=wanted.limit, cursor_of=lambda order: cursor_of(order.order_id)
         )
-        items = tuple(
-            order_view(order, waiting=waiting_view(order, limits=self._limits, now=now))
-            for order in shown
-        )
+        items = tuple(self._view(order, now=now) for order in shown)
         return json_answer(OrderPage(items=items, next_cursor=next_cursor))
+
+    def _view(self, order: Order, *, now: datetime) -> OrderView:
+        return order_view(order, waiting=waiting_view(order, limits=self._limits, now=now))
 
 
 def filter_of(query: QueryParams, *, limits: Limits, now: datetime) -> OrderFilter:

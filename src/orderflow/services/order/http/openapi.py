@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from orderflow.contracts.events import OrderStatus
+from orderflow.contracts.events import OrderLine, OrderStatus
 from orderflow.messaging.documents import openapi
 from orderflow.messaging.documents.openapi import (
     ProblemDocument,
@@ -18,18 +18,24 @@ from orderflow.messaging.documents.openapi import (
     path_parameter,
     query_parameter,
 )
-from orderflow.services.order.http import examples
+from orderflow.messaging.http.actor import ReasonRequest
+from orderflow.services.order.http import examples, products
 from orderflow.services.order.http.list_orders import LIMIT_DEFAULT, LIMIT_MAX
 from orderflow.services.order.http.operators import RetriedView
+from orderflow.services.order.http.products import (
+    ProductHistoryPage,
+    ProductPage,
+    ProductRequest,
+)
 from orderflow.services.order.http.requests import OrderRequest, PayRequest, ShortOrderRequest
 from orderflow.services.order.http.views import (
     SHORT_MESSAGE,
     HistoryPage,
     OrderPage,
     OrderView,
-    ProductPage,
 )
 from orderflow.services.order.model import Action, Order
+from orderflow.services.order.products import ListedProduct
 
 TITLE = "Orderflow: order API"
 
@@ -39,6 +45,14 @@ class ConflictDocument(ProblemDocument, kw_only=True, omit_defaults=True):
 
     order_status: OrderStatus = msgspec.field(name="orderStatus")
     allowed_actions: tuple[Action, ...] = msgspec.field(name="allowedActions")
+
+
+class PriceChangedDocument(ProblemDocument, kw_only=True, omit_defaults=True):
+    """What the order would cost now."""
+
+    currency: str
+    amount_minor: int = msgspec.field(name="amountMinor")
+    lines: tuple[OrderLine, ...]
 
 
 _EXAMPLES: dict[type, tuple[Schema, Schema]] = {
@@ -62,6 +76,13 @@ _PROBLEMS = {
     "503": "Starting, too busy, or the database is away: try again after Retry-After seconds",
 }
 _NO_SUCH = {"404": "There is no such order"}
+_BODY = {
+    "400": "The body is not JSON",
+    "413": "The body is longer than 64 KiB",
+    "415": "The body is not declared as application/json",
+    "422": "A field is unknown or wrong, or the actor is no name",
+}
+_NO_SUCH_PRODUCT = {"404": "There is no such product"}
 _AWAY = {"503": "The database is away"}
 
 
@@ -74,9 +95,14 @@ def document() -> Schema:
         OrderView,
         OrderPage,
         HistoryPage,
+        ProductRequest,
+        ListedProduct,
         ProductPage,
+        ProductHistoryPage,
         RetriedView,
+        ReasonRequest,
         ConflictDocument,
+        PriceChangedDocument,
     )
 
     paths = {
@@ -84,7 +110,7 @@ def document() -> Schema:
         **_command_paths(schemas),
         "/orders/{orderId}/retry": {"post": _retry(schemas)},
         "/orders/{orderId}/cancel-by-operator": {"post": _cancel_by_operator(schemas)},
-        "/products": {"get": _products(schemas)},
+        **_product_paths(schemas),
     }
     return openapi.document(TITLE, paths=paths, schemas=schemas)
 
@@ -129,11 +155,73 @@ def _get(schemas: Schemas) -> Schema:
     return operation("An order", {"200": order, **problems}, parameters=[_ORDER_ID])
 
 
-def _products(schemas: Schemas) -> Schema:
-    products = schemas.answer("The catalogue", ProductPage, example=examples.PRODUCTS)
-    return operation(
-        "The catalogue, prices in minor units", {"200": products, **schemas.problems(_AWAY)}
+def _product_paths(schemas: Schemas) -> Schema:
+    wrong = {"422": "A parameter is unknown, repeated or wrong; the detail names it"}
+    listed = schemas.answer(
+        "A page; nextCursor leads to the next, if there is one",
+        ProductPage,
+        example=examples.PRODUCTS,
     )
+    history = schemas.answer(
+        "A page; nextCursor leads to the next, if there is one",
+        ProductHistoryPage,
+        example=examples.PRODUCT_HISTORY,
+    )
+
+    return {
+        "/products": {
+            "get": operation(
+                "What can be ordered, by SKU, a page at a time; prices in minor units",
+                {"200": listed, **schemas.problems({**_AWAY, **wrong})},
+                parameters=_PAGE_OF_PRODUCTS,
+            )
+        },
+        "/products/{sku}": {"get": _get_product(schemas), "put": _put_product(schemas)},
+        "/products/{sku}/history": {
+            "get": operation(
+                "Every version of a product, newest first: what it was, by whom and why",
+                {"200": history, **schemas.problems({**_NO_SUCH_PRODUCT, **_AWAY, **wrong})},
+                parameters=[_SKU, *_PAGE_OF_PRODUCTS],
+            )
+        },
+    }
+
+
+def _get_product(schemas: Schemas) -> Schema:
+    return operation(
+        "A product, withdrawn or not",
+        {"200": _product(schemas), **schemas.problems({**_NO_SUCH_PRODUCT, **_AWAY})},
+        parameters=[_SKU],
+    )
+
+
+def _put_product(schemas: Schemas) -> Schema:
+    problems = {code: _PROBLEMS[code] for code in ("413", "415")} | {
+        "400": "The body is not JSON",
+        "412": "The product has another version than If-Match, or exists in spite of If-None-Match",
+        "422": "A field or header is unknown or wrong",
+        **_AWAY,
+    }
+
+    return {
+        **operation(
+            "For operators: a new product, another name or price, or active: false to withdraw it. "
+            "In force with the answer; a repeat changes nothing",
+            {"200": _product(schemas), **schemas.problems(problems)},
+            parameters=[_SKU, openapi.ACTOR, _IF_MATCH, _IF_NONE_MATCH],
+        ),
+        "requestBody": schemas.request(ProductRequest, example=examples.PUT_PRODUCT),
+    }
+
+
+def _product(schemas: Schemas) -> Schema:
+    answer = schemas.answer(
+        "The product", ListedProduct, example=examples.as_json(examples.PRODUCT)
+    )
+    return {
+        **answer,
+        "headers": {"ETag": {"schema": {"type": "string"}, "description": "Its version"}},
+    }
 
 
 def _post(schemas: Schemas, request: type, *, summary: str) -> Schema:
@@ -144,10 +232,16 @@ def _post(schemas: Schemas, request: type, *, summary: str) -> Schema:
         example=answer_example,
     )
     created["headers"] = _LOCATION
+    changed = schemas.problem(
+        "It costs something else than the client expects; nothing was placed, the key is free",
+        PriceChangedDocument,
+    )
 
     return {
         **operation(
-            summary, {"201": created, **schemas.problems(_PROBLEMS)}, parameters=[_IDEMPOTENCY_KEY]
+            summary,
+            {"201": created, "409": changed, **schemas.problems(_PROBLEMS)},
+            parameters=[_IDEMPOTENCY_KEY],
         ),
         "requestBody": schemas.request(request, example=request_example),
     }
@@ -246,12 +340,12 @@ def _cancel(schemas: Schemas) -> Schema:
 
 def _retry(schemas: Schemas) -> Schema:
     retried = schemas.answer(
-        "What asked for the payment is on its way once more", RetriedView, example=examples.RETRIED
+        "What caused it is on its way once more", RetriedView, example=examples.RETRIED
     )
 
-    return operation(
-        "For operators: ask again for the payment that an order waits for, "
-        "or that its stock waits for",
+    described = operation(
+        "For operators: publish again what caused the payment, stock, refund or release "
+        "that an order waits for",
         {
             "202": retried,
             "409": schemas.problem(
@@ -261,16 +355,19 @@ def _retry(schemas: Schemas) -> Schema:
             **schemas.problems(
                 {
                     **_NO_SUCH,
+                    **_BODY,
                     "503": "Starting, the database is away, or the order moved on meanwhile",
                 }
             ),
         },
-        parameters=[_ORDER_ID],
+        parameters=[_ORDER_ID, openapi.ACTOR],
     )
+
+    return {**described, "requestBody": _reason(schemas)}
 
 
 def _cancel_by_operator(schemas: Schemas) -> Schema:
-    return operation(
+    described = operation(
         "For operators: cancel an order that has not left the house (reason OPERATOR); "
         "what was paid is refunded",
         {
@@ -278,10 +375,16 @@ def _cancel_by_operator(schemas: Schemas) -> Schema:
                 "Cancelled", OrderView, example=examples.shown(examples.CANCELLED)
             ),
             "409": schemas.problem("The order's status does not allow it", ConflictDocument),
-            **schemas.problems({**_NO_SUCH, "503": "Starting, or the database is away"}),
+            **schemas.problems({**_NO_SUCH, **_BODY, "503": "Starting, or the database is away"}),
         },
-        parameters=[_ORDER_ID],
+        parameters=[_ORDER_ID, openapi.ACTOR],
     )
+
+    return {**described, "requestBody": _reason(schemas)}
+
+
+def _reason(schemas: Schemas) -> Schema:
+    return schemas.request(ReasonRequest, example={"reason": "the customer called"}, required=False)
 
 
 def _command(
@@ -317,6 +420,19 @@ def _later(schemas: Schemas, description: str, *, example: Order) -> Schema:
     }
 
 
+_SKU = path_parameter("sku", {"type": "string"})
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The ETag that was read: 412 if the product has changed since",
+}
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "schema": {"type": "string", "enum": ["*"]},
+    "description": "Only if there is no such product yet: 412 otherwise",
+}
 _ORDER_ID = path_parameter("orderId", {"type": "string", "format": "uuid"})
 _CUSTOMER_ID = query_parameter(
     "customerId", {"type": "string"}, "If given, the order must be this customer's"
@@ -357,6 +473,19 @@ _FILTERS = [
     query_parameter(
         "limit",
         {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+        "Items on a page",
+    ),
+    query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before"),
+]
+_PAGE_OF_PRODUCTS = [
+    query_parameter(
+        "limit",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": products.LIMIT_MAX,
+            "default": products.LIMIT_DEFAULT,
+        },
         "Items on a page",
     ),
     query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before"),

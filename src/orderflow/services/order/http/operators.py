@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Protocol, TypeVar
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from orderflow.contracts.ids import OrderId
+from orderflow.messaging.http.actor import ReasonRequest, actor_of
+from orderflow.messaging.http.bodies import read_optional_json
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.postgres import ConnectionPool, Cursor, writing
 from orderflow.services.order.changes import Encode, Origin
@@ -17,19 +20,29 @@ from orderflow.services.order.http import problems
 from orderflow.services.order.http.readiness import StartGate
 from orderflow.services.order.http.requests import order_id_of, origin_of
 from orderflow.services.order.http.views import next_action, order_view
+from orderflow.services.order.model import WaitingFor
 from orderflow.services.order.operator_acts import cancel_by_operator, retry
 from orderflow.services.order.rules import NothingToRetry
 
 T_co = TypeVar("T_co", covariant=True)
 
+_REASON = msgspec.json.Decoder(ReasonRequest)
 
-class RetriedView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+
+class RetriedEventView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`repeated`: the same event again, with its id; otherwise a new event."""
 
-    order_id: str
     event_id: str
     event_type: str
     repeated: bool
+
+
+class RetriedView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What went out again. `waitsFor`: the fact that is to come of it."""
+
+    order_id: str
+    waits_for: WaitingFor
+    events: tuple[RetriedEventView, ...]
 
 
 class Act(Protocol[T_co]):
@@ -41,7 +54,7 @@ class Act(Protocol[T_co]):
 
 
 class OperatorRoutes:
-    """The routes for operators. 503 until the gate is open."""
+    """The routes for operators. 503 until the gate is open. History records who, and why."""
 
     def __init__(self, pool: ConnectionPool, gate: StartGate) -> None:
         self._pool = pool
@@ -53,30 +66,42 @@ class OperatorRoutes:
             Route("/orders/{order_id}/cancel-by-operator", self.cancel, methods=["POST"]),
         ]
 
-    def retry(self, request: Request) -> Response:
+    async def retry(self, request: Request) -> Response:
         try:
-            retried = self._execute(request, retry, name="retry")
+            retried = await self._execute(request, retry, name="retry")
         except NothingToRetry as error:
             instead = next_action(error.order) or "nothing: it has come to its end"
             raise problems.nothing_to_retry(error, instead) from error
 
         view = RetriedView(
             order_id=retried.order_id,
-            event_id=str(retried.event_id),
-            event_type=retried.event_type,
-            repeated=retried.repeated,
+            waits_for=retried.awaited,
+            events=tuple(
+                RetriedEventView(
+                    event_id=str(event.event_id),
+                    event_type=event.event_type,
+                    repeated=event.repeated,
+                )
+                for event in retried.events
+            ),
         )
         return json_answer(view, status=202)
 
-    def cancel(self, request: Request) -> Response:
-        order = self._execute(request, cancel_by_operator, name="cancel")
+    async def cancel(self, request: Request) -> Response:
+        order = await self._execute(request, cancel_by_operator, name="cancel")
         return json_answer(order_view(order))
 
-    def _execute(self, request: Request, act: Act[T_co], *, name: str) -> T_co:
-        order_id = order_id_of(request)
-        encode = self._gate.demand().encode
-        origin = origin_of(request, cause_type="operator", cause_id=name)
+    async def _execute(self, request: Request, act: Act[T_co], *, name: str) -> T_co:
+        body = await read_optional_json(request, _REASON, default=ReasonRequest())
+        origin = msgspec.structs.replace(
+            origin_of(request, cause_type="operator", cause_id=name),
+            actor=actor_of(request),
+            reason=body.reason,
+        )
+        return await run_in_threadpool(self._write, order_id_of(request), act, origin)
 
+    def _write(self, order_id: OrderId, act: Act[T_co], origin: Origin) -> T_co:
+        encode = self._gate.demand().encode
         with writing(self._pool) as cursor:
             result = act(cursor, order_id, origin=origin, encode=encode)
         if result is None:

@@ -1,14 +1,16 @@
 """
 `POST /orders` and `POST /api/orders`: the hot path, as plain ASGI.
 
-A request is parsed and priced on the event loop, then waits for the committer together with all
-others, and is answered after their common COMMIT.
+A request is parsed on the event loop, then waits for the committer together with all others. It is
+priced in their common transaction, and answered after its COMMIT.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -17,8 +19,8 @@ from orderflow.messaging.http.bodies import decoded, read_body
 from orderflow.messaging.http.problems import document
 from orderflow.messaging.postgres.group_commit import GroupCommit
 from orderflow.messaging.telemetry import counter
+from orderflow.services.order import idempotency
 from orderflow.services.order.changes import Origin
-from orderflow.services.order.commands import place_order
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http import problems
 from orderflow.services.order.http.readiness import StartGate
@@ -31,8 +33,8 @@ from orderflow.services.order.http.requests import (
     traceparent_of,
 )
 from orderflow.services.order.http.views import SHORT_MESSAGE, order_view
-from orderflow.services.order.idempotency import KeyTaken
-from orderflow.services.order.place_batch import Placement, Written
+from orderflow.services.order.model import Order
+from orderflow.services.order.place_batch import Outcome, Placement, Written
 
 ROUTES: Mapping[str, type[AnyOrderRequest]] = {
     "/orders": OrderRequest,
@@ -46,9 +48,12 @@ ACCEPTED = counter(
 _DECODERS: Mapping[str, msgspec.json.Decoder[AnyOrderRequest]] = {
     path: msgspec.json.Decoder(request) for path, request in ROUTES.items()
 }
+_MESSAGES: Mapping[str, str | None] = {"/orders": None, "/api/orders": SHORT_MESSAGE}
+# Two commands, since they ask for two modes of payment: the same key may be used for both.
+_SCOPES: Mapping[str, str] = {"/orders": "place", "/api/orders": "place-on-request"}
 _HEADERS = frozenset((b"content-type", b"content-length", b"idempotency-key", b"traceparent"))
 
-Committer = GroupCommit[Placement, Written | KeyTaken]
+Committer = GroupCommit[Placement, Outcome]
 RawHeaders = list[tuple[bytes, bytes]]
 
 
@@ -76,9 +81,11 @@ class PostOrder:
 
         # After the body: a request that is wrong is refused as such, also while starting.
         placement = self._placement(path, request, headers=headers)
+        self._gate.demand()
 
-        outcome: asyncio.Future[Written | KeyTaken] = asyncio.get_running_loop().create_future()
-        self._committer.submit(placement, outcome)
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        deadline = time.monotonic() + self._settings.api.queue_s
+        self._committer.submit(placement, outcome, deadline=deadline)
         match await outcome:
             case Written(order_id=order_id, answer=answer, repeated=repeated):
                 if not repeated:
@@ -93,22 +100,21 @@ class PostOrder:
     def _placement(
         self, path: str, request: AnyOrderRequest, *, headers: Mapping[bytes, bytes]
     ) -> Placement:
-        ready = self._gate.demand()
         traceparent = traceparent_of(headers.get(b"traceparent"))
         origin = Origin(type="command", id="place", traceparent=traceparent)
-        command = place_command(request, settings=self._settings, origin=origin)
-        placed = place_order(command, catalogue=ready.catalogue, encode=ready.encode)
-
-        message = SHORT_MESSAGE if path.startswith("/api/") else None
         key = headers.get(b"idempotency-key")
         return Placement(
-            placed=placed,
-            answer=msgspec.json.encode(order_view(placed.order, message=message)),
-            claim=claim_of(key, scope=f"POST {path}", request=request),
+            command=place_command(request, settings=self._settings, origin=origin),
+            answer=partial(_answer, message=_MESSAGES[path]),
+            claim=claim_of(key, scope=idempotency.scope_of(_SCOPES[path]), request=request),
         )
 
 
-def resolve(outcomes: list[tuple[object, Written | KeyTaken | Exception]]) -> None:
+def _answer(order: Order, *, message: str | None) -> bytes:
+    return msgspec.json.encode(order_view(order, message=message))
+
+
+def resolve(outcomes: list[tuple[object, Outcome | Exception]]) -> None:
     """Wake the requests of a batch, except those whose client has gone in the meantime."""
     for future, outcome in outcomes:
         assert isinstance(future, asyncio.Future)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import msgspec
+
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.problems import Problem, problem
 from orderflow.services.order.model import RuleBroken, allowed_actions
+from orderflow.services.order.pricing import PriceChanged
 from orderflow.services.order.rules import NotAllowed, NothingToRetry
 
 
@@ -37,6 +40,19 @@ def nothing_to_retry(error: NothingToRetry, next_action: str) -> Problem:
     )
 
 
+def price_changed(error: PriceChanged) -> Problem:
+    """With what the order would cost now, so that the client can show it and order again."""
+    return Problem(
+        error.title,
+        type_=error.slug,
+        detail=str(error),
+        status=int(HTTPStatus.CONFLICT),
+        currency=error.currency,
+        amountMinor=error.amount_minor,
+        lines=[msgspec.to_builtins(line) for line in error.lines],
+    )
+
+
 def key_malformed() -> Problem:
     detail = "1 to 255 visible ASCII characters"
     return problem(
@@ -58,6 +74,8 @@ def key_taken() -> Problem:
 
 def from_error(error: BaseException) -> Problem:
     """The problem that a client gets for `error`."""
+    if isinstance(error, PriceChanged):
+        return price_changed(error)
     if isinstance(error, RuleBroken):
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.slug, error.title, str(error))
     if isinstance(error, NotAllowed):

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import msgspec
 
-from orderflow.contracts.ids import Sku
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.http.problems import unavailable
 from orderflow.messaging.postgres import (
     RESOURCE,
     ConnectionPool,
     Cursor,
-    DatabaseError,
-    reading,
-    transient,
 )
 from orderflow.messaging.process.prerequisites import TRY_EVERY_S, Prerequisites
 from orderflow.messaging.process.roles import unreachable
 from orderflow.messaging.telemetry import logger
-from orderflow.services.order import repository
 from orderflow.services.order.changes import Encode
-from orderflow.services.order.model import Product
 
 log = logger("order.api")
 
@@ -33,7 +27,6 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """What the API needs before it can take an order or a command."""
 
     encode: Encode
-    catalogue: Mapping[Sku, Product]
 
 
 class StartGate:
@@ -84,16 +77,10 @@ class Readiness:
             self._stop.wait(TRY_EVERY_S)
 
     def _open(self) -> list[str]:
-        """Read the catalogue and open the gate; why that failed, if it did."""
-        try:
-            with reading(self._pool) as cursor:
-                catalogue = repository.catalogue(cursor)
-        except (Transient, DatabaseError) as error:
-            return [f"database: {transient(error) or error}"]
-
+        """Open the gate; what is missing then: nothing."""
         # The gate before `_missing`: a process that says it is ready takes orders.
-        self._gate.open(Ready(encode=self._prerequisites.encode, catalogue=catalogue))
-        log.info("ready to take orders", products=len(catalogue))
+        self._gate.open(Ready(encode=self._prerequisites.encode))
+        log.info("ready to take orders")
         return []
 
 
@@ -115,5 +102,5 @@ def migrated(pool: ConnectionPool) -> Callable[[], AbstractContextManager[Cursor
 
 
 _IS_MIGRATED = """
-SELECT to_regclass('orders') IS NOT NULL AND to_regclass('product') IS NOT NULL
+SELECT to_regclass('orders') IS NOT NULL AND to_regclass('product_history') IS NOT NULL
 """

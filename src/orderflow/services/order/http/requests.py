@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 
+from orderflow.contracts.currencies import known_currency
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.messaging.event import new_traceparent
@@ -20,7 +21,12 @@ from orderflow.services.order.commands import PlaceOrder
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http import problems
 from orderflow.services.order.idempotency import Claim
-from orderflow.services.order.model import LINES_MAX, QUANTITY_MAX, RequestedLine
+from orderflow.services.order.model import (
+    AMOUNT_MINOR_MAX,
+    LINES_MAX,
+    QUANTITY_MAX,
+    RequestedLine,
+)
 
 _END = r"(?![\s\S])"
 """The end of the text in Python and JavaScript: `$` lets a newline pass, `\\Z` is only Python."""
@@ -39,28 +45,57 @@ Currency = Annotated[
 Quantity = Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
 
 
+Money = Annotated[int, Meta(ge=0, le=AMOUNT_MINOR_MAX, description="In minor units")]
+
+
 class LineRequest(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
 ):
+    """`expectedUnitPriceMinor`: the price that the client has seen; if it is another now, 409."""
+
     sku: Identifier
     quantity: Quantity
+    expected_unit_price_minor: Money | None = None
 
 
 class OrderRequest(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
 ):
-    """Prices come from the catalogue, never from here."""
+    """
+    Prices come from the catalogue, never from here.
+
+    `expectedAmountMinor`: the total that the client has seen; if it is another now, 409.
+    """
 
     customer_id: Identifier
     lines: Annotated[tuple[LineRequest, ...], Meta(min_length=1, max_length=LINES_MAX)]
     currency: Currency | None = None
     payment_method: Identifier | None = None
+    expected_amount_minor: Money | None = None
 
     mode = PaymentMode.AUTOMATIC
 
+    def __post_init__(self) -> None:
+        _refuse_unknown(self.currency)
+
 
 class ShortOrderRequest(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
 ):
     """Nothing is charged until a pay command."""
 
@@ -68,12 +103,21 @@ class ShortOrderRequest(
     lines: Annotated[tuple[LineRequest, ...], Meta(max_length=LINES_MAX)] = ()
     currency: Currency | None = None
     payment_method: Identifier | None = None
+    expected_amount_minor: Money | None = None
 
     mode = PaymentMode.ON_REQUEST
 
+    def __post_init__(self) -> None:
+        _refuse_unknown(self.currency)
+
 
 class PayRequest(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
 ):
     """Without a payment method: the order's own, else the service's default."""
 
@@ -83,21 +127,33 @@ class PayRequest(
 AnyOrderRequest = OrderRequest | ShortOrderRequest
 
 
+def _refuse_unknown(currency: str | None) -> None:
+    if currency is not None:
+        known_currency(currency)
+
+
 def place_command(
     request: AnyOrderRequest, *, settings: OrderSettings, origin: Origin
 ) -> PlaceOrder:
     """The command of a valid request, with the service's defaults where the client has none."""
     automatic = request.mode is PaymentMode.AUTOMATIC
+
     return PlaceOrder(
         customer_id=CustomerId(request.customer_id),
         lines=tuple(
-            RequestedLine(sku=Sku(line.sku), quantity=line.quantity) for line in request.lines
+            RequestedLine(
+                sku=Sku(line.sku),
+                quantity=line.quantity,
+                expected_unit_price_minor=line.expected_unit_price_minor,
+            )
+            for line in request.lines
         ),
         currency=request.currency or settings.default_currency,
         mode=request.mode,
         payment_method=request.payment_method
         or (settings.default_payment_method if automatic else None),
         origin=origin,
+        expected_amount_minor=request.expected_amount_minor,
     )
 
 
@@ -130,7 +186,12 @@ def order_id_of(request: Request) -> OrderId:
 
 
 def request_hash(request: msgspec.Struct) -> bytes:
-    """The hash of a parsed request: the same however its JSON was written."""
+    """
+    The hash of a parsed request: the same however its JSON was written.
+
+    Fields that the client left out do not count, so that a field that is new tomorrow does not
+    make another request of a repeated one.
+    """
     return hashlib.sha256(msgspec.json.encode(request)).digest()
 
 

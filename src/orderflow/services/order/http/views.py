@@ -14,10 +14,10 @@ from orderflow.services.order.model import (
     HistoryEntry,
     Order,
     Payment,
-    Product,
     StockState,
     WaitingFor,
     allowed_actions,
+    is_beyond_payment,
     waiting_for,
 )
 
@@ -25,7 +25,10 @@ SHORT_MESSAGE = "Order has been created"
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`owner`: who has to act. `next_action`: what an operator does when they do not."""
+    """
+    `since`: when the wait began. `owner`: who has to act. `next_action`: what an operator does when
+    they do not.
+    """
 
     for_: WaitingFor = msgspec.field(name="for")
     since: datetime
@@ -60,9 +63,13 @@ class OrderPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     next_cursor: str | None
 
 
-class Cause(msgspec.Struct, frozen=True, kw_only=True):
+class Cause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`actor` and `reason`: who gave the command, and why, if that was said."""
+
     type: str
     id: str
+    actor: str | None = None
+    reason: str | None = None
 
 
 class HistoryView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -77,11 +84,6 @@ class HistoryView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class HistoryPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     items: tuple[HistoryView, ...]
-    next_cursor: str | None = None
-
-
-class ProductPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    items: tuple[Product, ...]
     next_cursor: str | None = None
 
 
@@ -110,7 +112,7 @@ def order_view(
 
 
 def waiting_view(order: Order, *, limits: Limits, now: datetime) -> Waiting | None:
-    """What the order waits for; None if it is delivered or cancelled."""
+    """What the order waits for; None if it has come to its end."""
     wait = current_wait(order, limits=limits, now=now)
     if wait is None:
         return None
@@ -121,14 +123,19 @@ def waiting_view(order: Order, *, limits: Limits, now: datetime) -> Waiting | No
         deadline=wait.deadline,
         overdue=wait.overdue,
         owner=wait.owner,
-        next_action=_NEXT_ACTION[wait.awaited].format(order_id=order.order_id),
+        next_action=_next_action(order, wait.awaited),
     )
 
 
 def next_action(order: Order) -> str | None:
-    """What an operator does if the order gets stuck; None if it is delivered or cancelled."""
+    """What an operator does if the order gets stuck; None if it has come to its end."""
     awaited = waiting_for(order)
-    return None if awaited is None else _NEXT_ACTION[awaited].format(order_id=order.order_id)
+    return None if awaited is None else _next_action(order, awaited)
+
+
+def _next_action(order: Order, awaited: WaitingFor) -> str:
+    words = _NO_ATTEMPT_LEFT if is_beyond_payment(order) else _NEXT_ACTION[awaited]
+    return words.format(order_id=order.order_id)
 
 
 def history_page(entries: list[HistoryEntry]) -> HistoryPage:
@@ -141,7 +148,12 @@ def history_page(entries: list[HistoryEntry]) -> HistoryPage:
                 description=entry.description,
                 occurred_at=entry.occurred_at,
                 event_id=None if entry.event_id is None else str(entry.event_id),
-                cause=Cause(type=entry.cause_type, id=entry.cause_id),
+                cause=Cause(
+                    type=entry.cause_type,
+                    id=entry.cause_id,
+                    actor=entry.actor,
+                    reason=entry.reason,
+                ),
             )
             for entry in entries
         )
@@ -158,11 +170,22 @@ _NEXT_ACTION: Mapping[WaitingFor, str] = {
         "give up: orderflow stuck cancel {order_id}"
     ),
     WaitingFor.STOCK: (
-        "have payment tell it again: orderflow stuck retry {order_id}; "
+        "have payment and inventory announce it again: orderflow stuck retry {order_id}; "
         "give up: orderflow stuck cancel {order_id}"
     ),
     WaitingFor.SHIP: (
         "POST /orders/{order_id}/ship once it has left; give up: orderflow stuck cancel {order_id}"
     ),
     WaitingFor.DELIVER: "POST /orders/{order_id}/deliver once it has arrived",
+    WaitingFor.REFUND: (
+        "ask for the refund again: orderflow stuck retry {order_id}; "
+        "payment's ledger says what is owed"
+    ),
+    WaitingFor.RELEASE: (
+        "have payment and inventory announce it again: orderflow stuck retry {order_id}"
+    ),
 }
+_NO_ATTEMPT_LEFT = (
+    "every payment attempt failed: orderflow stuck cancel {order_id}, "
+    "or the sweeper cancels it at its deadline"
+)

@@ -27,7 +27,7 @@ def test_a_closed_gate_answers_503_and_says_where_to_look() -> None:
 
 
 def test_an_open_gate_has_what_a_request_needs() -> None:
-    gate, ready = StartGate(), Ready(encode=encode, catalogue={})
+    gate, ready = StartGate(), Ready(encode=encode)
     gate.open(ready)
     assert gate.demand() is ready
 

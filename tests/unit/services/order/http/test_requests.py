@@ -37,7 +37,8 @@ def parse(value: object, form: type[AnyOrderRequest] = OrderRequest) -> AnyOrder
 
 
 def test_the_long_form_is_paid_at_once_and_the_short_form_on_request() -> None:
-    long = place_command(parse(ORDER), settings=SETTINGS, origin=ORIGIN)
+    settings = SETTINGS.model_copy(update={"default_payment_method": "pm_ok"})
+    long = place_command(parse(ORDER), settings=settings, origin=ORIGIN)
     assert (long.mode, long.currency, long.payment_method) == (
         PaymentMode.AUTOMATIC,
         "EUR",
@@ -49,6 +50,19 @@ def test_the_long_form_is_paid_at_once_and_the_short_form_on_request() -> None:
         origin=ORIGIN,
     )
     assert (short.mode, short.lines, short.payment_method) == (PaymentMode.ON_REQUEST, (), None)
+
+
+def test_no_payment_method_is_a_default_unless_an_operator_names_it() -> None:
+    """A simulator's token would charge whoever names none."""
+    assert place_command(parse(ORDER), settings=SETTINGS, origin=ORIGIN).payment_method is None
+
+
+def test_what_the_client_has_seen_comes_with_the_command() -> None:
+    line = {**LINE, "expectedUnitPriceMinor": 8_990}
+    request = parse({**ORDER, "lines": [line], "expectedAmountMinor": 17_980})
+    command = place_command(request, settings=SETTINGS, origin=ORIGIN)
+    assert command.lines[0].expected_unit_price_minor == 8_990
+    assert command.expected_amount_minor == 17_980
 
 
 def test_currency_and_payment_method_are_the_clients_where_it_names_them() -> None:
@@ -96,6 +110,15 @@ def test_a_currency_is_three_capital_letters(currency: object) -> None:
         parse({**ORDER, "currency": currency})
 
 
+@pytest.mark.parametrize("kind", [OrderRequest, ShortOrderRequest])
+def test_a_currency_that_does_not_exist_is_refused_in_words(
+    kind: type[OrderRequest | ShortOrderRequest],
+) -> None:
+    for code in ("ZZZ", "XXX", "DEM"):
+        with pytest.raises(msgspec.ValidationError, match=f"{code} is no currency of ISO 4217"):
+            parse({**ORDER, "currency": code}, kind)
+
+
 def test_lines_are_1_to_100_and_none_only_in_the_short_form() -> None:
     full = [LINE] * LINES_MAX
     assert len(parse({**ORDER, "lines": full}).lines) == LINES_MAX
@@ -132,6 +155,18 @@ def test_the_hash_is_of_what_was_asked_not_of_how_it_was_written() -> None:
     assert request_hash(terse_request) != request_hash(
         msgspec.structs.replace(terse_request, customer_id="d")
     )
+
+
+class RequestOfTomorrow(OrderRequest, frozen=True, kw_only=True):
+    """As today's, with a field that nobody sends yet."""
+
+    gift: bool | None = None
+
+
+def test_a_field_that_is_new_tomorrow_does_not_make_another_request_of_a_repeated_one() -> None:
+    today = parse(ORDER)
+    tomorrow = msgspec.json.decode(msgspec.json.encode(ORDER), type=RequestOfTomorrow)
+    assert request_hash(today) == request_hash(tomorrow)
 
 
 def test_a_valid_trace_goes_on() -> None:

@@ -1,0 +1,111 @@
+"""Webhooks: signed as Standard Webhooks has it, sent until they are taken, and wrong on demand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks import WebhookVerificationError
+
+from orderflow.messaging.testing.eventually import eventually
+from orderflow.neighbours.journal import Journal
+from orderflow.neighbours.psp.faults import Fault, FaultPlan, Faults, Rule
+from orderflow.neighbours.psp.webhooks import Attempt, Webhook, WebhookSender
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def webhook(name: str) -> Webhook:
+    return Webhook(
+        webhook_id=f"msg_{name}",
+        type="charge.captured",
+        timestamp=datetime(2026, 1, 31, tzinfo=UTC),
+        data={"reference": name, "amountMinor": 1000},
+    )
+
+
+class Receiver:
+    """Takes webhooks whose signature is right and counts them; answers 500 to the first ones."""
+
+    def __init__(self, *, failures: int = 0) -> None:
+        self.failures = failures
+        self.taken: list[str] = []
+        self.refused: list[str] = []
+
+    def __call__(self, content: bytes, headers: Mapping[str, str]) -> int:
+        if self.failures:
+            self.failures -= 1
+            return 500
+        try:
+            body = Verifier(SECRET).verify(content, dict(headers))
+        except WebhookVerificationError as error:
+            self.refused.append(str(error))
+            return 401
+        self.taken.append(body["data"]["reference"])
+        return 204
+
+
+def sent(
+    tmp_path: Path, receiver: Receiver, *names: str, rules: tuple[Rule, ...] = ()
+) -> list[tuple[str, int]]:
+    """The attempts, once each of those webhooks is taken."""
+    plan = FaultPlan(chance=random.Random(4))
+    plan.set(Faults(slow_s=0.2, rules=rules))
+    sender = WebhookSender(tmp_path / "webhooks.jsonl", secret=SECRET, post=receiver, plan=plan)
+    sender.start([webhook(name) for name in names])
+    try:
+        eventually(lambda: {*receiver.taken} >= {*names}, within_s=5)
+    finally:
+        sender.close()
+    journal = Journal(tmp_path / "webhooks.jsonl", Attempt)
+    attempts = [(attempt.reference, attempt.status) for attempt in journal.read()]
+    journal.close()
+    return attempts
+
+
+def test_a_webhook_is_signed_as_the_standard_has_it_and_sent_once(tmp_path: Path) -> None:
+    receiver = Receiver()
+    assert sent(tmp_path, receiver, "p1", "p2") == [("p1", 204), ("p2", 204)]
+    assert (receiver.taken, receiver.refused) == (["p1", "p2"], [])
+
+
+def test_a_webhook_that_is_not_taken_comes_again_and_the_next_does_not_wait(
+    tmp_path: Path,
+) -> None:
+    receiver = Receiver(failures=1)
+    assert sent(tmp_path, receiver, "p1", "p2") == [("p1", 500), ("p2", 204), ("p1", 204)]
+
+
+def test_another_start_sends_what_was_not_delivered_and_nothing_else(tmp_path: Path) -> None:
+    sent(tmp_path, Receiver(), "p1")
+    receiver = Receiver()
+    sent(tmp_path, receiver, "p2")
+    again = Receiver()
+    assert len(sent(tmp_path, again, "p3")) == 3
+    assert (receiver.taken, again.taken) == (["p2"], ["p3"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [(Fault.FORGED, "No matching signature found"), (Fault.OLD, "Message timestamp too old")],
+)
+def test_a_forged_and_an_old_webhook_are_refused_and_the_right_one_follows(
+    tmp_path: Path, fault: Fault, why: str
+) -> None:
+    receiver = Receiver()
+    attempts = sent(tmp_path, receiver, "p1", rules=(Rule(fault=fault, first=1),))
+    assert attempts == [("p1", 401), ("p1", 204)]
+    assert receiver.refused == [why]
+
+
+def test_a_webhook_is_repeated_and_comes_out_of_order_on_demand(tmp_path: Path) -> None:
+    receiver = Receiver()
+    sent(tmp_path / "a", receiver, "p1", rules=(Rule(fault=Fault.REPEATED),))
+    eventually(lambda: receiver.taken == ["p1", "p1"], within_s=5)
+    mixed = Receiver()
+    sent(tmp_path / "b", mixed, "p1", "p2", rules=(Rule(fault=Fault.OUT_OF_ORDER, first=1),))
+    assert mixed.taken == ["p2", "p1"]
