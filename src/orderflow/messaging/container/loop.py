@@ -235,6 +235,7 @@ def _preparation_of(
             f"listener {shared.settings.listener.name}: calls_max is {declared.calls_max}, and "
             "without a call nothing is ever prepared"
         )
+
     pool = calls(declared.prepare.call, declared.calls_max)
     look_ahead = declared.look_ahead
     ahead = (

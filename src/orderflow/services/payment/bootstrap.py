@@ -19,6 +19,7 @@ from orderflow.services.payment.gateway import Gateway, HttpGateway
 from orderflow.services.payment.handlers import Payments
 from orderflow.services.payment.listeners import with_payments
 from orderflow.services.payment.provider_calls import ProviderCalls
+from orderflow.services.payment.upkeep import with_upkeep
 
 
 def listener(launch: Launch[Settings]) -> Role:
@@ -37,11 +38,16 @@ def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listen
     return with_payments(Payments(session.transaction, provider_calls), calls_max=calls_max)
 
 
+def api(launch: Launch[Settings]) -> Role:
+    session = postgres.Session(launch.section.database, application_name="payment-upkeep")
+    return with_upkeep(api_role(build_api, table="payment")(launch), session)
+
+
 SERVICE = Service(
     name="payment",
     program="python -m orderflow.services.payment",
     settings=Settings,
-    roles={"api": api_role(build_api, table="payment"), "listener": listener},
+    roles={"api": api, "listener": listener},
     migrations=(Path(__file__).parent / "migrations",),
     neighbours=SECTIONS,
 )

@@ -275,7 +275,9 @@ class HttpGateway:
             reply = self._request("void", "POST", path, {"final": final})
             account = _decoded(reply, VoidBody, expected=(200,))
             _require(account.reference == payment.payment_id, "another payment's account")
-            _require(account.voided != bool(account.charges), "voided and charged, or neither")
+            _require(account.voided or bool(account.charges), "neither voided nor charged")
+            declined = all(each.status is ChargeStatus.DECLINED for each in account.charges)
+            _require(not account.voided or declined, "voided, and charged all the same")
         except Unusable as error:
             return _says_nothing("void", payment, error)
 

@@ -25,6 +25,7 @@ _PAYMENTS: Schema = {
             "reason": None,
             "message": None,
             "createdAt": "2026-01-31T09:05:00.123000Z",
+            "unknownSince": None,
             "settledAt": "2026-01-31T09:05:00.231000Z",
             "refund": {
                 "refundId": "3c9b0f6e-0b57-5d0c-9b5e-6a5f7a1e2b90",
@@ -49,6 +50,11 @@ _SUMMARY: Schema = {
             "refunds": 1,
             "failed": 0,
             "unsettled": 0,
+            "owedMinor": 0,
+            "owed": 0,
+            "owedSince": None,
+            "unknown": 0,
+            "unknownSince": None,
         }
     ]
 }

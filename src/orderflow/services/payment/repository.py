@@ -30,7 +30,12 @@ from orderflow.services.payment.rules import ClosedOrder, Decision
 
 
 class Sum(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One currency's totals in minor units, to be compared with the provider's ledger."""
+    """
+    One currency's totals in minor units, to be compared with the provider's ledger.
+
+    `owed…`: refunds that are recorded, and that the provider has not given back yet. `unknown`:
+    payments whose outcome the provider has not told.
+    """
 
     currency: str
     captured_minor: int
@@ -40,6 +45,20 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     refunds: int
     failed: int
     unsettled: int
+    owed_minor: int
+    owed: int
+    owed_since: datetime | None
+    unknown: int
+    unknown_since: datetime | None
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for the provider, in all currencies: how many, and since when the oldest does."""
+
+    owed: int
+    owed_since: datetime | None
+    unknown: int
+    unknown_since: datetime | None
 
 
 def lock(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, OrderAccount]:
@@ -134,9 +153,36 @@ def summary(cursor: Cursor) -> list[Sum]:
             refunds=refunds,
             failed=failed,
             unsettled=unsettled,
+            owed_minor=int(owed_minor),
+            owed=owed,
+            owed_since=owed_since,
+            unknown=unknown,
+            unknown_since=unknown_since,
         )
-        for currency, captured, refunded, captures, refunds, failed, unsettled in cursor
+        for (
+            currency,
+            captured,
+            refunded,
+            captures,
+            refunds,
+            failed,
+            unsettled,
+            owed_minor,
+            owed,
+            owed_since,
+            unknown,
+            unknown_since,
+        ) in cursor
     ]
+
+
+def open_at_provider(cursor: Cursor) -> Open:
+    """Read from two indexes that contain nothing else."""
+    cursor.execute(_OPEN)
+    row = cursor.fetchone()
+    assert row is not None
+    owed, owed_since, unknown, unknown_since = row
+    return Open(owed=owed, owed_since=owed_since, unknown=unknown, unknown_since=unknown_since)
 
 
 def _accounts(cursor: Cursor, ids: str) -> dict[OrderId, OrderAccount]:
@@ -382,7 +428,17 @@ SELECT payment.currency,
        count(*) FILTER (WHERE payment.state = 'SUCCEEDED' AND payment.amount_minor > 0),
        count(*) FILTER (WHERE refund.state = 'SUCCEEDED' AND refund.amount_minor > 0),
        count(*) FILTER (WHERE payment.state = 'FAILED'),
-       count(*) FILTER (WHERE payment.settled_at IS NULL)
+       count(*) FILTER (WHERE payment.settled_at IS NULL),
+       coalesce(sum(refund.amount_minor) FILTER (WHERE refund.state = 'REQUESTED'), 0),
+       count(*) FILTER (WHERE refund.state = 'REQUESTED'),
+       min(refund.created_at) FILTER (WHERE refund.state = 'REQUESTED'),
+       count(*) FILTER (WHERE payment.state = 'UNKNOWN'),
+       min(payment.unknown_since)
 FROM payment LEFT JOIN refund USING (order_id, attempt)
 GROUP BY payment.currency ORDER BY payment.currency
+"""
+_OPEN = """
+SELECT owed.*, unknown.*
+FROM (SELECT count(*), min(created_at) FROM refund WHERE settled_at IS NULL) AS owed,
+     (SELECT count(*), min(unknown_since) FROM payment WHERE unknown_since IS NOT NULL) AS unknown
 """
