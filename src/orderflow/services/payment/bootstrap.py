@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from orderflow.contracts.roster import SECTIONS
@@ -40,7 +41,9 @@ def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listen
 
 def api(launch: Launch[Settings]) -> Role:
     session = postgres.Session(launch.section.database, application_name="payment-upkeep")
-    return with_upkeep(api_role(build_api, table="payment")(launch), session)
+    secrets = launch.settings.payment.psp.webhook_secrets.get_secret_value().split()
+    build = partial(build_api, webhook_secrets=secrets)
+    return with_upkeep(api_role(build, table="webhook")(launch), session)
 
 
 SERVICE = Service(

@@ -6,7 +6,7 @@ from functools import cache
 
 from orderflow.messaging.documents import openapi
 from orderflow.messaging.documents.openapi import Schema, Schemas, operation, path_parameter
-from orderflow.services.payment.views import LedgerSummary, OrderPayments
+from orderflow.services.payment.views import LedgerSummary, OrderPayments, WebhookView
 
 TITLE = "Orderflow: payment API"
 
@@ -63,7 +63,7 @@ _AWAY = {"503": "The database is away"}
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(OrderPayments, LedgerSummary)
+    schemas = Schemas(OrderPayments, LedgerSummary, WebhookView)
 
     paths = {
         "/payments/{orderId}": {
@@ -82,6 +82,26 @@ def document() -> Schema:
                 {
                     "200": schemas.answer("The sums", LedgerSummary, example=_SUMMARY),
                     **schemas.problems(_AWAY),
+                },
+            )
+        },
+        "/webhooks/provider": {
+            "post": operation(
+                "What the payment provider tells by itself, signed as Standard Webhooks are",
+                {
+                    "200": schemas.answer(
+                        "It was read: what it did", WebhookView, example={"effect": "settled"}
+                    ),
+                    **schemas.problems(
+                        {
+                            "401": "It is not signed by the provider, or not within five minutes",
+                            "404": "No secret is configured, so no webhook is believed",
+                            "413": "The body is too large",
+                            "415": "The body is not JSON",
+                            "422": "It is signed, and not what was agreed",
+                            **_AWAY,
+                        }
+                    ),
                 },
             )
         },

@@ -1,4 +1,7 @@
-"""What the payment API does beside answering: it measures what waits for the provider."""
+"""
+What the payment API does beside answering: it measures what waits for the provider, and forgets old
+webhooks.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from orderflow.messaging.http.server import Role
 from orderflow.messaging.postgres import DatabaseError, Session
 from orderflow.messaging.telemetry import gauge, logger
 from orderflow.services.payment import repository
+from orderflow.services.payment.webhooks import KNOWN_FOR
 
 MEASURE_EVERY_S = 10.0
+PURGE_ROWS_MAX = 1_000
 STOP_WITHIN_S = 1.0
 
 OWED = gauge("payment_refunds_owed", "Refunds that the provider has not given back yet.")
@@ -56,12 +61,19 @@ def measure(session: Session) -> None:
         age.set(0.0 if since is None else (now - since).total_seconds())
 
 
+def purge(session: Session) -> None:
+    """Forget webhooks that no sender repeats any more."""
+    with session.transaction() as cursor:
+        repository.purge_webhooks(cursor, before=read_clock() - KNOWN_FOR, at_most=PURGE_ROWS_MAX)
+
+
 def _until(stop: threading.Event, session: Session) -> None:
     while True:
         try:
             measure(session)
+            purge(session)
         except (Transient, DatabaseError) as error:
-            log.warning("what is owed was not measured", reason=str(error))
+            log.warning("what is owed was not measured, old webhooks stay", reason=str(error))
         if stop.wait(MEASURE_EVERY_S):
             session.close()
             return

@@ -51,6 +51,12 @@ class LedgerSummary(msgspec.Struct, frozen=True, kw_only=True):
     items: list[repository.Sum]
 
 
+class WebhookView(msgspec.Struct, frozen=True, kw_only=True):
+    """`effect`: settled, repeated, ignored or mismatch."""
+
+    effect: str
+
+
 def order_payments(order_id: OrderId, account: OrderAccount) -> OrderPayments:
     payments = (
         msgspec.convert(payment, PaymentView, from_attributes=True) for payment in account.payments
