@@ -224,6 +224,19 @@ def test_a_call_that_surely_did_nothing_closes_its_stage_and_is_made_again() -> 
     assert (listener.told, listener.dead) == ({"a": [0]}, [])
 
 
+def test_a_call_that_alone_finds_its_resource_away_does_not_keep_the_probes_for_itself() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    charges.errors["a"] = Unavailable("no answer for this one", resource="provider")
+    for key in "abcdef":
+        listener.ask(key, 0)
+    listener.turn(30)
+    assert sorted(listener.told) == ["b", "c", "d", "e", "f"]
+    charges.errors.clear()
+    listener.run()
+    assert (len(listener.told), listener.dead) == (6, [])
+
+
 def test_an_outcome_that_can_not_be_recorded_is_kept_and_no_effect_is_begun_meanwhile() -> None:
     charges = Charges()
     listener = MemoryListener(prepare=charges, calls_max=1)
