@@ -145,6 +145,19 @@ MUTANTS = {
             "test_a_resource_that_is_away_is_probed_and_everything_waits_for_it"
         ),
     },
+    "tests/unit/messaging/container/test_contention.py": {
+        "contention-closes-the-gate": (
+            "test_what_met_a_lock_runs_alone_and_the_others_go_on_in_full_waves"
+        ),
+        "contention-counted-as-an-attempt": (
+            "test_a_record_that_meets_a_lock_for_an_hour_is_no_dead_letter_and_is_tried_soon_after"
+        ),
+    },
+    "tests/unit/messaging/container/test_waves.py": {
+        "record-fault-suspects-the-handler": (
+            "test_a_record_fault_is_charged_although_the_handler_is_suspected"
+        ),
+    },
 }
 """By test file: each patch beside this file, and the test that must fail with it."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from tests.support.probe_language import NAMESPACE, Asked, Told, asked, catalogue, topics
 
 from orderflow.messaging.container.records.record import Record
-from orderflow.messaging.errors import Poison, Unavailable
+from orderflow.messaging.errors import Contention, Poison, RecordFault, Unavailable
 from orderflow.messaging.event import CE_CAUSATION_ID, Metadata
 from orderflow.messaging.kafka.finished_offsets import Window, decode
 from orderflow.messaging.kafka.group_topics import replay_topic
@@ -37,7 +37,9 @@ TURN_S = 0.25
 class Handler:
     """
     Answers each record, and behaves as the record says: `fail` raises, `dead` calls it poison,
-    `away` finds a resource away as long as `away` is true.
+    `fault` finds that the record contradicts what is recorded, `away` finds a resource away as long
+    as `away` is true, `locked` meets a lock as long as `locked` is true. More than `fast_max`
+    records at a time take too long.
 
     `waves` are the batches it was given, as (key, number) pairs, also those that failed.
     """
@@ -45,7 +47,8 @@ class Handler:
     def __init__(self) -> None:
         self.waves: list[list[tuple[str, int]]] = []
         self.broken = False
-        self.away = True
+        self.away = self.locked = True
+        self.fast_max = 500
 
     def compute(self, batch: Sequence[Received | Prepared]) -> list[Caused]:
         received = [part.received if isinstance(part, Prepared) else part for part in batch]
@@ -53,6 +56,8 @@ class Handler:
         assert len({record.key for record in received}) == len(received), "two of one key"
         if self.broken:
             raise RuntimeError("broken for everything")
+        if len(batch) > self.fast_max:
+            raise Contention("told to be slow", resource="database")
         for record in received:
             self._behave(record.event)
         return [(record, _answer(record.event)) for record in received]
@@ -72,6 +77,10 @@ class Handler:
             raise ValueError("told to fail")
         if event.behaviour == "dead":
             raise Poison("told to be poison")
+        if event.behaviour == "fault":
+            raise RecordFault("told to be at fault")
+        if event.behaviour == "locked" and self.locked:
+            raise Contention("told to meet a lock", resource="database")
         if event.behaviour == "away" and self.away:
             raise Unavailable("told to be away", resource="provider")
 

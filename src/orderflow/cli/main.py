@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tail": ("orderflow.cli.tail:tail", "Print a topic's records, decoded."),
     "mail": ("orderflow.cli.mail:mail", "What the local mail sink got."),
     "stuck": ("orderflow.cli.stuck:app", "Orders past their deadline, and what to do about them."),
+    "product": ("orderflow.cli.product:app", "The catalogue: list, change, see who changed what."),
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
     "relay": ("orderflow.cli.relay:app", "Start a relay anew after it refused."),

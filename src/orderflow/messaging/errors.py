@@ -5,10 +5,12 @@ Every error that the kit raises, named for what the reader should do next.
 OrderflowError
 ├── ConfigurationError       correct the setting that it names, start again
 ├── Transient                wait and try again: not an attempt, never a dead letter
-│   ├── Unavailable          a resource (broker, database, registry, provider) can't be reached
+│   ├── Unavailable          a resource (broker, database, registry, provider) can't serve
+│   ├── Contention           others hold what this work needs: less of it, later, and others first
 │   ├── TransactionAborted   the same producer sends the same records again (kafka.transactions)
 │   └── ProducerLost         a new producer reads what was committed (kafka.transactions)
-├── Poison                   the record can never be handled: a dead letter, at once
+├── RecordFault              the record is at fault, not its handler: its attempts count, always
+│   └── Poison               it can never be handled: a dead letter, at once
 ├── UnknownOutcome           nobody knows what a call did: a dead letter (container.failures)
 ├── Refused                  an operator decides: going on could lose or repeat records
 │   └── ResyncNeeded         resync the relay: position, slot and database disagree
@@ -49,10 +51,31 @@ class Transient(OrderflowError):
 
 
 class Unavailable(Transient):
-    """The resource can't be reached, or answered that it can't serve."""
+    """
+    The resource can't be reached, or answered that it can't serve: it is read-only, for example, or
+    lacks a table that a deployment has still to create.
+    """
 
 
-class Poison(OrderflowError):
+class Contention(Transient):
+    """
+    This work waited too long for a lock, or took too long; the resource itself is there.
+
+    Whoever has other work goes on with it. In a listener: the wave is halved, and a record that
+    meets it alone waits in place, however often; no attempt, never a dead letter.
+    """
+
+
+class RecordFault(OrderflowError):
+    """
+    The record refers to what does not exist, or contradicts what is recorded.
+
+    A handler that raises this, or a class of its own below this, has judged the record, and works
+    itself: the record's attempts count whatever else fails, and end in a dead letter.
+    """
+
+
+class Poison(RecordFault):
     """A record that no retry can handle: undecodable, without value or id, foreign to its topic."""
 
 

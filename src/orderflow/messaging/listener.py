@@ -21,7 +21,7 @@ from uuid import UUID
 
 import msgspec
 
-from orderflow.messaging.errors import Poison
+from orderflow.messaging.errors import Poison, RecordFault
 from orderflow.messaging.event import Metadata
 from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.kafka.topics import Topic
@@ -178,7 +178,7 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class CloseGate(msgspec.Struct, frozen=True):
-    """Count no attempt: the handler fails for every record. Probe with one record per back-off."""
+    """Count no attempt: the handler is suspected of failing for every record. Probe it."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,37 +188,48 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     `back_off_s`: seconds before the second attempt, the third, …. `unknown_back_off_s`: the least
     and the most between two look-ups of an unknown outcome; `unknown_for_s`: for how long it is
-    looked up. `lone_failures_max`: if more records in a row fail alone, with no success in between,
-    the handler is broken, not the records.
+    looked up. `lone_failures_max`: if so many records of at least `lone_keys_min` keys fail alone
+    by unexpected exceptions, with no success in between, the handler is suspected, not the records.
+    `contention_back_off_s`: the least and the most between two tries of a record that meets a lock.
     """
 
     back_off_s: tuple[float, ...] = (2.0, 30.0)
     unknown_back_off_s: tuple[float, float] = (1.0, 30.0)
     unknown_for_s: float = 3600.0
     lone_failures_max: int = 20
+    lone_keys_min: int = 5
+    contention_back_off_s: tuple[float, float] = (0.5, 5.0)
 
     @property
     def attempts_max(self) -> int:
         return len(self.back_off_s) + 1
 
     def next_step(
-        self, error: Exception, *, attempts: int, lone_in_a_row: int, probing: bool
+        self, error: Exception, *, attempts: int, lone: tuple[int, int], suspected: bool
     ) -> DeadLetter | Wait | CloseGate:
         """
         What to do with a record that failed alone with `error`, after `attempts` attempts that were
         charged to it.
 
-        `lone_in_a_row`: records that failed alone with no success in between, this one included.
-        `probing`: the handler already counts as broken.
+        `lone`: how many lone failures by unexpected exceptions there were with no success in
+        between, and of how many keys, this one included. `suspected`: the handler is already.
         """
-        # Poison says something about the record, whatever the handler's state is.
         if isinstance(error, Poison):
             return DeadLetter(attempts + 1)
-        if probing or lone_in_a_row > self.lone_failures_max:
+
+        # A record fault says something about the record, whatever the handler's state is.
+        failures, keys = lone
+        floods = failures >= self.lone_failures_max and keys >= self.lone_keys_min
+        if (suspected or floods) and not isinstance(error, RecordFault):
             return CloseGate()
         if attempts >= len(self.back_off_s):
             return DeadLetter(attempts + 1)
         return Wait(self.back_off_s[attempts])
+
+    def next_contended(self, contentions: int) -> Wait:
+        """How long a record waits that has met a lock alone so many times."""
+        least, most = self.contention_back_off_s
+        return Wait(min(most, least * 2.0 ** min(contentions - 1, 30)))
 
     def next_lookup(self, step: Unknown, *, lookups: int, unknown_s: float) -> DeadLetter | Wait:
         """What to do with a record of unknown outcome, after that long and `lookups` look-ups."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from queue import Queue
 from uuid import uuid4
@@ -12,9 +13,10 @@ from tests.support.databases import database_settings
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
-from orderflow.messaging.errors import Transient, Unavailable
+from orderflow.messaging.errors import Contention, Unavailable
 from orderflow.messaging.postgres import CheckViolation, Connection, Cursor
-from orderflow.messaging.postgres.group_commit import GroupCommit, QueueFull
+from orderflow.messaging.postgres.group_commit import Expired, GroupCommit, QueueFull
+from orderflow.messaging.testing.eventually import eventually
 
 Done = list[tuple[object, int | Exception]]
 UNLUCKY = 13
@@ -211,8 +213,33 @@ def test_a_lock_that_does_not_come_free_is_told_within_seconds(bench: Bench, run
         locking.execute("LOCK TABLE numbers IN EXCLUSIVE MODE")
         committer.submit(100, 100)
         token, outcome = bench_outcome(bench)
-    assert (token, type(outcome)) == (100, Transient)
+    assert (token, type(outcome)) == (100, Contention)
     assert len(bench.batches) == 1, "waiting once more would keep everybody waiting"
+
+
+def test_work_that_waited_too_long_is_not_written_though_the_database_is_there_again(
+    bench: Bench, run: Run
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hold(_cursor: Cursor) -> None:
+        entered.set()
+        assert go_on.wait(20)
+
+    bench.before_write = hold
+    committer = run()
+    committer.submit(100, 100)
+    assert entered.wait(20)
+    deadline = time.monotonic() + 0.05
+    committer.submit(101, 101, deadline=deadline)
+    committer.submit(102, 102, deadline=deadline + 60)
+    eventually(lambda: time.monotonic() > deadline, within_s=20)
+    go_on.set()
+
+    outcomes = bench.outcomes(3)
+    assert isinstance(outcomes.pop(101), Expired)
+    assert outcomes == {100: 1000, 102: 1020}
+    assert bench.numbers() == {100, 102}
 
 
 def bench_outcome(bench: Bench) -> tuple[object, int | Exception]:

@@ -17,7 +17,7 @@ from tests.support.outbox_probe import Probe, probe_service
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
-from orderflow.messaging.errors import Transient, Unavailable
+from orderflow.messaging.errors import Contention, Transient, Unavailable
 from orderflow.messaging.postgres import Connection
 from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.testing.eventually import eventually
@@ -174,7 +174,7 @@ def test_a_failure_that_time_heals_is_told_from_a_fault(connection: Connection) 
     assert postgres.transient(fault.value) is None
     with pytest.raises(postgres.DatabaseError) as cancelled:
         connection.execute("SET statement_timeout = 50; SELECT pg_sleep(10)")
-    assert type(postgres.transient(cancelled.value)) is Transient
+    assert type(postgres.transient(cancelled.value)) is Contention
     with pytest.raises(postgres.DatabaseError) as gone:
         connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert isinstance(postgres.transient(gone.value), Unavailable)

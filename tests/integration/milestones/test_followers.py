@@ -161,7 +161,7 @@ def test_a_stopped_group_delays_no_other_and_misses_nothing(
     assert back.outcomes == {"handled": missed}, "each once, none from before"
 
 
-def test_a_group_that_fails_for_every_record_delays_no_other_and_loses_nothing(
+def test_a_group_whose_table_is_missing_delays_no_other_and_loses_nothing(
     services: AllServices,
 ) -> None:
     services.eventually_caught_up()
@@ -172,9 +172,9 @@ def test_a_group_that_fails_for_every_record_delays_no_other_and_loses_nothing(
     orders = place_of_every_kind(services, 12)
     others_at_rest(services, services.fulfilment)
     eventually(
-        lambda: any("it fails for every record" in reason for reason in failing.reasons),
+        lambda: any('relation "shipment" does not exist' in reason for reason in failing.reasons),
         within_s=30,
-        why="fulfilment says that it fails for every record",
+        why="fulfilment says what is missing",
     )
     assert services.fulfilment.lag() > 0
 

@@ -22,7 +22,9 @@ from starlette.testclient import TestClient
 from tests.support.databases import database_settings, empty_database
 from tests.support.products import put_product
 from tests.support.stack import Stack
+from typer.testing import CliRunner
 
+from orderflow.cli import product
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import CustomerId, Sku
 from orderflow.messaging import postgres
@@ -32,11 +34,11 @@ from orderflow.messaging.postgres import Cursor, Session
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.services.order.bootstrap import MIGRATIONS
 from orderflow.services.order.changes import Origin
-from orderflow.services.order.commands import PlaceOrder
+from orderflow.services.order.commands import Command, CommandResult, PlaceOrder, execute
 from orderflow.services.order.http import problems
 from orderflow.services.order.http.products import ProductRoutes
-from orderflow.services.order.idempotency import Claim, KeyTaken
-from orderflow.services.order.model import NoPrice, Order, RequestedLine, UnknownSku
+from orderflow.services.order.idempotency import Claim, KeyTaken, scope_of
+from orderflow.services.order.model import Action, NoPrice, Order, RequestedLine, UnknownSku
 from orderflow.services.order.place_batch import Outcome, Placement, Written, writer
 from orderflow.services.order.pricing import PaymentMethodMissing, PriceChanged
 from orderflow.stack.demo_data import PRODUCTS, put_products
@@ -61,6 +63,12 @@ class Placing:
         """Write them in one transaction."""
         with self.session.transaction() as cursor:
             return self.write(cursor, list(placements))
+
+    def execute(self, command: Command) -> CommandResult:
+        with self.session.transaction() as cursor:
+            result = execute(cursor, command, encode=encode)
+        assert result is not None
+        return result
 
     def put(self, price: int, *, active: bool = True, sku: str = LAMP) -> None:
         put_product(self.url, sku, prices={"EUR": price}, active=active)
@@ -301,6 +309,26 @@ def test_a_refusal_waits_for_whoever_is_about_to_commit_the_same_key(
     assert second == msgspec.structs.replace(first, repeated=True)
 
 
+def test_pay_asks_for_a_payment_method_only_if_its_key_is_new(placing: Placing, key: str) -> None:
+    """No default any more: the attempt that the key stands for is known all the same."""
+    [placed] = placing.place(placement(mode=PaymentMode.ON_REQUEST, payment_method=None))
+    assert isinstance(placed, Written)
+    pay = Command(
+        action=Action.PAY,
+        order_id=placed.order_id,
+        customer_id=None,
+        origin=Origin(type="command", id="pay"),
+        claim=Claim(scope=scope_of("pay", placed.order_id), key=key, request_hash=b"same"),
+    )
+    with pytest.raises(PaymentMethodMissing):
+        placing.execute(pay)
+
+    with_default = msgspec.structs.replace(pay, default_payment_method="card")
+    assert placing.execute(with_default).attempt == 1
+    again = placing.execute(pay)
+    assert (again.attempt, again.earlier is None) == (1, False)
+
+
 def test_a_new_database_has_no_product(stack: Stack) -> None:
     with empty_database(stack, "placing") as url:
         postgres.migrate(url, MIGRATIONS)
@@ -360,6 +388,32 @@ def test_a_price_is_not_overwritten_by_somebody_who_has_not_seen_it(client: Test
     assert client.get(f"/products/{sku}").json()["prices"] == {"EUR": 200}
 
 
+def test_an_operator_changes_adds_and_withdraws_products_on_the_command_line(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(method: str, url: str, **request: Any) -> Any:
+        del request["timeout"], request["trust_env"]
+        return client.request(method, url.removeprefix("http://order"), **request)
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(product.app, ["--url", "http://order", *arguments])
+        assert result.exception is None, result.exception
+        return result.output
+
+    monkeypatch.setattr(httpx2, "request", send)
+    sku = f"CLI-{uuid4().hex[:8]}"
+    added = run("set", sku, "--name", "Chair [oak]", "--price", "EUR=100", "--price", "USD=120")
+    assert added == f"{sku} costs EUR=100 USD=120 (version 1)\n"
+    run("set", sku, "--price", "EUR=200", "--reason", "dearer [wood]", "--as", "anna")
+    assert f"{sku}  EUR=200 USD=120  Chair [oak]\n" in run("list")
+    assert "withdrawn" in run("set", sku, "--withdraw")
+    assert sku not in run("list")
+
+    lines = run("history", sku).splitlines()
+    assert [line[0] for line in lines] == ["3", "2", "1"]
+    assert lines[1].endswith("anna  EUR=200 USD=120  dearer [wood]")
+
+
 def test_two_commands_at_once_leave_every_version_in_the_history(client: TestClient) -> None:
     sku = f"RACE-{uuid4().hex[:8]}"
     with ThreadPoolExecutor(8) as threads:
@@ -391,6 +445,7 @@ def test_the_catalogue_is_read_a_page_at_a_time(client: TestClient) -> None:
         ({"name": "a\x00b", "prices": {"EUR": 1}}, {}),
         ({"name": "Thing", "prices": {}}, {}),
         ({"name": "Thing", "prices": {"eur": 1}}, {}),
+        ({"name": "Thing", "prices": {"EUR": 1, "QQQ": 1}}, {}),
         ({"name": "Thing", "prices": {"EUR": -1}}, {}),
         ({"name": "Thing", "prices": {"EUR": 1.5}}, {}),
         ({"name": "Thing", "prices": {"EUR": 10**12}}, {}),

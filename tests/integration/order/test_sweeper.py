@@ -234,6 +234,18 @@ def test_an_order_that_moved_on_while_a_sweeper_was_about_to_cancel_it_stays(
     assert sweeper.terminate() == 0, sweeper.log.read_text()
 
 
+@pytest.mark.usefixtures("listener", "sweeper")
+def test_an_order_that_somebody_holds_delays_no_other(sweeping: Sweeping) -> None:
+    held_order, *others = sweeping.place(3)
+    with sweeping.service.connection() as stranger:
+        stranger.execute("SELECT FROM orders WHERE order_id = %s FOR UPDATE", (held_order,))
+        stranger.execute("SET idle_in_transaction_session_timeout = 0")
+        eventually(sweeping.are(others, "CANCELLED"), within_s=20, every_s=0.2)
+        assert sweeping.statuses([held_order]) == ["CREATED"]
+        stranger.rollback()
+    eventually(sweeping.are([held_order], "CANCELLED"), within_s=20, every_s=0.2)
+
+
 @pytest.mark.usefixtures("listener")
 def test_a_sweeper_killed_before_it_cancels_leaves_it_to_the_next(sweeping: Sweeping) -> None:
     orders = sweeping.place(20)

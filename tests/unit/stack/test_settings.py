@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.stack.addresses import exports, process_environment
+from orderflow.stack.addresses import DEFAULT_PAYMENT_METHOD, exports, process_environment
 from orderflow.stack.blueprint import everything
-from orderflow.stack.settings import Ports, from_environment
+from orderflow.stack.settings import PROVIDER_URL, Ports, from_environment
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +94,14 @@ def test_an_offset_beyond_the_last_port_is_refused_by_name(monkeypatch: pytest.M
     monkeypatch.setenv("ORDERFLOW_STACK__PORTS__ORDER_API", "60000")
     with pytest.raises(ConfigurationError, match="PORT_OFFSET"):
         from_environment()
+
+
+def test_the_simulators_payment_method_is_a_default_only_where_the_simulator_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert process_environment(from_environment())[DEFAULT_PAYMENT_METHOD] == "pm_ok"
+    monkeypatch.setenv(DEFAULT_PAYMENT_METHOD, "card")
+    assert process_environment(from_environment())[DEFAULT_PAYMENT_METHOD] == "card"
+    monkeypatch.delenv(DEFAULT_PAYMENT_METHOD)
+    monkeypatch.setenv(PROVIDER_URL, "https://provider.example")
+    assert DEFAULT_PAYMENT_METHOD not in process_environment(from_environment())

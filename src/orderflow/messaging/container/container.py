@@ -8,7 +8,8 @@ wrong in it.
 | a resource (registry, database, provider, broker) is away | one probe per back-off; no attempt |
 | a wave | it is put back and halved, until the record that fails alone is found |
 | a record, alone | an attempt; back-off; after the last one a dead letter |
-| 20 records alone, no success in between | the handler is broken: as if a resource were away |
+| a wave meets a lock or takes too long | halved too; a record alone waits in place; no attempt |
+| 20 records of 5 keys, alone, no success in between | the handler is suspected: it is probed |
 | the transaction was aborted | its records go back to the heads of their lanes; nothing is sought |
 | its outcome is unknown | all state is dropped; new producer; again from `committed()` |
 | another process runs in this slot | Fenced: this one ends |

@@ -1,23 +1,32 @@
 """
-Decides what follows a failed record: a back-off, a dead letter, or nothing because every record
-fails.
+Decides what follows a failed record: a back-off, a dead letter, or nothing because the handler is
+suspected.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.dead_letters import letter as dead_letter
-from orderflow.messaging.errors import OrderflowError, Poison, Transient
+from orderflow.messaging.errors import Contention, OrderflowError, Poison, RecordFault, Transient
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.listener import CloseGate, DeadLetter, Unknown, Wait
 from orderflow.messaging.telemetry import counter, logger
 
 HANDLER = "handler"
+PROBES_MAX = 20
+"""How many records, of different keys, a suspected handler is given before the next back-off."""
 
 ATTEMPTS = counter("listener_failed_attempts", "Records that failed alone.", ("listener",))
+
+CONTENTION = counter(
+    "listener_contention",
+    "Waves and records that a lock or a time-out of the database put back.",
+    ("listener",),
+)
 
 log = logger("listener")
 
@@ -28,8 +37,8 @@ class UnknownOutcome(OrderflowError):
 
 class Failures:
     """
-    Applies the listener's retry policy, and closes the gate of the handler when it fails for every
-    record.
+    Applies the listener's retry policy, and closes the gate of the handler when it is suspected:
+    when it fails for one record after the other, whatever their keys.
 
     Attempts are in memory: after a restart they count anew.
     """
@@ -37,48 +46,64 @@ class Failures:
     def __init__(self, shared: Shared) -> None:
         self._listener = shared.settings.listener
         self._retry = shared.settings.listener.retry
+
         self._queues = shared.queues
         self._uncommitted = shared.uncommitted
         self._handle_gate = shared.gates.handle
         self._clock = shared.clock
-        self._lone_in_a_row = 0
+        self._lone_failures = 0
+        self._lone_keys: set[bytes] = set()
+        self._why_suspected = ""
         self._dlt = {
             name: dead_letter_topic(topic, self._listener.group).name
             for name, topic in self._listener.subscribed.items()
         }
 
+    @property
+    def suspects(self) -> bool:
+        """Whether the handler is suspected of failing for every record."""
+        return self._handle_gate.is_probing and self._handle_gate.resource == HANDLER
+
     def success(self) -> None:
         """The handler has handled something: it is not broken for everything."""
-        self._lone_in_a_row = 0
+        self._lone_failures = 0
+        self._lone_keys.clear()
+
+    def back_off(self) -> None:
+        """A round of probes found nothing that the handler can handle: wait for longer."""
+        if self.suspects:
+            self._handle_gate.failed(Transient(self._why_suspected, resource=HANDLER))
 
     def alone(self, record: Record, error: Exception, queue: deque[Record]) -> bool:
         """
         Decide about a record that failed by itself; true if it is over, because it became a dead
         letter.
 
-        If the handler fails for every record, the record goes to the end of `queue`, so that the
-        next probe takes another one.
+        If the handler is suspected, the record goes to the end of `queue`, so that the next probe
+        takes another one.
         """
-        # A handler that calls a record poison works: it has judged this one, and is not suspected
-        # itself.
-        is_judged = isinstance(error, Poison)
-        if not is_judged:
-            self._lone_in_a_row += 1
+        # A handler that finds a fault in the record works: it is not suspected itself.
+        if not isinstance(error, RecordFault):
+            self._lone_failures += 1
+            if len(self._lone_keys) < self._retry.lone_keys_min:
+                self._lone_keys.add(record.key)
         step = self._retry.next_step(
             error,
             attempts=record.progress.attempts,
-            lone_in_a_row=self._lone_in_a_row,
-            probing=self._handle_gate.is_probing,
+            lone=(self._lone_failures, len(self._lone_keys)),
+            suspected=self.suspects,
         )
 
         match step:
             case CloseGate():
                 why = f"it fails for every record, last for {record.place}: {error!r}"
-                self._handle_gate.failed(Transient(why, resource=HANDLER))
+                self._why_suspected = why
+                if not self.suspects:
+                    self._handle_gate.failed(Transient(why, resource=HANDLER))
                 queue.append(record)
                 return False
             case DeadLetter(attempts):
-                if not is_judged:
+                if not isinstance(error, Poison):
                     self._charge(record, attempts)
                 self.give_up(record, error, attempts=attempts)
                 return True
@@ -86,6 +111,24 @@ class Failures:
                 self._charge(record, record.progress.attempts + 1)
                 self._wait(record, error, seconds)
                 return False
+
+    def contended(self, batch: Sequence[Record], error: Contention) -> None:
+        """Note a batch that met a lock or took too long. No attempt is charged, however often."""
+        CONTENTION.labels(self._listener.name).inc()
+        if len(batch) == 1:
+            batch[0].progress.contentions += 1
+        log.warning(
+            "records meet a lock or take too long: half of them next, and one alone waits in place",
+            listener=self._listener.name,
+            records=len(batch),
+            first=batch[0].place,
+            times=batch[0].progress.contentions,
+            why=str(error),
+        )
+
+    def next_try_s(self, record: Record) -> float:
+        """Seconds until a record that met a lock alone is tried again."""
+        return self._retry.next_contended(record.progress.contentions).seconds
 
     def unknown(self, record: Record, step: Unknown) -> bool:
         """

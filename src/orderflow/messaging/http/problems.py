@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette_problem.error import Problem
 
-from orderflow.messaging.errors import Transient
+from orderflow.messaging.errors import Contention, Transient
 from orderflow.messaging.postgres.group_commit import Expired, QueueFull
 from orderflow.messaging.telemetry import logger
 
@@ -35,6 +35,11 @@ __all__ = [
 CONTENT_TYPE = "application/problem+json"
 URI = "/problems/{type}"
 RETRY_AFTER_S = 2
+HELD = "others hold what this request needs, and nothing of it was done: repeat it"
+AWAY = (
+    "the database is away, or its answer was lost: "
+    "repeat the request, with the same Idempotency-Key if any"
+)
 
 FromError = Callable[[BaseException], Problem]
 Handler = Callable[[Request, Exception], Awaitable[Response]]
@@ -98,10 +103,7 @@ def from_error(error: BaseException) -> Problem:
         case Expired():
             return unavailable("the request waited too long, and nothing of it was done: repeat it")
         case Transient():
-            return unavailable(
-                "the database is away, or its answer was lost: "
-                "repeat the request, with the same Idempotency-Key if any"
-            )
+            return unavailable(HELD if isinstance(error, Contention) else AWAY)
         case HTTPException():
             slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
             return Problem(

@@ -10,6 +10,7 @@ PostgreSQL: the room, beside the relay, that imports psycopg.
 """
 
 from orderflow.messaging.postgres.arrays import array, columns
+from orderflow.messaging.postgres.batch_size import BatchSize
 from orderflow.messaging.postgres.connection import (
     BY_KEY,
     CONNECT_TIMEOUT_S,
@@ -29,6 +30,7 @@ from orderflow.messaging.postgres.connection import (
     reading,
     transient,
     unavailable_when_transient,
+    waiting_briefly,
     writing,
 )
 from orderflow.messaging.postgres.schema_migrations import MIGRATION_LOCK_WAIT_MS, migrate, pending
@@ -39,6 +41,7 @@ __all__ = [
     "MIGRATION_LOCK_WAIT_MS",
     "POOL_TIMEOUT_S",
     "RESOURCE",
+    "BatchSize",
     "CheckViolation",
     "Connection",
     "ConnectionPool",
@@ -57,5 +60,6 @@ __all__ = [
     "reading",
     "transient",
     "unavailable_when_transient",
+    "waiting_briefly",
     "writing",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import psycopg
@@ -19,7 +20,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool as _ConnectionPool
 from psycopg_pool import PoolTimeout
 
-from orderflow.messaging.errors import Transient, Unavailable
+from orderflow.messaging.errors import Contention, Transient, Unavailable
 from orderflow.messaging.settings import DatabaseSettings
 
 Connection = psycopg.Connection[TupleRow]
@@ -33,6 +34,7 @@ DataError = psycopg.DataError
 RESOURCE = "database"
 CONNECT_TIMEOUT_S = 5
 POOL_TIMEOUT_S = 3.0
+BRIEF_LOCK_TIMEOUT = "500ms"
 
 _SESSION = {
     "TimeZone": "UTC",
@@ -50,11 +52,20 @@ Without them a statement that was planned while its tables were small, or had no
 whole tables, batch after batch.
 """
 
-# The server undid the work: deadlock, serialization failure, lock or statement time-out.
-_UNDONE = {"40001", "40P01", "55P03", "57014"}
-# The server, or this connection, is gone, going, starting, full, or read-only while it fails over.
+# The server undid the work, and the same work may succeed at once: serialization failure, deadlock.
+_UNDONE = {"40001", "40P01"}
+# The work waited too long for a lock, or was cancelled, as a rule by its statement_timeout.
+_CONTENTION = {"55P03", "57014"}
+# The server, or this connection, is gone, going, starting or full.
 _GONE_CLASSES = {"08", "53", "58"}
-_GONE = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006"}
+_GONE = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
+# The server is not what this program was made for: refused logins (28); read-only; no such
+# database, schema, table, column, function, other object, or unique index for an ON CONFLICT; no
+# privilege. A deployment before its migration, or a wrong address: nothing that a record could say.
+_UNFIT_CLASSES = {"28"}
+_UNFIT = {"25006", "3D000", "3F000", "42P01", "42703", "42883", "42704", "42P10", "42501"}
+
+_BRIEFLY: ContextVar[bool] = ContextVar("briefly", default=False)
 
 
 def conninfo(
@@ -136,12 +147,31 @@ def writing(pool: ConnectionPool) -> AbstractContextManager[Cursor]:
     return reading(pool)
 
 
+def wait_briefly(cursor: Cursor) -> None:
+    """From here on the cursor's transaction waits half a second for a lock, not 3 s."""
+    cursor.execute(f"SET LOCAL lock_timeout = '{BRIEF_LOCK_TIMEOUT}'")
+
+
+@contextmanager
+def waiting_briefly() -> Iterator[None]:
+    """
+    In this block a `Session.transaction` waits half a second for a lock, not 3 s: for whoever knows
+    that somebody holds one for longer, and has other work.
+    """
+    token = _BRIEFLY.set(True)
+    try:
+        yield
+    finally:
+        _BRIEFLY.reset(token)
+
+
 class Session:
     """
-    One connection for one thread, opened at the first use, and again after it broke.
+    One connection for one thread, opened at the first use, and again after it broke or could not
+    serve.
 
     `transaction` commits when its block ends and rolls back when it raises. A driver error that
-    time heals is raised as Transient or Unavailable; all others pass unchanged.
+    time heals is raised as Transient, Contention or Unavailable; all others pass unchanged.
     """
 
     def __init__(
@@ -163,7 +193,15 @@ class Session:
             connection = self._open()
             try:
                 with connection.transaction(), connection.cursor() as cursor:
+                    if _BRIEFLY.get():
+                        wait_briefly(cursor)
                     yield cursor
+            except psycopg.Error as error:
+                # A server that became read-only stays so for this connection: the next one may
+                # reach another server.
+                if isinstance(transient(error), Unavailable):
+                    self.close()
+                raise
             finally:
                 if connection.broken:
                     self.close()
@@ -189,8 +227,10 @@ def transient(error: BaseException) -> Transient | None:
     """
     The kit's error for a driver's error that time heals; None for any other.
 
-    Unavailable: server or connection are gone. Transient: the server undid the work. The caller
-    raises the result `from error`. Source: PostgreSQL's error codes, appendix A.
+    Unavailable: server or connection are gone, or the server is not what this program was made for
+    (not migrated yet, read-only, no privilege). Contention: a lock or statement time-out.
+    Transient: the server undid the work. The caller raises the result `from error`. Source:
+    PostgreSQL's error codes, appendix A.
     """
     if not isinstance(error, psycopg.Error):
         return None
@@ -198,6 +238,10 @@ def transient(error: BaseException) -> Transient | None:
     state = error.sqlstate
     if state in _UNDONE:
         return Transient(f"the database undid the work: {_first_line(error)}", resource=RESOURCE)
+    if state in _CONTENTION:
+        return Contention(f"the work took too long: {_first_line(error)}", resource=RESOURCE)
+    if state is not None and (state in _UNFIT or state[:2] in _UNFIT_CLASSES):
+        return Unavailable(f"the database is not ready: {_first_line(error)}", resource=RESOURCE)
 
     # Without a state the error is the driver's own: the server never answered.
     lost = state is None and isinstance(

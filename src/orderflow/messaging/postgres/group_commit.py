@@ -7,24 +7,32 @@ a larger batch: a single piece is committed at once, and more load makes larger 
 
 Guarantee: a result is delivered only after the COMMIT that made it true. A piece that fails for a
 reason of its own is found by halving and fails alone. A piece whose deadline is over before its
-transaction begins is not written: its caller has given up, and may have asked anew. When the
-database is unavailable, or the outcome of a commit is unknown, every piece of the batch gets that
-error: its effect may be there or not, and only its caller can ask again.
+transaction begins, or for which nobody waits any more, is not written: its caller has given up, and
+may have asked anew. A piece that meets a lock is found by halving too: it alone gets that error.
+When the database is unavailable, or the outcome of a commit is unknown, every piece of the batch
+gets that error: its effect may be there or not, and only its caller can ask again.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
-from orderflow.messaging.errors import OrderflowError, Transient, Unavailable
-from orderflow.messaging.postgres.connection import Connection, Cursor, DatabaseError, transient
+from orderflow.messaging.errors import Contention, OrderflowError, Transient, Unavailable
+from orderflow.messaging.postgres.batch_size import BRIEFLY_FOR_S
+from orderflow.messaging.postgres.connection import (
+    Connection,
+    Cursor,
+    DatabaseError,
+    transient,
+    wait_briefly,
+)
 from orderflow.messaging.telemetry import counter, gauge, histogram, logger
+from orderflow.messaging.work.clock import CLOCK, Clock
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -41,7 +49,7 @@ BATCH_SIZE = histogram(
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
 )
 EXPIRED = counter(
-    "group_commit_expired", "Pieces of work that waited until their deadline and were not written"
+    "group_commit_expired", "Pieces of work that were not written: too late, or for nobody any more"
 )
 QUEUED = gauge("group_commit_queued", "Pieces of work that wait for the committer")
 
@@ -67,8 +75,9 @@ class GroupCommit(Generic[Work, Result]):
     Runs `write(cursor, batch)` in a transaction; it returns one result for each piece of work.
 
     After each commit it calls `deliver` with (token, result or error) pairs, on its own thread.
-    `after_commit` runs between the two, for failpoints. Any thread may call `submit`. `clock` is
-    that of the deadlines, in seconds.
+    `after_commit` runs between the two, for failpoints. Any thread may call `submit`. Deadlines
+    are in seconds of `clock.monotonic()`. `is_wanted` says of a token whether anybody still waits
+    for its outcome; it is called on the committer's thread.
     """
 
     def __init__(
@@ -78,19 +87,23 @@ class GroupCommit(Generic[Work, Result]):
         write: Callable[[Cursor, list[Work]], list[Result]],
         deliver: Callable[[list[tuple[object, Result | Exception]]], None],
         after_commit: Callable[[], None] = lambda: None,
+        is_wanted: Callable[[object], bool] = lambda _token: True,
         batch_max: int = BATCH_MAX,
         queue_max: int = 10_000,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = CLOCK,
     ) -> None:
         self._connect = connect
         self._write = write
         self._deliver = deliver
         self._after_commit = after_commit
+        self._is_wanted = is_wanted
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._clock = clock
+
         self._queue: SimpleQueue[_Piece[Work]] = SimpleQueue()
         self._connection: Connection | None = None
+        self._briefly_until = -math.inf
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
 
@@ -102,7 +115,7 @@ class GroupCommit(Generic[Work, Result]):
         """
         Queue `work`; `deliver` gets its outcome with `token`.
 
-        Once `clock` has reached `deadline`, no transaction begins for it: its outcome is Expired.
+        Once the clock has reached `deadline`, no transaction begins for it: its outcome is Expired.
         Raises QueueFull when `queue_max` pieces wait already, and after `close`.
         """
         if self._queue.qsize() >= self._queue_max or self._closing.is_set():
@@ -140,7 +153,7 @@ class GroupCommit(Generic[Work, Result]):
     def _commit(self, batch: list[_Piece[Work]]) -> list[tuple[object, Result | Exception]]:
         """The outcome of each piece of the batch, by its token."""
         outcomes: list[tuple[object, Result | Exception]] = []
-        give_up_at = self._clock() + UNDONE_RETRY_S
+        give_up_at = self._clock.monotonic() + UNDONE_RETRY_S
         while True:
             # Before each transaction: to connect, or to try again, may have taken seconds.
             batch, expired = self._in_time(batch)
@@ -151,54 +164,64 @@ class GroupCommit(Generic[Work, Result]):
             if self._connection is None:
                 try:
                     self._connection = self._connect()
-                except (OrderflowError, DatabaseError) as error:
-                    # Whatever it is, it is not a piece's own fault: no halving.
+                except Exception as error:  # noqa: BLE001 - each piece is told, whatever it is
+                    # It is no piece's own fault: no halving.
                     log.warning("batch not committed", pieces=len(batch), error=str(error))
                     return outcomes + [(piece.token, error) for piece in batch]
-                give_up_at = self._clock() + UNDONE_RETRY_S
+                give_up_at = self._clock.monotonic() + UNDONE_RETRY_S
                 continue
 
             try:
                 results = self._try_once(self._connection, [piece.work for piece in batch])
-            except Transient as error:
-                # After Unavailable the commit may have happened: repeating it could do the work
-                # twice.
-                if not isinstance(error, Unavailable) and self._clock() < give_up_at:
-                    continue
-                log.warning("batch not committed", pieces=len(batch), error=str(error))
-                return outcomes + [(piece.token, error) for piece in batch]
-            except Exception as error:
-                if len(batch) == 1:
-                    log.exception("work refused by the database")
-                    return [*outcomes, (batch[0].token, error)]
+            except Exception as error:  # noqa: BLE001 - each piece gets it as its outcome
+                if isinstance(error, Transient) and not isinstance(error, Contention):
+                    # After Unavailable the commit may have happened: repeating it could do the work
+                    # twice.
+                    if not isinstance(error, Unavailable) and self._clock.monotonic() < give_up_at:
+                        continue
+                    log.warning("batch not committed", pieces=len(batch), error=str(error))
+                    return outcomes + [(piece.token, error) for piece in batch]
 
+                self._note(error, pieces=len(batch))
+                if len(batch) == 1:
+                    return [*outcomes, (batch[0].token, error)]
                 # Nothing of the batch is in the database, so its halves can be written anew.
                 middle = len(batch) // 2
                 return outcomes + self._commit(batch[:middle]) + self._commit(batch[middle:])
             tokens = (piece.token for piece in batch)
             return outcomes + list(zip(tokens, results, strict=True))
 
+    def _note(self, error: Exception, *, pieces: int) -> None:
+        """Note what only one of these pieces, or some of them, may be the reason for."""
+        if isinstance(error, Contention):
+            # To wait as long once more would keep everybody waiting.
+            self._briefly_until = self._clock.monotonic() + BRIEFLY_FOR_S
+            log.warning("work meets a lock", pieces=pieces, error=str(error))
+        elif pieces == 1:
+            log.error("work refused by the database", exc_info=error)
+
     def _in_time(
         self, batch: Sequence[_Piece[Work]]
     ) -> tuple[list[_Piece[Work]], list[tuple[object, Result | Exception]]]:
-        """The pieces whose deadline is ahead, and the outcomes of the others."""
-        now = self._clock()
-        live = [piece for piece in batch if piece.deadline > now]
-        expired = len(batch) - len(live)
+        """The pieces that are still wanted and in time, and the outcomes of the others."""
+        now = self._clock.monotonic()
+        live, expired = list[_Piece[Work]](), list[_Piece[Work]]()
+        for piece in batch:
+            is_live = piece.deadline > now and self._is_wanted(piece.token)
+            (live if is_live else expired).append(piece)
         if not expired:
             return live, []
 
-        EXPIRED.inc(expired)
-        log.warning("work expired before it was begun", pieces=expired)
-        return live, [
-            (piece.token, Expired("it waited until its deadline"))
-            for piece in batch
-            if piece.deadline <= now
-        ]
+        EXPIRED.inc(len(expired))
+        log.warning("work expired before it was begun", pieces=len(expired))
+        error = Expired("it waited until its deadline, or until nobody waited for it")
+        return live, [(piece.token, error) for piece in expired]
 
     def _try_once(self, connection: Connection, batch: list[Work]) -> list[Result]:
         try:
             with connection.transaction(), connection.cursor() as cursor:
+                if self._clock.monotonic() < self._briefly_until:
+                    wait_briefly(cursor)
                 results = self._write(cursor, batch)
         except DatabaseError as error:
             healing = transient(error)

@@ -21,7 +21,6 @@ from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Messa
 from orderflow.messaging.testing.memory_clock import MemoryClock
 
 RESOURCE = "broker"
-FENCED_TWICE_WITHIN_S = 60.0
 TRANSACTION_FAULTS = (
     Fault.ABORTED,
     Fault.COMMITTED_UNANSWERED,
@@ -57,7 +56,6 @@ class MemoryClient:
         self._before_revoke: BeforeRevoke | None = None
         self._generation = -1
         self._lost = False
-        self._fenced_at = -FENCED_TWICE_WITHIN_S
 
         self._in_flight: Windows = ()
         self._commit_error: str | None = None
@@ -141,10 +139,6 @@ class MemoryClient:
     def renew(self, lost: ProducerLost) -> None:
         if lost.fenced:
             self._refuse_if_replaced(str(lost))
-            now = self._clock.monotonic()
-            if now - self._fenced_at < FENCED_TWICE_WITHIN_S:
-                raise Fenced(f"fenced twice within {FENCED_TWICE_WITHIN_S:.0f} s: {lost}")
-            self._fenced_at = now
         self._lost = False
         assigned = list(self.partitions)
         self._forget(assigned)

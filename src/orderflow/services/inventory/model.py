@@ -29,7 +29,7 @@ from orderflow.contracts.events import (
     StockReserved,
 )
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, Sku
-from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.errors import RecordFault
 
 ON_HAND_MAX = 1_000_000_000
 
@@ -37,11 +37,11 @@ ConsumedEvent = PaymentSucceeded | PaymentRefunded | OrderShipped
 PublishedEvent = StockReserved | StockRejected | StockReleased
 
 
-class NothingReserved(OrderflowError):
+class NothingReserved(RecordFault):
     """An order was shipped for which nothing is reserved: an operator has to correct its stock."""
 
 
-class NoQuantity(OrderflowError):
+class NoQuantity(RecordFault):
     """A line asks for less than one piece."""
 
 

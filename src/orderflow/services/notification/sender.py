@@ -10,6 +10,7 @@ and an outcome that is recorded twice counts once, by compare-and-set under the 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -17,12 +18,13 @@ from contextlib import contextmanager
 
 from orderflow.contracts.events import NotificationFailed
 from orderflow.contracts.ids import CustomerId
-from orderflow.messaging.errors import Transient
+from orderflow.messaging.errors import Contention, Transient
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.postgres import RESOURCE, DatabaseError, Session, outbox
+from orderflow.messaging.postgres import RESOURCE, BatchSize, DatabaseError, Session, outbox
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.telemetry import counter, gauge, histogram, logger
 from orderflow.messaging.work.calls import Calls, Ended
+from orderflow.messaging.work.clock import CLOCK
 from orderflow.messaging.work.gate import Gate
 from orderflow.services.notification import repository
 from orderflow.services.notification.config import SenderSettings
@@ -36,6 +38,8 @@ COUNT_EVERY_S = 5.0
 STOP_WITHIN_S = 3.0
 LETTERS_MAX = outbox.ROWS_MAX // 2
 """In one recording transaction; a customer's letters are never split."""
+CONTENDED_S = 1.0
+"""How long a result rests whose customer's row somebody else holds."""
 CUSTOMERS_PER_CONNECTION = 4
 """Leased at a time, so that connections have work while outcomes are recorded."""
 DEFERRED_IN_A_ROW_MAX = 20
@@ -81,6 +85,8 @@ class Sender:
 
         self._stop = threading.Event()
         self._unrecorded: list[SendResult] = []
+        self._contended: list[tuple[float, SendResult]] = []
+        self._size = BatchSize(LETTERS_MAX, CLOCK)
         self._deferred_in_a_row: set[CustomerId] = set()
         self._has_taken_over = False
         self._next_lease_at = self._next_count_at = 0.0
@@ -133,8 +139,7 @@ class Sender:
         with self._recording():
             self._take_over()
             # Before the next lease: a customer is released only by recording its results.
-            while self._unrecorded:
-                self._record()
+            self._record_all(contended_until=time.monotonic())
             self._lease()
             self._count()
 
@@ -188,13 +193,50 @@ class Sender:
                 reason=result.deferred.reason,
             )
 
-    def _record(self) -> None:
-        """Record the oldest results in one transaction: outcomes, sequences, events, releases."""
-        results = self._next_to_record()
+    def _record_all(self, *, contended_until: float) -> None:
+        """Record everything, and by itself each contended result that rests until then."""
+        due = [result for until, result in self._contended if until <= contended_until]
+        self._contended = [entry for entry in self._contended if entry[0] > contended_until]
+        for at, result in enumerate(due):
+            try:
+                self._record([result])
+            except BaseException:
+                self._unrecorded += due[at:]
+                raise
 
+        while self._unrecorded:
+            results = self._next_to_record()
+            self._record(results)
+            # Forgotten only after the commit: results outlive a database that is away.
+            del self._unrecorded[: len(results)]
+
+    def _record(self, results: list[SendResult]) -> None:
+        """
+        Record results in one transaction: outcomes, sequences, events, releases. Halved, if they
+        meet a lock; a result that meets it alone rests, and delays no other customer.
+        """
+        try:
+            self._settle(results)
+        except Contention as error:
+            self._size.contended(len(results))
+            if len(results) > 1:
+                middle = len(results) // 2
+                self._record(results[:middle])
+                self._record(results[middle:])
+                return
+            log.warning(
+                "a customer's outcome waits for a lock",
+                customer=results[0].customer_id,
+                why=str(error),
+            )
+            self._contended.append((time.monotonic() + CONTENDED_S, results[0]))
+        else:
+            self._size.succeeded()
+
+    def _settle(self, results: list[SendResult]) -> None:
         # A death here: mails were sent and nothing is recorded; they are sent again, same id.
         failpoint("notification.before_outcome")
-        with self._session.transaction() as cursor:
+        with self._size.waiting(), self._session.transaction() as cursor:
             numbered = settle(
                 cursor,
                 results,
@@ -202,9 +244,6 @@ class Sender:
                 back_off_s_max=self._settings.back_off_s_max,
                 encode=self._prerequisites.encode,
             )
-        # Forgotten only after the commit: results outlive a database that is away.
-        del self._unrecorded[: len(results)]
-
         self._next_lease_at = 0.0
         _measure(numbered)
 
@@ -213,7 +252,7 @@ class Sender:
         results, letters = [self._unrecorded[0]], len(self._unrecorded[0].outcomes)
         for result in self._unrecorded[1:]:
             letters += len(result.outcomes)
-            if letters > LETTERS_MAX:
+            if letters > LETTERS_MAX or len(results) == self._size.value:
                 break
             results.append(result)
         return results
@@ -277,8 +316,7 @@ class Sender:
             self._accept(self._calls.collect(within_s=0.1))
 
         with self._recording():
-            while self._unrecorded:
-                self._record()
+            self._record_all(contended_until=math.inf)
             with self._session.transaction() as cursor:
                 repository.take_over(cursor, self._worker)
 

@@ -39,7 +39,7 @@ from orderflow.services.order.http.api import OrderApi
 from orderflow.services.order.http.commands import CommandRoutes
 from orderflow.services.order.http.list_orders import ListOrders
 from orderflow.services.order.http.operators import OperatorRoutes
-from orderflow.services.order.http.post_order import Committer, PostOrder, resolve
+from orderflow.services.order.http.post_order import Committer, PostOrder, is_awaited, resolve
 from orderflow.services.order.http.products import ProductRoutes
 from orderflow.services.order.http.readiness import Readiness, StartGate, migrated
 from orderflow.services.order.listeners import LISTENER
@@ -123,6 +123,7 @@ def _committer(launch: Launch[Settings], *, encode: Encode) -> Committer:
         write=writer(order.idempotency_hours, encode=encode),
         deliver=lambda outcomes: _on_loop(loop, lambda: resolve(outcomes)),
         after_commit=lambda: failpoint("api.after_db_commit"),
+        is_wanted=is_awaited,
         batch_max=order.api.batch_max,
         queue_max=order.api.queue_max,
     )

@@ -49,6 +49,12 @@ def lock(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, Order]:
     return {order.order_id: order for order in (order_of(*row) for row in cursor)}
 
 
+def lock_free(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, Order]:
+    """Lock and return as `lock` does, but only those that nobody holds; waits for none."""
+    cursor.execute(_LOCK_FREE, (array(sorted(set(order_ids))),))
+    return {order.order_id: order for order in (order_of(*row) for row in cursor)}
+
+
 def save(cursor: Cursor, saved: Sequence[Saved]) -> None:
     """
     Bring locked orders to their last revision, and write the history of every revision.
@@ -232,6 +238,7 @@ FROM orders
 _FIND = f"{SELECT} WHERE order_id = %s"
 _FIND_MANY = f"{SELECT} WHERE order_id = ANY (%s::uuid[])"
 _LOCK = f"{SELECT} WHERE order_id = ANY (%s::uuid[]) ORDER BY order_id FOR NO KEY UPDATE"
+_LOCK_FREE = f"{_LOCK} SKIP LOCKED"
 _HISTORY = """
 SELECT revision, version, status, description, occurred_at, event_id, cause_type, cause_id, actor,
        reason

@@ -133,7 +133,7 @@ class Sweeper:
         HELD.set(0)
         CANCELLED.inc(len(cancelled))
         log.info("not paid in time", cancelled=len(cancelled), moved_on=len(due) - len(cancelled))
-        return len(due) == self._settings.batch_max
+        return bool(cancelled) and len(due) == self._settings.batch_max
 
     def _read_past(self, stop: threading.Event) -> Mapping[tuple[str, int], int]:
         """
@@ -170,9 +170,13 @@ def _export(counts: Mapping[WaitingFor, OverdueCount], *, now: datetime) -> None
 
 
 def cancel_unpaid(cursor: Cursor, due: Mapping[OrderId, int], *, encode: Encode) -> list[OrderId]:
-    """Cancel those of the due orders that are still at the given revision; returns their ids."""
+    """
+    Cancel those of the due orders that are still at the given revision; returns their ids.
+
+    An order that somebody holds is changing: it is left for the next round, and delays no other.
+    """
     now = read_clock()
-    locked = repository.lock(cursor, [*due])
+    locked = repository.lock_free(cursor, [*due])
 
     # Compare and set: an order that a fact or command changed since it was read is not cancelled.
     unpaid = [order for order in locked.values() if order.revision == due[order.order_id]]

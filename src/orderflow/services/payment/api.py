@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -12,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from orderflow.contracts.ids import OrderId
+from orderflow.contracts.ids import OrderId, order_id_of
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.api import http_api
@@ -100,7 +99,7 @@ def _forged() -> problems.Problem:
 
 def _order_id(request: Request) -> OrderId:
     try:
-        return OrderId(str(UUID(request.path_params["order_id"])))
+        return order_id_of(request.path_params["order_id"])
     except ValueError:
         raise _not_heard_of() from None
 

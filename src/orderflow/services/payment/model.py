@@ -24,12 +24,12 @@ from orderflow.contracts.events import (
     PaymentSucceeded,
 )
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, RefundId, payment_id, refund_id
-from orderflow.messaging.errors import OrderflowError, Poison
+from orderflow.messaging.errors import Poison, RecordFault
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class AnotherPaymentStands(OrderflowError):
+class AnotherPaymentStands(RecordFault):
     """Another attempt of the order was captured. Charging this one is an operator's decision."""
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.support.memory_listener import ASKED, DLT, GROUP, MemoryListener
 from tests.support.probe_language import catalogue
 
+from orderflow.messaging.container.deliveries.transaction import ANSWER_POLL_S
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.listener import RetryPolicy
 from orderflow.messaging.testing.bus import Bus, Fault, Faults
@@ -99,6 +100,8 @@ def test_a_dead_letter_waits_for_the_answer_to_a_plain_commit(database: MemoryDa
     listener.broker.away = True
     listener.turn(8)
     assert len([wave for wave in listener.handler.waves if wave == [("a", 0)]]) == 2
+    wait_s = listener.workers[0].client.wakes_at - listener.clock.monotonic()
+    assert wait_s > ANSWER_POLL_S / 2, "the answer comes with a poll: no need to spin"
     listener.broker.away = False
     listener.run()
     assert len(listener.bus.records(DLT)) == 1

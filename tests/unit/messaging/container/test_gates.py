@@ -30,6 +30,19 @@ def test_a_resource_that_is_away_is_probed_with_one_record_and_nobody_is_charged
     assert listener.reasons() == []
 
 
+def test_one_record_that_finds_a_resource_away_for_ever_does_not_stop_the_others() -> None:
+    """A statement with a wrong name, for one type of event."""
+    listener = MemoryListener()
+    listener.ask("away", 0, behaviour="away")
+    keys = [f"key-{number}" for number in range(10)]
+    for key in keys:
+        listener.ask(key, 0)
+    listener.turn(80)
+    assert listener.told == {key: [0] for key in keys}
+    assert any("provider" in reason for reason in listener.reasons())
+    assert listener.dead == []
+
+
 def test_while_a_resource_is_away_nothing_more_is_fetched() -> None:
     listener = MemoryListener()
     listener.ask("a", 0, behaviour="away")

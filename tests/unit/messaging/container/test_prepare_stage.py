@@ -255,7 +255,7 @@ def test_an_outcome_that_can_not_be_recorded_is_kept_and_no_effect_is_begun_mean
 def test_a_database_that_is_away_for_intents_charges_nobody() -> None:
     charges = Charges()
     listener = charging(charges)
-    charges.intent_errors["a"] = Unavailable("away", resource="database")
+    charges.intent_errors = dict.fromkeys("abc", Unavailable("away", resource="database"))
     for key in "abc":
         listener.ask(key, 0)
     listener.turn(5)

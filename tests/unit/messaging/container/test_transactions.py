@@ -101,24 +101,14 @@ def test_after_an_unknown_outcome_what_waited_still_waits_and_what_was_finished_
     assert listener.told == {key: [0] for key in "bcdefg"}
 
 
-def test_a_worker_that_is_fenced_a_second_time_soon_ends() -> None:
+def test_a_worker_whose_transactions_the_broker_times_out_again_and_again_goes_on() -> None:
     listener = MemoryListener()
     listener.turn()
-    listener.ask("a", 0, 1)
-    listener.plan(Fault.TIMED_OUT, Fault.TIMED_OUT)
-    with pytest.raises(Fenced):
-        listener.turn(10)
-
-
-def test_a_worker_that_is_fenced_a_second_time_much_later_goes_on() -> None:
-    listener = MemoryListener()
-    listener.turn()
-    for number in range(2):
+    for number in range(3):
         listener.ask("a", number)
-        listener.plan(Fault.TIMED_OUT)
+        listener.plan(Fault.TIMED_OUT, Fault.TIMED_OUT)
         listener.run()
-        listener.clock.advance(61)
-    assert listener.told == {"a": [0, 1]}
+    assert listener.told == {"a": [0, 1, 2]}
 
 
 def test_the_older_of_two_workers_in_one_slot_ends_and_publishes_nothing() -> None:

@@ -23,7 +23,6 @@ from orderflow.messaging.kafka.clients import (
     KafkaException,
     TopicPartition,
 )
-from orderflow.messaging.kafka.transactions import TransactionAborted
 from orderflow.messaging.telemetry import counter, logger
 
 SLICE_S = 2.0
@@ -54,13 +53,11 @@ class Assignment:
         )
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        """
-        Fetch no more of these. Raises TransactionAborted if one was taken away this very moment.
-        """
+        """Fetch no more of these. If one was taken away this very moment, none is changed."""
         self._set_paused([p for p in partitions if not p.paused and not p.gone], paused=True)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Fetch these again. Raises as `pause` does."""
+        """Fetch these again, as `pause` does."""
         self._set_paused([p for p in partitions if p.paused and not p.gone], paused=False)
 
     def pause_all(self) -> None:
@@ -184,9 +181,10 @@ class Assignment:
         try:
             change([TopicPartition(p.topic, p.number) for p in partitions])
         except KafkaException as error:
-            raise TransactionAborted(
-                f"pause or resume: {error.args[0].str()}", resource="broker"
-            ) from error
+            # One of them was taken away this very moment: its callback comes with the next poll,
+            # and the next turn tries the others again.
+            log.info("pause or resume", listener=self._name, why=error.args[0].str())
+            return
         for partition in partitions:
             partition.paused = paused
 

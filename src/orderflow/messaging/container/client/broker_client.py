@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from orderflow.messaging.container.client.assignment import PAUSED_POLL_S, SLICE_S, Assignment
+from orderflow.messaging.container.client.fencings import Fencings
 from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Place, Windows
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
@@ -27,7 +28,6 @@ from orderflow.messaging.telemetry import counter, logger
 
 ASK_EVERY_S = 1.0
 ASK_FOR_S = 0.5
-FENCED_TWICE_WITHIN_S = 60.0
 
 # The client library's public names of its own errors begin with an underscore.
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
@@ -56,7 +56,8 @@ class BrokerClient:
 
         self._group_metadata: Any = None
         self._ask_at = 0.0
-        self._fenced_at = -FENCED_TWICE_WITHIN_S
+        self._began_at = 0.0
+        self._fencings = Fencings()
         self._renewing = False
 
         self._in_flight: Windows = ()
@@ -145,6 +146,7 @@ class BrokerClient:
     def transact(self, records: Sequence[Produced], windows: Windows) -> None:
         transactions = self._transactions
         commits = [_commit_of(partition, window) for partition, window in windows]
+        self._began_at = time.monotonic()
         transactions.begin()
         try:
             transactions.produce(records)
@@ -232,9 +234,8 @@ class BrokerClient:
         transaction out.
         """
         now = time.monotonic()
-        if now - self._fenced_at < FENCED_TWICE_WITHIN_S:
+        if self._fencings.is_replaced(open_s=now - self._began_at, now=now):
             raise self._replaced(str(lost))
-        self._fenced_at = now
 
         # If the instance id was taken too, the consumer says so within a heartbeat: `_poll_paused`
         # raises Fenced.

@@ -16,6 +16,9 @@ from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.telemetry import logger
 
+ANSWER_POLL_S = 0.05
+"""How long a poll may take while an answer to a plain commit is awaited: it ends no poll early."""
+
 log = logger("listener")
 
 
@@ -57,6 +60,8 @@ class TurnTransaction:
         """
         Seconds until something is to be committed, if nothing else happens; None if nothing is.
         """
+        if self._uncommitted and self._client.committing:
+            return ANSWER_POLL_S
         if self._uncommitted:
             return max(self.rest_until, self._commit_gate.next_try_at) - now
         return self._settings.commit_every_s if self.any_changed else None

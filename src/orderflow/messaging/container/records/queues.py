@@ -61,7 +61,8 @@ class Queues:
     def take_to_prepare(self, at_most: int) -> list[Record]:
         """
         Take out records to prepare, the longest waiting first: at most one of each key over all
-        partitions, and none of a key that has a call. Those stay, in their order.
+        partitions, and none of a key that has a call. Those stay, in their order. One that runs
+        alone comes by itself.
         """
         batch: list[Record] = []
         keys = set(self.calling)
@@ -73,6 +74,12 @@ class Queues:
                 continue
             if record.key in keys:
                 later.append(record)
+            elif record.runs_alone:
+                if batch:
+                    to_prepare.appendleft(record)
+                else:
+                    batch.append(record)
+                break
             else:
                 keys.add(record.key)
                 batch.append(record)
@@ -111,6 +118,17 @@ class Queues:
     def put_back(self, wave: Sequence[Record]) -> None:
         """Make `wave` the first that are ready, in its order."""
         self.ready.extendleft(reversed(wave))
+
+    def try_later(self, queue: deque[Record], batch: Sequence[Record]) -> None:
+        """
+        Back to `queue`, as nothing can be done now: in their order, before the others. A record
+        that was tried alone goes behind the others: if only that record finds the resource away,
+        the next probe must not be the same.
+        """
+        if len(batch) == 1:
+            queue.extend(batch)
+        else:
+            queue.extendleft(reversed(batch))
 
     def forget(self) -> None:
         """

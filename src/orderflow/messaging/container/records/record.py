@@ -44,10 +44,10 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     The part of a record that changes. What was computed is kept for the next try. Nothing in it
     refers back to the record, so the garbage collector need not track it.
 
-    `received` is what the handler gets; `headers` stay None if they can't be read. `attempts` and
-    `lookups` are in memory only: after a restart they count anew. `unknown_since`: the beginning of
-    the hour for which an unknown outcome is looked up; `hours` of it are in the log.
-    `shown`: to a listener that looks ahead.
+    `received` is what the handler gets; `headers` stay None if they can't be read. `attempts`,
+    `contentions` (how often it met a lock or a time-out alone) and `lookups` are in memory only:
+    after a restart they count anew. `unknown_since`: the beginning of the hour for which an unknown
+    outcome is looked up; `hours` of it are in the log. `shown`: to a listener that looks ahead.
     """
 
     state: State = State.UNREAD
@@ -55,6 +55,7 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     received: Any = None
     outcome: Any = UNPREPARED
     attempts: int = 0
+    contentions: int = 0
     lookups: int = 0
     first_failure: datetime | None = None
     unknown_since: datetime | None = None
@@ -86,8 +87,11 @@ class Record(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def runs_alone(self) -> bool:
-        """Whether it failed by itself before: then no other record may share a wave with it."""
-        return self.progress.attempts > 0
+        """
+        Whether it failed or met a lock by itself before: then no other record may share a wave with
+        it.
+        """
+        return self.progress.attempts > 0 or self.progress.contentions > 0
 
     @property
     def place(self) -> str:

@@ -17,7 +17,7 @@ class Gates(msgspec.Struct, frozen=True):
     """The registry is away: records of schemas not met before stay unread."""
     handle: Gate
     """
-    The database or another resource of the handler is away, or the handler fails for every record.
+    The database or another resource of the handler is away, or the handler itself is suspected.
     """
     intent: Gate
     """The database of `Prepare` is away."""

@@ -10,13 +10,20 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from orderflow.messaging.container.failures import Failures
+from orderflow.messaging.container.failures import PROBES_MAX, Failures
 from orderflow.messaging.container.records.queues import EndedCall
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.look_ahead import Ahead
-from orderflow.messaging.errors import ConfigurationError, Fenced, Refused, Transient
+from orderflow.messaging.errors import (
+    ConfigurationError,
+    Contention,
+    Fenced,
+    Refused,
+    Transient,
+)
 from orderflow.messaging.listener import Ask, Prepare, Settled, Unknown
+from orderflow.messaging.postgres import BatchSize
 from orderflow.messaging.work.calls import Calls
 
 STOPPING = (Fenced, Refused, ConfigurationError)
@@ -63,7 +70,12 @@ class NothingToPrepare:
 
 
 class Preparing:
-    """Takes heads of keys, of all partitions of the worker; a key never has two calls running."""
+    """
+    Takes heads of keys, of all partitions of the worker; a key never has two calls running.
+
+    A step is one transaction of intents and one of outcomes at most, whatever fails in them:
+    between two steps the container polls.
+    """
 
     def __init__(
         self,
@@ -77,23 +89,35 @@ class Preparing:
         self._prepare = prepare
         self._ahead = ahead
         self._calls = calls
-        self._records_max = shared.settings.records_max
+        self._turn_s_max = shared.settings.turn_s_max
         self._gates = shared.gates
         self._queues = shared.queues
         self._clock = shared.clock
         self._failures = failures
+
+        self._intents = BatchSize(shared.settings.records_max, shared.clock)
+        self._outcomes = BatchSize(shared.settings.records_max, shared.clock)
+        self._contended: list[tuple[float, EndedCall]] = []
+        self._probe_failed = False
         self._stopping = False
         self._over: list[Record] = []
 
     @property
     def running(self) -> int:
-        return self._calls.running
+        # Outcomes that can be recorded now: the next step must not wait for a call to end.
+        unrecorded = 0 if self._gates.outcome.is_probing else len(self._queues.ended)
+        return self._calls.running + unrecorded
 
     def step(self, now: float) -> list[Record]:
         # Outcomes first: they free room in the pool, and a record that ended must not wait for new
         # ones.
         self._collect()
         self._intend(now)
+
+        # Only when no record is still on its way through the stages: it may be the good one.
+        if self._probe_failed and not (self.running or self._queues.ready):
+            self._probe_failed = False
+            self._failures.back_off()
 
         over, self._over = self._over, []
         return over
@@ -103,6 +127,8 @@ class Preparing:
         while self._calls.running and self._clock.monotonic() < deadline:
             self._collect(within_s=CALLS_POLL_S)
         self._collect()
+        while self._queues.ended and self._may_record() and self._clock.monotonic() < deadline:
+            self._collect()
 
     def close(self) -> None:
         self._calls.close()
@@ -133,12 +159,32 @@ class Preparing:
             else:
                 self._failed(record, error)
 
-        if queues.ended and self._gates.outcome.may_try(self._clock.monotonic()):
-            batch, queues.ended = (
-                queues.ended[: self._records_max],
-                queues.ended[self._records_max :],
-            )
-            self._record(batch)
+        self._wake_contended()
+        if queues.ended and self._may_record():
+            self._record(self._take_ended())
+
+    def _may_record(self) -> bool:
+        return self._gates.outcome.may_try(self._clock.monotonic())
+
+    def _take_ended(self) -> list[EndedCall]:
+        """Take out ended calls for one transaction; one whose record runs alone comes by itself."""
+        ended = self._queues.ended
+        alone = [call[0].runs_alone for call in ended[: self._outcomes.value]]
+        size = (
+            1
+            if alone[0]
+            else next((at for at, is_alone in enumerate(alone) if is_alone), len(alone))
+        )
+        batch, self._queues.ended = ended[:size], ended[size:]
+        return batch
+
+    def _wake_contended(self) -> None:
+        """Outcomes that met a lock alone, and have waited for long enough, are recorded next."""
+        now = self._clock.monotonic()
+        due = [call for at, call in self._contended if at <= now]
+        if due:
+            self._contended = [entry for entry in self._contended if entry[0] > now]
+            self._queues.ended += due
 
     def _intend(self, now: float) -> None:
         """Record the intents of as many records as the pool has room for."""
@@ -154,55 +200,101 @@ class Preparing:
         if probing and self._calls.running:
             return
 
-        limit = 1 if probing else min(self._records_max, self._calls.room)
-        batch = self._queues.take_to_prepare(limit)
+        if self._failures.suspects:
+            self._probe_handler()
+            return
+        batch = self._queues.take_to_prepare(
+            1 if probing else min(self._intents.value, self._calls.room)
+        )
         if batch:
             self._intend_batch(batch)
 
+    def _probe_handler(self) -> None:
+        """As `Waves` does: records of other keys, one by one, until one passes this stage."""
+        if self._queues.ready:
+            return
+        began = self._clock.monotonic()
+        for _ in range(min(PROBES_MAX, len(self._queues.to_prepare), self._calls.room)):
+            batch = self._queues.take_to_prepare(1)
+            if batch:
+                self._intend_batch(batch)
+            is_late = self._clock.monotonic() - began > self._turn_s_max
+            if is_late or self._gates.intent.is_probing:
+                return
+
     def _intend_batch(self, batch: list[Record]) -> None:
+        gate, to_prepare = self._gates.intent, self._queues.to_prepare
         try:
-            # First, so that what is queued behind can still keep the effect from being begun.
-            if self._ahead is not None:
-                self._ahead.show(batch)
-            steps = self._prepare.intent([record.progress.received for record in batch])
+            with self._intents.waiting():
+                # First, so that what is queued behind can still keep the effect from being begun.
+                if self._ahead is not None:
+                    self._ahead.show(batch)
+                steps = self._prepare.intent([record.progress.received for record in batch])
+
+        except Contention as error:
+            gate.succeeded()
+            self._intents.contended(len(batch))
+            self._failures.contended(batch, error)
+            if len(batch) == 1:
+                self._queues.wait(batch[0], self._failures.next_try_s(batch[0]))
+            else:
+                to_prepare.extendleft(reversed(batch))
         except Transient as error:
-            self._gates.intent.failed(error)
-            self._queues.to_prepare.extendleft(reversed(batch))
+            gate.failed(error)
+            self._queues.try_later(to_prepare, batch)
         except STOPPING:
             raise
         except Exception as error:  # noqa: BLE001 - only the container catches broadly
+            gate.succeeded()
             if len(batch) == 1:
                 self._failed(batch[0], error)
                 return
-            # One by one, so that only the record that fails alone is charged an attempt.
-            for record in batch:
-                self._intend_batch([record])
+            # Halved, so that only the record that fails alone is charged an attempt.
+            self._intents.failed(len(batch))
+            to_prepare.extendleft(reversed(batch))
         else:
-            self._gates.intent.succeeded()
+            gate.succeeded()
+            self._intents.succeeded()
             for record, step in zip(batch, steps, strict=True):
                 self._step(record, step)
 
-    def _record(self, ended: list[EndedCall]) -> None:
+    def _record(self, batch: list[EndedCall]) -> None:
+        gate, queues = self._gates.outcome, self._queues
+        records = [record for record, *_ in batch]
         try:
-            steps = self._prepare.outcome(
-                [(record.progress.received, task, answer) for record, task, answer, _error in ended]
-            )
+            with self._outcomes.waiting():
+                steps = self._prepare.outcome(
+                    [(record.progress.received, task, answer) for record, task, answer, _ in batch]
+                )
+
+        except Contention as error:
+            gate.succeeded()
+            self._outcomes.contended(len(batch))
+            self._failures.contended(records, error)
+            if len(batch) == 1:
+                # The answer is kept: to intend the record again would ask for it once more.
+                wait_s = self._clock.spread(self._failures.next_try_s(records[0]))
+                self._contended.append((self._clock.monotonic() + wait_s, batch[0]))
+            else:
+                queues.ended[:0] = batch
         except Transient as error:
-            self._gates.outcome.failed(error)
-            self._queues.ended[:0] = ended
+            gate.failed(error)
+            queues.ended[:0] = batch
         except STOPPING:
             raise
         except Exception as error:  # noqa: BLE001 - as above
-            if len(ended) == 1:
-                self._queues.calling.discard(ended[0][0].key)
-                self._failed(ended[0][0], error)
+            gate.succeeded()
+            if len(batch) == 1:
+                queues.calling.discard(records[0].key)
+                self._failed(records[0], error)
                 return
-            for call in ended:
-                self._record([call])
+            self._outcomes.failed(len(batch))
+            queues.ended[:0] = batch
         else:
-            self._gates.outcome.succeeded()
-            self._queues.calling.difference_update(record.key for record, *_ in ended)
-            for (record, _task, _answer, _error), step in zip(ended, steps, strict=True):
+            gate.succeeded()
+            self._outcomes.succeeded()
+            queues.calling.difference_update(record.key for record in records)
+            for record, step in zip(records, steps, strict=True):
                 self._step(record, step)
 
     def _step(self, record: Record, step: Settled | Ask | Unknown) -> None:
@@ -227,5 +319,8 @@ class Preparing:
                     self._over.append(record)
 
     def _failed(self, record: Record, error: Exception) -> None:
-        if record.is_head and self._failures.alone(record, error, self._queues.to_prepare):
+        if not record.is_head:
+            return
+        if self._failures.alone(record, error, self._queues.to_prepare):
             self._over.append(record)
+        self._probe_failed = self._failures.suspects

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orderflow.messaging.container.deliveries.delivery import Delivery
-from orderflow.messaging.container.failures import HANDLER, Failures
+from orderflow.messaging.container.failures import HANDLER, PROBES_MAX, Failures
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.prepare_stage import STOPPING
-from orderflow.messaging.errors import Transient
+from orderflow.messaging.errors import Contention, Transient
+from orderflow.messaging.postgres import BatchSize
 from orderflow.messaging.telemetry import logger
 
 log = logger("listener")
@@ -29,7 +30,7 @@ class Waves:
         self._clock = shared.clock
         self._delivery = delivery
         self._failures = failures
-        self._wave_max = shared.settings.records_max
+        self._size = BatchSize(shared.settings.records_max, shared.clock)
 
     def may_run(self, now: float) -> bool:
         """Whether everything that handling needs is there, or may be tried again."""
@@ -42,6 +43,10 @@ class Waves:
         After each wave the records that are over are yielded: release the next of their keys before
         going on, so that they can be in the next wave.
         """
+        if self._failures.suspects:
+            yield from self._probe_handler()
+            return
+
         began, handled, settings = self._clock.monotonic(), 0, self._settings
         while (
             self._queues.ready
@@ -51,7 +56,7 @@ class Waves:
             # A probe is one record: a resource that comes back must not be met by 500, of which all
             # may fail.
             probing = any(gate.is_probing for gate in self._delivery.needs)
-            wave = self._queues.take_wave(1 if probing else self._wave_max)
+            wave = self._queues.take_wave(1 if probing else self._size.value)
             if not wave:
                 return
 
@@ -60,16 +65,41 @@ class Waves:
             if probing or self._clock.monotonic() - began > settings.turn_s_max:
                 return
 
+    def _probe_handler(self) -> Iterator[list[Record]]:
+        """
+        Give a suspected handler records of other keys, one by one, until it handles one of them:
+        good records must not wait for those that it fails for.
+        """
+        began = self._clock.monotonic()
+        for _ in range(min(PROBES_MAX, len(self._queues.ready))):
+            if not self.may_run(self._clock.monotonic()):
+                return
+            wave = self._queues.take_wave(1)
+            if wave:
+                yield self._handle(wave)
+            if not self._failures.suspects:
+                return
+            if self._clock.monotonic() - began > self._settings.turn_s_max:
+                break
+        self._failures.back_off()
+
     def _handle(self, wave: list[Record]) -> list[Record]:
         """The records of the wave that are over."""
         gate = self._handle_gate
         try:
-            over = self._delivery.handle(wave)
+            with self._size.waiting():
+                over = self._delivery.handle(wave)
+        except Contention as error:
+            # The resource answered, and has others to serve: no gate closes.
+            if gate.resource != HANDLER:
+                gate.succeeded()
+            self._contended(wave, error)
+            return []
         except Transient as error:
             # A resource is away: no record's fault, so no attempt. The closed gate ends the turn's
             # waves.
             gate.failed(error)
-            self._queues.put_back(wave)
+            self._queues.try_later(self._queues.ready, wave)
             return []
         except STOPPING:
             raise
@@ -81,8 +111,20 @@ class Waves:
 
         gate.succeeded()
         self._failures.success()
-        self._wave_max = min(self._settings.records_max, 2 * self._wave_max)
+        self._size.succeeded()
         return over
+
+    def _contended(self, wave: list[Record], error: Contention) -> None:
+        """
+        Halve a wave that met a lock or took too long, so that only the record that meets it alone
+        has to wait.
+        """
+        self._size.contended(len(wave))
+        self._failures.contended(wave, error)
+        if len(wave) == 1:
+            self._queues.wait(wave[0], self._failures.next_try_s(wave[0]))
+        else:
+            self._queues.put_back(wave)
 
     def _failed(self, wave: list[Record], error: Exception) -> list[Record]:
         """
@@ -91,7 +133,7 @@ class Waves:
         if len(wave) == 1:
             return wave if self._failures.alone(wave[0], error, self._queues.ready) else []
         self._queues.put_back(wave)
-        self._wave_max = max(1, len(wave) // 2)
+        self._size.failed(len(wave))
         log.info(
             "a wave failed, and is halved", listener=self._name, records=len(wave), why=repr(error)
         )

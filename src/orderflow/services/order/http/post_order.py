@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from orderflow.messaging.http.bodies import decoded, read_body
-from orderflow.messaging.http.problems import document
+from orderflow.messaging.http.problems import document, malformed
 from orderflow.messaging.postgres.group_commit import GroupCommit
 from orderflow.messaging.telemetry import counter
 from orderflow.services.order import idempotency
@@ -40,6 +41,9 @@ ROUTES: Mapping[str, type[AnyOrderRequest]] = {
     "/orders": OrderRequest,
     "/api/orders": ShortOrderRequest,
 }
+
+WATCH_AFTER_S = 0.25
+"""How long a request waits for its commit before it looks whether its client is still there."""
 
 ACCEPTED = counter(
     "orders_accepted", "Orders answered with 201, repeats of an Idempotency-Key left out"
@@ -86,7 +90,10 @@ class PostOrder:
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + self._settings.api.queue_s
         self._committer.submit(placement, outcome, deadline=deadline)
-        match await outcome:
+        with _watched(receive, outcome):
+            result = await outcome
+
+        match result:
             case Written(order_id=order_id, answer=answer, repeated=repeated):
                 if not repeated:
                     ACCEPTED.inc()
@@ -112,6 +119,34 @@ class PostOrder:
 
 def _answer(order: Order, *, message: str | None) -> bytes:
     return msgspec.json.encode(order_view(order, message=message))
+
+
+@contextmanager
+def _watched(receive: Receive, outcome: asyncio.Future[Outcome]) -> Iterator[None]:
+    """End the outcome's waiting when the client goes away; see `is_awaited`."""
+    loop = asyncio.get_running_loop()
+    watches: list[asyncio.Task[None]] = []
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not outcome.done():
+            outcome.set_exception(malformed("the client went away"))
+
+    # A timer before a task: it costs next to nothing, and most commits take less than that.
+    timer = loop.call_later(WATCH_AFTER_S, lambda: watches.append(loop.create_task(watch())))
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for watching in watches:
+            watching.cancel()
+
+
+def is_awaited(token: object) -> bool:
+    """Whether a request still waits for the outcome: its client is there."""
+    assert isinstance(token, asyncio.Future)
+    return not token.done()
 
 
 def resolve(outcomes: list[tuple[object, Outcome | Exception]]) -> None:

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from orderflow.contracts.currencies import known_currency
 from orderflow.contracts.ids import Sku
 from orderflow.messaging.http.actor import REASON_LENGTH_MAX, actor_of
 from orderflow.messaging.http.bodies import read_json
@@ -62,6 +63,10 @@ class ProductRequest(
     ]
     active: bool = True
     reason: Annotated[str, Meta(max_length=REASON_LENGTH_MAX, pattern=_TEXT)] | None = None
+
+    def __post_init__(self) -> None:
+        for currency in self.prices:
+            known_currency(currency)
 
 
 class ProductPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

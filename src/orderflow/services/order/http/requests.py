@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import Annotated
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 
+from orderflow.contracts import ids
 from orderflow.contracts.currencies import known_currency
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
@@ -180,7 +180,7 @@ def wait_of(prefer: str, *, at_most_s: float) -> float:
 def order_id_of(request: Request) -> OrderId:
     """The order id in the path. Raises a problem (404) if it is no UUID."""
     try:
-        return OrderId(str(UUID(request.path_params["order_id"])))
+        return ids.order_id_of(request.path_params["order_id"])
     except ValueError:
         raise problems.no_such_order() from None
 

@@ -7,12 +7,17 @@ import json
 import pytest
 from starlette.exceptions import HTTPException
 
+from orderflow.contracts.events import OrderLine
+from orderflow.contracts.ids import Sku
 from orderflow.messaging.errors import Transient, Unavailable
 from orderflow.messaging.http import problems as kit
-from orderflow.messaging.postgres.group_commit import QueueFull
+from orderflow.messaging.postgres.group_commit import Expired, QueueFull
 from orderflow.services.order.http import problems
 from orderflow.services.order.model import AmountTooLarge, NoPrice, RepeatedSku, UnknownSku
+from orderflow.services.order.pricing import PaymentMethodMissing, PriceChanged
 
+LINE = OrderLine(sku=Sku("LAMP"), quantity=2, unit_price_minor=5_590)
+CHANGED = PriceChanged("A", lines=(LINE,), amount_minor=11_180, currency="EUR")
 SECRET = "host=db.internal password=hunter2"  # a driver's message may hold such
 
 
@@ -28,6 +33,8 @@ def told(error: BaseException) -> tuple[int, dict[str, object], dict[bytes, byte
         (NoPrice("A"), 422, "no-price"),
         (RepeatedSku("A"), 422, "repeated-sku"),
         (AmountTooLarge("A"), 422, "amount-too-large"),
+        (PaymentMethodMissing("A"), 422, "payment-method-missing"),
+        (CHANGED, 409, "price-changed"),
         (kit.malformed("A"), 400, "malformed-json"),
         (kit.invalid("A"), 422, "invalid-request"),
         (kit.too_large(1), 413, "body-too-large"),
@@ -38,6 +45,7 @@ def told(error: BaseException) -> tuple[int, dict[str, object], dict[bytes, byte
         (HTTPException(404), 404, "not-found"),
         (HTTPException(405), 405, "method-not-allowed"),
         (QueueFull("full"), 503, "unavailable"),
+        (Expired("late"), 503, "unavailable"),
         (Unavailable("away", resource="database"), 503, "unavailable"),
         (Transient("undone", resource="database"), 503, "unavailable"),
         (RuntimeError("what?"), 500, "internal-error"),
@@ -59,3 +67,12 @@ def test_each_failure_has_its_status_and_a_type_for_good(
 def test_nothing_of_our_insides_is_told(error: BaseException) -> None:
     _, body, headers = told(error)
     assert "hunter2" not in json.dumps(body) + repr(headers)
+
+
+def test_a_changed_price_comes_with_what_the_order_would_cost_now() -> None:
+    _, document, _ = told(CHANGED)
+    assert (document["currency"], document["amountMinor"], document["lines"]) == (
+        "EUR",
+        11_180,
+        [{"sku": "LAMP", "quantity": 2, "unitPriceMinor": 5_590}],
+    )

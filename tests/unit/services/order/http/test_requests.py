@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow.contracts.events import PaymentMode
+from orderflow.contracts.ids import order_id_of
 from orderflow.services.order.changes import Origin
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http.requests import (
@@ -155,6 +156,16 @@ def test_the_hash_is_of_what_was_asked_not_of_how_it_was_written() -> None:
     assert request_hash(terse_request) != request_hash(
         msgspec.structs.replace(terse_request, customer_id="d")
     )
+
+
+ORDER_ID = "019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"
+
+
+@pytest.mark.parametrize(
+    "spelt", [ORDER_ID, ORDER_ID.upper(), ORDER_ID.replace("-", ""), f"urn:uuid:{ORDER_ID}"]
+)
+def test_an_order_id_has_one_form_whatever_its_spelling(spelt: str) -> None:
+    assert order_id_of(spelt) == ORDER_ID
 
 
 class RequestOfTomorrow(OrderRequest, frozen=True, kw_only=True):

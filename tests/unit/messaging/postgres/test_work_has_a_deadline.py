@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from orderflow.messaging.errors import ConfigurationError, Transient, Unavailable
+from orderflow.messaging.errors import ConfigurationError, Contention, Transient, Unavailable
 from orderflow.messaging.postgres import Connection, Cursor
 from orderflow.messaging.postgres.group_commit import Expired, GroupCommit
+from orderflow.messaging.testing.memory_clock import MemoryClock
 
 CONNECT_S = 5.0
 
@@ -20,23 +21,27 @@ class Database:
     """A database that can be away for a while, on a clock of its own."""
 
     def __init__(self) -> None:
-        self.now = 0.0
-        self.away_until = 0.0
+        self.clock = MemoryClock()
+        self.away_until = self.clock.monotonic()
         self.connections = 0
         self.written: list[int] = []
         self.deliveries: Queue[list[tuple[object, int | Exception]]] = Queue()
         self.undone = 0
+        self.locked: set[int] = set()
+        self.waited_s: list[float] = []
+        self.left: set[object] = set()
         self.committer = GroupCommit(
             connect=self._connect,
             write=self._write,
             deliver=self.deliveries.put,
-            clock=lambda: self.now,
+            clock=self.clock,
+            is_wanted=lambda token: token not in self.left,
             batch_max=10,
         )
 
     def submit(self, numbers: Sequence[int], *, within_s: float) -> None:
         for number in numbers:
-            self.committer.submit(number, number, deadline=self.now + within_s)
+            self.committer.submit(number, number, deadline=self.clock.monotonic() + within_s)
 
     def outcomes(self, count: int) -> dict[object, Any]:
         """Let the committer run until it has delivered so many."""
@@ -49,18 +54,30 @@ class Database:
 
     def _connect(self) -> Connection:
         self.connections += 1
-        self.now += CONNECT_S
-        if self.now < self.away_until:
+        self.clock.advance(CONNECT_S)
+        if self.clock.monotonic() < self.away_until:
             raise Unavailable("nobody answers", resource="database")
         return cast("Connection", FakeConnection())
 
-    def _write(self, _cursor: Cursor, batch: list[int]) -> list[int]:
+    def _write(self, cursor: Cursor, batch: list[int]) -> list[int]:
+        if self.locked & {*batch}:
+            self.waited_s.append(0.5 if cast("FakeCursor", cursor).executed else 3.0)
+            self.clock.advance(self.waited_s[-1])
+            raise Contention("somebody holds it", resource="database")
         if self.undone:
             self.undone -= 1
-            self.now += 1
+            self.clock.advance(1)
             raise Transient("undone", resource="database")
         self.written += batch
         return [number * 10 for number in batch]
+
+
+class FakeCursor:
+    def __init__(self) -> None:
+        self.executed: list[str] = []
+
+    def execute(self, query: str) -> None:
+        self.executed.append(query)
 
 
 class FakeConnection:
@@ -71,8 +88,8 @@ class FakeConnection:
         yield
 
     @contextmanager
-    def cursor(self) -> Iterator[None]:
-        yield
+    def cursor(self) -> Iterator[FakeCursor]:
+        yield FakeCursor()
 
     def close(self) -> None:
         pass
@@ -91,7 +108,7 @@ def test_while_the_database_is_away_what_is_too_old_is_dropped_and_never_written
     database: Database,
 ) -> None:
     """It would be an order for a client that left long ago, and has ordered anew."""
-    database.away_until = 60
+    database.away_until += 60
     database.submit(range(100), within_s=4.0)
     outcomes = database.outcomes(100)
     assert database.written == []
@@ -117,6 +134,25 @@ def test_work_that_the_database_undid_is_not_tried_again_after_its_deadline(
     outcomes = database.outcomes(2)
     assert (expired(outcomes), outcomes[2]) == ({1}, 20)
     assert database.written == [2]
+
+
+def test_a_lock_is_told_to_the_piece_that_meets_it_and_all_others_are_written_in_time(
+    database: Database,
+) -> None:
+    database.locked = {3}
+    database.submit(range(10), within_s=CONNECT_S + 6)
+    outcomes = database.outcomes(10)
+    assert isinstance(outcomes.pop(3), Contention)
+    assert outcomes == {number: number * 10 for number in range(10) if number != 3}
+    assert database.waited_s == [3.0, 0.5, 0.5, 0.5, 0.5], "only the first wait is long"
+
+
+def test_work_for_somebody_who_has_left_is_not_written(database: Database) -> None:
+    database.submit([1, 2, 3], within_s=60)
+    database.left = {2}
+    outcomes = database.outcomes(3)
+    assert (expired(outcomes), outcomes[1], outcomes[3]) == ({2}, 10, 30)
+    assert database.written == [1, 3]
 
 
 def test_without_a_deadline_work_waits_for_as_long_as_it_takes(database: Database) -> None:

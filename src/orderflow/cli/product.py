@@ -1,0 +1,176 @@
+"""`orderflow product`: the catalogue, and the command that changes it. Over HTTP only."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import httpx2
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from orderflow.messaging.errors import OrderflowError
+from orderflow.stack.addresses import api_url
+from orderflow.stack.lifecycle import current
+
+TIMEOUT_S = 20.0
+
+app = typer.Typer(help="The product catalogue: what can be ordered, at which price.")
+
+Sku = Annotated[str, typer.Argument(help="The product's SKU.")]
+Actor = Annotated[str, typer.Option("--as", help="Who gives the command, for the history.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
+Url = Annotated[str, typer.Option("--url", help="The order API; the local stack's, if not given.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+@app.callback()
+def product(context: typer.Context, url: Url = "") -> None:
+    """
+    The product catalogue: what can be ordered, at which price.
+
+    \b
+    Examples:
+      orderflow product list
+      orderflow product set LAMP-01 --price EUR=5590 --reason "the new price list"
+      orderflow product history LAMP-01
+    """
+    context.obj = url or api_url(current(), "order")
+
+
+@app.command("list")
+def list_products(context: typer.Context, as_json: AsJson = False) -> None:
+    """
+    List what can be ordered, with its prices in minor units.
+
+    \b
+    Example:
+      orderflow product list --json
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    for item in _items(context.obj, "/products"):
+        if as_json:
+            sys.stdout.write(json.dumps(item) + "\n")
+        else:
+            console.print(
+                Text.assemble((item["sku"], "bold"), f"  {_prices(item)}  {item['name']}")
+            )
+
+
+@app.command("set")
+def set_product(
+    context: typer.Context,
+    sku: Sku,
+    price: Annotated[
+        list[str] | None,
+        typer.Option("--price", help="CURRENCY=minor units; repeated. Other currencies stay."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Its name; a new product needs one.")] = "",
+    withdraw: Annotated[
+        bool | None,
+        typer.Option("--withdraw/--offer", help="New orders can't name it any more; or can again."),
+    ] = None,
+    reason: Reason = "",
+    actor: Actor = "",
+) -> None:
+    """
+    Change a product, or add it. What is not given stays. In force at once, for every new order.
+
+    \b
+    Examples:
+      orderflow product set LAMP-01 --price EUR=5590 --reason "the new price list"
+      orderflow product set CHAIR-01 --name "Chair" --price EUR=19900 --price USD=21500
+      orderflow product set LAMP-01 --withdraw --reason "not made any more"
+    """
+    before, condition = _read(context.obj, sku)
+    body = {
+        "name": name or before.get("name", sku),
+        "prices": before.get("prices", {}) | dict(_price(text) for text in price or ()),
+        "active": before.get("active", True) if withdraw is None else not withdraw,
+        **({"reason": reason} if reason else {}),
+    }
+
+    headers = condition | ({"Orderflow-Actor": actor} if actor else {})
+    answer = _ask(context.obj, "PUT", f"/products/{sku}", json=body, headers=headers).json()
+    state = "" if answer["active"] else ", withdrawn"
+    print(f"{sku} costs {_prices(answer)}{state} (version {answer['version']})")
+
+
+@app.command("history")
+def show_history(context: typer.Context, sku: Sku, as_json: AsJson = False) -> None:
+    """
+    Show every version of a product, newest first: when, by whom, why.
+
+    \b
+    Example:
+      orderflow product history LAMP-01
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    for item in _items(context.obj, f"/products/{sku}/history"):
+        if as_json:
+            sys.stdout.write(json.dumps(item) + "\n")
+            continue
+        state = "" if item["active"] else "  withdrawn"
+        console.print(
+            f"{item['version']}  {item['occurredAt']}  {item['actor']}  {_prices(item)}{state}"
+            f"  {item['reason'] or ''}",
+            markup=False,
+        )
+
+
+def _read(url: str, sku: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The product and the condition that it is still that one; empty if there is none yet."""
+    answer = _send(url, "GET", f"/products/{sku}")
+    if answer.status_code == httpx2.codes.NOT_FOUND:
+        return {}, {"If-None-Match": "*"}
+    return _success(answer).json(), {"If-Match": answer.headers["etag"]}
+
+
+def _price(text: str) -> tuple[str, int]:
+    match = re.fullmatch(r"([A-Z]{3})=([0-9]{1,12})", text)
+    if match is None:
+        raise OrderflowError(f"--price is CURRENCY=minor units, as EUR=5590, not {text!r}")
+    return match[1], int(match[2])
+
+
+def _prices(item: dict[str, Any]) -> str:
+    return " ".join(f"{currency}={minor}" for currency, minor in sorted(item["prices"].items()))
+
+
+def _items(url: str, path: str) -> Iterator[dict[str, Any]]:
+    """Page by page."""
+    parameters: dict[str, str] = {"limit": "100"}
+    while True:
+        page = _ask(url, "GET", path, params=parameters).json()
+        yield from page["items"]
+        if page["nextCursor"] is None:
+            return
+        parameters["cursor"] = page["nextCursor"]
+
+
+def _ask(url: str, method: str, path: str, **request: Any) -> httpx2.Response:
+    return _success(_send(url, method, path, **request))
+
+
+def _send(url: str, method: str, path: str, **request: Any) -> httpx2.Response:
+    try:
+        return httpx2.request(method, f"{url}{path}", timeout=TIMEOUT_S, trust_env=False, **request)
+    except httpx2.HTTPError as error:
+        raise OrderflowError(
+            f"the order API at {url} did not answer ({error or type(error).__name__})"
+        ) from error
+
+
+def _success(answer: httpx2.Response) -> httpx2.Response:
+    """The answer. Raises OrderflowError with the problem's words if it is a refusal."""
+    if answer.is_success:
+        return answer
+    try:
+        problem = answer.json()
+        raise OrderflowError(": ".join([problem["title"], *filter(None, [problem.get("detail")])]))
+    except (ValueError, KeyError, TypeError):
+        raise OrderflowError(f"the order API answered {answer.status_code}") from None

@@ -1,0 +1,76 @@
+"""Outcomes whose customer's row somebody holds: they wait, and no other customer with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
+
+from orderflow.contracts.ids import CustomerId
+from orderflow.messaging.errors import Contention
+from orderflow.messaging.postgres import Session
+from orderflow.messaging.process.prerequisites import Prerequisites
+from orderflow.messaging.work.calls import InlineCalls
+from orderflow.messaging.work.gate import Gate
+from orderflow.services.notification import sender as module
+from orderflow.services.notification.config import SenderSettings
+from orderflow.services.notification.mailer import Mailer
+from orderflow.services.notification.model import SendResult
+from orderflow.services.notification.sender import Sender
+
+CUSTOMERS = [CustomerId(f"customer-{number}") for number in range(20)]
+HELD = CUSTOMERS[7]
+
+
+class Rows:
+    """The customers' rows: some are held by a stranger; `settled` are the others, as recorded."""
+
+    def __init__(self) -> None:
+        self.held = {HELD}
+        self.settled: list[CustomerId] = []
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        yield
+
+    def settle(self, _cursor: Any, results: Sequence[SendResult], **_others: Any) -> list[Any]:
+        customers = [result.customer_id for result in results]
+        if self.held & {*customers}:
+            raise Contention("somebody holds the row", resource="database")
+        self.settled += customers
+        return []
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
+    rows = Rows()
+    monkeypatch.setattr(module, "settle", rows.settle)
+    return rows
+
+
+@pytest.fixture
+def sender(rows: Rows) -> Sender:
+    session = cast("Session", rows)
+    sender = Sender(
+        "test",
+        settings=SenderSettings(port=1),
+        prerequisites=Prerequisites(transaction=session.transaction),
+        session=session,
+        mailer=cast("Mailer", None),
+        calls=InlineCalls(lambda _task: None, 1),
+        mail_gate=Gate("test", "send"),
+        database_gate=Gate("test", "record"),
+    )
+    sender._unrecorded = [SendResult(customer_id=customer) for customer in CUSTOMERS]
+    return sender
+
+
+def test_a_row_that_somebody_holds_delays_no_other_customer(rows: Rows, sender: Sender) -> None:
+    sender._record_all(contended_until=0)
+    assert sorted(rows.settled) == sorted(set(CUSTOMERS) - {HELD})
+
+    rows.held.clear()
+    sender._record_all(contended_until=float("inf"))
+    assert sorted(rows.settled) == sorted(CUSTOMERS)
