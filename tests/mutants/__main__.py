@@ -81,6 +81,29 @@ MUTANTS = {
             "[exactly-once]"
         ),
     },
+    "tests/unit/messaging/container/test_prepare_stage.py": {
+        "two-records-of-a-key-prepared": (
+            "test_records_of_one_key_in_two_partitions_are_two_batches_and_never_two_calls"
+        ),
+    },
+    "tests/unit/services/payment/test_model.py": {
+        "hour-of-the-payment": ("test_each_record_waits_for_an_answer_from_its_own_first_look_up"),
+    },
+    "tests/unit/services/payment/test_listener.py": {
+        "cancellation-given-up": (
+            "test_a_cancellation_in_the_last_minute_of_an_unanswered_hour_has_an_hour_of_its_own"
+        ),
+    },
+    "tests/unit/services/payment/test_gateway.py": {
+        "pending-is-a-decline": (
+            "test_an_answer_that_says_nothing_about_the_money_ends_no_payment[pending]"
+        ),
+    },
+    "tests/integration/payment/test_payment_records.py": {
+        "capture-of-a-closed-order-kept": (
+            "test_a_capture_that_is_recorded_for_a_closed_order_is_owed_by_the_same_transaction"
+        ),
+    },
     "tests/integration/payment/test_payment_gateway.py": {
         "no-provider-key": (
             "test_a_charge_whose_answer_was_lost_is_repeated_with_its_key_and_taken_once"

@@ -39,6 +39,7 @@ Probes: services that belong to the tests
 Without processes
     inbox_worker        the database half of a listener: inbox, handler, commit
     flaky_provider      a payment provider in memory, behind a network that loses and delays
+    payment_books       the payment service's books in memory
     scripted_provider   a payment provider that answers byte for byte as scripted
     scripted_smtp       a mail server that answers as scripted
 

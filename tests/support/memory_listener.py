@@ -99,6 +99,7 @@ class MemoryListener:
         *,
         database: MemoryDatabase | None = None,
         prepare: Prepare | None = None,
+        look_ahead: Callable[[Sequence[Received]], None] | None = None,
         retry: RetryPolicy | None = None,
         faults: Faults | None = None,
         workers: int = 1,
@@ -115,7 +116,12 @@ class MemoryListener:
             topics=(ASKED,),
             handles=(Asked,),
             publishes=(TOLD,),
-            delivery=ExactlyOnce(handler=self.handler.compute, prepare=prepare, calls_max=calls_max)
+            delivery=ExactlyOnce(
+                handler=self.handler.compute,
+                prepare=prepare,
+                look_ahead=look_ahead,
+                calls_max=calls_max,
+            )
             if database is None
             else InboxOutbox(handler=self.handler.effect),
             retry=retry or RetryPolicy(),

@@ -107,9 +107,13 @@ class Prepare(Protocol):
     An idempotent effect outside any transaction (a charge), done before its outcome is announced.
 
     `intent` and `outcome` run on the container's thread, with one statement each, and may raise
-    Transient. `call` runs on a pool, many at a time, but only ever one for a key; it must end
-    within its own time-outs, and raises Transient only if it is sure that nothing happened. What
-    may have happened is an answer, not an exception.
+    Transient. A batch holds at most one record of a key, over all partitions of the worker, and
+    none of a key whose call runs or is not recorded yet, whoever owns its partition now.
+
+    `call` runs on a pool, many at a time; it must end within its own time-outs. Transient says that
+    the resource as a whole is away: the record is then given to `intent` again, once the resource
+    is probed, so `intent` must find from what is recorded that the effect may have happened. What
+    may have happened to one record alone is an answer, not an exception.
     """
 
     def intent(self, batch: Sequence[Received]) -> Sequence[Settled | Ask | Unknown]:
@@ -136,10 +140,17 @@ class ExactlyOnce(msgspec.Struct, frozen=True, kw_only=True):
 
     With `prepare`, the handler gets `Prepared` instead of `Received`. At most `calls_max` calls run
     at a time.
+
+    `look_ahead`: before a record is prepared, for the first time or again, it is given the records
+    that are queued behind it and were not shown before, decoded: one of them may say that the
+    effect is not wanted any more. It runs on the container's thread, as `intent` does, may raise
+    Transient, and may be shown a record again. It decides nothing about a record that it is shown:
+    its turn comes. Records that can't be read are not shown.
     """
 
     handler: Callable[[Sequence[Any]], Iterable[Caused]]
     prepare: Prepare | None = None
+    look_ahead: Callable[[Sequence[Received]], None] | None = None
     calls_max: int = 128
 
 

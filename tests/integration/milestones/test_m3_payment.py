@@ -140,6 +140,9 @@ def test_an_order_is_charged_again_after_a_decline_and_refunded_when_it_is_cance
     payment.eventually_published()
     for order_id in orders:
         payment.send(payment_requested(an_order(order_id), 2))
+    payment.service.flush()
+    payment.eventually_published(40)
+    for order_id in orders:
         payment.send(cancelled(an_order(order_id)))
     payment.service.flush()
     assert payment.eventually_published(60) == {

@@ -12,6 +12,8 @@ import pytest
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
+from orderflow.messaging.testing.eventually import eventually
+
 ORDER = "0198a0b2-1111-7222-8333-444455556666"
 AT = "2026-01-31T09:05:00Z"
 KNOWN = "INSERT INTO known_order VALUES (%(order)s)"
@@ -34,6 +36,14 @@ REFUND = f"""
 INSERT INTO refund (refund_id, order_id, attempt, amount_minor, reason, state, created_at,
                     created_by)
 VALUES (gen_random_uuid(), %(order)s, 2, 500, 'CUSTOMER', 'REQUESTED', '{AT}', gen_random_uuid())
+"""
+
+
+UNKNOWN = f"""
+INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor,
+                     currency, payment_method, lines, created_at, unknown_since)
+VALUES (%(order)s, 1, gen_random_uuid(), 'c', 'UNKNOWN', true, 500,
+        'EUR', 'pm_ok', '[]', '{AT}', '{AT}')
 """
 
 
@@ -73,6 +83,32 @@ def test_an_orders_payments_are_told_with_what_went_back_and_the_books_sum_them_
         0,
         1,
     )
+    assert (sums["owed"], sums["owedMinor"], sums["owedSince"]) == (1, 500, AT)
+    assert captured["refund"]["createdAt"] == AT
+
+
+def test_what_is_owed_and_what_is_unknown_is_measured_with_its_age(
+    service: Service, client: httpx2.Client
+) -> None:
+    with service.connection() as connection:
+        connection.execute(UNKNOWN.encode(), {"order": str(uuid4())})
+
+    def measured() -> bool:
+        metrics = client.get("/metrics").text
+        return all(
+            f"orderflow_payment_{name} 0.0" not in metrics
+            and f"orderflow_payment_{name} " in metrics
+            for name in (
+                "refunds_owed",
+                "refunds_owed_oldest_seconds",
+                "unknown",
+                "unknown_oldest_seconds",
+            )
+        )
+
+    eventually(measured, within_s=20, why="the gauges say so")
+    [sums] = client.get("/ledger/summary").json()["items"]
+    assert (sums["unknown"], sums["unknownSince"]) == (1, AT)
 
 
 def test_an_order_that_payment_has_not_heard_of_is_not_found(client: httpx2.Client) -> None:

@@ -275,6 +275,87 @@ def test_a_batch_takes_as_many_statements_as_a_record(url: str, provider: FlakyP
     assert statements(1) == statements(300)
 
 
+def test_the_audit_finds_a_capture_that_a_closed_order_keeps(url: str, worker: Worker) -> None:
+    order_id = new_order_id()
+    worker.handle(received(an_order(order_id)))
+    with postgres.connect(database_settings(url), application_name="test") as connection:
+        assert repository.kept_from_closed(connection.cursor()) == []
+        connection.execute(
+            "INSERT INTO closed_order (order_id, customer_id, reason, closed_by, closed_at)"
+            " SELECT order_id, 'c', 'CUSTOMER', gen_random_uuid(), now() FROM known_order"
+        )
+        assert repository.kept_from_closed(connection.cursor()) == [payment_id(order_id, 1)]
+        connection.rollback()
+
+
+def test_a_capture_that_is_recorded_for_a_closed_order_is_owed_by_the_same_transaction(
+    url: str, worker: Worker, provider: FlakyProvider
+) -> None:
+    """The cancellation was recorded while the charge was on its way; the fast way must see it."""
+    order_id = new_order_id()
+    creation, cancellation = received(an_order(order_id)), received(cancelled(an_order(order_id)))
+    (phase,) = worker.payments.intent([creation])
+    assert isinstance(phase, Ask)
+    answer = worker.payments.call(phase.task)
+    worker.payments.look_ahead([cancellation])
+    (settled,) = worker.payments.outcome([(creation, phase.task, answer)])
+    assert isinstance(settled, Settled)
+    assert [type(event) for event in settled.outcome] == [PaymentSucceeded]
+    with worker.session.transaction() as cursor:
+        (payment,) = repository.find(cursor, [order_id])[order_id].payments
+        assert repository.open_at_provider(cursor).owed == 1
+    assert payment.refund is not None
+    assert payment.refund.created_by == str(cancellation.metadata.id)
+    assert [type(event) for event in worker.handle(cancellation)] == [PaymentRefunded]
+    assert sums(url) == sums_of(provider)
+
+
+def test_a_second_look_ahead_and_the_record_itself_change_nothing_that_was_closed_ahead(
+    worker: Worker,
+) -> None:
+    order_id = new_order_id()
+    cancellation = received(cancelled(an_order(order_id)))
+    worker.payments.look_ahead([cancellation, received(an_order(order_id))])
+    worker.payments.look_ahead([cancellation])
+    with worker.session.transaction() as cursor:
+        closing = repository.find(cursor, [order_id])[order_id].closing
+    assert closing is not None
+    assert (closing.by, closing.ahead) == (str(cancellation.metadata.id), True)
+    assert worker.handle(cancellation) == []
+    with worker.session.transaction() as cursor:
+        closing = repository.find(cursor, [order_id])[order_id].closing
+    assert closing is not None
+    assert not closing.ahead
+    (refused,) = worker.handle(received(an_order(order_id)))
+    assert isinstance(refused, PaymentFailed)
+
+
+def test_the_hour_of_an_unknown_outcome_is_on_the_row_and_is_that_of_each_record(
+    worker: Worker,
+) -> None:
+    order_id = new_order_id()
+    first = received(an_order(order_id))
+    retried = msgspec.structs.replace(first, offset=first.offset + 900)
+    since = []
+    for record in (first, first, retried):
+        (phase,) = worker.payments.intent([record])
+        assert isinstance(phase, Ask)
+        lost = Answer(Verdict.UNKNOWN)
+        (unknown,) = worker.payments.outcome([(record, phase.task, lost)])
+        assert isinstance(unknown, Unknown)
+        assert unknown.gives_up
+        since.append(unknown.since)
+    assert since[0] == since[1]
+    assert since[1] is not None
+    assert since[2] is not None
+    assert since[2] > since[1]
+    (phase,) = worker.payments.intent([received(cancelled(an_order(order_id)))])
+    assert isinstance(phase, Ask)
+    (owed,) = worker.payments.outcome([(first, phase.task, Answer(Verdict.UNKNOWN))])
+    assert isinstance(owed, Unknown)
+    assert not owed.gives_up
+
+
 TROUBLED = [
     pytest.param(DAY, 60, id="keys known"),
     pytest.param(NEVER, 60, id="keys not known"),
@@ -382,7 +463,9 @@ def _judge_announcements(announced: list[tuple[UUID, Event]]) -> None:
 def sums(url: str) -> dict[str, tuple[int, int, int, int]]:
     with postgres.connect(database_settings(url), application_name="test") as connection:
         totals = repository.summary(connection.cursor())
+        assert repository.kept_from_closed(connection.cursor()) == []
     assert {total.unsettled for total in totals} <= {0}
+    assert {total.owed for total in totals} <= {0}
     return {
         total.currency: (total.captured_minor, total.refunded_minor, total.captures, total.refunds)
         for total in totals

@@ -24,6 +24,7 @@ from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.admission import Admission
 from orderflow.messaging.container.stages.gates import Gates
 from orderflow.messaging.container.stages.intake import Intake
+from orderflow.messaging.container.stages.look_ahead import Ahead
 from orderflow.messaging.container.stages.prepare_stage import (
     CALLS_POLL_S,
     NothingToPrepare,
@@ -84,10 +85,11 @@ class Loop:
             transaction=self._transaction,
             database=database,
         )
-        self._preparing = _preparation_of(shared, calls=calls, failures=failures)
+        intake = Intake(listener, decoder)
+        self._preparing = _preparation_of(shared, calls=calls, failures=failures, intake=intake)
         self._admission = Admission(
             shared,
-            intake=Intake(listener, decoder),
+            intake=intake,
             delivery=self._delivery,
             failures=failures,
             prepares=isinstance(self._preparing, Preparing),
@@ -238,7 +240,7 @@ def _delivery_of(
 
 
 def _preparation_of(
-    shared: Shared, *, calls: type[Calls[Record]], failures: Failures
+    shared: Shared, *, calls: type[Calls[Record]], failures: Failures, intake: Intake
 ) -> Preparation:
     """The stage of `Prepare`, if the listener has one."""
     declared = shared.settings.listener.delivery
@@ -249,5 +251,12 @@ def _preparation_of(
             f"listener {shared.settings.listener.name}: calls_max is {declared.calls_max}, and "
             "without a call nothing is ever prepared"
         )
+
     pool = calls(declared.prepare.call, declared.calls_max)
-    return Preparing(shared, declared.prepare, calls=pool, failures=failures)
+    look_ahead = declared.look_ahead
+    ahead = (
+        None
+        if look_ahead is None
+        else Ahead(look_ahead, intake=intake, decode_gate=shared.gates.decode)
+    )
+    return Preparing(shared, declared.prepare, calls=pool, failures=failures, ahead=ahead)

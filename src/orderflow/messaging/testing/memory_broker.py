@@ -131,7 +131,7 @@ class MemoryBroker:
         self.away = False
         self.partitions = partitions
         self.groups: dict[str, Group] = defaultdict(Group)
-        self._chances = chances or {}
+        self.chances = chances or {}
         self._log: dict[Place, list[Message | None]] = defaultdict(list)
         self._topics: dict[str, list[Message]] = defaultdict(list)
 
@@ -140,7 +140,7 @@ class MemoryBroker:
         if self.planned and self.planned[0] in faults:
             return self.planned.popleft()
         for fault in faults:
-            if self.draw.random() < self._chances.get(fault, 0.0):
+            if self.draw.random() < self.chances.get(fault, 0.0):
                 return fault
         return None
 

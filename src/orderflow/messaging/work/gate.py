@@ -54,6 +54,8 @@ class Gate:
         """
         now = self._clock.monotonic()
         if self.is_probing and now < self._closed_until:
+            if error.retry_after_s:
+                self._closed_until = max(self._closed_until, now + error.retry_after_s)
             return
 
         least, most = BACK_OFF_S

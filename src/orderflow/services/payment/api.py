@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from orderflow.contracts.ids import OrderId, order_id_of
+from orderflow.messaging.event import read_clock
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.api import http_api
+from orderflow.messaging.http.bodies import read_body
 from orderflow.messaging.http.health import Reasons, json_answer
-from orderflow.messaging.postgres import ConnectionPool, reading
+from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.payment import repository
 from orderflow.services.payment.openapi import TITLE, document
-from orderflow.services.payment.views import LedgerSummary, order_payments
+from orderflow.services.payment.views import LedgerSummary, WebhookView, order_payments
+from orderflow.services.payment.webhooks import (
+    WEBHOOKS,
+    Forged,
+    Signatures,
+    Unreadable,
+    believe,
+)
 
 
-def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
+def build_api(
+    pool: ConnectionPool, reasons: Reasons, *, webhook_secrets: Sequence[str] = ()
+) -> ASGIApp:
+    signatures = Signatures(webhook_secrets)
+
     def get_payments(request: Request) -> Response:
         order_id = _order_id(request)
         with reading(pool) as cursor:
@@ -33,11 +48,53 @@ def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
             items = repository.summary(cursor)
         return json_answer(LedgerSummary(items=items))
 
+    async def post_webhook(request: Request) -> Response:
+        if not signatures:
+            raise _no_webhooks()
+        body = await read_body(dict(request.headers.raw), request.receive)
+        try:
+            # Nothing of the body is read before its signature is known to be good.
+            webhook_id = signatures.verify(request.headers, body)
+        except Forged:
+            WEBHOOKS.labels("forged").inc()
+            raise _forged() from None
+        return await run_in_threadpool(_believe, pool, webhook_id, body)
+
     routes = [
         Route("/payments/{order_id}", get_payments, methods=["GET"]),
         Route("/ledger/summary", get_summary, methods=["GET"]),
+        Route("/webhooks/provider", post_webhook, methods=["POST"]),
     ]
     return http_api(routes, title=TITLE, document=document, reasons=reasons)
+
+
+def _believe(pool: ConnectionPool, webhook_id: str, body: bytes) -> Response:
+    try:
+        with writing(pool) as cursor:
+            effect = believe(cursor, webhook_id, body, now=read_clock())
+    except Unreadable as error:
+        WEBHOOKS.labels("unreadable").inc()
+        raise problems.invalid(str(error)[:200]) from error
+    WEBHOOKS.labels(effect).inc()
+    return json_answer(WebhookView(effect=effect))
+
+
+def _no_webhooks() -> problems.Problem:
+    return problems.problem(
+        HTTPStatus.NOT_FOUND,
+        "webhooks-not-configured",
+        "No webhook is believed here",
+        "set ORDERFLOW_PAYMENT__PSP__WEBHOOK_SECRETS",
+    )
+
+
+def _forged() -> problems.Problem:
+    return problems.problem(
+        HTTPStatus.UNAUTHORIZED,
+        "webhook-not-authentic",
+        "The webhook is not signed by the provider, or not within five minutes",
+        WWW_Authenticate="Webhook-Signature",
+    )
 
 
 def _order_id(request: Request) -> OrderId:

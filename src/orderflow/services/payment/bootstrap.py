@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from orderflow.contracts.roster import SECTIONS
@@ -19,6 +20,7 @@ from orderflow.services.payment.gateway import Gateway, HttpGateway
 from orderflow.services.payment.handlers import Payments
 from orderflow.services.payment.listeners import with_payments
 from orderflow.services.payment.provider_calls import ProviderCalls
+from orderflow.services.payment.upkeep import with_upkeep
 
 
 def listener(launch: Launch[Settings]) -> Role:
@@ -37,11 +39,18 @@ def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listen
     return with_payments(Payments(session.transaction, provider_calls), calls_max=calls_max)
 
 
+def api(launch: Launch[Settings]) -> Role:
+    session = postgres.Session(launch.section.database, application_name="payment-upkeep")
+    secrets = launch.settings.payment.psp.webhook_secrets.get_secret_value().split()
+    build = partial(build_api, webhook_secrets=secrets)
+    return with_upkeep(api_role(build, table="webhook")(launch), session)
+
+
 SERVICE = Service(
     name="payment",
     program="python -m orderflow.services.payment",
     settings=Settings,
-    roles={"api": api_role(build_api, table="payment"), "listener": listener},
+    roles={"api": api, "listener": listener},
     migrations=(Path(__file__).parent / "migrations",),
     neighbours=SECTIONS,
 )

@@ -248,7 +248,7 @@ class HttpGateway:
             _require(declined or reply.status != 402, "402, but not declined")
         except Unusable as error:
             return _says_nothing("charge", payment, error)
-        return _charge_answer("charge", charge, payment)
+        return charge_answer("charge", charge, payment)
 
     def find(self, payment: Payment) -> ProviderAccount:
         try:
@@ -263,7 +263,7 @@ class HttpGateway:
         return ProviderAccount(
             charge=_best_answer("find", account.charges, payment) if account.charges else None,
             refunds={
-                refund.reference: _refund_answer("find", refund, payment)
+                refund.reference: refund_answer("find", refund, payment)
                 for refund in account.refunds
             },
             voids=account.voids,
@@ -275,7 +275,9 @@ class HttpGateway:
             reply = self._request("void", "POST", path, {"final": final})
             account = _decoded(reply, VoidBody, expected=(200,))
             _require(account.reference == payment.payment_id, "another payment's account")
-            _require(account.voided != bool(account.charges), "voided and charged, or neither")
+            _require(account.voided or bool(account.charges), "neither voided nor charged")
+            declined = all(each.status is ChargeStatus.DECLINED for each in account.charges)
+            _require(not account.voided or declined, "voided, and charged all the same")
         except Unusable as error:
             return _says_nothing("void", payment, error)
 
@@ -305,7 +307,7 @@ class HttpGateway:
             _require(booked.reference == refund.refund_id, "another refund")
         except Unusable as error:
             return _says_nothing("refund", payment, error)
-        return _refund_answer("refund", booked, payment)
+        return refund_answer("refund", booked, payment)
 
     def close(self) -> None:
         self._client.close()
@@ -439,7 +441,8 @@ def _says_nothing(operation: str, payment: Payment, error: Unusable) -> Answer:
     return Answer(Verdict.UNKNOWN)
 
 
-def _charge_answer(operation: str, charge: ChargeBody, payment: Payment) -> Answer:
+def charge_answer(operation: str, charge: ChargeBody, payment: Payment) -> Answer:
+    """What the provider says of a charge; UNKNOWN unless it is the one that we have asked for."""
     sent = (payment.payment_id, payment.amount_minor, payment.currency)
     if (charge.reference, charge.amount_minor, charge.currency) != sent:
         return _says_nothing(operation, payment, Unusable("mismatch", "another charge"))
@@ -457,13 +460,14 @@ def _best_answer(operation: str, charges: list[ChargeBody], payment: Payment) ->
     """A capture counts most, because money was taken; a decline only if nothing else is there."""
     answers = {
         answer.verdict: answer
-        for answer in (_charge_answer(operation, charge, payment) for charge in charges)
+        for answer in (charge_answer(operation, charge, payment) for charge in charges)
     }
     by_weight = (Verdict.CAPTURED, Verdict.UNKNOWN, Verdict.DECLINED)
     return next(answers[verdict] for verdict in by_weight if verdict in answers)
 
 
-def _refund_answer(operation: str, refund: RefundBody, payment: Payment) -> Answer:
+def refund_answer(operation: str, refund: RefundBody, payment: Payment) -> Answer:
+    """As `charge_answer`, of a refund."""
     sent = (payment.payment_id, payment.amount_minor, payment.currency)
     if (refund.charge_reference, refund.amount_minor, refund.currency) != sent:
         return _says_nothing(operation, payment, Unusable("mismatch", "another refund"))

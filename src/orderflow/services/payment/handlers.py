@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from orderflow.contracts.events import PaymentFailureReason
+from orderflow.contracts.events import OrderCancelled, PaymentFailureReason
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.event import EventId, read_clock
 from orderflow.messaging.failpoints import failpoint
@@ -103,10 +103,12 @@ class Payments:
         provider_calls: ProviderCalls,
         *,
         books: Books = repository,
+        clock: Callable[[], datetime] = read_clock,
     ) -> None:
         self._transaction = transaction
         self._provider_calls = provider_calls
         self._books = books
+        self._clock = clock
 
     def intent(self, batch: Sequence[Received]) -> list[NextPhase]:
         """
@@ -133,6 +135,27 @@ class Payments:
             for received in batch
         ]
 
+    def look_ahead(self, behind: Sequence[Received]) -> None:
+        """
+        Close the orders whose cancellation waits behind another record: what is before it must not
+        be charged, or charged again, only to be refunded.
+
+        The cancellation's own record does all the rest, in its turn.
+        """
+        orders = {
+            received.event.order_id: ClosedOrder(
+                received.event, str(received.metadata.id), ahead=True
+            )
+            for received in reversed(behind)
+            if isinstance(received.event, OrderCancelled)
+        }
+        if not orders:
+            return
+
+        with self._transaction() as cursor:
+            self._books.lock(cursor, list(orders))
+            self._books.close_ahead(cursor, list(orders.values()), now=self._clock())
+
     def call(self, task: ProviderTask) -> Answer:
         """Carry out one task at the provider. Raises Unavailable when nothing was sent."""
         return self._provider_calls.call(task)
@@ -143,7 +166,7 @@ class Payments:
 
         An outcome that another worker recorded first is kept, and is the one announced.
         """
-        now = read_clock()
+        now = self._clock()
         payments = [
             payment for call in finished if (payment := payment_after(call, now=now)) is not None
         ]
@@ -177,7 +200,7 @@ class Payments:
 
         Of two records of one order the second is decided from what the first leaves.
         """
-        now = read_clock()
+        now = self._clock()
         decisions = []
         for received in batch:
             order_id = received.event.order_id

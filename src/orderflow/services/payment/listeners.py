@@ -25,5 +25,10 @@ LISTENER = Listener(
 
 def with_payments(payments: Payments, *, calls_max: int) -> Listener:
     """The listener as it runs, with at most `calls_max` calls of the provider at a time."""
-    delivery = ExactlyOnce(handler=announce, prepare=payments, calls_max=calls_max)
+    delivery = ExactlyOnce(
+        handler=announce,
+        prepare=payments,
+        look_ahead=payments.look_ahead,
+        calls_max=calls_max,
+    )
     return msgspec.structs.replace(LISTENER, delivery=delivery)

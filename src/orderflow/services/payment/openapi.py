@@ -6,7 +6,7 @@ from functools import cache
 
 from orderflow.messaging.documents import openapi
 from orderflow.messaging.documents.openapi import Schema, Schemas, operation, path_parameter
-from orderflow.services.payment.views import LedgerSummary, OrderPayments
+from orderflow.services.payment.views import LedgerSummary, OrderPayments, WebhookView
 
 TITLE = "Orderflow: payment API"
 
@@ -25,6 +25,7 @@ _PAYMENTS: Schema = {
             "reason": None,
             "message": None,
             "createdAt": "2026-01-31T09:05:00.123000Z",
+            "unknownSince": None,
             "settledAt": "2026-01-31T09:05:00.231000Z",
             "refund": {
                 "refundId": "3c9b0f6e-0b57-5d0c-9b5e-6a5f7a1e2b90",
@@ -49,6 +50,11 @@ _SUMMARY: Schema = {
             "refunds": 1,
             "failed": 0,
             "unsettled": 0,
+            "owedMinor": 0,
+            "owed": 0,
+            "owedSince": None,
+            "unknown": 0,
+            "unknownSince": None,
         }
     ]
 }
@@ -57,7 +63,7 @@ _AWAY = {"503": "The database is away"}
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(OrderPayments, LedgerSummary)
+    schemas = Schemas(OrderPayments, LedgerSummary, WebhookView)
 
     paths = {
         "/payments/{orderId}": {
@@ -76,6 +82,26 @@ def document() -> Schema:
                 {
                     "200": schemas.answer("The sums", LedgerSummary, example=_SUMMARY),
                     **schemas.problems(_AWAY),
+                },
+            )
+        },
+        "/webhooks/provider": {
+            "post": operation(
+                "What the payment provider tells by itself, signed as Standard Webhooks are",
+                {
+                    "200": schemas.answer(
+                        "It was read: what it did", WebhookView, example={"effect": "settled"}
+                    ),
+                    **schemas.problems(
+                        {
+                            "401": "It is not signed by the provider, or not within five minutes",
+                            "404": "No secret is configured, so no webhook is believed",
+                            "413": "The body is too large",
+                            "415": "The body is not JSON",
+                            "422": "It is signed, and not what was agreed",
+                            **_AWAY,
+                        }
+                    ),
                 },
             )
         },

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, LiteralString
+from uuid import UUID
 
 import msgspec
 
@@ -30,7 +31,12 @@ from orderflow.services.payment.rules import ClosedOrder, Decision
 
 
 class Sum(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One currency's totals in minor units, to be compared with the provider's ledger."""
+    """
+    One currency's totals in minor units, to be compared with the provider's ledger.
+
+    `owed…`: refunds that are recorded, and that the provider has not given back yet. `unknown`:
+    payments whose outcome the provider has not told.
+    """
 
     currency: str
     captured_minor: int
@@ -40,6 +46,20 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     refunds: int
     failed: int
     unsettled: int
+    owed_minor: int
+    owed: int
+    owed_since: datetime | None
+    unknown: int
+    unknown_since: datetime | None
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for the provider, in all currencies: how many, and since when the oldest does."""
+
+    owed: int
+    owed_since: datetime | None
+    unknown: int
+    unknown_since: datetime | None
 
 
 def lock(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, OrderAccount]:
@@ -111,6 +131,35 @@ def settle_refunds(cursor: Cursor, refunds: Sequence[Refund]) -> None:
     cursor.execute(_SETTLE_REFUNDS, columns(rows))
 
 
+def note_webhook(cursor: Cursor, webhook_id: str, *, now: datetime) -> bool:
+    """Whether this id is new. It is remembered from this transaction on."""
+    cursor.execute(_NOTE_WEBHOOK, (webhook_id, now))
+    return cursor.rowcount == 1
+
+
+def purge_webhooks(cursor: Cursor, *, before: datetime, at_most: int) -> int:
+    """Forget ids from before then; how many it were."""
+    cursor.execute(_PURGE_WEBHOOKS, (before, at_most))
+    return cursor.rowcount
+
+
+def lock_unknown(cursor: Cursor, payment_id: str) -> Payment | None:
+    """This payment, its order locked, if its outcome is unknown and its order is open."""
+    account = _locked(cursor, _ORDER_OF_UNKNOWN, payment_id)
+    if account is None or account.closed:
+        return None
+    return next((each for each in account.payments if each.payment_id == payment_id), None)
+
+
+def lock_owed(cursor: Cursor, refund_id: str) -> Payment | None:
+    """The payment that this refund is of, its order locked, if the refund is owed."""
+    account = _locked(cursor, _ORDER_OF_OWED, refund_id)
+    refunded = account.payments if account else ()
+    return next(
+        (each for each in refunded if each.refund and each.refund.refund_id == refund_id), None
+    )
+
+
 def kept_from_closed(cursor: Cursor) -> list[PaymentId]:
     """
     Audit: payments of closed orders that were captured and have no refund, not even one that is
@@ -134,9 +183,52 @@ def summary(cursor: Cursor) -> list[Sum]:
             refunds=refunds,
             failed=failed,
             unsettled=unsettled,
+            owed_minor=int(owed_minor),
+            owed=owed,
+            owed_since=owed_since,
+            unknown=unknown,
+            unknown_since=unknown_since,
         )
-        for currency, captured, refunded, captures, refunds, failed, unsettled in cursor
+        for (
+            currency,
+            captured,
+            refunded,
+            captures,
+            refunds,
+            failed,
+            unsettled,
+            owed_minor,
+            owed,
+            owed_since,
+            unknown,
+            unknown_since,
+        ) in cursor
     ]
+
+
+def open_at_provider(cursor: Cursor) -> Open:
+    """Read from two indexes that contain nothing else."""
+    cursor.execute(_OPEN)
+    row = cursor.fetchone()
+    assert row is not None
+    owed, owed_since, unknown, unknown_since = row
+    return Open(owed=owed, owed_since=owed_since, unknown=unknown, unknown_since=unknown_since)
+
+
+def _locked(cursor: Cursor, query: LiteralString, reference: str) -> OrderAccount | None:
+    try:
+        UUID(reference)
+    except ValueError:
+        return None
+    cursor.execute(query, (reference,))
+    row = cursor.fetchone()
+    if row is None:
+        return None
+
+    # Read again under the lock: it may have been settled while this transaction waited.
+    order_id = OrderId(row[0])
+    lock_again(cursor, [order_id])
+    return find(cursor, [order_id]).get(order_id)
 
 
 def _accounts(cursor: Cursor, ids: str) -> dict[OrderId, OrderAccount]:
@@ -382,7 +474,31 @@ SELECT payment.currency,
        count(*) FILTER (WHERE payment.state = 'SUCCEEDED' AND payment.amount_minor > 0),
        count(*) FILTER (WHERE refund.state = 'SUCCEEDED' AND refund.amount_minor > 0),
        count(*) FILTER (WHERE payment.state = 'FAILED'),
-       count(*) FILTER (WHERE payment.settled_at IS NULL)
+       count(*) FILTER (WHERE payment.settled_at IS NULL),
+       coalesce(sum(refund.amount_minor) FILTER (WHERE refund.state = 'REQUESTED'), 0),
+       count(*) FILTER (WHERE refund.state = 'REQUESTED'),
+       min(refund.created_at) FILTER (WHERE refund.state = 'REQUESTED'),
+       count(*) FILTER (WHERE payment.state = 'UNKNOWN'),
+       min(payment.unknown_since)
 FROM payment LEFT JOIN refund USING (order_id, attempt)
 GROUP BY payment.currency ORDER BY payment.currency
+"""
+_OPEN = """
+SELECT owed.*, unknown.*
+FROM (SELECT count(*), min(created_at) FROM refund WHERE settled_at IS NULL) AS owed,
+     (SELECT count(*), min(unknown_since) FROM payment WHERE unknown_since IS NOT NULL) AS unknown
+"""
+_NOTE_WEBHOOK = (
+    "INSERT INTO webhook (webhook_id, received_at) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+)
+_PURGE_WEBHOOKS = """
+DELETE FROM webhook WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM webhook WHERE received_at < %s ORDER BY received_at LIMIT %s
+))
+"""
+_ORDER_OF_UNKNOWN = """
+SELECT order_id::text FROM payment WHERE payment_id = %s::uuid AND unknown_since IS NOT NULL
+"""
+_ORDER_OF_OWED = """
+SELECT order_id::text FROM refund WHERE refund_id = %s::uuid AND settled_at IS NULL
 """

@@ -53,6 +53,7 @@ CREATE TABLE payment (
 ) WITH (fillfactor = 60);
 CREATE UNIQUE INDEX payment_one_live ON payment (order_id) WHERE live;
 CREATE INDEX payment_unknown ON payment (unknown_since) WHERE unknown_since IS NOT NULL;
+CREATE INDEX payment_unknown_by_id ON payment (payment_id) WHERE unknown_since IS NOT NULL;
 
 -- A refund is counted in its payment's `refunded_minor` by the statement that inserts it.
 CREATE TABLE refund (
@@ -72,3 +73,10 @@ CREATE TABLE refund (
 );
 CREATE INDEX refund_of_payment ON refund (order_id, attempt);
 CREATE INDEX refund_owed ON refund (created_at) WHERE settled_at IS NULL;
+
+-- Webhooks that were believed; forgotten after a day.
+CREATE TABLE webhook (
+    webhook_id  text        PRIMARY KEY CHECK (length(webhook_id) <= 255),
+    received_at timestamptz NOT NULL
+);
+CREATE INDEX webhook_received ON webhook (received_at);

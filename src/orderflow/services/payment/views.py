@@ -12,6 +12,8 @@ from orderflow.services.payment.model import OrderAccount, PaymentState, RefundS
 
 
 class RefundView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """REQUESTED: it is owed since `created_at`, and sent until the provider has given it back."""
+
     refund_id: str
     state: RefundState
     amount_minor: int
@@ -32,6 +34,7 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reason: str | None
     message: str | None
     created_at: datetime
+    unknown_since: datetime | None
     settled_at: datetime | None
     refund: RefundView | None
 
@@ -46,6 +49,12 @@ class OrderPayments(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class LedgerSummary(msgspec.Struct, frozen=True, kw_only=True):
     items: list[repository.Sum]
+
+
+class WebhookView(msgspec.Struct, frozen=True, kw_only=True):
+    """`effect`: settled, repeated, ignored or mismatch."""
+
+    effect: str
 
 
 def order_payments(order_id: OrderId, account: OrderAccount) -> OrderPayments:

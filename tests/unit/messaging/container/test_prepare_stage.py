@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.support.memory_listener import MemoryListener, attempts
+from tests.support.memory_listener import ASKED, MemoryListener, attempts
 
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.errors import ConfigurationError, Refused, Unavailable
@@ -224,6 +224,19 @@ def test_a_call_that_surely_did_nothing_closes_its_stage_and_is_made_again() -> 
     assert (listener.told, listener.dead) == ({"a": [0]}, [])
 
 
+def test_a_call_that_alone_finds_its_resource_away_does_not_keep_the_probes_for_itself() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    charges.errors["a"] = Unavailable("no answer for this one", resource="provider")
+    for key in "abcdef":
+        listener.ask(key, 0)
+    listener.turn(30)
+    assert sorted(listener.told) == ["b", "c", "d", "e", "f"]
+    charges.errors.clear()
+    listener.run()
+    assert (len(listener.told), listener.dead) == (6, [])
+
+
 def test_an_outcome_that_can_not_be_recorded_is_kept_and_no_effect_is_begun_meanwhile() -> None:
     charges = Charges()
     listener = MemoryListener(prepare=charges, calls_max=1)
@@ -333,6 +346,54 @@ def test_calls_that_run_when_the_worker_stops_are_waited_for_and_announced() -> 
     listener.workers[0].stop()
     assert listener.told == {"a": [0]}
     assert charges.calls["a"] == 1
+
+
+def test_what_is_queued_behind_a_record_is_shown_before_it_is_prepared_again() -> None:
+    """Once, decoded, before the next step of the head; what can't be read is left out."""
+    charges = Charges()
+    shown: list[Sequence[Received]] = []
+    listener = MemoryListener(prepare=charges, look_ahead=shown.append)
+    began = listener.clock.now()
+    charges.unknown_since = lambda: began
+    listener.ask("a", 0)
+    listener.turn(3)
+    assert shown == []
+
+    listener.ask("a", 1)
+    listener.bus.append([(ASKED.name, b"a", b"poison", [])])
+    listener.ask("a", 2)
+    listener.ask("b", 0)
+    intents = charges.intents["a"]
+    while charges.intents["a"] == intents:
+        listener.turn()
+    assert [[(each.event.id, each.event.number) for each in batch] for batch in shown] == [
+        [("a", 1), ("a", 2)]
+    ]
+    listener.turn(400)
+    assert len(shown) == 1, "once"
+    charges.unknown_since = None
+    listener.run()
+    assert listener.told == {"a": [0, 1, 2], "b": [0]}
+    assert len(listener.dead) == 1
+
+
+def test_a_look_ahead_that_finds_its_database_away_is_made_again_before_anything_is_intended() -> (
+    None
+):
+    charges = Charges()
+    tries: list[object] = []
+
+    def away(behind: object) -> None:
+        tries.append(behind)
+        if len(tries) < 4:
+            raise Unavailable("away", resource="database")
+
+    listener = MemoryListener(prepare=charges, look_ahead=away)
+    listener.ask("a", 0, 1)
+    listener.turn(2)
+    assert (len(tries) > 0, charges.intents["a"]) == (True, 0)
+    listener.run()
+    assert (len(tries), listener.told) == (4, {"a": [0, 1]})
 
 
 def test_an_error_that_must_stop_the_worker_stops_it() -> None:

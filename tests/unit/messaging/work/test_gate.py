@@ -52,3 +52,15 @@ def test_a_success_opens_it_and_the_next_failure_begins_small_again() -> None:
     assert (gate.is_probing, gate.reason, gate.resource) == (False, "", "")
     gate.failed(AWAY)
     assert gate.next_try_at - clock.monotonic() < 0.2
+
+
+def test_a_resource_that_says_when_it_wants_to_be_tried_again_is_not_tried_before() -> None:
+    clock = MemoryClock()
+    gate = Gate("listener", "call", clock=clock)
+    gate.failed(AWAY)
+    gate.failed(Unavailable("less often", resource="provider", retry_after_s=7.0))
+    gate.failed(AWAY)
+    clock.advance(6.9)
+    assert not gate.may_try(clock.monotonic())
+    clock.advance(0.2)
+    assert gate.may_try(clock.monotonic())

@@ -351,8 +351,10 @@ def test_a_void_counts_only_if_nothing_is_charged(
         http(200, ACCOUNT | {"voided": True}),
         http(200, ACCOUNT | {"charges": [], "voided": False}),
         http(404, {"error": "unknown"}),
+        http(200, ACCOUNT | {"charges": [charge(status="DECLINED")], "voided": True}),
     )
-    answers = [calls.void(PAYMENT, final=True) for _ in range(5)]
+    answers = [calls.void(PAYMENT, final=True) for _ in range(6)]
+    assert answers.pop().verdict is Verdict.VOIDED, "a pending charge that the void has ended"
     assert [answer.verdict for answer in answers] == [
         Verdict.VOIDED,
         Verdict.CAPTURED,

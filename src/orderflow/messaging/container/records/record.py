@@ -47,7 +47,7 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     `received` is what the handler gets; `headers` stay None if they can't be read. `attempts`,
     `contentions` (how often it met a lock or a time-out alone) and `lookups` are in memory only:
     after a restart they count anew. `unknown_since`: the beginning of the hour for which an unknown
-    outcome is looked up; `hours` of it are in the log.
+    outcome is looked up; `hours` of it are in the log. `shown`: to a listener that looks ahead.
     """
 
     state: State = State.UNREAD
@@ -60,6 +60,7 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     first_failure: datetime | None = None
     unknown_since: datetime | None = None
     hours: int = 0
+    shown: bool = False
 
 
 class Record(msgspec.Struct, frozen=True, eq=False):

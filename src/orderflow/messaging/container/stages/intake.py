@@ -61,3 +61,15 @@ class Intake:
             key=record.key,
         )
         return True
+
+    def peek(self, record: Record) -> Received | None:
+        """
+        What the handler will get, before the record's turn; None if it can't be read, or nothing
+        handles it. Raises Unavailable if the registry is needed and away.
+        """
+        try:
+            handled = self.read(record)
+        except Poison:
+            return None
+        received: Received | None = record.progress.received
+        return received if handled else None

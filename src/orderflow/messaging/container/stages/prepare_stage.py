@@ -14,6 +14,7 @@ from orderflow.messaging.container.failures import PROBES_MAX, Failures
 from orderflow.messaging.container.records.queues import EndedCall
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.container.stages.look_ahead import Ahead
 from orderflow.messaging.errors import (
     ConfigurationError,
     Contention,
@@ -77,9 +78,16 @@ class Preparing:
     """
 
     def __init__(
-        self, shared: Shared, prepare: Prepare, *, calls: Calls[Record], failures: Failures
+        self,
+        shared: Shared,
+        prepare: Prepare,
+        *,
+        calls: Calls[Record],
+        failures: Failures,
+        ahead: Ahead | None = None,
     ) -> None:
         self._prepare = prepare
+        self._ahead = ahead
         self._calls = calls
         self._turn_s_max = shared.settings.turn_s_max
         self._gates = shared.gates
@@ -218,6 +226,9 @@ class Preparing:
         gate, to_prepare = self._gates.intent, self._queues.to_prepare
         try:
             with self._intents.waiting():
+                # First, so that what is queued behind can still keep the effect from being begun.
+                if self._ahead is not None:
+                    self._ahead.show(batch)
                 steps = self._prepare.intent([record.progress.received for record in batch])
 
         except Contention as error:

@@ -1,0 +1,148 @@
+"""
+What the provider tells by itself: who may tell it, and what is believed.
+
+A webhook is a hint that saves a look-up. The signature says who sent it, and for the rest it is
+held to what a look-up is held to: our reference, amount and currency, by compare-and-set. It only
+settles what is open; the payment's own record finds that recorded at its next step, and announces
+it. A webhook that is lost, late, repeated or out of order changes nothing but the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from standardwebhooks import Webhook as Signature
+from standardwebhooks import WebhookVerificationError
+
+from orderflow.contracts.events import PaymentFailureReason
+from orderflow.messaging.postgres import Cursor
+from orderflow.messaging.telemetry import counter
+from orderflow.services.payment import model, repository
+from orderflow.services.payment.gateway import (
+    UNDECODABLE,
+    ChargeBody,
+    RefundBody,
+    Verdict,
+    charge_answer,
+    refund_answer,
+)
+
+KNOWN_FOR = timedelta(days=1)
+"""How long an id is remembered. Each is believed for five minutes; a sender may sign it again."""
+
+ID_LENGTH_MAX = 255
+
+WEBHOOKS = counter("payment_webhooks", "Webhooks of the provider, by what they did.", ("effect",))
+
+
+class Forged(Exception):
+    """Not signed by the provider, or not lately."""
+
+
+class Unreadable(Exception):
+    """Signed, but not what was agreed."""
+
+
+class Signatures:
+    """
+    The secrets that the provider may sign with. Several are valid while a secret is replaced.
+
+    The signature covers id, time and body, is compared in constant time, and is believed within
+    five minutes of its time.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._signatures = [Signature(secret) for secret in secrets]
+
+    def __bool__(self) -> bool:
+        return bool(self._signatures)
+
+    def verify(self, headers: Mapping[str, str], body: bytes) -> str:
+        """The webhook's id. Raises Forged."""
+        webhook_id = headers.get("webhook-id", "")
+        if not (0 < len(webhook_id) <= ID_LENGTH_MAX and webhook_id.isprintable()):
+            raise Forged("no id")
+        for signature in self._signatures:
+            try:
+                signature.verify(body, dict(headers), json_parse=False)
+            except (WebhookVerificationError, ValueError):
+                # ValueError: a header that is not even in the form of a signature.
+                continue
+            return webhook_id
+        raise Forged("no valid signature")
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    type: str
+    data: msgspec.Raw
+
+
+def believe(cursor: Cursor, webhook_id: str, body: bytes, *, now: datetime) -> str:
+    """
+    Record what a signed webhook says, in this transaction; what it did, in a word.
+
+    Raises Unreadable for a body that is not what was agreed; then nothing of it is recorded.
+    """
+    try:
+        envelope = msgspec.json.decode(body, type=Envelope)
+        charge, refund = _told(envelope)
+    except UNDECODABLE as error:
+        raise Unreadable(str(error)) from error
+
+    if not repository.note_webhook(cursor, webhook_id, now=now):
+        return "repeated"
+    if charge is not None:
+        return _settle_charge(cursor, charge, now=now)
+    if refund is not None:
+        return _settle_refund(cursor, refund, now=now)
+    return "ignored"
+
+
+def _told(envelope: Envelope) -> tuple[ChargeBody | None, RefundBody | None]:
+    match envelope.type:
+        case "charge.captured" | "charge.declined":
+            return msgspec.json.decode(envelope.data, type=ChargeBody), None
+        case "refund.succeeded":
+            return None, msgspec.json.decode(envelope.data, type=RefundBody)
+        case _:
+            return None, None
+
+
+def _settle_charge(cursor: Cursor, charge: ChargeBody, *, now: datetime) -> str:
+    """
+    Only of a payment that is unknown: while its call runs, the call's answer comes. A payment of a
+    closed order is left to the void that its record waits for.
+    """
+    payment = repository.lock_unknown(cursor, charge.reference)
+    if payment is None or payment.requested_by is None:
+        return "ignored"
+    answer = charge_answer("webhook", charge, payment)
+
+    match answer.verdict:
+        case Verdict.CAPTURED:
+            settled = model.captured(payment, answer.reference, cause=payment.requested_by, now=now)
+        case Verdict.DECLINED:
+            settled = model.failed(
+                payment,
+                PaymentFailureReason.DECLINED,
+                answer.message,
+                cause=payment.requested_by,
+                now=now,
+            )
+        case _:
+            return "mismatch"
+    repository.settle(cursor, [settled])
+    return "settled"
+
+
+def _settle_refund(cursor: Cursor, body: RefundBody, *, now: datetime) -> str:
+    payment = repository.lock_owed(cursor, body.reference)
+    if payment is None or payment.refund is None:
+        return "ignored"
+    answer = refund_answer("webhook", body, payment)
+    if answer.verdict is not Verdict.REFUNDED:
+        return "mismatch"
+    repository.settle_refunds(cursor, [model.refunded(payment.refund, answer.reference, now=now)])
+    return "settled"

@@ -1,0 +1,83 @@
+"""Who may tell us of a payment: a signature over id, time and body, by a secret valid now."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from standardwebhooks import Webhook as Signer
+
+from orderflow.services.payment.config import ProviderSettings
+from orderflow.services.payment.webhooks import Forged, Signatures
+
+OLD, NEW, FOREIGN = (
+    f"whsec_{base64.b64encode(bytes([number]) * 24).decode()}" for number in range(3)
+)
+BODY = b'{"type": "charge.captured", "data": {}}'
+
+
+def signed(
+    secret: str = NEW, body: bytes = BODY, *, age: timedelta = timedelta(0), webhook_id: str = "m1"
+) -> dict[str, str]:
+    at = datetime.now(UTC) - age
+    return {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Signer(secret).sign(webhook_id, at, body.decode()),
+    }
+
+
+SIGNATURES = Signatures([OLD, NEW])
+
+
+@pytest.mark.parametrize("secret", [OLD, NEW])
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(minutes=4), -timedelta(minutes=4)])
+def test_while_a_secret_is_replaced_both_are_believed(secret: str, age: timedelta) -> None:
+    assert SIGNATURES.verify(signed(secret, age=age), BODY) == "m1"
+
+
+def test_any_valid_signature_among_several_is_enough() -> None:
+    headers = signed()
+    headers["webhook-signature"] = f"v1a,xyz v1,{'A' * 44} {headers['webhook-signature']}"
+    assert SIGNATURES.verify(headers, BODY) == "m1"
+
+
+FORGED = {
+    "nothing": {},
+    "another secret": signed(FOREIGN),
+    "too old": signed(age=timedelta(minutes=6)),
+    "from the future": signed(age=-timedelta(minutes=6)),
+    "another id": signed() | {"webhook-id": "m2"},
+    "another time": signed() | {"webhook-timestamp": str(int(datetime.now(UTC).timestamp()) + 9)},
+    "no time": signed() | {"webhook-timestamp": ""},
+    "a time that is none": signed() | {"webhook-timestamp": "nan"},
+    "an endless time": signed() | {"webhook-timestamp": "9" * 400},
+    "no signature": signed() | {"webhook-signature": ""},
+    "nonsense": signed() | {"webhook-signature": "nonsense"},
+    "too many commas": signed() | {"webhook-signature": "v1,a,b"},
+    "no base64": signed() | {"webhook-signature": "v1,\u00e9"},
+    "another version": signed() | {"webhook-signature": "v2," + "A" * 44},
+    "an endless id": signed(webhook_id="m" * 256),
+}
+
+
+@pytest.mark.parametrize("headers", FORGED.values(), ids=FORGED)
+def test_what_the_provider_has_not_signed_lately_is_forged(headers: dict[str, str]) -> None:
+    with pytest.raises(Forged):
+        SIGNATURES.verify(headers, BODY)
+
+
+@pytest.mark.parametrize("body", [BODY + b" ", b"", b"\xff\xfe"])
+def test_another_body_under_a_good_signature_is_forged(body: bytes) -> None:
+    with pytest.raises(Forged):
+        SIGNATURES.verify(signed(), body)
+
+
+def test_secrets_are_checked_at_the_start_and_not_shown() -> None:
+    secrets = ProviderSettings(webhook_secrets=SecretStr(f"{OLD} {NEW}"))
+    assert OLD not in repr(secrets)
+    for wrong in ("whsec_", "whsec_n\u00f6", "whsec_dG9vIHNob3J0", OLD.removeprefix("whsec_")):
+        with pytest.raises(ValidationError, match="whsec_"):
+            ProviderSettings(webhook_secrets=SecretStr(wrong))
