@@ -114,11 +114,11 @@ class Loop:
         """Poll, admit, prepare, handle, commit, once."""
         # Partitions come and go in here, and only here: no transaction is open, so a rebalance only
         # drops state.
-        messages = self._shared.client.poll(self._poll_timeout(), self._shared.settings.records_max)
+        polled = self._shared.client.poll(self._poll_timeout(), self._shared.settings.records_max)
 
-        if messages:
-            self._fetched += len(messages)
-            self._admission.admit(messages)
+        self._admission.admit(polled)
+        if polled.messages:
+            self._fetched += len(polled.messages)
             failpoint("listener.after_poll")
 
         # Before the rest, because neither needs a transaction: a call that begins now is answered
