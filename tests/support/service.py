@@ -202,7 +202,7 @@ class Service:
         The same `event_id` again is a repeat. `to`: the topic to produce to, if it is another, as
         a replay topic.
         """
-        headers = records.headers(event, event_id, source=SOURCES[topic])
+        headers = records.headers(event, event_id, source=SOURCES.get(topic))
         value = self.encoder.encode(topic, event)
 
         while True:
