@@ -47,6 +47,15 @@ def test_a_row_is_what_the_listener_listens_to_and_publishes(row: Row) -> None:
 
 
 @ROWS
+def test_a_service_is_the_only_writer_of_what_it_publishes(row: Row) -> None:
+    listener: Listener = import_module(f"{row.package}.listeners").LISTENER
+    assert {topic.source for topic in row.publishes} <= {listener.source}
+    assert not any(
+        set(row.publishes) & set(another.publishes) for another in ROSTER if another is not row
+    )
+
+
+@ROWS
 def test_every_role_runs_in_one_process_of_the_local_stack(row: Row) -> None:
     assert sorted(role for process in row.runs for role in process.roles) == sorted(row.roles)
 

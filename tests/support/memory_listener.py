@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import structs
 from tests.support.probe_language import NAMESPACE, Asked, Told, asked, catalogue, topics
 
 from orderflow.messaging.container.records.record import Record
@@ -106,6 +107,7 @@ class MemoryListener:
         calls: type[Calls[Record]] = InlineCalls,
         calls_max: int = 128,
         seed: int = 0,
+        writer: str | None = None,
     ) -> None:
         self.handler = Handler()
         self.listener = Listener(
@@ -113,7 +115,7 @@ class MemoryListener:
             group=GROUP,
             source="/probe",
             namespace=NAMESPACE,
-            topics=(ASKED,),
+            topics=(structs.replace(ASKED, source=writer),),
             handles=(Asked,),
             publishes=(TOLD,),
             delivery=ExactlyOnce(

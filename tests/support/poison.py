@@ -178,6 +178,8 @@ HEADERS: Mapping[str, Callable[[Raw], Raw]] = {
     ),
     "ce_time is no time": lambda good: good.with_header(CE_TIME, b"yesterday"),
     "ce_source is no UTF-8": lambda good: good.with_header(CE_SOURCE, NO_UTF8),
+    "no ce_source": lambda good: good.without_header(CE_SOURCE),
+    "another writer's ce_source": lambda good: good.with_header(CE_SOURCE, b"/elsewhere"),
     "traceparent is no UTF-8": lambda good: good.more_headers((TRACEPARENT, NO_UTF8)),
     "names in capitals": lambda good: replace(
         good, headers=tuple((n.upper(), v) for n, v in good.headers)

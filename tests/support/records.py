@@ -11,14 +11,20 @@ from orderflow.messaging.listener import Publishable, Received
 SOURCE = "/test"
 
 
-def metadata(event: Publishable, event_id: UUID | None = None) -> Metadata:
-    """The metadata of an event that starts a chain; with an id of its own unless one is given."""
-    return started(event, source=SOURCE, event_id=EventId(event_id) if event_id else None)
+def metadata(
+    event: Publishable, event_id: UUID | None = None, *, source: str | None = None
+) -> Metadata:
+    """
+    The metadata of an event that starts a chain; with an id of its own unless one is given.
+    `source`: that of the topic it is for, None if anybody may write there.
+    """
+    identity = EventId(event_id) if event_id else None
+    return started(event, source=source or SOURCE, event_id=identity)
 
 
-def headers(event: Publishable, event_id: UUID | None = None) -> Any:
+def headers(event: Publishable, event_id: UUID | None = None, *, source: str | None = None) -> Any:
     """The metadata as Kafka headers."""
-    return to_headers(metadata(event, event_id))
+    return to_headers(metadata(event, event_id, source=source))
 
 
 def received(event: Publishable, *, topic: str, event_id: UUID | None = None) -> Received:

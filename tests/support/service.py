@@ -29,6 +29,7 @@ from tests.support.stack import Stack
 from orderflow.contracts.events import Event
 from orderflow.contracts.roster import row
 from orderflow.contracts.schemas import CATALOGUE
+from orderflow.contracts.topics import SOURCES
 from orderflow.messaging import postgres
 from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, CE_TYPE
 from orderflow.messaging.kafka import clients
@@ -210,7 +211,7 @@ class Service:
         The same `event_id` again is a repeat. `to`: the topic to produce to, if it is another, as
         a replay topic.
         """
-        headers = records.headers(event, event_id)
+        headers = records.headers(event, event_id, source=SOURCES.get(topic))
         value = self.encoder.encode(topic, event)
 
         while True:

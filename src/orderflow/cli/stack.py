@@ -354,6 +354,7 @@ def _group(group: str, behind: list[Lag]) -> dict[str, Any]:
         "lag": sum(topics.values()),
         "waiting": sum(lag.waiting for lag in behind),
         "topics": topics,
+        "beyond": {f"{lag.topic}-{lag.partition}": lag.beyond for lag in behind if lag.beyond},
     }
 
 
@@ -364,9 +365,10 @@ def _lag_table(groups: list[dict[str, Any]]) -> Table:
     table.add_column("records behind, by topic")
     for group in groups:
         behind = ", ".join(f"{topic} {lag:,}" for topic, lag in group["topics"].items() if lag)
-        table.add_row(
-            group["group"], f"{group['lag']:,}", f"{group['waiting']:,}", behind or "none"
-        )
+        behind = behind or "none"
+        if group["beyond"]:
+            behind += f"; committed beyond the end of the log: {', '.join(group['beyond'])}"
+        table.add_row(group["group"], f"{group['lag']:,}", f"{group['waiting']:,}", behind)
     return table
 
 

@@ -28,19 +28,56 @@ DAYS_7 = timedelta(days=7)
 DAYS_30 = timedelta(days=30)
 
 
-def _topic(name: str, retention: timedelta, *events: type[Envelope], key: str = "orderId") -> Topic:
+def source_of(service: str) -> str:
+    """The `ce_source` of what a service publishes."""
+    return f"/orderflow/{service}"
+
+
+def _topic(
+    name: str,
+    retention: timedelta,
+    *events: type[Envelope],
+    writer: str,
+    key: str = "orderId",
+) -> Topic:
     return Topic(
-        name=name, key=key, retention=retention, types=tuple(event.type_name() for event in events)
+        name=name,
+        key=key,
+        retention=retention,
+        types=tuple(event.type_name() for event in events),
+        source=source_of(writer),
     )
 
 
-ORDERS = _topic("orders", DAYS_7, OrderCreated, PaymentRequested, OrderCancelled, OrderShipped)
-ORDER_EVENTS = _topic("order-events", DAYS_30, OrderEvent)
-PAYMENTS = _topic("payments", DAYS_7, PaymentSucceeded, PaymentFailed, PaymentRefunded)
-INVENTORY = _topic("inventory", DAYS_7, StockReserved, StockRejected, StockReleased)
-NOTIFICATIONS = _topic(
-    "notifications", DAYS_7, NotificationSent, NotificationFailed, key="customerId"
+ORDERS = _topic(
+    "orders",
+    DAYS_7,
+    OrderCreated,
+    PaymentRequested,
+    OrderCancelled,
+    OrderShipped,
+    writer="order",
 )
+ORDER_EVENTS = _topic("order-events", DAYS_30, OrderEvent, writer="order")
+PAYMENTS = _topic(
+    "payments", DAYS_7, PaymentSucceeded, PaymentFailed, PaymentRefunded, writer="payment"
+)
+INVENTORY = _topic(
+    "inventory", DAYS_7, StockReserved, StockRejected, StockReleased, writer="inventory"
+)
+NOTIFICATIONS = _topic(
+    "notifications",
+    DAYS_7,
+    NotificationSent,
+    NotificationFailed,
+    writer="notification",
+    key="customerId",
+)
+SOURCES = {
+    topic.name: topic.source or ""
+    for topic in (ORDERS, ORDER_EVENTS, PAYMENTS, INVENTORY, NOTIFICATIONS)
+}
+"""The `ce_source` of each topic's only writer."""
 RELAY_POSITIONS = Topic(
     name="relay-positions", key="none: it holds offsets, no records", retention=DAYS_7, partitions=1
 )

@@ -13,6 +13,7 @@ import uuid_utils.compat as uuids
 from orderflow.contracts.events import Event, OrderCreated, OrderLine, PaymentSucceeded
 from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id
 from orderflow.contracts.schemas import CATALOGUE
+from orderflow.contracts.topics import SOURCES
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.event import Headers, started, to_headers
 from orderflow.messaging.kafka import clients
@@ -52,7 +53,7 @@ def encoded(topic: str, events: Iterable[Event], registry: RegistrySettings) -> 
         (
             event.key,
             encoder.encode(topic, event),
-            to_headers(started(event, source=SOURCE, traceparent=TRACEPARENT)),
+            to_headers(started(event, source=SOURCES[topic], traceparent=TRACEPARENT)),
         )
         for event in events
     ]

@@ -38,7 +38,7 @@ from orderflow.contracts.events import Event, OrderCreated, OrderStatus
 from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.contracts.roster import GROUPS, subscribed
 from orderflow.contracts.schemas import CATALOGUE
-from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS, SOURCES
 from orderflow.messaging import event as names
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
@@ -158,7 +158,7 @@ class Flood:
         return Raw(
             key=(key or event.key).encode(),
             value=self.encoder.encode(topic, event),
-            headers=tuple(headers(event)),
+            headers=tuple(headers(event, source=SOURCES[topic])),
             another=self.encoder.encode(topic, ANOTHER[topic](an_order()))
             if topic in ANOTHER
             else foreign_value,

@@ -197,7 +197,12 @@ def test_a_fact_in_an_open_transaction_is_not_beaten_if_it_commits(
     producer.init_transactions(30)
     producer.begin_transaction()
     value = sweeping.service.encoder.encode(PAYMENTS.name, succeeded)
-    producer.produce(PAYMENTS.name, value, order.encode(), headers=headers(succeeded, uuid4()))
+    producer.produce(
+        PAYMENTS.name,
+        value,
+        order.encode(),
+        headers=headers(succeeded, uuid4(), source=PAYMENTS.source),
+    )
     assert producer.flush(10) == 0
     eventually(
         lambda: held(sweeper) == 1, within_s=10, why="it found the order, and an open transaction"

@@ -35,6 +35,7 @@ from orderflow.messaging.errors import (
     Stopped,
     Transient,
 )
+from orderflow.messaging.kafka.topics import SEGMENT
 from orderflow.messaging.listener import InboxOutbox
 from orderflow.messaging.postgres import Session, inbox
 from orderflow.messaging.schemas.avro import Decoder, Encoder
@@ -44,7 +45,8 @@ from orderflow.messaging.work.calls import Calls
 from orderflow.messaging.work.clock import CLOCK, Clock
 
 START_AGAIN_S = 0.5
-INBOX_MARGIN = timedelta(days=5)
+INBOX_MARGIN = SEGMENT + timedelta(days=4)
+"""A segment lives on after its last record's retention, and brokers look for it at intervals."""
 
 log = logger("listener")
 

@@ -122,12 +122,12 @@ class Loop:
         # drops state.
         self.turning.mark("poll")
         self._admission.begin_turn()
-        messages = self._shared.client.poll(self._poll_timeout(), self._shared.settings.records_max)
+        polled = self._shared.client.poll(self._poll_timeout(), self._shared.settings.records_max)
 
         self.turning.mark("admit")
-        if messages:
-            self._fetched += len(messages)
-            self._admission.admit(messages)
+        self._admission.admit(polled)
+        if polled.messages:
+            self._fetched += len(polled.messages)
             failpoint("listener.after_poll")
 
         # Before the rest, because neither needs a transaction: a call that begins now is answered

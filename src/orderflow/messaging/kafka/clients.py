@@ -154,7 +154,9 @@ def listener_consumer(
     `classic`: static membership, so a restarted worker keeps its partitions. `consumer` (KIP-848):
     the broker assigns partitions and keeps the time-outs.
     """
-    config = {**consumer_config(settings, group), **overrides}
+    # An offset that the log does not have is an error to act on: a reset inside the client would
+    # drop records in silence.
+    config = {**consumer_config(settings, group), "auto.offset.reset": "error", **overrides}
     if protocol == "consumer":
         # The client refuses these settings, which are the broker's. And no static id: after a kill
         # and a quick restart the new member would be fenced until the old one's session ends.

@@ -21,7 +21,8 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from zlib import crc32
 
 import msgspec
@@ -29,12 +30,11 @@ import msgspec
 from orderflow.messaging.errors import ConfigurationError
 
 METADATA_BYTES_MAX = 4_000
-SPAN_DENSE_MAX = 23_000
-"""Up to here a bit for each offset fits, however finished and unfinished alternate."""
-UNFINISHED_SPARSE_MAX = 450
-"""Up to here the runs between unfinished offsets fit, however far apart those are."""
+BODY_BYTES_MAX = 2_970
+"""What of the text is left for the body: base64 takes a third more, and the rest 20 bytes."""
 UNFINISHED_MAX = 2_000
-SPAN_MAX = 2_000_000
+SPAN_MAX = 2**31
+"""At 1,500 offsets a second one record may wait for 16 days."""
 
 _PREFIX = "ofw"
 _VERSION = 1
@@ -70,16 +70,46 @@ class Window(msgspec.Struct, frozen=True):
         return at == len(self.unfinished) or self.unfinished[at] != offset
 
 
-def admits(span: int, unfinished: int) -> bool:
+def admits(span: int, unfinished: int, runs_bytes: int) -> bool:
     """
-    Whether a record may be taken in; both figures are those of the window **with** that record in
-    it.
+    Whether a record may be taken in; all figures are those of the window **with** that record in
+    it, `runs_bytes` by `runs_bytes_max`.
 
-    What finishes later only shortens the span and the list, so a window stays writable until the
+    What finishes later only shortens span, list and bound, so a window stays writable until the
     next record is admitted. The records that may not come in wait, and the partition pauses.
     """
-    writable = span <= SPAN_DENSE_MAX or unfinished <= UNFINISHED_SPARSE_MAX
-    return writable and unfinished < UNFINISHED_MAX and span < SPAN_MAX
+    return span < SPAN_MAX and _fits(span, unfinished, runs_bytes, parts=1)
+
+
+def has_room(span: int, unfinished: int, runs_bytes: int) -> bool:
+    """Whether a window is down to half of its limits: then a paused partition is resumed."""
+    return _fits(span, unfinished, runs_bytes, parts=2)
+
+
+def _fits(span: int, unfinished: int, runs_bytes: int, *, parts: int) -> bool:
+    body_bytes_max = BODY_BYTES_MAX // parts
+    writable = (span + 7) // 8 <= body_bytes_max or runs_bytes <= body_bytes_max
+    return writable and unfinished < UNFINISHED_MAX // parts
+
+
+def runs_bytes_max(unfinished: Iterable[int]) -> int:
+    """
+    The most bytes that the runs of these offsets (ascending) can take, whichever of them finish.
+
+    Each takes a byte, and its distance to the next one as a varint: at most 6 bytes for one that
+    waits far behind, 2 for one among its like. When one in between finishes, two distances become
+    one, whose varint is never longer than both.
+    """
+    return 1 + sum(added_bytes_max(distance) for distance in _distances(unfinished))
+
+
+def added_bytes_max(distance: int) -> int:
+    """What one more offset adds to `runs_bytes_max`, `distance` above the last one."""
+    return 1 + len(_varint(distance))
+
+
+def _distances(offsets: Iterable[int]) -> Iterator[int]:
+    return (later - earlier for earlier, later in pairwise(offsets))
 
 
 def encode(window: Window) -> str:

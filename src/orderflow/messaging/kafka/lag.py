@@ -5,6 +5,10 @@ A group's lag on a partition is what a read_committed reader could read and the 
 finished: the offsets from the group's committed one to the last stable offset (the end that open
 transactions leave), plus those below that the commit's metadata lists as unfinished. Offsets of
 transaction markers count until the group has passed them; at rest it has.
+
+A committed offset above the end of the log says nothing about this log: it was cut or begun anew,
+or somebody moved the group. All of the partition counts as unfinished then, because the group will
+read all of it again, and the lag says by how far the offset is `beyond` the end.
 """
 
 from __future__ import annotations
@@ -28,13 +32,17 @@ Place = tuple[str, int]
 
 
 class Lag(msgspec.Struct, frozen=True, kw_only=True):
-    """One group on one partition. `waiting` of its `records` were begun and wait in place."""
+    """
+    One group on one partition. `waiting` of its `records` were begun and wait in place. `beyond`:
+    by how many offsets the committed one is above the end of the log; 0 if all is well.
+    """
 
     group: str
     topic: str
     partition: int
     records: int
     waiting: int = 0
+    beyond: int = 0
 
 
 def lags(
@@ -57,13 +65,24 @@ def lags(
         }
         firsts = offsets_at(admin, partitions, EARLIEST, timeout_s=timeout_s)
         ends = offsets_at(admin, partitions, LATEST, timeout_s=timeout_s)
+        beyond = {
+            group: offsets_beyond(admin, windows, ends, timeout_s=timeout_s)
+            for group, windows in committed.items()
+        }
     except KafkaException as error:
         raise Unavailable(
             f"could not ask for lags: {error.args[0].str()}", resource="broker"
         ) from error
 
     return [
-        _lag(group, place, committed[group].get(place), first=firsts[place], end=ends[place])
+        _lag(
+            group,
+            place,
+            committed[group].get(place),
+            first=firsts[place],
+            end=ends[place],
+            beyond=beyond[group].get(place, 0),
+        )
         for group, names in groups.items()
         for place in sorted(partitions)
         if place[0] in names
@@ -83,8 +102,34 @@ def retained(window: Window | None, *, first: int) -> Window:
     )
 
 
-def _lag(group: str, place: Place, window: Window | None, *, first: int, end: int) -> Lag:
-    left = retained(window, first=first)
+def offsets_beyond(
+    admin: AdminClient,
+    committed: Mapping[Place, Window],
+    ends: Mapping[Place, int],
+    *,
+    timeout_s: float,
+) -> dict[Place, int]:
+    """
+    By how many offsets a committed one is above the end of its log, for each partition where it is.
+
+    `ends` may be older than `committed`, or leave out open transactions: where a commit is above
+    them, the log's end of this moment decides.
+    """
+    above = [place for place, window in committed.items() if window.base > ends[place]]
+    log_ends = offsets_at(
+        admin, above, LATEST, timeout_s=timeout_s, isolation=IsolationLevel.READ_UNCOMMITTED
+    )
+    return {
+        place: committed[place].base - end
+        for place, end in log_ends.items()
+        if committed[place].base > end
+    }
+
+
+def _lag(
+    group: str, place: Place, window: Window | None, *, first: int, end: int, beyond: int
+) -> Lag:
+    left = retained(None if beyond else window, first=first)
     topic, partition = place
     return Lag(
         group=group,
@@ -92,6 +137,7 @@ def _lag(group: str, place: Place, window: Window | None, *, first: int, end: in
         partition=partition,
         records=unfinished(left, end=end),
         waiting=len(left.unfinished),
+        beyond=beyond,
     )
 
 

@@ -7,7 +7,8 @@ group must get past it too.
 
 Guarantee: when `unfinished` is empty, the group has finished each record that was acknowledged
 before `horizon` was called, or aborted, and its effects are committed. A group that waits in place
-for one of them, or stands before an open transaction, has not finished.
+for one of them, or stands before an open transaction, has not finished; nor has one whose
+committed offset is above the end of the log: what it finished was in another log.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.clients import client_config
+from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.lag import (
     EARLIEST,
     LATEST,
@@ -28,6 +30,7 @@ from orderflow.messaging.kafka.lag import (
     committed_windows,
     observer,
     offsets_at,
+    offsets_beyond,
     places,
     retained,
     unfinished,
@@ -73,9 +76,7 @@ class GroupProgress:
         # Without a poll the client's connection events pile up in memory.
         self._observer.poll(0)
 
-        committed = self._unavailable_on_error(
-            lambda: committed_windows(self._observer, horizon.ends, timeout_s=TIMEOUT_S)
-        )
+        committed = self._unavailable_on_error(lambda: self._committed(horizon))
         left = {
             place: unfinished(retained(committed.get(place), first=horizon.firsts[place]), end=end)
             for place, end in horizon.ends.items()
@@ -85,6 +86,11 @@ class GroupProgress:
     def close(self) -> None:
         """Close the connections to the cluster."""
         self._observer.close()
+
+    def _committed(self, horizon: Horizon) -> dict[Place, Window]:
+        windows = committed_windows(self._observer, horizon.ends, timeout_s=TIMEOUT_S)
+        beyond = offsets_beyond(self._admin, windows, horizon.ends, timeout_s=TIMEOUT_S)
+        return {place: window for place, window in windows.items() if place not in beyond}
 
     def _horizon(self) -> Horizon:
         partitions = places(self._admin, self._topics, timeout_s=TIMEOUT_S)

@@ -12,6 +12,7 @@ Pure: `admin` talks to the cluster. The decisions:
 | shorter retention, or one by size | refuse: a reader that was away would miss records |
 | another `cleanup.policy` | refuse: compaction removes events, deletion removes state |
 | lower `max.message.bytes` | raise it: that harms nobody |
+| longer `segment.ms` | lower it: it would keep records for longer than an inbox knows them |
 | more replicas, more in sync, longer retention, larger records | leave it: it promises more |
 
 A refused setting is never repaired silently: it was lowered, so records may be lost already.
@@ -33,6 +34,9 @@ from orderflow.messaging.settings import Section
 RECORD_BYTES_MAX = 1_048_588
 """Kafka's default for `max.message.bytes`, written on each topic: a broker's may be lower."""
 
+SEGMENT = timedelta(days=1)
+"""A record goes with its whole segment: it may live for so much longer than its retention."""
+
 
 class Cleanup(StrEnum):
     """Kafka's `cleanup.policy`, verbatim."""
@@ -45,6 +49,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """
     A topic's promise.
 
+    `source` is the `ce_source` of its only writer: a record of another one is poison there, because
+    ids are unique for each source alone. None: anybody may write.
     `key` names the record key: records of one key stay in order. `retention` is how long a record
     is kept at least; None for a compacted topic. `partitions` None means the configured default,
     taken when the topic is made and then fixed for life. `types` are the full names of the events
@@ -58,6 +64,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int | None = None
     cleanup: Cleanup = Cleanup.DELETE
     record_bytes_max: int = RECORD_BYTES_MAX
+    source: str | None = None
 
 
 class TopicSettings(Section):
@@ -191,6 +198,7 @@ def config_of(topic: Topic, durability: Durability) -> dict[str, str]:
         "min.insync.replicas": str(durability.in_sync_min),
         "unclean.leader.election.enable": "false",
         "max.message.bytes": str(topic.record_bytes_max),
+        "segment.ms": str(_ms(SEGMENT)),
     }
     if topic.retention is not None:
         config |= {"retention.ms": str(_ms(topic.retention)), "retention.bytes": "-1"}
@@ -258,6 +266,9 @@ def _growth(topic: Topic, present: TopicDescription) -> Iterable[Difference]:
         yield _difference(
             topic, "max.message.bytes", present.config["max.message.bytes"], value, "raise it"
         )
+    if int(present.config["segment.ms"]) > _ms(SEGMENT):
+        value = _ms(SEGMENT)
+        yield _difference(topic, "segment.ms", present.config["segment.ms"], value, "lower it")
 
 
 def _repair(topic: Topic, name: str, value: str) -> str:

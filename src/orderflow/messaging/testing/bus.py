@@ -147,6 +147,11 @@ class Bus:
         self._later: list[Produced] = []
 
         self._listeners = listeners
+        self._writers = {
+            name: subscribed.source
+            for listener in listeners
+            for name, subscribed in listener.subscribed.items()
+        }
         self.workers: dict[str, list[Worker]] = {
             listener.name: [self._worker(listener, slot) for slot in range(workers)]
             for listener in listeners
@@ -157,12 +162,13 @@ class Bus:
     ) -> Metadata:
         """
         Publish an event that starts a chain, or continues that of `cause`. Returns the record's
-        metadata. `to`: put it on that topic instead, a group's replay topic of `topic`.
+        metadata; its source is the topic's one writer. `to`: put it on that topic instead, a
+        group's replay topic of `topic`.
         """
         metadata = Metadata(
             id=EventId(UUID(int=self._ids.getrandbits(128), version=4)),
             type=event.type_name(),
-            source="/bus",
+            source=self._writers.get(topic) or "/bus",
             time=event.happened_at,
             subject=event.subject,
             correlation_id=cause.correlation_id if cause else event.subject,

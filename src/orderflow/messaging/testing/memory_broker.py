@@ -3,9 +3,11 @@ Kafka in memory, as far as a listener's container sees it: partitions with offse
 assignment and commits.
 
 What it keeps of Kafka: a key's records are on one partition, in order; transactions leave markers,
-so offsets have gaps; aborted records are never delivered; a member whose assignment is out of date
-can't commit; a transactional id has one owner, the last one. What it leaves out: time-outs,
-retention, replication, isolation other than read_committed.
+so offsets have gaps; aborted records are never delivered; an offset that the log does not have is
+refused; a member whose assignment is out of date
+can't commit; a transactional id has one owner, the last one. Records go only when a test calls
+`delete_before` or `cut`. What it leaves out: time-outs, replication, isolation other than
+read_committed.
 """
 
 from __future__ import annotations
@@ -133,6 +135,7 @@ class MemoryBroker:
         self.groups: dict[str, Group] = defaultdict(Group)
         self.chances = chances or {}
         self._log: dict[Place, list[Message | None]] = defaultdict(list)
+        self._first: dict[Place, int] = defaultdict(int)
         self._topics: dict[str, list[Message]] = defaultdict(list)
 
     def struck(self, *faults: Fault) -> Fault | None:
@@ -166,6 +169,19 @@ class MemoryBroker:
     def end(self, place: Place) -> int:
         """The offset that the partition's next record will have."""
         return len(self._log[place])
+
+    def first(self, place: Place) -> int:
+        """The first offset that the partition still has."""
+        return self._first[place]
+
+    def delete_before(self, place: Place, offset: int) -> None:
+        """As retention does."""
+        self._first[place] = offset
+
+    def cut(self, place: Place, offset: int) -> None:
+        """Lose the end of a log: the next record gets `offset`, as when a disk is set back."""
+        del self._log[place][offset:]
+        self._first[place] = min(self._first[place], offset)
 
     def log(self, place: Place) -> list[Message | None]:
         """A partition by offset; None for markers and aborted records."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Windows
+from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Polled, Windows
+from orderflow.messaging.container.client.out_of_range import place_again
 from orderflow.messaging.container.records.partition import BEGINNING, Partition, restored
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced
@@ -45,6 +46,7 @@ class MemoryClient:
         self.is_member = False
         self.wakes_at = clock.monotonic()
 
+        self._name = settings.listener.name
         self._instance_id = settings.instance_id
         self._between = between
         self._broker = broker
@@ -84,21 +86,22 @@ class MemoryClient:
             )
         )
 
-    def poll(self, timeout_s: float, records_max: int) -> list[Message]:
+    def poll(self, timeout_s: float, records_max: int) -> Polled:
         self._between()
         self._refuse_if_replaced("its instance id is used by another")
         self.wakes_at = self._clock.monotonic() + timeout_s
         if self._broker.away:
             self.broker_error = "all brokers are down"
-            return []
+            return Polled()
 
         self.broker_error = ""
         self._polled_since_commit = True
         self._rebalance()
+        self._place_again()
         messages = self._fetch(records_max)
         if messages:
             self.wakes_at = self._clock.monotonic()
-        return messages
+        return Polled(messages, self._ends())
 
     def expel(self) -> None:
         """
@@ -231,9 +234,23 @@ class MemoryClient:
                 del self._group.owners[place]
 
     def _fetchable(self, place: Place) -> bool:
-        return not self.partitions[place].paused and self._positions[place] < self._broker.end(
-            place
-        )
+        position, end = self._positions[place], self._broker.end(place)
+        return not self.partitions[place].paused and (position < end or self._is_refused(place))
+
+    def _is_refused(self, place: Place) -> bool:
+        """Whether the log does not have the offset that would be fetched next."""
+        return not self._broker.first(place) <= self._positions[place] <= self._broker.end(place)
+
+    def _place_again(self) -> None:
+        for place, partition in list(self.partitions.items()):
+            # A partition is only asked for when it is not paused.
+            if partition.paused or not self._is_refused(place):
+                continue
+            first, end = self._broker.first(place), self._broker.end(place)
+            placed = place_again(self._name, partition, first=first, end=end)
+            partition.gone = placed is not partition
+            self.partitions[place] = placed
+            self._positions[place] = first
 
     def _fetch(self, records_max: int) -> list[Message]:
         """Some partitions, in any order, as brokers answer; of each its records in their order."""
@@ -248,11 +265,14 @@ class MemoryClient:
                 self._positions[place] += 1
                 if message is not None:
                     messages.append(message)
-
-        for place, partition in self.partitions.items():
-            if self._positions[place] >= self._broker.end(place):
-                partition.eof = self._broker.end(place)
         return messages
+
+    def _ends(self) -> list[tuple[Partition, int]]:
+        return [
+            (partition, self._positions[place])
+            for place, partition in self.partitions.items()
+            if self._positions[place] == self._broker.end(place)
+        ]
 
 
 def _place(partition: Partition) -> Place:

@@ -102,6 +102,26 @@ def test_restored_reads_offset_and_metadata_and_nothing_that_is_not_ours() -> No
         restored(("t", 1), 4, newer)
 
 
+def test_one_record_that_waits_lets_millions_pass_and_the_partition_goes_on() -> None:
+    partition = fresh()
+    admitted(partition, 0)
+    in_flight: list[Record] = []
+    for offset in range(1, 5_220_000, 2_001):
+        assert partition.may_admit(offset)
+        in_flight.append(admitted(partition, offset, f"key-{offset}"))
+        if len(in_flight) > 400:
+            partition.finish(in_flight.pop(0))
+        assert partition.may_resume()
+        encode(partition.window(include_handled=False))
+    assert partition.window(include_handled=False).base == 0
+
+
+def test_offsets_that_the_log_does_not_have_any_more_do_not_fill_the_window() -> None:
+    partition = fresh(Window(2_000, tuple(range(0, 2_000, 2))))
+    assert partition.may_admit(2**32)
+    assert partition.window(include_handled=False).unfinished == ()
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
 def test_what_is_committed_and_restored_gives_exactly_the_unfinished_records_again(

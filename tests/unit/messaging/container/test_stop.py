@@ -42,6 +42,38 @@ def test_what_waits_when_a_worker_stops_waits_for_the_next() -> None:
     assert listener.handler.waves == [[("a", 0)]]
 
 
+def test_a_stop_that_waits_for_a_commit_commits_no_record_that_came_meanwhile() -> None:
+    """A plain commit is unanswered and a dead letter waits for it, while a record comes."""
+    listener = MemoryListener(database=MemoryDatabase())
+    listener.turn(2)
+    listener.ask("a", 0)
+    listener.turn()
+    assert listener.workers[0].client.committing
+    listener.ask("a", 1, behaviour="dead")
+    listener.workers[0].turn()
+    listener.ask("a", 2)
+    listener.workers[0].stop()
+    assert not listener.is_finished("a", 2)
+    listener.workers[0].restart()
+    listener.run()
+    assert listener.told == {"a": [0, 2]}
+    assert len(listener.dead) == 1
+
+
+@pytest.mark.parametrize("with_database", [False, True])
+def test_an_end_that_was_polled_moves_no_offset_before_a_turn_admits_it(
+    *, with_database: bool
+) -> None:
+    listener = MemoryListener(database=MemoryDatabase() if with_database else None)
+    listener.turn()
+    listener.ask("a", 0)
+    client = listener.workers[0].client
+    polled = client.poll(0, 500)
+    assert len(polled.messages) == 1
+    assert [end for _partition, end in polled.ends].count(1) == 1
+    assert {partition.eof for partition in client.partitions.values()} <= {-1, 0}
+
+
 def test_a_container_that_is_told_to_stop_at_once_ends_by_itself_and_is_not_ready() -> None:
     listener = MemoryListener()
     stop = threading.Event()

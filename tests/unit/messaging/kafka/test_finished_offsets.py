@@ -12,18 +12,29 @@ from hypothesis import strategies as st
 
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.kafka.finished_offsets import (
+    BODY_BYTES_MAX,
     METADATA_BYTES_MAX,
-    SPAN_DENSE_MAX,
     SPAN_MAX,
     UNFINISHED_MAX,
-    UNFINISHED_SPARSE_MAX,
     Window,
     admits,
     decode,
     encode,
+    has_room,
+    runs_bytes_max,
 )
 
 OFFSET_MAX = 2**63 - 1
+SPAN_DENSE_MAX = 8 * BODY_BYTES_MAX
+RUNS_MAX = BODY_BYTES_MAX // 2
+"""As many unfinished offsets fit among finished ones, wherever the first of them is."""
+SPARSE_MAX = BODY_BYTES_MAX // 6
+OFFSETS_PER_S = 1_450
+HOUR_S = 3_600
+
+
+def admitted(window: Window) -> bool:
+    return admits(window.span, len(window.unfinished), runs_bytes_max(window.unfinished))
 
 
 def spread(base: int, span: int, count: int, seed: int) -> Window:
@@ -37,16 +48,17 @@ def windows(draw: st.DrawFn) -> Window:
     """Any window that `admits` allows: dense, sparse and everything between."""
     dense = draw(st.booleans())
     span = draw(st.integers(1, SPAN_DENSE_MAX if dense else SPAN_MAX - 1))
-    count = draw(st.integers(1, min(span, UNFINISHED_MAX - 1 if dense else UNFINISHED_SPARSE_MAX)))
+    count = draw(st.integers(1, min(span, UNFINISHED_MAX - 1 if dense else SPARSE_MAX)))
     base = draw(st.integers(0, OFFSET_MAX - span))
     return spread(base, span, count, draw(st.integers(0, 1_000)))
 
 
 WORST = [
     spread(OFFSET_MAX - SPAN_DENSE_MAX, SPAN_DENSE_MAX, UNFINISHED_MAX - 1, 1),
-    spread(OFFSET_MAX - SPAN_MAX, SPAN_MAX - 1, UNFINISHED_SPARSE_MAX, 1),
+    spread(OFFSET_MAX - SPAN_MAX, SPAN_MAX - 1, SPARSE_MAX, 1),
     Window(OFFSET_MAX, tuple(range(OFFSET_MAX - SPAN_DENSE_MAX, OFFSET_MAX, 12))),
-    Window(OFFSET_MAX, tuple(range(OFFSET_MAX - SPAN_MAX + 1, OFFSET_MAX, 4_445))),
+    Window(OFFSET_MAX, tuple(range(OFFSET_MAX - SPAN_MAX + 1, OFFSET_MAX, SPAN_MAX // 590))),
+    Window(OFFSET_MAX, tuple(range(OFFSET_MAX - 2 * RUNS_MAX + 2, OFFSET_MAX, 2))),
 ]
 
 
@@ -56,7 +68,7 @@ WORST = [
 @example(WORST[2])
 @example(WORST[3])
 def test_a_window_that_is_admitted_fits_and_comes_back_the_same(window: Window) -> None:
-    assert admits(window.span, len(window.unfinished))
+    assert admitted(window)
     text = encode(window)
     assert len(text.encode()) <= METADATA_BYTES_MAX
     assert decode(text, offset=window.base) == window
@@ -76,9 +88,9 @@ def test_every_window_on_the_way_of_a_partition_can_be_written(
     window, offset = Window(start), start
     for gap, finishes, which in steps:
         offset += gap
-        span = offset + 1 - (window.unfinished[0] if window.unfinished else offset)
-        if admits(span, len(window.unfinished) + 1):
-            window = Window(offset + 1, (*window.unfinished, offset))
+        larger = Window(offset + 1, (*window.unfinished, offset))
+        if admitted(larger):
+            window = larger
         if finishes and window.unfinished:
             at = which % len(window.unfinished)
             window = Window(window.end, window.unfinished[:at] + window.unfinished[at + 1 :])
@@ -87,29 +99,61 @@ def test_every_window_on_the_way_of_a_partition_can_be_written(
         assert decode(text, offset=window.base) == window
 
 
-def test_one_that_waits_lets_two_million_pass_and_then_no_more() -> None:
-    window = Window(SPAN_MAX - 1, (0,))
-    assert admits(window.span, 1)
-    assert len(encode(window)) < 30
-    assert not admits(SPAN_MAX, 1)
+@given(
+    st.lists(st.tuples(st.integers(1, 2**28), st.integers(1, 200)), min_size=1, max_size=30),
+    st.integers(0, 1_000),
+)
+def test_the_bound_holds_whichever_records_finish(parts: list[tuple[int, int]], seed: int) -> None:
+    """Stragglers and dense parts, in any order; then some of them finish."""
+    offsets, at = [0], 0
+    for distance, dense in parts:
+        at += distance
+        offsets += range(at, at + 2 * dense, 2)
+        at += 2 * dense
+    bound = runs_bytes_max(offsets)
+    draw = random.Random(seed)
+    while bound > BODY_BYTES_MAX:
+        offsets = offsets[: len(offsets) // 2]
+        bound = runs_bytes_max(offsets)
+    kept = tuple(offset for offset in offsets if draw.random() < 0.7)
+    window = Window(at + 1, kept)
+    assert runs_bytes_max(kept) <= bound
+    assert len(encode(window)) <= METADATA_BYTES_MAX
+    assert decode(encode(window), offset=window.base) == window
+
+
+def test_one_that_waits_for_an_hour_at_1450_offsets_a_second_stops_nobody() -> None:
+    passed = OFFSETS_PER_S * HOUR_S
+    in_flight = range(passed - 2 * (RUNS_MAX - 5), passed, 2)
+    window = Window(passed, (0, *in_flight))
+    assert admitted(window), "with every second one of the last 2,960 offsets in flight"
+    assert len(encode(window)) <= METADATA_BYTES_MAX
+    assert has_room(passed, 700, runs_bytes_max((0, *in_flight[:699])))
+    assert not admits(SPAN_MAX, 1, 1)
+
+
+def test_many_that_wait_for_an_hour_leave_room_for_hundreds_in_flight() -> None:
+    passed = OFFSETS_PER_S * HOUR_S
+    stragglers = range(0, passed, passed // 450)
+    assert admitted(Window(passed, (*stragglers, *range(passed - 800, passed, 2))))
 
 
 @pytest.mark.parametrize(
-    ("span", "unfinished", "admitted"),
+    ("span", "unfinished", "runs_bytes", "fits"),
     [
-        (1, 1, True),
-        (SPAN_DENSE_MAX, UNFINISHED_MAX - 1, True),
-        (SPAN_DENSE_MAX, UNFINISHED_MAX, False),
-        (SPAN_DENSE_MAX + 1, UNFINISHED_SPARSE_MAX, True),
-        (SPAN_DENSE_MAX + 1, UNFINISHED_SPARSE_MAX + 1, False),
-        (SPAN_MAX - 1, UNFINISHED_SPARSE_MAX, True),
-        (SPAN_MAX, 1, False),
+        (1, 1, 1, True),
+        (SPAN_DENSE_MAX, UNFINISHED_MAX - 1, BODY_BYTES_MAX + 1, True),
+        (SPAN_DENSE_MAX, UNFINISHED_MAX, 1, False),
+        (SPAN_DENSE_MAX + 1, 1, BODY_BYTES_MAX, True),
+        (SPAN_DENSE_MAX + 1, 1, BODY_BYTES_MAX + 1, False),
+        (SPAN_MAX - 1, 1, BODY_BYTES_MAX, True),
+        (SPAN_MAX, 1, 1, False),
     ],
 )
 def test_a_record_is_admitted_up_to_each_limit(
-    span: int, unfinished: int, *, admitted: bool
+    span: int, unfinished: int, runs_bytes: int, *, fits: bool
 ) -> None:
-    assert admits(span, unfinished) is admitted
+    assert admits(span, unfinished, runs_bytes) is fits
 
 
 def test_nothing_unfinished_needs_no_text() -> None:

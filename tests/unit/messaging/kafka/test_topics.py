@@ -77,6 +77,7 @@ def test_a_missing_topic_is_created_with_all_settings_that_matter() -> None:
         "max.message.bytes": "1048588",
         "retention.ms": "604800000",
         "retention.bytes": "-1",
+        "segment.ms": "86400000",
     }
 
 
@@ -154,6 +155,14 @@ def test_what_promises_more_is_left_alone(present: TopicDescription) -> None:
 def test_a_lower_record_size_is_raised() -> None:
     (change,) = plan(EVENTS, changed(EVENTS, max_message_bytes="1000")).alterations
     assert (change.setting, change.wanted) == ("max.message.bytes", "1048588")
+
+
+def test_segments_that_would_keep_records_for_longer_than_an_inbox_knows_them_are_shortened() -> (
+    None
+):
+    (change,) = plan(EVENTS, changed(EVENTS, segment_ms="604800000")).alterations
+    assert (change.setting, change.wanted) == ("segment.ms", "86400000")
+    assert plan(EVENTS, changed(EVENTS, segment_ms="3600000")).unchanged == ("events",)
 
 
 def test_a_cluster_made_with_more_partitions_is_as_promised_once_the_setting_says_so() -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Place
+from orderflow.messaging.container.client.out_of_range import place_again
 from orderflow.messaging.container.records.partition import Partition, restored
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Unavailable
@@ -34,7 +35,12 @@ log = logger("listener")
 
 
 class Assignment:
-    """`partitions` are the assigned ones. One that was taken away is marked `gone` and removed."""
+    """
+    `partitions` are the assigned ones. One that was taken away is marked `gone` and removed.
+
+    `refused`: those whose log does not have the offset that was asked for. Nothing of them is
+    fetched until `place_again`.
+    """
 
     def __init__(self, settings: ContainerSettings, consumer: Consumer) -> None:
         self._name = settings.listener.name
@@ -43,6 +49,7 @@ class Assignment:
         self._consumer = consumer
         self._before_revoke: BeforeRevoke | None = None
         self.partitions: dict[Place, Partition] = {}
+        self.refused: set[Place] = set()
         self.problem: BaseException | None = None
 
     def subscribe(self, before_revoke: BeforeRevoke) -> None:
@@ -79,9 +86,35 @@ class Assignment:
         assigned = self._consumer.assignment()
         self.forget_all()
         for partition in self._committed(assigned):
-            self._seek(partition)
+            self._seek(partition, _position(partition))
             self.partitions[partition.topic, partition.number] = partition
         self._consumer.resume(self._consumer.assignment())
+
+    def place_again(self) -> None:
+        """
+        Go on with `refused` partitions where their logs begin. One whose leader does not answer
+        stays refused.
+        """
+        for place in [*self.refused]:
+            partition = self.partitions.get(place)
+            try:
+                if partition is not None:
+                    self._place_again(partition)
+            except KafkaException:
+                continue
+            self.refused.discard(place)
+
+    def _place_again(self, partition: Partition) -> None:
+        target = TopicPartition(partition.topic, partition.number)
+        first, end = self._consumer.get_watermark_offsets(target, timeout=SLICE_S)
+
+        placed = place_again(self._name, partition, first=first, end=end)
+        if placed is not partition:
+            self._forget([partition])
+            self.partitions[placed.topic, placed.number] = placed
+        self._seek(placed, first)
+        placed.paused = True
+        self.resume([placed])
 
     def _assigned(self, consumer: Any, given: list[TopicPartition]) -> None:
         try:
@@ -126,8 +159,10 @@ class Assignment:
 
     def _forget(self, leaving: list[Partition]) -> None:
         for partition in leaving:
+            place = partition.topic, partition.number
             partition.gone = True
-            self.partitions.pop((partition.topic, partition.number), None)
+            self.partitions.pop(place, None)
+            self.refused.discard(place)
 
     def _committed(self, given: list[TopicPartition]) -> list[Partition]:
         """
@@ -158,12 +193,12 @@ class Assignment:
                     f"committed offsets of {self._name} can't be read: {why}", resource="broker"
                 )
 
-    def _seek(self, partition: Partition) -> None:
-        target = TopicPartition(partition.topic, partition.number, _position(partition))
+    def _seek(self, partition: Partition, offset: int) -> None:
+        target = TopicPartition(partition.topic, partition.number, offset)
         deadline = time.monotonic() + self._committed_within_s
         while True:
             try:
-                self._consumer.seek(target)
+                self._fetch_from(target)
                 return
             except KafkaException as error:
                 if time.monotonic() > deadline:
@@ -173,6 +208,15 @@ class Assignment:
 
             # Not by `poll`: it could return a record of a partition whose state is read already.
             time.sleep(PAUSED_POLL_S)
+
+    def _fetch_from(self, target: TopicPartition) -> None:
+        try:
+            self._consumer.seek(target)
+        except KafkaException:
+            # The client does not seek a partition that it stopped fetching because the broker
+            # refused its offset.
+            self._consumer.incremental_unassign([target])
+            self._consumer.incremental_assign([target])
 
     def _set_paused(self, partitions: list[Partition], *, paused: bool) -> None:
         if not partitions:

@@ -15,7 +15,7 @@ from typing import Any
 
 from orderflow.messaging.container.client.assignment import PAUSED_POLL_S, SLICE_S, Assignment
 from orderflow.messaging.container.client.fencings import Fencings
-from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Place, Windows
+from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Place, Polled, Windows
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced, OrderflowError, Unavailable
@@ -32,6 +32,8 @@ NEW_PRODUCER_S = (0.1, 5.0)
 """The back-off between producers that are refused at once, as one without the right to its id."""
 
 # The client library's public names of its own errors begin with an underscore.
+AUTO_OFFSET_RESET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
+LOG_TRUNCATION = KafkaError._LOG_TRUNCATION  # noqa: SLF001
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 FATAL = KafkaError._FATAL  # noqa: SLF001
 MAX_POLL_EXCEEDED = KafkaError._MAX_POLL_EXCEEDED  # noqa: SLF001
@@ -109,9 +111,13 @@ class BrokerClient:
         # empty.
         return bool(self._consumer.memberid())
 
-    def poll(self, timeout_s: float, records_max: int) -> list[Any]:
+    def poll(self, timeout_s: float, records_max: int) -> Polled:
         if self.broker_error:
             self._ask_again()
+        # Before anything is fetched: what the last poll brought of such a partition came before its
+        # refusal, and has been admitted to the old state.
+        self._assignment.place_again()
+
         first = self._consumer.poll(timeout_s)
         messages = [] if first is None else [first, *self._consumer.consume(records_max - 1, 0)]
 
@@ -123,7 +129,7 @@ class BrokerClient:
             raise self._assignment.problem
 
         partitions = self._assignment.partitions
-        assigned = []
+        assigned, ends = [], []
         message: Any
         for message in messages:
             error = message.error()
@@ -133,13 +139,13 @@ class BrokerClient:
                 if partition is not None:
                     assigned.append(message)
             elif error.code() != PARTITION_EOF:
-                self._judge(error)
+                self._judge(message)
             elif partition is not None:
-                partition.eof = message.offset()
+                ends.append((partition, message.offset()))
 
         if assigned:
             self.broker_error = ""
-        return assigned
+        return Polled(assigned, ends)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         self._assignment.pause(partitions)
@@ -312,17 +318,21 @@ class BrokerClient:
         """
         message: Any = self._consumer.poll(PAUSED_POLL_S)
         if message is not None and message.error() is not None:
-            self._judge(message.error())
+            self._judge(message)
         if self._assignment.problem is not None:
             raise self._assignment.problem
         self._assignment.pause_all()
 
-    def _judge(self, error: KafkaError) -> None:
+    def _judge(self, message: Any) -> None:
         """
-        Raise if the consumer can't go on; else keep the error as the reason why brokers seem to be
-        away.
+        Raise if the consumer can't go on; else keep the error of `message` as the reason why
+        brokers seem to be away.
         """
+        error: KafkaError = message.error()
         code, text = error.code(), error.str()
+        if code in (AUTO_OFFSET_RESET, LOG_TRUNCATION):
+            self._assignment.refused.add((message.topic(), message.partition()))
+            return
 
         # A fatal error comes as _FATAL, whose own `fatal()` is false; which one it was, only its
         # text says.

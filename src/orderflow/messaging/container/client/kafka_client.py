@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.kafka.finished_offsets import Window
@@ -20,6 +22,18 @@ Windows = Sequence[tuple[Partition, Window]]
 """The offsets to commit, with what is finished above them, for each of these partitions."""
 
 BeforeRevoke = Callable[[list[Partition]], None]
+
+
+class Polled(msgspec.Struct, frozen=True):
+    """
+    What one poll brought. `ends`: partitions that were read to their end, and that offset.
+
+    Both or neither are admitted: an end that counts without the records before it would let a
+    commit pass over them.
+    """
+
+    messages: Sequence[Any] = ()
+    ends: Sequence[tuple[Partition, int]] = ()
 
 
 class KafkaClient(Protocol):
@@ -55,10 +69,11 @@ class KafkaClient(Protocol):
     def close(self) -> None:
         """Leave. With static membership the partitions stay assigned until the session ends."""
 
-    def poll(self, timeout_s: float, records_max: int) -> list[Any]:
+    def poll(self, timeout_s: float, records_max: int) -> Polled:
         """
         At most `records_max` records of the assigned partitions, in the shape of the client
-        library's messages.
+        library's messages. A partition whose log does not have the group's offset is placed again:
+        see `out_of_range`.
 
         Raises Fenced when another process runs in this slot, Unavailable when committed offsets
         could not be read.

@@ -90,9 +90,11 @@ class DatabaseDelivery:
         self._client.commit_now(_windows(leaving))
 
     def last(self, deadline: float) -> None:
+        # The answer to a plain commit comes with a poll, which must bring nothing else: whatever is
+        # fetched now is handled by nobody.
+        if self._client.committing:
+            self._client.pause(self._client.partitions.values())
         while self._client.committing and self._clock.monotonic() < deadline:
-            # The answer comes with a poll. What else the poll brings is not admitted: it will be
-            # read again.
             self._client.poll(LAST_POLL_S, 1)
             self._collect()
 

@@ -12,14 +12,18 @@ from collections import OrderedDict, deque
 from typing import Any
 
 from orderflow.messaging.container.records.record import Progress, Record, State
-from orderflow.messaging.kafka.finished_offsets import Window, admits, decode
+from orderflow.messaging.kafka.finished_offsets import (
+    Window,
+    added_bytes_max,
+    admits,
+    decode,
+    has_room,
+    runs_bytes_max,
+)
 from orderflow.messaging.telemetry import logger
 
 BEGINNING = -1
 """Nothing was ever committed: the first record that comes is the first of the partition."""
-
-RESUME_SPAN_MAX = 11_500
-RESUME_UNFINISHED_MAX = (225, 1_000)
 
 log = logger("listener")
 
@@ -47,23 +51,33 @@ class Partition:
         self._to_come = deque(window.unfinished)
         self._lanes: dict[bytes, deque[Record]] = {}
 
+        # An upper bound: kept while records come, worked out anew when it is too much and some have
+        # finished since.
+        self._runs_bytes = runs_bytes_max(window.unfinished)
+        self._highest = window.unfinished[-1] if window.unfinished else window.end
+        self._finished_since = False
+
     def may_admit(self, offset: int) -> bool:
         """Whether the window, with `offset` in it, still fits into a commit's metadata."""
-        if offset < self.next:
+        # First, because what the log does not have any more would fill the window for good.
+        self._pass_over(offset)
+        if offset < self.next or not self.unfinished:
             return True
-        unfinished = self.unfinished
-        if not unfinished:
-            return True
-        return admits(offset + 1 - next(iter(unfinished)), len(unfinished) + 1)
+
+        def fits() -> bool:
+            span = offset + 1 - next(iter(self.unfinished))
+            runs_bytes = self._runs_bytes + added_bytes_max(offset - self._highest)
+            return admits(span, len(self.unfinished) + 1, runs_bytes)
+
+        return fits() or (self._count_runs_again() and fits())
 
     def may_resume(self) -> bool:
         """Whether the window is down to half of its limits, so that fetching again is worth it."""
-        unfinished = len(self.unfinished)
-        if unfinished == 0:
+        if not self.unfinished:
             return True
+        self._count_runs_again()
         span = self.next - next(iter(self.unfinished))
-        few, many = RESUME_UNFINISHED_MAX
-        return (span <= RESUME_SPAN_MAX or unfinished <= few) and unfinished <= many
+        return has_room(span, len(self.unfinished), self._runs_bytes)
 
     def admit(self, message: Any) -> Record | None:
         """
@@ -72,16 +86,17 @@ class Partition:
         """
         offset: int = message.offset()
 
-        # A restored window names offsets that must come again. One that is passed over was deleted
-        # by retention.
+        self._pass_over(offset)
         to_come = self._to_come
-        while to_come and to_come[0] < offset:
-            self.unfinished.pop(to_come.popleft(), None)
         if to_come and to_come[0] == offset:
             to_come.popleft()
         elif offset < self.next:
             return None
         else:
+            self._runs_bytes = (
+                self._runs_bytes + added_bytes_max(offset - self._highest) if self.unfinished else 1
+            )
+            self._highest = offset
             self.next = offset + 1
 
         key: bytes = message.key() or b""
@@ -118,7 +133,26 @@ class Partition:
         """The record is finished for good: its effect is committed, and nothing takes that back."""
         record.progress.state = State.FINISHED
         self.unfinished.pop(record.offset, None)
-        self.changed = True
+        self.changed = self._finished_since = True
+
+    @property
+    def position(self) -> int:
+        """The lowest offset that has not come yet, though it must; below 0: the first there is."""
+        if self.held:
+            last: int = self.held[-1].offset()
+            return last + 1
+        return self._to_come[0] if self._to_come else self.next
+
+    def skip_to(self, first: int) -> int:
+        """
+        Expect nothing below `first` any more, the first offset that the log has; returns how many
+        unfinished offsets are gone.
+        """
+        if self.held:
+            return first - self.position
+        never_read = self.next < 0
+        unread = 0 if never_read else max(0, first - self.next)
+        return self._pass_over(first) + unread
 
     def reach_eof(self) -> None:
         """
@@ -126,8 +160,7 @@ class Partition:
         markers.
         """
         if not self.held and self.eof > self.next:
-            while self._to_come:
-                self.unfinished.pop(self._to_come.popleft(), None)
+            self._pass_over(self.eof)
             self.next = self.eof
             self.changed = True
 
@@ -157,6 +190,35 @@ class Partition:
                 if record is None or record.progress.state is not State.HANDLED
             ),
         )
+
+    def _pass_over(self, offset: int) -> int:
+        """
+        Drop what a restored window names below `offset` and has not come: the log does not have it
+        any more. Returns how many these are.
+        """
+        passed = 0
+        while self._to_come and self._to_come[0] < offset:
+            self.unfinished.pop(self._to_come.popleft(), None)
+            self.changed = self._finished_since = True
+            passed += 1
+        return passed
+
+    def _count_runs_again(self) -> bool:
+        """Whether the bound on the coded bytes may be lower now, because records have finished."""
+        if not self._finished_since:
+            return False
+        self._runs_bytes = runs_bytes_max(self.unfinished)
+        self._highest = next(reversed(self.unfinished), self._highest)
+        self._finished_since = False
+        return True
+
+
+def begun_anew(partition: Partition, *, first: int) -> Partition:
+    """The state in place of `partition` when its log is another one: nothing of it is finished."""
+    anew = Partition(partition.topic, partition.number, Window(first))
+    # So that the group's offset is one that this log has, even if no record comes.
+    anew.changed = True
+    return anew
 
 
 def restored(place: tuple[str, int], offset: int, metadata: str | None) -> Partition:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from orderflow.messaging.container.client.kafka_client import Polled
 from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.failures import Failures
 from orderflow.messaging.container.metrics import PAUSES, RECORDS
@@ -59,12 +60,15 @@ class Admission:
         """The registry may be asked again."""
         self._registry_s = 0.0
 
-    def admit(self, messages: list[Any]) -> None:
+    def admit(self, polled: Polled) -> None:
         """Admit fetched messages; hold back those that do not fit, and pause their partitions."""
-        self._last_message_at = self._clock.monotonic()
         partitions = self._client.partitions
+        if polled.messages:
+            self._last_message_at = self._clock.monotonic()
+        for partition, end in polled.ends:
+            partition.eof = end
 
-        for message in messages:
+        for message in polled.messages:
             partition = partitions[message.topic(), message.partition()]
             # Once one message is held, all later ones are: they must be admitted in the order of
             # their offsets.

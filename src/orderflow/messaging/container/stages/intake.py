@@ -18,6 +18,7 @@ class Intake:
         self._belongs = {
             name: frozenset(topic.types) for name, topic in listener.subscribed.items()
         }
+        self._sources = {name: topic.source for name, topic in listener.subscribed.items()}
         self._decoder = decoder
 
     def needs_registry(self, record: Record) -> bool:
@@ -41,6 +42,13 @@ class Intake:
         topic = record.partition.topic
         if metadata.type not in self._belongs[topic]:
             raise Poison(f"a {metadata.type or 'nameless type'} does not belong on topic {topic}")
+        # An id is unique for its source alone. Another writer's event with the id of one of ours
+        # would hide it from the inbox, or be hidden by it, without a trace.
+        writer = self._sources[topic]
+        if writer is not None and metadata.source != writer:
+            source = metadata.source or "a nameless source"
+            raise Poison(f"{source} does not write topic {topic}: {writer} does")
+
         written_as = self._decoder.type_of(message.value())
         if written_as != metadata.type:
             raise Poison(f"ce_type says {metadata.type}, the bytes are a {written_as}")
