@@ -85,12 +85,7 @@ def believe(cursor: Cursor, webhook_id: str, body: bytes, *, now: datetime) -> s
 
     Raises Unreadable for a body that is not what was agreed; then nothing of it is recorded.
     """
-    try:
-        envelope = msgspec.json.decode(body, type=Envelope)
-        charge, refund = _told(envelope)
-    except UNDECODABLE as error:
-        raise Unreadable(str(error)) from error
-
+    charge, refund = contents(body)
     if not repository.note_webhook(cursor, webhook_id, now=now):
         return "repeated"
     if charge is not None:
@@ -100,14 +95,19 @@ def believe(cursor: Cursor, webhook_id: str, body: bytes, *, now: datetime) -> s
     return "ignored"
 
 
-def _told(envelope: Envelope) -> tuple[ChargeBody | None, RefundBody | None]:
-    match envelope.type:
-        case "charge.captured" | "charge.declined":
-            return msgspec.json.decode(envelope.data, type=ChargeBody), None
-        case "refund.succeeded":
-            return None, msgspec.json.decode(envelope.data, type=RefundBody)
-        case _:
-            return None, None
+def contents(body: bytes) -> tuple[ChargeBody | None, RefundBody | None]:
+    """What a webhook is about; neither, if it is about nothing that concerns us."""
+    try:
+        envelope = msgspec.json.decode(body, type=Envelope)
+        match envelope.type:
+            case "charge.captured" | "charge.declined":
+                return msgspec.json.decode(envelope.data, type=ChargeBody), None
+            case "refund.succeeded":
+                return None, msgspec.json.decode(envelope.data, type=RefundBody)
+            case _:
+                return None, None
+    except UNDECODABLE as error:
+        raise Unreadable(str(error)) from error
 
 
 def _settle_charge(cursor: Cursor, charge: ChargeBody, *, now: datetime) -> str:

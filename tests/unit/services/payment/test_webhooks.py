@@ -9,9 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr, ValidationError
 from standardwebhooks import Webhook as Signer
+from tests.unit.services.payment.accounts import EARLIER, recorded
 
+from orderflow.neighbours.psp.ledger import Charge, ChargeRequest, Refund, RefundRequest
+from orderflow.neighbours.psp.tokens import ChargeStatus
+from orderflow.neighbours.psp.webhooks import of_charge, of_refund
 from orderflow.services.payment.config import ProviderSettings
-from orderflow.services.payment.webhooks import Forged, Signatures
+from orderflow.services.payment.gateway import Verdict, charge_answer, refund_answer
+from orderflow.services.payment.webhooks import Forged, Signatures, contents
 
 OLD, NEW, FOREIGN = (
     f"whsec_{base64.b64encode(bytes([number]) * 24).decode()}" for number in range(3)
@@ -78,6 +83,43 @@ def test_what_the_provider_has_not_signed_lately_is_forged(kind: str) -> None:
 def test_another_body_under_a_good_signature_is_forged(body: bytes) -> None:
     with pytest.raises(Forged):
         SIGNATURES.verify(signed(), body)
+
+
+def test_what_the_simulated_provider_tells_is_what_was_agreed() -> None:
+    payment, owed = recorded("unknown"), recorded("refund requested")
+    assert owed.refund is not None
+    request = ChargeRequest(
+        reference=payment.payment_id,
+        amount_minor=payment.amount_minor,
+        currency=payment.currency,
+        token="pm_ok",
+    )
+    charged = Charge(
+        charge_id="ch_1",
+        key="k",
+        request=request,
+        status=ChargeStatus.CAPTURED,
+        message="",
+        at=EARLIER,
+    )
+    charge, _ = contents(of_charge(charged, EARLIER).body)
+    assert charge is not None
+    assert charge_answer("webhook", charge, payment).verdict is Verdict.CAPTURED
+
+    refunded = Refund(
+        refund_id="re_1",
+        key="k",
+        request=RefundRequest(
+            reference=owed.refund.refund_id,
+            charge_reference=owed.payment_id,
+            amount_minor=owed.amount_minor,
+            currency=owed.currency,
+        ),
+        at=EARLIER,
+    )
+    _, refund = contents(of_refund(refunded, "ch_1").body)
+    assert refund is not None
+    assert refund_answer("webhook", refund, owed).verdict is Verdict.REFUNDED
 
 
 def test_secrets_are_checked_at_the_start_and_not_shown() -> None:
