@@ -59,7 +59,7 @@ def provider() -> Iterator[ScriptedProvider]:
 
 def gateway(provider: ScriptedProvider, **settings: Any) -> HttpGateway:
     return HttpGateway(
-        ProviderSettings(url=provider.url, read_timeout_s=0.2, call_timeout_s=0.5, **settings)
+        ProviderSettings(url=provider.url, read_timeout_s=0.8, call_timeout_s=1.2, **settings)
     )
 
 
