@@ -124,6 +124,7 @@ class Transactions:
         # Without a delivery callback: an exception in one would come out of a `commit` that
         # succeeded.
         send = self._producer.produce
+
         try:
             for topic, key, value, headers in records:
                 send(topic, value, key, headers=headers)
@@ -131,7 +132,13 @@ class Transactions:
         except BufferError as error:
             self.abort(f"the client's queue is full: {error}", error)
         except KafkaException as error:
-            self._undo("produce", self._reason(error))
+            reason = self._reason(error)
+            refused = reason.args[0]
+            if refused.fatal() or refused.code() in _FINISHED:
+                raise _lost("produce", refused) from reason
+            # The client refused the record before it was enqueued, too large for example: nothing
+            # has a doubtful outcome, whatever the flags say.
+            self.abort(f"produce: {refused.name()} {refused.str()}", reason)
 
     def send_offsets(self, offsets: list[TopicPartition], group_metadata: Any) -> None:
         """
@@ -281,6 +288,12 @@ def _lost(name: str, error: KafkaError) -> ProducerLost:
     what = f"{name}: {error.name()} {error.str()}"
     return ProducerLost(what, fenced=error.code() == KafkaError._FENCED)  # noqa: SLF001
 
+
+_FINISHED = {
+    KafkaError._FATAL,  # noqa: SLF001 - the client's public names
+    KafkaError._FENCED,  # noqa: SLF001
+}
+"""A producer that says so enqueues nothing ever again."""
 
 _HEAL = {
     KafkaError._TIMED_OUT,  # noqa: SLF001 - the client's public names

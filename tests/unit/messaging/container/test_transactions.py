@@ -85,6 +85,20 @@ def test_after_an_unknown_outcome_what_is_committed_decides(fault: Fault) -> Non
     assert len(listener.handler.waves) == (2 if fault is Fault.COMMITTED_UNANSWERED else 4)
 
 
+def test_a_producer_that_is_lost_again_and_again_is_slow_and_seen() -> None:
+    listener = MemoryListener()
+    listener.turn()
+    listener.ask("a", 0)
+    listener.plan(*[Fault.ABORTED_UNANSWERED] * 5)
+    listener.turn()
+    assert "answer is lost" in listener.reasons()[0]
+    began = listener.clock.monotonic()
+    listener.run()
+    assert listener.clock.monotonic() - began > 3.0
+    assert once_each(listener)
+    assert listener.reasons() == []
+
+
 def test_after_an_unknown_outcome_what_waited_still_waits_and_what_was_finished_stays_so() -> None:
     listener = MemoryListener(retry=RetryPolicy(back_off_s=(60.0,)))
     listener.ask("a", 0, behaviour="fail")

@@ -15,6 +15,7 @@ from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.work.gate import BACK_OFF_S
 
 log = logger("listener")
 
@@ -27,7 +28,7 @@ class TurnTransaction:
     |---|---|
     | committed | its records are finished |
     | aborted | handled records are ready again, first of their keys; no attempt, no seek |
-    | unknown | a new producer, and every partition again from what is committed |
+    | unknown | a new producer, and after a back-off every partition again from what is committed |
 
     `rest_until`: monotonic seconds before which the next transaction should not begin without need.
     """
@@ -42,6 +43,7 @@ class TurnTransaction:
         self._record_log = shared.record_log
         self._clock = shared.clock
         self.rest_until = 0.0
+        self._lost_in_a_row = 0
 
     @property
     def any_changed(self) -> bool:
@@ -92,9 +94,16 @@ class TurnTransaction:
             self._client.renew(error)
             self._queues.forget()
             uncommitted.clear()
+            # The same records may lose the next producer too: that must be slow, and seen. Counted
+            # here, because the gate opens when nothing is left in memory.
+            self._lost_in_a_row += 1
+            least, most = BACK_OFF_S
+            error.retry_after_s = min(most, least * 2**self._lost_in_a_row)
+            gate.failed(error)
             return []
 
         gate.succeeded()
+        self._lost_in_a_row = 0
         handled = self._finish(windows)
         self._rest(began)
         return handled
