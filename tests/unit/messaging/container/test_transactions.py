@@ -163,6 +163,44 @@ def test_a_member_that_was_expelled_puts_back_and_commits_nothing_until_it_is_on
     assert once_each(listener)
 
 
+@pytest.mark.parametrize("with_database", [False, True])
+def test_good_records_are_committed_while_no_letter_can_be_written(*, with_database: bool) -> None:
+    listener = MemoryListener(retry=AT_ONCE, database=MemoryDatabase() if with_database else None)
+    listener.turn()
+    listener.broker.refused_topics.add(DLT)
+    for key in "abc":
+        listener.ask(key, 0, behaviour="dead")
+        listener.ask(key, 1)
+    listener.turn(20)
+    listener.ask("d", 0)
+    listener.turn(20)
+    assert listener.told == {"a": [1], "b": [1], "c": [1], "d": [0]}
+    assert all(listener.is_finished(key, 1) for key in "abc")
+    assert not any(listener.is_finished(key, 0) for key in "abc")
+    assert listener.dead == []
+    assert DLT in listener.reasons()[0]
+
+    listener.broker.refused_topics.clear()
+    listener.run()
+    assert sorted(letter.key() or b"" for letter in listener.dead) == [b"a", b"b", b"c"]
+    assert listener.broker.lag(GROUP, [ASKED.name]) == 0
+    assert listener.reasons() == []
+
+
+def test_a_letter_that_waits_to_be_written_is_made_again_after_a_restart() -> None:
+    listener = MemoryListener(retry=AT_ONCE)
+    listener.turn()
+    listener.broker.refused_topics.add(DLT)
+    listener.ask("a", 0, behaviour="dead")
+    listener.ask("b", 0)
+    listener.turn(20)
+    listener.workers[0].stop()
+    listener.broker.refused_topics.clear()
+    listener.run()
+    assert len(listener.dead) == 1
+    assert listener.told == {"b": [0]}
+
+
 def test_a_dead_letter_is_published_with_its_offset_or_not_at_all() -> None:
     listener = MemoryListener(retry=AT_ONCE)
     listener.turn()

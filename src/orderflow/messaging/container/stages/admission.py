@@ -70,7 +70,8 @@ class Admission:
         is away.
         """
         # A registry that is away stops only schemas not met before, so its gate pauses nothing.
-        away = any(gate.is_probing for gate in self._gates if gate is not self._gates.decode)
+        passing = (self._gates.decode, self._gates.dead_letters)
+        away = any(gate.is_probing for gate in self._gates if gate not in passing)
         for partition in list(self._client.partitions.values()):
             held = partition.held
             while held and partition.may_admit(held[0].offset()):
