@@ -122,6 +122,11 @@ MUTANTS = {
             "test_a_resource_that_is_away_is_probed_and_everything_waits_for_it"
         ),
     },
+    "tests/unit/messaging/container/test_transactions.py": {
+        "letters-among-the-others": (
+            "test_good_records_are_committed_while_no_letter_can_be_written"
+        ),
+    },
 }
 """By test file: each patch beside this file, and the test that must fail with it."""
 

@@ -187,6 +187,17 @@ def test_good_records_are_committed_while_no_letter_can_be_written(*, with_datab
     assert listener.reasons() == []
 
 
+def test_a_record_far_beyond_the_producers_limit_is_over_with_a_letter_that_fits() -> None:
+    listener = MemoryListener()
+    listener.bus.append([(ASKED.name, b"a", bytes(10 * 1024 * 1024), [("x", b"y")])])
+    listener.ask("a", 1)
+    listener.run()
+    (letter,) = listener.dead
+    assert len(letter.value() or b"") < 2 * 1024 * 1024
+    assert dict(letter.headers())["orderflow-letter-cut"] == b"value"
+    assert listener.told == {"a": [1]}
+
+
 def test_a_letter_that_waits_to_be_written_is_made_again_after_a_restart() -> None:
     listener = MemoryListener(retry=AT_ONCE)
     listener.turn()
