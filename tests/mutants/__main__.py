@@ -163,6 +163,11 @@ MUTANTS = {
             "test_a_record_fault_is_charged_although_the_handler_is_suspected"
         ),
     },
+    "tests/unit/messaging/container/test_transactions.py": {
+        "letters-among-the-others": (
+            "test_good_records_are_committed_while_no_letter_can_be_written"
+        ),
+    },
 }
 """By test file: each patch beside this file, and the test that must fail with it."""
 

@@ -50,8 +50,23 @@ RETRY_ATTEMPTS = "retry_topic-attempts"
 FIRST_FAILURE_TIME = "orderflow-first-failure-time"
 LAST_FAILURE_TIME = "orderflow-last-failure-time"
 REPLAY_COUNT = "orderflow-replay-count"
+REPLAY_TOPIC = "orderflow-replay-topic"
+REPLAY_PARTITION = "orderflow-replay-partition"
+REPLAY_OFFSET = "orderflow-replay-offset"
+LETTER_CUT = "orderflow-letter-cut"
+ORIGINAL_KEY_SIZE = "orderflow-original-key-size"
+ORIGINAL_KEY_SHA256 = "orderflow-original-key-sha256"
+ORIGINAL_HEADERS = "orderflow-original-headers"
+ORIGINAL_SIZE = "orderflow-original-size"
+ORIGINAL_SHA256 = "orderflow-original-sha256"
 
 AVRO_CONTENT_TYPE = "application/avro"
+
+ATTRIBUTE_BYTES_MAX = 512
+"""Of a CloudEvents attribute in a header: an event's metadata goes on with what it causes."""
+TRACEPARENT_BYTES_MAX = 128
+TRACESTATE_BYTES_MAX = 512
+"""What W3C Trace Context asks to be passed on; a longer one may be dropped."""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,13 +210,14 @@ def from_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> Metadata
     The metadata of a record.
 
     Raises Poison when `ce_id` or `ce_type` is missing, or a header can't be decoded: without an id
-    the record's repetition could not be recognised.
+    the record's repetition could not be recognised. So is an attribute above `ATTRIBUTE_BYTES_MAX`;
+    a `traceparent` or `tracestate` that is too long is left out, and the record is as good as any.
     """
     try:
         text = {
             name: value.decode()
             for name, value in headers or ()
-            if name in _OURS and value is not None
+            if name in _OURS and value is not None and _may_stay(name, value)
         }
         return Metadata(
             id=EventId(UUID(text[CE_ID])),
@@ -220,6 +236,17 @@ def from_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> Metadata
         raise Poison(f"the record has no {missing.args[0]} header") from missing
     except ValueError as error:
         raise Poison(f"a CloudEvents header can't be read: {error}") from error
+
+
+def _may_stay(name: str, value: bytes) -> bool:
+    """Raises ValueError for an attribute that is too long; false for a trace that is."""
+    if name == TRACEPARENT:
+        return len(value) <= TRACEPARENT_BYTES_MAX
+    if name == TRACESTATE:
+        return len(value) <= TRACESTATE_BYTES_MAX
+    if len(value) > ATTRIBUTE_BYTES_MAX:
+        raise ValueError(f"{name} has {len(value)} bytes (at most {ATTRIBUTE_BYTES_MAX})")
+    return True
 
 
 _SPECVERSION = (CE_SPECVERSION, b"1.0")

@@ -156,3 +156,21 @@ def test_the_same_cause_type_and_index_give_the_same_id(
     first = derived_id(namespace, cause=cause, event_type=event_type, index=index)
     assert first == derived_id(namespace, cause=cause, event_type=event_type, index=index)
     assert first != derived_id(namespace, cause=cause, event_type=event_type, index=index + 1)
+
+
+@pytest.mark.parametrize("name", ["ce_subject", "ce_correlationid", "ce_source", "ce_causationid"])
+def test_an_attribute_without_bound_is_poison(name: str) -> None:
+    with pytest.raises(Poison, match=name):
+        from_headers([("ce_id", str(uuid4()).encode()), ("ce_type", b"T"), (name, b"x" * 513)])
+
+
+def test_a_trace_that_is_too_long_is_left_out() -> None:
+    metadata = from_headers(
+        [
+            ("ce_id", str(uuid4()).encode()),
+            ("ce_type", b"T"),
+            ("traceparent", b"0" * 129),
+            ("tracestate", b"x" * 513),
+        ]
+    )
+    assert (metadata.traceparent, metadata.tracestate) == (None, None)

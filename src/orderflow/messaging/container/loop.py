@@ -207,6 +207,7 @@ class Loop:
         work_left = (
             (gates.decode, bool(queues.unread)),
             (gates.handle, bool(queues.ready) or calling),
+            (gates.dead_letters, bool(self._shared.uncommitted.held)),
             (gates.intent, calling),
             (gates.call, calling),
             (gates.outcome, bool(queues.ended)),

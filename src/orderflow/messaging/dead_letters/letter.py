@@ -2,19 +2,26 @@
 Dead letters: a record that a group could not handle, as it was, with the evidence of why beside it
 in headers.
 
-Guarantee: key, value and the record's own headers are the original bytes. The evidence has Spring's
-header names in Spring's encodings, so that its tools and teams can read it: partition and attempts
-are int32, offset and timestamp are int64, big-endian; everything else, ours included, is UTF-8
-text. A dead letter always fits where its record did, plus 16 KiB: message and stack trace are cut.
+Guarantee: key, value and own headers are the original bytes, as long as all of the letter fits.
+The evidence has Spring's header names in Spring's encodings, so that its tools and teams can read
+it: partition and attempts are int32, offset and timestamp are int64, big-endian; everything else,
+ours included, is UTF-8 text.
+
+A dead letter always fits: a topic limits compressed batches, so a record may be far larger than any
+producer accepts. Message and stack trace are always cut. Beyond `LETTER_BYTES_MAX` the record's own
+parts are cut too, the value first; `orderflow-letter-cut` says which, with size and SHA-256 of the
+original beside it. The whole record stays where `kafka_dlt-original-*` says, for that topic's
+retention. A letter that was cut is evidence only: do not replay it.
 Source: Spring Kafka, `DeadLetterPublishingRecoverer` and `KafkaHeaders`.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from hashlib import sha256
 
 import msgspec
 
@@ -31,14 +38,34 @@ from orderflow.messaging.event import (
     DLT_ORIGINAL_TOPIC,
     FIRST_FAILURE_TIME,
     LAST_FAILURE_TIME,
+    LETTER_CUT,
+    ORIGINAL_HEADERS,
+    ORIGINAL_KEY_SHA256,
+    ORIGINAL_KEY_SIZE,
+    ORIGINAL_SHA256,
+    ORIGINAL_SIZE,
     REPLAY_COUNT,
+    REPLAY_OFFSET,
+    REPLAY_PARTITION,
+    REPLAY_TOPIC,
     RETRY_ATTEMPTS,
     rfc3339_ms,
 )
+from orderflow.messaging.kafka.clients import RECORD_BYTES_MAX
 from orderflow.messaging.kafka.transactions import Produced
 
 MESSAGE_BYTES_MAX = 1024
 STACKTRACE_BYTES_MAX = 8 * 1024
+
+LETTER_BYTES_MAX = RECORD_BYTES_MAX - 4 * 1024
+"""Key, value and headers together; the rest is the batch's own header."""
+KEY_KEPT_BYTES = 256 * 1024
+HEADERS_KEPT_BYTES = 512 * 1024
+"""What a letter that must be cut keeps at least of its record's key and headers."""
+HEADER_BYTES = 10
+"""The lengths of name and value, as the wire has them: at most five bytes each."""
+CUT_EVIDENCE_BYTES = 1024
+"""Room for the headers that say what was cut."""
 
 RawHeaders = Sequence[tuple[str, bytes | None]]
 
@@ -75,15 +102,29 @@ def letter(  # noqa: PLR0913 - a record has that many parts
     """
     The record to produce to `dlt`. Time and its type are as the client's `timestamp()` gives them.
 
-    Evidence of an earlier failure (the record was replayed, and failed again) is replaced; how
-    often it was replayed is kept.
+    Evidence of an earlier failure is replaced; how often the record was replayed is kept. A record
+    of the group's replay topic keeps the place that its first failure recorded; where the replay
+    was is said beside it.
     """
-    added: list[tuple[str, bytes | None]] = [
+    place: list[tuple[str, bytes | None]] = [
         (DLT_ORIGINAL_TOPIC, topic.encode()),
         (DLT_ORIGINAL_PARTITION, _int32(partition)),
         (DLT_ORIGINAL_OFFSET, _int64(offset)),
         (DLT_ORIGINAL_TIMESTAMP, _int64(timestamp_ms)),
         (DLT_ORIGINAL_TIMESTAMP_TYPE, _TIMESTAMP_TYPES.get(timestamp_type, _TIMESTAMP_TYPES[0])),
+    ]
+    # Only on the replay topic: anybody may write such headers on a topic of events.
+    first = _recorded_place(headers) if topic.endswith(f".{evidence.group}.replay") else []
+    if first:
+        place = [
+            *first,
+            (REPLAY_TOPIC, topic.encode()),
+            (REPLAY_PARTITION, str(partition).encode()),
+            (REPLAY_OFFSET, str(offset).encode()),
+        ]
+
+    added: list[tuple[str, bytes | None]] = [
+        *place,
         (DLT_ORIGINAL_CONSUMER_GROUP, evidence.group.encode()),
         *_of_exception(evidence.exception),
         (RETRY_ATTEMPTS, _int32(evidence.attempts)),
@@ -92,7 +133,75 @@ def letter(  # noqa: PLR0913 - a record has that many parts
         (REPLAY_COUNT, str(replay_count(headers)).encode()),
     ]
 
-    return dlt, key, value, [*without_evidence(headers), *added]
+    own = without_evidence(headers)
+    if _bytes_of(key, value, [*own, *added]) <= LETTER_BYTES_MAX:
+        return dlt, key, value, [*own, *added]
+    return _cut_to_fit(dlt, key, value, own, added)
+
+
+def _cut_to_fit(
+    dlt: str,
+    key: bytes | None,
+    value: bytes | None,
+    own: list[tuple[str, bytes | None]],
+    added: list[tuple[str, bytes | None]],
+) -> Produced:
+    """Key and headers get their shares first, and the value what is left."""
+    room = LETTER_BYTES_MAX - CUT_EVIDENCE_BYTES - _bytes_of(None, None, added)
+    parts: list[str] = []
+    said: list[tuple[str, bytes | None]] = []
+
+    kept_key = None if key is None else key[:KEY_KEPT_BYTES]
+    if key is not None and kept_key != key:
+        parts.append("key")
+        said += [(ORIGINAL_KEY_SIZE, str(len(key)).encode()), (ORIGINAL_KEY_SHA256, _sha256(key))]
+    room -= len(kept_key or b"")
+
+    kept = _first_that_fit(own, max(HEADERS_KEPT_BYTES, room - len(value or b"")))
+    if len(kept) < len(own):
+        parts.append("headers")
+        said.append((ORIGINAL_HEADERS, str(len(own)).encode()))
+    room -= _bytes_of(None, None, kept)
+
+    kept_value = None if value is None else value[:room]
+    if value is not None and kept_value != value:
+        parts.append("value")
+        said += [(ORIGINAL_SIZE, str(len(value)).encode()), (ORIGINAL_SHA256, _sha256(value))]
+    said.append((LETTER_CUT, ",".join(parts).encode()))
+    return dlt, kept_key, kept_value, [*kept, *added, *said]
+
+
+def _first_that_fit(
+    headers: Iterable[tuple[str, bytes | None]], room: int
+) -> list[tuple[str, bytes | None]]:
+    kept = []
+    for pair in headers:
+        size = _bytes_of(None, None, [pair])
+        if size <= room:
+            kept.append(pair)
+            room -= size
+    return kept
+
+
+def _bytes_of(
+    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]
+) -> int:
+    """At most so many bytes of a producer's limit are used."""
+    parts = len(key or b"") + len(value or b"")
+    return parts + sum(
+        len(name.encode()) + len(content or b"") + HEADER_BYTES for name, content in headers
+    )
+
+
+def _sha256(raw: bytes) -> bytes:
+    return sha256(raw).hexdigest().encode()
+
+
+def _recorded_place(headers: RawHeaders | None) -> list[tuple[str, bytes | None]]:
+    """Where the record was at its first failure; empty unless the headers name it completely."""
+    recorded = dict(headers or ())
+    place = [(name, recorded[name]) for name in _PLACE if recorded.get(name)]
+    return place if len(place) == len(_PLACE) else []
 
 
 def without_evidence(headers: RawHeaders | None) -> list[tuple[str, bytes | None]]:
@@ -148,13 +257,19 @@ def _int64(number: int) -> bytes:
     return number.to_bytes(8, "big", signed=True)
 
 
+_PLACE = (
+    DLT_ORIGINAL_TOPIC,
+    DLT_ORIGINAL_PARTITION,
+    DLT_ORIGINAL_OFFSET,
+    DLT_ORIGINAL_TIMESTAMP,
+    DLT_ORIGINAL_TIMESTAMP_TYPE,
+)
 _EVIDENCE = frozenset(
     {
-        DLT_ORIGINAL_TOPIC,
-        DLT_ORIGINAL_PARTITION,
-        DLT_ORIGINAL_OFFSET,
-        DLT_ORIGINAL_TIMESTAMP,
-        DLT_ORIGINAL_TIMESTAMP_TYPE,
+        *_PLACE,
+        REPLAY_TOPIC,
+        REPLAY_PARTITION,
+        REPLAY_OFFSET,
         DLT_ORIGINAL_CONSUMER_GROUP,
         DLT_EXCEPTION_FQCN,
         DLT_EXCEPTION_CAUSE_FQCN,

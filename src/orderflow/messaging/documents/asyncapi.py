@@ -251,6 +251,15 @@ _DEAD_LETTER_HEADERS = _headers(
         event.FIRST_FAILURE_TIME: "RFC 3339",
         event.LAST_FAILURE_TIME: "RFC 3339",
         event.REPLAY_COUNT: "How often it was sent back",
+        event.REPLAY_TOPIC: "Where the replay was that failed; absent if it was none",
+        event.REPLAY_PARTITION: "As text",
+        event.REPLAY_OFFSET: "As text",
+        event.LETTER_CUT: "What was cut to fit: key, headers, value; absent if nothing was",
+        event.ORIGINAL_KEY_SIZE: "Bytes of the key that was cut",
+        event.ORIGINAL_KEY_SHA256: "SHA-256 of that key, in hexadecimal",
+        event.ORIGINAL_HEADERS: "Number of the headers of which some were left out",
+        event.ORIGINAL_SIZE: "Bytes of the value that was cut",
+        event.ORIGINAL_SHA256: "SHA-256 of that value, in hexadecimal",
     },
 )
 _DEAD_LETTER_MESSAGE: Node = {

@@ -52,7 +52,16 @@ Produced = tuple[str, bytes | None, bytes | None, Headers]
 
 
 class TransactionAborted(Transient):
-    """The transaction was undone as a whole; the same producer may send the same records again."""
+    """
+    The transaction was undone as a whole; the same producer may send the same records again.
+
+    `refused`: because one of its records, or the topic of one, was refused: the same records would
+    be refused again.
+    """
+
+    def __init__(self, message: str, *, resource: str, refused: bool = False) -> None:
+        super().__init__(message, resource=resource)
+        self.refused = refused
 
 
 class ProducerLost(Transient):
@@ -124,6 +133,7 @@ class Transactions:
         # Without a delivery callback: an exception in one would come out of a `commit` that
         # succeeded.
         send = self._producer.produce
+
         try:
             for topic, key, value, headers in records:
                 send(topic, value, key, headers=headers)
@@ -131,7 +141,13 @@ class Transactions:
         except BufferError as error:
             self.abort(f"the client's queue is full: {error}", error)
         except KafkaException as error:
-            self._undo("produce", self._reason(error))
+            reason = self._reason(error)
+            refused = reason.args[0]
+            if refused.fatal() or refused.code() in _FINISHED:
+                raise _lost("produce", refused) from reason
+            # The client refused the record before it was enqueued, too large for example: nothing
+            # has a doubtful outcome, whatever the flags say.
+            self.abort(f"produce: {refused.name()} {refused.str()}", reason)
 
     def send_offsets(self, offsets: list[TopicPartition], group_metadata: Any) -> None:
         """
@@ -162,7 +178,8 @@ class Transactions:
         self._insist(
             "abort_transaction", lambda: self._producer.abort_transaction(SLICE_S), aborting=True
         )
-        raise TransactionAborted(reason, resource=RESOURCE) from cause
+        refused = isinstance(cause, KafkaException) and cause.args[0].code() in _REFUSALS
+        raise TransactionAborted(reason, resource=RESOURCE, refused=refused) from cause
 
     def _within_limit(self, name: str, call: Callable[[], object]) -> None:
         """
@@ -281,6 +298,25 @@ def _lost(name: str, error: KafkaError) -> ProducerLost:
     what = f"{name}: {error.name()} {error.str()}"
     return ProducerLost(what, fenced=error.code() == KafkaError._FENCED)  # noqa: SLF001
 
+
+_FINISHED = {
+    KafkaError._FATAL,  # noqa: SLF001 - the client's public names
+    KafkaError._FENCED,  # noqa: SLF001
+}
+"""A producer that says so enqueues nothing ever again."""
+
+_REFUSALS = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_MSG,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the client's public names
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+}
+"""What a broker, or the client, has against one record or its topic."""
 
 _HEAL = {
     KafkaError._TIMED_OUT,  # noqa: SLF001 - the client's public names

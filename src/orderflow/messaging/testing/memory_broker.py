@@ -118,7 +118,8 @@ class MemoryBroker:
 
     Faults come from `planned`, each at the first operation that it fits, then by `chances` (0 to 1)
     drawn from
-    `draw`. While `away` is true no client gets an answer.
+    `draw`. While `away` is true no client gets an answer. A transaction with a record for one of
+    `refused_topics` is aborted.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class MemoryBroker:
         self.draw = random.Random(seed)  # noqa: S311 - repeatable is what it must be
         self.planned: deque[Fault] = deque()
         self.away = False
+        self.refused_topics: set[str] = set()
         self.partitions = partitions
         self.groups: dict[str, Group] = defaultdict(Group)
         self.chances = chances or {}

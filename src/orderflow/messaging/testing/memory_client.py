@@ -137,6 +137,10 @@ class MemoryClient:
         if fault is Fault.ABORTED or self._broker.away or self._is_out_of_date:
             self._broker.append_aborted(records)
             raise TransactionAborted("the transaction was aborted", resource=RESOURCE)
+        refused = sorted({topic for topic, *_ in records} & self._broker.refused_topics)
+        if refused:
+            self._broker.append_aborted(records)
+            raise TransactionAborted(f"{refused[0]} is refused", resource=RESOURCE, refused=True)
         self._commit(records, commits)
 
     def renew(self, lost: ProducerLost) -> None:

@@ -85,6 +85,20 @@ def test_after_an_unknown_outcome_what_is_committed_decides(fault: Fault) -> Non
     assert len(listener.handler.waves) == (2 if fault is Fault.COMMITTED_UNANSWERED else 4)
 
 
+def test_a_producer_that_is_lost_again_and_again_is_slow_and_seen() -> None:
+    listener = MemoryListener()
+    listener.turn()
+    listener.ask("a", 0)
+    listener.plan(*[Fault.ABORTED_UNANSWERED] * 5)
+    listener.turn()
+    assert "answer is lost" in listener.reasons()[0]
+    began = listener.clock.monotonic()
+    listener.run()
+    assert listener.clock.monotonic() - began > 3.0
+    assert once_each(listener)
+    assert listener.reasons() == []
+
+
 def test_after_an_unknown_outcome_what_waited_still_waits_and_what_was_finished_stays_so() -> None:
     listener = MemoryListener(retry=RetryPolicy(back_off_s=(60.0,)))
     listener.ask("a", 0, behaviour="fail")
@@ -137,6 +151,55 @@ def test_a_member_that_was_expelled_puts_back_and_commits_nothing_until_it_is_on
     del listener.handler._behave
     listener.run()
     assert once_each(listener)
+
+
+@pytest.mark.parametrize("with_database", [False, True])
+def test_good_records_are_committed_while_no_letter_can_be_written(*, with_database: bool) -> None:
+    listener = MemoryListener(retry=AT_ONCE, database=MemoryDatabase() if with_database else None)
+    listener.turn()
+    listener.broker.refused_topics.add(DLT)
+    for key in "abc":
+        listener.ask(key, 0, behaviour="dead")
+        listener.ask(key, 1)
+    listener.turn(20)
+    listener.ask("d", 0)
+    listener.turn(20)
+    assert listener.told == {"a": [1], "b": [1], "c": [1], "d": [0]}
+    assert all(listener.is_finished(key, 1) for key in "abc")
+    assert not any(listener.is_finished(key, 0) for key in "abc")
+    assert listener.dead == []
+    assert DLT in listener.reasons()[0]
+
+    listener.broker.refused_topics.clear()
+    listener.run()
+    assert sorted(letter.key() or b"" for letter in listener.dead) == [b"a", b"b", b"c"]
+    assert listener.broker.lag(GROUP, [ASKED.name]) == 0
+    assert listener.reasons() == []
+
+
+def test_a_record_far_beyond_the_producers_limit_is_over_with_a_letter_that_fits() -> None:
+    listener = MemoryListener()
+    listener.bus.append([(ASKED.name, b"a", bytes(10 * 1024 * 1024), [("x", b"y")])])
+    listener.ask("a", 1)
+    listener.run()
+    (letter,) = listener.dead
+    assert len(letter.value() or b"") < 2 * 1024 * 1024
+    assert dict(letter.headers())["orderflow-letter-cut"] == b"value"
+    assert listener.told == {"a": [1]}
+
+
+def test_a_letter_that_waits_to_be_written_is_made_again_after_a_restart() -> None:
+    listener = MemoryListener(retry=AT_ONCE)
+    listener.turn()
+    listener.broker.refused_topics.add(DLT)
+    listener.ask("a", 0, behaviour="dead")
+    listener.ask("b", 0)
+    listener.turn(20)
+    listener.workers[0].stop()
+    listener.broker.refused_topics.clear()
+    listener.run()
+    assert len(listener.dead) == 1
+    assert listener.told == {"b": [0]}
 
 
 def test_a_dead_letter_is_published_with_its_offset_or_not_at_all() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow.messaging.dead_letters.letter import (
+    LETTER_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     STACKTRACE_BYTES_MAX,
     Evidence,
@@ -17,6 +19,7 @@ from orderflow.messaging.dead_letters.letter import (
     without_evidence,
 )
 from orderflow.messaging.errors import Poison
+from orderflow.messaging.kafka.transactions import Produced
 
 FIRST = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
 LAST = datetime(2026, 1, 31, 9, 5, 32, 7_000, tzinfo=UTC)
@@ -178,3 +181,90 @@ def test_an_exception_that_cannot_even_be_shown_makes_a_dead_letter_all_the_same
     found = dict(made(exception=Mute()))
     assert (found["kafka_dlt-exception-fqcn"] or b"").endswith(b"Mute")
     assert found["kafka_dlt-exception-message"]
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers", "cut"),
+    [
+        (b"k", bytes(10 * MIB), OWN, b"value"),
+        (bytes(3 * MIB), b"v", OWN, b"key"),
+        (b"k", b"v", [*OWN, ("huge", bytes(3 * MIB))], b"headers"),
+        (b"k", b"v", [("n" * 300, b"x" * 300)] * 10_000, b"headers"),
+        (bytes(3 * MIB), bytes(3 * MIB), [("huge", bytes(3 * MIB))], b"key,headers,value"),
+    ],
+    ids=["10 MB of zeros", "huge key", "huge header", "10,000 headers", "all of them"],
+)
+def test_a_letter_always_fits_and_says_what_was_cut(
+    key: bytes, value: bytes, headers: list[tuple[str, bytes | None]], cut: bytes
+) -> None:
+    topic, new_key, new_value, found = sent(key=key, value=value, headers=headers)
+    size = len(new_key or b"") + len(new_value or b"")
+    size += sum(len(name.encode()) + len(raw or b"") + 10 for name, raw in found)
+    assert size <= LETTER_BYTES_MAX
+    assert (topic, dict(found)["orderflow-letter-cut"]) == ("t.payment-service.dlt", cut)
+    assert dict(found)["kafka_dlt-original-offset"] == (7).to_bytes(8, "big")
+    if b"value" in cut:
+        assert value.startswith(new_value or b"-")
+        assert dict(found)["orderflow-original-size"] == str(len(value)).encode()
+        assert dict(found)["orderflow-original-sha256"] == sha256(value).hexdigest().encode()
+    if b"key" in cut:
+        assert key.startswith(new_key or b"-")
+        assert dict(found)["orderflow-original-key-size"] == str(len(key)).encode()
+    if b"headers" in cut:
+        assert dict(found)["orderflow-original-headers"] == str(len(headers)).encode()
+    if OWN[0] in headers:
+        assert found[: len(OWN)] == OWN
+
+
+def test_a_letter_that_fits_says_nothing_of_a_cut() -> None:
+    *_, value, found = sent(key=b"k", value=bytes(MIB), headers=OWN)
+    assert value == bytes(MIB)
+    assert "orderflow-letter-cut" not in dict(found)
+
+
+def test_a_replayed_record_that_fails_again_keeps_its_true_place() -> None:
+    first = made(headers=OWN)
+    *_, again = sent(
+        key=b"k", value=b"v", headers=[*first, ("orderflow-replay-count", b"1")], topic=REPLAY
+    )
+    for name, raw in first:
+        if name.startswith("kafka_dlt-original-"):
+            assert dict(again)[name] == raw
+    assert dict(again)["orderflow-replay-topic"] == REPLAY.encode()
+    assert dict(again)["orderflow-replay-partition"] == b"0"
+    assert dict(again)["orderflow-replay-offset"] == b"7"
+    assert dict(again)["orderflow-replay-count"] == b"1"
+    assert without_evidence(again) == OWN
+
+
+def test_nobody_can_forge_a_place_on_a_topic_of_events() -> None:
+    *_, found = sent(key=b"k", value=b"v", headers=made(), topic="t")
+    assert dict(found)["kafka_dlt-original-topic"] == b"t"
+    assert "orderflow-replay-topic" not in dict(found)
+
+
+REPLAY = "orders.payment-service.replay"
+
+
+def sent(
+    *,
+    key: bytes | None,
+    value: bytes | None,
+    headers: list[tuple[str, bytes | None]],
+    topic: str = "t",
+) -> Produced:
+    return letter(
+        dlt="t.payment-service.dlt",
+        topic=topic,
+        partition=0,
+        offset=7,
+        timestamp_ms=0,
+        timestamp_type=1,
+        key=key,
+        value=value,
+        headers=headers,
+        evidence=evidence(),
+    )

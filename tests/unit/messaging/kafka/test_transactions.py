@@ -143,6 +143,13 @@ def test_a_record_that_the_client_refuses_undoes_the_transaction() -> None:
     assert producer.calls == ["produce", "produce", "abort_transaction"]
 
 
+def test_a_record_too_large_for_the_client_is_an_abort_and_not_an_unknown_outcome() -> None:
+    sends, producer, _ = scripted(produce=[error(KafkaError.MSG_SIZE_TOO_LARGE)])
+    with pytest.raises(TransactionAborted, match="MSG_SIZE_TOO_LARGE"):
+        sends.produce([("t", b"k", b"v", [])])
+    assert producer.calls == ["produce", "abort_transaction"]
+
+
 def test_a_full_client_queue_undoes_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     sends, producer, _ = scripted()
 

@@ -79,7 +79,7 @@ class DatabaseDelivery:
         # offsets back.
         if self._client.committing or not self._commit_gate.may_try(now):
             return []
-        if self._uncommitted:
+        if self._uncommitted or self._transaction.letters_are_due:
             self._transaction.run()
         elif self._transaction.any_changed and now - self._committed_at >= self._commit_every_s:
             self._commit(now)

@@ -15,6 +15,7 @@ from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.work.gate import BACK_OFF_S
 
 ANSWER_POLL_S = 0.05
 """How long a poll may take while an answer to a plain commit is awaited: it ends no poll early."""
@@ -30,7 +31,8 @@ class TurnTransaction:
     |---|---|
     | committed | its records are finished |
     | aborted | handled records are ready again, first of their keys; no attempt, no seek |
-    | unknown | a new producer, and every partition again from what is committed |
+    | aborted, because an output was refused | the same, and letters wait, apart from the others |
+    | unknown | a new producer, and after a back-off every partition again from what is committed |
 
     `rest_until`: monotonic seconds before which the next transaction should not begin without need.
     """
@@ -40,11 +42,13 @@ class TurnTransaction:
         self._name = shared.settings.listener.name
         self._client = shared.client
         self._commit_gate = shared.gates.commit
+        self._letters_gate = shared.gates.dead_letters
         self._queues = shared.queues
         self._uncommitted = shared.uncommitted
         self._record_log = shared.record_log
         self._clock = shared.clock
         self.rest_until = 0.0
+        self._lost_in_a_row = 0
 
     @property
     def any_changed(self) -> bool:
@@ -54,7 +58,13 @@ class TurnTransaction:
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self._uncommitted) or self.any_changed
+        return bool(self._uncommitted) or self.any_changed or self.letters_are_due
+
+    @property
+    def letters_are_due(self) -> bool:
+        """Whether held letters may be tried."""
+        now = self._clock.monotonic()
+        return bool(self._uncommitted.held) and self._letters_gate.may_try(now)
 
     def due_in(self, now: float) -> float | None:
         """
@@ -62,14 +72,30 @@ class TurnTransaction:
         """
         if self._uncommitted and self._client.committing:
             return ANSWER_POLL_S
-        if self._uncommitted:
+        if self._uncommitted or self.letters_are_due:
             return max(self.rest_until, self._commit_gate.next_try_at) - now
         return self._settings.commit_every_s if self.any_changed else None
 
     def run(self) -> list[Record]:
         """
         Returns the handled records if they are committed; else none, and what follows is done.
+
+        After a refusal letters have transactions of their own, one letter in each: what can't be
+        written waits, and holds up neither good records nor other letters.
         """
+        uncommitted, letters = self._uncommitted, self._letters_gate
+        if letters.is_probing:
+            uncommitted.hold_letters()
+        else:
+            uncommitted.release_letters(len(uncommitted.held))
+
+        handled = self._transact() if uncommitted or self.any_changed else []
+        if letters.is_probing and not uncommitted and self.letters_are_due:
+            uncommitted.release_letters(1)
+            self._transact()
+        return handled
+
+    def _transact(self) -> list[Record]:
         gate, uncommitted = self._commit_gate, self._uncommitted
         began = self._clock.monotonic()
         if not gate.may_try(began):
@@ -88,7 +114,13 @@ class TurnTransaction:
             log.warning("aborted; its records are put back", listener=self._name, why=str(error))
             # Nothing is sought: the records are in memory, and reading them again would mix up
             # their order.
+            only_letters = not uncommitted.handled and not uncommitted.skipped
             self._put_back()
+            if error.refused and uncommitted.dead:
+                uncommitted.hold_letters()
+                self._letters_gate.failed(error)
+                if only_letters:
+                    return []
             gate.failed(error)
             return []
         except ProducerLost as error:
@@ -97,9 +129,19 @@ class TurnTransaction:
             self._client.renew(error)
             self._queues.forget()
             uncommitted.clear()
+            uncommitted.held.clear()
+            # The same records may lose the next producer too: that must be slow, and seen. Counted
+            # here, because the gate opens when nothing is left in memory.
+            self._lost_in_a_row += 1
+            least, most = BACK_OFF_S
+            error.retry_after_s = min(most, least * 2**self._lost_in_a_row)
+            gate.failed(error)
             return []
 
         gate.succeeded()
+        self._lost_in_a_row = 0
+        if uncommitted.dead:
+            self._letters_gate.succeeded()
         handled = self._finish(windows)
         self._rest(began)
         return handled

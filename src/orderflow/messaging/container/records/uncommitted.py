@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from orderflow.messaging.container.records.record import Record
+from collections import deque
+
+from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.kafka.transactions import Produced
 
 
@@ -11,6 +13,7 @@ class Uncommitted:
     Records that are HANDLED, and what is to be published for them.
 
     `handled` with their `outputs`; `skipped`, which nothing handles; `dead` with their letters.
+    `held`: dead ones whose letters can't be written now; they are unfinished, and wait.
     """
 
     def __init__(self) -> None:
@@ -18,6 +21,7 @@ class Uncommitted:
         self.outputs: list[Produced] = []
         self.skipped: list[Record] = []
         self.dead: list[tuple[Record, Produced]] = []
+        self.held: deque[tuple[Record, Produced]] = deque()
 
     def __bool__(self) -> bool:
         return bool(self.handled or self.skipped or self.dead)
@@ -54,7 +58,23 @@ class Uncommitted:
             self.skipped = [record for record in self.skipped if not record.partition.gone]
         if any(record.partition.gone for record, _letter in self.dead):
             self.dead = [entry for entry in self.dead if not entry[0].partition.gone]
+        if any(record.partition.gone for record, _letter in self.held):
+            self.held = deque(entry for entry in self.held if not entry[0].partition.gone)
+
+    def hold_letters(self) -> None:
+        """Leave the dead ones out of the next transactions: until then they are unfinished."""
+        for record, _letter in self.dead:
+            record.progress.state = State.WAITING
+        self.held += self.dead
+        self.dead = []
+
+    def release_letters(self, at_most: int) -> None:
+        """Put held ones back into the next transaction, the longest held first."""
+        for _ in range(min(at_most, len(self.held))):
+            record, letter = self.held.popleft()
+            record.progress.state = State.HANDLED
+            self.dead.append((record, letter))
 
     def clear(self) -> None:
-        """Forget all of it: it is committed, or will be read again."""
+        """Forget all that is not held: it is committed, or will be read again."""
         self.handled, self.outputs, self.skipped, self.dead = [], [], [], []

@@ -85,12 +85,13 @@ class Admission:
         Admit what was held back; fetch where there is room, and pause everything while a resource
         is away.
         """
-        # A registry that is away stops only schemas not met before, so its gate pauses nothing. A
-        # suspected handler needs records that it may be able to handle.
-        ignored = {id(self._gates.decode)}
+        # A registry that is away stops only schemas not met before; letters that can't be written
+        # stop nothing else. So these gates pause nothing. A suspected handler needs records that it
+        # may be able to handle.
+        passing = [self._gates.decode, self._gates.dead_letters]
         if self._failures.suspects:
-            ignored.add(id(self._gates.handle))
-        away = any(gate.is_probing for gate in self._gates if id(gate) not in ignored)
+            passing.append(self._gates.handle)
+        away = any(gate.is_probing for gate in self._gates if gate not in passing)
         for partition in list(self._client.partitions.values()):
             held = partition.held
             while held and partition.may_admit(held[0].offset()):

@@ -1,4 +1,4 @@
-"""The six stages of a container that close when what they need is away."""
+"""The seven stages of a container that close when what they need is away."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ class Gates(msgspec.Struct, frozen=True):
     """The database of `Prepare` is away: ended calls keep their answers."""
     commit: Gate
     """The broker is away, or refuses."""
+    dead_letters: Gate
+    """A dead letter topic is refused: letters wait, and everything else is committed."""
 
     @classmethod
     def of(cls, listener: str, clock: Clock) -> Gates:
         return cls(*(Gate(listener, stage, clock=clock) for stage in cls.__struct_fields__))
 
     def __iter__(self) -> Iterator[Gate]:
-        return iter((self.decode, self.handle, self.intent, self.call, self.outcome, self.commit))
+        work = (self.decode, self.handle, self.intent, self.call, self.outcome)
+        return iter((*work, self.commit, self.dead_letters))
