@@ -11,6 +11,7 @@ import pytest
 from tests.support.memory_listener import ASKED, DLT, MemoryListener, attempts
 from tests.support.probe_language import Ignored
 
+from orderflow.messaging.kafka import finished_offsets
 from orderflow.messaging.listener import RetryPolicy
 from orderflow.messaging.testing.memory_database import MemoryDatabase
 
@@ -131,3 +132,23 @@ def test_a_partition_with_too_much_unfinished_is_paused_and_goes_on_later() -> N
     assert listener.committed(place).base == place.offset()
     listener.run()
     assert listener.told == {"a": list(range(1, 2_300))}
+
+
+@pytest.mark.parametrize("with_database", [False, True])
+def test_one_record_that_waits_stops_no_other_however_small_the_window_is(
+    monkeypatch: pytest.MonkeyPatch, *, with_database: bool
+) -> None:
+    """With room for some ten unfinished records, hundreds pass the one that waits."""
+    monkeypatch.setattr(finished_offsets, "BODY_BYTES_MAX", 24)
+    listener = MemoryListener(
+        database=MemoryDatabase() if with_database else None,
+        retry=RetryPolicy(back_off_s=(3_600.0, 3_600.0)),
+    )
+    listener.ask("a", 0, behaviour="fail")
+    listener.turn(3)
+    for number in range(100):
+        for key in "bcdefgh":
+            listener.ask(key, number)
+    listener.turn(200)
+    assert listener.told == {key: list(range(100)) for key in "bcdefgh"}
+    assert not listener.is_finished("a", 0)
