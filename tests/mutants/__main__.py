@@ -49,6 +49,12 @@ MUTANTS = {
         "read-then-write-stock": (
             "test_four_workers_who_want_the_same_products_reserve_exactly_what_fits"
         ),
+        "stock-take-without-its-precondition": (
+            "test_a_stock_take_corrects_what_it_saw_and_nothing_that_moved_since"
+        ),
+        "shipment-without-its-movement": (
+            "test_whatever_happens_to_stock_its_movements_add_up_to_it"
+        ),
     },
     "tests/integration/order/test_placing.py": {
         "prices-of-the-start": ("test_what_is_charged_is_what_the_catalogue_shows_at_every_moment"),

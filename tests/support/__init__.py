@@ -17,6 +17,7 @@ Real parts
     mock_cluster        *kit*: librdkafka's mock broker, with faults on demand
     databases           *kit*: an empty database; a database's catalogue
     products            the demo products in an order database
+    stock               the demo stock in an inventory database, what came in, and the audit
     kafka_tools         Kafka's own command-line tools; the `orderflow` command
     raw_producer        records that Python's client cannot write
 

@@ -25,6 +25,7 @@ from tests.support.databases import database_settings, empty_database
 from tests.support.documented import holding_to
 from tests.support.products import add_demo_products
 from tests.support.stack import Stack
+from tests.support.stock import add_demo_stock
 
 from orderflow.contracts.events import Event
 from orderflow.contracts.roster import row
@@ -135,6 +136,8 @@ class Service:
         )
         if self.name == "order":
             add_demo_products(self.database_url)
+        if self.name == "inventory":
+            add_demo_stock(self.database_url)
 
     def start(self, roles: str, *, slot: int = 0, wait: bool = True, **environment: str) -> Process:
         """Start a process with `roles`, and unless `wait` is false wait until it is ready."""

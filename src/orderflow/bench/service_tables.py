@@ -59,8 +59,10 @@ def _integer(connection: Connection, query: str, *parameters: str) -> int:
 
 
 _STOCK_UP = """
-INSERT INTO stock (sku, on_hand) SELECT unnest(%s::text[]), %s
-ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand
+INSERT INTO stock (sku, on_hand, received)
+SELECT sku, on_hand, on_hand FROM unnest(%s::text[]) AS sku, (SELECT %s::int AS on_hand) AS count
+ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand,
+    corrected = excluded.on_hand + stock.shipped - stock.received
 """
 _COUNT_DECIDED = "SELECT count(*) FROM reservation WHERE lines->0->>'sku' LIKE %s"
 _COUNT_BY_STATUS = """

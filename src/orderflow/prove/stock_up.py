@@ -8,19 +8,25 @@ from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.addresses import api_url
 from orderflow.stack.settings import StackSettings
 
-ON_HAND = 100_000_000
+QUANTITY = 100_000_000
 TIMEOUT_S = 30.0
 
 
 def stock_up(settings: StackSettings) -> list[str]:
     """Put every product in stock; returns the SKUs. Raises OrderflowError if an API refuses."""
     order, inventory = api_url(settings, "order"), api_url(settings, "inventory")
+
     try:
         with httpx2.Client(timeout=TIMEOUT_S, trust_env=False) as client:
             products = client.get(f"{order}/products").raise_for_status().json()["items"]
             skus = [str(product["sku"]) for product in products]
             for sku in skus:
-                client.put(f"{inventory}/stock/{sku}", json={"onHand": ON_HAND}).raise_for_status()
+                # The same key at each run: the shelf is filled once.
+                client.post(
+                    f"{inventory}/stock/{sku}/receipts",
+                    json={"quantity": QUANTITY, "reason": "orderflow prove"},
+                    headers={"Idempotency-Key": "orderflow-prove", "Orderflow-Actor": "prove"},
+                ).raise_for_status()
     except httpx2.HTTPError as error:
         raise OrderflowError(f"the shelf could not be filled: {error}") from error
     return skus

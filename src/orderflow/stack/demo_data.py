@@ -1,8 +1,9 @@
 """
 What a fresh local stack is filled with, through the public commands, as an operator would do it.
 
-`python -m orderflow.stack.demo_data products URL`: a step of `orderflow up`. Repeated, it changes
-nothing; a catalogue with anything else in it is somebody's own, and is left as it is. No migration
+`python -m orderflow.stack.demo_data products URL`, or `stock`: steps of `orderflow up`. Repeated,
+they change nothing; a catalogue or a shelf with anything else in it is somebody's own, and is left
+as it is. No migration
 contains demo data, so that no other database begins with it.
 """
 
@@ -39,6 +40,9 @@ PRODUCTS = (
     DemoProduct("LAMP-01", "Desk lamp", {"EUR": 4590, "USD": 4890, "JPY": 7400}),
 )
 
+ON_HAND = {product.sku: 1_000_000 for product in PRODUCTS} | {"DESK-160": 0}
+"""Pieces of each product. One is sold out until somebody receives some."""
+
 
 def put_products(client: httpx2.Client) -> int:
     """
@@ -65,7 +69,41 @@ def _put_product(client: httpx2.Client, product: DemoProduct) -> bool:
     return True
 
 
-FILLS: Mapping[str, Callable[[httpx2.Client], int]] = {"products": put_products}
+def put_stock(client: httpx2.Client) -> int:
+    """
+    Put the demo products that are missing on the inventory API's shelf; how many those were.
+
+    A shelf with anything else on it is left alone. Raises httpx2.HTTPError if the API refuses or
+    does not answer.
+    """
+    shelf = client.get("/stock").raise_for_status().json()["items"]
+    known = {item["sku"] for item in shelf}
+    if not known <= ON_HAND.keys():
+        return 0
+    missing = ON_HAND.keys() - known
+    for sku in sorted(missing):
+        _put_in_stock(client, sku, ON_HAND[sku])
+    return len(missing)
+
+
+def _put_in_stock(client: httpx2.Client, sku: str, quantity: int) -> None:
+    """Receive so many pieces, once whoever repeats it; or add the product, sold out."""
+    if quantity:
+        body = {"quantity": quantity, "reason": "demo data"}
+        headers = {"Idempotency-Key": "orderflow-up", **ACTOR}
+        client.post(f"/stock/{sku}/receipts", json=body, headers=headers).raise_for_status()
+        return
+
+    headers = {"If-None-Match": "*", **ACTOR}
+    answer = client.put(f"/stock/{sku}", json={"onHand": 0, "reason": "demo data"}, headers=headers)
+    if answer.status_code != httpx2.codes.PRECONDITION_FAILED:
+        answer.raise_for_status()
+
+
+FILLS: Mapping[str, Callable[[httpx2.Client], int]] = {
+    "products": put_products,
+    "stock": put_stock,
+}
 """What can be filled in, by its name on the command line, through a client of its API."""
 
 

@@ -95,7 +95,7 @@ class Services:
             raise OrderflowError(
                 f"{available:,} pieces of {SOLD_OUT} are there, too many to be out of stock: "
                 f"PUT {self._urls['inventory']}/stock/{SOLD_OUT} with "
-                '{"onHand": 0} empties that shelf'
+                '{"onHand": 0} and its ETag as If-Match empties that shelf'
             )
         return available + 1
 

@@ -1,10 +1,19 @@
-"""The inventory API: what is on the shelf, and what is reserved for an order."""
+"""
+The inventory API: what is on the shelf, what moved there, and what is reserved for an order.
+
+A stock-take says which movement was the last when the pieces were counted; so none is written over
+what moved since. A receipt adds, and has a key, so that no repeat adds twice.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,18 +22,30 @@ from starlette.types import ASGIApp
 
 from orderflow.contracts.ids import OrderId, Sku
 from orderflow.messaging.http import problems
+from orderflow.messaging.http.actor import actor_of
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.bodies import BODY_BYTES_MAX, read_json
 from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.pages import cursor_value, page
-from orderflow.messaging.http.parameters import is_identifier
+from orderflow.messaging.http.parameters import is_identifier, query_value
+from orderflow.messaging.http.preconditions import etag, expected_version, only_new
 from orderflow.messaging.http.problems import Problem, problem
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
-from orderflow.services.inventory import repository
+from orderflow.services.inventory import movements, repository
 from orderflow.services.inventory.announcements import NotRetained, announce
-from orderflow.services.inventory.model import Stock
+from orderflow.services.inventory.model import Movement, Stock
+from orderflow.services.inventory.movements import (
+    BelowReserved,
+    KeyReused,
+    Overtaken,
+    Receipt,
+    StockTake,
+    TooMany,
+)
 from orderflow.services.inventory.openapi import TITLE, document
 from orderflow.services.inventory.views import (
+    MovementPage,
+    ReceiptRequest,
     StockPage,
     StockRequest,
     announced_view,
@@ -33,25 +54,47 @@ from orderflow.services.inventory.views import (
 )
 
 PAGE_MAX = 500
+LIMIT_DEFAULT = 50
+LIMIT = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
+SEQUENCE_MAX = 2**63 - 1
 
 
 def build_api(
     pool: ConnectionPool, reasons: Reasons, *, body_bytes_max: int = BODY_BYTES_MAX
 ) -> ASGIApp:
-    decoder = msgspec.json.Decoder(StockRequest)
+    stock_takes = msgspec.json.Decoder(StockRequest)
+    receipts = msgspec.json.Decoder(ReceiptRequest)
 
     async def put_stock(request: Request) -> Response:
-        body = await read_json(request, decoder, limit=body_bytes_max)
-        if (sku := _sku(request)) is None:
-            raise problems.invalid(
-                "a SKU is 1 to 64 letters, digits and . _ : @ + -, beginning with a letter or digit"
-            )
-        return await run_in_threadpool(_put_on_hand, pool, sku, body.on_hand)
+        body = await read_json(request, stock_takes, limit=body_bytes_max)
+        command = StockTake(
+            sku=_new_sku(request),
+            on_hand=body.on_hand,
+            actor=actor_of(request),
+            reason=body.reason,
+            seen=_seen(request),
+        )
+        return await run_in_threadpool(_take_stock, pool, command)
+
+    async def post_receipt(request: Request) -> Response:
+        body = await read_json(request, receipts, limit=body_bytes_max)
+        command = Receipt(
+            sku=_new_sku(request),
+            quantity=body.quantity,
+            key=_receipt_key(request),
+            actor=actor_of(request),
+            reason=body.reason,
+        )
+        return await run_in_threadpool(_receive, pool, command)
 
     routes = [
         Route("/stock", lambda request: _get_page(pool, request), methods=["GET"]),
         Route("/stock/{sku}", lambda request: _get_stock(pool, request), methods=["GET"]),
         Route("/stock/{sku}", put_stock, methods=["PUT"]),
+        Route("/stock/{sku}/receipts", post_receipt, methods=["POST"]),
+        Route(
+            "/stock/{sku}/movements", lambda request: _get_movements(pool, request), methods=["GET"]
+        ),
         Route(
             "/reservations/{order_id}",
             lambda request: _get_reservation(pool, request),
@@ -82,15 +125,50 @@ def _get_stock(pool: ConnectionPool, request: Request) -> Response:
         stock = repository.find_stock(cursor, sku) if sku else None
     if stock is None:
         raise no_such_sku()
-    return json_answer(stock_view(stock))
+    return _stock_answer(stock)
 
 
-def _put_on_hand(pool: ConnectionPool, sku: Sku, on_hand: int) -> Response:
-    with writing(pool) as cursor:
-        written = repository.put_on_hand(cursor, sku, on_hand)
-        if written is None:
-            raise below_reserved(sku, on_hand, repository.find_stock(cursor, sku))
-    return json_answer(stock_view(written))
+def _get_movements(pool: ConnectionPool, request: Request) -> Response:
+    sku, query = _sku(request), request.query_params
+    before = cursor_value(query, _SEQUENCE.fullmatch, default=str(SEQUENCE_MAX))
+    limit = query_value(query, "limit", LIMIT, default=LIMIT_DEFAULT)
+
+    rows: Sequence[Movement] = ()
+    with reading(pool) as cursor:
+        if sku is None or repository.find_stock(cursor, sku) is None:
+            raise no_such_sku()
+        rows = movements.page(cursor, sku, before=int(before), limit=limit + 1)
+
+    shown, next_cursor = page(rows, limit=limit, cursor_of=lambda row: str(row.sequence))
+    return json_answer(MovementPage(items=tuple(shown), next_cursor=next_cursor))
+
+
+def _take_stock(pool: ConnectionPool, command: StockTake) -> Response:
+    try:
+        with writing(pool) as cursor:
+            taken = movements.take_stock(cursor, command)
+    except Overtaken as error:
+        raise overtaken(error) from error
+    except BelowReserved as error:
+        raise below_reserved(error) from error
+    return _stock_answer(taken)
+
+
+def _receive(pool: ConnectionPool, command: Receipt) -> Response:
+    try:
+        with writing(pool) as cursor:
+            movement = movements.receive(cursor, command)
+    except KeyReused as error:
+        raise key_reused(error) from error
+    except TooMany as error:
+        raise too_many(error) from error
+    return json_answer(movement, status=201)
+
+
+def _stock_answer(stock: Stock) -> Response:
+    answer = json_answer(stock_view(stock))
+    answer.headers["etag"] = etag(stock.movements)
+    return answer
 
 
 def _get_reservation(pool: ConnectionPool, request: Request) -> Response:
@@ -137,14 +215,80 @@ def not_retained(error: NotRetained) -> Problem:
     )
 
 
-def below_reserved(sku: Sku, on_hand: int, stock: Stock | None) -> Problem:
-    reserved = "more" if stock is None else stock.reserved
-    detail = (
-        f"{reserved} of {sku} are reserved, {on_hand} can't be all there is: ship or release first"
+def below_reserved(error: BelowReserved) -> Problem:
+    return problem(HTTPStatus.CONFLICT, "below-reserved", "More is reserved than that", str(error))
+
+
+def overtaken(error: Overtaken) -> Problem:
+    return problem(
+        HTTPStatus.PRECONDITION_FAILED,
+        "precondition-failed",
+        "The stock is not what the command expects it to be",
+        f"{error}: read it, count again",
     )
-    return problem(HTTPStatus.CONFLICT, "below-reserved", "More is reserved than that", detail)
+
+
+def precondition_required() -> Problem:
+    detail = "If-Match: the ETag of GET /stock/{sku} when it was counted; If-None-Match: * if new"
+    return problem(
+        HTTPStatus.PRECONDITION_REQUIRED,
+        "precondition-required",
+        "A stock-take says what it is based on",
+        detail,
+    )
+
+
+def key_malformed() -> Problem:
+    return problem(
+        HTTPStatus.BAD_REQUEST,
+        "idempotency-key-malformed",
+        "A receipt needs a valid Idempotency-Key",
+        "one, of 1 to 255 printable ASCII characters without spaces: the delivery note's number",
+    )
+
+
+def key_reused(error: KeyReused) -> Problem:
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "idempotency-key-reused",
+        "The Idempotency-Key belongs to another request",
+        str(error),
+    )
+
+
+def too_many(error: TooMany) -> Problem:
+    return problem(HTTPStatus.CONFLICT, "too-many", "More pieces than can be counted", str(error))
+
+
+def _seen(request: Request) -> int | None:
+    """The last movement that was seen; None: the SKU is new. Raises a problem."""
+    seen, is_new = expected_version(request), only_new(request)
+    if seen is None and not is_new:
+        raise precondition_required()
+    if seen is not None and is_new:
+        raise problems.invalid("If-Match or If-None-Match, not both: a SKU is new or it is not")
+    return seen
+
+
+def _receipt_key(request: Request) -> str:
+    keys = request.headers.getlist("idempotency-key")
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+        raise key_malformed()
+    return keys[0]
+
+
+def _new_sku(request: Request) -> Sku:
+    if (sku := _sku(request)) is None:
+        raise problems.invalid(
+            "a SKU is 1 to 64 letters, digits and . _ : @ + -, beginning with a letter or digit"
+        )
+    return sku
 
 
 def _sku(request: Request) -> Sku | None:
     sku = request.path_params["sku"]
     return Sku(sku) if is_identifier(sku) else None
+
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_SEQUENCE = re.compile(r"[1-9][0-9]{0,17}")

@@ -9,7 +9,7 @@ and SHIPPED are final: later and repeated events change nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -52,13 +52,32 @@ class ReservationStatus(StrEnum):
     SHIPPED = "SHIPPED"
 
 
+class MovementKind(StrEnum):
+    """
+    RECEIPT: pieces came in. SHIPMENT: pieces left with an order. CORRECTION: the difference that a
+    stock-take found, which can be none.
+    """
+
+    RECEIPT = "RECEIPT"
+    CORRECTION = "CORRECTION"
+    SHIPMENT = "SHIPMENT"
+
+
 class Stock(msgspec.Struct, frozen=True, kw_only=True):
-    """`on_hand`: pieces in the warehouse, reserved ones included. `shipped`: all that ever left."""
+    """
+    `on_hand`: pieces in the warehouse, reserved ones included; `received + corrected - shipped`.
+
+    `received`, `corrected` and `shipped` are sums over all movements that ever were; `movements`
+    is their number, and so the sequence of the last of them.
+    """
 
     sku: Sku
     on_hand: int
     reserved: int
     shipped: int
+    received: int
+    corrected: int
+    movements: int
 
     @property
     def available(self) -> int:
@@ -80,12 +99,41 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StockChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What to add to the numbers of one SKU."""
+    """What to add to the numbers of one SKU. `movements`: how many of the shipments are of it."""
 
     sku: Sku
     on_hand: int = 0
     reserved: int = 0
     shipped: int = 0
+    movements: int = 0
+
+
+class ShippedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that left with its order: a movement of SHIPMENT, in the order of the batch."""
+
+    order_id: OrderId
+    sku: Sku
+    quantity: int
+
+
+class Movement(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """
+    A change of the pieces on hand: `quantity` is signed, `on_hand` is what was there after it.
+
+    `sequence` counts the movements of a SKU from 1, without a gap. A shipment has an `order_id`;
+    what people record has an `actor`, and a receipt the key of its request.
+    """
+
+    sku: Sku
+    sequence: int
+    kind: MovementKind
+    quantity: int
+    on_hand: int
+    order_id: OrderId | None
+    receipt_key: str | None
+    actor: str | None
+    reason: str | None
+    occurred_at: datetime
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +147,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     opened: tuple[Reservation, ...]
     closed: tuple[Reservation, ...]
     events: tuple[tuple[int, PublishedEvent], ...]
+    shipments: tuple[ShippedLine, ...] = ()
 
 
 def skus_to_lock(
@@ -141,6 +190,7 @@ def decide(
         opened=tuple(changed[order] for order in changed if order not in reservations),
         closed=tuple(changed[order] for order in changed if order in reservations),
         events=tuple(events),
+        shipments=tuple(draft.shipments),
     )
 
 
@@ -154,7 +204,7 @@ class _Draft:
         self._reservations = reservations
         self._now = now
         self._reserved: defaultdict[Sku, int] = defaultdict(int)
-        self._shipped: defaultdict[Sku, int] = defaultdict(int)
+        self.shipments: list[ShippedLine] = []
         self.changed: dict[OrderId, Reservation] = {}
 
     def apply(self, event: ConsumedEvent) -> PublishedEvent | None:
@@ -173,15 +223,21 @@ class _Draft:
 
     def changes(self) -> tuple[StockChange, ...]:
         """One for each SKU whose numbers are not what they were, in the order of the SKUs."""
+        shipped: Counter[Sku] = Counter()
+        for line in self.shipments:
+            shipped[line.sku] += line.quantity
+        movements = Counter(line.sku for line in self.shipments)
+
         return tuple(
             StockChange(
                 sku=sku,
-                on_hand=-self._shipped[sku],
+                on_hand=-shipped[sku],
                 reserved=self._reserved[sku],
-                shipped=self._shipped[sku],
+                shipped=shipped[sku],
+                movements=movements[sku],
             )
             for sku in sorted(self._reserved)
-            if self._reserved[sku] or self._shipped[sku]
+            if self._reserved[sku] or movements[sku]
         )
 
     def _reserve(self, paid: PaymentSucceeded) -> StockReserved | StockRejected:
@@ -265,7 +321,9 @@ class _Draft:
 
         for line in reservation.lines:
             self._reserved[line.sku] -= line.quantity
-            self._shipped[line.sku] += line.quantity
+            self.shipments.append(
+                ShippedLine(order_id=shipped.order_id, sku=line.sku, quantity=line.quantity)
+            )
         self._close(reservation, ReservationStatus.SHIPPED)
 
     def _open(

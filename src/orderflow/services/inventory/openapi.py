@@ -12,8 +12,11 @@ from orderflow.messaging.documents.openapi import (
     path_parameter,
     query_parameter,
 )
+from orderflow.services.inventory.model import Movement
 from orderflow.services.inventory.views import (
     AnnouncedView,
+    MovementPage,
+    ReceiptRequest,
     ReservationView,
     StockPage,
     StockRequest,
@@ -22,7 +25,28 @@ from orderflow.services.inventory.views import (
 
 TITLE = "Orderflow: inventory API"
 
-_STOCK: Schema = {"sku": "MOUSE-01", "onHand": 100, "reserved": 4, "available": 96, "shipped": 31}
+_STOCK: Schema = {
+    "sku": "MOUSE-01",
+    "onHand": 100,
+    "reserved": 4,
+    "available": 96,
+    "shipped": 31,
+    "received": 132,
+    "corrected": -1,
+    "movements": 20,
+}
+_MOVEMENT: Schema = {
+    "sku": "MOUSE-01",
+    "sequence": 20,
+    "kind": "RECEIPT",
+    "quantity": 50,
+    "onHand": 100,
+    "orderId": None,
+    "receiptKey": "delivery-note-4711",
+    "actor": "clerk-7",
+    "reason": None,
+    "occurredAt": "2026-01-31T09:05:00.123000Z",
+}
 _RESERVATION: Schema = {
     "orderId": "0198a0b2-1111-7222-8333-444455556666",
     "customerId": "customer-123",
@@ -40,20 +64,31 @@ _NO_SUCH = {"404": "There is no such product"}
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(StockRequest, StockView, StockPage, ReservationView, AnnouncedView)
+    schemas = Schemas(
+        StockRequest,
+        ReceiptRequest,
+        StockView,
+        StockPage,
+        Movement,
+        MovementPage,
+        ReservationView,
+        AnnouncedView,
+    )
     paths = {
         "/stock": {"get": _get_page(schemas)},
         "/stock/{sku}": {
             "get": operation(
                 "One product on the shelf",
                 {
-                    "200": schemas.answer("The product", StockView, example=_STOCK),
+                    "200": _stock(schemas, "The product"),
                     **schemas.problems({**_NO_SUCH, **_AWAY}),
                 },
                 parameters=[_SKU],
             ),
             "put": _put(schemas),
         },
+        "/stock/{sku}/receipts": {"post": _post_receipt(schemas)},
+        "/stock/{sku}/movements": {"get": _get_movements(schemas)},
         "/reservations/{orderId}": {"get": _get_reservation(schemas)},
         "/reservations/{orderId}/announce": {"post": _announce(schemas)},
     }
@@ -106,29 +141,109 @@ def _announce(schemas: Schemas) -> Schema:
 
 def _put(schemas: Schemas) -> Schema:
     refused = {
-        "400": "The body is not JSON",
+        **_BODY,
         "409": "More is reserved than that",
-        "413": "The body is too long",
-        "415": "The body is not declared as application/json",
-        "422": "A field is unknown or wrong, or the SKU can be none",
-        "503": (
-            "Somebody holds the product's row, or the database is away: "
-            "try again after Retry-After seconds"
-        ),
+        "412": "Pieces moved since they were counted, or there is one, or none, against the header",
+        "422": "A field or header is unknown or wrong, or the SKU can be none",
+        "428": "Neither If-Match nor If-None-Match was sent",
+        **_HELD,
     }
 
     return {
         **operation(
-            "Set how much of a product there is now, reserved pieces included, or add a product",
-            {
-                "200": schemas.answer("As it is now", StockView, example=_STOCK),
-                **schemas.problems(refused),
-            },
-            parameters=[_SKU],
+            "Record a stock-take: how much of a product was counted, reserved pieces included; or "
+            "add a product. The difference is a movement, even if there is none",
+            {"200": _stock(schemas, "As it is now"), **schemas.problems(refused)},
+            parameters=[_SKU, openapi.ACTOR, _IF_MATCH, _IF_NONE_MATCH],
         ),
         "requestBody": schemas.request(StockRequest, example={"onHand": 100}),
     }
 
 
+def _post_receipt(schemas: Schemas) -> Schema:
+    refused = {
+        **_BODY,
+        "400": "The body is not JSON, or there is no valid Idempotency-Key",
+        "409": "More pieces would be there than can be counted",
+        "422": (
+            "A field or header is unknown or wrong, the SKU can be none, or the Idempotency-Key "
+            "belongs to another receipt"
+        ),
+        **_HELD,
+    }
+
+    return {
+        **operation(
+            "Record pieces that came in, of a new product too",
+            {
+                "201": schemas.answer("The movement", Movement, example=_MOVEMENT),
+                **schemas.problems(refused),
+            },
+            parameters=[_SKU, openapi.ACTOR, _IDEMPOTENCY_KEY],
+        ),
+        "requestBody": schemas.request(ReceiptRequest, example={"quantity": 50}),
+    }
+
+
+def _get_movements(schemas: Schemas) -> Schema:
+    return operation(
+        "Every change of what is on hand of a product, the newest first",
+        {
+            "200": schemas.answer(
+                "A page", MovementPage, example={"items": [_MOVEMENT], "nextCursor": "20"}
+            ),
+            **schemas.problems({**_NO_SUCH, "422": "limit or cursor is none", **_AWAY}),
+        },
+        parameters=[_SKU, _LIMIT, _CURSOR],
+    )
+
+
+def _stock(schemas: Schemas, description: str) -> Schema:
+    return {
+        **schemas.answer(description, StockView, example=_STOCK),
+        "headers": {
+            "ETag": {"schema": {"type": "string"}, "description": "The number of its movements"}
+        },
+    }
+
+
+_BODY = {
+    "400": "The body is not JSON",
+    "413": "The body is too long",
+    "415": "The body is not declared as application/json",
+}
+_HELD = {
+    "503": (
+        "Somebody holds the product's row, or the database is away: "
+        "try again after Retry-After seconds"
+    ),
+}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The ETag when the pieces were counted: 412 if any moved since",
+}
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "schema": {"type": "string", "enum": ["*"]},
+    "description": "Instead of If-Match, for a product that is new: 412 if there is one",
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": (
+        "One receipt of this product, for good: repeated, it gets the first answer again; another "
+        "body is 422. The number of the delivery note, for example"
+    ),
+}
+_LIMIT = query_parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+    "The most in one page",
+)
 _SKU = path_parameter("sku", {"type": "string", "maxLength": 64})
 _CURSOR = query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before")

@@ -1,5 +1,6 @@
 """
 Stock and reservations in PostgreSQL: two statements lock what a batch needs, at most three write.
+What people record of stock is in `movements`.
 
 Every worker takes its locks in one order: reservations, then stock, each by key; new reservations
 last, by key. So two workers wait for each other in one direction only.
@@ -48,7 +49,8 @@ def write(cursor: Cursor, decision: Decision, *, now: datetime) -> None:
     were locked: the batch is handled again, and then finds it.
     """
     if decision.changes:
-        cursor.execute(_CHANGE, columns(_change_row(change) for change in decision.changes))
+        changes = columns(_change_row(change) for change in decision.changes)
+        cursor.execute(_CHANGE, (*changes, now, *_shipment_columns(decision)))
     # A death here: stock has changed, reservations have not; the transaction undoes both.
     failpoint("inventory.between_lines")
 
@@ -68,22 +70,12 @@ def write(cursor: Cursor, decision: Decision, *, now: datetime) -> None:
 
 def stock_page(cursor: Cursor, *, after: str, limit: int) -> list[Stock]:
     """Up to `limit` SKUs after `after`, in order."""
-    cursor.execute(
-        "SELECT sku, on_hand, reserved, shipped FROM stock WHERE sku > %s ORDER BY sku LIMIT %s",
-        (after, limit),
-    )
+    cursor.execute(_STOCK_PAGE, (after, limit))
     return [_stock(*row) for row in cursor]
 
 
 def find_stock(cursor: Cursor, sku: Sku) -> Stock | None:
-    cursor.execute("SELECT sku, on_hand, reserved, shipped FROM stock WHERE sku = %s", (sku,))
-    row = cursor.fetchone()
-    return None if row is None else _stock(*row)
-
-
-def put_on_hand(cursor: Cursor, sku: Sku, on_hand: int) -> Stock | None:
-    """Set the pieces on hand, of a new SKU too. None: more are reserved, so nothing is changed."""
-    cursor.execute(_PUT_ON_HAND, (sku, on_hand))
+    cursor.execute(_FIND_STOCK, (sku,))
     row = cursor.fetchone()
     return None if row is None else _stock(*row)
 
@@ -97,8 +89,17 @@ def find_reservation(cursor: Cursor, order_id: OrderId) -> Reservation | None:
     return None if row is None else _reservation(order_id, *row)
 
 
+def _shipment_columns(decision: Decision) -> list[str]:
+    lines = decision.shipments
+    return [
+        array([line.order_id for line in lines]),
+        array([line.sku for line in lines]),
+        array([line.quantity for line in lines]),
+    ]
+
+
 def _change_row(change: StockChange) -> tuple[object, ...]:
-    return (change.sku, change.on_hand, change.reserved, change.shipped)
+    return (change.sku, change.on_hand, change.reserved, change.shipped, change.movements)
 
 
 def _reservation_row(reservation: Reservation) -> tuple[object, ...]:
@@ -111,8 +112,8 @@ def _reservation_row(reservation: Reservation) -> tuple[object, ...]:
     )
 
 
-def _stock(sku: Sku, on_hand: int, reserved: int, shipped: int) -> Stock:
-    return Stock(sku=sku, on_hand=on_hand, reserved=reserved, shipped=shipped)
+def _stock(*row: object) -> Stock:
+    return Stock(**dict(zip(Stock.__struct_fields__, row, strict=True)))  # type: ignore[arg-type]
 
 
 def _reservation(
@@ -135,19 +136,31 @@ _LOCK_RESERVATIONS = """
 SELECT order_id, customer_id, payment_id, status, lines FROM reservation
 WHERE order_id = ANY(%s::text[]) ORDER BY order_id FOR UPDATE
 """
-_LOCK_STOCK = """
-SELECT sku, on_hand, reserved, shipped FROM stock
-WHERE sku = ANY(%s::text[]) ORDER BY sku FOR UPDATE
-"""
+_STOCK = "SELECT sku, on_hand, reserved, shipped, received, corrected, movements FROM stock"
+_LOCK_STOCK = f"{_STOCK} WHERE sku = ANY(%s::text[]) ORDER BY sku FOR UPDATE"
+_STOCK_PAGE = f"{_STOCK} WHERE sku > %s ORDER BY sku LIMIT %s"
+_FIND_STOCK = f"{_STOCK} WHERE sku = %s"
 # Differences, not new values: should a lock ever be missing, no change is lost, and the table's
-# constraint refuses to oversell.
+# constraint refuses to oversell. What left is recorded by the same statement.
 _CHANGE = """
-UPDATE stock SET on_hand = stock.on_hand + change.on_hand,
-                 reserved = stock.reserved + change.reserved,
-                 shipped = stock.shipped + change.shipped
-FROM unnest(%s::text[], %s::int[], %s::int[], %s::int[])
-     AS change (sku, on_hand, reserved, shipped)
-WHERE stock.sku = change.sku
+WITH changed AS (
+    UPDATE stock SET on_hand = stock.on_hand + change.on_hand,
+                     reserved = stock.reserved + change.reserved,
+                     shipped = stock.shipped + change.shipped,
+                     movements = stock.movements + change.movements
+    FROM unnest(%s::text[], %s::int[], %s::int[], %s::int[], %s::int[])
+         AS change (sku, on_hand, reserved, shipped, movements)
+    WHERE stock.sku = change.sku
+    RETURNING stock.sku, stock.on_hand - change.on_hand AS on_hand,
+              stock.movements - change.movements AS movements
+)
+INSERT INTO stock_movement (order_id, sku, sequence, kind, quantity, on_hand, occurred_at)
+SELECT order_id, sku, changed.movements + row_number() OVER earlier, 'SHIPMENT', -quantity,
+       changed.on_hand - sum(quantity) OVER earlier, %s
+FROM unnest(%s::text[], %s::text[], %s::int[])
+     WITH ORDINALITY AS shipped (order_id, sku, quantity, position)
+JOIN changed USING (sku)
+WINDOW earlier AS (PARTITION BY sku ORDER BY position)
 """
 _OPEN = """
 INSERT INTO reservation (order_id, customer_id, payment_id, status, lines, created_at, updated_at)
@@ -159,10 +172,4 @@ _CLOSE = """
 UPDATE reservation SET status = closed.status, updated_at = %s
 FROM unnest(%s::text[], %s::text[]) AS closed (order_id, status)
 WHERE reservation.order_id = closed.order_id
-"""
-_PUT_ON_HAND = """
-INSERT INTO stock (sku, on_hand) VALUES (%s, %s)
-ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand
-                      WHERE stock.reserved <= excluded.on_hand
-RETURNING sku, on_hand, reserved, shipped
 """

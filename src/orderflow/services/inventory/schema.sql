@@ -1,12 +1,36 @@
--- received = on_hand + shipped. What is reserved is still on hand.
+-- What is reserved is still on hand. `movements`: how many stock_movement has of the SKU, so the sequence of the last.
 CREATE TABLE stock (
-    sku      text COLLATE "C" PRIMARY KEY,
-    on_hand  integer NOT NULL,
-    reserved integer NOT NULL DEFAULT 0,
-    shipped  bigint  NOT NULL DEFAULT 0,
+    sku       text COLLATE "C" PRIMARY KEY,
+    on_hand   integer NOT NULL,
+    reserved  integer NOT NULL DEFAULT 0,
+    shipped   bigint  NOT NULL DEFAULT 0,
+    received  bigint  NOT NULL DEFAULT 0,
+    corrected bigint  NOT NULL DEFAULT 0,
+    movements bigint  NOT NULL DEFAULT 0,
     CONSTRAINT stock_reserves_what_is_there CHECK (reserved >= 0 AND reserved <= on_hand),
-    CONSTRAINT stock_shipped_is_not_negative CHECK (shipped >= 0)
+    CONSTRAINT stock_shipped_is_not_negative CHECK (shipped >= 0),
+    CONSTRAINT stock_is_what_moved CHECK (on_hand = received + corrected - shipped)
 );
+
+-- Every change of the pieces on hand, only ever inserted, and kept for good: the books of the warehouse.
+-- A receipt's key is unique for good, too: the same delivery note is booked once, however late it is sent again.
+CREATE TABLE stock_movement (
+    sku         text COLLATE "C" NOT NULL,
+    sequence    bigint      NOT NULL,
+    kind        text        NOT NULL,
+    quantity    bigint      NOT NULL,
+    on_hand     integer     NOT NULL,
+    order_id    text,
+    receipt_key text        COLLATE "C",
+    actor       text,
+    reason      text,
+    occurred_at timestamptz NOT NULL,
+    PRIMARY KEY (sku, sequence),
+    CONSTRAINT stock_movement_has_the_sign_of_its_kind CHECK (
+        CASE kind WHEN 'RECEIPT' THEN quantity > 0 WHEN 'SHIPMENT' THEN quantity < 0 ELSE kind = 'CORRECTION' END
+    )
+);
+CREATE UNIQUE INDEX stock_movement_books_a_receipt_once ON stock_movement (sku, receipt_key) WHERE receipt_key IS NOT NULL;
 
 -- One row for each order that was ever paid or refunded, never deleted: the second wall against repeats, for good.
 CREATE TABLE reservation (

@@ -10,24 +10,51 @@ from msgspec import Meta
 
 from orderflow.contracts.events import StockLine
 from orderflow.contracts.ids import OrderId
+from orderflow.messaging.http.actor import Reason
 from orderflow.services.inventory.announcements import Announced
-from orderflow.services.inventory.model import ON_HAND_MAX, Reservation, ReservationStatus, Stock
+from orderflow.services.inventory.model import (
+    ON_HAND_MAX,
+    Movement,
+    Reservation,
+    ReservationStatus,
+    Stock,
+)
 
 
 class StockRequest(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
 ):
-    """The pieces there are now, reserved ones included; replaces the number before."""
+    """A stock-take: the pieces that were counted, reserved ones included."""
 
     on_hand: Annotated[int, Meta(ge=0, le=ON_HAND_MAX)]
+    reason: Reason | None = None
+
+
+class ReceiptRequest(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """Pieces that came in."""
+
+    quantity: Annotated[int, Meta(ge=1, le=ON_HAND_MAX)]
+    reason: Reason | None = None
 
 
 class StockView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`onHand` is `received` + `corrected` - `shipped`. `movements`: their number, the ETag."""
+
     sku: str
     on_hand: int
     reserved: int
     available: int
     shipped: int
+    received: int
+    corrected: int
+    movements: int
+
+
+class MovementPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    items: tuple[Movement, ...]
+    next_cursor: str | None
 
 
 class StockPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -72,6 +99,9 @@ def stock_view(stock: Stock) -> StockView:
         reserved=stock.reserved,
         available=stock.available,
         shipped=stock.shipped,
+        received=stock.received,
+        corrected=stock.corrected,
+        movements=stock.movements,
     )
 
 

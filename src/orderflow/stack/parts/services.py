@@ -33,6 +33,7 @@ def components(settings: StackSettings, roster: Roster = ROSTER) -> list[Compone
     return [
         *(part for member in roster for part in _service(settings, member, roster)),
         _demo_data(settings, "products", service="order", process="order-api"),
+        _demo_data(settings, "stock", service="inventory", process="inventory"),
         _provider(settings),
         _mail(settings),
     ]

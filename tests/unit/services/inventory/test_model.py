@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from orderflow.services.inventory.model import (
     PublishedEvent,
     Reservation,
     ReservationStatus,
+    ShippedLine,
     Stock,
     by_sku,
     decide,
@@ -42,9 +44,18 @@ class Shelf:
 
     def __init__(self, **on_hand: int) -> None:
         self.stock = {
-            Sku(sku): Stock(sku=Sku(sku), on_hand=count, reserved=0, shipped=0)
+            Sku(sku): Stock(
+                sku=Sku(sku),
+                on_hand=count,
+                reserved=0,
+                shipped=0,
+                received=count,
+                corrected=0,
+                movements=1,
+            )
             for sku, count in on_hand.items()
         }
+        self.shipments: list[ShippedLine] = []
         self.reservations: dict[OrderId, Reservation] = {}
         self.events: list[PublishedEvent] = []
 
@@ -57,11 +68,12 @@ class Shelf:
         decision = decide(batch, stock=stock, reservations=reservations, now=AT)
         for change in decision.changes:
             old = self.stock[change.sku]
-            self.stock[change.sku] = Stock(
-                sku=change.sku,
+            self.stock[change.sku] = msgspec.structs.replace(
+                old,
                 on_hand=old.on_hand + change.on_hand,
                 reserved=old.reserved + change.reserved,
                 shipped=old.shipped + change.shipped,
+                movements=old.movements + change.movements,
             )
             assert 0 <= self.stock[change.sku].reserved <= self.stock[change.sku].on_hand, (
                 "the constraint"
@@ -73,6 +85,7 @@ class Shelf:
             for reservation in (*decision.opened, *decision.closed)
         }
         self.events += [event for _, event in decision.events]
+        self.shipments += decision.shipments
         return decision
 
     def counts(self, sku: str) -> tuple[int, int, int]:
@@ -189,6 +202,7 @@ def test_shipping_takes_the_pieces_off_the_shelf_and_tells_nobody() -> None:
     shelf.handle(paid(an_order(A, ("CABLE", 3))))
     assert shelf.handle(shipped(an_order(A))).events == ()
     assert shelf.counts("CABLE") == (2, 0, 3)
+    assert shelf.shipments == [ShippedLine(order_id=A, sku=Sku("CABLE"), quantity=3)]
 
 
 @pytest.mark.parametrize(
@@ -306,7 +320,9 @@ def balanced(shelf: Shelf, on_hand: dict[str, int]) -> None:
                 pile[line.sku] += line.quantity
     for sku, stock in shelf.stock.items():
         assert (stock.reserved, stock.shipped) == (kept[sku], left[sku])
-        assert stock.on_hand + stock.shipped == on_hand[sku]
+        assert stock.on_hand + stock.shipped == on_hand[sku] == stock.received
+        moved = [line.quantity for line in shelf.shipments if line.sku == sku]
+        assert (sum(moved), 1 + len(moved)) == (stock.shipped, stock.movements)
     answers = Counter(
         event.order_id for event in shelf.events if not isinstance(event, StockReleased)
     )

@@ -27,6 +27,7 @@ from orderflow.messaging.http.bodies import read_json
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.pages import cursor_value, page
 from orderflow.messaging.http.parameters import is_identifier, query_value
+from orderflow.messaging.http.preconditions import etag, expected_version, only_new
 from orderflow.messaging.http.problems import Problem, invalid, problem
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.order import products
@@ -140,8 +141,8 @@ class ProductRoutes:
             active=body.active,
             actor=actor_of(request),
             reason=body.reason,
-            expected_version=_expected_version(request.headers.get("if-match")),
-            only_new=_only_new(request.headers.get("if-none-match")),
+            expected_version=expected_version(request),
+            only_new=only_new(request),
         )
         return await run_in_threadpool(self._put, command)
 
@@ -168,7 +169,7 @@ def overtaken(error: Overtaken) -> Problem:
 
 def _answer(product: ListedProduct) -> Response:
     answer = json_answer(product)
-    answer.headers["etag"] = f'"{product.version}"'
+    answer.headers["etag"] = etag(product.version)
     return answer
 
 
@@ -190,21 +191,4 @@ def _sku(request: Request) -> Sku | None:
     return Sku(sku) if is_identifier(sku) else None
 
 
-def _expected_version(if_match: str | None) -> int | None:
-    """The version in `If-Match`, as an ETag of ours (RFC 9110, 13.1.1)."""
-    if if_match is None:
-        return None
-    match = _ETAG.fullmatch(if_match.strip())
-    if match is None:
-        raise invalid(f'If-Match is the ETag of GET /products/{{sku}}, as "3", not {if_match!r}')
-    return int(match[1])
-
-
-def _only_new(if_none_match: str | None) -> bool:
-    if if_none_match not in (None, "*"):
-        raise invalid(f"If-None-Match is *, for a product that must not exist: {if_none_match!r}")
-    return if_none_match is not None
-
-
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
-_ETAG = re.compile(r'"([1-9][0-9]{0,8})"')
