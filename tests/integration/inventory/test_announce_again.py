@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from tests.support.builders import an_order, new_order_id, paid
+from tests.support.kafka_tools import orderflow
 from tests.support.service import Service, service_deployed
 from tests.support.stack import Stack
 
@@ -19,6 +20,8 @@ from orderflow.messaging.testing.eventually import eventually
 
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    assert orderflow(stack, "topics", "apply").returncode == 0
+    assert orderflow(stack, "schemas", "apply").returncode == 0
     logs = tmp_path_factory.mktemp("inventory")
     with service_deployed(stack, logs, "inventory") as service:
         yield service
