@@ -55,6 +55,8 @@ def test_the_topics_keep_their_names_keys_and_promises() -> None:
         ("order-events.notification-service.replay", "orderId", 7, "delete", 1),
         ("order-events.order-processor.dlt", "orderId", 30, "delete", 1),
         ("order-events.order-processor.replay", "orderId", 7, "delete", 1),
+        ("inventory.order-processor.dlt", "orderId", 30, "delete", 1),
+        ("inventory.order-processor.replay", "orderId", 7, "delete", 1),
         ("order-events.analytics-service.dlt", "orderId", 30, "delete", 1),
         ("order-events.analytics-service.replay", "orderId", 7, "delete", 1),
         (

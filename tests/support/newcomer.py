@@ -16,20 +16,20 @@ from pathlib import Path
 
 import orderflow
 from orderflow.contracts.roster import Row
-from orderflow.contracts.topics import ORDER_EVENTS
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS
 
 NAME = "parcels"
 ROW = Row(
     name=NAME,
     ports={"api": 8086, "listener": 8270},
     group="parcels-service",
-    listens_to=(ORDER_EVENTS,),
+    listens_to=(ORDER_EVENTS, INVENTORY),
 )
 _WRITTEN = """    Row(
         name="parcels",
         ports={"api": 8086, "listener": 8270},
         group="parcels-service",
-        listens_to=(ORDER_EVENTS,),
+        listens_to=(ORDER_EVENTS, INVENTORY),
     ),
 """
 _END_OF_ROSTER = ")\n\n\ndef row("

@@ -100,7 +100,7 @@ ROSTER: Roster = (
         name="fulfilment",
         ports={"api": 8084, "listener": 8240},
         group="order-processor",
-        listens_to=(ORDER_EVENTS,),
+        listens_to=(ORDER_EVENTS, INVENTORY),
     ),
     Row(
         name="analytics",

@@ -20,8 +20,10 @@ from tests.support.builders import (
     LIVES,
     PAID,
     SHIPPED,
+    an_order,
     life,
     received,
+    reserved,
 )
 from tests.support.databases import catalogue, database_settings, empty_database
 from tests.support.inbox_worker import Worker, handle_concurrently
@@ -32,6 +34,7 @@ import orderflow.services.fulfilment
 from orderflow.contracts.events import OrderEvent
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
+from orderflow.messaging.listener import Received
 from orderflow.messaging.postgres import inbox
 from orderflow.services.fulfilment.listeners import LISTENER
 from orderflow.services.fulfilment.model import Contradiction
@@ -64,11 +67,18 @@ def client(service: Service) -> Iterator[httpx2.Client]:
 
 def handle(worker: Worker, events: list[OrderEvent]) -> None:
     """
-    One wave for each version, as the container would have it: no two records of one order in a
-    batch.
+    What inventory reserved, then one wave for each version, as the container would have it: no two
+    records of one order in a batch.
     """
+    worker.handle(*stock_of(events))
     for version in sorted({event.version for event in events}):
         worker.handle(*(received(event) for event in events if event.version == version))
+
+
+def stock_of(events: list[OrderEvent]) -> list[Received]:
+    """What inventory announces of those of these orders that are paid."""
+    paid = {event.order_id for event in events if event.status is PAID}
+    return [received(reserved(an_order(order_id))) for order_id in sorted(paid)]
 
 
 def test_schema_sql_is_all_migrations_together_and_has_the_kits_inbox(
@@ -108,7 +118,11 @@ def test_each_order_has_one_shipment_as_its_life_has_it_and_the_api_shows_it(
         "trackedAt": "2026-01-31T09:07:00.123000Z",
         "closedAt": "2026-01-31T09:08:00.123000Z",
         "calledOffAt": None,
+        "paidAt": "2026-01-31T09:06:00.123000Z",
+        "reservedAt": shown["is delivered"].json()["reservedAt"],
+        "lines": [{"sku": line.sku, "quantity": line.quantity} for line in an_order().lines],
     }
+    assert shown["is delivered"].json()["reservedAt"] is not None
 
 
 @pytest.mark.parametrize("inbox_forgets", [False, True])
@@ -142,6 +156,7 @@ def test_the_same_feed_at_four_workers_in_any_order_at_once_has_one_effect(
     kinds = list(LIVES) * 30
     lives = [life(LIVES[kind]) for kind in kinds]
     records = [received(event) for events in lives for event in events]
+    records += stock_of([event for events in lives for event in events])
     handle_concurrently(
         service.database_url,
         LISTENER,

@@ -1,4 +1,4 @@
-"""The use case: an order's status changes move its shipment."""
+"""The use case: an order's status changes and its reserved stock move its shipment."""
 
 from __future__ import annotations
 

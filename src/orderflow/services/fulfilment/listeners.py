@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orderflow.contracts import NAMESPACE
-from orderflow.contracts.events import OrderEvent
-from orderflow.contracts.topics import ORDER_EVENTS
+from orderflow.contracts.events import OrderEvent, StockReleased, StockReserved
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS
 from orderflow.messaging.listener import InboxOutbox, Listener
 from orderflow.services.fulfilment.handlers import move_shipments
 
@@ -13,7 +13,7 @@ LISTENER = Listener(
     group="order-processor",
     source="/orderflow/fulfilment",
     namespace=NAMESPACE,
-    topics=(ORDER_EVENTS,),
-    handles=(OrderEvent,),
+    topics=(ORDER_EVENTS, INVENTORY),
+    handles=(OrderEvent, StockReserved, StockReleased),
     delivery=InboxOutbox(handler=move_shipments),
 )

@@ -1,6 +1,9 @@
 """
 The rules of shipments: a table from an order's status to what it means here. Imports no driver.
 
+What is to be packed is known from two topics, which come in either order: the order is paid, and
+its stock is reserved. Each is recorded as it comes; a shipment is PREPARED when both are.
+
 Versions count an order's status changes without a gap, so a higher version is later, in whatever
 order the records arrive: a dead letter that is replayed finds a newer version and changes nothing.
 A version that never arrives does no harm, because the next one replaces it.
@@ -14,14 +17,24 @@ from enum import StrEnum
 
 import msgspec
 
-from orderflow.contracts.events import OrderEvent, OrderStatus
+from orderflow.contracts.events import (
+    OrderEvent,
+    OrderStatus,
+    StockLine,
+    StockReleased,
+    StockReserved,
+)
 from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.messaging.errors import Poison
 
 
 class ShipmentStatus(StrEnum):
-    """PREPARED: to be packed. TRACKED: under way. CLOSED: delivered. CALLED_OFF: not to be sent."""
+    """
+    WAITING: paid, or reserved, and the other not yet. PREPARED: to be packed. TRACKED: under way.
+    CLOSED: delivered. CALLED_OFF: not to be sent.
+    """
 
+    WAITING = "WAITING"
     PREPARED = "PREPARED"
     TRACKED = "TRACKED"
     CLOSED = "CLOSED"
@@ -36,7 +49,8 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
     """
     One order's shipment.
 
-    `version` is that of the last event that changed it; the times are those of the events.
+    `version` is that of the last status change that moved it, 0 before the first; the times are
+    those of the events. `lines`: what was reserved for it; None until that is known.
     """
 
     order_id: OrderId
@@ -48,6 +62,9 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
     tracked_at: datetime | None = None
     closed_at: datetime | None = None
     called_off_at: datetime | None = None
+    paid_at: datetime | None = None
+    reserved_at: datetime | None = None
+    lines: tuple[StockLine, ...] | None = None
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,19 +75,29 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NEXT: Mapping[tuple[ShipmentStatus | None, OrderStatus], ShipmentStatus] = {
-    (None, OrderStatus.PAID): ShipmentStatus.PREPARED,
+    (None, OrderStatus.PAID): ShipmentStatus.WAITING,
     (None, OrderStatus.SHIPPED): ShipmentStatus.TRACKED,
     (None, OrderStatus.DELIVERED): ShipmentStatus.CLOSED,
     (None, OrderStatus.CANCELLED): ShipmentStatus.CALLED_OFF,
+    (ShipmentStatus.WAITING, OrderStatus.PAID): ShipmentStatus.PREPARED,
+    (ShipmentStatus.WAITING, OrderStatus.SHIPPED): ShipmentStatus.TRACKED,
+    (ShipmentStatus.WAITING, OrderStatus.DELIVERED): ShipmentStatus.CLOSED,
+    (ShipmentStatus.WAITING, OrderStatus.CANCELLED): ShipmentStatus.CALLED_OFF,
     (ShipmentStatus.PREPARED, OrderStatus.SHIPPED): ShipmentStatus.TRACKED,
     (ShipmentStatus.PREPARED, OrderStatus.DELIVERED): ShipmentStatus.CLOSED,
     (ShipmentStatus.PREPARED, OrderStatus.CANCELLED): ShipmentStatus.CALLED_OFF,
     (ShipmentStatus.TRACKED, OrderStatus.DELIVERED): ShipmentStatus.CLOSED,
+    # The stock was released first: the cancellation is what it was released for.
+    (ShipmentStatus.CALLED_OFF, OrderStatus.PAID): ShipmentStatus.CALLED_OFF,
+    (ShipmentStatus.CALLED_OFF, OrderStatus.CANCELLED): ShipmentStatus.CALLED_OFF,
 }
 """What a newer event makes of a shipment, or of none. All that is missing is a Contradiction."""
 
 
-def decide(batch: Iterable[OrderEvent], shipments: Mapping[OrderId, Shipment]) -> Decision:
+ConsumedEvent = OrderEvent | StockReserved | StockReleased
+
+
+def decide(batch: Iterable[ConsumedEvent], shipments: Mapping[OrderId, Shipment]) -> Decision:
     """
     Decide about each event in order; each sees what the events before it left.
 
@@ -79,7 +106,12 @@ def decide(batch: Iterable[OrderEvent], shipments: Mapping[OrderId, Shipment]) -
     changed: dict[OrderId, Shipment] = {}
     for event in batch:
         shipment = changed.get(event.order_id) or shipments.get(event.order_id)
-        if (moved := after(event, shipment)) is not None:
+        moved = (
+            after(event, shipment)
+            if isinstance(event, OrderEvent)
+            else after_stock(event, shipment)
+        )
+        if moved is not None:
             changed[event.order_id] = moved
 
     return Decision(
@@ -90,7 +122,7 @@ def decide(batch: Iterable[OrderEvent], shipments: Mapping[OrderId, Shipment]) -
 
 def after(event: OrderEvent, shipment: Shipment | None) -> Shipment | None:
     """The shipment after `event`; None if the event changes nothing. Raises Contradiction."""
-    if shipment is None and never_paid(event):
+    if event.status is OrderStatus.CREATED or (shipment is None and never_paid(event)):
         return None
     if shipment is not None and event.version <= shipment.version:
         return None
@@ -106,9 +138,53 @@ def after(event: OrderEvent, shipment: Shipment | None) -> Shipment | None:
     opened = shipment or Shipment(
         order_id=event.order_id, customer_id=event.customer_id, status=status, version=0
     )
-    times = {f"{status.lower()}_at": event.timestamp}
+    moved = msgspec.structs.replace(
+        opened,
+        status=status,
+        version=event.version,
+        reason=event.reason,
+        **{f"{_TIMES[event.status]}_at": event.timestamp},
+    )
+    return _prepared_if_known(moved)
+
+
+def after_stock(event: StockReserved | StockReleased, shipment: Shipment | None) -> Shipment | None:
+    """
+    The shipment after what inventory decided; None if that changes nothing.
+
+    Stock that is released calls a shipment off that has not left: its order is cancelled, and was
+    perhaps never paid in the order's own eyes.
+    """
+    opened = shipment or Shipment(
+        order_id=event.order_id,
+        customer_id=event.customer_id,
+        status=ShipmentStatus.WAITING,
+        version=0,
+    )
+
+    if isinstance(event, StockReserved):
+        if opened.lines is not None:
+            return None
+        reserved = msgspec.structs.replace(opened, lines=event.lines, reserved_at=event.occurred_at)
+        return _prepared_if_known(reserved)
+    if opened.status not in (ShipmentStatus.WAITING, ShipmentStatus.PREPARED):
+        return None
     return msgspec.structs.replace(
-        opened, status=status, version=event.version, reason=event.reason, **times
+        opened, status=ShipmentStatus.CALLED_OFF, called_off_at=event.occurred_at
+    )
+
+
+def _prepared_if_known(shipment: Shipment) -> Shipment:
+    """Only what is paid and reserved is to be packed; since the later of the two."""
+    if shipment.status not in (ShipmentStatus.WAITING, ShipmentStatus.PREPARED):
+        return shipment
+
+    if shipment.paid_at is None or shipment.reserved_at is None:
+        return msgspec.structs.replace(shipment, status=ShipmentStatus.WAITING)
+    return msgspec.structs.replace(
+        shipment,
+        status=ShipmentStatus.PREPARED,
+        prepared_at=max(shipment.paid_at, shipment.reserved_at),
     )
 
 
@@ -124,3 +200,11 @@ def never_paid(event: OrderEvent) -> bool:
         event.status is OrderStatus.CANCELLED and event.previous_status is OrderStatus.CREATED
     )
     return event.status is OrderStatus.CREATED or cancelled_unpaid
+
+
+_TIMES: Mapping[OrderStatus, str] = {
+    OrderStatus.PAID: "paid",
+    OrderStatus.SHIPPED: "tracked",
+    OrderStatus.DELIVERED: "closed",
+    OrderStatus.CANCELLED: "called_off",
+}

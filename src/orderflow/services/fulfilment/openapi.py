@@ -28,6 +28,9 @@ _SHIPMENT: Schema = {
     "trackedAt": "2026-01-31T15:40:12.007000Z",
     "closedAt": None,
     "calledOffAt": None,
+    "paidAt": "2026-01-31T09:05:00.123000Z",
+    "reservedAt": "2026-01-31T09:05:00.091000Z",
+    "lines": [{"sku": "MOUSE-01", "quantity": 2}],
 }
 _AWAY = {"503": "The database is away"}
 

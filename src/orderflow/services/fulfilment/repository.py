@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import msgspec
+
+from orderflow.contracts.events import StockLine
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.postgres import RESOURCE, Cursor, array
+from orderflow.messaging.postgres import RESOURCE, Cursor, array, columns
 from orderflow.services.fulfilment.model import Decision, Shipment, ShipmentStatus
 
 
@@ -57,21 +60,25 @@ def find(cursor: Cursor, order_id: str) -> Shipment | None:
 
 def _columns(shipments: Sequence[Shipment]) -> list[str]:
     """The fields of `Shipment`, in their order, each as an array."""
-    return [
-        array([getattr(shipment, name) for shipment in shipments])
-        for name in Shipment.__struct_fields__
-    ]
+    return columns(map(_row, shipments))
+
+
+def _row(shipment: Shipment) -> tuple[object, ...]:
+    *fields, lines = (getattr(shipment, name) for name in Shipment.__struct_fields__)
+    return (*fields, None if lines is None else msgspec.json.encode(lines).decode())
 
 
 def _shipment(row: tuple[object, ...]) -> Shipment:
     fields = dict(zip(Shipment.__struct_fields__, row, strict=True))
     fields["status"] = ShipmentStatus(str(fields["status"]))
+    if fields["lines"] is not None:
+        fields["lines"] = msgspec.convert(fields["lines"], tuple[StockLine, ...])
     return Shipment(**fields)  # type: ignore[arg-type]
 
 
 _SELECT = """
 SELECT order_id, customer_id, status, version, reason, prepared_at, tracked_at, closed_at,
-       called_off_at
+       called_off_at, paid_at, reserved_at, lines
 FROM shipment
 """
 _LOCK = f"{_SELECT} WHERE order_id = ANY(%s::text[]) ORDER BY order_id FOR UPDATE"
@@ -80,18 +87,21 @@ _PAGE_OF_STATUS = f"{_SELECT} WHERE status = %s AND order_id > %s ORDER BY order
 _FIND = f"{_SELECT} WHERE order_id = %s"
 _OPEN = """
 INSERT INTO shipment (order_id, customer_id, status, version, reason, prepared_at, tracked_at,
-                      closed_at, called_off_at)
+                      closed_at, called_off_at, paid_at, reserved_at, lines)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::timestamptz[],
-                     %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
+                     %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[],
+                     %s::timestamptz[], %s::jsonb[])
 ON CONFLICT DO NOTHING
 """
 _MOVE = """
 UPDATE shipment SET status = moved.status, version = moved.version, reason = moved.reason,
                     prepared_at = moved.prepared_at, tracked_at = moved.tracked_at,
-                    closed_at = moved.closed_at, called_off_at = moved.called_off_at
+                    closed_at = moved.closed_at, called_off_at = moved.called_off_at,
+                    paid_at = moved.paid_at, reserved_at = moved.reserved_at, lines = moved.lines
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::timestamptz[],
-            %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
+            %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[],
+            %s::timestamptz[], %s::jsonb[])
      AS moved (order_id, customer_id, status, version, reason, prepared_at, tracked_at, closed_at,
-               called_off_at)
+               called_off_at, paid_at, reserved_at, lines)
 WHERE shipment.order_id = moved.order_id
 """

@@ -1,16 +1,20 @@
 -- One row for each order that was paid, never deleted: the second wall against repeats, for good.
--- version: that of the last event that counted. Times are those of the events.
+-- version: that of the last status change that counted, 0 before the first. Times are those of the events. lines: what
+-- was reserved, NULL until that is known.
 CREATE TABLE shipment (
     order_id      text COLLATE "C" PRIMARY KEY,
     customer_id   text        NOT NULL,
     status        text        NOT NULL
-                  CONSTRAINT shipment_status_is_known CHECK (status IN ('PREPARED', 'TRACKED', 'CLOSED', 'CALLED_OFF')),
-    version       integer     NOT NULL CONSTRAINT shipment_version_counts CHECK (version > 0),
+                  CONSTRAINT shipment_status_is_known CHECK (status IN ('WAITING', 'PREPARED', 'TRACKED', 'CLOSED', 'CALLED_OFF')),
+    version       integer     NOT NULL CONSTRAINT shipment_version_counts CHECK (version >= 0),
     reason        text,
     prepared_at   timestamptz,
     tracked_at    timestamptz,
     closed_at     timestamptz,
-    called_off_at timestamptz
+    called_off_at timestamptz,
+    paid_at       timestamptz,
+    reserved_at   timestamptz,
+    lines         jsonb
 );
 CREATE INDEX shipment_by_status ON shipment (status, order_id);
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from orderflow.contracts.events import StockLine
 from orderflow.services.fulfilment.model import Shipment, ShipmentStatus
 
 LIMIT_DEFAULT = 100
@@ -16,7 +17,10 @@ LIMIT = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
 
 
 class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Times are those of the order's status changes; null if the change has not been consumed."""
+    """
+    Times are those of the events; null if the event has not been consumed. `lines`: what was
+    reserved; null until that is known.
+    """
 
     order_id: str
     customer_id: str
@@ -27,6 +31,9 @@ class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tracked_at: datetime | None
     closed_at: datetime | None
     called_off_at: datetime | None
+    paid_at: datetime | None
+    reserved_at: datetime | None
+    lines: tuple[StockLine, ...] | None
 
 
 class ShipmentPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
