@@ -37,9 +37,15 @@ def test_its_group_has_its_topics_and_those_of_its_dead_letters() -> None:
     assert subscribed(ROW.group, WITH_NEWCOMER) == (
         "order-events",
         "order-events.parcels-service.replay",
+        "inventory",
+        "inventory.parcels-service.replay",
     )
     added = {topic.name for topic in topics(WITH_NEWCOMER)} - {topic.name for topic in topics()}
-    assert added == {"order-events.parcels-service.dlt", "order-events.parcels-service.replay"}
+    assert added == {
+        f"{topic}.parcels-service.{kind}"
+        for topic in ("order-events", "inventory")
+        for kind in ("dlt", "replay")
+    }
 
 
 def test_its_settings_may_stand_in_every_environment() -> None:

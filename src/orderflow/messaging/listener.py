@@ -187,15 +187,17 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     dead letter.
 
     `back_off_s`: seconds before the second attempt, the third, …. `unknown_back_off_s`: the least
-    and the most between two look-ups of an unknown outcome; `unknown_for_s`: for how long it is
-    looked up. `lone_failures_max`: if so many records of at least `lone_keys_min` keys fail alone
-    by unexpected exceptions, with no success in between, the handler is suspected, not the records.
+    and the most between two look-ups of an unknown outcome; `unknown_for_s` and
+    `unknown_lookups_min`: for how long, and how often, it is looked up at least.
+    `lone_failures_max`: if so many records of at least `lone_keys_min` keys fail alone by
+    unexpected exceptions, with no success in between, the handler is suspected, not the records.
     `contention_back_off_s`: the least and the most between two tries of a record that meets a lock.
     """
 
     back_off_s: tuple[float, ...] = (2.0, 30.0)
     unknown_back_off_s: tuple[float, float] = (1.0, 30.0)
     unknown_for_s: float = 3600.0
+    unknown_lookups_min: int = 20
     lone_failures_max: int = 20
     lone_keys_min: int = 5
     contention_back_off_s: tuple[float, float] = (0.5, 5.0)
@@ -233,7 +235,9 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     def next_lookup(self, step: Unknown, *, lookups: int, unknown_s: float) -> DeadLetter | Wait:
         """What to do with a record of unknown outcome, after that long and `lookups` look-ups."""
-        if step.gives_up and unknown_s > self.unknown_for_s:
+        # Both: an hour in which nobody could be asked says nothing about the outcome.
+        asked_enough = lookups >= self.unknown_lookups_min
+        if step.gives_up and unknown_s > self.unknown_for_s and asked_enough:
             return DeadLetter(lookups)
         least, most = self.unknown_back_off_s
         return Wait(max(step.rest_s, min(most, least * 2.0 ** min(lookups, 30))))

@@ -121,7 +121,9 @@ def _claim(
             and draft.order_id not in earlier
         ],
     )
-    return earlier
+    # Given back: whoever lost a key to a broken draft of this batch lost it to nobody.
+    broken = {draft.order_id for draft in drafts if isinstance(draft.placed, RuleBroken)}
+    return {order_id: key for order_id, key in earlier.items() if key.order_id not in broken}
 
 
 def _outcome(draft: _Draft, earlier: ClaimedKey | None) -> Outcome:

@@ -241,7 +241,7 @@ class HttpGateway:
 
         try:
             reply = self._request("charge", "POST", "/charges", body, key=payment.payment_id)
-            if reply.status in REFUSED:
+            if reply.status in REFUSED or _is_voided(reply):
                 return Answer(Verdict.REFUSED, message=_refusal(reply))
             charge = _decoded(reply, ChargeBody, expected=(200, 201, 402))
             declined = charge.status is ChargeStatus.DECLINED
@@ -474,6 +474,13 @@ def refund_answer(operation: str, refund: RefundBody, payment: Payment) -> Answe
     if refund.status is RefundStatus.PENDING:
         return _says_nothing(operation, payment, Unusable("pending", "not given back yet"))
     return Answer(Verdict.REFUNDED, refund.refund_id)
+
+
+def _is_voided(reply: Reply) -> bool:
+    """
+    The reference was voided for good, by a call whose answer was lost: it is settled by a void.
+    """
+    return reply.status == 409 and "reference-voided" in _refusal(reply)
 
 
 def _refusal(reply: Reply) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tests.support.memory_listener import ASKED, MemoryListener
 from tests.support.probe_language import ignored
 
+from orderflow.messaging.container.failures import PROBES_MAX
 from orderflow.messaging.testing.memory_broker import Fault
 from orderflow.messaging.testing.memory_database import MemoryDatabase
 
@@ -43,15 +44,31 @@ def test_one_record_that_finds_a_resource_away_for_ever_does_not_stop_the_others
     assert listener.dead == []
 
 
-def test_while_a_resource_is_away_nothing_more_is_fetched() -> None:
+def test_while_a_resource_is_away_no_more_is_fetched_than_a_few_probes() -> None:
     listener = MemoryListener()
-    listener.ask("a", 0, behaviour="away")
+    for number in range(PROBES_MAX):
+        listener.ask(f"key-{number}", 0, behaviour="away")
     listener.turn(2)
     assert all(partition.paused for partition in listener.workers[0].client.partitions.values())
     listener.handler.away = False
     listener.run()
     listener.turn(2)
     assert not any(partition.paused for partition in listener.workers[0].client.partitions.values())
+
+
+def test_a_record_that_alone_finds_its_resource_away_lets_those_come_that_are_asked_later() -> None:
+    """It is the only one in memory when the gate closes: the next probes need others."""
+    listener = MemoryListener()
+    listener.ask("a", 0, behaviour="away")
+    listener.turn(4)
+    for number in range(30):
+        listener.ask(f"key-{number}", 0)
+    listener.turn(120)
+    assert len(listener.told) == 30
+    assert "a" not in listener.told
+    listener.handler.away = False
+    listener.run()
+    assert listener.told["a"] == [0]
 
 
 def test_a_database_that_is_away_rolls_back_and_is_waited_for() -> None:

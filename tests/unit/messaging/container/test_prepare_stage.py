@@ -237,6 +237,21 @@ def test_a_call_that_alone_finds_its_resource_away_does_not_keep_the_probes_for_
     assert (len(listener.told), listener.dead) == (6, [])
 
 
+def test_a_call_that_alone_finds_its_resource_away_lets_those_be_called_that_come_later() -> None:
+    charges = Charges()
+    listener = charging(charges)
+    charges.errors["a"] = Unavailable("no answer for this one", resource="provider")
+    listener.ask("a", 0)
+    listener.turn(4)
+    for number in range(50):
+        listener.ask(f"key-{number}", 0)
+    listener.turn(80)
+    assert len(listener.told) == 50
+    charges.errors.clear()
+    listener.run()
+    assert (len(listener.told), listener.dead) == (51, [])
+
+
 def test_an_outcome_that_can_not_be_recorded_is_kept_and_no_effect_is_begun_meanwhile() -> None:
     charges = Charges()
     listener = MemoryListener(prepare=charges, calls_max=1)

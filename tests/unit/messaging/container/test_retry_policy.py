@@ -85,7 +85,7 @@ def test_look_ups_come_within_their_bounds_and_end_after_an_hour_or_never(
     )
     assert owed == Wait(300.0)
     step = policy.next_lookup(Unknown(), lookups=lookups, unknown_s=unknown_s)
-    if unknown_s > policy.unknown_for_s:
+    if unknown_s > policy.unknown_for_s and lookups >= policy.unknown_lookups_min:
         assert step == DeadLetter(lookups)
     else:
         least, most = policy.unknown_back_off_s

@@ -10,7 +10,7 @@ from typing import Any
 
 from orderflow.messaging.container.client.kafka_client import Polled
 from orderflow.messaging.container.deliveries.delivery import Delivery
-from orderflow.messaging.container.failures import Failures
+from orderflow.messaging.container.failures import PROBES_MAX, Failures
 from orderflow.messaging.container.metrics import PAUSES, RECORDS
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import UNPREPARED, Record, State
@@ -91,6 +91,10 @@ class Admission:
         passing = [self._gates.decode, self._gates.dead_letters]
         if self._failures.suspects:
             passing.append(self._gates.handle)
+        # The resource may be away for one record alone: the next probes need others.
+        queues = self._queues
+        if len(queues.to_prepare) + len(queues.ready) < PROBES_MAX:
+            passing += (self._gates.handle, self._gates.intent, self._gates.call)
         away = any(gate.is_probing for gate in self._gates if gate not in passing)
         for partition in list(self._client.partitions.values()):
             held = partition.held
