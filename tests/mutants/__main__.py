@@ -167,6 +167,12 @@ MUTANTS = {
         "letters-among-the-others": (
             "test_good_records_are_committed_while_no_letter_can_be_written"
         ),
+        "refused-output-sent-for-ever": (
+            "test_a_record_whose_output_is_refused_for_good_is_a_dead_letter_and_all_others_commit"
+        ),
+        "refused-topic-charged": (
+            "test_a_topic_that_is_refused_is_waited_for_and_no_record_is_charged"
+        ),
     },
 }
 """By test file: each patch beside this file, and the test that must fail with it."""

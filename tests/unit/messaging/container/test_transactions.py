@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from tests.support import memory_listener
 from tests.support.memory_listener import ASKED, DLT, GROUP, TOLD, MemoryListener, attempts
+from tests.support.probe_language import Asked, Told
 
 from orderflow.messaging.container.client.kafka_client import Windows
 from orderflow.messaging.errors import Fenced
@@ -313,6 +315,25 @@ def test_a_record_whose_output_was_refused_shares_no_transaction_again(
     assert [records for records in transactions if refused in records] == [[refused]] * 3
     assert len(listener.told) == 60
     assert len(listener.dead) == 1
+
+
+@pytest.mark.parametrize("with_database", [False, True])
+def test_an_output_too_large_with_its_key_and_headers_is_its_records_own_failure(
+    monkeypatch: pytest.MonkeyPatch, *, with_database: bool
+) -> None:
+    def answer(event: Asked) -> Told:
+        key = "k" * 600_000 if event.id == "a" else event.id
+        return Told(id=key, number=event.number, behaviour="", at=event.at)
+
+    monkeypatch.setattr(memory_listener, "_answer", answer)
+    listener = MemoryListener(retry=AT_ONCE, database=MemoryDatabase() if with_database else None)
+    listener.ask("a", 0)
+    listener.ask("b", 0)
+    listener.run()
+    (letter,) = listener.dead
+    assert letter.key() == b"a"
+    assert b"does not fit" in (dict(letter.headers())["kafka_dlt-exception-message"] or b"")
+    assert listener.told == {"b": [0]}
 
 
 def test_a_topic_that_is_refused_is_waited_for_and_no_record_is_charged() -> None:
