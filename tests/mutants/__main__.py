@@ -73,6 +73,9 @@ MUTANTS = {
         ),
     },
     "tests/integration/kit/test_listener.py": {
+        "missing-topic-waited-out": (
+            "test_while_a_dead_letter_topic_is_missing_good_records_commit_and_the_letter_follows"
+        ),
         "offsets-before-work": (
             "test_records_finished_beside_a_waiting_one_are_not_handled_again_after_a_kill"
             "[inbox-outbox]"
