@@ -41,7 +41,7 @@ class TurnTransaction:
     |---|---|
     | committed | its records are finished |
     | aborted | handled records are ready again, first of their keys; no attempt, no seek |
-    | aborted, because a record was refused | halved, until the record that is refused alone pays |
+    | aborted, because a record was refused | halved, until the one refused alone is charged |
     | aborted, because a topic was refused | as aborted, until the topic is there |
     | either, with dead letters in it | as aborted, and the letters wait, apart from the others |
     | unknown | a new producer, and after a back-off every partition again from what is committed |
