@@ -79,6 +79,9 @@ MUTANTS = {
         ),
     },
     "tests/integration/kit/test_listener.py": {
+        "missing-topic-waited-out": (
+            "test_while_a_dead_letter_topic_is_missing_good_records_commit_and_the_letter_follows"
+        ),
         "offsets-before-work": (
             "test_records_finished_beside_a_waiting_one_are_not_handled_again_after_a_kill"
             "[inbox-outbox]"
@@ -172,6 +175,12 @@ MUTANTS = {
     "tests/unit/messaging/container/test_transactions.py": {
         "letters-among-the-others": (
             "test_good_records_are_committed_while_no_letter_can_be_written"
+        ),
+        "refused-output-sent-for-ever": (
+            "test_a_record_whose_output_is_refused_for_good_is_a_dead_letter_and_all_others_commit"
+        ),
+        "refused-topic-charged": (
+            "test_a_topic_that_is_refused_is_waited_for_and_no_record_is_charged"
         ),
     },
 }

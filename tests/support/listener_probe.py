@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import msgspec
+from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.databases import database_settings
 from tests.support.probe_language import Asked, asked, catalogue, topics
@@ -241,6 +242,17 @@ class Probe:
 
     def records(self, topic: str) -> list[ConsumerRecord]:
         return [record for record in read(self.kafka, topic, follow=False) if record is not None]
+
+    def delete_dead_letter_topic(self) -> None:
+        """It is gone when this returns; `create_dead_letter_topic` makes a new one."""
+        client, cluster = AdminClient(clients.client_config(self.kafka)), admin.Admin(self.kafka)
+        client.delete_topics([self.dlt])[self.dlt].result(timeout=20)
+        eventually(lambda: not cluster.find([self.dlt]), within_s=20, why="the topic is gone")
+
+    def create_dead_letter_topic(self) -> None:
+        cluster, (inputs, _outputs) = admin.Admin(self.kafka), topics(self.name, self.partitions)
+        wanted = [dead_letter_topic(inputs, self.group)]
+        admin.apply(admin.plan(wanted, cluster, TopicSettings()), cluster)
 
     def dead(self) -> list[ConsumerRecord]:
         return self.records(self.dlt)

@@ -22,6 +22,10 @@ NO_UTF8 = b"caf\xe9\xff"
 BIG = 1_047_000
 """Bytes: just within a topic's limit, so that the dead letter with its evidence is beyond it."""
 
+BEYOND_A_PRODUCER = 10 * 1024 * 1024
+"""Bytes that no producer of ours accepts, and that fit on a topic if they compress well."""
+MIB = 1024 * 1024
+
 FOREIGN_SCHEMAS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "text": ("AVRO", {"type": "string"}),
     "stranger": ("AVRO", {"type": "record", "name": "orderflow.Stranger", "fields": []}),
@@ -156,6 +160,7 @@ VALUES: Mapping[str, Callable[[Raw], Raw]] = {
     "a time beyond all": _value(lambda good: good.good[:-6] + b"\xfe" + b"\xff" * 8 + b"\x01"),
     "oversized noise": _value(lambda _: b"\x02" + os.urandom(BIG)),
     "oversized rest": _value(lambda good: good.good + b"\0" * BIG),
+    "10 MB of zeros": _value(lambda _: bytes(BEYOND_A_PRODUCER)),
 }
 
 HEADERS: Mapping[str, Callable[[Raw], Raw]] = {
@@ -190,6 +195,15 @@ HEADERS: Mapping[str, Callable[[Raw], Raw]] = {
     "an oversized header": lambda good: good.without_header(CE_ID).more_headers(
         ("x", os.urandom(BIG))
     ),
+    "3,000 headers": lambda good: good.without_header(CE_ID).more_headers(
+        *((f"x-{number}", b"y") for number in range(3_000))
+    ),
+    "1.5 MB of headers": lambda good: good.without_header(CE_ID).more_headers(
+        *((f"x-{number}", b"y" * 15_000) for number in range(100))
+    ),
+    "3 MB of headers": lambda good: good.without_header(CE_ID).more_headers(
+        *((f"x-{number}", b"y" * 30_000) for number in range(100))
+    ),
 }
 
 KEYS: Mapping[str, Callable[[Raw], Raw]] = {
@@ -198,7 +212,12 @@ KEYS: Mapping[str, Callable[[Raw], Raw]] = {
     "empty key": lambda good: replace(good, key=b"", value=b"\xff"),
     "binary key": lambda good: replace(good, key=bytes(range(256)), value=b"\xff"),
     "oversized key": lambda good: replace(good, key=os.urandom(100_000), value=b"\xff"),
+    "a key of 1 MB": lambda good: replace(good, key=os.urandom(1_000_000), value=b"\xff"),
+    "a key of 3 MB": lambda good: replace(good, key=b"k" * (3 * MIB), value=b"\xff"),
 }
+
+CUT = {"10 MB of zeros": b"value", "3 MB of headers": b"headers", "a key of 3 MB": b"key"}
+"""The kinds of which not even a dead letter takes all, and which part it cuts."""
 
 KINDS: Mapping[str, Callable[[Raw], Raw]] = {**VALUES, **HEADERS, **KEYS}
 """None of them may reach a handler, whoever hears the topic."""

@@ -103,3 +103,27 @@ def test_records_finished_beside_a_waiting_one_are_not_handled_again_after_a_kil
     assert successor.terminate() == 0
     assert {call.key for call in probe.calls() if call.pid == successor.popen.pid} == {"slow"}
     assert successor.metric("orderflow_inbox_repeats_total") == 0
+
+
+@EXACTLY_ONCE
+def test_while_a_dead_letter_topic_is_missing_good_records_commit_and_the_letter_follows(
+    probe: Probe, delivery: str
+) -> None:
+    probe.delete_dead_letter_topic()
+    probe.produce([asked("bad", 0, "dead")])
+    probe.produce_each(KEYS, range(5))
+    worker = probe.worker(delivery, wait=False)
+    probe.assert_each_once_in_order(delivery, without=probe.produced["bad"], within_s=13)
+    eventually(
+        lambda: any(probe.dlt in reason for reason in worker.reasons or ()),
+        within_s=5,
+        why="the worker says which topic is missing",
+    )
+
+    probe.create_dead_letter_topic()
+    (dead,) = eventually(probe.dead, within_s=15, why="the letter is written")
+    assert [header(dead, "ce_id")] == probe.produced["bad"]
+    eventually(lambda: worker.is_ready, within_s=15, why="the worker is ready")
+    eventually(lambda: probe.lag() == 0, within_s=15, why="idle lag reads 0")
+    assert worker.terminate() == 0
+    assert worker.metric("orderflow_listener_producer_renewals_total") == 0

@@ -35,6 +35,29 @@ class UnknownOutcome(OrderflowError):
     """The outcome stayed unknown for an hour: an operator must find out."""
 
 
+class LoneFailures:
+    """How many records failed alone with no success in between, and of how many keys."""
+
+    def __init__(self, keys_max: int) -> None:
+        self._keys_max = keys_max
+        self._count = 0
+        self._keys: set[bytes] = set()
+
+    def add(self, record: Record) -> None:
+        self._count += 1
+        if len(self._keys) < self._keys_max:
+            self._keys.add(record.key)
+
+    def clear(self) -> None:
+        self._count = 0
+        self._keys.clear()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Failures, and their keys."""
+        return self._count, len(self._keys)
+
+
 class Failures:
     """
     Applies the listener's retry policy, and closes the gate of the handler when it is suspected:
@@ -51,8 +74,10 @@ class Failures:
         self._uncommitted = shared.uncommitted
         self._handle_gate = shared.gates.handle
         self._clock = shared.clock
-        self._lone_failures = 0
-        self._lone_keys: set[bytes] = set()
+        self._commit_gate = shared.gates.commit
+        self._lone = LoneFailures(self._retry.lone_keys_min)
+        # Apart from the handler's: it succeeds each time before its output is refused.
+        self._lone_refused = LoneFailures(self._retry.lone_keys_min)
         self._why_suspected = ""
         self._dlt = {
             name: dead_letter_topic(topic, self._listener.group).name
@@ -66,8 +91,11 @@ class Failures:
 
     def success(self) -> None:
         """The handler has handled something: it is not broken for everything."""
-        self._lone_failures = 0
-        self._lone_keys.clear()
+        self._lone.clear()
+
+    def accepted(self) -> None:
+        """The broker has accepted what was published for some record."""
+        self._lone_refused.clear()
 
     def back_off(self) -> None:
         """A round of probes found nothing that the handler can handle: wait for longer."""
@@ -84,33 +112,44 @@ class Failures:
         """
         # A handler that finds a fault in the record works: it is not suspected itself.
         if not isinstance(error, RecordFault):
-            self._lone_failures += 1
-            if len(self._lone_keys) < self._retry.lone_keys_min:
-                self._lone_keys.add(record.key)
+            self._lone.add(record)
         step = self._retry.next_step(
             error,
             attempts=record.progress.attempts,
-            lone=(self._lone_failures, len(self._lone_keys)),
+            lone=self._lone.size,
             suspected=self.suspects,
         )
 
-        match step:
-            case CloseGate():
-                why = f"it fails for every record, last for {record.place}: {error!r}"
-                self._why_suspected = why
-                if not self.suspects:
-                    self._handle_gate.failed(Transient(why, resource=HANDLER))
-                queue.append(record)
-                return False
-            case DeadLetter(attempts):
-                if not isinstance(error, Poison):
-                    self._charge(record, attempts)
-                self.give_up(record, error, attempts=attempts)
-                return True
-            case Wait(seconds):
-                self._charge(record, record.progress.attempts + 1)
-                self._wait(record, error, seconds)
-                return False
+        if isinstance(step, CloseGate):
+            why = f"it fails for every record, last for {record.place}: {error!r}"
+            self._why_suspected = why
+            if not self.suspects:
+                self._handle_gate.failed(Transient(why, resource=HANDLER))
+            queue.append(record)
+            return False
+        return self._charged(record, error, step)
+
+    def refused(self, record: Record, error: Exception, queue: deque[Record]) -> bool:
+        """
+        As `alone`, for a record that was handled, and whose output the broker refuses.
+
+        If it refuses one record after the other, it or its settings are to blame, and no attempt is
+        charged: the gate of the commit is probed with other records.
+        """
+        self._lone_refused.add(record)
+        step = self._retry.next_step(
+            error,
+            attempts=record.progress.attempts,
+            lone=self._lone_refused.size,
+            suspected=False,
+        )
+
+        if isinstance(step, CloseGate):
+            why = f"it refuses the outputs of every record, last of {record.place}: {error}"
+            self._commit_gate.failed(Transient(why, resource="broker"))
+            queue.append(record)
+            return False
+        return self._charged(record, error, step)
 
     def contended(self, batch: Sequence[Record], error: Contention) -> None:
         """Note a batch that met a lock or took too long. No attempt is charged, however often."""
@@ -201,6 +240,19 @@ class Failures:
         )
         progress.state = State.HANDLED
         self._uncommitted.dead.append((record, letter))
+
+    def _charged(self, record: Record, error: Exception, step: DeadLetter | Wait) -> bool:
+        """Charge an attempt; true if it was the last one."""
+        match step:
+            case DeadLetter(attempts):
+                if not isinstance(error, Poison):
+                    self._charge(record, attempts)
+                self.give_up(record, error, attempts=attempts)
+                return True
+            case Wait(seconds):
+                self._charge(record, record.progress.attempts + 1)
+                self._wait(record, error, seconds)
+                return False
 
     def _charge(self, record: Record, attempts: int) -> None:
         ATTEMPTS.labels(self._listener.name).inc()

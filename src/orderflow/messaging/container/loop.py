@@ -19,6 +19,7 @@ from orderflow.messaging.container.records.queues import Queues
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.records.record_log import RecordLog
 from orderflow.messaging.container.records.uncommitted import Uncommitted
+from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.admission import Admission
@@ -77,7 +78,8 @@ class Loop:
         )
         self._fetched = 0
         failures = Failures(shared)
-        self._transaction = TurnTransaction(shared)
+        refusals = Refusals(shared, failures)
+        self._transaction = TurnTransaction(shared, refusals)
 
         self._delivery = _delivery_of(
             shared,
@@ -94,7 +96,7 @@ class Loop:
             failures=failures,
             prepares=isinstance(self._preparing, Preparing),
         )
-        self._waves = Waves(shared, delivery=self._delivery, failures=failures)
+        self._waves = Waves(shared, delivery=self._delivery, failures=failures, refusals=refusals)
 
     @property
     def is_member(self) -> bool:

@@ -52,6 +52,7 @@ from orderflow.messaging.event import (
     rfc3339_ms,
 )
 from orderflow.messaging.kafka.clients import RECORD_BYTES_MAX
+from orderflow.messaging.kafka.headers import record_bytes
 from orderflow.messaging.kafka.transactions import Produced
 
 MESSAGE_BYTES_MAX = 1024
@@ -62,8 +63,6 @@ LETTER_BYTES_MAX = RECORD_BYTES_MAX - 4 * 1024
 KEY_KEPT_BYTES = 256 * 1024
 HEADERS_KEPT_BYTES = 512 * 1024
 """What a letter that must be cut keeps at least of its record's key and headers."""
-HEADER_BYTES = 10
-"""The lengths of name and value, as the wire has them: at most five bytes each."""
 CUT_EVIDENCE_BYTES = 1024
 """Room for the headers that say what was cut."""
 
@@ -134,7 +133,7 @@ def letter(  # noqa: PLR0913 - a record has that many parts
     ]
 
     own = without_evidence(headers)
-    if _bytes_of(key, value, [*own, *added]) <= LETTER_BYTES_MAX:
+    if record_bytes(key, value, [*own, *added]) <= LETTER_BYTES_MAX:
         return dlt, key, value, [*own, *added]
     return _cut_to_fit(dlt, key, value, own, added)
 
@@ -147,7 +146,7 @@ def _cut_to_fit(
     added: list[tuple[str, bytes | None]],
 ) -> Produced:
     """Key and headers get their shares first, and the value what is left."""
-    room = LETTER_BYTES_MAX - CUT_EVIDENCE_BYTES - _bytes_of(None, None, added)
+    room = LETTER_BYTES_MAX - CUT_EVIDENCE_BYTES - record_bytes(None, None, added)
     parts: list[str] = []
     said: list[tuple[str, bytes | None]] = []
 
@@ -161,7 +160,7 @@ def _cut_to_fit(
     if len(kept) < len(own):
         parts.append("headers")
         said.append((ORIGINAL_HEADERS, str(len(own)).encode()))
-    room -= _bytes_of(None, None, kept)
+    room -= record_bytes(None, None, kept)
 
     kept_value = None if value is None else value[:room]
     if value is not None and kept_value != value:
@@ -176,21 +175,11 @@ def _first_that_fit(
 ) -> list[tuple[str, bytes | None]]:
     kept = []
     for pair in headers:
-        size = _bytes_of(None, None, [pair])
+        size = record_bytes(None, None, [pair])
         if size <= room:
             kept.append(pair)
             room -= size
     return kept
-
-
-def _bytes_of(
-    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]
-) -> int:
-    """At most so many bytes of a producer's limit are used."""
-    parts = len(key or b"") + len(value or b"")
-    return parts + sum(
-        len(name.encode()) + len(content or b"") + HEADER_BYTES for name, content in headers
-    )
 
 
 def _sha256(raw: bytes) -> bytes:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import methodcaller
 from typing import Any
 
 from orderflow.messaging.errors import Poison
+
+HEADER_BYTES = 10
+"""The lengths of name and value, as the wire has them: at most five bytes each."""
 
 # Not `message.headers()`. For a name that is not UTF-8 the client (confluent-kafka 2.16) returns a
 # list and also leaves an exception set. A call from Python code does not notice: the exception
@@ -29,3 +33,13 @@ def headers_of(message: Any) -> list[tuple[str, bytes | None]]:
             "the name of a header is not UTF-8: "
             f"the client can't read any header of {where}, they are only there"
         ) from error
+
+
+def record_bytes(
+    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]
+) -> int:
+    """At most so many bytes of a limit for records are used by this one."""
+    parts = len(key or b"") + len(value or b"")
+    return parts + sum(
+        len(name.encode()) + len(content or b"") + HEADER_BYTES for name, content in headers
+    )

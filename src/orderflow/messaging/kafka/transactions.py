@@ -51,15 +51,21 @@ Produced = tuple[str, bytes | None, bytes | None, Headers]
 """Topic, key, value, headers (pairs of name and bytes)."""
 
 
+class Refusal(Enum):
+    """What of a transaction was refused for good: the same records would be refused again."""
+
+    RECORD = "one of its records"
+    TOPIC = "the topic of one of its records: it is missing, or may not be written"
+
+
 class TransactionAborted(Transient):
     """
     The transaction was undone as a whole; the same producer may send the same records again.
 
-    `refused`: because one of its records, or the topic of one, was refused: the same records would
-    be refused again.
+    `refused`: what was refused for good, if that is why; None: nothing is known against any record.
     """
 
-    def __init__(self, message: str, *, resource: str, refused: bool = False) -> None:
+    def __init__(self, message: str, *, resource: str, refused: Refusal | None = None) -> None:
         super().__init__(message, resource=resource)
         self.refused = refused
 
@@ -178,7 +184,7 @@ class Transactions:
         self._insist(
             "abort_transaction", lambda: self._producer.abort_transaction(SLICE_S), aborting=True
         )
-        refused = isinstance(cause, KafkaException) and cause.args[0].code() in _REFUSALS
+        refused = _REFUSALS.get(cause.args[0].code()) if isinstance(cause, KafkaException) else None
         raise TransactionAborted(reason, resource=RESOURCE, refused=refused) from cause
 
     def _within_limit(self, name: str, call: Callable[[], object]) -> None:
@@ -306,15 +312,16 @@ _FINISHED = {
 """A producer that says so enqueues nothing ever again."""
 
 _REFUSALS = {
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.RECORD_LIST_TOO_LARGE,
-    KafkaError.INVALID_RECORD,
-    KafkaError.INVALID_MSG,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.TOPIC_EXCEPTION,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the client's public names
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    KafkaError.MSG_SIZE_TOO_LARGE: Refusal.RECORD,
+    KafkaError.RECORD_LIST_TOO_LARGE: Refusal.RECORD,
+    KafkaError.INVALID_RECORD: Refusal.RECORD,
+    KafkaError.INVALID_MSG: Refusal.RECORD,
+    KafkaError.INVALID_TIMESTAMP: Refusal.RECORD,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: Refusal.TOPIC,
+    KafkaError.TOPIC_EXCEPTION: Refusal.TOPIC,
+    KafkaError.UNKNOWN_TOPIC_OR_PART: Refusal.TOPIC,
+    KafkaError._UNKNOWN_TOPIC: Refusal.TOPIC,  # noqa: SLF001 - the client's public names
+    KafkaError._UNKNOWN_PARTITION: Refusal.TOPIC,  # noqa: SLF001
 }
 """What a broker, or the client, has against one record or its topic."""
 

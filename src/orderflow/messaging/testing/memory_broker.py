@@ -119,7 +119,8 @@ class MemoryBroker:
     Faults come from `planned`, each at the first operation that it fits, then by `chances` (0 to 1)
     drawn from
     `draw`. While `away` is true no client gets an answer. A transaction with a record for one of
-    `refused_topics` is aborted.
+    `refused_topics` is aborted; one with a record of a topic and key in `refused_keys` is too, and
+    so is the one after it.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class MemoryBroker:
         self.planned: deque[Fault] = deque()
         self.away = False
         self.refused_topics: set[str] = set()
+        self.refused_keys: set[tuple[str, bytes | None]] = set()
         self.partitions = partitions
         self.groups: dict[str, Group] = defaultdict(Group)
         self.chances = chances or {}

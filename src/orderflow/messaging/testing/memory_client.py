@@ -17,7 +17,12 @@ from orderflow.messaging.container.records.partition import BEGINNING, Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced
 from orderflow.messaging.kafka import finished_offsets
-from orderflow.messaging.kafka.transactions import Produced, ProducerLost, TransactionAborted
+from orderflow.messaging.kafka.transactions import (
+    Produced,
+    ProducerLost,
+    Refusal,
+    TransactionAborted,
+)
 from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Message, Place
 from orderflow.messaging.testing.memory_clock import MemoryClock
 
@@ -58,6 +63,7 @@ class MemoryClient:
         self._before_revoke: BeforeRevoke | None = None
         self._generation = -1
         self._lost = False
+        self._refused_before = False
 
         self._in_flight: Windows = ()
         self._commit_error: str | None = None
@@ -137,16 +143,31 @@ class MemoryClient:
         if fault is Fault.ABORTED or self._broker.away or self._is_out_of_date:
             self._broker.append_aborted(records)
             raise TransactionAborted("the transaction was aborted", resource=RESOURCE)
-        refused = sorted({topic for topic, *_ in records} & self._broker.refused_topics)
-        if refused:
+        if self._refused_before:
+            # As a broker does: whatever this transaction contains.
+            self._refused_before = False
             self._broker.append_aborted(records)
-            raise TransactionAborted(f"{refused[0]} is refused", resource=RESOURCE, refused=True)
+            raise TransactionAborted("out of order after a refusal", resource=RESOURCE)
+        self._refuse(records)
         self._commit(records, commits)
+
+    def _refuse(self, records: Sequence[Produced]) -> None:
+        topics = sorted({topic for topic, *_ in records} & self._broker.refused_topics)
+        pairs = {(topic, key) for topic, key, *_ in records} & self._broker.refused_keys
+        if topics or pairs:
+            self._broker.append_aborted(records)
+        if topics:
+            why = f"{topics[0]} is refused"
+            raise TransactionAborted(why, resource=RESOURCE, refused=Refusal.TOPIC)
+        if pairs:
+            self._refused_before = True
+            why = "a record is refused"
+            raise TransactionAborted(why, resource=RESOURCE, refused=Refusal.RECORD)
 
     def renew(self, lost: ProducerLost) -> None:
         if lost.fenced:
             self._refuse_if_replaced(str(lost))
-        self._lost = False
+        self._lost = self._refused_before = False
         assigned = list(self.partitions)
         self._forget(assigned)
         self._assign(assigned)

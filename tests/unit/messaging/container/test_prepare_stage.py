@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.support.memory_listener import ASKED, MemoryListener, attempts
+from tests.support.memory_listener import ASKED, GROUP, TOLD, MemoryListener, attempts
 
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.errors import ConfigurationError, Refused, Unavailable
@@ -423,3 +423,17 @@ def test_an_error_that_must_stop_the_worker_stops_it() -> None:
 def test_a_pool_without_calls_is_refused_at_start() -> None:
     with pytest.raises(ConfigurationError, match="calls_max is 0"):
         MemoryListener(prepare=Charges(), calls_max=0)
+
+
+def test_an_announcement_that_is_refused_is_a_dead_letter_and_makes_no_second_call() -> None:
+    charges = Charges()
+    listener = MemoryListener(prepare=charges)
+    listener.turn()
+    listener.broker.refused_keys.add((TOLD.name, b"bad"))
+    for key in ("a", "bad", "b"):
+        listener.ask(key, 0, 1)
+    listener.run()
+    assert listener.told == {"a": [0, 1], "b": [0, 1]}
+    assert [(letter.key(), attempts(letter)) for letter in listener.dead] == [(b"bad", 3)] * 2
+    assert charges.calls == {"a": 2, "bad": 2, "b": 2}
+    assert listener.broker.lag(GROUP, [ASKED.name]) == 0

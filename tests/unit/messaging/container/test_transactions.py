@@ -6,11 +6,16 @@ whatever happens.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
-from tests.support.memory_listener import ASKED, DLT, GROUP, TOLD, MemoryListener
+from tests.support import memory_listener
+from tests.support.memory_listener import ASKED, DLT, GROUP, TOLD, MemoryListener, attempts
+from tests.support.probe_language import Asked, Told
 
+from orderflow.messaging.container.client.kafka_client import Windows
 from orderflow.messaging.errors import Fenced
+from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import RetryPolicy
 from orderflow.messaging.testing.bus import Fault
 from orderflow.messaging.testing.memory_database import MemoryDatabase
@@ -267,3 +272,96 @@ def test_a_commit_is_followed_by_a_rest_so_that_load_makes_batches_larger() -> N
     listener.clock.advance(0.02)
     listener.workers[0].turn()
     assert listener.told == {"a": [0], "b": [0]}
+
+
+def test_a_record_whose_output_is_refused_for_good_is_a_dead_letter_and_all_others_commit() -> None:
+    listener = MemoryListener()
+    listener.turn()
+    keys = [f"key-{number}" for number in range(100)]
+    for key in [*keys[:70], "bad", *keys[70:]]:
+        listener.ask(key, 0, 1)
+    listener.broker.refused_keys.add((TOLD.name, b"bad"))
+    listener.turn(60)
+    assert listener.told == {key: [0, 1] for key in keys}
+    assert listener.dead == []
+    assert listener.reasons() == []
+
+    listener.run()
+    assert [(letter.key(), attempts(letter)) for letter in listener.dead] == [(b"bad", 3)] * 2
+    assert listener.told == {key: [0, 1] for key in keys}
+    assert listener.broker.lag(GROUP, [ASKED.name]) == 0
+
+
+def test_a_record_whose_output_was_refused_shares_no_transaction_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listener = MemoryListener(retry=RetryPolicy(back_off_s=(1.0, 1.0, 1.0)))
+    listener.turn()
+    listener.ask("bad", 0)
+    listener.broker.refused_keys.add((TOLD.name, b"bad"))
+    listener.turn(4)
+    transact, transactions = listener.workers[0].client.transact, []
+
+    def noted(records: Sequence[Produced], windows: Windows) -> None:
+        transactions.append([(topic, key) for topic, key, *_ in records])
+        transact(records, windows)
+
+    monkeypatch.setattr(listener.workers[0].client, "transact", noted)
+    for number in range(60):
+        listener.ask(f"key-{number}", 0)
+        listener.turn()
+    listener.run()
+    refused = (TOLD.name, b"bad")
+    assert [records for records in transactions if refused in records] == [[refused]] * 3
+    assert len(listener.told) == 60
+    assert len(listener.dead) == 1
+
+
+@pytest.mark.parametrize("with_database", [False, True])
+def test_an_output_too_large_with_its_key_and_headers_is_its_records_own_failure(
+    monkeypatch: pytest.MonkeyPatch, *, with_database: bool
+) -> None:
+    def answer(event: Asked) -> Told:
+        key = "k" * 600_000 if event.id == "a" else event.id
+        return Told(id=key, number=event.number, behaviour="", at=event.at)
+
+    monkeypatch.setattr(memory_listener, "_answer", answer)
+    listener = MemoryListener(retry=AT_ONCE, database=MemoryDatabase() if with_database else None)
+    listener.ask("a", 0)
+    listener.ask("b", 0)
+    listener.run()
+    (letter,) = listener.dead
+    assert letter.key() == b"a"
+    assert b"does not fit" in (dict(letter.headers())["kafka_dlt-exception-message"] or b"")
+    assert listener.told == {"b": [0]}
+
+
+def test_a_topic_that_is_refused_is_waited_for_and_no_record_is_charged() -> None:
+    listener = MemoryListener()
+    listener.turn()
+    listener.broker.refused_topics.add(TOLD.name)
+    for key in "abc":
+        listener.ask(key, 0)
+    listener.turn(200)
+    assert TOLD.name in listener.reasons()[0]
+    assert (listener.told, listener.dead) == ({}, [])
+    listener.broker.refused_topics.clear()
+    listener.run()
+    assert listener.told == {key: [0] for key in "abc"}
+    assert listener.dead == []
+
+
+def test_a_broker_that_refuses_every_output_makes_no_flood_of_dead_letters() -> None:
+    listener = MemoryListener()
+    listener.turn()
+    keys = [f"key-{number}" for number in range(40)]
+    listener.broker.refused_keys.update((TOLD.name, key.encode()) for key in keys)
+    for key in keys:
+        listener.ask(key, 0)
+    listener.turn(400)
+    assert listener.dead == []
+    assert "refuses the outputs of every record" in listener.reasons()[0]
+    listener.broker.refused_keys.clear()
+    listener.run()
+    assert listener.told == {key: [0] for key in keys}
+    assert listener.dead == []

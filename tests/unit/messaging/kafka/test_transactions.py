@@ -10,6 +10,7 @@ from orderflow.messaging.kafka import transactions
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, Producer
 from orderflow.messaging.kafka.transactions import (
     ProducerLost,
+    Refusal,
     TransactionAborted,
     Transactions,
     Verdict,
@@ -141,6 +142,26 @@ def test_a_record_that_the_client_refuses_undoes_the_transaction() -> None:
     with pytest.raises(TransactionAborted):
         sends.produce([("t", b"k", b"v", [])] * 3)
     assert producer.calls == ["produce", "produce", "abort_transaction"]
+
+
+@pytest.mark.parametrize(
+    ("code", "refused"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, Refusal.RECORD),
+        (KafkaError.INVALID_RECORD, Refusal.RECORD),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Refusal.TOPIC),
+        (KafkaError._UNKNOWN_TOPIC, Refusal.TOPIC),
+        (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, None),
+        (KafkaError._INCONSISTENT, None),
+    ],
+)
+def test_an_abort_says_whether_a_record_or_its_topic_was_refused(
+    code: int, refused: Refusal | None
+) -> None:
+    sends, _, _ = scripted(commit_transaction=[error(code, aborts=True)])
+    with pytest.raises(TransactionAborted) as aborted:
+        sends.commit()
+    assert aborted.value.refused is refused
 
 
 def test_a_record_too_large_for_the_client_is_an_abort_and_not_an_unknown_outcome() -> None:

@@ -23,7 +23,14 @@ from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients, finished_offsets
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, TopicPartition
 from orderflow.messaging.kafka.finished_offsets import Window
-from orderflow.messaging.kafka.transactions import Produced, ProducerLost, Transactions
+from orderflow.messaging.kafka.transactions import (
+    Produced,
+    ProducerLost,
+    Refusal,
+    TransactionAborted,
+    Transactions,
+    topic_exists,
+)
 from orderflow.messaging.telemetry import counter, logger
 
 ASK_EVERY_S = 1.0
@@ -61,6 +68,7 @@ class BrokerClient:
         self._group_metadata: Any = None
         self._ask_at = 0.0
         self._began_at = 0.0
+        self._topics_there: set[str] = set()
         self._fencings = Fencings()
         self._renewing = False
 
@@ -154,6 +162,31 @@ class BrokerClient:
         self._assignment.resume(partitions)
 
     def transact(self, records: Sequence[Produced], windows: Windows) -> None:
+        try:
+            self._expect_topics(records)
+            self._transact(records, windows)
+        except TransactionAborted:
+            self._topics_there.clear()
+            raise
+
+    def _expect_topics(self, records: Sequence[Produced]) -> None:
+        """
+        Ask for topics that nothing was sent to yet, or not since the last failure. Raises
+        TransactionAborted for one that is missing, or that this process may not see.
+
+        The client would wait for the topic until the transaction has timed out, and only then say
+        that something was not delivered.
+        """
+        for topic in {record[0] for record in records} - self._topics_there:
+            if not topic_exists(self._consumer, topic):
+                raise TransactionAborted(
+                    f"topic {topic} is missing, or may not be seen",
+                    resource="broker",
+                    refused=Refusal.TOPIC,
+                )
+            self._topics_there.add(topic)
+
+    def _transact(self, records: Sequence[Produced], windows: Windows) -> None:
         transactions = self._transactions
         commits = [_commit_of(partition, window) for partition, window in windows]
         self._began_at = time.monotonic()
@@ -208,6 +241,7 @@ class BrokerClient:
         if lost.fenced:
             self._refuse_if_replaced(lost)
         RENEWALS.labels(self._name).inc()
+        self._topics_there.clear()
         log.warning("the producer is replaced", listener=self._name, why=str(lost))
 
         # Forgotten at once, so that records in memory, whose fate is unknown, belong to nobody from

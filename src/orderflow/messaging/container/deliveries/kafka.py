@@ -76,5 +76,5 @@ class KafkaDelivery:
         # could land after a newer transaction, and take the group's offset back.
         if not self._transaction.is_needed:
             return []
-        committed = self._transaction.run()
-        return committed if self._prepares else []
+        ended = self._transaction.run()
+        return [*ended.committed, *ended.dead] if self._prepares else [*ended.dead]

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from orderflow.messaging.container.metrics import COMMIT_S, RECORDS, WAITING
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Record
+from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
-from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
+from orderflow.messaging.kafka.transactions import ProducerLost, Refusal, TransactionAborted
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.work.gate import BACK_OFF_S
 
@@ -21,6 +24,13 @@ ANSWER_POLL_S = 0.05
 """How long a poll may take while an answer to a plain commit is awaited: it ends no poll early."""
 
 log = logger("listener")
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Records that a transaction ended: handled and committed, or dead because it was refused."""
+
+    committed: Sequence[Record] = ()
+    dead: Sequence[Record] = ()
 
 
 class TurnTransaction:
@@ -31,13 +41,15 @@ class TurnTransaction:
     |---|---|
     | committed | its records are finished |
     | aborted | handled records are ready again, first of their keys; no attempt, no seek |
-    | aborted, because an output was refused | the same, and letters wait, apart from the others |
+    | aborted, because a record was refused | halved, until the one refused alone is charged |
+    | aborted, because a topic was refused | as aborted, until the topic is there |
+    | either, with dead letters in it | as aborted, and the letters wait, apart from the others |
     | unknown | a new producer, and after a back-off every partition again from what is committed |
 
     `rest_until`: monotonic seconds before which the next transaction should not begin without need.
     """
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, refusals: Refusals) -> None:
         self._settings = shared.settings
         self._name = shared.settings.listener.name
         self._client = shared.client
@@ -47,6 +59,7 @@ class TurnTransaction:
         self._uncommitted = shared.uncommitted
         self._record_log = shared.record_log
         self._clock = shared.clock
+        self._refusals = refusals
         self.rest_until = 0.0
         self._lost_in_a_row = 0
 
@@ -76,9 +89,10 @@ class TurnTransaction:
             return max(self.rest_until, self._commit_gate.next_try_at) - now
         return self._settings.commit_every_s if self.any_changed else None
 
-    def run(self) -> list[Record]:
+    def run(self) -> Ended:
         """
-        Returns the handled records if they are committed; else none, and what follows is done.
+        Returns the handled records if they are committed, and those that this ended as dead
+        letters; what else follows is done.
 
         After a refusal letters have transactions of their own, one letter in each: what can't be
         written waits, and holds up neither good records nor other letters.
@@ -89,40 +103,32 @@ class TurnTransaction:
         else:
             uncommitted.release_letters(len(uncommitted.held))
 
-        handled = self._transact() if uncommitted or self.any_changed else []
-        if letters.is_probing and not uncommitted and self.letters_are_due:
+        ended = self._transact() if uncommitted or self.any_changed else Ended()
+        now = self._clock.monotonic()
+        may_try = self.letters_are_due and self._commit_gate.may_try(now)
+        if letters.is_probing and not uncommitted and may_try:
             uncommitted.release_letters(1)
             self._transact()
-        return handled
+        return ended
 
-    def _transact(self) -> list[Record]:
+    def _transact(self) -> Ended:
         gate, uncommitted = self._commit_gate, self._uncommitted
         began = self._clock.monotonic()
         if not gate.may_try(began):
             self._put_back()
-            return []
+            return Ended()
         # The group would refuse the offsets after everything else was sent.
         if not self._client.is_member:
             self._put_back()
             gate.failed(Unavailable("not a member of the group at this moment", resource="broker"))
-            return []
+            return Ended()
 
         windows = self._windows()
         try:
             self._client.transact(uncommitted.published, windows)
         except TransactionAborted as error:
             log.warning("aborted; its records are put back", listener=self._name, why=str(error))
-            # Nothing is sought: the records are in memory, and reading them again would mix up
-            # their order.
-            only_letters = not uncommitted.handled and not uncommitted.skipped
-            self._put_back()
-            if error.refused and uncommitted.dead:
-                uncommitted.hold_letters()
-                self._letters_gate.failed(error)
-                if only_letters:
-                    return []
-            gate.failed(error)
-            return []
+            return self._aborted(error)
         except ProducerLost as error:
             # Whether it is committed is unknown: only the group's offsets can tell, so memory
             # counts for nothing.
@@ -136,15 +142,37 @@ class TurnTransaction:
             least, most = BACK_OFF_S
             error.retry_after_s = min(most, least * 2**self._lost_in_a_row)
             gate.failed(error)
-            return []
+            return Ended()
 
         gate.succeeded()
         self._lost_in_a_row = 0
         if uncommitted.dead:
             self._letters_gate.succeeded()
         handled = self._finish(windows)
+        self._refusals.committed(handled)
         self._rest(began)
-        return handled
+        return Ended(committed=handled)
+
+    def _aborted(self, error: TransactionAborted) -> Ended:
+        uncommitted, with_letters = self._uncommitted, bool(self._uncommitted.dead)
+        # Nothing is sought: the records are in memory, and reading them again would mix up their
+        # order.
+        handled = uncommitted.put_back()
+        if error.refused and with_letters:
+            # Letters first: with them in it, a refusal says nothing about the other records.
+            self._letters_gate.failed(error)
+            uncommitted.hold_letters()
+            if not handled and not uncommitted.skipped:
+                return Ended()
+        elif error.refused is Refusal.RECORD and handled:
+            return Ended(dead=self._refusals.refused(handled, error))
+        elif self._letters_gate.is_probing:
+            # The abort that follows a refusal is not the letter's fault, and opens no gate.
+            uncommitted.hold_letters()
+
+        self._queues.put_back(handled)
+        self._commit_gate.failed(error)
+        return Ended()
 
     def show_waiting(self) -> None:
         """Set the gauge of unfinished records."""
@@ -154,6 +182,8 @@ class TurnTransaction:
 
     def _put_back(self) -> None:
         self._queues.put_back(self._uncommitted.put_back())
+        if self._letters_gate.is_probing:
+            self._uncommitted.hold_letters()
 
     def _windows(self) -> list[tuple[Partition, Window]]:
         touched = {record.partition for record in self._uncommitted.records}

@@ -48,6 +48,7 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     `contentions` (how often it met a lock or a time-out alone) and `lookups` are in memory only:
     after a restart they count anew. `unknown_since`: the beginning of the hour for which an unknown
     outcome is looked up; `hours` of it are in the log. `shown`: to a listener that looks ahead.
+    `refused`: the broker refused its output, so its transaction is its own.
     """
 
     state: State = State.UNREAD
@@ -61,6 +62,7 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     unknown_since: datetime | None = None
     hours: int = 0
     shown: bool = False
+    refused: bool = False
 
 
 class Record(msgspec.Struct, frozen=True, eq=False):

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.messaging.event import EventId, Metadata, derived_id, to_headers
+from orderflow.messaging.event import EventId, Headers, Metadata, derived_id, to_headers
+from orderflow.messaging.kafka.headers import record_bytes
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import Caused, Listener, Received
 from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.messaging.schemas.avro import Encoder
 
-HEADERS_BYTES = 2_048
-"""Room for our headers, within a topic's limit for a record."""
+BATCH_BYTES = 512
+"""Room for the batch's own header, within a topic's limit."""
 
 
 class Publisher:
@@ -39,18 +40,20 @@ class Publisher:
         has no topic.
         """
         return [
-            (topic, event.key.encode(), value, to_headers(metadata))
-            for topic, event, value, metadata in self._published(caused)
+            (topic, key.encode(), value, headers)
+            for topic, key, value, headers, _metadata in self._published(caused)
         ]
 
     def rows(self, caused: Iterable[Caused]) -> list[OutboxRow]:
         """As `records`."""
         return [
-            OutboxRow(topic=topic, key=event.key, payload=value, metadata=metadata)
-            for topic, event, value, metadata in self._published(caused)
+            OutboxRow(topic=topic, key=key, payload=value, metadata=metadata)
+            for topic, key, value, _headers, metadata in self._published(caused)
         ]
 
-    def _published(self, caused: Iterable[Caused]) -> Iterator[tuple[str, Any, bytes, Metadata]]:
+    def _published(
+        self, caused: Iterable[Caused]
+    ) -> Iterator[tuple[str, str, bytes, Headers, Metadata]]:
         counts: dict[tuple[EventId, str], int] = {}
         encode = self._encoder.encode
         for cause, event in caused:
@@ -68,10 +71,15 @@ class Publisher:
             index = counts[counted] = counts.get(counted, -1) + 1
 
             value = encode(topic, event)
-            if len(value) + HEADERS_BYTES > bytes_max:
-                size = f"{type_name} of {len(value)} bytes"
-                raise ValueError(f"{size} does not fit on {topic} (at most {bytes_max})")
-            yield topic, event, value, self._metadata(cause, event, type_name, index)
+            key: str = event.key
+            metadata = self._metadata(cause, event, type_name, index)
+            headers = to_headers(metadata)
+            # Here, where it is this record's failure; the broker would refuse the whole turn.
+            size = record_bytes(key.encode(), value, headers) + BATCH_BYTES
+            if size > bytes_max:
+                what = f"{type_name} of {size} bytes, key and headers included,"
+                raise ValueError(f"{what} does not fit on {topic} (at most {bytes_max})")
+            yield topic, key, value, headers, metadata
 
     def _metadata(self, cause: Received, event: Any, type_name: str, index: int) -> Metadata:
         parent = cause.metadata

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.failures import HANDLER, PROBES_MAX, Failures
 from orderflow.messaging.container.records.record import Record
+from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.prepare_stage import STOPPING
 from orderflow.messaging.errors import Contention, Transient
@@ -22,7 +23,9 @@ log = logger("listener")
 class Waves:
     """Takes waves of ready records, and decides what a failed one means."""
 
-    def __init__(self, shared: Shared, *, delivery: Delivery, failures: Failures) -> None:
+    def __init__(
+        self, shared: Shared, *, delivery: Delivery, failures: Failures, refusals: Refusals
+    ) -> None:
         self._settings = shared.settings
         self._name = shared.settings.listener.name
         self._handle_gate = shared.gates.handle
@@ -30,6 +33,7 @@ class Waves:
         self._clock = shared.clock
         self._delivery = delivery
         self._failures = failures
+        self._refusals = refusals
         self._size = BatchSize(shared.settings.records_max, shared.clock)
 
     def may_run(self, now: float) -> bool:
@@ -50,19 +54,23 @@ class Waves:
         began, handled, settings = self._clock.monotonic(), 0, self._settings
         while (
             self._queues.ready
-            and handled < settings.records_max
+            and (room := self._refusals.room(handled))
             and self.may_run(self._clock.monotonic())
         ):
             # A probe is one record: a resource that comes back must not be met by 500, of which all
             # may fail.
             probing = any(gate.is_probing for gate in self._delivery.needs)
-            wave = self._queues.take_wave(1 if probing else self._size.value)
+            wave = self._queues.take_wave(1 if probing else min(room, self._size.value))
             if not wave:
+                return
+            refused = wave[0].progress.refused
+            if refused and handled:
+                self._queues.put_back(wave)
                 return
 
             yield self._handle(wave)
             handled += len(wave)
-            if probing or self._clock.monotonic() - began > settings.turn_s_max:
+            if probing or refused or self._clock.monotonic() - began > settings.turn_s_max:
                 return
 
     def _probe_handler(self) -> Iterator[list[Record]]:
