@@ -27,7 +27,7 @@ from orderflow.messaging.telemetry import counter
 from orderflow.services.notification.bounded_smtp import BoundedSmtp
 from orderflow.services.notification.config import SmtpSettings
 from orderflow.services.notification.mail import compose, recipient
-from orderflow.services.notification.model import Deferred, Letter, Outcome, SendResult, expiry
+from orderflow.services.notification.model import Deferred, Letter, Outcome, SendResult, give_up
 
 RESOURCE = "mail"
 CLOSING = 421
@@ -93,7 +93,7 @@ class Mailer:
                 return Interrupted(result=result, error=error)
 
             if isinstance(reply, Deferred):
-                given_up = expiry(reply, at=read_clock(), give_up_s=self._give_up_s)
+                given_up = give_up(reply, at=read_clock(), give_up_s=self._give_up_s)
                 if given_up is None:
                     # The letters behind it wait as well: a customer's mails keep their order.
                     deferred = reply

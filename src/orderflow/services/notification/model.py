@@ -34,7 +34,7 @@ from orderflow.messaging.event import EventId
 CHANNEL = "EMAIL"
 OVERTAKE_S = -3600.0
 WORDS_LENGTH_MAX = 200
-ATTEMPTS_BEFORE_EXPIRY = 10
+ATTEMPTS_BEFORE_GIVING_UP = 10
 """So that a letter that is old because the service was stopped for days gets a fair chance."""
 
 ConsumedEvent = (
@@ -88,7 +88,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The mail server accepted the letter, or refused it for good, or it was given up (`expired`).
+    The mail server accepted the letter, or refused it for good, or it was given up (`given_up`).
 
     `refusal`: the server's reply, unless it accepted.
     """
@@ -96,7 +96,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     letter: Letter
     at: datetime
     refusal: str | None = None
-    expired: bool = False
+    given_up: bool = False
 
 
 class Deferred(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +172,7 @@ def _event(outcome: Outcome, *, sequence: int) -> PublishedEvent:
     )
 
 
-def expiry(deferred: Deferred, *, at: datetime, give_up_s: float) -> Outcome | None:
+def give_up(deferred: Deferred, *, at: datetime, give_up_s: float) -> Outcome | None:
     """
     The outcome of a letter that was deferred once more, if it is not tried again: it is as old as
     `give_up_s` seconds, and was tried ten times. None if it is.
@@ -180,12 +180,12 @@ def expiry(deferred: Deferred, *, at: datetime, give_up_s: float) -> Outcome | N
     letter = deferred.letter
     age = at - letter.created_at
     attempts = letter.attempts + 1
-    if attempts < ATTEMPTS_BEFORE_EXPIRY or age < timedelta(seconds=give_up_s):
+    if attempts < ATTEMPTS_BEFORE_GIVING_UP or age < timedelta(seconds=give_up_s):
         return None
 
     seconds = int(age.total_seconds())
     reason = f"EXPIRED after {attempts} attempts in {seconds} s: {deferred.reason}"
-    return Outcome(letter=letter, at=at, refusal=reason, expired=True)
+    return Outcome(letter=letter, at=at, refusal=reason, given_up=True)
 
 
 def rest_s(result: SendResult, *, most: float) -> float:

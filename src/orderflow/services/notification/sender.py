@@ -189,7 +189,7 @@ class Sender:
     def _watch_for_deferrals(self, result: SendResult) -> None:
         """Count different customers who were deferred since the last mail with an outcome."""
         # A letter that was given up says nothing good of the server: it was deferred once more.
-        if any(not outcome.expired for outcome in result.outcomes):
+        if any(not outcome.given_up for outcome in result.outcomes):
             self._deferred_in_a_row.clear()
         elif (result.outcomes or result.deferred) and len(
             self._deferred_in_a_row

@@ -69,7 +69,7 @@ def test_a_mail_that_is_given_up_does_not_hold_back_the_customers_later_ones(
     assert result.deferred is None
     failed, taken = result.outcomes
     assert (failed.refusal or "").startswith("EXPIRED after 10 attempts in 3600 s: ")
-    assert failed.expired
+    assert failed.given_up
     assert (taken.letter, taken.refusal) == (new, None)
 
 

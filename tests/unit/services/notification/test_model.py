@@ -23,7 +23,7 @@ from orderflow.services.notification.model import (
     Letter,
     Outcome,
     SendResult,
-    expiry,
+    give_up,
     number,
     rest_s,
     wording,
@@ -227,7 +227,7 @@ def test_what_is_refused_for_now_is_given_up_when_it_is_old_and_was_tried_ten_ti
 ) -> None:
     old = letter("customer-1", "old", attempts=attempts)
     deferred = Deferred(letter=old, reason="451 4.3.0 not now")
-    outcome = expiry(deferred, at=AT + timedelta(seconds=age_s), give_up_s=DAYS)
+    outcome = give_up(deferred, at=AT + timedelta(seconds=age_s), give_up_s=DAYS)
     assert (outcome is not None) is ends
     if outcome is None:
         return

@@ -81,7 +81,7 @@ def test_letters_that_are_given_up_do_not_hide_that_the_server_takes_nothing(
     sender: Sender,
 ) -> None:
     for customer in CUSTOMERS:
-        given_up = Outcome(letter=letter(customer, "old"), at=AT, refusal="EXPIRED", expired=True)
+        given_up = Outcome(letter=letter(customer, "old"), at=AT, refusal="EXPIRED", given_up=True)
         result = SendResult(customer_id=customer, outcomes=(given_up,))
         sender._watch_for_deferrals(result)
     assert len(sender._deferred_in_a_row) == len(CUSTOMERS)
