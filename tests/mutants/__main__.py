@@ -139,6 +139,11 @@ MUTANTS = {
         ),
         "seek-after-abort": "test_the_container_goes_on_and_charges_nobody[28-UNKNOWN_MEMBER_ID]",
     },
+    "tests/unit/services/notification/test_story.py": {
+        "held-fact-told-at-once": (
+            "test_the_whole_story_is_told_in_its_order_however_it_is_heard[delivered]"
+        ),
+    },
     "tests/integration/notification/test_notification.py": {
         "fresh-message-id": (
             "test_a_sender_killed_at_any_line_loses_no_message_and_repeats_none"

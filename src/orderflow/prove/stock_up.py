@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import httpx2
 
 from orderflow.messaging.errors import OrderflowError
@@ -10,6 +12,7 @@ from orderflow.stack.settings import StackSettings
 
 QUANTITY = 100_000_000
 TIMEOUT_S = 30.0
+PAGE = 100
 
 
 def stock_up(settings: StackSettings) -> list[str]:
@@ -18,8 +21,7 @@ def stock_up(settings: StackSettings) -> list[str]:
 
     try:
         with httpx2.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-            products = client.get(f"{order}/products").raise_for_status().json()["items"]
-            skus = [str(product["sku"]) for product in products]
+            skus = list(_skus(client, f"{order}/products"))
             for sku in skus:
                 # The same key at each run: the shelf is filled once.
                 client.post(
@@ -30,3 +32,16 @@ def stock_up(settings: StackSettings) -> list[str]:
     except httpx2.HTTPError as error:
         raise OrderflowError(f"the shelf could not be filled: {error}") from error
     return skus
+
+
+def _skus(client: httpx2.Client, url: str) -> Iterator[str]:
+    """The SKUs of all pages."""
+    cursor = ""
+    while True:
+        after = {"cursor": cursor} if cursor else {}
+        page = client.get(url, params={"limit": PAGE, **after}).raise_for_status().json()
+        yield from (str(product["sku"]) for product in page["items"])
+
+        cursor = page["nextCursor"]
+        if not cursor:
+            return

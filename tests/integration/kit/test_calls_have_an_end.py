@@ -72,7 +72,7 @@ def test_a_provider_that_never_ends_its_answer_leaves_the_outcome_unknown(kind: 
 def mailer(begin: bytes, drip: bytes) -> Iterator[Mailer]:
     with slow_server(begin, drip, waits_for_request=False) as server:
         settings = SmtpSettings(host=HOST, port=server.port, connect_timeout_s=0.5, timeout_s=0.5)
-        made = Mailer(settings, stopping=lambda: False)
+        made = Mailer(settings, give_up_s=3600, stopping=lambda: False)
         yield made
         made.close()
 

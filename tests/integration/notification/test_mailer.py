@@ -30,7 +30,7 @@ def server() -> Iterator[Scripted]:
 @pytest.fixture
 def mailer(server: Scripted) -> Iterator[Mailer]:
     settings = SmtpSettings(host=HOST, port=server.port, timeout_s=2)
-    made = Mailer(settings, stopping=lambda: False)
+    made = Mailer(settings, give_up_s=3600, stopping=lambda: False)
     yield made
     made.close()
 

@@ -39,6 +39,7 @@ BEFORE_SEND, AFTER_DATA = "notification.before_send", "notification.after_data"
 BEFORE_OUTCOME, BEFORE_COMMIT = "notification.before_outcome", "notification.before_commit"
 LEASE_S = "ORDERFLOW_NOTIFICATION__SENDER__LEASE_S"
 BACK_OFF_S_MAX = "ORDERFLOW_NOTIFICATION__SENDER__BACK_OFF_S_MAX"
+GIVE_UP_S = "ORDERFLOW_NOTIFICATION__SENDER__GIVE_UP_S"
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +262,32 @@ def test_a_customer_who_is_refused_for_now_waits_alone_and_is_told_in_order_late
     assert sender.ready(), "one customer's mailbox is not the service's trouble"
     notification.mail.faults()
     notification.assert_each_notified_once_in_order()
+
+
+def test_a_message_that_is_refused_for_now_for_too_long_is_given_up_and_the_next_goes_on(
+    notification: NotificationService,
+) -> None:
+    notification.environment = {GIVE_UP_S: "1", BACK_OFF_S_MAX: "0.1"}
+    impatient = notification.start("sender")
+    [customer] = customers(1)
+    notification.mail.faults(temporaryFor=[address(customer)])
+    order = an_order_on_request(customer=customer)
+    notification.send(ORDERS.name, order, "ORDER_CREATED")
+    notification.service.flush()
+    [failed] = notification.eventually_notified()[customer]
+    assert isinstance(failed, NotificationFailed)
+    assert failed.sequence == 1
+    assert failed.attempts >= 10
+    assert failed.reason.startswith(f"EXPIRED after {failed.attempts} attempts in ")
+    assert failed.reason.endswith("s: 451 4.3.0 not now: try again later")
+
+    notification.mail.faults()
+    notification.send(PAYMENTS.name, paid(order), "PAYMENT_SUCCEEDED")
+    notification.service.flush()
+    _, following = notification.eventually_notified()[customer]
+    assert isinstance(following, NotificationSent)
+    assert following.sequence == 2
+    assert impatient.terminate() == 0, impatient.log.read_text()
 
 
 def test_a_mail_server_that_is_away_is_waited_for_and_is_nobodys_attempt(

@@ -1,6 +1,6 @@
 """
 Webhooks of the provider on a real database: what is believed of them, and that they settle what is
-open, once, whatever order they come in.
+open, once, whatever order they come in. At the end the provider itself sends one, to a real worker.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from standardwebhooks import Webhook as Signer
 from tests.support.builders import an_order, cancelled, new_order_id, received
 from tests.support.databases import database_settings, empty_database
 from tests.support.flaky_provider import FlakyProvider
+from tests.support.payment_service import SUCCEEDED, PaymentService, payment_deployed
 from tests.support.stack import Stack
 
 import orderflow.services.payment
 from orderflow.contracts.events import PaymentFailed, PaymentSucceeded
+from orderflow.contracts.ids import payment_id
 from orderflow.messaging import postgres
 from orderflow.messaging.listener import Ask, Received, Settled, Unknown
+from orderflow.messaging.testing.eventually import eventually
 from orderflow.services.payment import repository
 from orderflow.services.payment.api import build_api
 from orderflow.services.payment.gateway import Answer, Verdict
@@ -230,3 +233,48 @@ def test_without_a_secret_no_webhook_is_believed(desk: Desk) -> None:
     answer = without.post({})
     assert answer.status_code == 404
     assert "WEBHOOK_SECRETS" in answer.json()["detail"]
+
+
+def _statuses(payment: PaymentService) -> list[int]:
+    webhooks = payment.psp.client.get("/webhooks").json()["items"]
+    return [webhook["status"] for webhook in webhooks]
+
+
+def test_an_order_whose_look_ups_fail_is_settled_and_announced_by_the_webhook_alone(
+    stack: Stack, tmp_path: Path
+) -> None:
+    with payment_deployed(stack, tmp_path, ORDERFLOW_PSP__PENDING_S="600") as payment:
+        payment.environment = {"ORDERFLOW_PAYMENT__PSP__WEBHOOK_SECRETS": SECRET}
+        worker = payment.start("api,listener")
+        payment.psp.kill()
+        payment.psp.environment |= {
+            "ORDERFLOW_PSP__WEBHOOK_URL": f"{worker.client.base_url}/webhooks/provider",
+            "ORDERFLOW_PSP__WEBHOOK_SECRET": SECRET,
+        }
+        payment.psp.start()
+        payment.psp.faults(
+            {"fault": "503", "operations": ["find"]},
+            {"fault": "forged", "operations": ["webhook"], "first": 1},
+        )
+
+        [order_id] = payment.place(1, tokens=("pm_pending",))
+        reference = payment_id(order_id, 1)
+        eventually(
+            lambda: "find" in {call["operation"] for call in payment.psp.calls()},
+            within_s=30,
+            why="the outcome is unknown, and looked up",
+        )
+        assert payment.published_types() == {}
+        payment.psp.client.post(f"/charges/{reference}/settle", json={}).raise_for_status()
+
+        eventually(
+            lambda: _statuses(payment) == [401, 200],
+            within_s=10,
+            why="the forged webhook is refused, the right one is believed",
+        )
+        assert payment.eventually_published(within_s=40) == {order_id: [SUCCEEDED]}
+        looked_up = [call for call in payment.psp.calls() if call["operation"] == "find"]
+        assert {call["fault"] for call in looked_up} == {"503"}
+        assert payment.psp.captures()[reference] == 1
+        payment.assert_ledgers_agree()
+        assert worker.terminate() == 0, worker.log.read_text()

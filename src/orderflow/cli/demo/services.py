@@ -10,6 +10,7 @@ import msgspec
 from orderflow.cli.demo.stories import SOLD_OUT
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.addresses import exports
+from orderflow.stack.secret_values import provider_environment
 from orderflow.stack.settings import StackSettings
 
 TIMEOUT_S = 30.0
@@ -34,6 +35,8 @@ class Services:
             name: urls["PSP_URL" if name == "psp" else f"{name.upper()}_API_URL"] for name in NEEDED
         }
         self._client = httpx2.Client(timeout=TIMEOUT_S, trust_env=False)
+        key = provider_environment(settings).get("ORDERFLOW_PSP__API_KEY", "")
+        self._provider_headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     @property
     def order_url(self) -> str:
@@ -78,7 +81,14 @@ class Services:
 
     def ledger(self, payment_id: str) -> Captured:
         """The provider's own ledger of a payment."""
-        view = self._request("psp", "GET", f"/charges?reference={payment_id}", 200)
+        view = self._request(
+            "psp",
+            "GET",
+            f"/charges?reference={payment_id}",
+            200,
+            headers=self._provider_headers,
+        )
+
         return Captured(
             captures=tuple(
                 charge["amountMinor"]

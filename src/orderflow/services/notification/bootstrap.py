@@ -35,7 +35,11 @@ def sender(launch: Launch[Settings]) -> Role:
     )
 
     # The mailer asks the sender whether to begin another letter, and the sender's calls are its.
-    mailer = Mailer(notification.smtp, stopping=lambda: sending.is_stopping)
+    mailer = Mailer(
+        notification.smtp,
+        give_up_s=notification.sender.give_up_s,
+        stopping=lambda: sending.is_stopping,
+    )
     sending = Sender(
         name,
         settings=section,

@@ -25,13 +25,15 @@ class SenderSettings(RoleSection):
 
     A worker leases a customer for `lease_s`; stopped for longer, it loses the customer to another
     worker. A customer who must wait is tried again after 1 s, then after twice as long each time,
-    up to `back_off_s_max`.
+    up to `back_off_s_max`. A message that is older than `give_up_s`, and was tried ten times, is
+    given up.
     """
 
     connections_max: Annotated[int, Field(ge=1, le=128)] = 16
     letters_max: Annotated[int, Field(ge=1, le=100)] = 20
     lease_s: Annotated[float, Field(ge=1, le=600)] = 30.0
-    back_off_s_max: Annotated[float, Field(ge=0.1, le=3600)] = 60.0
+    back_off_s_max: Annotated[float, Field(ge=0.1, le=3600)] = 600.0
+    give_up_s: Annotated[float, Field(ge=1, le=30 * 86_400)] = 3 * 86_400.0
 
 
 class HoldSettings(Section):

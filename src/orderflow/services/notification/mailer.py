@@ -4,8 +4,9 @@ that stay open.
 
 A mail server replies about a letter: accepted; a final no (5xx to the recipient or to the mail
 itself); or "not now" (deferred). Silence and a broken connection defer the letter, too: it may have
-been accepted, and is sent again under its Message-ID. A server that cannot be reached, is closing
-(421) or refuses the sender has not judged the letter: `Unavailable`.
+been accepted, and is sent again under its Message-ID. What is deferred for too long is given up. A
+server that cannot be reached, is closing (421) or refuses the sender has not judged the letter:
+`Unavailable`.
 Source: RFC 5321, RFC 2920.
 """
 
@@ -26,7 +27,7 @@ from orderflow.messaging.telemetry import counter
 from orderflow.services.notification.bounded_smtp import BoundedSmtp
 from orderflow.services.notification.config import SmtpSettings
 from orderflow.services.notification.mail import compose, recipient
-from orderflow.services.notification.model import Deferred, Letter, Outcome, SendResult
+from orderflow.services.notification.model import Deferred, Letter, Outcome, SendResult, give_up
 
 RESOURCE = "mail"
 CLOSING = 421
@@ -60,10 +61,17 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mailer:
-    """Sends from many threads: each uses a connection alone, then leaves it to the next."""
+    """
+    Sends from many threads: each uses a connection alone, then leaves it to the next.
 
-    def __init__(self, settings: SmtpSettings, *, stopping: Callable[[], bool]) -> None:
+    `give_up_s`: how old a letter is, in seconds, that is not tried again when it is deferred.
+    """
+
+    def __init__(
+        self, settings: SmtpSettings, *, give_up_s: float, stopping: Callable[[], bool]
+    ) -> None:
         self._settings = settings
+        self._give_up_s = give_up_s
         self._stopping = stopping
         self._idle: deque[SmtpConnection] = deque()
 
@@ -85,9 +93,12 @@ class Mailer:
                 return Interrupted(result=result, error=error)
 
             if isinstance(reply, Deferred):
-                # The letters behind it wait as well: a customer's mails keep their order.
-                deferred = reply
-                break
+                given_up = give_up(reply, at=read_clock(), give_up_s=self._give_up_s)
+                if given_up is None:
+                    # The letters behind it wait as well: a customer's mails keep their order.
+                    deferred = reply
+                    break
+                reply = given_up
             outcomes.append(reply)
         return SendResult(customer_id=task.customer_id, outcomes=tuple(outcomes), deferred=deferred)
 

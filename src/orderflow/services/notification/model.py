@@ -4,13 +4,14 @@ The words of notifications, and how each customer's are numbered. Imports no dri
 A notification is HELD until the facts before it are known (`story`), then PENDING until the mail
 server has accepted it (SENT) or refused it for good (FAILED). Either takes the customer's next
 sequence number, so the numbers have no gap. While it is PENDING it has no number, and everything
-later for that customer waits behind it. One that is OVERTAKEN is never sent, and gets no number.
+later for that customer waits behind it, until it is given up (FAILED). One that is OVERTAKEN is
+never sent, and gets no number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -32,6 +33,9 @@ from orderflow.messaging.event import EventId
 
 CHANNEL = "EMAIL"
 OVERTAKE_S = -3600.0
+WORDS_LENGTH_MAX = 200
+ATTEMPTS_BEFORE_GIVING_UP = 10
+"""So that a letter that is old because the service was stopped for days gets a fair chance."""
 
 ConsumedEvent = (
     OrderCreated | PaymentSucceeded | PaymentFailed | PaymentRefunded | StockRejected | OrderEvent
@@ -83,11 +87,16 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The mail server accepted the letter, or refused it for good. `refusal`: its reply then."""
+    """
+    The mail server accepted the letter, or refused it for good, or it was given up (`given_up`).
+
+    `refusal`: the server's reply, unless it accepted.
+    """
 
     letter: Letter
     at: datetime
     refusal: str | None = None
+    given_up: bool = False
 
 
 class Deferred(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +172,22 @@ def _event(outcome: Outcome, *, sequence: int) -> PublishedEvent:
     )
 
 
+def give_up(deferred: Deferred, *, at: datetime, give_up_s: float) -> Outcome | None:
+    """
+    The outcome of a letter that was deferred once more, if it is not tried again: it is as old as
+    `give_up_s` seconds, and was tried ten times. None if it is.
+    """
+    letter = deferred.letter
+    age = at - letter.created_at
+    attempts = letter.attempts + 1
+    if attempts < ATTEMPTS_BEFORE_GIVING_UP or age < timedelta(seconds=give_up_s):
+        return None
+
+    seconds = int(age.total_seconds())
+    reason = f"EXPIRED after {attempts} attempts in {seconds} s: {deferred.reason}"
+    return Outcome(letter=letter, at=at, refusal=reason, given_up=True)
+
+
 def rest_s(result: SendResult, *, most: float) -> float:
     """
     Seconds until the customer is due again.
@@ -186,7 +211,7 @@ def wording(event: ConsumedEvent) -> Wording | None:
     kind, headline, sentence = words
     match event:
         case PaymentFailed():
-            sentence = f"{sentence}: {event.message}."
+            sentence = _why_not_paid(sentence, event.message)
         case OrderEvent(status=OrderStatus.CANCELLED):
             sentence = _why_cancelled(event.reason)
 
@@ -195,6 +220,15 @@ def wording(event: ConsumedEvent) -> Wording | None:
         subject=f"Your order {event.order_id} {headline}",
         text=f"Hello,\n\n{sentence}\n\nOrderflow\n",
     )
+
+
+def _why_not_paid(sentence: str, message: str) -> str:
+    """
+    The provider's words in one line of at most 200 printable characters: they are a stranger's.
+    """
+    shown = "".join(each if each.isprintable() else " " for each in message[: 4 * WORDS_LENGTH_MAX])
+    words = " ".join(shown.split())[:WORDS_LENGTH_MAX].rstrip(" .")
+    return f"{sentence}: {words}." if words else f"{sentence}."
 
 
 def _why_cancelled(reason: str | None) -> str:

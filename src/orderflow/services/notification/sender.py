@@ -188,11 +188,15 @@ class Sender:
 
     def _watch_for_deferrals(self, result: SendResult) -> None:
         """Count different customers who were deferred since the last mail with an outcome."""
-        if result.outcomes:
+        # A letter that was given up says nothing good of the server: it was deferred once more.
+        if any(not outcome.given_up for outcome in result.outcomes):
             self._deferred_in_a_row.clear()
-        elif result.deferred:
-            if len(self._deferred_in_a_row) < DEFERRED_IN_A_ROW_MAX:
-                self._deferred_in_a_row.add(result.customer_id)
+        elif (result.outcomes or result.deferred) and len(
+            self._deferred_in_a_row
+        ) < DEFERRED_IN_A_ROW_MAX:
+            self._deferred_in_a_row.add(result.customer_id)
+
+        if result.deferred:
             log.info(
                 "a customer has to wait",
                 customer=result.customer_id,

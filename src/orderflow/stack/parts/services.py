@@ -11,6 +11,7 @@ from orderflow.contracts.roster import ROSTER, Process, Roster, Row, row
 from orderflow.stack.addresses import process_environment
 from orderflow.stack.parts import kafka
 from orderflow.stack.ports import HOST
+from orderflow.stack.secret_values import PARTNERS, provider_environment
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import Command, Component, http_probe, make_directory
 
@@ -63,7 +64,9 @@ def _process(settings: StackSettings, member: Row, process: Process, roster: Ros
         needs=(*DEPLOYED, f"{member.name}-migrate"),
         address=f"http://{HOST}:{port}",
         ports=(port,),
-        command=_python(settings, member.package, "--roles", roles, roster=roster),
+        command=_python(
+            settings, member.package, "--roles", roles, roster=roster, partner=member.name
+        ),
         probe=http_probe(port, "/readyz"),
     )
 
@@ -78,7 +81,14 @@ def worker(settings: StackSettings, service: str, roles: str, *, slot: int, port
     # Workers of one host have neighbouring ports: a role adds its slot to the port that is set.
     moved = {f"ORDERFLOW_{service.upper()}__{first.upper()}__PORT": str(port - slot)}
     command = _python(
-        settings, row(service).package, "--roles", roles, "--slot", str(slot), environment=moved
+        settings,
+        row(service).package,
+        "--roles",
+        roles,
+        "--slot",
+        str(slot),
+        environment=moved,
+        partner=service,
     )
 
     return Component(
@@ -104,7 +114,7 @@ def _provider(settings: StackSettings) -> Component:
         address=f"http://{HOST}:{port}",
         ports=(port,),
         prepare=lambda: _make(settings.data / "psp"),
-        command=_python(settings, "orderflow.neighbours.psp"),
+        command=_python(settings, "orderflow.neighbours.psp", partner="psp"),
         probe=http_probe(port, "/readyz"),
     )
 
@@ -160,12 +170,14 @@ def _python(
     *arguments: str,
     roster: Roster = ROSTER,
     environment: Mapping[str, str] = NOTHING_MORE,
+    partner: str = "",
 ) -> Callable[[], Command]:
     """
     How to run a module of ours, with `environment` on top of the stack's own.
 
     It inherits the caller's environment without what is meant for the stack itself and for tests,
-    read at each start.
+    read at each start. The secrets of payment and its provider are for these two alone: `partner`
+    names the service that is run.
     """
 
     def command() -> Command:
@@ -174,9 +186,10 @@ def _python(
             for name, value in os.environ.items()
             if not name.upper().startswith(("ORDERFLOW_STACK__", "ORDERFLOW_TEST_STACK"))
         }
+        shared = provider_environment(settings) if partner in PARTNERS else NOTHING_MORE
         return Command(
             argv=(sys.executable, "-m", module, *arguments),
-            env={**inherited, **process_environment(settings, roster), **environment},
+            env={**inherited, **shared, **process_environment(settings, roster), **environment},
             cwd=str(settings.home),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.builders import an_order
+from tests.support.builders import an_order, payment_failed
 from tests.support.fact_schedules import fact
 
 from orderflow.contracts import NAMESPACE
@@ -23,6 +23,7 @@ from orderflow.services.notification.model import (
     Letter,
     Outcome,
     SendResult,
+    give_up,
     number,
     rest_s,
     wording,
@@ -212,3 +213,56 @@ def test_a_customer_is_due_again_at_once_after_a_mail_was_sent() -> None:
 def test_a_customer_whose_turn_did_not_come_is_first_the_next_time() -> None:
     """Due before every customer who is due at once."""
     assert rest_s(SendResult(customer_id=CustomerId("a")), most=60) < 0
+
+
+DAYS = 3 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("attempts", "age_s", "ends"),
+    [(9, DAYS, True), (500, DAYS + 1, True), (8, DAYS * 10, False), (500, DAYS - 1, False)],
+)
+def test_what_is_refused_for_now_is_given_up_when_it_is_old_and_was_tried_ten_times(
+    attempts: int, age_s: int, ends: bool
+) -> None:
+    old = letter("customer-1", "old", attempts=attempts)
+    deferred = Deferred(letter=old, reason="451 4.3.0 not now")
+    outcome = give_up(deferred, at=AT + timedelta(seconds=age_s), give_up_s=DAYS)
+    assert (outcome is not None) is ends
+    if outcome is None:
+        return
+
+    numbered = number(
+        [
+            SendResult(
+                customer_id=old.customer_id, outcomes=(outcome, *sent(letter("customer-1", "b")))
+            )
+        ],
+        sequences={old.customer_id: 4},
+        pending=ids(old, letter("customer-1", "b")),
+    )
+    failed, following = (each.event for each in numbered)
+    assert isinstance(failed, NotificationFailed)
+    assert (failed.sequence, failed.attempts) == (5, attempts + 1)
+    assert failed.reason == f"EXPIRED after {attempts + 1} attempts in {age_s} s: 451 4.3.0 not now"
+    assert isinstance(following, NotificationSent)
+    assert following.sequence == 6
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ("card expired", "Nothing was charged: card expired."),
+        ("card expired.", "Nothing was charged: card expired."),
+        ("a\r\n.\r\nFrom: x\x00\u202ey", "Nothing was charged: a . From: x y."),
+        ("x" * 900_000, f"Nothing was charged: {'x' * 200}."),
+        (" \n", "Nothing was charged."),
+    ],
+)
+def test_a_providers_words_are_one_short_printable_line_of_a_mail(
+    message: str, sentence: str
+) -> None:
+    failed = msgspec.structs.replace(payment_failed(ORDER), message=message)
+    words = wording(failed)
+    assert words is not None
+    assert words.text == f"Hello,\n\n{sentence}\n\nOrderflow\n"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
+from tests.unit.services.notification.test_model import AT, letter
 
 from orderflow.contracts.ids import CustomerId
 from orderflow.messaging.errors import Contention
@@ -17,7 +18,7 @@ from orderflow.messaging.work.gate import Gate
 from orderflow.services.notification import sender as module
 from orderflow.services.notification.config import SenderSettings
 from orderflow.services.notification.mailer import Mailer
-from orderflow.services.notification.model import SendResult
+from orderflow.services.notification.model import Outcome, SendResult
 from orderflow.services.notification.sender import Sender
 
 CUSTOMERS = [CustomerId(f"customer-{number}") for number in range(20)]
@@ -74,3 +75,17 @@ def test_a_row_that_somebody_holds_delays_no_other_customer(rows: Rows, sender: 
     rows.held.clear()
     sender._record_all(contended_until=float("inf"))
     assert sorted(rows.settled) == sorted(CUSTOMERS)
+
+
+def test_letters_that_are_given_up_do_not_hide_that_the_server_takes_nothing(
+    sender: Sender,
+) -> None:
+    for customer in CUSTOMERS:
+        given_up = Outcome(letter=letter(customer, "old"), at=AT, refusal="EXPIRED", given_up=True)
+        result = SendResult(customer_id=customer, outcomes=(given_up,))
+        sender._watch_for_deferrals(result)
+    assert len(sender._deferred_in_a_row) == len(CUSTOMERS)
+
+    taken = Outcome(letter=letter(CUSTOMERS[0], "new"), at=AT)
+    sender._watch_for_deferrals(SendResult(customer_id=CUSTOMERS[0], outcomes=(taken,)))
+    assert not sender._deferred_in_a_row
