@@ -16,7 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 from tests.support.databases import database_settings
 from tests.support.stack import Stack
 
@@ -75,6 +82,22 @@ class Probe:
 
             eventually(streams, within_s=60, why=f"the relay of {self.name} streams")
         return process
+
+    def set_record_bytes_max(self, bytes_max: int) -> None:
+        """What the topic takes from now on: `max.message.bytes`."""
+        admin = AdminClient({"bootstrap.servers": self.stack.bootstrap_servers})
+        change = ConfigResource(
+            ResourceType.TOPIC,
+            self.topic,
+            incremental_configs=[
+                ConfigEntry(
+                    "max.message.bytes",
+                    str(bytes_max),
+                    incremental_operation=AlterConfigOpType.SET,
+                )
+            ],
+        )
+        admin.incremental_alter_configs([change])[change].result(20)
 
     def resync(self, *, failpoints: str = "", database_url: str | None = None) -> RelayProcess:
         """Run a resync until it ends or is killed."""

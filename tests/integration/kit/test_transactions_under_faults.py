@@ -222,6 +222,22 @@ def test_a_commit_without_any_answer_is_an_unknown_outcome(
     mock_cluster.up()
 
 
+def test_the_record_that_is_refused_is_found_among_its_neighbours(
+    worker: Worker, mock_cluster: MockCluster
+) -> None:
+    """After it the same producer goes on, though a refusal aborts the next transaction too."""
+    records: list[Produced] = [(OUT, b"key", str(number).encode(), []) for number in range(4)]
+    mock_cluster.fail(
+        Api.PRODUCE, KafkaError.NO_ERROR, KafkaError.NO_ERROR, KafkaError.MSG_SIZE_TOO_LARGE
+    )
+    found = worker.sends.find_refused(records)
+    assert found is not None
+    place, words = found
+    assert (place, words.split()[0]) == (2, "MSG_SIZE_TOO_LARGE")
+    assert worker.sends.find_refused(records) is None
+    worker.run()
+
+
 def test_the_transaction_after_a_refused_record_is_aborted_once_more(
     stack: Stack,
 ) -> None:

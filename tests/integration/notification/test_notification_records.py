@@ -24,6 +24,7 @@ from orderflow.contracts.ids import CustomerId
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import Received
+from orderflow.messaging.postgres.outbox import KEY_BYTES_MAX
 from orderflow.services.notification import repository
 from orderflow.services.notification.handlers import add_notifications, settle
 from orderflow.services.notification.listeners import LISTENER
@@ -68,6 +69,16 @@ def test_who_notes_something_for_a_customer_holds_back_the_next_one_until_the_co
             add_notifications(other, [ordered("bert")])
     for worker in (first, second):
         worker.close()
+
+
+def test_what_no_event_could_be_told_of_is_refused_when_it_is_noted(url: str) -> None:
+    """Then one record is at fault. The sender, who adds the event later, would stop for all."""
+    worker = session(url)
+    with worker.transaction() as cursor:
+        add_notifications(cursor, [ordered("é" * (KEY_BYTES_MAX // 2))])
+    with pytest.raises(postgres.CheckViolation), worker.transaction() as cursor:
+        add_notifications(cursor, [ordered("é" * (KEY_BYTES_MAX // 2) + "x")])
+    worker.close()
 
 
 def test_a_batch_takes_as_many_statements_as_one_record(

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from enum import Enum
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -187,6 +188,54 @@ class Transactions:
         refused = _REFUSALS.get(cause.args[0].code()) if isinstance(cause, KafkaException) else None
         raise TransactionAborted(reason, resource=RESOURCE, refused=refused) from cause
 
+    def find_refused(self, records: Sequence[Produced]) -> tuple[int, str] | None:
+        """
+        Which of `records` is refused by itself, and in which words; None if none is.
+
+        Nothing becomes visible: each is sent alone, in a transaction that is undone. To be called
+        after `commit` was refused, outside a transaction. Raises ProducerLost.
+        """
+        place = 0
+        for _ in range(_TRIES_MAX):
+            self.begin()
+            errors: list[KafkaError] = []
+            while place < len(records) and not errors:
+                self._send_alone(records[place], errors)
+                place += 1
+            if not errors:
+                self._forget("no record was refused by itself")
+                return None
+
+            place -= 1
+            self._forget(f"{errors[0].name()} {errors[0].str()}")
+            # After a refusal the next transaction is aborted for a reason that is nobody's: again.
+            if errors[0].code() in _REFUSALS:
+                return place, f"{errors[0].name()} {errors[0].str()}"
+        return None
+
+    def _send_alone(self, record: Produced, errors: list[KafkaError]) -> None:
+        """Send one record and wait for the answer to it; what it is goes into `errors`."""
+        topic, key, value, headers = record
+
+        def answered(error: KafkaError | None, _message: object) -> None:
+            if error is not None:
+                errors.append(error)
+
+        try:
+            self._producer.produce(topic, value, key, headers=headers, on_delivery=answered)
+        except KafkaException as error:
+            errors.append(error.args[0])
+            return
+        deadline = time.monotonic() + BUDGET_S
+        while self._producer.flush(SLICE_S):
+            self._between()
+            if time.monotonic() >= deadline:
+                raise ProducerLost("a record that was sent alone was not answered", fenced=False)
+
+    def _forget(self, reason: str) -> None:
+        with suppress(TransactionAborted):
+            self.abort(reason, RuntimeError(reason))
+
     def _within_limit(self, name: str, call: Callable[[], object]) -> None:
         """
         Run a call that may never return, on a thread; raises ProducerLost if it does not.
@@ -310,6 +359,8 @@ _FINISHED = {
     KafkaError._FENCED,  # noqa: SLF001
 }
 """A producer that says so enqueues nothing ever again."""
+
+_TRIES_MAX = 3
 
 _REFUSALS = {
     KafkaError.MSG_SIZE_TOO_LARGE: Refusal.RECORD,

@@ -35,9 +35,18 @@ CREATE TABLE inbox (
     received_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (listener, event_id)
 );
-CREATE INDEX inbox_received_at ON inbox USING brin (received_at);
+CREATE INDEX inbox_received_at ON inbox (received_at);
 """
-"""A service's migration contains this text, word for word."""
+"""What a service's migrations make of the inbox, word for word."""
+
+UPGRADE = """\
+DROP INDEX inbox_received_at;
+CREATE INDEX inbox_received_at ON inbox (received_at);
+"""
+"""
+The migration of an older inbox's index, word for word. It was a block range index (BRIN): once new
+rows lie in the pages of purged ones, each range begins with an old row, and a purge reads it all.
+"""
 
 
 def claim(cursor: Cursor, listener: str, event_ids: Sequence[EventId]) -> set[EventId]:
@@ -52,7 +61,11 @@ def claim(cursor: Cursor, listener: str, event_ids: Sequence[EventId]) -> set[Ev
 
 
 def purge(cursor: Cursor) -> int:
-    """Delete rows older than the retention, at most 10,000; returns how many."""
+    """
+    Delete rows older than the retention, the oldest first, at most 10,000; returns how many.
+
+    Reads no row that is to stay, however large the inbox is.
+    """
     cursor.execute(_PURGE, (RETENTION, PURGE_ROWS_MAX))
     return cursor.rowcount
 
@@ -83,6 +96,6 @@ INSERT INTO inbox (listener, event_id) SELECT %s, unnest(%s::uuid[])
 ON CONFLICT DO NOTHING RETURNING event_id
 """
 _PURGE = """
-DELETE FROM inbox WHERE (listener, event_id) IN
-    (SELECT listener, event_id FROM inbox WHERE received_at < now() - %s LIMIT %s)
+DELETE FROM inbox WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM inbox WHERE received_at < now() - %s ORDER BY received_at LIMIT %s))
 """

@@ -15,7 +15,14 @@ from datetime import datetime
 
 import msgspec
 
-from orderflow.messaging.event import EventId, Metadata, rfc3339_ms
+from orderflow.messaging.event import (
+    ATTRIBUTE_BYTES_MAX,
+    TRACEPARENT_BYTES_MAX,
+    TRACESTATE_BYTES_MAX,
+    EventId,
+    Metadata,
+    rfc3339_ms,
+)
 from orderflow.messaging.postgres.arrays import array
 from orderflow.messaging.postgres.connection import Cursor
 
@@ -23,7 +30,10 @@ ROWS_MAX = 2_000
 """Rows per database transaction: a Kafka transaction holds whole database transactions."""
 
 PAYLOAD_BYTES_MAX = 900_000
-"""Below every limit on the way to the reader (a record with headers fits in 1 MiB)."""
+"""Below every limit on the way to the reader (a record with key and headers fits in 1 MiB)."""
+
+KEY_BYTES_MAX = 512
+"""As much as an attribute of the event: a key is the id of what the event is about."""
 
 TABLE = "outbox"
 STATE_TABLE = "relay_state"
@@ -39,12 +49,27 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Metadata
 
 
+_KEY_FITS = f"CONSTRAINT outbox_key_fits CHECK (octet_length(aggregateid) <= {KEY_BYTES_MAX})"
+_ATTRIBUTES_FIT = f"""\
+CONSTRAINT outbox_attributes_fit CHECK (
+        greatest(octet_length(type), octet_length(ce_source), octet_length(ce_time),
+                 octet_length(ce_subject), octet_length(ce_causationid),
+                 octet_length(ce_correlationid)) <= {ATTRIBUTE_BYTES_MAX}
+    )"""
+_TRACE_FITS = f"""\
+CONSTRAINT outbox_trace_fits CHECK (
+        octet_length(traceparent) <= {TRACEPARENT_BYTES_MAX}
+        AND octet_length(tracestate) <= {TRACESTATE_BYTES_MAX}
+    )"""
+
+
 def ddl(topics: Iterable[str]) -> str:
     """
     The tables of a service's migration, word for word: the outbox for `topics`, the relay's state.
 
     There is no primary key and no index, because a row is written once and read from the log. A
-    topic or size that Kafka would refuse is refused here, while the transaction can still fail.
+    topic or size that Kafka would refuse, and an attribute that no reader would take, is refused
+    here, while the transaction can still fail.
     `sequence` orders the rows for a resync, which reads the table: the transaction that appends a
     row holds the lock of what the row announces, so one key's rows have the order of their commits.
     `tick` is the counter that reveals a restored backup.
@@ -72,7 +97,10 @@ CREATE TABLE {TABLE} (
     traceparent      text,
     tracestate       text,
     created_at       timestamptz NOT NULL DEFAULT now(),
-    sequence         bigint      NOT NULL DEFAULT nextval('{TABLE}_sequence')
+    sequence         bigint      NOT NULL DEFAULT nextval('{TABLE}_sequence'),
+    {_KEY_FITS},
+    {_ATTRIBUTES_FIT},
+    {_TRACE_FITS}
 ) PARTITION BY RANGE (created_at);
 
 CREATE TABLE {TABLE}_default PARTITION OF {TABLE} DEFAULT;
@@ -95,13 +123,22 @@ ALTER TABLE {STATE_TABLE} ADD COLUMN tick bigint NOT NULL DEFAULT 0;
 """
 """The migration that adds these columns to an older outbox, word for word."""
 
+BOUNDS = f"""\
+ALTER TABLE {TABLE}
+    ADD {_KEY_FITS},
+    ADD {_ATTRIBUTES_FIT},
+    ADD {_TRACE_FITS};
+"""
+"""The migration that bounds an older outbox's key and headers, word for word."""
+
 
 def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
     """
     Insert `rows` in the caller's transaction, in their order, with one statement.
 
     Call it once per transaction. Nothing is published unless the caller commits. Raises ValueError
-    on more than 2,000 rows, CheckViolation on an unknown topic or a payload over 900,000 bytes.
+    on more than 2,000 rows, CheckViolation on an unknown topic, a payload over 900,000 bytes, or a
+    key, attribute or trace that is longer than `messaging/event.py` lets a reader take.
     """
     if len(rows) > ROWS_MAX:
         raise ValueError(

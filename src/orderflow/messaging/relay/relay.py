@@ -155,21 +155,31 @@ class Relay:
             session.keep_alive()
 
     def _publish(self, session: RelaySession, rows: list[ProducerRecord], end_lsn: int) -> None:
-        """Publish until it is committed: after an abort the same producer sends the same again."""
+        """
+        Publish until it is committed: after an abort the same producer sends the same again.
+
+        A row that the broker refuses for good holds up what is behind it, for skipping it would
+        lose it: the reason names it, from the first refusal until it is published.
+        """
         self._turning.mark("publish")
         # Before the transaction, which carries the count: Kafka must never have a higher one than
         # the database.
         session.increment_tick()
 
+        refusal = ""
         while True:
             try:
                 session.publish(rows, end_lsn)
             except TransactionAborted as error:
                 ABORTS.inc()
-                self._report(RelayState.WAITING, str(error), position=session.position)
+                # Kept: the next abort's reason is only that this producer was refused something.
+                if error.refused and not refusal:
+                    refusal = session.refusal(rows)
+                reason = refusal or str(error)
+                self._report(RelayState.WAITING, reason, position=session.position)
                 log.warning(
                     "the Kafka transaction was undone and is sent again",
-                    reason=str(error),
+                    reason=reason,
                     rows=len(rows),
                 )
                 session.pause(self._back_off_s)

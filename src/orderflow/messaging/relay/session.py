@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from orderflow.messaging.errors import ResyncNeeded, Stopped, Unavailable
+from orderflow.messaging.event import CE_ID
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.transactions import Transactions
@@ -153,6 +154,29 @@ class RelaySession:
         self.position = end_lsn
         if self._broken is not None:
             raise self._broken
+
+    def refusal(self, rows: list[ProducerRecord]) -> str:
+        """
+        Which of `rows` the broker refuses, and what to do about it; for a reason that is shown.
+
+        Raises ProducerLost.
+        """
+        self._in_transaction = True
+        try:
+            refused = self._transactions.find_refused(rows)
+        finally:
+            self._in_transaction = False
+
+        service = self._settings.service
+        if refused is None:
+            return f"the broker refuses one of {len(rows)} rows of the outbox of {service}"
+        place, words = refused
+        row = rows[place]
+        return (
+            f"the broker refuses row {dict(row.headers)[CE_ID].decode()} of the outbox of {service}"
+            f" (topic {row.topic}, key {row.key.decode()}): {words}; nothing behind it is published"
+            " until the topic takes it: see the topic's settings and rights"
+        )
 
     def increment_tick(self) -> None:
         """

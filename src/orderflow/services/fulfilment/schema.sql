@@ -24,4 +24,4 @@ CREATE TABLE inbox (
     received_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (listener, event_id)
 );
-CREATE INDEX inbox_received_at ON inbox USING brin (received_at);
+CREATE INDEX inbox_received_at ON inbox (received_at);

@@ -50,7 +50,7 @@ CREATE TABLE inbox (
     received_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (listener, event_id)
 );
-CREATE INDEX inbox_received_at ON inbox USING brin (received_at);
+CREATE INDEX inbox_received_at ON inbox (received_at);
 
 CREATE SEQUENCE outbox_sequence;
 
@@ -69,7 +69,17 @@ CREATE TABLE outbox (
     traceparent      text,
     tracestate       text,
     created_at       timestamptz NOT NULL DEFAULT now(),
-    sequence         bigint      NOT NULL DEFAULT nextval('outbox_sequence')
+    sequence         bigint      NOT NULL DEFAULT nextval('outbox_sequence'),
+    CONSTRAINT outbox_key_fits CHECK (octet_length(aggregateid) <= 512),
+    CONSTRAINT outbox_attributes_fit CHECK (
+        greatest(octet_length(type), octet_length(ce_source), octet_length(ce_time),
+                 octet_length(ce_subject), octet_length(ce_causationid),
+                 octet_length(ce_correlationid)) <= 512
+    ),
+    CONSTRAINT outbox_trace_fits CHECK (
+        octet_length(traceparent) <= 128
+        AND octet_length(tracestate) <= 512
+    )
 ) PARTITION BY RANGE (created_at);
 
 CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;

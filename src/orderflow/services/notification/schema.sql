@@ -35,6 +35,7 @@ CREATE TABLE delivery (
     occurred_at     timestamptz,
     rank            integer     NOT NULL DEFAULT 0,
     follows         text,
+    CONSTRAINT delivery_fits_its_event CHECK (octet_length(customer_id) <= 512 AND octet_length(order_id) <= 512),
     CONSTRAINT delivery_is_told_once UNIQUE (cause_id, kind),
     CONSTRAINT delivery_numbers_are_of_one UNIQUE (customer_id, sequence),
     CONSTRAINT delivery_settled_has_a_number CHECK ((state IN ('SENT', 'FAILED')) = (sequence IS NOT NULL)),
@@ -51,7 +52,7 @@ CREATE TABLE inbox (
     received_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (listener, event_id)
 );
-CREATE INDEX inbox_received_at ON inbox USING brin (received_at);
+CREATE INDEX inbox_received_at ON inbox (received_at);
 
 CREATE SEQUENCE outbox_sequence;
 
@@ -70,7 +71,17 @@ CREATE TABLE outbox (
     traceparent      text,
     tracestate       text,
     created_at       timestamptz NOT NULL DEFAULT now(),
-    sequence         bigint      NOT NULL DEFAULT nextval('outbox_sequence')
+    sequence         bigint      NOT NULL DEFAULT nextval('outbox_sequence'),
+    CONSTRAINT outbox_key_fits CHECK (octet_length(aggregateid) <= 512),
+    CONSTRAINT outbox_attributes_fit CHECK (
+        greatest(octet_length(type), octet_length(ce_source), octet_length(ce_time),
+                 octet_length(ce_subject), octet_length(ce_causationid),
+                 octet_length(ce_correlationid)) <= 512
+    ),
+    CONSTRAINT outbox_trace_fits CHECK (
+        octet_length(traceparent) <= 128
+        AND octet_length(tracestate) <= 512
+    )
 ) PARTITION BY RANGE (created_at);
 
 CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;

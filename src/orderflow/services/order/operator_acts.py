@@ -2,9 +2,9 @@
 What operators' commands do to an order.
 
 A retry appends the events again that caused what the order waits for, with their ids and their
-bytes. Payment then publishes the outcome that it has recorded, with the same id as before, and
-charges or refunds nothing twice. A service that never handled that outcome handles it now; all
-others recognise its id.
+bytes; what the outbox does not contain any more is made anew. Payment then publishes the outcome
+that it has recorded, with the same id as before, and charges or refunds nothing twice. A service
+that never handled that outcome handles it now; all others recognise its id.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from orderflow.contracts.events import (
     Event,
     OrderCancelled,
     OrderCreated,
+    OrderStatus,
     PaymentMode,
     PaymentRequested,
 )
@@ -29,13 +30,11 @@ from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.order import queries, repository
 from orderflow.services.order.change_events import payment_request
 from orderflow.services.order.changes import Encode, Origin, outbox_row, write_changes
-from orderflow.services.order.model import Order, PaymentState, WaitingFor
-from orderflow.services.order.rules import NothingToRetry, cancel, demand_retry, with_note
+from orderflow.services.order.model import HistoryEntry, Order, PaymentState, WaitingFor
+from orderflow.services.order.rules import cancel, demand_retry, with_note
 
 ROW_WITHIN = timedelta(hours=1)
 """How far the outbox row's time may be from the history's: the order waited in a queue between."""
-
-NOT_RETAINED = "what caused it is not retained any more"
 
 
 class RetriedEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,18 +65,13 @@ def retry(cursor: Cursor, order_id: OrderId, *, origin: Origin, encode: Encode) 
     awaited = demand_retry(seen)
 
     # Before the lock: the outbox has no index, and the order's facts must not wait for this search.
-    retained = _retained_causes(cursor, seen, awaited)
+    causes = _causes(cursor, seen, awaited)
     order = repository.lock(cursor, [order_id])[order_id]
     if order.revision != seen.revision:
         raise Transient("the order moved on meanwhile: look again", resource=RESOURCE)
 
     change = with_note(order, f"An operator asked again: {_WORDS[awaited]}", now=read_clock())
-    rows = retained
-    if not rows:
-        if awaited is not WaitingFor.PAYMENT:
-            raise NothingToRetry(order, NOT_RETAINED)
-        rows = [outbox_row(payment_request(change.after), origin=origin, encode=encode)]
-
+    rows = [row or outbox_row(event, origin=origin, encode=encode) for row, event in causes]
     write_changes(cursor, [change], origin=origin, encode=encode, more_rows=rows)
     return Retried(
         order_id=order_id,
@@ -86,9 +80,9 @@ def retry(cursor: Cursor, order_id: OrderId, *, origin: Origin, encode: Encode) 
             RetriedEvent(
                 event_id=row.metadata.id,
                 event_type=row.metadata.type.rpartition(".")[2],
-                repeated=bool(retained),
+                repeated=retained is not None,
             )
-            for row in rows
+            for row, (retained, _event) in zip(rows, causes, strict=True)
         ),
     )
 
@@ -106,36 +100,61 @@ def cancel_by_operator(
     return change.after
 
 
-def _retained_causes(cursor: Cursor, order: Order, awaited: WaitingFor) -> list[OutboxRow]:
+def _causes(
+    cursor: Cursor, order: Order, awaited: WaitingFor
+) -> list[tuple[OutboxRow | None, Event]]:
     """
-    The rows whose events cause what the order waits for, as far as the outbox still contains them.
+    What causes what the order waits for: the retained row, if there is one, and the event to make
+    anew otherwise.
 
     The request before the cancellation: payment refuses a request that it never received once it
     knows that the order is closed, and that refusal ends the wait as well.
     """
-    rows: list[OutboxRow | None] = []
+    causes: list[tuple[OutboxRow | None, Event]] = []
     if order.payment.state is PaymentState.REQUESTED or awaited is WaitingFor.STOCK:
-        rows.append(_payment_request(cursor, order))
+        causes.append((_payment_request(cursor, order), payment_request(order)))
     if awaited in (WaitingFor.REFUND, WaitingFor.RELEASE):
-        cancelled_at = queries.cancelled_at(cursor, order.order_id)
-        rows.append(_retained(cursor, order, OrderCancelled, cancelled_at))
-    return [row for row in rows if row is not None]
+        event = _cancellation(cursor, order)
+        causes.append((_retained(cursor, order, OrderCancelled, event.occurred_at), event))
+    return causes
+
+
+def _cancellation(cursor: Cursor, order: Order) -> OrderCancelled:
+    """The order's cancellation, as its history has it."""
+    entry = next(
+        entry
+        for entry in repository.history(cursor, order.order_id, facts_too=False)
+        if entry.status == OrderStatus.CANCELLED
+    )
+
+    return OrderCancelled(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        version=entry.version,
+        reason=_reason(entry),
+        description=entry.description,
+        occurred_at=entry.occurred_at,
+    )
+
+
+def _reason(entry: HistoryEntry) -> CancelReason:
+    """Why an order was cancelled, by what caused it."""
+    if entry.cause_type == "deadline":
+        return CancelReason(entry.cause_id)
+    reasons = {"command": CancelReason.CUSTOMER, "operator": CancelReason.OPERATOR}
+    # What is left is a fact: inventory had too little.
+    return reasons.get(entry.cause_type, CancelReason.OUT_OF_STOCK)
 
 
 def _payment_request(cursor: Cursor, order: Order) -> OutboxRow | None:
     """The row that requested the current payment attempt."""
     by_order = order.payment.attempt == 1 and order.payment_mode is PaymentMode.AUTOMATIC
     event, command = (OrderCreated, "place") if by_order else (PaymentRequested, "pay")
-    return _retained(
-        cursor, order, event, queries.commanded_at(cursor, order.order_id, command=command)
-    )
+    at = queries.commanded_at(cursor, order.order_id, command=command)
+    return None if at is None else _retained(cursor, order, event, at)
 
 
-def _retained(
-    cursor: Cursor, order: Order, event: type[Event], at: datetime | None
-) -> OutboxRow | None:
-    if at is None:
-        return None
+def _retained(cursor: Cursor, order: Order, event: type[Event], at: datetime) -> OutboxRow | None:
     return outbox.find_last(
         cursor,
         key=order.order_id,

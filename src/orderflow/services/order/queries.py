@@ -92,13 +92,6 @@ def commanded_at(cursor: Cursor, order_id: OrderId, *, command: str) -> datetime
     return row[0] if row else None
 
 
-def cancelled_at(cursor: Cursor, order_id: OrderId) -> datetime | None:
-    """When the order was cancelled; None if it was not."""
-    cursor.execute(_CANCELLED_AT, (order_id, OrderStatus.CANCELLED.value))
-    row = cursor.fetchone()
-    return row[0] if row else None
-
-
 class OverdueCount(msgspec.Struct, frozen=True, kw_only=True):
     """
     Orders past their deadline, at most `OVERDUE_COUNT_MAX`, and since when the oldest waits.
@@ -126,10 +119,6 @@ def _first_id(moment: datetime) -> UUID:
 _UNPAID = """
 SELECT order_id, revision FROM orders
 WHERE waiting_for = %s AND waiting_since <= %s ORDER BY waiting_since LIMIT %s
-"""
-_CANCELLED_AT = """
-SELECT max(occurred_at) FROM order_history
-WHERE order_id = %s AND status = %s AND event_id IS NOT NULL
 """
 _OVERDUE = """
 SELECT waiting_for, counted.orders, counted.since

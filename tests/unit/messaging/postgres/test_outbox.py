@@ -7,10 +7,27 @@ from typing import cast
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
-from orderflow.messaging.event import EventId, Metadata
+from orderflow.messaging.event import (
+    ATTRIBUTE_BYTES_MAX,
+    TRACEPARENT_BYTES_MAX,
+    TRACESTATE_BYTES_MAX,
+    EventId,
+    Metadata,
+    from_headers,
+    to_headers,
+)
+from orderflow.messaging.kafka.topics import RECORD_BYTES_MAX
 from orderflow.messaging.postgres.connection import Cursor
-from orderflow.messaging.postgres.outbox import PAYLOAD_BYTES_MAX, ROWS_MAX, OutboxRow, append, ddl
+from orderflow.messaging.postgres.outbox import (
+    KEY_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+    ROWS_MAX,
+    OutboxRow,
+    append,
+    ddl,
+)
 
 METADATA = Metadata(
     id=EventId(UUID(int=1)),
@@ -20,6 +37,7 @@ METADATA = Metadata(
     subject="s",
     correlation_id="c",
 )
+VARINT_BYTES = 5
 ROW = OutboxRow(topic="facts", key="k", payload=b"x", metadata=METADATA)
 
 
@@ -62,3 +80,25 @@ def test_the_table_knows_its_topics_and_its_largest_payload() -> None:
     assert "CHECK (aggregatetype IN ('order-events', 'orders'))" in text
     assert f"octet_length(payload) <= {PAYLOAD_BYTES_MAX}" in text
     assert ddl(["orders", "order-events"]) == text
+
+
+def test_a_row_at_every_bound_is_a_record_that_every_topic_takes() -> None:
+    """The broker refuses what is larger, for good: then the relay could publish nothing more."""
+    longest = "x" * ATTRIBUTE_BYTES_MAX
+    metadata = Metadata(
+        id=METADATA.id,
+        type=longest,
+        source=longest,
+        time=METADATA.time,
+        subject=longest,
+        correlation_id=longest,
+        causation_id=longest,
+        traceparent="x" * TRACEPARENT_BYTES_MAX,
+        tracestate="x" * TRACESTATE_BYTES_MAX,
+    )
+    headers = to_headers(metadata)
+    of_headers = sum(len(name) + len(value) + 2 * VARINT_BYTES for name, value in headers)
+    assert PAYLOAD_BYTES_MAX + KEY_BYTES_MAX + of_headers + 1_000 < RECORD_BYTES_MAX
+    assert from_headers(headers) == structs.replace(
+        metadata, time=metadata.time.replace(microsecond=123_000)
+    )

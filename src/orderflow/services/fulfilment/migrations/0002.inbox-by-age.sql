@@ -1,0 +1,2 @@
+DROP INDEX inbox_received_at;
+CREATE INDEX inbox_received_at ON inbox (received_at);

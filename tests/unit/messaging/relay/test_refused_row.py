@@ -1,0 +1,84 @@
+"""A row that the broker refuses: the reason names it, and it is tried ever more rarely."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from orderflow.messaging.kafka.transactions import Refusal, TransactionAborted
+from orderflow.messaging.relay import relay as module
+from orderflow.messaging.relay.health import RelayState
+from orderflow.messaging.relay.records import ProducerRecord
+from orderflow.messaging.relay.relay import BACK_OFF_S, Relay
+from orderflow.messaging.relay.settings import RelaySettings
+from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
+from orderflow.messaging.testing.memory_clock import MemoryClock
+
+SETTINGS = RelaySettings(
+    service="probe",
+    database=DatabaseSettings.model_validate({"dsn": "postgresql://db/shop"}),
+    kafka=KafkaSettings(),
+)
+ROW = ProducerRecord("parcels", b"k", b"v", [])
+REFUSAL = "the broker refuses row 1 of the outbox of probe"
+
+
+def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop = threading.Event()
+    relay = Relay(SETTINGS, clock=MemoryClock())
+    seen: list[list[str]] = []
+    pauses: list[float] = []
+    aborts = [
+        TransactionAborted(words, resource="broker", refused=refused)
+        for words, refused in [
+            ("MSG_SIZE_TOO_LARGE", Refusal.RECORD),
+            ("OUT_OF_ORDER_SEQUENCE_NUMBER", None),
+        ]
+        * 5
+    ]
+
+    class RefusingSession:
+        position = 1
+        stream: Any = type("Stream", (), {"wal_end": 1, "backend_pid": 1})()
+
+        def __init__(self, *_arguments: Any, **_options: Any) -> None:
+            self.searches = 0
+
+        def open(self, **_options: Any) -> None: ...
+        def close(self) -> None: ...
+        def increment_tick(self) -> None: ...
+        def keep_alive(self) -> None:
+            stop.set()
+
+        def publish(self, _rows: list[ProducerRecord], _end_lsn: int) -> None:
+            if aborts:
+                raise aborts.pop(0)
+
+        def refusal(self, _rows: list[ProducerRecord]) -> str:
+            self.searches += 1
+            assert self.searches == 1, "the row is searched for once"
+            return REFUSAL
+
+        def pause(self, seconds: float) -> None:
+            # As another thread asks, while this one waits.
+            seen.append(relay.reasons())
+            pauses.append(seconds)
+
+    class OneBatch:
+        def __init__(self, *_arguments: Any, **_options: Any) -> None: ...
+        def next_batch(self) -> tuple[list[ProducerRecord], int]:
+            return [ROW], 2
+
+    monkeypatch.setattr(module, "RelaySession", RefusingSession)
+    monkeypatch.setattr(module, "BatchReader", OneBatch)
+    states: list[RelayState] = []
+    monkeypatch.setattr(module, "set_gauges", lambda health: states.append(health.state))
+    relay.run(stop)
+    assert seen == [[f"relay waiting: {REFUSAL}"]] * 10
+    assert pauses[:3] == [BACK_OFF_S[0], BACK_OFF_S[0] * 2, BACK_OFF_S[0] * 4]
+    assert pauses[-1] == BACK_OFF_S[1]
+    assert states[-2:] == [RelayState.STREAMING, RelayState.STOPPED]
