@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from orderflow.messaging.errors import Transient
+from orderflow.messaging.errors import Contention, Transient
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import DatabaseError, Session
@@ -95,8 +95,19 @@ class Releaser:
         released = due if self._is_read_past(stop) else self._expired(due, now)
         if not released or stop.is_set():
             return
-        with self._session.transaction() as cursor:
-            count = repository.release_held(cursor, released)
+        self._tell(released)
+
+    def _tell(self, released: Sequence[HeldNotification]) -> None:
+        """Release these; one whose customer's row somebody holds is left to the next round."""
+        try:
+            with self._session.transaction() as cursor:
+                count = repository.release_held(cursor, released)
+        except Contention:
+            if len(released) > 1:
+                middle = len(released) // 2
+                self._tell(released[:middle])
+                self._tell(released[middle:])
+            return
         RELEASED.inc(count)
         log.warning("told without what happened before", notifications=count)
 

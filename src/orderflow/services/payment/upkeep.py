@@ -61,17 +61,20 @@ def measure(session: Session) -> None:
         age.set(0.0 if since is None else (now - since).total_seconds())
 
 
-def purge(session: Session) -> None:
-    """Forget webhooks that no sender repeats any more."""
+def purge(session: Session) -> int:
+    """Forget webhooks that no sender repeats any more, at most a batch; how many it were."""
+    before = read_clock() - KNOWN_FOR
     with session.transaction() as cursor:
-        repository.purge_webhooks(cursor, before=read_clock() - KNOWN_FOR, at_most=PURGE_ROWS_MAX)
+        return repository.purge_webhooks(cursor, before=before, at_most=PURGE_ROWS_MAX)
 
 
 def _until(stop: threading.Event, session: Session) -> None:
     while True:
         try:
             measure(session)
-            purge(session)
+            # However many come: what is purged in a day is what came in a day.
+            while purge(session) == PURGE_ROWS_MAX and not stop.is_set():
+                pass
         except (Transient, DatabaseError) as error:
             log.warning("what is owed was not measured, old webhooks stay", reason=str(error))
         if stop.wait(MEASURE_EVERY_S):

@@ -4,7 +4,9 @@ What the provider tells by itself: who may tell it, and what is believed.
 A webhook is a hint that saves a look-up. The signature says who sent it, and for the rest it is
 held to what a look-up is held to: our reference, amount and currency, by compare-and-set. It only
 settles what is open; the payment's own record finds that recorded at its next step, and announces
-it. A webhook that is lost, late, repeated or out of order changes nothing but the time.
+it. If that record has become a dead letter, whoever asks for the payment again has it announced
+(`orderflow stuck retry`). A webhook that is lost, late, repeated or out of order changes nothing
+but the time.
 """
 
 from __future__ import annotations
