@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import fastavro
 import msgspec
@@ -29,14 +29,22 @@ from orderflow.messaging.work.clock import CLOCK, Clock
 
 MAGIC = 0
 FRAME_BYTES = 5
-USELESS_FOR_S = 30.0
+USELESS_FOR_S = (1.0, 30.0)
 USELESS_MAX = 1_000
 """
 How many ids are remembered for which the registry has no schema, or none that a record can be read
-with, and how long. A flood of more of them costs look-ups.
+with, and how long: first, and at most. A flood of more of them costs look-ups.
 """
 
-_NOT_USELESS = (0.0, "")
+
+class _Useless(NamedTuple):
+    """`until` is in monotonic seconds; `for_s`: how long it was believed this time."""
+
+    until: float
+    why: str
+    for_s: float
+
+
 _frame = struct.Struct(">bI")
 _NATIVE = (datetime,)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -123,7 +131,7 @@ class Decoder:
         self._registry = registry
         self._clock = clock
         self._schemas: dict[int, Any] = {}
-        self._useless: dict[int, tuple[float, str]] = {}
+        self._useless: dict[int, _Useless] = {}
 
     def knows(self, payload: bytes | None) -> bool:
         """True if `payload` can be decoded, or found to be poison, without the registry."""
@@ -195,16 +203,21 @@ class Decoder:
         return ""
 
     def _why_useless(self, schema_id: int) -> str:
-        until, why = self._useless.get(schema_id, _NOT_USELESS)
-        return why if self._clock.monotonic() < until else ""
+        known = self._useless.get(schema_id)
+        return known.why if known and self._clock.monotonic() < known.until else ""
 
     def _keep_useless(self, schema_id: int, why: str) -> str:
-        """For a while only: an id can be registered after the first record that came with it."""
-        self._useless.pop(schema_id, None)
+        """
+        For a while only: an id can be registered, or reach the registry that is asked, after the
+        first record that came with it. So it is believed for longer each time.
+        """
+        least, most = USELESS_FOR_S
+        before = self._useless.pop(schema_id, None)
+        for_s = min(most, 2 * before.for_s) if before else least
         if len(self._useless) >= USELESS_MAX:
-            # The oldest: entries are in the order in which they end.
+            # The one that was asked for the longest time ago.
             del self._useless[next(iter(self._useless))]
-        self._useless[schema_id] = (self._clock.monotonic() + USELESS_FOR_S, why)
+        self._useless[schema_id] = _Useless(self._clock.monotonic() + for_s, why, for_s)
         return why
 
 

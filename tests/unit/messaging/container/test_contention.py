@@ -78,3 +78,19 @@ def test_a_statement_that_takes_too_long_finds_its_size_and_grows_again() -> Non
     listener.turn(60)
     assert max(listener.handler.sizes) > 2 * 60
     assert listener.dead == []
+
+
+def test_a_hundred_records_that_meet_a_lock_wait_for_it_once_in_a_turn() -> None:
+    """Each wait costs seconds: a hundred of them would keep every other record waiting."""
+    listener = MemoryListener(database=MemoryDatabase())
+    for number in range(100):
+        listener.ask(f"locked-{number}", 0, behaviour="locked")
+    listener.turn(60)
+    before = len(listener.handler.waves)
+
+    # All of them are due at once, and a good one comes.
+    listener.clock.advance(10)
+    listener.ask("good", 0)
+    listener.turn(2)
+    assert listener.told["good"] == [0]
+    assert len(listener.handler.waves) - before <= 4

@@ -437,3 +437,14 @@ def test_an_announcement_that_is_refused_is_a_dead_letter_and_makes_no_second_ca
     assert [(letter.key(), attempts(letter)) for letter in listener.dead] == [(b"bad", 3)] * 2
     assert charges.calls == {"a": 2, "bad": 2, "b": 2}
     assert listener.broker.lag(GROUP, [ASKED.name]) == 0
+
+
+def test_records_that_fail_in_the_handler_keep_no_good_one_from_being_prepared() -> None:
+    """The handler is suspected, and its records stay ready: what comes later must be tried too."""
+    listener = charging(Charges())
+    for number in range(40):
+        listener.ask(f"bad-{number}", 0, behaviour="fail")
+    listener.turn(300)
+    listener.ask("good", 0)
+    listener.turn(400)
+    assert listener.told == {"good": [0]}

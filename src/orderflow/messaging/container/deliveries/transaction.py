@@ -140,7 +140,7 @@ class TurnTransaction:
             # here, because the gate opens when nothing is left in memory.
             self._lost_in_a_row += 1
             least, most = BACK_OFF_S
-            error.retry_after_s = min(most, least * 2**self._lost_in_a_row)
+            error.retry_after_s = min(most, least * 2.0 ** min(self._lost_in_a_row, 30))
             gate.failed(error)
             return Ended()
 

@@ -115,6 +115,13 @@ class Queues:
         ready.extendleft(reversed(later))
         return wave
 
+    def take_contended(self) -> list[Record]:
+        """Take out the ready records that have met a lock before."""
+        contended = [record for record in self.ready if record.progress.contentions]
+        if contended:
+            self.ready = deque(record for record in self.ready if not record.progress.contentions)
+        return contended
+
     def put_back(self, wave: Sequence[Record]) -> None:
         """Make `wave` the first that are ready, in its order."""
         self.ready.extendleft(reversed(wave))

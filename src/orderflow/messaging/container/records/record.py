@@ -63,6 +63,7 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     hours: int = 0
     shown: bool = False
     refused: bool = False
+    found_away: bool = False
 
 
 class Record(msgspec.Struct, frozen=True, eq=False):
@@ -90,10 +91,11 @@ class Record(msgspec.Struct, frozen=True, eq=False):
     @property
     def runs_alone(self) -> bool:
         """
-        Whether it failed or met a lock by itself before: then no other record may share a wave with
-        it.
+        Whether it failed, met a lock or found its resource away by itself before: then no other
+        record may share a wave with it.
         """
-        return self.progress.attempts > 0 or self.progress.contentions > 0
+        progress = self.progress
+        return progress.attempts > 0 or progress.contentions > 0 or progress.found_away
 
     @property
     def place(self) -> str:

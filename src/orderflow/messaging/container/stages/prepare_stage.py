@@ -211,10 +211,11 @@ class Preparing:
 
     def _probe_handler(self) -> None:
         """As `Waves` does: records of other keys, one by one, until one passes this stage."""
-        if self._queues.ready:
-            return
+        # What fails in the handler stays ready: one new record a round, so that no good one is kept
+        # from ever being prepared.
+        most = 1 if self._queues.ready else PROBES_MAX
         began = self._clock.monotonic()
-        for _ in range(min(PROBES_MAX, len(self._queues.to_prepare), self._calls.room)):
+        for _ in range(min(most, len(self._queues.to_prepare), self._calls.room)):
             batch = self._queues.take_to_prepare(1)
             if batch:
                 self._intend_batch(batch)

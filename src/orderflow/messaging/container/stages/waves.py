@@ -107,6 +107,11 @@ class Waves:
             # A resource is away: no record's fault, so no attempt. The closed gate ends the turn's
             # waves.
             gate.failed(error)
+            # It may be away for one record alone, which must not take whole waves with it for ever.
+            if len(wave) == 1:
+                wave[0].progress.found_away = True
+            else:
+                self._size.failed(len(wave))
             self._queues.try_later(self._queues.ready, wave)
             return []
         except STOPPING:
@@ -117,9 +122,12 @@ class Waves:
                 gate.succeeded()
             return self._failed(wave, error)
 
+        probed = gate.is_probing
         gate.succeeded()
         self._failures.success()
-        self._size.succeeded()
+        # A probe of one says nothing about a full wave.
+        if not probed:
+            self._size.succeeded()
         return over
 
     def _contended(self, wave: list[Record], error: Contention) -> None:
@@ -131,6 +139,9 @@ class Waves:
         self._failures.contended(wave, error)
         if len(wave) == 1:
             self._queues.wait(wave[0], self._failures.next_try_s(wave[0]))
+            # One wait for a lock is enough for now: what met one before lets the others pass.
+            for record in self._queues.take_contended():
+                self._queues.wait(record, self._failures.next_try_s(record))
         else:
             self._queues.put_back(wave)
 
