@@ -14,6 +14,7 @@ from tests.support.builders import an_order, paid, shipped
 from tests.support.kafka_tools import orderflow
 from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import OwnStack
+from tests.support.stock import receive
 
 from orderflow.contracts.ids import OrderId
 from orderflow.contracts.topics import ORDERS, PAYMENTS
@@ -30,10 +31,7 @@ def service(own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory) -> It
         deployed = orderflow(own_stack, what, "apply")
         assert deployed.returncode == 0, deployed.stderr
     with service_deployed(own_stack, tmp_path_factory.mktemp("inventory"), "inventory") as service:
-        with service.connection() as connection:
-            connection.execute(
-                "INSERT INTO stock (sku, on_hand) VALUES ('LOCKED', 100), ('FREE', 100)"
-            )
+        receive(service.database_url, {"LOCKED": 100, "FREE": 100})
         yield service
 
 

@@ -474,6 +474,8 @@ def assert_neighbours_effects(flood: Flood) -> None:
     shipments = {
         str(order): status
         for order, status in services.fulfilment.rows("SELECT order_id, status FROM shipment")
+        # Stock that was reserved for an order that nobody knows: fulfilment waits to hear of it.
+        if status != "WAITING"
     }
     assert shipments.pop(SENT) == "TRACKED"
     assert {
