@@ -265,6 +265,15 @@ def test_the_same_request_again_gets_the_first_answer_whatever_has_become_of_the
     assert second == msgspec.structs.replace(first, repeated=True)
 
 
+def test_two_refused_requests_of_one_key_in_one_batch_are_both_refused(
+    placing: Placing, key: str
+) -> None:
+    """A double click: neither may be answered with the order that the other did not place."""
+    twice = (placement("NO-SUCH-THING", key=key), placement("NO-SUCH-THING", key=key))
+    assert [type(outcome) for outcome in placing.place(*twice)] == [UnknownSku, UnknownSku]
+    assert isinstance(placing.place(placement(key=key))[0], Written)
+
+
 def test_a_refused_request_gives_its_key_back(placing: Placing, key: str) -> None:
     assert [type(outcome) for outcome in placing.place(placement("NO-SUCH-THING", key=key))] == [
         UnknownSku

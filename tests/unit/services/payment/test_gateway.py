@@ -277,6 +277,14 @@ def test_a_charge_that_is_refused_outright_is_told_in_our_words_with_the_provide
     assert len(answer.message) <= 200
 
 
+def test_a_reference_that_is_voided_already_is_refused_for_good(
+    provider: ScriptedProvider, calls: HttpGateway
+) -> None:
+    """The void's answer was lost: another void settles it, and no look-up ever would."""
+    provider.answer("POST /charges", http(409, {"error": "reference-voided"}))
+    assert calls.charge(PAYMENT, after_voids=1).verdict is Verdict.REFUSED
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"x":' + b"[" * 50_000, b'{"error": 7}'])
 def test_a_refusal_without_a_code_is_a_refusal(
     provider: ScriptedProvider, calls: HttpGateway, body: bytes
