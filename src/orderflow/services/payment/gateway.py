@@ -480,17 +480,21 @@ def _is_voided(reply: Reply) -> bool:
     """
     The reference was voided for good, by a call whose answer was lost: it is settled by a void.
     """
-    return reply.status == 409 and "reference-voided" in _refusal(reply)
+    return reply.status == 409 and _error_code(reply) == "reference-voided"
 
 
 def _refusal(reply: Reply) -> str:
     """Our words, and the provider's code if it has one."""
-    try:
-        code = msgspec.json.decode(reply.content, type=ErrorBody).error if reply.is_json else ""
-    except UNDECODABLE:
-        code = ""
-    said = printable(f"{reply.status} {code[:64]}")
+    said = printable(f"{reply.status} {_error_code(reply)[:64]}")
     return f"the payment provider refused the payment ({said})"
+
+
+def _error_code(reply: Reply) -> str:
+    """The provider's code of a refusal; empty if it has none that can be read."""
+    try:
+        return msgspec.json.decode(reply.content, type=ErrorBody).error if reply.is_json else ""
+    except UNDECODABLE:
+        return ""
 
 
 def printable(text: str) -> str:
