@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging.http.bodies import decoded, read_body
+from orderflow.messaging.http.bodies import read_optional_json
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.order import idempotency, repository
 from orderflow.services.order.commands import Command, CommandResult, execute
@@ -106,12 +106,8 @@ class CommandRoutes:
         return _answer(200, self._execute(_command(request, Action.CANCEL)).order)
 
     async def _pay_request(self, request: Request) -> PayRequest:
-        """The body is optional; a request without one has no content type either."""
-        headers = dict(request.headers.raw)
-        if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
-            return PayRequest()
-        body = await read_body(headers, request.receive, limit=self._settings.api.body_bytes_max)
-        return decoded(_PAY_REQUEST, body)
+        limit = self._settings.api.body_bytes_max
+        return await read_optional_json(request, _PAY_REQUEST, default=PayRequest(), limit=limit)
 
     async def _payment_answer(
         self, request: Request, result: CommandResult, *, claim: Claim | None
