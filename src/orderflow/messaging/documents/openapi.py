@@ -90,12 +90,15 @@ def query_parameter(name: str, schema: Schema, description: str) -> Schema:
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
-ACTOR: Schema = {
-    "name": ACTOR_HEADER,
-    "in": "header",
-    "schema": {"type": "string", "pattern": f"^{IDENTIFIER}$"},
-    "description": "Who gives the command, for the record; anonymous, if it is not sent",
-}
+def header_parameter(name: str, schema: Schema, description: str) -> Schema:
+    return {"name": name, "in": "header", "schema": schema, "description": description}
+
+
+ACTOR: Schema = header_parameter(
+    ACTOR_HEADER,
+    {"type": "string", "pattern": f"^{IDENTIFIER}$"},
+    "Who gives the command, for the record; anonymous, if it is not sent",
+)
 """The parameter of every command that records its actor."""
 
 

@@ -8,6 +8,7 @@ from orderflow.messaging.documents import openapi
 from orderflow.messaging.documents.openapi import (
     Schema,
     Schemas,
+    header_parameter,
     operation,
     path_parameter,
     query_parameter,
@@ -218,18 +219,16 @@ _HELD = {
         "try again after Retry-After seconds"
     ),
 }
-_IF_MATCH = {
-    "name": "If-Match",
-    "in": "header",
-    "schema": {"type": "string"},
-    "description": "The ETag when the pieces were counted: 412 if any moved since",
-}
-_IF_NONE_MATCH = {
-    "name": "If-None-Match",
-    "in": "header",
-    "schema": {"type": "string", "enum": ["*"]},
-    "description": "Instead of If-Match, for a product that is new: 412 if there is one",
-}
+_IF_MATCH = header_parameter(
+    "If-Match",
+    {"type": "string"},
+    "The ETag when the pieces were counted: 412 if any moved since",
+)
+_IF_NONE_MATCH = header_parameter(
+    "If-None-Match",
+    {"type": "string", "enum": ["*"]},
+    "Instead of If-Match, for a product that is new: 412 if there is one",
+)
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",

@@ -14,6 +14,7 @@ from orderflow.messaging.documents.openapi import (
     ProblemDocument,
     Schema,
     Schemas,
+    header_parameter,
     operation,
     path_parameter,
     query_parameter,
@@ -421,18 +422,16 @@ def _later(schemas: Schemas, description: str, *, example: Order) -> Schema:
 
 
 _SKU = path_parameter("sku", {"type": "string"})
-_IF_MATCH = {
-    "name": "If-Match",
-    "in": "header",
-    "schema": {"type": "string"},
-    "description": "The ETag that was read: 412 if the product has changed since",
-}
-_IF_NONE_MATCH = {
-    "name": "If-None-Match",
-    "in": "header",
-    "schema": {"type": "string", "enum": ["*"]},
-    "description": "Only if there is no such product yet: 412 otherwise",
-}
+_IF_MATCH = header_parameter(
+    "If-Match",
+    {"type": "string"},
+    "The ETag that was read: 412 if the product has changed since",
+)
+_IF_NONE_MATCH = header_parameter(
+    "If-None-Match",
+    {"type": "string", "enum": ["*"]},
+    "Only if there is no such product yet: 412 otherwise",
+)
 _ORDER_ID = path_parameter("orderId", {"type": "string", "format": "uuid"})
 _CUSTOMER_ID = query_parameter(
     "customerId", {"type": "string"}, "If given, the order must be this customer's"
