@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.http.actor import ACTOR_HEADER
 from orderflow.stack.addresses import api_url
 from orderflow.stack.lifecycle import current
 
@@ -94,7 +95,7 @@ def set_product(
         **({"reason": reason} if reason else {}),
     }
 
-    headers = condition | ({"Orderflow-Actor": actor} if actor else {})
+    headers = condition | ({ACTOR_HEADER: actor} if actor else {})
     answer = _ask(context.obj, "PUT", f"/products/{sku}", json=body, headers=headers).json()
     state = "" if answer["active"] else ", withdrawn"
     print(f"{sku} costs {_prices(answer)}{state} (version {answer['version']})")
