@@ -16,6 +16,8 @@ OrderflowError
 ├── Refused                  an operator decides: going on could lose or repeat records
 │   └── ResyncNeeded         resync the relay: position, slot and database disagree
 ├── Fenced                   another process has taken this one's place: this one ends
+│   └── StoreTaken           so it has the state store (streams.store.store)
+├── StoreDamaged             set the state store aside, restore it (streams.store.store)
 ├── Stopped                  the process was asked to stop: it ends
 ├── QueueFull                too much work waits: ask again in a moment (postgres.group_commit)
 ├── Expired                  it waited too long and was not begun: ask again (postgres.group_commit)

@@ -26,6 +26,7 @@ from orderflow.messaging.event import Metadata
 from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.postgres import Cursor
+from orderflow.messaging.streams.topology import Topology
 
 
 @runtime_checkable
@@ -154,6 +155,17 @@ class ExactlyOnce(msgspec.Struct, frozen=True, kw_only=True):
     calls_max: int = 128
 
 
+class Stateful(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    `ExactlyOnce` with state: input offsets, changelogs and output commit in one Kafka transaction.
+
+    The functions of `topology` only compute: they may be called again for the same records. What an
+    event changes is in the state store once, and only once, its transaction is committed.
+    """
+
+    topology: Topology
+
+
 class InboxOutbox(msgspec.Struct, frozen=True, kw_only=True):
     """
     Inbox rows, the handler's effect and outbox rows commit in one database transaction, the offsets
@@ -261,7 +273,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     topics: tuple[Topic, ...]
     handles: tuple[type[Any], ...]
     publishes: tuple[Topic, ...] = ()
-    delivery: ExactlyOnce | InboxOutbox
+    delivery: ExactlyOnce | Stateful | InboxOutbox
     retry: RetryPolicy = RetryPolicy()
 
     @property

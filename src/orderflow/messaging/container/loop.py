@@ -36,7 +36,7 @@ from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.container.stages.waves import Waves
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.listener import ExactlyOnce
+from orderflow.messaging.listener import ExactlyOnce, Stateful
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.work.calls import Calls
 from orderflow.messaging.work.clock import Clock
@@ -235,6 +235,8 @@ def _delivery_of(
     declared = shared.settings.listener.delivery
     if isinstance(declared, ExactlyOnce):
         return KafkaDelivery(shared, declared, publisher=publisher, transaction=transaction)
+    if isinstance(declared, Stateful):
+        raise NotImplementedError
 
     assert database is not None, "a listener with InboxOutbox was given no database"
     return DatabaseDelivery(
