@@ -51,7 +51,7 @@ def test_an_unauthorised_transactional_id_is_tried_with_a_back_off(
     client = CountingClient(settings, between=stop_in_time)
     try:
         with pytest.raises(Stopped):
-            client.open(lambda _leaving: None)
+            client.open(lambda _leaving: None, lambda _new: None)
         assert "AUTHORIZATION" in client.broker_error
         # 0.1 s doubled: at 0, 0.1, 0.3, 0.7, 1.5 s.
         assert 3 <= client.producers <= 6

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -23,7 +23,7 @@ from orderflow.messaging.container.client.assignment import SLICE_S
 from orderflow.messaging.container.client.broker_client import BrokerClient
 from orderflow.messaging.container.client.kafka_client import Windows
 from orderflow.messaging.kafka import clients
-from orderflow.messaging.kafka.transactions import Produced, Transactions
+from orderflow.messaging.kafka.transactions import Place, Placed, Produced, Transactions
 from orderflow.messaging.telemetry import configure
 from orderflow.messaging.work.calls import Calls, InlineCalls
 from orderflow.services.payment.bootstrap import SERVICE, listening
@@ -86,12 +86,16 @@ class PlainClient(BrokerClient):
         self._plain = clients.producer(self._settings.kafka)
         return _Idempotent(self._plain, between=self._between)
 
-    def transact(self, records: Sequence[Produced], windows: Windows) -> None:
+    def transact(
+        self, records: Sequence[Produced], windows: Windows, placed: Sequence[Placed] = ()
+    ) -> Mapping[Place, int]:
+        assert not placed, "no state here"
         for topic, key, value, headers in records:
             self._plain.produce(topic, value, key, headers=headers)
         while self._plain.flush(SLICE_S):
             self._between()
         self.commit_now(windows)
+        return {}
 
 
 def main(task: Task) -> None:

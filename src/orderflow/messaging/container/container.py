@@ -24,6 +24,7 @@ from datetime import timedelta
 from orderflow.messaging.container.client.broker_client import BrokerClient
 from orderflow.messaging.container.client.kafka_client import Connect
 from orderflow.messaging.container.deliveries.effect_database import EffectDatabase, PostgresEffects
+from orderflow.messaging.container.deliveries.stateful import StateParts
 from orderflow.messaging.container.loop import Loop
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.settings import ContainerSettings
@@ -59,8 +60,8 @@ class Container:
     Guarantee: see `listener`. Everything that time heals is waited for without bound, and `reasons`
     says for what.
 
-    `connect`, `registry`, `database`, `calls` and `clock` are the real ones unless a test or a
-    benchmark passes others; who passes a registry or a database closes it.
+    `connect`, `registry`, `database`, `state`, `calls` and `clock` are the real ones unless a test
+    or a benchmark passes others; who passes a registry or a database closes it.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Container:
         connect: Connect = BrokerClient,
         registry: SchemaLookup | None = None,
         database: EffectDatabase | None = None,
+        state: StateParts | None = None,
         calls: type[Calls[Record]] = Calls,
         clock: Clock = CLOCK,
     ) -> None:
@@ -92,6 +94,7 @@ class Container:
         if isinstance(settings.listener.delivery, InboxOutbox):
             _refuse_short_inbox(settings)
             self._database = database or self._postgres()
+        self._state = state
         self._loop: Loop | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -127,7 +130,7 @@ class Container:
             client=self._connect(self._settings, between=self._refuse_long_stop),
             encoder=encoder,
             decoder=Decoder(self._registry, clock=self._clock),
-            database=self._database,
+            resource=self._database or self._state,
             calls=self._calls,
             gates=self._gates,
             clock=self._clock,
@@ -173,6 +176,8 @@ class Container:
         reasons = [*self._missing, *(gate.reason for gate in self._gates if gate.reason)]
         if self._loop is not None and self._loop.broker_error:
             reasons.append(f"broker: {self._loop.broker_error}")
+        if self._loop is not None:
+            reasons += self._loop.reasons()
         named = [f"listener {self._name}: {reason}" for reason in reasons]
         return named if self._loop is None else [*named, *self._loop.turning.reasons()]
 

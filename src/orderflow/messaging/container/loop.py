@@ -13,6 +13,7 @@ from orderflow.messaging.container.deliveries.database import DatabaseDelivery
 from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.deliveries.effect_database import EffectDatabase
 from orderflow.messaging.container.deliveries.kafka import KafkaDelivery
+from orderflow.messaging.container.deliveries.stateful import StatefulDelivery, StateParts
 from orderflow.messaging.container.deliveries.transaction import TurnTransaction
 from orderflow.messaging.container.failures import Failures
 from orderflow.messaging.container.records.queues import Queues
@@ -58,7 +59,7 @@ class Loop:
         client: KafkaClient,
         encoder: Encoder,
         decoder: Decoder,
-        database: EffectDatabase | None,
+        resource: EffectDatabase | StateParts | None,
         calls: type[Calls[Record]],
         gates: Gates,
         clock: Clock,
@@ -85,7 +86,8 @@ class Loop:
             shared,
             publisher=Publisher(listener, encoder),
             transaction=self._transaction,
-            database=database,
+            decoder=decoder,
+            resource=resource,
         )
         intake = Intake(listener, decoder)
         self._preparing = _preparation_of(shared, calls=calls, failures=failures, intake=intake)
@@ -108,15 +110,20 @@ class Loop:
         """Why the brokers seem to be away; empty when the last answer was good."""
         return self._shared.client.broker_error
 
+    def reasons(self) -> list[str]:
+        """Why the delivery is not ready, beside what gates say."""
+        return self._delivery.reasons()
+
     def open(self) -> None:
         """Join the group; waits for the brokers."""
-        self._shared.client.open(self._delivery.before_revoke)
+        self._shared.client.open(self._delivery.before_revoke, self._delivery.assigned)
 
     def close(self) -> None:
         """Leave the group. What is not committed will be read again."""
         self._shared.record_log.write()
         self._preparing.close()
         self._shared.client.close()
+        self._delivery.close()
 
     def turn(self) -> None:
         """Poll, admit, prepare, handle, commit, once."""
@@ -126,6 +133,8 @@ class Loop:
         self._admission.begin_turn()
         polled = self._shared.client.poll(self._poll_timeout(), self._shared.settings.records_max)
 
+        self.turning.mark("restore")
+        self._delivery.begin_turn()
         self.turning.mark("admit")
         self._admission.admit(polled)
         if polled.messages:
@@ -181,6 +190,8 @@ class Loop:
     def _poll_timeout(self) -> float:
         """Seconds until something is to be done, if nothing is fetched meanwhile."""
         now, queues = self._shared.clock.monotonic(), self._shared.queues
+        if self._delivery.is_restoring:
+            return 0.0
         if queues.ready and self._waves.may_run(now):
             return 0.0 if self._backlog_is_full else max(0.0, self._transaction.rest_until - now)
 
@@ -229,18 +240,28 @@ def _delivery_of(
     *,
     publisher: Publisher,
     transaction: TurnTransaction,
-    database: EffectDatabase | None,
+    decoder: Decoder,
+    resource: EffectDatabase | StateParts | None,
 ) -> Delivery:
     """The delivery that the listener has declared; the stages know only the interface."""
     declared = shared.settings.listener.delivery
     if isinstance(declared, ExactlyOnce):
         return KafkaDelivery(shared, declared, publisher=publisher, transaction=transaction)
     if isinstance(declared, Stateful):
-        raise NotImplementedError
+        assert isinstance(resource, StateParts), "a listener with state was given none"
+        return StatefulDelivery(
+            shared,
+            declared,
+            publisher=publisher,
+            decoder=decoder,
+            transaction=transaction,
+            state=resource,
+        )
 
-    assert database is not None, "a listener with InboxOutbox was given no database"
+    assert resource is not None, "a listener with InboxOutbox was given no database"
+    assert not isinstance(resource, StateParts)
     return DatabaseDelivery(
-        shared, declared, publisher=publisher, transaction=transaction, database=database
+        shared, declared, publisher=publisher, transaction=transaction, database=resource
     )
 
 

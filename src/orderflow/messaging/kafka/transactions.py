@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from enum import Enum
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.kafka.clients import (
@@ -50,6 +50,20 @@ Between = Callable[[], None]
 Headers = Any
 Produced = tuple[str, bytes | None, bytes | None, Headers]
 """Topic, key, value, headers (pairs of name and bytes)."""
+
+
+class Placed(NamedTuple):
+    """A record for one partition, whatever its key. `value` None deletes the key."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+
+Place = tuple[str, int]
+"""Topic and number of a partition."""
 
 
 class Refusal(Enum):
@@ -116,6 +130,7 @@ class Transactions:
     def __init__(self, producer: Producer, *, between: Between) -> None:
         self._producer = producer
         self._between = between
+        self.ends: dict[Place, int] = {}
 
     def init(self) -> None:
         """
@@ -145,16 +160,37 @@ class Transactions:
             for topic, key, value, headers in records:
                 send(topic, value, key, headers=headers)
             self._producer.poll(0)
-        except BufferError as error:
-            self.abort(f"the client's queue is full: {error}", error)
-        except KafkaException as error:
-            reason = self._reason(error)
-            refused = reason.args[0]
-            if refused.fatal() or refused.code() in _FINISHED:
-                raise _lost("produce", refused) from reason
-            # The client refused the record before it was enqueued, too large for example: nothing
-            # has a doubtful outcome, whatever the flags say.
-            self.abort(f"produce: {refused.name()} {refused.str()}", reason)
+        except (BufferError, KafkaException) as error:
+            self._refused_by_client(error)
+
+    def produce_placed(self, records: Iterable[Placed]) -> None:
+        """
+        As `produce`, each record to its own partition.
+
+        After `commit`, `ends` has the offset after the last record on each of those partitions; not
+        of those whose answers did not come in time.
+        """
+        self.ends = {}
+        ends = self.ends
+
+        def answered(error: KafkaError | None, message: Any) -> None:
+            # Nothing in here may raise: an exception would come out of a `commit` that succeeded.
+            if error is None and message.offset() is not None:
+                ends[message.topic(), message.partition()] = message.offset() + 1
+
+        # The answer to the last of each partition: its offset is above those of the others.
+        last = {(record.topic, record.partition): record for record in records}
+        send = self._producer.produce
+        try:
+            for record in records:
+                topic, partition, key, value, headers = record
+                if record is last[topic, partition]:
+                    send(topic, value, key, partition, headers=headers, on_delivery=answered)
+                else:
+                    send(topic, value, key, partition, headers=headers)
+            self._producer.poll(0)
+        except (BufferError, KafkaException) as error:
+            self._refused_by_client(error)
 
     def send_offsets(self, offsets: list[TopicPartition], group_metadata: Any) -> None:
         """
@@ -297,6 +333,19 @@ class Transactions:
                     raise _lost(name, error.args[0]) from error
                 self._undo(name, error)
             return
+
+    def _refused_by_client(self, error: BufferError | KafkaException) -> None:
+        """What `produce` raised, before anything was enqueued of that record."""
+        if isinstance(error, BufferError):
+            self.abort(f"the client's queue is full: {error}", error)
+            return
+        reason = self._reason(error)
+        refused = reason.args[0]
+        if refused.fatal() or refused.code() in _FINISHED:
+            raise _lost("produce", refused) from reason
+        # The client refused the record before it was enqueued, too large for example: nothing
+        # has a doubtful outcome, whatever the flags say.
+        self.abort(f"produce: {refused.name()} {refused.str()}", reason)
 
     def _reason(self, error: KafkaException) -> KafkaException:
         """The error behind `produce`'s "the producer is finished": fenced, or another."""

@@ -40,12 +40,18 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One table on one partition, as it is now. `progress` while it restores."""
+    """
+    One table on one partition, as it is now. `progress` while it restores.
+
+    `input`: everything below this offset of the repartition topic is in the store, and perhaps
+    more; ask for it before reading the store.
+    """
 
     table: str
     partition: int
     state: TaskState
     reader: StoreReader
+    input: int
     progress: Progress | None = None
 
 

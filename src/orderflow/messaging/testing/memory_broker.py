@@ -20,7 +20,7 @@ from typing import Any
 from zlib import crc32
 
 from orderflow.messaging.event import Headers, Metadata, from_headers
-from orderflow.messaging.kafka.transactions import Produced
+from orderflow.messaging.kafka.transactions import Placed, Produced
 
 PARTITIONS = 3
 
@@ -140,6 +140,7 @@ class MemoryBroker:
         self.chances = chances or {}
         self._log: dict[Place, list[Message | None]] = defaultdict(list)
         self._first: dict[Place, int] = defaultdict(int)
+        self.topic_ids: dict[str, str] = {}
         self._topics: dict[str, list[Message]] = defaultdict(list)
 
     def struck(self, *faults: Fault) -> Fault | None:
@@ -154,18 +155,22 @@ class MemoryBroker:
     def places(self, topics: Iterable[str]) -> list[Place]:
         return [(topic, number) for topic in topics for number in range(self.partitions)]
 
-    def append(self, records: Iterable[Produced], *, marked: bool = False) -> list[Message]:
+    def append(
+        self, records: Iterable[Produced], placed: Iterable[Placed] = (), *, marked: bool = False
+    ) -> list[Message]:
         """
         Put records on their partitions; `marked`: a transaction's marker follows on each of those.
         """
-        appended = [self._append(record) for record in records]
+        appended = [self._append(self._place(record), record) for record in records]
+        appended += [self._append(*_unplaced(record)) for record in placed]
         if marked:
             self._mark(dict.fromkeys((m.topic(), m.partition()) for m in appended))
         return appended
 
-    def append_aborted(self, records: Iterable[Produced]) -> None:
+    def append_aborted(self, records: Iterable[Produced], placed: Iterable[Placed] = ()) -> None:
         """The same offsets are taken, but nobody is given the records."""
         places = [self._place(record) for record in records]
+        places += [(record.topic, record.partition) for record in placed]
         for place in places:
             self._log[place].append(None)
         self._mark(dict.fromkeys(places))
@@ -203,8 +208,7 @@ class MemoryBroker:
             for place in self.places(topics)
         )
 
-    def _append(self, record: Produced) -> Message:
-        place = self._place(record)
+    def _append(self, place: Place, record: Produced) -> Message:
         log = self._log[place]
         message = Message(place, len(log), record)
         log.append(message)
@@ -218,3 +222,8 @@ class MemoryBroker:
     def _place(self, record: Produced) -> Place:
         topic, key, _value, _headers = record
         return topic, crc32(key or b"") % self.partitions
+
+
+def _unplaced(record: Placed) -> tuple[Place, Produced]:
+    topic, partition, key, value, headers = record
+    return (topic, partition), (topic, key, value, headers)

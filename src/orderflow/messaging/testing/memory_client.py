@@ -9,15 +9,21 @@ nothing else is left to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Polled, Windows
+from orderflow.messaging.container.client.kafka_client import (
+    Assigned,
+    BeforeRevoke,
+    Polled,
+    Windows,
+)
 from orderflow.messaging.container.client.out_of_range import place_again
 from orderflow.messaging.container.records.partition import BEGINNING, Partition, restored
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced
 from orderflow.messaging.kafka import finished_offsets
 from orderflow.messaging.kafka.transactions import (
+    Placed,
     Produced,
     ProducerLost,
     Refusal,
@@ -61,6 +67,7 @@ class MemoryClient:
         self._positions: dict[Place, int] = {}
 
         self._before_revoke: BeforeRevoke | None = None
+        self._on_assigned: Assigned | None = None
         self._generation = -1
         self._lost = False
         self._refused_before = False
@@ -69,8 +76,8 @@ class MemoryClient:
         self._commit_error: str | None = None
         self._polled_since_commit = False
 
-    def open(self, before_revoke: BeforeRevoke) -> None:
-        self._before_revoke = before_revoke
+    def open(self, before_revoke: BeforeRevoke, assigned: Assigned) -> None:
+        self._before_revoke, self._on_assigned = before_revoke, assigned
         self._group.join(self._instance_id, self)
 
     def close(self) -> None:
@@ -125,7 +132,9 @@ class MemoryClient:
         for partition in partitions:
             partition.paused = False
 
-    def transact(self, records: Sequence[Produced], windows: Windows) -> None:
+    def transact(
+        self, records: Sequence[Produced], windows: Windows, placed: Sequence[Placed] = ()
+    ) -> Mapping[Place, int]:
         assert not self._lost, "a producer was used again whose transaction has an unknown outcome"
         assert not self._in_flight, "a plain commit is on its way, and could land after this one"
         if self._group.members.get(self._instance_id) not in (self, None):
@@ -135,21 +144,21 @@ class MemoryClient:
         # Encoded before anything is appended: a window that can't be encoded commits nothing.
         commits = _encoded(windows)
         if fault is Fault.COMMITTED_UNANSWERED:
-            self._commit(records, commits)
+            self._commit(records, commits, placed)
             raise self._lose("the commit was not answered", fenced=False)
         if fault in (Fault.ABORTED_UNANSWERED, Fault.TIMED_OUT):
-            self._broker.append_aborted(records)
+            self._broker.append_aborted(records, placed)
             raise self._lose(fault.value, fenced=fault is Fault.TIMED_OUT)
         if fault is Fault.ABORTED or self._broker.away or self._is_out_of_date:
-            self._broker.append_aborted(records)
+            self._broker.append_aborted(records, placed)
             raise TransactionAborted("the transaction was aborted", resource=RESOURCE)
         if self._refused_before:
             # As a broker does: whatever this transaction contains.
             self._refused_before = False
-            self._broker.append_aborted(records)
+            self._broker.append_aborted(records, placed)
             raise TransactionAborted("out of order after a refusal", resource=RESOURCE)
         self._refuse(records)
-        self._commit(records, commits)
+        return self._commit(records, commits, placed)
 
     def _refuse(self, records: Sequence[Produced]) -> None:
         topics = sorted({topic for topic, *_ in records} & self._broker.refused_topics)
@@ -202,9 +211,16 @@ class MemoryClient:
         self._group.committed.update(_encoded(owned))
         return ""
 
-    def _commit(self, records: Sequence[Produced], commits: dict[Place, tuple[int, str]]) -> None:
-        self._broker.append(records, marked=True)
+    def _commit(
+        self,
+        records: Sequence[Produced],
+        commits: dict[Place, tuple[int, str]],
+        placed: Sequence[Placed],
+    ) -> Mapping[Place, int]:
+        messages = self._broker.append(records, placed, marked=True)
         self._group.committed.update(commits)
+        last = messages[len(records) :]
+        return {(m.topic(), m.partition()): m.offset() + 1 for m in last}
 
     @property
     def _is_out_of_date(self) -> bool:
@@ -245,12 +261,19 @@ class MemoryClient:
         self._generation = self._group.generation
 
     def _assign(self, places: Iterable[Place]) -> None:
+        coming: list[Partition] = []
         for place in places:
             offset, metadata = self._group.committed.get(place, (BEGINNING, ""))
             partition = restored(place, offset, metadata)
             self.partitions[place] = partition
             self._positions[place] = max(partition.start, 0)
             self._group.owners[place] = self
+            coming.append(partition)
+
+        assert self._on_assigned is not None
+        self._on_assigned(coming)
+        for partition in coming:
+            partition.paused = partition.restoring
 
     def _forget(self, places: Iterable[Place]) -> None:
         for place in places:
@@ -276,6 +299,10 @@ class MemoryClient:
             partition.gone = placed is not partition
             self.partitions[place] = placed
             self._positions[place] = first
+            if partition.gone:
+                assert self._on_assigned is not None
+                self._on_assigned([placed])
+                placed.paused = placed.restoring
 
     def _fetch(self, records_max: int) -> list[Message]:
         """Some partitions, in any order, as brokers answer; of each its records in their order."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from tests.support import memory_listener
@@ -302,9 +303,9 @@ def test_a_record_whose_output_was_refused_shares_no_transaction_again(
     listener.turn(4)
     transact, transactions = listener.workers[0].client.transact, []
 
-    def noted(records: Sequence[Produced], windows: Windows) -> None:
+    def noted(records: Sequence[Produced], windows: Windows, placed: Any = ()) -> Any:
         transactions.append([(topic, key) for topic, key, *_ in records])
-        transact(records, windows)
+        return transact(records, windows, placed)
 
     monkeypatch.setattr(listener.workers[0].client, "transact", noted)
     for number in range(60):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Place
+from orderflow.messaging.container.client.kafka_client import Assigned, BeforeRevoke, Place
 from orderflow.messaging.container.client.out_of_range import place_again
 from orderflow.messaging.container.records.partition import Partition, restored
 from orderflow.messaging.container.settings import ContainerSettings
@@ -48,13 +48,14 @@ class Assignment:
         self._committed_within_s = settings.committed_within_s
         self._consumer = consumer
         self._before_revoke: BeforeRevoke | None = None
+        self._on_assigned: Assigned | None = None
         self.partitions: dict[Place, Partition] = {}
         self.refused: set[Place] = set()
         self.problem: BaseException | None = None
 
-    def subscribe(self, before_revoke: BeforeRevoke) -> None:
+    def subscribe(self, before_revoke: BeforeRevoke, assigned: Assigned) -> None:
         """Join the group. Partitions come in later calls of the consumer's `poll`."""
-        self._before_revoke = before_revoke
+        self._before_revoke, self._on_assigned = before_revoke, assigned
         self._consumer.subscribe(
             self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -85,10 +86,12 @@ class Assignment:
         """
         assigned = self._consumer.assignment()
         self.forget_all()
-        for partition in self._committed(assigned):
+        partitions = self._committed(assigned)
+        for partition in partitions:
             self._seek(partition, _position(partition))
             self.partitions[partition.topic, partition.number] = partition
-        self._consumer.resume(self._consumer.assignment())
+        self._show(partitions)
+        self._fetch(partitions)
 
     def place_again(self) -> None:
         """
@@ -112,9 +115,11 @@ class Assignment:
         if placed is not partition:
             self._forget([partition])
             self.partitions[placed.topic, placed.number] = placed
+            self._show([placed])
         self._seek(placed, first)
         placed.paused = True
-        self.resume([placed])
+        if not placed.restoring:
+            self.resume([placed])
 
     def _assigned(self, consumer: Any, given: list[TopicPartition]) -> None:
         try:
@@ -127,12 +132,30 @@ class Assignment:
             for partition in partitions:
                 self.partitions[partition.topic, partition.number] = partition
 
-            # A partition that was paused when it left is paused when it comes back.
-            if partitions:
-                consumer.resume([TopicPartition(p.topic, p.number) for p in partitions])
+            self._show(partitions)
+            self._fetch(partitions)
             REBALANCES.labels(self._name, "assigned").inc(len(given))
         except BaseException as error:  # noqa: BLE001 - must not cross the client's C code
             self.problem = error
+
+    def _show(self, partitions: list[Partition]) -> None:
+        """Let the delivery mark those whose state is restored first."""
+        if self._on_assigned is not None:
+            self._on_assigned(partitions)
+
+    def _fetch(self, partitions: list[Partition]) -> None:
+        """
+        Pause those that are restored first, and fetch the others: a partition that was paused when
+        it left is paused when it comes back.
+        """
+        waiting = [p for p in partitions if p.restoring]
+        ready = [p for p in partitions if not p.restoring]
+        if waiting:
+            self._consumer.pause([TopicPartition(p.topic, p.number) for p in waiting])
+            for partition in waiting:
+                partition.paused = True
+        if ready:
+            self._consumer.resume([TopicPartition(p.topic, p.number) for p in ready])
 
     def _revoked(self, _consumer: Any, taken: list[TopicPartition]) -> None:
         try:

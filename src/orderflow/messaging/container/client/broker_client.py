@@ -15,7 +15,13 @@ from typing import Any
 
 from orderflow.messaging.container.client.assignment import PAUSED_POLL_S, SLICE_S, Assignment
 from orderflow.messaging.container.client.fencings import Fencings
-from orderflow.messaging.container.client.kafka_client import BeforeRevoke, Place, Polled, Windows
+from orderflow.messaging.container.client.kafka_client import (
+    Assigned,
+    BeforeRevoke,
+    Place,
+    Polled,
+    Windows,
+)
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced, OrderflowError, Unavailable
@@ -24,6 +30,7 @@ from orderflow.messaging.kafka import clients, finished_offsets
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, TopicPartition
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.transactions import (
+    Placed,
     Produced,
     ProducerLost,
     Refusal,
@@ -88,7 +95,7 @@ class BrokerClient:
         self._assignment = Assignment(settings, self._consumer)
         self._transactions = self._new_producer()
 
-    def open(self, before_revoke: BeforeRevoke) -> None:
+    def open(self, before_revoke: BeforeRevoke, assigned: Assigned) -> None:
         """
         Waits for the brokers without bound. The predecessor is fenced before its offsets are read.
         """
@@ -104,7 +111,7 @@ class BrokerClient:
                 self._transactions = self._new_producer()
 
         self.broker_error = ""
-        self._assignment.subscribe(before_revoke)
+        self._assignment.subscribe(before_revoke, assigned)
 
     def close(self) -> None:
         self._consumer.close()
@@ -161,15 +168,17 @@ class BrokerClient:
     def resume(self, partitions: Iterable[Partition]) -> None:
         self._assignment.resume(partitions)
 
-    def transact(self, records: Sequence[Produced], windows: Windows) -> None:
+    def transact(
+        self, records: Sequence[Produced], windows: Windows, placed: Sequence[Placed] = ()
+    ) -> Mapping[Place, int]:
         try:
-            self._expect_topics(records)
-            self._transact(records, windows)
+            self._expect_topics({r[0] for r in records} | {r.topic for r in placed})
+            return self._transact(records, windows, placed)
         except TransactionAborted:
             self._topics_there.clear()
             raise
 
-    def _expect_topics(self, records: Sequence[Produced]) -> None:
+    def _expect_topics(self, topics: set[str]) -> None:
         """
         Ask for topics that nothing was sent to yet, or not since the last failure. Raises
         TransactionAborted for one that is missing, or that this process may not see.
@@ -177,7 +186,7 @@ class BrokerClient:
         The client would wait for the topic until the transaction has timed out, and only then say
         that something was not delivered.
         """
-        for topic in {record[0] for record in records} - self._topics_there:
+        for topic in topics - self._topics_there:
             if not topic_exists(self._consumer, topic):
                 raise TransactionAborted(
                     f"topic {topic} is missing, or may not be seen",
@@ -186,13 +195,17 @@ class BrokerClient:
                 )
             self._topics_there.add(topic)
 
-    def _transact(self, records: Sequence[Produced], windows: Windows) -> None:
+    def _transact(
+        self, records: Sequence[Produced], windows: Windows, placed: Sequence[Placed]
+    ) -> Mapping[Place, int]:
         transactions = self._transactions
         commits = [_commit_of(partition, window) for partition, window in windows]
         self._began_at = time.monotonic()
         transactions.begin()
         try:
             transactions.produce(records)
+            if placed:
+                transactions.produce_placed(placed)
             failpoint("listener.after_produce", before=transactions.flush)
             failpoint("listener.before_send_offsets", before=transactions.flush)
             transactions.send_offsets(commits, self._group_metadata)
@@ -207,6 +220,7 @@ class BrokerClient:
         transactions.commit()
         self.broker_error = ""
         failpoint("listener.after_commit")
+        return transactions.ends if placed else {}
 
     @property
     def committing(self) -> bool:

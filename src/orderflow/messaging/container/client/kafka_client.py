@@ -13,7 +13,7 @@ import msgspec
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.kafka.finished_offsets import Window
-from orderflow.messaging.kafka.transactions import Produced, ProducerLost
+from orderflow.messaging.kafka.transactions import Placed, Produced, ProducerLost
 
 Place = tuple[str, int]
 """Topic and number of a partition."""
@@ -22,6 +22,8 @@ Windows = Sequence[tuple[Partition, Window]]
 """The offsets to commit, with what is finished above them, for each of these partitions."""
 
 BeforeRevoke = Callable[[list[Partition]], None]
+
+Assigned = Callable[[Sequence[Partition]], None]
 
 
 class Polled(msgspec.Struct, frozen=True):
@@ -58,12 +60,14 @@ class KafkaClient(Protocol):
     def is_member(self) -> bool:
         """Whether the group counts this client as a member, as far as the client knows."""
 
-    def open(self, before_revoke: BeforeRevoke) -> None:
+    def open(self, before_revoke: BeforeRevoke, assigned: Assigned) -> None:
         """
         Fence the predecessor of this slot, abort the transaction it left open, then join the group.
 
         `before_revoke` is called with partitions that are about to be revoked, while their offsets
-        can still be committed; not with partitions that are lost.
+        can still be committed; not with partitions that are lost. `assigned` is called with the new
+        state of partitions, read from what is committed, before anything of them is fetched.
+        Nothing is fetched of those that it marks `restoring`: they are paused.
         """
 
     def close(self) -> None:
@@ -85,9 +89,12 @@ class KafkaClient(Protocol):
     def resume(self, partitions: Iterable[Partition]) -> None:
         """Fetch these again, from where they were paused."""
 
-    def transact(self, records: Sequence[Produced], windows: Windows) -> None:
+    def transact(
+        self, records: Sequence[Produced], windows: Windows, placed: Sequence[Placed] = ()
+    ) -> Mapping[Place, int]:
         """
-        Produce `records` and commit the offsets of `windows` in one Kafka transaction.
+        Produce `records` and `placed`, and commit the offsets of `windows`, in one Kafka
+        transaction. Returns the offsets after what was placed; one may be missing.
 
         Raises TransactionAborted (nothing is visible, the same producer goes on), or ProducerLost
         (whether it is committed is unknown: only `renew` may be called next).

@@ -16,12 +16,7 @@ class Delivery(Protocol):
     come after the turn's `poll`, so a rebalance never meets an open transaction.
 
     Another delivery is one more file with these members, and one more branch where the loop
-    chooses. A delivery with a state store, for example: `handle` lets the handler read and write an
-    overlay of the store, and adds the changelog records to the turn's outputs; `end_turn` runs the
-    turn's transaction (outputs, changelog and offsets become visible together), then applies the
-    overlay, or drops it if the transaction was aborted; `before_revoke` closes the stores of the
-    partitions that leave. Restoring a store comes before the first record of its partition: the
-    partition stays paused until then.
+    chooses.
     """
 
     @property
@@ -30,6 +25,22 @@ class Delivery(Protocol):
         The gates that must be open for a wave to be handled. While one is probing, a wave is one
         record.
         """
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether state is read, so that the next turn should come soon."""
+
+    def reasons(self) -> list[str]:
+        """Why it is not ready, one sentence each, beside what gates say; empty if it is."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        """
+        These are new, with their committed offsets, and nothing of them is fetched yet. Of those
+        that are marked `restoring` nothing is, until the mark is gone.
+        """
+
+    def begin_turn(self) -> None:
+        """Called after each poll, before what it brought is admitted."""
 
     def handle(self, wave: list[Record]) -> list[Record]:
         """
@@ -58,3 +69,6 @@ class Delivery(Protocol):
         Commit what is done before the worker leaves, waiting until `deadline` at most, in monotonic
         seconds.
         """
+
+    def close(self) -> None:
+        """Close what the delivery has opened. What is not committed will be read again."""

@@ -5,7 +5,7 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +16,12 @@ from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
-from orderflow.messaging.kafka.transactions import ProducerLost, Refusal, TransactionAborted
+from orderflow.messaging.kafka.transactions import (
+    Place,
+    ProducerLost,
+    Refusal,
+    TransactionAborted,
+)
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.work.gate import BACK_OFF_S
 
@@ -27,10 +32,14 @@ log = logger("listener")
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """Records that a transaction ended: handled and committed, or dead because it was refused."""
+    """
+    Records that a transaction ended: handled and committed, or dead because it was refused. `ends`:
+    the offsets after what it put on changelogs, as far as they are known.
+    """
 
     committed: Sequence[Record] = ()
     dead: Sequence[Record] = ()
+    ends: Mapping[Place, int] = {}
 
 
 class TurnTransaction:
@@ -125,7 +134,7 @@ class TurnTransaction:
 
         windows = self._windows()
         try:
-            self._client.transact(uncommitted.published, windows)
+            ends = self._client.transact(uncommitted.published, windows, uncommitted.placed)
         except TransactionAborted as error:
             log.warning("aborted; its records are put back", listener=self._name, why=str(error))
             return self._aborted(error)
@@ -151,7 +160,7 @@ class TurnTransaction:
         handled = self._finish(windows)
         self._refusals.committed(handled)
         self._rest(began)
-        return Ended(committed=handled)
+        return Ended(committed=handled, ends=ends)
 
     def _aborted(self, error: TransactionAborted) -> Ended:
         uncommitted, with_letters = self._uncommitted, bool(self._uncommitted.dead)

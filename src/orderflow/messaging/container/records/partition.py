@@ -34,7 +34,7 @@ class Partition:
 
     `next` is the offset after the highest admitted one. An offset below it that was never delivered
     (a transaction's marker, an aborted record) counts as finished. `changed`: something finished
-    since the last commit.
+    since the last commit. `restoring`: its state is not there yet, so nothing of it is fetched.
     """
 
     def __init__(self, topic: str, number: int, window: Window) -> None:
@@ -47,6 +47,7 @@ class Partition:
         self.start = window.base
         self.changed = False
         self.paused = False
+        self.restoring = False
         self.gone = False
         self._to_come = deque(window.unfinished)
         self._lanes: dict[bytes, deque[Record]] = {}
@@ -73,6 +74,8 @@ class Partition:
 
     def may_resume(self) -> bool:
         """Whether the window is down to half of its limits, so that fetching again is worth it."""
+        if self.restoring:
+            return False
         if not self.unfinished:
             return True
         self._count_runs_again()
@@ -134,6 +137,11 @@ class Partition:
         record.progress.state = State.FINISHED
         self.unfinished.pop(record.offset, None)
         self.changed = self._finished_since = True
+
+    @property
+    def base(self) -> int:
+        """The lowest unfinished offset: what was committed last, markers at the end excepted."""
+        return next(iter(self.unfinished), max(self.next, 0))
 
     @property
     def position(self) -> int:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import deque
 
 from orderflow.messaging.container.records.record import Record, State
-from orderflow.messaging.kafka.transactions import Produced
+from orderflow.messaging.kafka.transactions import Placed, Produced
 
 
 class Uncommitted:
     """
     Records that are HANDLED, and what is to be published for them.
 
-    `handled` with their `outputs`; `skipped`, which nothing handles; `dead` with their letters.
-    `held`: dead ones whose letters can't be written now; they are unfinished, and wait.
+    `handled` with their `outputs`, and what they change in changelogs (`placed`); `skipped`, which
+    nothing handles; `dead` with their letters. `held`: dead ones whose letters can't be written
+    now; they are unfinished, and wait.
     """
 
     def __init__(self) -> None:
         self.handled: list[Record] = []
         self.outputs: list[Produced] = []
+        self.placed: list[Placed] = []
         self.skipped: list[Record] = []
         self.dead: list[tuple[Record, Produced]] = []
         self.held: deque[tuple[Record, Produced]] = deque()
@@ -42,7 +44,7 @@ class Uncommitted:
         Skipped and dead records keep their state: they need no handler to be committed with the
         next transaction.
         """
-        handled, self.handled, self.outputs = self.handled, [], []
+        handled, self.handled, self.outputs, self.placed = self.handled, [], [], []
         kept = [record for record in handled if not record.partition.gone]
         # The last one first: of two records of one key the earlier must end up at the head.
         for record in reversed(kept):
@@ -77,4 +79,5 @@ class Uncommitted:
 
     def clear(self) -> None:
         """Forget all that is not held: it is committed, or will be read again."""
-        self.handled, self.outputs, self.skipped, self.dead = [], [], [], []
+        self.handled, self.outputs, self.placed = [], [], []
+        self.skipped, self.dead = [], []

@@ -86,9 +86,9 @@ class Admission:
         is away.
         """
         # A registry that is away stops only schemas not met before; letters that can't be written
-        # stop nothing else. So these gates pause nothing. A suspected handler needs records that it
-        # may be able to handle.
-        passing = [self._gates.decode, self._gates.dead_letters]
+        # stop nothing else, nor do tables that can't be restored. So these gates pause nothing. A
+        # suspected handler needs records that it may be able to handle.
+        passing = [self._gates.decode, self._gates.dead_letters, self._gates.restore]
         if self._failures.suspects:
             passing.append(self._gates.handle)
         # The resource may be away for one record alone: the next probes need others.

@@ -1,4 +1,4 @@
-"""The seven stages of a container that close when what they need is away."""
+"""The eight stages of a container that close when what they need is away."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Gates(msgspec.Struct, frozen=True):
     """The broker is away, or refuses."""
     dead_letters: Gate
     """A dead letter topic is refused: letters wait, and everything else is committed."""
+    restore: Gate
+    """Changelogs can't be read, or stores not be written: tables that are restored wait."""
 
     @classmethod
     def of(cls, listener: str, clock: Clock) -> Gates:
@@ -36,4 +38,4 @@ class Gates(msgspec.Struct, frozen=True):
 
     def __iter__(self) -> Iterator[Gate]:
         work = (self.decode, self.handle, self.intent, self.call, self.outcome)
-        return iter((*work, self.commit, self.dead_letters))
+        return iter((*work, self.commit, self.dead_letters, self.restore))
