@@ -24,17 +24,21 @@ import msgspec
 
 from orderflow.messaging.container import Container, ContainerSettings
 from orderflow.messaging.container.deliveries.effect_database import EffectDatabase
+from orderflow.messaging.container.deliveries.stateful import StateParts
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka.transactions import Produced
-from orderflow.messaging.listener import Listener, Publishable
+from orderflow.messaging.listener import Listener, Publishable, Stateful
 from orderflow.messaging.postgres import Cursor
 from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
+from orderflow.messaging.streams.local_state import LocalState
+from orderflow.messaging.streams.store.memory_store import MemoryStores
 from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Message
+from orderflow.messaging.testing.memory_changelog import MemoryChangelogReader
 from orderflow.messaging.testing.memory_client import MemoryClient
 from orderflow.messaging.testing.memory_clock import MemoryClock
 from orderflow.messaging.testing.registry import InMemoryRegistry
@@ -84,12 +88,18 @@ class Stuck(AssertionError):
 
 
 class Worker:
-    """One container in its slot, and the client that it has; both are new after a crash."""
+    """
+    One container in its slot, and the client that it has; both are new after a crash. `stores` are
+    its state stores, which a crash leaves as they are; `local` is what readers see of them.
+    """
 
     client: MemoryClient
     container: Container
+    local: LocalState
 
     def __init__(self, start: Callable[[Worker], Container]) -> None:
+        self.stores = MemoryStores()
+        self.piece_max = 1_000
         self._start = start
         self.restart()
 
@@ -247,9 +257,16 @@ class Bus:
             )
             return worker.client
 
+        worker.local = LocalState()
+        state = StateParts(
+            worker.stores,
+            lambda: MemoryChangelogReader(self.broker, piece_max=worker.piece_max),
+            worker.local,
+        )
         return Container(
             settings,
             connect=connect,
+            state=state if isinstance(settings.listener.delivery, Stateful) else None,
             registry=self.registry,
             database=self._databases.get(settings.listener.name),
             calls=self._calls,

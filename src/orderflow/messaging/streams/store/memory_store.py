@@ -1,0 +1,141 @@
+"""
+State stores in memory, with the behaviour of those on disk: for tests.
+
+What was applied survives `close`, as a file does; `damage` makes a store that can't be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+import msgspec
+
+from orderflow.messaging.streams.store.store import (
+    Changes,
+    Entry,
+    StoreDamaged,
+    StorePosition,
+    StoreTaken,
+)
+
+
+class _Content(msgspec.Struct):
+    """What a file holds."""
+
+    values: dict[bytes, bytes]
+    ranks: dict[bytes, Mapping[str, int]]
+    facts: set[bytes]
+    position: StorePosition = StorePosition()
+    owner: int = 0
+    damaged: str = ""
+
+
+class MemoryStore:
+    """One store, as `store.Store` says."""
+
+    def __init__(self, content: _Content, owner: int) -> None:
+        self._content = content
+        self._owner = owner
+        content.owner = owner
+
+    @property
+    def position(self) -> StorePosition:
+        return self._content.position
+
+    def values(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        self._refuse_damage()
+        values = self._content.values
+        return {key: values[key] for key in keys if key in values}
+
+    def known(self, facts: Sequence[bytes]) -> set[bytes]:
+        self._refuse_damage()
+        return self._content.facts.intersection(facts)
+
+    def apply(self, changes: Changes) -> None:
+        self._refuse_damage()
+        content = self._content
+        if content.owner != self._owner:
+            raise StoreTaken("another process has opened this store since")
+
+        if changes.no_facts:
+            content.facts.clear()
+        content.facts.update(changes.facts)
+        for key, value in changes.values.items():
+            content.values.pop(key, None)
+            content.ranks.pop(key, None)
+            if value is not None:
+                content.values[key] = value
+                content.ranks[key] = dict(changes.ranks.get(key, {}))
+        content.position = changes.position
+
+    def reader(self) -> MemoryReader:
+        return MemoryReader(self._content)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _refuse_damage(self) -> None:
+        if self._content.damaged:
+            raise StoreDamaged(self._content.damaged)
+
+
+class MemoryReader:
+    """As `store.StoreReader` says."""
+
+    def __init__(self, content: _Content) -> None:
+        self._content = content
+
+    def get(self, key: bytes) -> tuple[bytes | None, StorePosition]:
+        return self._content.values.get(key), self._content.position
+
+    def top(self, rank: str, limit: int) -> tuple[list[Entry], StorePosition]:
+        scores = [
+            (-ranks[rank], key) for key, ranks in self._content.ranks.items() if rank in ranks
+        ]
+        values = self._content.values
+        entries = [Entry(key, values[key]) for _score, key in sorted(scores)[:limit]]
+        return entries, self._content.position
+
+    def between(self, first: bytes, last: bytes, limit: int) -> tuple[list[Entry], StorePosition]:
+        values = self._content.values
+        keys = sorted(key for key in values if first <= key < last)[:limit]
+        return [Entry(key, values[key]) for key in keys], self._content.position
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class MemoryStores:
+    """As `store.StateStores` says. `aside`: the names and reasons of what was set aside."""
+
+    def __init__(self) -> None:
+        self.aside: list[tuple[str, str]] = []
+        self._contents: dict[str, _Content] = {}
+        self._owners = count(1)
+
+    def open(self, name: str) -> tuple[MemoryStore, str]:
+        content = self._contents.get(name)
+        if content is not None and content.damaged:
+            return self.set_aside(name, content.damaged), content.damaged
+        if content is None:
+            content = self._contents[name] = _Content({}, {}, set())
+        return MemoryStore(content, next(self._owners)), ""
+
+    def set_aside(self, name: str, why: str) -> MemoryStore:
+        if self._contents.pop(name, None) is not None:
+            self.aside.append((name, why))
+        return self.open(name)[0]
+
+    def damage(self, name: str, why: str = "a checksum does not fit") -> None:
+        """From here on nothing that reads this store may trust it."""
+        self._contents[name].damaged = why
+
+    def delete(self, name: str | None = None) -> None:
+        """Lose a store, or all of them, as with its directory."""
+        for gone in [name] if name else list(self._contents):
+            self._contents.pop(gone, None)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._contents)
