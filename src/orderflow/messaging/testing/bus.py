@@ -35,7 +35,7 @@ from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
-from orderflow.messaging.streams.local_state import LocalState
+from orderflow.messaging.streams.local_state import LocalState, TaskState
 from orderflow.messaging.streams.store.memory_store import MemoryStores
 from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Message
 from orderflow.messaging.testing.memory_changelog import MemoryChangelogReader
@@ -109,6 +109,10 @@ class Worker:
         """
         self.container = self._start(self)
         self.container.start()
+
+    @property
+    def is_restoring(self) -> bool:
+        return any(task.state is TaskState.RESTORING for task in self.local.tasks.values())
 
     def turn(self) -> None:
         self.container.turn()
@@ -197,7 +201,8 @@ class Bus:
 
     def run(self, turns_max: int = TURNS_MAX) -> int:
         """
-        Deliver until every group has committed all of its topics; how many turns it took.
+        Deliver until every group has committed all of its topics, and every store is restored; how
+        many turns it took.
 
         Raises Stuck if `turns_max` turns are not enough, and whatever ends a container.
         """
@@ -208,7 +213,7 @@ class Bus:
                 self.broker.append([self._later.pop(self._draw.randrange(len(self._later)))])
             elif due:
                 self._turn(self._draw.choice(due))
-            elif not any(self._lags().values()):
+            elif not any(self._lags().values()) and not any(w.is_restoring for w in workers):
                 return turn
             else:
                 self.clock.advance_to(min(worker.client.wakes_at for worker in workers))
