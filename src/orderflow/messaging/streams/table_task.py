@@ -22,7 +22,7 @@ from orderflow.messaging.streams.store.store import (
     StorePosition,
     StoreReader,
 )
-from orderflow.messaging.streams.topology import Table
+from orderflow.messaging.streams.topology import Table, no_ranks
 
 CACHE_MAX = 20_000
 """Values that a task keeps decoded; about 1 kB each."""
@@ -63,6 +63,7 @@ class TableTask:
         self.number = number
         self._open(store)
         self._decode = decode
+        self._ranked = table.ranks is not no_ranks
         self._cache: dict[bytes, Any] = {}
         self._values: dict[bytes, Any] = {}
         self._written: dict[bytes, Placed] = {}
@@ -136,7 +137,9 @@ class TableTask:
                     ranks={
                         key: {} if value is None else ranks(value)
                         for key, value in self._values.items()
-                    },
+                    }
+                    if self._ranked
+                    else {},
                     facts=tuple(self._facts),
                     position=position,
                 )
@@ -156,8 +159,17 @@ class TableTask:
     ) -> None:
         """Write what was read from the changelogs."""
         ranks = {key: self._ranks_of(value) for key, value in values.items()}
+        # The position may be older than the store: what comes again is there already.
+        known = set() if no_facts else self.store.known(facts)
+        unknown = [fact for fact in dict.fromkeys(facts) if fact not in known]
         self.store.apply(
-            Changes(values=values, ranks=ranks, facts=facts, no_facts=no_facts, position=position)
+            Changes(
+                values=values,
+                ranks=ranks if self._ranked else {},
+                facts=unknown,
+                no_facts=no_facts,
+                position=position,
+            )
         )
 
     def _open(self, store: Store) -> None:
@@ -198,7 +210,7 @@ class TableTask:
         return values
 
     def _ranks_of(self, value: bytes | None) -> Mapping[str, int]:
-        return {} if value is None else self.table.ranks(self._decode(value))
+        return {} if value is None or not self._ranked else self.table.ranks(self._decode(value))
 
     def _trim(self) -> None:
         excess = len(self._cache) - CACHE_MAX

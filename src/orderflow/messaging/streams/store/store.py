@@ -46,7 +46,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """
     What one commit, or one piece of a restore, changes. `values` None: the key is gone.
 
-    `ranks` of a changed key stand in for those it had. `facts` are 16 bytes each. `no_facts`:
+    `ranks` of a changed key stand in for those it had; without any at all, none is changed. `facts`
+    are 16 bytes each, and none of them is known. `no_facts`:
     forget all earlier facts first.
     """
 
