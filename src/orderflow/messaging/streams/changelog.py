@@ -36,11 +36,13 @@ class ChangelogRecord(NamedTuple):
 class Read(NamedTuple):
     """
     What one step has read. `reached`: for each partition, the offset below which everything has
-    been read now; markers and aborted records count, though nobody sees them.
+    been read now; markers and aborted records count, though nobody sees them. `refused`: partitions
+    whose log does not have the offset that would be read next; nothing more comes of them.
     """
 
     records: Sequence[ChangelogRecord]
     reached: Mapping[Place, int]
+    refused: Sequence[Place] = ()
 
 
 class ChangelogReader(Protocol):

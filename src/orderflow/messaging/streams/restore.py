@@ -180,6 +180,11 @@ class Restorer:
             records[record.topic, record.partition].append(record)
 
         for restore in restores:
+            if refused := [place for place in restore.reached if place in read.refused]:
+                topic, number = refused[0]
+                self.set_aside(restore.task, f"{topic}-{number} lost what it had been read to")
+                self.begin(restore.task, input_offset=restore.input)
+                continue
             reached = {
                 place: read.reached[place] for place in restore.reached if place in read.reached
             }
