@@ -34,6 +34,17 @@ def test_the_topics_keep_their_names_keys_and_promises() -> None:
         ("payments", "orderId", 7, "delete", None),
         ("inventory", "orderId", 7, "delete", None),
         ("notifications", "customerId", 7, "delete", None),
+        ("revenue-service-by-customer-repartition", "customerId", 7, "delete", None),
+        ("revenue-by-customer", "customerId", None, "compact", None),
+        ("revenue-service-by-hour-repartition", "<hour>/<currency>", 7, "delete", None),
+        ("revenue-by-hour", "<hour>/<currency>", None, "compact", None),
+        (
+            "revenue-by-customer-facts-changelog",
+            "none: 16-byte ids, many in a record",
+            None,
+            "compact",
+            None,
+        ),
         ("relay-positions", "none: it holds offsets, no records", 7, "delete", 1),
         ("payments.order-service.dlt", "orderId", 30, "delete", 1),
         ("payments.order-service.replay", "orderId", 7, "delete", 1),
@@ -59,6 +70,13 @@ def test_the_topics_keep_their_names_keys_and_promises() -> None:
         ("inventory.order-processor.replay", "orderId", 7, "delete", 1),
         ("order-events.analytics-service.dlt", "orderId", 30, "delete", 1),
         ("order-events.analytics-service.replay", "orderId", 7, "delete", 1),
+        ("payments.revenue-service.dlt", "orderId", 30, "delete", 1),
+        ("payments.revenue-service.replay", "orderId", 7, "delete", 1),
+        *(
+            (f"revenue-service-{by}-repartition.revenue-service.{kind}", key, days, "delete", 1)
+            for by, key in (("by-customer", "customerId"), ("by-hour", "<hour>/<currency>"))
+            for kind, days in (("dlt", 30), ("replay", 7))
+        ),
         (
             "dead-letter-dispositions",
             "<dead-letter topic>/<partition>/<offset>",
@@ -84,6 +102,10 @@ def test_the_subjects_are_topic_and_full_name() -> None:
         "inventory-orderflow.StockReleased",
         "notifications-orderflow.NotificationSent",
         "notifications-orderflow.NotificationFailed",
+        "revenue-service-by-customer-repartition-orderflow.CustomerRevenueChange",
+        "revenue-by-customer-orderflow.RevenueByCustomer",
+        "revenue-service-by-hour-repartition-orderflow.HourRevenueChange",
+        "revenue-by-hour-orderflow.RevenueByHour",
     ]
 
 

@@ -22,6 +22,11 @@ from tests.support.documented import assert_examples_fit
 
 from orderflow.contracts.roster import ROSTER, row
 from orderflow.messaging.postgres import ConnectionPool
+from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.streams.directory import Directory
+from orderflow.messaging.streams.interactive_queries import Queries
+from orderflow.messaging.streams.local_state import LocalState
+from orderflow.messaging.testing.registry import InMemoryRegistry
 
 # The order service's API has more collaborators, and a test of its own: test_openapi.py.
 SERVICES = pytest.mark.parametrize(
@@ -31,7 +36,18 @@ SERVICES = pytest.mark.parametrize(
 
 def application(service: str) -> Starlette:
     api = import_module(f"{row(service).package}.api")
-    return cast("Starlette", api.build_api(cast("ConnectionPool", None), list))
+    return cast("Starlette", api.build_api(*_parts(service), list))
+
+
+def _parts(service: str) -> tuple[Any, ...]:
+    """What an API reads: its database, or the tables of its topology."""
+    if row(service).has_database:
+        return (cast("ConnectionPool", None),)
+
+    topology = import_module(f"{row(service).package}.topology").TOPOLOGY
+    directory = cast("Directory", None)
+    queries = Queries(topology, local=LocalState(), directory=directory, instance="")
+    return queries, Decoder(InMemoryRegistry())
 
 
 def routes(service: str) -> Iterator[Route]:

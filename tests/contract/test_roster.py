@@ -65,7 +65,8 @@ def test_a_service_without_ports_in_its_settings_has_those_of_its_row(
     row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = f"ORDERFLOW_{row.name.upper()}"
-    monkeypatch.setenv(f"{section}__DATABASE__DSN", "postgresql://nowhere/none")
+    if row.has_database:
+        monkeypatch.setenv(f"{section}__DATABASE__DSN", "postgresql://nowhere/none")
     # A section that is there for another setting still has its own default port.
     monkeypatch.setenv(f"{section}__{row.roles[-1].upper()}__HOST", "127.0.0.2")
     service = service_of(row)

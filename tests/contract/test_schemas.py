@@ -18,6 +18,8 @@ from orderflow.contracts.events import (
     EVENT_TYPES,
     Envelope,
     Event,
+    Hourly,
+    Notification,
     OrderCreated,
     OrderEvent,
     OrderLine,
@@ -89,12 +91,21 @@ def test_type_and_schema_have_the_same_fields_in_the_same_order(type_name: str) 
 def test_every_event_says_first_whom_it_is_about_and_also_when_it_happened(
     event_type: type[Envelope],
 ) -> None:
-    fields, about_an_order = event_type.__struct_fields__, issubclass(event_type, Event)
-    assert fields[:2] == (("order_id" if about_an_order else "notification_id"), "customer_id")
+    fields, event = event_type.__struct_fields__, EXAMPLES[event_type]
     assert event_type.TIME_FIELD in fields
-    event = EXAMPLES[event_type]
-    assert event.key == getattr(event, "order_id" if about_an_order else "customer_id")
-    assert event.subject == getattr(event, "order_id")  # noqa: B009 - not every envelope has one
+    if issubclass(event_type, Event):
+        assert fields[:2] == ("order_id", "customer_id")
+        assert event.key == event.subject == event.order_id  # type: ignore[attr-defined]
+    elif issubclass(event_type, Notification):
+        assert fields[:2] == ("notification_id", "customer_id")
+        assert event.key == event.customer_id  # type: ignore[attr-defined]
+        assert event.subject == event.order_id  # type: ignore[attr-defined]
+    elif issubclass(event_type, Hourly):
+        assert fields[:2] == ("hour", "currency")
+        assert event.key == event.subject == "2026-01-31T09:00:00Z/EUR"
+    else:
+        assert fields[0] == "customer_id"
+        assert event.key == event.subject == event.customer_id  # type: ignore[attr-defined]
     assert event.happened_at == getattr(event, event_type.TIME_FIELD)
     assert isinstance(event, Publishable)
 

@@ -8,6 +8,7 @@ Values
     strategies          *kit*: Hypothesis strategies
     records             *kit*: metadata, headers and records for any event
     probe_language      *kit*: the events, topics and schemas of the listener probe
+    sales               *kit*: sales by shop and by day, counted on the in-memory bus
     poison              records that nobody can read, kind by kind
 
 Real parts

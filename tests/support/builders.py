@@ -33,7 +33,7 @@ from orderflow.contracts.events import (
     StockReserved,
 )
 from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id, refund_id
-from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
+from orderflow.contracts.roster import TOPICS
 from orderflow.messaging.listener import Received
 
 AT = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
@@ -297,7 +297,7 @@ def life(
 
 def topic_of(event: Envelope) -> str:
     """The name of the topic on which events of this type belong."""
-    [topic] = [topic for topic in _TOPICS if event.type_name() in topic.types]
+    [topic] = [topic for topic in TOPICS if event.type_name() in topic.types]
     return topic.name
 
 
@@ -308,6 +308,3 @@ def received(event: Envelope, *, event_id: UUID | None = None) -> Received:
 
 def _stock_lines(order: AnyOrder) -> tuple[StockLine, ...]:
     return tuple(StockLine(sku=line.sku, quantity=line.quantity) for line in order.lines)
-
-
-_TOPICS = (ORDERS, ORDER_EVENTS, PAYMENTS, INVENTORY, NOTIFICATIONS)

@@ -19,16 +19,29 @@ from tests.support.builders import (
 
 from orderflow.contracts.events import (
     CancelReason,
+    CurrencyTotals,
+    CustomerRevenueChange,
     Envelope,
+    HourRevenueChange,
     NotificationFailed,
     NotificationSent,
     OrderCreated,
     OrderEvent,
     OrderLine,
     OrderStatus,
+    RevenueByCustomer,
+    RevenueByHour,
     Shortage,
 )
-from orderflow.contracts.ids import CustomerId, NotificationId, OrderId, PaymentId, RefundId, Sku
+from orderflow.contracts.ids import (
+    CustomerId,
+    FactId,
+    NotificationId,
+    OrderId,
+    PaymentId,
+    RefundId,
+    Sku,
+)
 
 AT = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
 PAYMENT = PaymentId("5f1c3c5e-0000-5000-8000-000000000001")
@@ -73,6 +86,11 @@ _SENT = NotificationSent(
     occurred_at=AT,
 )
 
+_TOTALS = CurrencyTotals(
+    captured_minor=12_990, refunded_minor=2_500, net_minor=10_490, payments=3, refunds=1
+)
+_HOUR = AT.replace(minute=0, second=0, microsecond=0)
+
 EXAMPLES: dict[type[Envelope], Envelope] = {
     type(event): event
     for event in (
@@ -110,6 +128,27 @@ EXAMPLES: dict[type[Envelope], Envelope] = {
                 "reason": "550 no such mailbox",
                 "attempts": 1,
             }
+        ),
+        RevenueByCustomer(
+            customer_id=ORDER_CREATED.customer_id, totals={"EUR": _TOTALS}, updated_at=AT
+        ),
+        RevenueByHour(hour=_HOUR, currency="EUR", totals=_TOTALS, updated_at=AT),
+        CustomerRevenueChange(
+            customer_id=ORDER_CREATED.customer_id,
+            fact_id=FactId(PAYMENT),
+            currency="EUR",
+            captured_minor=4_498,
+            refunded_minor=0,
+            is_refund=False,
+            occurred_at=AT,
+        ),
+        HourRevenueChange(
+            hour=_HOUR,
+            currency="EUR",
+            captured_minor=4_498,
+            refunded_minor=0,
+            is_refund=False,
+            occurred_at=AT,
         ),
     )
 }

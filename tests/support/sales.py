@@ -21,7 +21,8 @@ from orderflow.messaging.kafka.topics import Cleanup, Topic
 from orderflow.messaging.listener import Listener, Stateful
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue
-from orderflow.messaging.streams.topology import Table, Topology, TumblingWindows
+from orderflow.messaging.streams.topology import Table, Topology
+from orderflow.messaging.streams.windows import TumblingWindows
 from orderflow.messaging.testing.bus import Bus, Faults, Worker
 
 GROUP = "tally-service"

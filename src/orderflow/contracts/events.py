@@ -13,7 +13,15 @@ from typing import ClassVar
 
 import msgspec
 
-from orderflow.contracts.ids import CustomerId, NotificationId, OrderId, PaymentId, RefundId, Sku
+from orderflow.contracts.ids import (
+    CustomerId,
+    FactId,
+    NotificationId,
+    OrderId,
+    PaymentId,
+    RefundId,
+    Sku,
+)
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -258,6 +266,84 @@ class NotificationFailed(Notification, frozen=True, kw_only=True):
     attempts: int
 
 
+class CurrencyTotals(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What was taken and given back in one currency. Net is captured − refunded."""
+
+    captured_minor: int
+    refunded_minor: int
+    net_minor: int
+    payments: int
+    refunds: int
+
+
+class RevenueByCustomer(Envelope, frozen=True, kw_only=True):
+    """A customer's revenue by currency. Keyed by customer id; the last record is the present."""
+
+    TIME_FIELD: ClassVar[str] = "updated_at"
+    KEY_FIELD: ClassVar[str] = "customer_id"
+    SUBJECT_FIELD: ClassVar[str] = "customer_id"
+
+    customer_id: CustomerId
+    totals: dict[str, CurrencyTotals]
+    updated_at: datetime
+
+
+class Hourly(Envelope, frozen=True, kw_only=True):
+    """Keyed by hour and currency (`2026-11-28T13:00:00Z/EUR`), so that keys sort by time."""
+
+    hour: datetime
+    currency: str
+
+    @property
+    def key(self) -> str:
+        return hour_key(self.currency, self.hour)
+
+    @property
+    def subject(self) -> str:
+        return self.key
+
+
+class RevenueByHour(Hourly, frozen=True, kw_only=True):
+    """One currency's revenue in one hour of event time; the last record is the present."""
+
+    TIME_FIELD: ClassVar[str] = "updated_at"
+
+    totals: CurrencyTotals
+    updated_at: datetime
+
+
+class CustomerRevenueChange(Envelope, frozen=True, kw_only=True):
+    """
+    Internal to revenue: a capture or a refund, re-keyed by customer. `fact_id` is the payment's id
+    or the refund's: it counts once.
+    """
+
+    KEY_FIELD: ClassVar[str] = "customer_id"
+    SUBJECT_FIELD: ClassVar[str] = "customer_id"
+
+    customer_id: CustomerId
+    fact_id: FactId
+    currency: str
+    captured_minor: int
+    refunded_minor: int
+    is_refund: bool
+    occurred_at: datetime
+
+
+class HourRevenueChange(Hourly, frozen=True, kw_only=True):
+    """Internal to revenue: a capture or a refund that counts, re-keyed by currency and hour."""
+
+    captured_minor: int
+    refunded_minor: int
+    is_refund: bool
+    occurred_at: datetime
+
+
+def hour_key(currency: str, hour: datetime) -> str:
+    """The key of one currency's hour (aware UTC)."""
+    return f"{hour:%Y-%m-%dT%H}:00:00Z/{currency}"
+
+
 EVENT_TYPES: dict[str, type[Envelope]] = {
     event.type_name(): event
     for event in (
@@ -274,5 +360,9 @@ EVENT_TYPES: dict[str, type[Envelope]] = {
         StockReleased,
         NotificationSent,
         NotificationFailed,
+        RevenueByCustomer,
+        RevenueByHour,
+        CustomerRevenueChange,
+        HourRevenueChange,
     )
 }

@@ -13,6 +13,8 @@ PaymentId = NewType("PaymentId", str)
 RefundId = NewType("RefundId", str)
 NotificationId = NewType("NotificationId", str)
 Sku = NewType("Sku", str)
+FactId = NewType("FactId", str)
+"""The payment's id of a capture, the refund's of a refund."""
 
 _NAMESPACE = uuid_utils.UUID(str(NAMESPACE))
 """`NAMESPACE` for uuid_utils, which is ten times faster: every order needs a payment id."""

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from orderflow.contracts.topics import (
+    BY_CUSTOMER_REPARTITION,
+    BY_HOUR_REPARTITION,
     DEAD_LETTER_DISPOSITIONS,
     INVENTORY,
     NOTIFICATIONS,
@@ -19,6 +21,9 @@ from orderflow.contracts.topics import (
     ORDERS,
     PAYMENTS,
     RELAY_POSITIONS,
+    REVENUE_BY_CUSTOMER,
+    REVENUE_BY_HOUR,
+    REVENUE_FACTS,
 )
 from orderflow.messaging.kafka.group_topics import group_topics, replay_topic
 from orderflow.messaging.kafka.topics import Topic
@@ -36,8 +41,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     One service. `name` is that of its package, its database and its settings section.
 
     `ports`: its roles in the order in which they run together, each with its default port.
-    `group` reads `listens_to`. `processes`: how the local stack divides the roles among processes;
-    one process with all of them, called like the service, if it does not say.
+    `group` reads `listens_to`. `internal`: topics without events that are nobody else's. A service
+    without a database keeps its state in stores beside it, restored from Kafka. `processes`: how
+    the local stack divides the roles among processes; one process with all of them, called like the
+    service, if it does not say.
     """
 
     name: str
@@ -45,6 +52,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     listens_to: tuple[Topic, ...]
     publishes: tuple[Topic, ...] = ()
+    internal: tuple[Topic, ...] = ()
+    has_database: bool = True
     processes: tuple[Process, ...] = ()
 
     @property
@@ -108,6 +117,20 @@ ROSTER: Roster = (
         group="analytics-service",
         listens_to=(ORDER_EVENTS,),
     ),
+    Row(
+        name="revenue",
+        ports={"api": 8100, "listener": 8280},
+        group="revenue-service",
+        listens_to=(PAYMENTS, BY_CUSTOMER_REPARTITION, BY_HOUR_REPARTITION),
+        publishes=(
+            BY_CUSTOMER_REPARTITION,
+            REVENUE_BY_CUSTOMER,
+            BY_HOUR_REPARTITION,
+            REVENUE_BY_HOUR,
+        ),
+        internal=(REVENUE_FACTS,),
+        has_database=False,
+    ),
 )
 
 
@@ -137,7 +160,7 @@ def subscribed(group: str, roster: Roster = ROSTER) -> tuple[str, ...]:
 def topics(roster: Roster = ROSTER) -> tuple[Topic, ...]:
     """Every topic that `orderflow topics apply` makes, with each group's dead-letter topics."""
     return (
-        *(topic for member in roster for topic in member.publishes),
+        *(topic for member in roster for topic in (*member.publishes, *member.internal)),
         RELAY_POSITIONS,
         *(
             topic

@@ -7,7 +7,9 @@ The topics: name, key, retention and the events that belong on each.
 from datetime import timedelta
 
 from orderflow.contracts.events import (
+    CustomerRevenueChange,
     Envelope,
+    HourRevenueChange,
     NotificationFailed,
     NotificationSent,
     OrderCancelled,
@@ -18,6 +20,8 @@ from orderflow.contracts.events import (
     PaymentRefunded,
     PaymentRequested,
     PaymentSucceeded,
+    RevenueByCustomer,
+    RevenueByHour,
     StockRejected,
     StockReleased,
     StockReserved,
@@ -73,9 +77,51 @@ NOTIFICATIONS = _topic(
     writer="notification",
     key="customerId",
 )
+
+
+def _table(name: str, key: str, *events: type[Envelope]) -> Topic:
+    """A changelog of revenue: the last record of each key is kept."""
+    return Topic(
+        name=name,
+        key=key,
+        retention=None,
+        types=tuple(event.type_name() for event in events),
+        cleanup=Cleanup.COMPACT,
+        source=source_of("revenue"),
+    )
+
+
+HOUR_KEY = "<hour>/<currency>"
+REVENUE_BY_CUSTOMER = _table("revenue-by-customer", "customerId", RevenueByCustomer)
+REVENUE_BY_HOUR = _table("revenue-by-hour", HOUR_KEY, RevenueByHour)
+REVENUE_FACTS = _table("revenue-by-customer-facts-changelog", "none: 16-byte ids, many in a record")
+BY_CUSTOMER_REPARTITION = _topic(
+    "revenue-service-by-customer-repartition",
+    DAYS_7,
+    CustomerRevenueChange,
+    writer="revenue",
+    key="customerId",
+)
+BY_HOUR_REPARTITION = _topic(
+    "revenue-service-by-hour-repartition",
+    DAYS_7,
+    HourRevenueChange,
+    writer="revenue",
+    key=HOUR_KEY,
+)
 SOURCES = {
     topic.name: topic.source or ""
-    for topic in (ORDERS, ORDER_EVENTS, PAYMENTS, INVENTORY, NOTIFICATIONS)
+    for topic in (
+        ORDERS,
+        ORDER_EVENTS,
+        PAYMENTS,
+        INVENTORY,
+        NOTIFICATIONS,
+        REVENUE_BY_CUSTOMER,
+        REVENUE_BY_HOUR,
+        BY_CUSTOMER_REPARTITION,
+        BY_HOUR_REPARTITION,
+    )
 }
 """The `ce_source` of each topic's only writer."""
 RELAY_POSITIONS = Topic(

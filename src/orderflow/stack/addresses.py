@@ -47,9 +47,10 @@ def exports(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
             (f"{member.name.upper()}_API_URL", api_url(settings, member.name)),
             (
                 f"{member.name.upper()}_DATABASE_URL",
-                ours[f"ORDERFLOW_{member.name.upper()}__DATABASE__DSN"],
+                ours.get(f"ORDERFLOW_{member.name.upper()}__DATABASE__DSN"),
             ),
         )
+        if value is not None
     }
 
     return {
@@ -81,7 +82,7 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
 
 
 def _service_environment(settings: StackSettings, member: Row) -> dict[str, str]:
-    """Its database, and where each of its processes listens: the section of its first role."""
+    """Its state, and where each of its processes listens: the section of its first role."""
     section = f"ORDERFLOW_{member.name.upper()}"
     ports = {
         process.roles[0]: settings.ports.of(member.name, process.roles[0])
@@ -89,10 +90,16 @@ def _service_environment(settings: StackSettings, member: Row) -> dict[str, str]
     }
 
     return {
-        f"{section}__DATABASE__DSN": database_url(settings, member.name),
+        **_state_of(settings, member, section),
         **{f"{section}__{role.upper()}__HOST": HOST for role in ports},
         **{f"{section}__{role.upper()}__PORT": str(port) for role, port in ports.items()},
     }
+
+
+def _state_of(settings: StackSettings, member: Row, section: str) -> dict[str, str]:
+    if member.has_database:
+        return {f"{section}__DATABASE__DSN": database_url(settings, member.name)}
+    return {f"{section}__STATE_DIR": str(settings.data / member.name)}
 
 
 def _neighbours_environment(settings: StackSettings) -> dict[str, str]:

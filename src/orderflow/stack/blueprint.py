@@ -19,8 +19,9 @@ def infrastructure(settings: StackSettings, *, databases: tuple[str, ...] = ()) 
 
 def everything(settings: StackSettings, roster: Roster = ROSTER) -> list[Component]:
     """What `orderflow up` runs: all of it, or the services that the settings name."""
+    databases = tuple(member.name for member in roster if member.has_database)
     components = [
-        *infrastructure(settings, databases=tuple(member.name for member in roster)),
+        *infrastructure(settings, databases=databases),
         *services.deploy_steps(settings),
         *services.components(settings, roster),
     ]

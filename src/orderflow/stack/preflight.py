@@ -31,6 +31,7 @@ DEFAULT_PORTS = {
     "the notification API": 8083,
     "the fulfilment API": 8084,
     "the analytics API": 8085,
+    "the revenue API": 8100,
     "the payment provider": 8089,
     "the mail sink": 8025,
     "the mail sink's API": 8087,

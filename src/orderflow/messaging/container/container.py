@@ -41,9 +41,6 @@ from orderflow.messaging.listener import InboxOutbox, Stateful
 from orderflow.messaging.postgres import Session, inbox
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.schemas.registry import Registry, SchemaLookup
-from orderflow.messaging.streams.broker_changelog import BrokerChangelogReader
-from orderflow.messaging.streams.local_state import LocalState
-from orderflow.messaging.streams.store.sqlite_store import SqliteStores
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.work.calls import Calls
 from orderflow.messaging.work.clock import CLOCK, Clock
@@ -98,8 +95,8 @@ class Container:
             _refuse_short_inbox(settings)
             self._database = database or self._postgres()
         self._state = state
-        if isinstance(settings.listener.delivery, Stateful):
-            self._state = state or _state_on_disk(settings)
+        if isinstance(settings.listener.delivery, Stateful) and state is None:
+            raise ConfigurationError(f"listener {self._name}: Stateful needs state stores")
         self._loop: Loop | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -176,11 +173,6 @@ class Container:
             self._loop.close()
         self._closing.close()
 
-    @property
-    def local_state(self) -> LocalState:
-        """What this worker has of its tables, for readers on any thread; empty without state."""
-        return LocalState() if self._state is None else self._state.local
-
     def reasons(self) -> list[str]:
         """Why the listener is not ready, one sentence each; empty if it is."""
         reasons = [*self._missing, *(gate.reason for gate in self._gates if gate.reason)]
@@ -228,15 +220,6 @@ class Container:
             self._stop_seen_at = self._stop_seen_at or now
             if now - self._stop_seen_at > self._settings.stop_within_s:
                 raise Stopped("stopped inside a transaction")
-
-
-def _state_on_disk(settings: ContainerSettings) -> StateParts:
-    if settings.state_dir is None:
-        raise ConfigurationError(f"listener {settings.listener.name}: Stateful needs a state_dir")
-
-    # Each slot its own: a restarted slot finds the stores of its partitions again.
-    stores = SqliteStores(settings.state_dir / settings.instance_id)
-    return StateParts(stores, lambda: BrokerChangelogReader(settings.kafka), LocalState())
 
 
 def _refuse_short_inbox(settings: ContainerSettings) -> None:

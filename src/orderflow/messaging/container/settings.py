@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -22,8 +21,7 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `slot` distinguishes the workers of a group, and is the same after a restart. `protocol`:
     `classic` with static membership and cooperative-sticky assignment; `consumer` is KIP-848,
-    without static membership. `database` is needed by `InboxOutbox`, `state_dir` by `Stateful`:
-    each slot has a directory in it. `consumer_overrides` are
+    without static membership. `database` is needed by `InboxOutbox`. `consumer_overrides` are
     librdkafka's keys. `rest_s`: the least and the most between two transactions.
     `fenced_poll_s`: how long a fenced producer's consumer waits for its own verdict, longer than a
     heartbeat. `turns_within_s`:
@@ -37,7 +35,6 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     catalogue: SchemaCatalogue
     slot: int = 0
     database: DatabaseSettings | None = None
-    state_dir: Path | None = None
     protocol: Protocol = "classic"
     consumer_overrides: Mapping[str, object] = {}
     records_max: int = 500

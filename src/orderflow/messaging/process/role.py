@@ -8,10 +8,16 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.http.server import Fail, Role
-from orderflow.messaging.process.settings import ServiceSection
-from orderflow.messaging.settings import ApiSection, ProcessSettings, RoleSection
+from orderflow.messaging.process.settings import RolesSection, ServiceSection
+from orderflow.messaging.settings import (
+    ApiSection,
+    DatabaseSettings,
+    ProcessSettings,
+    RoleSection,
+)
 from orderflow.messaging.telemetry import logger
 
 STOP_WITHIN_S = 5.0
@@ -33,9 +39,16 @@ class Launch(msgspec.Struct, Generic[S_co], frozen=True, kw_only=True):
     service: str
     role: str
     settings: S_co
-    section: ServiceSection
+    section: RolesSection
     slot: int
     fail: Fail
+
+    @property
+    def database(self) -> DatabaseSettings:
+        """The service's database. Raises ConfigurationError if it has none."""
+        if not isinstance(self.section, ServiceSection):
+            raise ConfigurationError(f"service {self.service} has no database")
+        return self.section.database
 
     @property
     def role_section(self) -> ApiSection | RoleSection:

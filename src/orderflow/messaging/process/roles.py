@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp
 
 from orderflow.messaging.container import Container, ContainerSettings
+from orderflow.messaging.container.deliveries.stateful import StateParts
 from orderflow.messaging.errors import NEUTRAL, OperatorCommands
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.http.server import Role
@@ -22,11 +23,14 @@ from orderflow.messaging.postgres import (
 )
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.process.role import BuildRole, Launch, worker_role
-from orderflow.messaging.process.settings import ListenerSection
+from orderflow.messaging.process.settings import ListenerSection, StatefulSection
 from orderflow.messaging.relay import Relay, RelaySettings
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import ProcessSettings, RelaySection
+from orderflow.messaging.streams.local_state import LocalState
 from orderflow.messaging.work.turning import Turning
+
+NO_OVERRIDES: Mapping[str, object] = {}
 
 
 def api_role(
@@ -41,7 +45,7 @@ def api_role(
 
     def build(launch: Launch[ProcessSettings]) -> Role:
         name = f"{launch.service}-{launch.role}"
-        pool = open_pool(launch.section.database, application_name=name)
+        pool = open_pool(launch.database, application_name=name)
         return Role(
             name=name,
             host=launch.role_section.host,
@@ -54,12 +58,19 @@ def api_role(
     return build
 
 
-def listener_role(listener: Listener, *, catalogue: SchemaCatalogue) -> BuildRole[ProcessSettings]:
+def listener_role(
+    listener: Listener,
+    *,
+    catalogue: SchemaCatalogue,
+    local: LocalState | None = None,
+    overrides: Mapping[str, object] = NO_OVERRIDES,
+) -> BuildRole[ProcessSettings]:
     """
-    A listener in its container.
+    A listener in its container. `overrides` are librdkafka's keys, for its consumer.
 
     With `InboxOutbox` it uses the service's database, waits at start for the relay that publishes
-    its outbox, if it publishes, and purges its inbox.
+    its outbox, if it publishes, and purges its inbox. With `Stateful` it shows in `local` what it
+    has of its tables.
     """
 
     def build(launch: Launch[ProcessSettings]) -> Role:
@@ -72,10 +83,12 @@ def listener_role(listener: Listener, *, catalogue: SchemaCatalogue) -> BuildRol
                 registry=settings.registry,
                 catalogue=catalogue,
                 slot=launch.slot,
-                database=launch.section.database if has_inbox else None,
+                database=launch.database if has_inbox else None,
                 protocol=section.protocol if isinstance(section, ListenerSection) else "classic",
+                consumer_overrides=overrides,
                 log_records=settings.telemetry.log_records,
-            )
+            ),
+            state=_state(launch, local),
         )
 
         if has_inbox:
@@ -85,11 +98,20 @@ def listener_role(listener: Listener, *, catalogue: SchemaCatalogue) -> BuildRol
     return build
 
 
+def _state(launch: Launch[ProcessSettings], local: LocalState | None) -> StateParts | None:
+    if not isinstance(launch.section, StatefulSection):
+        return None
+    return StateParts.on_disk(
+        launch.section.state_dir,
+        launch.settings.kafka,
+        slot=launch.slot,
+        local=local or LocalState(),
+    )
+
+
 def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container: Container) -> Role:
     name = f"{listener.name}-listener-upkeep"
-    waiting, purging = (
-        Session(launch.section.database, application_name=name) for _ in ("wait", "purge")
-    )
+    waiting, purging = (Session(launch.database, application_name=name) for _ in ("wait", "purge"))
     prerequisites = Prerequisites(
         transaction=waiting.transaction, relay=listener.name if listener.publishes else None
     )
@@ -128,7 +150,7 @@ def relay_role(*, commands: OperatorCommands = NEUTRAL) -> BuildRole[ProcessSett
         relay = Relay(
             RelaySettings(
                 service=launch.service,
-                database=launch.section.database,
+                database=launch.database,
                 kafka=launch.settings.kafka,
                 tick_every_s=section.tick_every_s,
                 commands=commands,

@@ -24,7 +24,7 @@ from orderflow.messaging import postgres
 from orderflow.messaging.errors import ConfigurationError, Fenced, OrderflowError, Refused
 from orderflow.messaging.http.server import Fail, Role, serve
 from orderflow.messaging.process.role import BuildRole, Launch, S
-from orderflow.messaging.process.settings import ServiceSection
+from orderflow.messaging.process.settings import RolesSection, ServiceSection
 from orderflow.messaging.settings import load
 from orderflow.messaging.telemetry import configure, logger
 
@@ -59,17 +59,19 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
         """Its settings from the environment. Raises ConfigurationError, naming what is wrong."""
         return load(self.settings, neighbours=self.neighbours)
 
-    def section(self, settings: S) -> ServiceSection:
+    def section(self, settings: S) -> RolesSection:
         """Its own section of `settings`."""
-        section: ServiceSection = getattr(settings, self.section_name or self.name)
+        section: RolesSection = getattr(settings, self.section_name or self.name)
         return section
 
     def migrate(self, settings: S) -> list[str]:
         """Deploy, then apply the migrations that are missing; the names of all that was made."""
         made = self.deploy(settings)
-        dsn = self.section(settings).database.dsn.get_secret_value()
-        for directory in self.migrations:
-            made += postgres.migrate(dsn, directory)
+        section = self.section(settings)
+        if isinstance(section, ServiceSection):
+            dsn = section.database.dsn.get_secret_value()
+            for directory in self.migrations:
+                made += postgres.migrate(dsn, directory)
         return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
@@ -10,7 +11,7 @@ from pydantic import model_validator
 from orderflow.messaging.settings import DatabaseSettings, RoleSection, Section
 
 
-class ServiceSection(Section):
+class RolesSection(Section):
     """
     `ORDERFLOW_<SERVICE>__…`. A subclass adds a section for each of its roles, by the role's name.
 
@@ -18,8 +19,6 @@ class ServiceSection(Section):
     """
 
     ports: ClassVar[Mapping[str, int]] = {}
-
-    database: DatabaseSettings
 
     @model_validator(mode="before")
     @classmethod
@@ -33,6 +32,21 @@ class ServiceSection(Section):
             if isinstance(section, dict):
                 filled[role] = {"port": port, **section}
         return filled
+
+
+class ServiceSection(RolesSection):
+    """The section of a service that owns a database."""
+
+    database: DatabaseSettings
+
+
+class StatefulSection(RolesSection):
+    """
+    The section of a service whose state is in stores, restored from Kafka. `state_dir`: each slot
+    has a directory of its own in it.
+    """
+
+    state_dir: Path
 
 
 class ListenerSection(RoleSection):

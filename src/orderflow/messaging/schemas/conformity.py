@@ -53,6 +53,8 @@ def _value(hint: Any, schema: Any, named: dict[str, Any], path: str) -> Iterator
         yield from _optional(hint, schema, named, path)
     elif origin is tuple and isinstance(schema, Mapping) and schema["type"] == "array":
         yield from _value(get_args(hint)[0], schema["items"], named, f"{path}[]")
+    elif origin is dict and isinstance(schema, Mapping) and schema["type"] == "map":
+        yield from _value(get_args(hint)[1], schema["values"], named, f"{path}{{}}")
     elif isinstance(hint, type) and not _fits(hint, schema):
         yield f"{path}: the type is {hint.__name__}, the schema has {schema}"
     elif isinstance(hint, type) and issubclass(hint, msgspec.Struct):

@@ -8,11 +8,13 @@ holds what was not committed, and a crash never needs a wipe.
 
 | room | what is in it |
 |---|---|
-| `topology` | topologies, tables and windows as values: pure functions of events |
+| `topology`, `windows` | topologies, tables and windows as values: pure functions of events |
 | `store` | state stores: SQLite, and their twin in memory |
 | `changelog` | what is read from a changelog, and how a set of facts is coded on it |
 | `broker_changelog` | reads changelogs on brokers |
 | `restore` | restores state stores from changelogs |
 | `table_task` | one table on one partition: overlay, commit, store |
+| `directory` | who has which partition, and how fresh it is |
+| `interactive_queries` | reads of the tables over HTTP, whoever has the key |
 | `local_state` | what this instance has of the tables, for readers on any thread |
 """

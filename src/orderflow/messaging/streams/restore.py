@@ -213,7 +213,9 @@ class Restorer:
                     facts, no_facts = [], True
 
         RESTORED.labels(table.name).inc(len(values))
-        task.restored(values, facts, no_facts=no_facts, position=restore.position(input_offset=-1))
+        # The input as it was: what is written now may be newer than it says, never older.
+        position = restore.position(input_offset=task.store.position.input)
+        task.restored(values, facts, no_facts=no_facts, position=position)
 
     def _end(self, restore: _Restore) -> None:
         task, progress = restore.task, self.progress(restore.task)

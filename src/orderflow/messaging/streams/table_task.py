@@ -159,6 +159,7 @@ class TableTask:
     ) -> None:
         """Write what was read from the changelogs."""
         ranks = {key: self._ranks_of(value) for key, value in values.items()}
+
         # The position may be older than the store: what comes again is there already.
         known = set() if no_facts else self.store.known(facts)
         unknown = [fact for fact in dict.fromkeys(facts) if fact not in known]

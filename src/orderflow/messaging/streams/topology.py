@@ -11,7 +11,6 @@ table and its functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -98,21 +97,3 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
             for topic in (table.repartition, table.facts)
             if topic is not None
         )
-
-
-class TumblingWindows(msgspec.Struct, frozen=True):
-    """
-    Windows of one size, one after the other, by event time: they begin at multiples of `size` since
-    1970 in UTC.
-
-    A late record belongs to the window of its own time, whose value is restated.
-    """
-
-    size: timedelta
-
-    def start_of(self, moment: datetime) -> datetime:
-        """The beginning of the window that contains `moment` (aware)."""
-        return moment - (moment - _EPOCH) % self.size
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

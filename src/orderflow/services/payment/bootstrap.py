@@ -40,7 +40,7 @@ def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listen
 
 
 def api(launch: Launch[Settings]) -> Role:
-    session = postgres.Session(launch.section.database, application_name="payment-upkeep")
+    session = postgres.Session(launch.database, application_name="payment-upkeep")
     secrets = launch.settings.payment.psp.webhook_secrets.get_secret_value().split()
     build = partial(build_api, webhook_secrets=secrets)
     return with_upkeep(api_role(build, table="webhook")(launch), session)

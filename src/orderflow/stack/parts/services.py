@@ -41,6 +41,10 @@ def components(settings: StackSettings, roster: Roster = ROSTER) -> list[Compone
 
 
 def _service(settings: StackSettings, member: Row, roster: Roster) -> list[Component]:
+    processes = [_process(settings, member, run, roster) for run in member.runs]
+    if not member.has_database:
+        return processes
+
     migration = Component(
         name=f"{member.name}-migrate",
         service=member.name,
@@ -49,7 +53,7 @@ def _service(settings: StackSettings, member: Row, roster: Roster) -> list[Compo
         needs=("databases",),
         command=_python(settings, member.package, "--roles", "migrate", roster=roster),
     )
-    return [migration, *(_process(settings, member, run, roster) for run in member.runs)]
+    return [migration, *processes]
 
 
 def _process(settings: StackSettings, member: Row, process: Process, roster: Roster) -> Component:
@@ -61,7 +65,7 @@ def _process(settings: StackSettings, member: Row, process: Process, roster: Ros
         name=process.name,
         service=member.name,
         role=roles,
-        needs=(*DEPLOYED, f"{member.name}-migrate"),
+        needs=_needs(member),
         address=f"http://{HOST}:{port}",
         ports=(port,),
         command=_python(
@@ -69,6 +73,10 @@ def _process(settings: StackSettings, member: Row, process: Process, roster: Ros
         ),
         probe=http_probe(port, "/readyz"),
     )
+
+
+def _needs(member: Row) -> tuple[str, ...]:
+    return (*DEPLOYED, f"{member.name}-migrate") if member.has_database else DEPLOYED
 
 
 def worker(settings: StackSettings, service: str, roles: str, *, slot: int, port: int) -> Component:
@@ -96,7 +104,7 @@ def worker(settings: StackSettings, service: str, roles: str, *, slot: int, port
         service=service,
         role=roles,
         slot=slot,
-        needs=(*DEPLOYED, f"{service}-migrate"),
+        needs=_needs(row(service)),
         address=f"http://{HOST}:{port}",
         ports=(port,),
         command=command,

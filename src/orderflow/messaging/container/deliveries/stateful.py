@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
@@ -25,9 +26,12 @@ from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.transactions import Placed
 from orderflow.messaging.listener import Received, Stateful
 from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.settings import KafkaSettings
+from orderflow.messaging.streams.broker_changelog import BrokerChangelogReader
 from orderflow.messaging.streams.changelog import ChangelogReader, Place, facts_records
 from orderflow.messaging.streams.local_state import LocalState, Task, TaskState
 from orderflow.messaging.streams.restore import Restorer
+from orderflow.messaging.streams.store.sqlite_store import SqliteStores
 from orderflow.messaging.streams.store.store import StateStores, StoreDamaged, StorePosition
 from orderflow.messaging.streams.table_task import Computed, TableTask, moved
 from orderflow.messaging.streams.topology import Table
@@ -44,6 +48,18 @@ class StateParts(msgspec.Struct, frozen=True):
     stores: StateStores
     reader: Callable[[], ChangelogReader]
     local: LocalState
+
+    @classmethod
+    def on_disk(
+        cls, directory: Path, kafka: KafkaSettings, *, slot: int, local: LocalState
+    ) -> StateParts:
+        """
+        Stores in `directory`, each slot in one of its own: restarted, it finds them again.
+
+        Raises ConfigurationError when the directory can't be written.
+        """
+        stores = SqliteStores(directory / f"slot-{slot}")
+        return cls(stores, lambda: BrokerChangelogReader(kafka), local)
 
 
 class _Assigned(msgspec.Struct):

@@ -1,0 +1,175 @@
+"""
+Who has which table partition, and up to which moment its answers contain everything.
+
+A thread asks the brokers twice a second. The group's own description of its members says where
+each partition is; a member's client id ends with its address (`revenue-1@http://10.0.0.7:8086`).
+Ends and committed offsets say how fresh a position is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from orderflow.messaging.errors import Unavailable
+from orderflow.messaging.kafka.clients import KafkaException
+from orderflow.messaging.kafka.groups import Members
+from orderflow.messaging.kafka.lag import Place, committed_windows, observer
+from orderflow.messaging.kafka.logs import Logs
+from orderflow.messaging.settings import KafkaSettings
+from orderflow.messaging.streams.topology import Topology
+from orderflow.messaging.telemetry import logger
+
+EVERY_S = 0.5
+ASK_WITHIN_S = 2.0
+POINTS_MAX = 1_200
+"""Moments that are remembered: ten minutes of them."""
+
+log = logger("streams")
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """A member of the group, and where its API is."""
+
+    name: str
+    url: str
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """
+    What the brokers said at one moment. `ends`: of the source; `committed`: the group's offsets on
+    it; `inputs`: the ends of the repartition topics, asked for after `committed`.
+    """
+
+    at: datetime
+    ends: Mapping[Place, int]
+    committed: Mapping[Place, int]
+    inputs: Mapping[Place, int]
+
+    def has_rekeyed(self, ends: Mapping[Place, int]) -> bool:
+        """Whether everything of the source below `ends` is on the repartition topics."""
+        return all(self.committed.get(place, 0) >= end for place, end in ends.items())
+
+
+class Directory:
+    """
+    `start` and `close` from one thread; everything else from any.
+
+    Until the first answer of the brokers nobody has anything.
+    """
+
+    def __init__(self, kafka: KafkaSettings, *, group: str, topology: Topology) -> None:
+        self._source = topology.source.name
+        self._inputs = [table.repartition.name for table in topology.tables]
+        self._logs = Logs(kafka)
+        self._members = Members(kafka, group)
+        self._observer = observer(kafka, group)
+        self._asking = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="streams-directory", daemon=True)
+
+        self._owners: Mapping[Place, Instance] = {}
+        self._counts: Mapping[str, int] = {}
+        self._waiting: deque[tuple[datetime, Mapping[Place, int]]] = deque(maxlen=POINTS_MAX)
+        self._points: deque[tuple[datetime, Mapping[Place, int]]] = deque(maxlen=POINTS_MAX)
+        self._problem = "not asked yet"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(ASK_WITHIN_S)
+        if not self._thread.is_alive():
+            self._observer.close()
+
+    def reasons(self) -> list[str]:
+        """Why it is not known who has what; empty if it is."""
+        return [f"directory: {self._problem}"] if self._problem else []
+
+    def owner(self, place: Place) -> Instance | None:
+        """Which instance has this partition of a repartition topic."""
+        return self._owners.get(place)
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has. Raises Unavailable before the brokers have answered."""
+        if topic not in self._counts:
+            raise Unavailable(f"partitions of {topic}: {self._problem}", resource="broker")
+        return self._counts[topic]
+
+    def complete_at(self, place: Place, position: int) -> datetime | None:
+        """
+        The latest known moment of which everything that was on the source is below `position` of
+        this partition; None if none is known.
+        """
+        latest = None
+        for at, inputs in list(self._points):
+            if position >= inputs.get(place, 0):
+                latest = at
+        return latest
+
+    def sample(self) -> Sample:
+        """Ask the brokers now. Raises Unavailable."""
+        with self._asking:
+            return self._ask()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._asking:
+                    self._refresh()
+                self._problem = ""
+            except Unavailable as error:
+                self._problem = str(error)
+            self._stop.wait(EVERY_S)
+
+    def _refresh(self) -> None:
+        sample = self._ask()
+        owners = self._members.assigned()
+        # While the group rebalances nobody is named: then those from before are asked.
+        if owners:
+            self._owners = {place: _instance(client) for place, client in owners.items()}
+
+        self._waiting.append((sample.at, sample.ends))
+        over = [(at, ends) for at, ends in self._waiting if sample.has_rekeyed(ends)]
+        for _ in over:
+            self._waiting.popleft()
+        if over:
+            self._points.append((over[-1][0], sample.inputs))
+
+    def _ask(self) -> Sample:
+        if not self._counts:
+            self._counts = self._logs.partitions([self._source, *self._inputs])
+
+        # The moment before the ends, the commits before what they have put on the next topics: so
+        # each says at least what the one before it needs.
+        at = datetime.now(UTC)
+        ends = self._logs.stable_ends(self._places([self._source]))
+        try:
+            windows = committed_windows(self._observer, ends, timeout_s=ASK_WITHIN_S)
+        except KafkaException as error:
+            raise Unavailable(f"offsets: {error.args[0].str()}", resource="broker") from error
+        committed = {place: window.base for place, window in windows.items()}
+        inputs = self._logs.stable_ends(self._places(self._inputs))
+        # The client library collects what nobody polls for.
+        with suppress(KafkaException):
+            self._observer.poll(0)
+        return Sample(at, ends, committed, inputs)
+
+    def _places(self, topics: Sequence[str]) -> list[Place]:
+        return [(topic, number) for topic in topics for number in range(self.partitions(topic))]
+
+
+def milliseconds_since(at: datetime) -> int:
+    """Whole milliseconds, never negative."""
+    return max(0, (datetime.now(UTC) - at) // timedelta(milliseconds=1))
+
+
+def _instance(client_id: str) -> Instance:
+    name, _, url = client_id.partition("@")
+    return Instance(name, url)
