@@ -27,6 +27,7 @@ Services as processes
     order_service       order
     payment_service     payment with its provider; both ledgers
     notification_service  notification with its mail sink
+    revenue_service     revenue: its instances, and what its tables say
     all_services        all of them
     psp, mail_sink      the simulated neighbours
     webhook_receiver    takes the simulated provider's webhooks, or refuses them

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -120,11 +120,17 @@ class Service:
     def environment(self) -> dict[str, str]:
         section = f"ORDERFLOW_{self.name.upper()}__"
         own = {DEFAULT_PAYMENT_METHOD: "pm_ok"} if self.name == "order" else {}
-        return {
-            **self.stack.service_environment,
-            f"{section}DATABASE__DSN": self.database_url,
-            **own,
-        }
+        state = (
+            {f"{section}DATABASE__DSN": self.database_url}
+            if self.database_url
+            else {f"{section}STATE_DIR": str(self.state_dir)}
+        )
+        return {**self.stack.service_environment, **state, **own}
+
+    @property
+    def state_dir(self) -> Path:
+        """Where a service without a database keeps its state; each slot has a directory in it."""
+        return self.logs / "state"
 
     def migrate(self) -> None:
         subprocess.run(
@@ -144,9 +150,11 @@ class Service:
         [port] = free_ports(1, start=os.getpid() * 7 + 5_000 + next(_STARTED) * 20)
         names = roles.split(",")
         face = "api" if "api" in names else names[0]
-        # A listener and a sender add their slots to their ports.
+        # A listener and a sender add their slots to their ports; so does an API with state.
         setting = f"ORDERFLOW_{self.name.upper()}__{face.upper()}__PORT"
-        ports = {setting: str(port - slot * (face in ("listener", "sender")))}
+        ports = {
+            setting: str(port - slot * (face in ("listener", "sender") or not self.database_url))
+        }
 
         log = self.logs / f"{self.name}-{roles.replace(',', '-')}-{slot}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
@@ -319,7 +327,9 @@ def service_deployed(
         member = row(name)
         group, consumes = member.group, [topic.name for topic in member.listens_to]
 
-    with empty_database(stack, name) as url, ExitStack() as running:
+    has_database = bool(module) or row(name).has_database
+    database = empty_database(stack, name) if has_database else nullcontext("")
+    with database as url, ExitStack() as running:
         service = Service(
             stack=stack,
             name=name,
@@ -330,7 +340,8 @@ def service_deployed(
             running=running,
             module=module,
         )
-        service.migrate()
+        if has_database:
+            service.migrate()
         yield service
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.streams.changelog import (
     ChangelogReader,
     ChangelogRecord,
@@ -148,6 +149,7 @@ class Restorer:
         restores = list(self._restores.values())
         if any(not restore.is_over for restore in restores):
             read = self._reader.read(RECORDS_MAX, WAIT_S)
+            failpoint("streams.restore")
             self._write(read, restores)
 
         over = [restore for restore in restores if restore.is_over]

@@ -114,6 +114,7 @@ class StatefulDelivery:
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
         """Fetch nothing of a table's input until its store is restored."""
+        failpoint("streams.assigned")
         for partition in partitions:
             if partition.topic in self._tables:
                 partition.restoring = True

@@ -1,0 +1,135 @@
+"""
+Milestone 7: the aggregate updates as payments flow, verifiable by reading `revenue-by-customer`.
+
+On a stack of its own, with the payment service and its provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from tests.support.builders import an_order, paid, refunded
+from tests.support.kafka_tools import console_consumer
+from tests.support.order_service import deploy_contracts
+from tests.support.revenue_service import RevenueService, revenue_deployed
+from tests.support.stack import OwnStack
+
+from orderflow.contracts.events import PaymentRefunded, PaymentSucceeded
+from orderflow.contracts.topics import PAYMENTS
+from orderflow.messaging.testing.eventually import eventually
+
+
+@pytest.fixture(scope="module")
+def revenue(
+    own_stack: OwnStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RevenueService]:
+    deploy_contracts(own_stack)
+    with revenue_deployed(own_stack, tmp_path_factory.mktemp("revenue")) as revenue:
+        revenue.start(0)
+        yield revenue
+
+
+def pay(
+    revenue: RevenueService, customer: str, minor: int, *, at: datetime | None = None
+) -> PaymentSucceeded:
+    event = paid(an_order(customer=customer, minor=minor, at=at))
+    send(revenue, event)
+    return event
+
+
+def send(revenue: RevenueService, event: PaymentSucceeded | PaymentRefunded) -> None:
+    revenue.service.send(PAYMENTS.name, event, event_id=uuid4())
+    revenue.service.flush()
+
+
+def eventually_totals(revenue: RevenueService, customer: str, **expected: int) -> None:
+    def totals() -> bool:
+        answer = revenue.get(f"/revenue/{customer}")
+        assert answer.status_code == 200, answer.text
+        shown = answer.json()["totals"]["EUR"]
+        return {name: shown[name] for name in expected} == expected
+
+    eventually(totals, within_s=20, why=f"{customer}: {expected}")
+
+
+def test_the_aggregate_updates_as_payments_flow_and_the_console_consumer_reads_it(
+    revenue: RevenueService, own_stack: OwnStack
+) -> None:
+    pay(revenue, "alice", 1_000)
+    eventually_totals(revenue, "alice", capturedMinor=1_000, netMinor=1_000, payments=1)
+
+    second = an_order(customer="alice", minor=250)
+    send(revenue, paid(second))
+    send(revenue, refunded(second))
+    pay(revenue, "bob", 40)
+    eventually_totals(
+        revenue, "alice", capturedMinor=1_250, refundedMinor=250, netMinor=1_000, refunds=1
+    )
+    eventually_totals(revenue, "bob", netMinor=40)
+    assert revenue.by_customer()["alice"].totals["EUR"].net_minor == 1_000
+
+    printed = console_consumer(own_stack, "revenue-by-customer", records_max=3)
+    assert "alice" in printed
+    assert "ce_type:orderflow.RevenueByCustomer" in printed
+    assert "ce_source:/orderflow/revenue" in printed
+
+
+def test_a_payment_counts_once_however_it_comes_again(revenue: RevenueService) -> None:
+    """Under another event id, as when it is announced again months later."""
+    event = pay(revenue, "carol", 700)
+    for _ in range(3):
+        send(revenue, event)
+    pay(revenue, "carol", 1)
+    eventually_totals(revenue, "carol", netMinor=701, payments=2)
+    revenue.eventually_caught_up()
+    eventually_totals(revenue, "carol", netMinor=701, payments=2)
+
+
+def test_reading_your_own_write(revenue: RevenueService) -> None:
+    for minor in range(1, 6):
+        pay(revenue, "dave", minor)
+    for position in revenue.everything():
+        answer = revenue.get("/revenue/dave", minPosition=position)
+        assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["totals"]["EUR"]["netMinor"] == 15
+    assert body["freshness"]["state"] == "ACTIVE"
+    assert body["freshness"]["instance"] == "revenue-0"
+    assert body["freshness"]["position"].startswith("revenue-service-by-customer-repartition-")
+    eventually(
+        lambda: (revenue.get("/revenue/dave").json()["freshness"]["behindMs"] or 9_999) < 3_000,
+        within_s=20,
+    )
+
+
+def test_the_highest_and_the_hours(revenue: RevenueService) -> None:
+    at = datetime(2026, 1, 31, 9, 59, tzinfo=UTC)
+    for customer, minor in (("erin", 900_000), ("frank", 800_000), ("grace", 950_000)):
+        send(revenue, paid(an_order(customer=customer, minor=minor)))
+    eventually_totals(revenue, "grace", netMinor=950_000)
+    eventually_totals(revenue, "frank", netMinor=800_000)
+    eventually_totals(revenue, "erin", netMinor=900_000)
+    top = revenue.get("/revenue", top=2, currency="EUR").json()
+    assert [item["customerId"] for item in top["items"]] == ["grace", "erin"]
+    assert [fresh["partition"] for fresh in top["freshness"]] == [0, 1, 2]
+
+    def hours() -> bool:
+        query = {
+            "from": (at - timedelta(days=1)).isoformat(),
+            "to": (at + timedelta(days=1)).isoformat(),
+        }
+        items = revenue.get("/revenue/hours", **query).json()["items"]
+        return sum(item["totals"]["netMinor"] for item in items) >= 2_650_000
+
+    eventually(hours, within_s=20)
+
+
+def test_what_is_not_known_or_not_valid_is_said(revenue: RevenueService) -> None:
+    assert revenue.get("/revenue/nobody").json()["type"] == "/problems/no-revenue"
+    for query in ({}, {"currency": "EURO"}, {"currency": "EUR", "top": "0"}):
+        assert revenue.get("/revenue", **query).status_code == 422
+    for query in ({"from": "yesterday"}, {"from": "2026-01-01T00:00:00"}, {"minPosition": "x-1:2"}):
+        assert revenue.get("/revenue/hours", **query).status_code == 422
