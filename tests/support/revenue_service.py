@@ -20,8 +20,6 @@ from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
 
-Totals = Mapping[str, int]
-
 
 @dataclass
 class RevenueService:
@@ -39,7 +37,9 @@ class RevenueService:
     def state_of(self, slot: int) -> Path:
         return self.service.state_dir / f"slot-{slot}"
 
-    def get(self, path: str, *, slot: int = 0, **query: Any) -> httpx2.Response:
+    def get(
+        self, path: str, query: Mapping[str, Any] | None = None, *, slot: int = 0
+    ) -> httpx2.Response:
         return self.instances[slot].client.get(path, params=query)
 
     def by_customer(self) -> dict[str, RevenueByCustomer]:

@@ -152,9 +152,8 @@ class Service:
         face = "api" if "api" in names else names[0]
         # A listener and a sender add their slots to their ports; so does an API with state.
         setting = f"ORDERFLOW_{self.name.upper()}__{face.upper()}__PORT"
-        ports = {
-            setting: str(port - slot * (face in ("listener", "sender") or not self.database_url))
-        }
+        adds_slot = face in ("listener", "sender") or not self.database_url
+        ports = {setting: str(port - slot * adds_slot)}
 
         log = self.logs / f"{self.name}-{roles.replace(',', '-')}-{slot}-{uuid4().hex[:6]}.log"
         with log.open("wb") as sink:
