@@ -92,17 +92,21 @@ class SessionStart:
                     raise Stopped("stopped while standing by")
                 time.sleep(STANDBY_EVERY_S)
 
+    def expect_positions(self) -> None:
+        """Raise Unavailable when the topic of positions is missing."""
+        if not topic_exists(self._consumer, POSITIONS_TOPIC):
+            raise Unavailable(
+                f"topic {POSITIONS_TOPIC} does not exist: {self._settings.commands.apply_topics}",
+                resource="broker",
+            )
+
     def committed_position(self) -> Position | None:
         """
         The position on Kafka, None if there is none yet.
 
         Raises Unavailable when the topic is missing, Refused when the offset is not a relay's.
         """
-        if not topic_exists(self._consumer, POSITIONS_TOPIC):
-            raise Unavailable(
-                f"topic {POSITIONS_TOPIC} does not exist: {self._settings.commands.apply_topics}",
-                resource="broker",
-            )
+        self.expect_positions()
         return read_position(self._consumer, between=self._keep_alive)
 
     def admit(self, position: Position | None, slot: ReplicationSlot) -> int:

@@ -33,6 +33,7 @@ class Fault(Enum):
     ABORTED = "the transaction is aborted"
     COMMITTED_UNANSWERED = "the transaction is committed, and the answer is lost"
     ABORTED_UNANSWERED = "the transaction is aborted, and the answer is lost"
+    UNDONE = "the commit is answered, then undone; the next transaction's producer is lost"
     TIMED_OUT = "the transaction took too long: its producer is fenced"
     COMMIT_REFUSED = "offsets outside a transaction are refused"
     EXPELLED = "the member polled too late: its partitions are lost"

@@ -31,6 +31,7 @@ TRANSACTION_FAULTS = (
     Fault.ABORTED,
     Fault.COMMITTED_UNANSWERED,
     Fault.ABORTED_UNANSWERED,
+    Fault.UNDONE,
     Fault.TIMED_OUT,
 )
 
@@ -64,6 +65,7 @@ class MemoryClient:
         self._generation = -1
         self._lost = False
         self._refused_before = False
+        self._undone_before = False
 
         self._in_flight: Windows = ()
         self._commit_error: str | None = None
@@ -140,6 +142,14 @@ class MemoryClient:
         if fault in (Fault.ABORTED_UNANSWERED, Fault.TIMED_OUT):
             self._broker.append_aborted(records)
             raise self._lose(fault.value, fenced=fault is Fault.TIMED_OUT)
+        if self._undone_before:
+            self._undone_before = False
+            self._broker.append_aborted(records)
+            raise self._lose("the broker was away meanwhile", fenced=False)
+        if fault is Fault.UNDONE:
+            self._undone_before = True
+            self._broker.append_aborted(records)
+            return
         if fault is Fault.ABORTED or self._broker.away or self._is_out_of_date:
             self._broker.append_aborted(records)
             raise TransactionAborted("the transaction was aborted", resource=RESOURCE)
