@@ -125,7 +125,7 @@ class RelaySession:
                 position_offset(Position(lsn=0, database=self._database, resyncing=True)),
                 self._group_metadata,
             )
-            position = start.committed_position()
+            position = start.fitting_position(slot)
 
             # Before the first record: a position that does not fit the slot and the database would
             # lose rows or repeat them silently.
