@@ -4,6 +4,7 @@ One transactional producer: its calls cut into slices, its errors judged by thei
 The flags, in this order:
 
 - `fatal`: this producer is finished → ProducerLost
+- `txn_requires_abort`, and the broker was away (`_OUTAGE`) → ProducerLost
 - `txn_requires_abort`: aborted here; nothing is visible, the producer goes on → TransactionAborted
 - `retriable`, and not `_CONFLICT`: the same operation again, until its budget ends
 - anything else, or the end of the budget: the outcome is unknown → ProducerLost
@@ -14,7 +15,14 @@ memory. A time-out is not a failure: aborting after one could be refused, or wro
 When the broker refuses a record (too large, say), that producer's next transaction is aborted too,
 with OUT_OF_ORDER_SEQUENCE_NUMBER, whatever it contains: its records are not at fault.
 
-Source: librdkafka, "Transactional producer: error handling".
+An abort can undo more than its own transaction. While a partition has no leader, as when its only
+broker stops or starts, Kafka since 4.1 drops the marker of a transaction that it has acknowledged
+as committed, and calls it complete; the producer's next marker then decides about it, and that of
+an abort undoes it. So after an outage nothing that was committed is certain before it is read
+again.
+
+Sources: librdkafka, "Transactional producer: error handling"; KAFKA-20734;
+`docs/decisions/0026-commits-that-kafka-undoes.md`.
 """
 
 from __future__ import annotations
@@ -42,6 +50,8 @@ BUDGET_S = 20.0
 """Longer than the transaction time-out: by then the broker has ended the transaction."""
 HANGING_S = 6.0
 """A call that was given `SLICE_S` and has not returned after this time never will."""
+ASK_AGAIN_S = 0.01
+"""A coordinator that loads says so at once."""
 
 T = TypeVar("T")
 Between = Callable[[], None]
@@ -131,6 +141,7 @@ class Transactions:
         self._producer = producer
         self._between = between
         self.ends: dict[Place, int] = {}
+        self._aborted_before = False
 
     def init(self) -> None:
         """
@@ -210,6 +221,21 @@ class Transactions:
     def commit(self) -> None:
         """Commit. Returns only after the broker has confirmed it."""
         self._insist("commit_transaction", lambda: self._producer.commit_transaction(SLICE_S))
+        self._aborted_before = False
+
+    def abort_remains(self, offset: TopicPartition, group_metadata: Any) -> None:
+        """
+        Abort a transaction over `offset` alone, and with it each that lacks its marker there.
+
+        `init` does not know of those, for the broker calls them complete, and `committed` has no
+        answer while there is one. For a group whose offsets only this transactional id commits.
+        Their records on other partitions may become visible with the next commit. Raises
+        TransactionAborted, ProducerLost.
+        """
+        self.begin()
+        self.send_offsets([offset], group_metadata)
+        self._forget("its markers were all that was wanted of it")
+        self._aborted_before = False
 
     def flush(self) -> None:
         """Wait until the broker has all that was produced; for tests that die at that line."""
@@ -221,6 +247,7 @@ class Transactions:
         self._insist(
             "abort_transaction", lambda: self._producer.abort_transaction(SLICE_S), aborting=True
         )
+        self._aborted_before = True
         refused = _REFUSALS.get(cause.args[0].code()) if isinstance(cause, KafkaException) else None
         raise TransactionAborted(reason, resource=RESOURCE, refused=refused) from cause
 
@@ -357,9 +384,17 @@ class Transactions:
                 return reason
         return error
 
+    def _tells_of_an_outage(self, error: KafkaError) -> bool:
+        """Whether the broker was away meanwhile: it may have undone what it had acknowledged."""
+        # A gap in the numbers that this producer's own last abort has left is none.
+        if error.code() == KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER:
+            return not self._aborted_before
+        return error.code() in _OUTAGE
+
     def _undo(self, name: str, error: KafkaException) -> None:
         kafka_error: KafkaError = error.args[0]
-        if verdict(kafka_error) is not Verdict.ABORT:
+        # The successor's `init` aborts what is open; to abort it here could hang, after an outage.
+        if verdict(kafka_error) is not Verdict.ABORT or self._tells_of_an_outage(kafka_error):
             raise _lost(name, kafka_error) from error
         self.abort(f"{name}: {kafka_error.name()} {kafka_error.str()}", error)
 
@@ -369,7 +404,8 @@ def committed(consumer: Consumer, partition: TopicPartition, *, between: Between
     What the consumer's group committed on `partition`; an offset < 0 means nothing.
 
     Asks in slices until there is an answer: the broker holds it back while a transaction over that
-    offset is open. Raises TransactionAborted on an error that waiting does not heal.
+    offset is open, or lacks its marker. So an answer is final: no later abort undoes it. Raises
+    TransactionAborted on an error that waiting does not heal.
     """
     while True:
         try:
@@ -385,6 +421,7 @@ def committed(consumer: Consumer, partition: TopicPartition, *, between: Between
                 f"committed offset of {partition.topic}: {error.str()}", resource=RESOURCE
             )
         between()
+        time.sleep(ASK_AGAIN_S)
 
 
 def topic_exists(consumer: Consumer, topic: str) -> bool:
@@ -425,9 +462,24 @@ _REFUSALS = {
 }
 """What a broker, or the client, has against one record or its topic."""
 
+_OUTAGE = {
+    KafkaError._INCONSISTENT,  # noqa: SLF001 - the client's public names
+    KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""Why a transaction has to be aborted whose broker was away for a while."""
+
 _HEAL = {
     KafkaError._TIMED_OUT,  # noqa: SLF001 - the client's public names
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._WAIT_COORD,  # noqa: SLF001
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
 }

@@ -152,6 +152,7 @@ class Relay:
                 self._report(
                     RelayState.STREAMING, position=session.position, wal_end=session.stream.wal_end
                 )
+            session.read_back()
             session.keep_alive()
 
     def _publish(self, session: RelaySession, rows: list[ProducerRecord], end_lsn: int) -> None:

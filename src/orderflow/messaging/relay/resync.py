@@ -61,7 +61,7 @@ def resync(
 
     Raises Refused, before anything is changed, while a relay reads the slot; ConfigurationError
     when outbox or topic is missing; Unavailable when broker or database does not answer for a
-    minute. After Unavailable, and after a kill, run it again.
+    minute; ProducerLost when the broker was away. After these two, and after a kill, run it again.
     """
     with ExitStack() as opened, unavailable_when_transient():
         return _Resync(settings, opened).run(progress)
@@ -122,9 +122,14 @@ class _Resync:
 
     def _mark_as_resyncing(self, database: Database) -> int:
         """Commit a position that every relay refuses; returns the count of the one before."""
+        # First what an earlier producer left without its marker: the position has no answer then.
+        mark = Position(lsn=0, database=database, resyncing=True)
+        self._transactions.abort_remains(
+            position_offset(mark), self._consumer.consumer_group_metadata()
+        )
         before = read_position(self._consumer, between=self._give_up_without_progress)
         last_tick = before.tick if before else 0
-        mark = Position(lsn=0, database=database, tick=last_tick, resyncing=True)
+        mark = msgspec.structs.replace(mark, tick=last_tick)
 
         # Before the slot is touched: killed after this line, no relay streams from a slot that
         # skips rows.

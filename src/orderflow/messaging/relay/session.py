@@ -17,7 +17,12 @@ from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.transactions import Transactions
 from orderflow.messaging.postgres import Connection, connect, unavailable_when_transient
 from orderflow.messaging.relay import relay_state
-from orderflow.messaging.relay.position import Position, lsn_text, position_offset
+from orderflow.messaging.relay.position import (
+    Position,
+    lsn_text,
+    position_offset,
+    read_position,
+)
 from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.relay.replication import ReplicationConnection
 from orderflow.messaging.relay.session_start import STANDBY_EVERY_S, SessionStart
@@ -26,6 +31,8 @@ from orderflow.messaging.work.turning import Turning
 
 CONFIRM_EVERY_S = 2.0
 GIVE_UP_AFTER_STOP_S = 4.0
+READ_BACK_WITHIN_S = 1.0
+"""A commit's marker reaches the group's coordinator some ms after the acknowledgement."""
 
 
 class RelaySession:
@@ -34,6 +41,10 @@ class RelaySession:
 
     `fenced_pid` is the backend's process id of the previous session if that session was fenced. If
     then another backend reads the slot, this process was replaced, and `open` raises Fenced.
+
+    `position` is the last that Kafka acknowledged. PostgreSQL is told to discard its log up to the
+    last one that was *read* from Kafka, because an acknowledged commit can be undone while the
+    broker stops or starts: see `kafka.transactions`.
     """
 
     def __init__(
@@ -55,9 +66,15 @@ class RelaySession:
         self._tick = 0
         self._ticked_at = float("-inf")
         self.position = 0
+        self._read_position = 0
+        self._read_back_at = 0.0
 
         self._producer = clients.transactional_producer(settings.kafka, settings.transactional_id)
-        self._consumer = clients.consumer(settings.kafka, settings.group)
+        self._consumer = clients.consumer(
+            settings.kafka,
+            settings.group,
+            **{"retry.backoff.ms": 5, "retry.backoff.max.ms": 20},
+        )
         self._transactions = Transactions(self._producer, between=self.keep_alive)
         self.admin = connect(settings.database, application_name=settings.group, autocommit=True)
         dsn = settings.database.dsn.get_secret_value()
@@ -100,19 +117,26 @@ class RelaySession:
             # The fence before the position is read. It ends the transaction that a predecessor left
             # open and refuses its next one: from here on only this session moves the position.
             self._transactions.init()
-            position = start.committed_position()
+            self._group_metadata = self._consumer.consumer_group_metadata()
+
+            # Before the position is read: it has no answer while a transaction lacks its marker.
+            start.expect_positions()
+            self._transactions.abort_remains(
+                position_offset(Position(lsn=0, database=self._database, resyncing=True)),
+                self._group_metadata,
+            )
+            position = start.fitting_position(slot)
 
             # Before the first record: a position that does not fit the slot and the database would
             # lose rows or repeat them silently.
             self._tick = start.admit(position, slot)
 
-            self._group_metadata = self._consumer.consumer_group_metadata()
             if position is None:
                 # The partitions first: the API accepts work once the position is committed.
                 before_first(self.admin)
                 self.publish([], slot.confirmed_flush)
             else:
-                self.position = position.lsn
+                self.position = self._read_position = position.lsn
 
             # Last, after the position is on Kafka: the API is ready when it finds this note, and a
             # row that it writes then can't be missed.
@@ -150,10 +174,40 @@ class RelaySession:
         finally:
             self._in_transaction = False
 
-        # Only now, after the commit: `keep_alive` lets PostgreSQL discard the log up to here.
+        # Only now, after the commit; `read_back` has the last word on it.
         self.position = end_lsn
         if self._broken is not None:
             raise self._broken
+
+    def read_back(self) -> None:
+        """
+        Read the position from Kafka if it was committed since, and 2 s have passed.
+
+        To be called outside a transaction: it waits up to 1 s for the commit's marker, then leaves
+        it to the next call. Raises Unavailable when Kafka has less than it had acknowledged: a new
+        session publishes the rows between again, which PostgreSQL still has.
+        """
+        now = time.monotonic()
+        if self._read_position == self.position or now - self._read_back_at < CONFIRM_EVERY_S:
+            return
+        self._read_back_at = now
+
+        def between() -> None:
+            self.keep_alive()
+            if time.monotonic() - now > READ_BACK_WITHIN_S:
+                raise _NoMarkerYet
+
+        try:
+            position = read_position(self._consumer, between=between)
+        except _NoMarkerYet:
+            return
+        if position is None or position.lsn < self.position:
+            raise Unavailable(
+                f"Kafka had acknowledged position {lsn_text(self.position)}, and has "
+                f"{lsn_text(position.lsn) if position else 'none'}: its commit was undone",
+                resource="broker",
+            )
+        self._read_position = self.position
 
     def refusal(self, rows: list[ProducerRecord]) -> str:
         """
@@ -194,7 +248,7 @@ class RelaySession:
 
     def keep_alive(self) -> None:
         """
-        Confirm the position to PostgreSQL if 2 s have passed or the server requested it.
+        Confirm the read position to PostgreSQL if 2 s have passed or the server requested it.
 
         Called between all slices of waiting. Raises Stopped when a stop is requested: at once
         outside a transaction, after 4 s inside one. Raises Unavailable when the connection is lost,
@@ -214,8 +268,8 @@ class RelaySession:
         ):
             self._confirmed_at = now
             try:
-                # Never beyond what Kafka committed: PostgreSQL discards the log up to here.
-                self.stream.confirm(self.position)
+                # Never beyond what was read from Kafka: PostgreSQL discards the log up to here.
+                self.stream.confirm(self._read_position)
             except Unavailable as error:
                 if not self._in_transaction:
                     raise
@@ -231,7 +285,7 @@ class RelaySession:
     def close(self) -> None:
         """Confirm the position and free the slot. The next start ends an open transaction."""
         with suppress(Unavailable):
-            self.stream.confirm(self.position)
+            self.stream.confirm(self._read_position)
         self.stream.close()
         self.admin.close()
         self._consumer.close()
@@ -245,3 +299,7 @@ class RelaySession:
                 f"{error}; nothing was changed; {self._settings.commands.resync} "
                 "starts a new slot and publishes the retained rows again"
             ) from error
+
+
+class _NoMarkerYet(Exception):
+    """The last commit's marker is not there yet; the relay goes on meanwhile."""

@@ -28,6 +28,8 @@ from orderflow.messaging.relay.start_decision import (
 )
 
 STANDBY_EVERY_S = 0.1
+BEHIND_FOR_S = 3.0
+"""How long a position behind the slot is asked for again, before the refusal."""
 
 
 class SessionStart:
@@ -92,18 +94,45 @@ class SessionStart:
                     raise Stopped("stopped while standing by")
                 time.sleep(STANDBY_EVERY_S)
 
+    def expect_positions(self) -> None:
+        """Raise Unavailable when the topic of positions is missing."""
+        if not topic_exists(self._consumer, POSITIONS_TOPIC):
+            raise Unavailable(
+                f"topic {POSITIONS_TOPIC} does not exist: {self._settings.commands.apply_topics}",
+                resource="broker",
+            )
+
     def committed_position(self) -> Position | None:
         """
         The position on Kafka, None if there is none yet.
 
         Raises Unavailable when the topic is missing, Refused when the offset is not a relay's.
         """
-        if not topic_exists(self._consumer, POSITIONS_TOPIC):
-            raise Unavailable(
-                f"topic {POSITIONS_TOPIC} does not exist: {self._settings.commands.apply_topics}",
-                resource="broker",
-            )
+        self.expect_positions()
         return read_position(self._consumer, between=self._keep_alive)
+
+    def fitting_position(self, slot: ReplicationSlot) -> Position | None:
+        """
+        As `committed_position`, asked for again for 3 s while it is behind a slot with a past.
+
+        Only what was read from Kafka is confirmed to the slot, so such an answer is an old one, or
+        none at all, from a coordinator that has just started; or somebody else moved the slot.
+        """
+        give_up_at = time.monotonic() + BEHIND_FOR_S
+        while True:
+            position = self.committed_position()
+            if not self._is_behind(position, slot) or time.monotonic() >= give_up_at:
+                return position
+            self._keep_alive()
+            time.sleep(STANDBY_EVERY_S)
+
+    def _is_behind(self, position: Position | None, slot: ReplicationSlot) -> bool:
+        if slot.made_now or slot.lost:
+            return False
+        if position is None:
+            return True
+        here = position.database == self._database and not position.resyncing
+        return here and position.lsn < slot.confirmed_flush
 
     def admit(self, position: Position | None, slot: ReplicationSlot) -> int:
         """

@@ -33,6 +33,7 @@ class Fault(Enum):
     ABORTED = "the transaction is aborted"
     COMMITTED_UNANSWERED = "the transaction is committed, and the answer is lost"
     ABORTED_UNANSWERED = "the transaction is aborted, and the answer is lost"
+    UNDONE = "the commit is answered, then undone; the next transaction's producer is lost"
     TIMED_OUT = "the transaction took too long: its producer is fenced"
     COMMIT_REFUSED = "offsets outside a transaction are refused"
     EXPELLED = "the member polled too late: its partitions are lost"
@@ -167,13 +168,23 @@ class MemoryBroker:
             self._mark(dict.fromkeys((m.topic(), m.partition()) for m in appended))
         return appended
 
-    def append_aborted(self, records: Iterable[Produced], placed: Iterable[Placed] = ()) -> None:
-        """The same offsets are taken, but nobody is given the records."""
+    def append_aborted(
+        self, records: Iterable[Produced], placed: Iterable[Placed] = ()
+    ) -> dict[Place, int]:
+        """
+        The same offsets are taken, but nobody is given the records. Returns the offsets after what
+        was placed.
+        """
         places = [self._place(record) for record in records]
-        places += [(record.topic, record.partition) for record in placed]
         for place in places:
             self._log[place].append(None)
-        self._mark(dict.fromkeys(places))
+        ends: dict[Place, int] = {}
+        for record in placed:
+            place = record.topic, record.partition
+            self._log[place].append(None)
+            ends[place] = len(self._log[place])
+        self._mark(dict.fromkeys([*places, *ends]))
+        return ends
 
     def end(self, place: Place) -> int:
         """The offset that the partition's next record will have."""

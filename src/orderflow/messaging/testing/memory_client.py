@@ -37,6 +37,7 @@ TRANSACTION_FAULTS = (
     Fault.ABORTED,
     Fault.COMMITTED_UNANSWERED,
     Fault.ABORTED_UNANSWERED,
+    Fault.UNDONE,
     Fault.TIMED_OUT,
 )
 
@@ -71,6 +72,7 @@ class MemoryClient:
         self._generation = -1
         self._lost = False
         self._refused_before = False
+        self._undone_before = False
 
         self._in_flight: Windows = ()
         self._commit_error: str | None = None
@@ -149,6 +151,14 @@ class MemoryClient:
         if fault in (Fault.ABORTED_UNANSWERED, Fault.TIMED_OUT):
             self._broker.append_aborted(records, placed)
             raise self._lose(fault.value, fenced=fault is Fault.TIMED_OUT)
+        if self._undone_before:
+            self._undone_before = False
+            self._broker.append_aborted(records, placed)
+            raise self._lose("the broker was away meanwhile", fenced=False)
+        if fault is Fault.UNDONE:
+            # Answered as a commit is, where its records are too.
+            self._undone_before = True
+            return self._broker.append_aborted(records, placed)
         if fault is Fault.ABORTED or self._broker.away or self._is_out_of_date:
             self._broker.append_aborted(records, placed)
             raise TransactionAborted("the transaction was aborted", resource=RESOURCE)

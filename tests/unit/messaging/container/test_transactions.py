@@ -91,6 +91,20 @@ def test_after_an_unknown_outcome_what_is_committed_decides(fault: Fault) -> Non
     assert len(listener.handler.waves) == (2 if fault is Fault.COMMITTED_UNANSWERED else 4)
 
 
+def test_records_whose_commit_was_answered_and_then_undone_are_read_again() -> None:
+    """See `kafka.transactions`: the broker stopped before it had written the markers."""
+    listener = MemoryListener()
+    listener.turn()
+    listener.ask("a", 0)
+    listener.plan(Fault.UNDONE)
+    listener.turn(3)
+    assert listener.told == {}
+    listener.ask("a", 1)
+    listener.ask("b", 0)
+    listener.run()
+    assert listener.told == {"a": [0, 1], "b": [0]}
+
+
 def test_a_producer_that_is_lost_again_and_again_is_slow_and_seen() -> None:
     listener = MemoryListener()
     listener.turn()

@@ -7,7 +7,12 @@ from typing import Any, cast
 import pytest
 
 from orderflow.messaging.kafka import transactions
-from orderflow.messaging.kafka.clients import KafkaError, KafkaException, Producer
+from orderflow.messaging.kafka.clients import (
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from orderflow.messaging.kafka.transactions import (
     ProducerLost,
     Refusal,
@@ -151,8 +156,7 @@ def test_a_record_that_the_client_refuses_undoes_the_transaction() -> None:
         (KafkaError.INVALID_RECORD, Refusal.RECORD),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, Refusal.TOPIC),
         (KafkaError._UNKNOWN_TOPIC, Refusal.TOPIC),
-        (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, None),
-        (KafkaError._INCONSISTENT, None),
+        (KafkaError.UNKNOWN_MEMBER_ID, None),
     ],
 )
 def test_an_abort_says_whether_a_record_or_its_topic_was_refused(
@@ -162,6 +166,52 @@ def test_an_abort_says_whether_a_record_or_its_topic_was_refused(
     with pytest.raises(TransactionAborted) as aborted:
         sends.commit()
     assert aborted.value.refused is refused
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError._INCONSISTENT,
+        KafkaError._TIMED_OUT,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    ],
+)
+def test_after_an_outage_a_new_producer_reads_what_is_committed_and_none_sends_from_memory(
+    code: int,
+) -> None:
+    """An abort may have undone the transaction before it, which was acknowledged."""
+    sends, producer, _ = scripted(commit_transaction=[None, error(code, aborts=True)])
+    sends.commit()
+    with pytest.raises(ProducerLost) as lost:
+        sends.commit()
+    assert not lost.value.fenced
+    assert "abort_transaction" not in producer.calls, "that is for the next producer's `init`"
+
+
+def test_the_abort_that_follows_a_refusal_tells_of_no_outage() -> None:
+    too_large = error(KafkaError.MSG_SIZE_TOO_LARGE, aborts=True)
+    out_of_order = error(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, aborts=True)
+    sends, _, _ = scripted(commit_transaction=[too_large, out_of_order, None, out_of_order])
+    for _ in range(2):
+        with pytest.raises(TransactionAborted):
+            sends.commit()
+    sends.commit()
+    with pytest.raises(ProducerLost):
+        sends.commit()
+
+
+def test_remains_are_aborted_and_an_outage_meanwhile_is_still_told() -> None:
+    out_of_order = error(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, aborts=True)
+    sends, producer, _ = scripted(commit_transaction=[out_of_order])
+    sends.abort_remains(TopicPartition("positions", 0, 0), None)
+    assert producer.calls == [
+        "begin_transaction",
+        "send_offsets_to_transaction",
+        "abort_transaction",
+    ]
+    with pytest.raises(ProducerLost):
+        sends.commit()
 
 
 def test_a_record_too_large_for_the_client_is_an_abort_and_not_an_unknown_outcome() -> None:

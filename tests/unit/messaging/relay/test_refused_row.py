@@ -51,6 +51,9 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
         def open(self, **_options: Any) -> None: ...
         def close(self) -> None: ...
         def increment_tick(self) -> None: ...
+
+        read_back = increment_tick
+
         def keep_alive(self) -> None:
             stop.set()
 
