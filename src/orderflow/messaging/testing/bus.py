@@ -110,10 +110,6 @@ class Worker:
         self.container = self._start(self)
         self.container.start()
 
-    @property
-    def is_restoring(self) -> bool:
-        return any(task.state is TaskState.RESTORING for task in self.local.tasks.values())
-
     def turn(self) -> None:
         self.container.turn()
 
@@ -213,7 +209,7 @@ class Bus:
                 self.broker.append([self._later.pop(self._draw.randrange(len(self._later)))])
             elif due:
                 self._turn(self._draw.choice(due))
-            elif not any(self._lags().values()) and not any(w.is_restoring for w in workers):
+            elif not any(self._lags().values()) and self._all_restored():
                 return turn
             else:
                 self.clock.advance_to(min(worker.client.wakes_at for worker in workers))
@@ -242,6 +238,19 @@ class Bus:
             listener.name: self.broker.lag(listener.group, listener.subscribed)
             for listener in self._listeners
         }
+
+    def _all_restored(self) -> bool:
+        """Whether every table has somebody with its store, on every partition."""
+        stateful = [it for it in self._listeners if isinstance(it.delivery, Stateful)]
+        tables = sum(len(listener.topics) - 1 for listener in stateful)
+        active = [
+            task
+            for listener in stateful
+            for worker in self.workers[listener.name]
+            for task in worker.local.tasks.values()
+            if task.state is TaskState.ACTIVE
+        ]
+        return len(active) == tables * self.broker.partitions
 
     def _worker(self, listener: Listener, slot: int) -> Worker:
         settings = ContainerSettings(
