@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
+from orderflow.stack.ports import free_ports
 
 
 @dataclass
@@ -27,10 +29,16 @@ class RevenueService:
 
     service: Service
     instances: dict[int, Process] = field(default_factory=dict)
+    ports: dict[int, int] = field(default_factory=dict)
 
     def start(self, slot: int = 0, *, wait: bool = True, **environment: str) -> Process:
         """Start the instance of a slot, in place of the one before."""
-        process = self.service.start("api,listener", slot=slot, wait=wait, **environment)
+        # A slot keeps its address: the group keeps a member's first one.
+        if slot not in self.ports:
+            [self.ports[slot]] = free_ports(1, start=os.getpid() * 7 + 9_000 + slot * 20)
+        process = self.service.start_at(
+            self.ports[slot], "api,listener", slot=slot, wait=wait, **environment
+        )
         self.instances[slot] = process
         return process
 

@@ -148,6 +148,12 @@ class Service:
     def start(self, roles: str, *, slot: int = 0, wait: bool = True, **environment: str) -> Process:
         """Start a process with `roles`, and unless `wait` is false wait until it is ready."""
         [port] = free_ports(1, start=os.getpid() * 7 + 5_000 + next(_STARTED) * 20)
+        return self.start_at(port, roles, slot=slot, wait=wait, **environment)
+
+    def start_at(
+        self, port: int, roles: str, *, slot: int = 0, wait: bool = True, **environment: str
+    ) -> Process:
+        """As `start`, on this port."""
         names = roles.split(",")
         face = "api" if "api" in names else names[0]
         # A listener and a sender add their slots to their ports; so does an API with state.

@@ -186,14 +186,14 @@ def rfc3339_ms(moment: datetime) -> str:
 def to_headers(metadata: Metadata) -> Headers:
     """The record headers of `metadata`, in a fixed order, without those that are None."""
     headers = [
-        _SPECVERSION,
+        SPECVERSION_HEADER,
         (CE_ID, str(metadata.id).encode()),
         (CE_TYPE, metadata.type.encode()),
         (CE_SOURCE, metadata.source.encode()),
         (CE_TIME, rfc3339_ms(metadata.time).encode()),
         (CE_SUBJECT, metadata.subject.encode()),
         (CE_CORRELATION_ID, metadata.correlation_id.encode()),
-        _AVRO,
+        AVRO_HEADER,
     ]
 
     if metadata.causation_id is not None:
@@ -249,8 +249,8 @@ def _may_stay(name: str, value: bytes) -> bool:
     return True
 
 
-_SPECVERSION = (CE_SPECVERSION, b"1.0")
-_AVRO = (CONTENT_TYPE, AVRO_CONTENT_TYPE.encode())
+SPECVERSION_HEADER = (CE_SPECVERSION, b"1.0")
+AVRO_HEADER = (CONTENT_TYPE, AVRO_CONTENT_TYPE.encode())
 _CAUSATION_PLACE = 6
 _OURS = {
     CE_ID,

@@ -24,6 +24,7 @@ from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.admission import Admission
+from orderflow.messaging.container.stages.bulk import Bulk, NoBulk
 from orderflow.messaging.container.stages.gates import Gates
 from orderflow.messaging.container.stages.intake import Intake
 from orderflow.messaging.container.stages.look_ahead import Ahead
@@ -99,6 +100,11 @@ class Loop:
             prepares=isinstance(self._preparing, Preparing),
         )
         self._waves = Waves(shared, delivery=self._delivery, failures=failures, refusals=refusals)
+        self._bulk: Bulk | NoBulk = NoBulk()
+        if isinstance(self._delivery, StatefulDelivery):
+            self._bulk = Bulk(
+                shared, intake=intake, delivery=self._delivery, may_run=self._waves.are_well
+            )
 
     @property
     def is_member(self) -> bool:
@@ -136,9 +142,11 @@ class Loop:
         self.turning.mark("restore")
         self._delivery.begin_turn()
         self.turning.mark("admit")
-        self._admission.admit(polled)
         if polled.messages:
+            self._admission.note_messages()
             self._fetched += len(polled.messages)
+        self._admission.admit(self._bulk.take(polled))
+        if polled.messages:
             failpoint("listener.after_poll")
 
         # Before the rest, because neither needs a transaction: a call that begins now is answered
@@ -151,6 +159,7 @@ class Loop:
             return
 
         self._fetched = 0
+        self._handle_bulk()
         self._handle_waves()
 
         self.turning.mark("commit")
@@ -166,9 +175,15 @@ class Loop:
         """
         deadline = self._shared.clock.monotonic() + self._shared.settings.stop_within_s
         self._preparing.finish(deadline)
+        self._handle_bulk()
         self._handle_waves()
         self.turning.mark("last commit")
         self._delivery.last(deadline)
+
+    def _handle_bulk(self) -> None:
+        if self._bulk:
+            self.turning.mark("handle")
+            self._admission.admit_messages(self._bulk.run())
 
     def _handle_waves(self) -> None:
         self.turning.mark("handle")
@@ -192,7 +207,7 @@ class Loop:
         now, queues = self._shared.clock.monotonic(), self._shared.queues
         if self._delivery.is_restoring:
             return 0.0
-        if queues.ready and self._waves.may_run(now):
+        if (queues.ready or self._bulk) and self._waves.may_run(now):
             return 0.0 if self._backlog_is_full else max(0.0, self._transaction.rest_until - now)
 
         waits = [gate.next_try_at - now for gate in self._shared.gates if gate.is_probing]

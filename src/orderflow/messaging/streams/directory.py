@@ -63,7 +63,10 @@ class Directory:
     Until the first answer of the brokers nobody has anything.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, group: str, topology: Topology) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, *, group: str, topology: Topology, own: Instance
+    ) -> None:
+        self._own = own
         self._source = topology.source.name
         self._inputs = [table.repartition.name for table in topology.tables]
         self._logs = Logs(kafka)
@@ -90,7 +93,15 @@ class Directory:
 
     def reasons(self) -> list[str]:
         """Why it is not known who has what; empty if it is."""
-        return [f"directory: {self._problem}"] if self._problem else []
+        reasons = [f"directory: {self._problem}"] if self._problem else []
+        known = [owner for owner in self._owners.values() if owner.name == self._own.name]
+        if known and known[0].url != self._own.url:
+            # A static member keeps its first client id until its session ends.
+            reasons.append(
+                f"directory: the group knows {self._own.name} at {known[0].url}, not at"
+                f" {self._own.url}: the others can't ask it; give each slot an address that stays"
+            )
+        return reasons
 
     def owner(self, place: Place) -> Instance | None:
         """Which instance has this partition of a repartition topic."""

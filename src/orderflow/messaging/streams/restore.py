@@ -50,7 +50,10 @@ log = logger("streams")
 
 
 class _Restore(msgspec.Struct):
-    """One task's: `start` and `target` for each of its changelogs, and how far it is."""
+    """
+    One task's: `start` and `target` for each of its changelogs, and how far it is. `last`: the
+    offset of the last record that is in the store; `expected`: those that must still be there.
+    """
 
     task: TableTask
     input: int
@@ -58,6 +61,8 @@ class _Restore(msgspec.Struct):
     start: Mapping[Place, int]
     target: Mapping[Place, int]
     reached: dict[Place, int]
+    last: dict[Place, int]
+    expected: dict[Place, int]
     began_at: float
 
     @property
@@ -67,8 +72,8 @@ class _Restore(msgspec.Struct):
     def position(self, *, input_offset: int) -> StorePosition:
         return StorePosition(
             changelogs=tuple(
-                ChangelogPosition(topic, self.ids[topic], offset)
-                for (topic, _number), offset in self.reached.items()
+                ChangelogPosition(place[0], self.ids[place[0]], offset, self.last[place])
+                for place, offset in self.reached.items()
             ),
             input=input_offset,
         )
@@ -121,8 +126,14 @@ class Restorer:
         why = _misfit(task.store.position, ids=ids, firsts=firsts, ends=ends, number=task.number)
         if why:
             self.set_aside(task, why)
-        offsets = {at.topic: at.offset for at in task.store.position.changelogs}
-        start = {place: offsets.get(place[0], firsts[place]) for place in places}
+        known = {(at.topic, task.number): at for at in task.store.position.changelogs}
+        last = {place: known[place].last if place in known else -1 for place in places}
+        # From the last record that it has: a commit that the brokers have undone is not there.
+        expected = {place: offset for place, offset in last.items() if offset >= firsts[place]}
+        start = {
+            place: expected.get(place, known[place].offset if place in known else firsts[place])
+            for place in places
+        }
         self._restores[task.name] = _Restore(
             task=task,
             input=input_offset,
@@ -130,6 +141,8 @@ class Restorer:
             start=start,
             target=ends,
             reached=dict(start),
+            last=last,
+            expected=expected,
             began_at=self._clock.monotonic(),
         )
 
@@ -152,7 +165,8 @@ class Restorer:
             failpoint("streams.restore")
             self._write(read, restores)
 
-        over = [restore for restore in restores if restore.is_over]
+        # Not of the list from before: a store that was set aside has begun anew.
+        over = [restore for restore in self._restores.values() if restore.is_over]
         for restore in over:
             self._end(restore)
         return [restore.task for restore in over]
@@ -194,6 +208,7 @@ class Restorer:
                 continue
             restore.reached |= reached
             try:
+                _refuse_undone(restore, records)
                 self._apply(restore, records)
             except StoreDamaged as error:
                 self.set_aside(restore.task, str(error))
@@ -214,6 +229,9 @@ class Restorer:
                 elif record.value is not None:
                     facts, no_facts = [], True
 
+        for place in restore.last:
+            if place in records:
+                restore.last[place] = records[place][-1].offset
         RESTORED.labels(table.name).inc(len(values))
         # The input as it was: what is written now may be newer than it says, never older.
         position = restore.position(input_offset=task.store.position.input)
@@ -231,6 +249,22 @@ class Restorer:
             records=progress.done,
             seconds=round(self._clock.monotonic() - restore.began_at, 3),
         )
+
+
+def _refuse_undone(restore: _Restore, records: Mapping[Place, list[ChangelogRecord]]) -> None:
+    """
+    Raise StoreDamaged if the last record that the store has is not on its changelog.
+
+    A broker that goes away in the middle of a commit may acknowledge it and undo it later
+    (KAFKA-20734); compaction may take the record too, once newer ones are there.
+    """
+    for place, offset in list(restore.expected.items()):
+        if restore.reached[place] <= offset:
+            continue
+        if not any(record.offset == offset for record in records.get(place, ())[:1]):
+            topic, number = place
+            raise StoreDamaged(f"its last commit, {topic}-{number}@{offset}, is not there any more")
+        del restore.expected[place]
 
 
 def _misfit(

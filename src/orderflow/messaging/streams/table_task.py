@@ -224,9 +224,9 @@ def moved(position: StorePosition, ends: Mapping[Place, int], number: int) -> St
     """`position` with the changelogs at `ends`, where those of partition `number` are further."""
     return StorePosition(
         changelogs=tuple(
-            ChangelogPosition(
-                at.topic, at.topic_id, max(at.offset, ends.get((at.topic, number), at.offset))
-            )
+            ChangelogPosition(at.topic, at.topic_id, end, end - 1)
+            if (end := ends.get((at.topic, number), 0)) > at.offset
+            else at
             for at in position.changelogs
         ),
         input=position.input,

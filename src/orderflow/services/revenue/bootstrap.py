@@ -12,7 +12,7 @@ from orderflow.messaging.process.roles import listener_role
 from orderflow.messaging.process.service import Service
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
-from orderflow.messaging.streams.directory import Directory
+from orderflow.messaging.streams.directory import Directory, Instance
 from orderflow.messaging.streams.interactive_queries import Queries
 from orderflow.messaging.streams.local_state import LocalState
 from orderflow.services.revenue.api import build_api
@@ -28,15 +28,16 @@ def listener(launch: Launch[Settings]) -> Role:
     overrides = {
         "session.timeout.ms": int(launch.settings.revenue.session_s * 1000),
         # In the group's own description of its members the others find where to ask.
-        "client.id": f"{_instance(launch)}@{_url(launch)}",
+        "client.id": f"{_name(launch)}@{_url(launch)}",
     }
     return listener_role(LISTENER, catalogue=CATALOGUE, local=_LOCAL, overrides=overrides)(launch)
 
 
 def api(launch: Launch[Settings]) -> Role:
     settings, opened = launch.settings, ExitStack()
-    directory = Directory(settings.kafka, group=LISTENER.group, topology=TOPOLOGY)
-    queries = Queries(TOPOLOGY, local=_LOCAL, directory=directory, instance=_instance(launch))
+    own = Instance(_name(launch), _url(launch))
+    directory = Directory(settings.kafka, group=LISTENER.group, topology=TOPOLOGY, own=own)
+    queries = Queries(TOPOLOGY, local=_LOCAL, directory=directory, instance=own.name)
     decoder = Decoder(opened.enter_context(closing(Registry(settings.registry))))
     opened.callback(queries.close)
     opened.callback(directory.close)
@@ -52,7 +53,7 @@ def api(launch: Launch[Settings]) -> Role:
     )
 
 
-def _instance(launch: Launch[Settings]) -> str:
+def _name(launch: Launch[Settings]) -> str:
     return f"{LISTENER.name}-{launch.slot}"
 
 

@@ -14,7 +14,8 @@ from orderflow.messaging.settings import ApiSection, ProcessSettings, RoleSectio
 
 class RevenueSettings(StatefulSection):
     """
-    `url`: where other instances reach this one's API; empty: at its own host and port.
+    `url`: where other instances reach this one's API; empty: at its own host and port. The same
+    after a restart of the slot: the group keeps a member's first address until its session ends.
 
     `session_s`: after so long without a sign of life an instance's partitions go to the others.
     """

@@ -143,3 +143,12 @@ def test_what_is_committed_and_restored_gives_exactly_the_unfinished_records_aga
         if again.admit(message(offset)) is not None
     ]
     assert came == unfinished
+
+
+def test_a_paused_partition_is_fetched_again_if_its_restored_window_is_still_to_come() -> None:
+    """However many those are: paused for ever, they would never come."""
+    partition = fresh(Window(4_000, tuple(range(0, 4_000, 2))))
+    assert partition.may_resume()
+    for offset in range(0, 4_000, 2):
+        admitted(partition, offset, f"key-{offset}")
+    assert not partition.may_resume()

@@ -8,7 +8,7 @@ from tests.support.sales import BY_SHOP, GROUP, SHOPS, Tally
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.streams.local_state import TaskState
 from orderflow.messaging.streams.store.store import Changes, StoreTaken
-from orderflow.messaging.testing.bus import Faults, Worker
+from orderflow.messaging.testing.bus import Fault, Faults, Worker
 from orderflow.messaging.testing.memory_changelog import MemoryChangelogReader
 
 
@@ -44,8 +44,8 @@ def test_a_restarted_slot_keeps_its_store_and_reads_only_what_it_misses() -> Non
     total = sum(task.progress.total for task in worker.local.tasks.values() if task.progress)
     tally.run()
     assert tally.shops == before
-    # A marker, at most, for each of the three changelogs of a partition.
-    assert total <= 9
+    # The last record and a marker, at most, for each of the three changelogs of a partition.
+    assert total <= 18
     assert worker.stores.aside == []
 
 
@@ -198,3 +198,23 @@ def test_the_input_of_a_task_is_what_its_group_has_committed() -> None:
         if table == "shops":
             assert task.input == committed[BY_SHOP.name, number][0]
             assert task.reader.get(b"none")[1].input <= task.input
+
+
+def test_a_store_whose_last_commit_was_undone_by_the_brokers_is_set_aside() -> None:
+    """They had acknowledged it: the store is ahead of its changelog, and nobody else knows."""
+    tally = filled()
+    before, worker = tally.shops, tally.workers[0]
+    tally.sell("shop-1", "undone", 100)
+    tally.turn()
+    tally.broker.planned.append(Fault.UNDONE)
+    for _ in range(4):
+        tally.turn()
+    tally.sell("shop-2", "lost producer", 1)
+    tally.run()
+    pieces, sales = before["shop-1"]
+    assert tally.shops == tally.changelog
+    assert tally.shops["shop-1"] == (pieces + 100, sales + 1)
+    assert sum(total for total, _sales in tally.days.values()) == sum(
+        total for total, _sales in tally.shops.values()
+    )
+    assert worker.stores is not None

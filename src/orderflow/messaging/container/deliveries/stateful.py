@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,10 +21,11 @@ from orderflow.messaging.container.deliveries.transaction import TurnTransaction
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
+from orderflow.messaging.container.stages.intake import BulkRecord
 from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.errors import OrderflowError, Transient, Unavailable
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.kafka.transactions import Placed
+from orderflow.messaging.kafka.transactions import Placed, Produced
 from orderflow.messaging.listener import Received, Stateful
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import KafkaSettings
@@ -38,6 +40,9 @@ from orderflow.messaging.streams.topology import Table
 from orderflow.messaging.telemetry import logger
 
 RESOURCE = "state store"
+
+R = TypeVar("R", Received, BulkRecord)
+Publish = Callable[[Iterable[tuple[R, Any]]], list[Produced]]
 
 log = logger("streams")
 
@@ -146,7 +151,8 @@ class StatefulDelivery:
                 caused += self._rekeyed(received)
 
         # Everything is computed before anything is kept: whatever is raised, nothing was done.
-        kept = [self._fold(place, batch, caused) for place, batch in by_place.items()]
+        publish = self._publisher.records
+        kept = [self._fold(place, batch, caused, publish) for place, batch in by_place.items()]
         outputs = self._publisher.records(caused)
         for task, computed, written in kept:
             task.take(computed, written)
@@ -155,6 +161,24 @@ class StatefulDelivery:
         for record in wave:
             record.progress.state = State.HANDLED
         return wave
+
+    def handle_bulk(self, partition: Partition, batch: Sequence[BulkRecord]) -> None:
+        caused: list[tuple[BulkRecord, object]] = []
+        place = partition.topic, partition.number
+        folded = None
+        if partition.topic in self._tables:
+            folded = self._fold(place, batch, caused, self._publisher.bulk_records)
+        elif self._stands_for[partition.topic] in self._tables:
+            caused += [(record, record.event) for record in batch]
+        else:
+            rekey = self._topology.rekey
+            caused += [(record, event) for record in batch for event in rekey(record.event)]
+
+        outputs = self._publisher.bulk_records(caused)
+        if folded is not None:
+            task, computed, written = folded
+            task.take(computed, written)
+        self._uncommitted.outputs += outputs
 
     def skip(self, record: Record) -> None:
         record.progress.state = State.HANDLED
@@ -168,7 +192,7 @@ class StatefulDelivery:
         changed = [own.task for own in self._assigned.values() if own.task.has_changes]
         self._uncommitted.placed = [placed for task in changed for placed in _placed(task)]
         ended = self._transaction.run()
-        if not ended.committed:
+        if not ended.is_committed:
             # Aborted, put back, or unknown: nothing of the overlays is true.
             for task in changed:
                 task.drop()
@@ -203,7 +227,7 @@ class StatefulDelivery:
         return [(record, event) for event in self._topology.rekey(record.event)]
 
     def _fold(
-        self, place: Place, batch: list[Received], caused: list[tuple[Received, object]]
+        self, place: Place, batch: Sequence[R], caused: list[tuple[R, object]], publish: Publish[R]
     ) -> tuple[TableTask, Computed, Mapping[bytes, Placed]]:
         own = self._assigned.get(place)
         if own is None or not own.is_active:
@@ -218,22 +242,7 @@ class StatefulDelivery:
         forward = task.table.forward
         for record in computed.fresh:
             caused += [(record, event) for event in forward(record.event)]
-        return task, computed, self._written(task, computed)
-
-    def _written(self, task: TableTask, computed: Computed) -> dict[bytes, Placed]:
-        """Each changed value as a record of the changelog, on the task's own partition."""
-        changelog, number = task.table.changelog.name, task.number
-        written: dict[bytes, Placed] = {}
-        there = [
-            (key, value, by) for key, (value, by) in computed.values.items() if value is not None
-        ]
-        records = self._publisher.records((by, value) for _key, value, by in there)
-        for (key, _value, _by), (_topic, _key, data, headers) in zip(there, records, strict=True):
-            written[key] = Placed(changelog, number, key, data, headers)
-        for key, (value, _by) in computed.values.items():
-            if value is None:
-                written[key] = Placed(changelog, number, key, None, [])
-        return written
+        return task, computed, _written(task, computed, publish)
 
     def _begin_coming(self) -> None:
         for table in list(self._unchecked):
@@ -323,6 +332,21 @@ class StatefulDelivery:
                     progress=None if own.is_active else self._restorer.progress(task),
                 )
             )
+
+
+def _written(task: TableTask, computed: Computed, publish: Publish[R]) -> dict[bytes, Placed]:
+    """Each changed value as a record of the changelog, on the task's own partition."""
+    changelog, number = task.table.changelog.name, task.number
+    there = [key for key, (value, _by) in computed.values.items() if value is not None]
+    records = publish((by, value) for value, by in computed.values.values() if value is not None)
+
+    written = {
+        key: Placed(changelog, number, key, data, headers)
+        for key, (_topic, _key, data, headers) in zip(there, records, strict=True)
+    }
+    for key in computed.values.keys() - written.keys():
+        written[key] = Placed(changelog, number, key, None, [])
+    return written
 
 
 def _placed(task: TableTask) -> Iterable[Placed]:

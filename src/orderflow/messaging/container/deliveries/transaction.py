@@ -37,6 +37,7 @@ class Ended(msgspec.Struct, frozen=True):
     the offsets after what it put on changelogs, as far as they are known.
     """
 
+    is_committed: bool = False
     committed: Sequence[Record] = ()
     dead: Sequence[Record] = ()
     ends: Mapping[Place, int] = {}
@@ -160,7 +161,7 @@ class TurnTransaction:
         handled = self._finish(windows)
         self._refusals.committed(handled)
         self._rest(began)
-        return Ended(committed=handled, ends=ends)
+        return Ended(is_committed=True, committed=handled, ends=ends)
 
     def _aborted(self, error: TransactionAborted) -> Ended:
         uncommitted, with_letters = self._uncommitted, bool(self._uncommitted.dead)
@@ -202,9 +203,11 @@ class TurnTransaction:
     def _finish(self, windows: Sequence[tuple[Partition, Window]]) -> list[Record]:
         uncommitted = self._uncommitted
         handled = uncommitted.handled
-        RECORDS.labels(self._name, "handled").inc(len(handled))
+        in_bulk = sum(len(taken.handled) for taken in uncommitted.bulk)
+        RECORDS.labels(self._name, "handled").inc(len(handled) + in_bulk)
         RECORDS.labels(self._name, "dead").inc(len(uncommitted.dead))
         self._record_log.add(handled, "handled")
+        self._record_log.add_bulk(uncommitted.bulk)
         self._record_log.add(uncommitted.skipped, "skipped")
         self._record_log.add((record for record, _letter in uncommitted.dead), "dead letter")
 

@@ -76,7 +76,8 @@ class Partition:
         """Whether the window is down to half of its limits, so that fetching again is worth it."""
         if self.restoring:
             return False
-        if not self.unfinished:
+        # What is expected to come again is not there yet: without fetching it never will be.
+        if not self.unfinished or self._to_come:
             return True
         self._count_runs_again()
         span = self.next - next(iter(self.unfinished))
@@ -136,6 +137,16 @@ class Partition:
         """The record is finished for good: its effect is committed, and nothing takes that back."""
         record.progress.state = State.FINISHED
         self.unfinished.pop(record.offset, None)
+        self.changed = self._finished_since = True
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether nothing of it waits, is held back, or is expected to come again."""
+        return not (self.unfinished or self.held or self._to_come or self.restoring)
+
+    def pass_to(self, following: int) -> None:
+        """Everything below `following` was handed over in bulk, in the present turn."""
+        self.next = following
         self.changed = self._finished_since = True
 
     @property

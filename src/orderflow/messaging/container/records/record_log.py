@@ -10,9 +10,11 @@ records are not.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
+from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Record
+from orderflow.messaging.container.records.uncommitted import BulkTaken
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.listener import Listener
 from orderflow.messaging.telemetry import LogLine, write_lines
@@ -62,11 +64,33 @@ class RecordLog:
             message = f"record: {outcome}"
             self._lines += [self._line(record, outcome, message) for record in records]
 
+    def add_bulk(self, bulk: Iterable[BulkTaken]) -> None:
+        """As `add`, for records that were handled in bulk."""
+        if self._wanted:
+            self._lines += [
+                self._bulk_line(taken.partition, record)
+                for taken in bulk
+                for record in taken.handled
+            ]
+
     def write(self) -> None:
         """Write the collected lines, with one write."""
         if self._lines:
             lines, self._lines = self._lines, []
             write_lines(lines)
+
+    def _bulk_line(self, partition: Partition, record: Any) -> RecordLine:
+        return RecordLine(
+            logger=LOGGER,
+            message="record: handled",
+            topic=partition.topic,
+            partition=partition.number,
+            offset=record.offset,
+            key=record.key.decode(errors="backslashreplace") or None,
+            event=getattr(record.event, "headline", None) or type(record.event).__name__,
+            group=self._group,
+            outcome="handled",
+        )
 
     def _line(self, record: Record, outcome: Outcome, message: str) -> RecordLine:
         partition = record.partition

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
+import msgspec
+
+from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.kafka.transactions import Placed, Produced
+
+
+class BulkTaken(msgspec.Struct, frozen=True):
+    """
+    Records of one partition that were handed over in bulk. `before`: the partition's next offset
+    before them; `handled`: those that had a handler.
+    """
+
+    partition: Partition
+    messages: Sequence[Any]
+    before: int
+    handled: Sequence[Any]
 
 
 class Uncommitted:
@@ -14,19 +31,22 @@ class Uncommitted:
 
     `handled` with their `outputs`, and what they change in changelogs (`placed`); `skipped`, which
     nothing handles; `dead` with their letters. `held`: dead ones whose letters can't be written
-    now; they are unfinished, and wait.
+    now; they are unfinished, and wait. `bulk`: what was handed over in bulk; `returned`: messages
+    of it whose transaction was not committed, to be admitted one by one.
     """
 
     def __init__(self) -> None:
         self.handled: list[Record] = []
         self.outputs: list[Produced] = []
         self.placed: list[Placed] = []
+        self.bulk: list[BulkTaken] = []
+        self.returned: list[Any] = []
         self.skipped: list[Record] = []
         self.dead: list[tuple[Record, Produced]] = []
         self.held: deque[tuple[Record, Produced]] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self.handled or self.skipped or self.dead)
+        return bool(self.handled or self.skipped or self.dead or self.bulk)
 
     @property
     def records(self) -> list[Record]:
@@ -45,11 +65,21 @@ class Uncommitted:
         next transaction.
         """
         handled, self.handled, self.outputs, self.placed = self.handled, [], [], []
+        self._return_bulk()
         kept = [record for record in handled if not record.partition.gone]
         # The last one first: of two records of one key the earlier must end up at the head.
         for record in reversed(kept):
             record.partition.put_back(record)
         return kept
+
+    def _return_bulk(self) -> None:
+        bulk, self.bulk = self.bulk, []
+        for taken in bulk:
+            if not taken.partition.gone:
+                self.returned += taken.messages
+        # The first of each partition last: from there its records are admitted again.
+        for taken in reversed(bulk):
+            taken.partition.next = taken.before
 
     def drop_gone(self) -> None:
         """
@@ -80,4 +110,4 @@ class Uncommitted:
     def clear(self) -> None:
         """Forget all that is not held: it is committed, or will be read again."""
         self.handled, self.outputs, self.placed = [], [], []
-        self.skipped, self.dead = [], []
+        self.skipped, self.dead, self.bulk, self.returned = [], [], [], []

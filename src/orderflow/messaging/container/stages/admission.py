@@ -48,7 +48,9 @@ class Admission:
         self._client = shared.client
         self._gates = shared.gates
         self._queues = shared.queues
+        self._uncommitted = shared.uncommitted
         self._clock = shared.clock
+
         self._intake = intake
         self._delivery = delivery
         self._failures = failures
@@ -62,13 +64,20 @@ class Admission:
 
     def admit(self, polled: Polled) -> None:
         """Admit fetched messages; hold back those that do not fit, and pause their partitions."""
-        partitions = self._client.partitions
         if polled.messages:
-            self._last_message_at = self._clock.monotonic()
+            self.note_messages()
         for partition, end in polled.ends:
             partition.eof = end
+        self.admit_messages(polled.messages)
 
-        for message in polled.messages:
+    def note_messages(self) -> None:
+        """Something was fetched just now."""
+        self._last_message_at = self._clock.monotonic()
+
+    def admit_messages(self, messages: Iterable[Any]) -> None:
+        """Admit these, as `admit` does."""
+        partitions = self._client.partitions
+        for message in messages:
             partition = partitions[message.topic(), message.partition()]
             # Once one message is held, all later ones are: they must be admitted in the order of
             # their offsets.
@@ -92,6 +101,8 @@ class Admission:
         if self._failures.suspects:
             passing.append(self._gates.handle)
         # The resource may be away for one record alone: the next probes need others.
+        returned, self._uncommitted.returned = self._uncommitted.returned, []
+        self.admit_messages(returned)
         queues = self._queues
         if len(queues.to_prepare) + len(queues.ready) < PROBES_MAX:
             passing += (self._gates.handle, self._gates.intent, self._gates.call)

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.errors import Poison
-from orderflow.messaging.event import from_headers
+from orderflow.messaging.event import (
+    ATTRIBUTE_BYTES_MAX,
+    CE_ID,
+    CE_SOURCE,
+    CE_TYPE,
+    from_headers,
+)
 from orderflow.messaging.kafka.headers import headers_of
 from orderflow.messaging.listener import Listener, Received
-from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.schemas.avro import FRAME_BYTES, Decoder
+
+KNOWN_MAX = 1_000
+_CANONICAL_ID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class BulkRecord(msgspec.Struct, frozen=True, gc=False):
+    """
+    A record as a delivery gets it in bulk. `id` is its `ce_id` as it is written everywhere;
+    `headers` are as bytes.
+    """
+
+    event: Any
+    key: bytes
+    offset: int
+    id: str
+    headers: Mapping[str, bytes]
 
 
 class Intake:
@@ -20,6 +48,9 @@ class Intake:
         }
         self._sources = {name: topic.source for name, topic in listener.subscribed.items()}
         self._decoder = decoder
+        self._writers = {name: (source or "").encode() for name, source in self._sources.items()}
+        self._known: dict[bytes, tuple[bytes, type[Any] | None, frozenset[str]]] = {}
+        self._unreadable: dict[tuple[str, int, int], Poison] = {}
 
     def needs_registry(self, record: Record) -> bool:
         """Whether the record's schema is one that was not met before."""
@@ -35,7 +66,7 @@ class Intake:
         """
         message, progress = record.message, record.progress
         if progress.headers is None:
-            progress.headers = headers_of(message)
+            progress.headers = self._headers_of(message)
         metadata = from_headers(progress.headers)
 
         # The type is checked before the body is decoded: the body of a foreign schema can do harm.
@@ -69,6 +100,58 @@ class Intake:
             key=record.key,
         )
         return True
+
+    def read_in_bulk(self, message: Any) -> BulkRecord | None:
+        """
+        As `read`, for a record that is like most; None if nothing here handles it.
+
+        Raises Poison also for what `read` would take: then that has to say what it is.
+        """
+        value, topic = message.value(), message.topic()
+        known = self._known.get(value[:FRAME_BYTES] if value else b"")
+        if known is None:
+            known = self._learn(value)
+        type_name, event_type, topics = known
+
+        headers = {name: content or b"" for name, content in self._headers_of(message)}
+        event_id = headers.get(CE_ID) or b""
+        is_usual = (
+            headers.get(CE_TYPE) == type_name
+            and topic in topics
+            and headers.get(CE_SOURCE) == self._writers[topic]
+            and _CANONICAL_ID.fullmatch(event_id)
+            and max(map(len, headers.values())) <= ATTRIBUTE_BYTES_MAX
+        )
+        if not is_usual:
+            raise Poison("this record is not like most")
+        if event_type is None:
+            self._decoder.decode(value)
+            return None
+        event = self._decoder.decode_as(value, event_type)
+        return BulkRecord(event, message.key() or b"", message.offset(), event_id.decode(), headers)
+
+    def _learn(self, value: bytes | None) -> tuple[bytes, type[Any] | None, frozenset[str]]:
+        """The type that the frame of `value` stands for, and the topics where it belongs."""
+        name = self._decoder.type_of(value)
+        assert value is not None
+        topics = frozenset(topic for topic, types in self._belongs.items() if name in types)
+        known = name.encode(), self._types.get(name), topics
+        if len(self._known) < KNOWN_MAX:
+            self._known[value[:FRAME_BYTES]] = known
+        return known
+
+    def _headers_of(self, message: Any) -> list[tuple[str, bytes | None]]:
+        """See `headers_of`, which must not be called a second time after it has raised."""
+        place = message.topic(), message.partition(), message.offset()
+        if place in self._unreadable:
+            raise self._unreadable[place]
+        try:
+            return headers_of(message)
+        except Poison as error:
+            if len(self._unreadable) >= KNOWN_MAX:
+                self._unreadable.clear()
+            self._unreadable[place] = error
+            raise
 
     def peek(self, record: Record) -> Received | None:
         """

@@ -5,14 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import uuid_utils
+
+from orderflow.messaging.container.stages.intake import BulkRecord
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.messaging.event import EventId, Headers, Metadata, derived_id, to_headers
+from orderflow.messaging.event import (
+    AVRO_HEADER,
+    CE_CAUSATION_ID,
+    CE_CORRELATION_ID,
+    CE_ID,
+    CE_SOURCE,
+    CE_SUBJECT,
+    CE_TIME,
+    CE_TYPE,
+    SPECVERSION_HEADER,
+    TRACEPARENT,
+    TRACESTATE,
+    EventId,
+    Headers,
+    Metadata,
+    derived_id,
+    rfc3339_ms,
+    to_headers,
+)
 from orderflow.messaging.kafka.headers import record_bytes
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import Caused, Listener, Received
 from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.messaging.schemas.avro import Encoder
 
+LONG_BYTES = 16 * 1024
 BATCH_BYTES = 512
 """Room for the batch's own header, within a topic's limit."""
 
@@ -33,6 +55,17 @@ class Publisher:
             for topic in listener.publishes
             for name in topic.types
         }
+        source = (CE_SOURCE, listener.source.encode())
+        self._ours = {
+            name: ((SPECVERSION_HEADER,), ((CE_TYPE, name.encode()), source))
+            for name in self._routes
+        }
+        namespace = uuid_utils.UUID(str(listener.namespace))
+
+        def make_id(name: str) -> bytes:
+            return str(uuid_utils.uuid5(namespace, name)).encode()
+
+        self._make_id = make_id
 
     def records(self, caused: Iterable[Caused]) -> list[Produced]:
         """
@@ -43,6 +76,44 @@ class Publisher:
             (topic, key.encode(), value, headers)
             for topic, key, value, headers, _metadata in self._published(caused)
         ]
+
+    def bulk_records(self, caused: Iterable[tuple[BulkRecord, Any]]) -> list[Produced]:
+        """
+        As `records`, for causes in bulk; the same ids, headers and bytes.
+
+        Raises ValueError also for an event that `records` might take: it is long.
+        """
+        published: list[Produced] = []
+        counts: dict[tuple[str, str], int] = {}
+        encode, make_id, ours = self._encoder.encode, self._make_id, self._ours
+        for cause, event in caused:
+            type_name = event.type_name()
+            topic, bytes_max = self._routes[type_name]
+            counted = (cause.id, type_name)
+            index = counts[counted] = counts.get(counted, -1) + 1
+
+            value = encode(topic, event)
+            if len(value) + LONG_BYTES > bytes_max:
+                raise ValueError(f"{type_name} of {len(value)} bytes is long")
+
+            before, between = ours[type_name]
+            subject = event.subject.encode()
+            theirs = cause.headers
+            headers = [
+                *before,
+                (CE_ID, make_id(f"{cause.id}/{type_name}/{index}")),
+                *between,
+                (CE_TIME, rfc3339_ms(event.happened_at).encode()),
+                (CE_SUBJECT, subject),
+                (CE_CAUSATION_ID, cause.id.encode()),
+                (CE_CORRELATION_ID, theirs.get(CE_CORRELATION_ID) or subject),
+                AVRO_HEADER,
+            ]
+            for name in (TRACEPARENT, TRACESTATE):
+                if name in theirs:
+                    headers.append((name, theirs[name]))
+            published.append((topic, event.key.encode(), value, headers))
+        return published
 
     def rows(self, caused: Iterable[Caused]) -> list[OutboxRow]:
         """As `records`."""

@@ -40,6 +40,10 @@ class Waves:
         """Whether everything that handling needs is there, or may be tried again."""
         return all(gate.may_try(now) for gate in self._delivery.needs)
 
+    def are_well(self) -> bool:
+        """Whether nothing that handling needs is in doubt: neither away, nor being probed."""
+        return not any(gate.is_probing for gate in self._delivery.needs)
+
     def run(self) -> Iterator[list[Record]]:
         """
         Handle waves until nothing is ready, or the turn's records or seconds are used up.

@@ -25,11 +25,15 @@ class StoreTaken(Fenced):
 
 
 class ChangelogPosition(msgspec.Struct, frozen=True):
-    """The store contains `topic`'s records below `offset`. `topic_id`: which topic of that name."""
+    """
+    The store contains `topic`'s records below `offset`; `last` is that of the last one, -1 if there
+    is none. `topic_id`: which topic of that name.
+    """
 
     topic: str
     topic_id: str
     offset: int
+    last: int = -1
 
 
 class StorePosition(msgspec.Struct, frozen=True):
