@@ -147,7 +147,8 @@ EXAMPLES: dict[type[Envelope], Envelope] = {
             currency="EUR",
             captured_minor=4_498,
             refunded_minor=0,
-            is_refund=False,
+            payments=1,
+            refunds=0,
             occurred_at=AT,
         ),
     )

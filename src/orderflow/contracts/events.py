@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import ClassVar
 
 import msgspec
@@ -331,14 +332,16 @@ class CustomerRevenueChange(Envelope, frozen=True, kw_only=True):
 
 
 class HourRevenueChange(Hourly, frozen=True, kw_only=True):
-    """Internal to revenue: a capture or a refund that counts, re-keyed by currency and hour."""
+    """Internal to revenue: captures and refunds that count, re-keyed by hour and currency."""
 
     captured_minor: int
     refunded_minor: int
-    is_refund: bool
+    payments: int
+    refunds: int
     occurred_at: datetime
 
 
+@lru_cache(maxsize=1_000)
 def hour_key(currency: str, hour: datetime) -> str:
     """The key of one currency's hour (aware UTC)."""
     return f"{hour:%Y-%m-%dT%H}:00:00Z/{currency}"

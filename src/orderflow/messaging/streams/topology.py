@@ -47,7 +47,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
     `fact`: what an event reports. A fact counts once, for good, whatever the record's id, offset or
     topic; `facts` is the changelog of the set of those that were counted. Without it every record
-    counts. `forward`: for an event that counts, the events that go to other repartition topics.
+    counts. `forward`: for an event that counts, the events that go to other repartition topics;
+    `together` makes one of two of them that have one key and one type, so that a batch sends few.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     fact: Callable[[Any], UUID] | None = None
     facts: Topic | None = None
     forward: Rekey = no_forward
+    together: Callable[[Any, Any], Any] | None = None
 
     @property
     def changelogs(self) -> tuple[Topic, ...]:

@@ -61,8 +61,22 @@ def by_hour(change: CustomerRevenueChange) -> Iterable[HourRevenueChange]:
         currency=change.currency,
         captured_minor=change.captured_minor,
         refunded_minor=change.refunded_minor,
-        is_refund=change.is_refund,
+        payments=int(not change.is_refund),
+        refunds=int(change.is_refund),
         occurred_at=change.occurred_at,
+    )
+
+
+def together(change: HourRevenueChange, another: HourRevenueChange) -> HourRevenueChange:
+    """Two changes of one hour as one."""
+    return HourRevenueChange(
+        hour=change.hour,
+        currency=change.currency,
+        captured_minor=change.captured_minor + another.captured_minor,
+        refunded_minor=change.refunded_minor + another.refunded_minor,
+        payments=change.payments + another.payments,
+        refunds=change.refunds + another.refunds,
+        occurred_at=max(change.occurred_at, another.occurred_at),
     )
 
 
@@ -91,12 +105,12 @@ def add_to_hour(revenue: RevenueByHour | None, change: HourRevenueChange) -> Rev
         return RevenueByHour(
             hour=change.hour,
             currency=change.currency,
-            totals=_add(NOTHING, change),
+            totals=_add_hour(NOTHING, change),
             updated_at=change.occurred_at,
         )
     return replace(
         revenue,
-        totals=_add(revenue.totals, change),
+        totals=_add_hour(revenue.totals, change),
         updated_at=max(revenue.updated_at, change.occurred_at),
     )
 
@@ -106,9 +120,7 @@ def net_by_currency(revenue: RevenueByCustomer) -> Mapping[str, int]:
     return {currency: totals.net_minor for currency, totals in revenue.totals.items()}
 
 
-def _add(
-    before: CurrencyTotals, change: CustomerRevenueChange | HourRevenueChange
-) -> CurrencyTotals:
+def _add(before: CurrencyTotals, change: CustomerRevenueChange) -> CurrencyTotals:
     captured = before.captured_minor + change.captured_minor
     refunded = before.refunded_minor + change.refunded_minor
     return CurrencyTotals(
@@ -117,4 +129,16 @@ def _add(
         net_minor=captured - refunded,
         payments=before.payments + (not change.is_refund),
         refunds=before.refunds + change.is_refund,
+    )
+
+
+def _add_hour(before: CurrencyTotals, change: HourRevenueChange) -> CurrencyTotals:
+    captured = before.captured_minor + change.captured_minor
+    refunded = before.refunded_minor + change.refunded_minor
+    return CurrencyTotals(
+        captured_minor=captured,
+        refunded_minor=refunded,
+        net_minor=captured - refunded,
+        payments=before.payments + change.payments,
+        refunds=before.refunds + change.refunds,
     )

@@ -37,6 +37,7 @@ CUSTOMERS = Table(
     fact=model.fact,
     facts=REVENUE_FACTS,
     forward=model.by_hour,
+    together=model.together,
 )
 HOURS = Table(
     name="revenue-by-hour",

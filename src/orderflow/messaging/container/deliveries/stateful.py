@@ -239,9 +239,7 @@ class StatefulDelivery:
             computed = task.compute(batch)
         except StoreDamaged as error:
             raise self._restore_again(own, error) from error
-        forward = task.table.forward
-        for record in computed.fresh:
-            caused += [(record, event) for event in forward(record.event)]
+        caused += _forwarded(task.table, computed.fresh)
         return task, computed, _written(task, computed, publish)
 
     def _begin_coming(self) -> None:
@@ -332,6 +330,20 @@ class StatefulDelivery:
                     progress=None if own.is_active else self._restorer.progress(task),
                 )
             )
+
+
+def _forwarded(table: Table, fresh: Sequence[R]) -> Iterable[tuple[R, Any]]:
+    """What goes on to other tables, with its causes: one event for each key if that is possible."""
+    forward, together = table.forward, table.together
+    if together is None:
+        return [(record, event) for record in fresh for event in forward(record.event)]
+
+    sums: dict[tuple[type[Any], str], tuple[R, Any]] = {}
+    for record in fresh:
+        for event in forward(record.event):
+            key = type(event), event.key
+            sums[key] = record, together(sums[key][1], event) if key in sums else event
+    return sums.values()
 
 
 def _written(task: TableTask, computed: Computed, publish: Publish[R]) -> dict[bytes, Placed]:
