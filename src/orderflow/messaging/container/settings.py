@@ -12,6 +12,8 @@ from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings, RegistrySettings
 from orderflow.messaging.work.turning import TURNS_WITHIN_S
 
+RECORDS_MAX = 500
+
 Protocol = Literal["classic", "consumer"]
 
 
@@ -37,7 +39,7 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     database: DatabaseSettings | None = None
     protocol: Protocol = "classic"
     consumer_overrides: Mapping[str, object] = {}
-    records_max: int = 500
+    records_max: int = RECORDS_MAX
     turn_s_max: float = 5.0
     rest_s: tuple[float, float] = (0.015, 0.1)
     commit_every_s: float = 0.2

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from orderflow.messaging.container import Container, ContainerSettings
 from orderflow.messaging.container.deliveries.stateful import StateParts
+from orderflow.messaging.container.settings import RECORDS_MAX
 from orderflow.messaging.errors import NEUTRAL, OperatorCommands
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.http.server import Role
@@ -64,9 +65,11 @@ def listener_role(
     catalogue: SchemaCatalogue,
     local: LocalState | None = None,
     overrides: Mapping[str, object] = NO_OVERRIDES,
+    records_max: int = RECORDS_MAX,
 ) -> BuildRole[ProcessSettings]:
     """
-    A listener in its container. `overrides` are librdkafka's keys, for its consumer.
+    A listener in its container. `overrides` are librdkafka's keys, for its consumer; `records_max`
+    is the most that it fetches, and commits, at once.
 
     With `InboxOutbox` it uses the service's database, waits at start for the relay that publishes
     its outbox, if it publishes, and purges its inbox. With `Stateful` it shows in `local` what it
@@ -86,6 +89,7 @@ def listener_role(
                 database=launch.database if has_inbox else None,
                 protocol=section.protocol if isinstance(section, ListenerSection) else "classic",
                 consumer_overrides=overrides,
+                records_max=records_max,
                 log_records=settings.telemetry.log_records,
             ),
             state=_state(launch, local),
