@@ -48,7 +48,11 @@ from orderflow.messaging.testing.eventually import eventually
 ROOT = Path(__file__).parents[3]
 CUSTOMER = "customer-123"
 LINES = [{"sku": "MOUSE-01", "quantity": 2}]
-RACES = [1_000, pytest.param(10_000, marks=pytest.mark.soak)]
+RACES = [
+    600,
+    pytest.param(1_000, marks=pytest.mark.long),
+    pytest.param(10_000, marks=pytest.mark.soak),
+]
 STEPS = ("pay", "ship", "deliver")
 
 
