@@ -19,6 +19,36 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/unit/messaging/streams/test_exactly_once_with_state.py": {
+        "store-written-before-the-commit": "test_nothing_of_an_aborted_transaction_stays",
+        "overlay-kept-after-an-abort": (
+            "test_what_was_folded_in_an_aborted_transaction_is_folded_again_once_without_facts_too"
+        ),
+        "fact-by-offset": (
+            "test_each_fact_counts_once_for_good_also_beside_itself_and_after_a_restart"
+        ),
+    },
+    "tests/unit/messaging/streams/test_restore.py": {
+        "undone-commit-kept": (
+            "test_a_store_whose_last_commit_was_undone_by_the_brokers_is_set_aside"
+        ),
+    },
+    "tests/unit/messaging/container/test_partition.py": {
+        "restored-window-never-fetched": (
+            "test_a_paused_partition_is_fetched_again_if_its_restored_window_is_still_to_come"
+        ),
+    },
+    "tests/contract/test_schemas.py": {
+        "repartition-keyed-by-payment": (
+            "test_every_event_says_first_whom_it_is_about_and_also_when_it_happened"
+            "[CustomerRevenueChange]"
+        ),
+    },
+    "tests/integration/kit/test_changelog_reader.py": {
+        "restore-stops-at-the-last-record": (
+            "test_markers_and_aborted_records_at_the_end_are_passed"
+        ),
+    },
     "tests/unit/messaging/container/test_log_without_the_offset.py": {
         "known-offsets-of-another-log": (
             "test_a_group_beyond_the_end_of_the_log_handles_all_that_comes[True]"

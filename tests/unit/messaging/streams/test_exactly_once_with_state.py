@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from tests.support.sales import (
     BROKEN,
+    BY_DAY,
     BY_SHOP,
     DAILY,
     FACTS,
@@ -17,6 +18,7 @@ from tests.support.sales import (
     NOON,
     SALES,
     SHOPS,
+    DaySale,
     ShopSale,
     Tally,
 )
@@ -192,3 +194,13 @@ def test_a_late_record_restates_its_window() -> None:
     tally.run()
     assert tally.days == {"2026-01-31": (7, 2), "2026-02-01": (3, 1)}
     assert len(tally.broker.records(DAILY.name)) >= 2
+
+
+def test_what_was_folded_in_an_aborted_transaction_is_folded_again_once_without_facts_too() -> None:
+    tally = Tally()
+    tally.run()
+    tally.bus.publish(BY_DAY.name, DaySale(day="2026-01-31", pieces=5, at=NOON))
+    tally.broker.planned.append(Fault.ABORTED)
+    tally.run()
+    assert not tally.broker.planned
+    assert tally.days == {"2026-01-31": (5, 1)}
