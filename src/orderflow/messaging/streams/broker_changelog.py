@@ -41,6 +41,7 @@ class BrokerChangelogReader:
         self._consumer = consumer(settings, NO_GROUP, **overrides)
         self._logs = Logs(settings)
         self._reading: set[Place] = set()
+        self._failure: Unavailable | None = None
 
     def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         # Open transactions included: the last committed one may still wait for its marker.
@@ -60,33 +61,17 @@ class BrokerChangelogReader:
         self._reading.add(place)
 
     def read(self, records_max: int, timeout_s: float) -> Read:
-        records: list[ChangelogRecord] = []
-        reached: dict[Place, int] = {}
-        refused: list[Place] = []
-        message: Any
-        for message in self._consumer.consume(records_max, timeout_s):
-            place = message.topic(), message.partition()
-            error = message.error()
-            if error is None:
-                offset = message.offset()
-                records.append(
-                    ChangelogRecord(*place, offset, message.key() or b"", message.value())
-                )
-                reached[place] = offset + 1
-            elif error.code() == PARTITION_EOF:
-                # Behind the last record are markers: only this says that they were passed.
-                reached[place] = message.offset()
-            elif error.code() in NOT_IN_THE_LOG:
-                refused.append(place)
-            elif not error.retriable():
-                raise Unavailable(f"changelogs: {error.str()}", resource="broker")
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        read, self._failure = read_of(self._consumer.consume(records_max, timeout_s))
 
         # What was fetched of a partition before `end` is nobody's any more.
         reading = self._reading
         return Read(
-            [record for record in records if record[:2] in reading],
-            {place: offset for place, offset in reached.items() if place in reading},
-            [place for place in refused if place in reading],
+            [record for record in read.records if record[:2] in reading],
+            {place: offset for place, offset in read.reached.items() if place in reading},
+            [place for place in read.refused if place in reading],
         )
 
     def end(self, place: Place) -> None:
@@ -96,3 +81,31 @@ class BrokerChangelogReader:
 
     def close(self) -> None:
         self._consumer.close()
+
+
+def read_of(messages: Iterable[Any]) -> tuple[Read, Unavailable | None]:
+    """
+    What the client library returned at once, and the last error in it that ends no reading.
+
+    Not raised: the client gives the records beside it only once, and the store would lack them.
+    """
+    records: list[ChangelogRecord] = []
+    reached: dict[Place, int] = {}
+    refused: list[Place] = []
+    failure: Unavailable | None = None
+
+    for message in messages:
+        place = message.topic(), message.partition()
+        error = message.error()
+        if error is None:
+            offset = message.offset()
+            records.append(ChangelogRecord(*place, offset, message.key() or b"", message.value()))
+            reached[place] = offset + 1
+        elif error.code() == PARTITION_EOF:
+            # Behind the last record are markers: only this says that they were passed.
+            reached[place] = message.offset()
+        elif error.code() in NOT_IN_THE_LOG:
+            refused.append(place)
+        elif not error.retriable():
+            failure = Unavailable(f"changelogs: {error.str()}", resource="broker")
+    return Read(records, reached, refused), failure

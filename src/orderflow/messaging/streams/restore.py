@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.errors import ConfigurationError, Transient
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.streams.changelog import (
     ChangelogReader,
@@ -53,6 +53,8 @@ class _Restore(msgspec.Struct):
     """
     One task's: `start` and `target` for each of its changelogs, and how far it is. `last`: the
     offset of the last record that is in the store; `expected`: those that must still be there.
+    `failed`: what was read is not all written, so it begins anew; `misfit`: why that needs another
+    store.
     """
 
     task: TableTask
@@ -64,10 +66,18 @@ class _Restore(msgspec.Struct):
     last: dict[Place, int]
     expected: dict[Place, int]
     began_at: float
+    failed: bool = False
+    misfit: str = ""
 
     @property
     def is_over(self) -> bool:
-        return all(self.reached[place] >= end for place, end in self.target.items())
+        return not self.failed and all(
+            self.reached[place] >= end for place, end in self.target.items()
+        )
+
+    def fail(self, misfit: str = "") -> None:
+        self.failed = True
+        self.misfit = misfit
 
     def position(self, *, input_offset: int) -> StorePosition:
         return StorePosition(
@@ -82,7 +92,8 @@ class _Restore(msgspec.Struct):
 class Restorer:
     """
     Restores any number of tasks at once, on the container's thread. `begin` and `step` raise
-    Unavailable when the brokers, or the disk, are away: then the same call again is right.
+    Unavailable when the brokers, or the disk, are away: then the same call again is right. What was
+    read and could not be written is read again.
     """
 
     def __init__(self, reader: ChangelogReader, stores: StateStores, clock: Clock) -> None:
@@ -116,7 +127,6 @@ class Restorer:
         Begin, or begin anew, to restore `task` from its own position. A store that does not fit its
         changelogs is set aside. `input_offset`: what the group has committed.
         """
-        self.end(task)
         places = task.places
         ids = self._reader.topic_ids(topic for topic, _number in places)
         # After the input's offset was read: what was committed with it is below these ends.
@@ -126,6 +136,9 @@ class Restorer:
         why = _misfit(task.store.position, ids=ids, firsts=firsts, ends=ends, number=task.number)
         if why:
             self.set_aside(task, why)
+
+        # Only now, when nothing can be away any more: until here `step` knows the one that failed.
+        self.end(task)
         known = {(at.topic, task.number): at for at in task.store.position.changelogs}
         last = {place: known[place].last if place in known else -1 for place in places}
         # From the last record that it has: a commit that the brokers have undone is not there.
@@ -159,17 +172,13 @@ class Restorer:
 
     def step(self) -> list[TableTask]:
         """Read one piece; returns the tasks whose stores are restored now."""
+        self._begin_failed()
         restores = list(self._restores.values())
         if any(not restore.is_over for restore in restores):
             read = self._reader.read(RECORDS_MAX, WAIT_S)
             failpoint("streams.restore")
             self._write(read, restores)
-
-        # Not of the list from before: a store that was set aside has begun anew.
-        over = [restore for restore in self._restores.values() if restore.is_over]
-        for restore in over:
-            self._end(restore)
-        return [restore.task for restore in over]
+        return self._end_those([restore for restore in restores if restore.is_over])
 
     def end(self, task: TableTask) -> None:
         """Restore `task` no more: its partition was taken away."""
@@ -190,16 +199,25 @@ class Restorer:
     def close(self) -> None:
         self._reader.close()
 
+    def _begin_failed(self) -> None:
+        """From what the stores have: the reader is further than they are."""
+        for restore in [restore for restore in self._restores.values() if restore.failed]:
+            if restore.misfit:
+                self.set_aside(restore.task, restore.misfit)
+                restore.misfit = ""
+            self.begin(restore.task, input_offset=restore.input)
+
     def _write(self, read: Read, restores: Iterable[_Restore]) -> None:
         records: dict[Place, list[ChangelogRecord]] = defaultdict(list)
         for record in read.records:
             records[record.topic, record.partition].append(record)
 
+        # A store that fails does not keep the others from what was read for them.
+        failures: list[Transient] = []
         for restore in restores:
             if refused := [place for place in restore.reached if place in read.refused]:
                 topic, number = refused[0]
-                self.set_aside(restore.task, f"{topic}-{number} lost what it had been read to")
-                self.begin(restore.task, input_offset=restore.input)
+                restore.fail(f"{topic}-{number} lost what it had been read to")
                 continue
             reached = {
                 place: read.reached[place] for place in restore.reached if place in read.reached
@@ -211,8 +229,13 @@ class Restorer:
                 _refuse_undone(restore, records)
                 self._apply(restore, records)
             except StoreDamaged as error:
-                self.set_aside(restore.task, str(error))
-                self.begin(restore.task, input_offset=restore.input)
+                restore.fail(str(error))
+            except Transient as error:
+                restore.fail()
+                failures.append(error)
+
+        if failures:
+            raise failures[0]
 
     def _apply(self, restore: _Restore, records: Mapping[Place, list[ChangelogRecord]]) -> None:
         task, table = restore.task, restore.task.table
@@ -236,6 +259,24 @@ class Restorer:
         # The input as it was: what is written now may be newer than it says, never older.
         position = restore.position(input_offset=task.store.position.input)
         task.restored(values, facts, no_facts=no_facts, position=position)
+
+    def _end_those(self, over: Iterable[_Restore]) -> list[TableTask]:
+        """Who is restored, whatever becomes of the others: they are tried again."""
+        tasks: list[TableTask] = []
+        for restore in over:
+            try:
+                self._end(restore)
+            except StoreDamaged as error:
+                restore.fail(str(error))
+            except Transient:
+                if not tasks:
+                    raise
+                # The next step raises it; those that ended are returned in no other step.
+                break
+            else:
+                tasks.append(restore.task)
+
+        return tasks
 
     def _end(self, restore: _Restore) -> None:
         task, progress = restore.task, self.progress(restore.task)
