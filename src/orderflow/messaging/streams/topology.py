@@ -47,7 +47,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
     `fact`: what an event reports. A fact counts once, for good, whatever the record's id, offset or
     topic; `facts` is the changelog of the set of those that were counted. Without it every record
-    counts. `forward`: for an event that counts, the events that go to other repartition topics.
+    counts. `forward`: for an event that counts, the events that go to the repartition topics of
+    later tables of the topology.
     """
 
     name: str
