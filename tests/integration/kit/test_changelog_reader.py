@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support.stack import Stack
 
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.admin import Admin, apply, plan
+from orderflow.messaging.kafka.partitioner import partition_of
 from orderflow.messaging.kafka.topics import Cleanup, Topic, TopicSettings
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.streams.broker_changelog import BrokerChangelogReader
@@ -17,6 +19,8 @@ from orderflow.messaging.streams.changelog import ChangelogRecord, Place
 from orderflow.messaging.testing.eventually import eventually
 
 MANY = 100_000
+KEYS = [b"", b"a", b"ab", b"abc", b"abcd", "Zürich".encode(), bytes(range(256))]
+KEYS += [b"customer-%d" % number for number in range(200)]
 
 
 @pytest.fixture
@@ -129,3 +133,29 @@ def test_a_hundred_thousand_records_are_read_from_a_position(
     reader.begin(place, 10)
     records = read_to(reader, place, MANY + 1)
     assert [record.offset for record in records] == list(range(10, MANY))
+
+
+def test_keys_are_where_the_client_library_places_them(kafka: KafkaSettings) -> None:
+    topic = Topic(
+        name=f"placed-{uuid4().hex[:8]}", key="any", retention=timedelta(hours=1), partitions=7
+    )
+    admin = Admin(kafka)
+    apply(plan((topic,), admin, TopicSettings()), admin)
+
+    placed: dict[bytes, int] = {}
+    producer = clients.transactional_producer(kafka, uuid4().hex)
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    for key in KEYS:
+        producer.produce(
+            topic.name,
+            b"v",
+            key,
+            on_delivery=lambda _error, message: placed.update(
+                {message.key() or b"": message.partition() or 0}
+            ),
+        )
+    producer.commit_transaction(30)
+    # An empty key is no key to the client library: it goes anywhere.
+    placed.pop(b"", None)
+    assert placed == {key: partition_of(key, 7) for key in KEYS if key}

@@ -76,16 +76,23 @@ def forget(settings: KafkaSettings, group: str) -> None:
         admin.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group].result()
 
 
-def _places(assignment: bytes) -> Iterator[Place]:
-    """The partitions in a member's assignment, as the consumer protocol writes it."""
-    if len(assignment) < _HEADER.size:
-        return
+def _places(assignment: bytes) -> list[Place]:
+    """The partitions in a member's assignment; none if it is not of the consumer protocol."""
+    try:
+        return [*_parsed(assignment)]
+    except (struct.error, UnicodeDecodeError):
+        return []
 
+
+def _parsed(assignment: bytes) -> Iterator[Place]:
     _version, topics = _HEADER.unpack_from(assignment)
     at = _HEADER.size
     for _ in range(topics):
         (size,) = _SHORT.unpack_from(assignment, at)
         at += _SHORT.size
+        if size < 0:
+            raise struct.error("a topic without a name")
+
         topic = assignment[at : at + size].decode()
         at += size
         (count,) = _INT.unpack_from(assignment, at)

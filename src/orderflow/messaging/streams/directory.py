@@ -22,13 +22,16 @@ from orderflow.messaging.kafka.groups import Members
 from orderflow.messaging.kafka.lag import Place, committed_windows, observer
 from orderflow.messaging.kafka.logs import Logs
 from orderflow.messaging.settings import KafkaSettings
-from orderflow.messaging.streams.topology import Topology
+from orderflow.messaging.streams.topology import Topology, no_forward
 from orderflow.messaging.telemetry import logger
 
 EVERY_S = 0.5
 ASK_WITHIN_S = 2.0
 POINTS_MAX = 1_200
 """Moments that are remembered: ten minutes of them."""
+
+Point = tuple[datetime, Mapping[Place, int]]
+"""A moment, and the ends that hold what was on the source then."""
 
 log = logger("streams")
 
@@ -43,7 +46,7 @@ class Instance(msgspec.Struct, frozen=True):
 class Sample(msgspec.Struct, frozen=True):
     """
     What the brokers said at one moment. `ends`: of the source; `committed`: the group's offsets on
-    it; `inputs`: the ends of the repartition topics, asked for after `committed`.
+    it and on the repartition topics; `inputs`: the ends of those, asked for after `committed`.
     """
 
     at: datetime
@@ -52,7 +55,7 @@ class Sample(msgspec.Struct, frozen=True):
     inputs: Mapping[Place, int]
 
     def has_rekeyed(self, ends: Mapping[Place, int]) -> bool:
-        """Whether everything of the source below `ends` is on the repartition topics."""
+        """Whether what everything below `ends` leads to is on the next topics: below `inputs`."""
         return all(self.committed.get(place, 0) >= end for place, end in ends.items())
 
 
@@ -78,8 +81,18 @@ class Directory:
 
         self._owners: Mapping[Place, Instance] = {}
         self._counts: Mapping[str, int] = {}
-        self._waiting: deque[tuple[datetime, Mapping[Place, int]]] = deque(maxlen=POINTS_MAX)
-        self._points: deque[tuple[datetime, Mapping[Place, int]]] = deque(maxlen=POINTS_MAX)
+        # What is folded at one table and goes on to a later one is not there yet when the source is
+        # re-keyed: before each repartition topic, those whose tables forward.
+        forwarding = [
+            table.repartition.name for table in topology.tables if table.forward is not no_forward
+        ]
+        self._before = {
+            name: forwarding[: sum(earlier in forwarding for earlier in self._inputs[:number])]
+            for number, name in enumerate(self._inputs)
+        }
+        self._steps = [self._source, *forwarding]
+        self._waiting: list[deque[Point]] = [deque(maxlen=POINTS_MAX) for _ in self._steps]
+        self._points: list[deque[Point]] = [deque(maxlen=POINTS_MAX) for _ in self._steps]
         self._problem = "not asked yet"
 
     def start(self) -> None:
@@ -118,11 +131,18 @@ class Directory:
         The latest known moment of which everything that was on the source is below `position` of
         this partition; None if none is known.
         """
-        latest = None
-        for at, inputs in list(self._points):
+        points = self._points[len(self._before[place[0]])]
+        for at, inputs in reversed(list(points)):
             if position >= inputs.get(place, 0):
-                latest = at
-        return latest
+                return at
+        return None
+
+    def before(self, topic: str) -> Sequence[str]:
+        """
+        The repartition topics whose tables may forward to `topic`, in order: what is on the source
+        comes through them.
+        """
+        return self._before[topic]
 
     def sample(self) -> Sample:
         """Ask the brokers now. Raises Unavailable."""
@@ -137,6 +157,9 @@ class Directory:
                 self._problem = ""
             except Unavailable as error:
                 self._problem = str(error)
+            except Exception as error:  # a thread that ends would leave everything as it was
+                log.exception("the directory could not be read")
+                self._problem = repr(error)
             self._stop.wait(EVERY_S)
 
     def _refresh(self) -> None:
@@ -146,15 +169,24 @@ class Directory:
         if owners:
             self._owners = {place: _instance(client) for place, client in owners.items()}
 
-        self._waiting.append((sample.at, sample.ends))
-        over = [(at, ends) for at, ends in self._waiting if sample.has_rekeyed(ends)]
-        for _ in over:
-            self._waiting.popleft()
-        if over:
-            self._points.append((over[-1][0], sample.inputs))
+        self._learn(sample)
+
+    def _learn(self, sample: Sample) -> None:
+        """Which moments' records have come through each step."""
+        arrived: Point | None = (sample.at, sample.ends)
+        for number, (waiting, points) in enumerate(zip(self._waiting, self._points, strict=True)):
+            if arrived is not None:
+                waiting.append(arrived)
+            arrived = None
+            # In the order of the moments, whose ends only grow.
+            while waiting and sample.has_rekeyed(waiting[0][1]):
+                at, _ends = waiting.popleft()
+                arrived = at, _on(sample.inputs, self._steps[number + 1 : number + 2])
+                points.append((at, sample.inputs))
 
     def _ask(self) -> Sample:
-        if not self._counts:
+        # Again until all of them exist: a deployment may make them after this process has begun.
+        if any(topic not in self._counts for topic in (self._source, *self._inputs)):
             self._counts = self._logs.partitions([self._source, *self._inputs])
 
         # The moment before the ends, the commits before what they have put on the next topics: so
@@ -162,11 +194,14 @@ class Directory:
         at = datetime.now(UTC)
         ends = self._logs.stable_ends(self._places([self._source]))
         try:
-            windows = committed_windows(self._observer, ends, timeout_s=ASK_WITHIN_S)
+            read = [*ends, *self._places(self._steps[1:])]
+            windows = committed_windows(self._observer, read, timeout_s=ASK_WITHIN_S)
         except KafkaException as error:
             raise Unavailable(f"offsets: {error.args[0].str()}", resource="broker") from error
         committed = {place: window.base for place, window in windows.items()}
-        inputs = self._logs.stable_ends(self._places(self._inputs))
+        # Open transactions included: what was committed with those offsets may still wait for its
+        # marker.
+        inputs = self._logs.ends(self._places(self._inputs))
         # The client library collects what nobody polls for.
         with suppress(KafkaException):
             self._observer.poll(0)
@@ -174,6 +209,10 @@ class Directory:
 
     def _places(self, topics: Sequence[str]) -> list[Place]:
         return [(topic, number) for topic in topics for number in range(self.partitions(topic))]
+
+
+def _on(ends: Mapping[Place, int], topics: Sequence[str]) -> Mapping[Place, int]:
+    return {place: end for place, end in ends.items() if place[0] in topics}
 
 
 def milliseconds_since(at: datetime) -> int:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
@@ -29,7 +30,12 @@ from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.parameters import query_value
 from orderflow.messaging.kafka.lag import Place
 from orderflow.messaging.kafka.partitioner import partition_of
-from orderflow.messaging.streams.directory import Directory, Instance, milliseconds_since
+from orderflow.messaging.streams.directory import (
+    Directory,
+    Instance,
+    Sample,
+    milliseconds_since,
+)
 from orderflow.messaging.streams.local_state import LocalState, Task, TaskState
 from orderflow.messaging.streams.store.store import Entry, StoreDamaged, StorePosition
 from orderflow.messaging.streams.topology import Topology
@@ -38,7 +44,11 @@ HOP_WITHIN_S = 2.0
 LIMIT_MAX = 10_000
 WAIT_MAX_S = 10.0
 WAIT_STEP_S = 0.05
+HOP_WAIT_S = 1.0
+"""How long an instance waits for a position before it says so to the one that asks, which asks
+again: so both know that the other is alive."""
 HOPS_MAX = 8
+OFFSET_DIGITS_MAX = 18
 PATH = "/state"
 
 Limit = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
@@ -161,8 +171,12 @@ class Queries:
             return None
         place, _, offset = text.rpartition(":")
         topic, _, number = place.rpartition("-")
-        if topic != self._source or not number.isdigit() or not offset.isdigit():
+        if topic != self._source or not (_is_number(number) and _is_number(offset)):
             raise problems.invalid(f"minPosition is written {self._source}-<partition>:<offset>")
+
+        partitions = self._count(self._source)
+        if int(number) >= partitions:
+            raise problems.invalid(f"minPosition: {self._source} has {partitions} partitions")
         return MinPosition((topic, int(number)), int(offset))
 
     def _own(self, request: Request, read: Read) -> Part:
@@ -171,11 +185,19 @@ class Queries:
             raise problems.problem(HTTPStatus.NOT_FOUND, "no-such-table", "There is no such table")
 
         required = dict(_required(text) for text in request.query_params.getlist("partition"))
+        if not required:
+            raise problems.invalid("partition: name at least one, as <number>:<offset>")
         tasks = [self._local.tasks.get((table, number)) for number in required]
         own = [task for task in tasks if task is not None]
         if len(own) < len(required):
             raise _nobody(table, required)
-        self._wait_for_input(table, required, time.monotonic() + WAIT_MAX_S)
+        deadline = time.monotonic() + HOP_WAIT_S
+        while not self._has(table, required):
+            if time.monotonic() >= deadline:
+                raise problems.problem(
+                    HTTPStatus.TOO_EARLY, "not-yet", "The position is not reached yet"
+                )
+            time.sleep(WAIT_STEP_S)
         return self._read(table, required, read)
 
     def _gather(
@@ -200,12 +222,16 @@ class Queries:
                 owner = self._owner(table, number)
                 others.setdefault(owner, []).append(f"{number}:{offset}")
 
-        hops = [
-            self._pool.submit(self._ask, instance, path, {**query, "partition": wanted})
+        asks = [
+            partial(self._ask, instance, path, {**query, "partition": wanted}, deadline)
             for instance, wanted in others.items()
         ]
-        self._wait_for_input(table, own, deadline)
-        parts = [self._read(table, own, read), *(hop.result() for hop in hops)]
+        # The first on this thread: a request of one hop waits for no other's.
+        hops = [self._pool.submit(ask) for ask in asks[1:]]
+        parts = [ask() for ask in asks[:1]]
+        while not self._has(table, own):
+            _rest(deadline)
+        parts += [self._read(table, own, read), *(hop.result() for hop in hops)]
         return Part(
             entries=[entry for part in parts for entry in part.entries],
             freshness=sorted(
@@ -256,20 +282,34 @@ class Queries:
             raise _nobody(table, [number])
         return owner
 
-    def _ask(self, instance: Instance, path: str, query: Mapping[str, str | Sequence[str]]) -> Part:
-        try:
-            answer = self._client.get(f"{instance.url}{path}", params=dict(query))
-        except httpx2.TransportError as error:
-            raise problems.unavailable(
-                f"{instance.name}, which has this part, does not answer"
-            ) from error
+    def _ask(
+        self,
+        instance: Instance,
+        path: str,
+        query: Mapping[str, str | Sequence[str]],
+        deadline: float,
+    ) -> Part:
+        while True:
+            try:
+                answer = self._client.get(f"{instance.url}{path}", params=dict(query))
+            except httpx2.TransportError as error:
+                raise problems.unavailable(
+                    f"{instance.name}, which has this part, does not answer"
+                ) from error
+            if answer.status_code != HTTPStatus.TOO_EARLY:
+                break
+            _rest(deadline)
+
         if answer.status_code != HTTPStatus.OK:
             raise problems.unavailable(f"{instance.name} can't answer for this part now")
         return msgspec.json.decode(answer.content, type=Part)
 
     def _partitions(self, table: str) -> int:
+        return self._count(self._tables[table].repartition.name)
+
+    def _count(self, topic: str) -> int:
         try:
-            return self._directory.partitions(self._tables[table].repartition.name)
+            return self._directory.partitions(topic)
         except Unavailable as error:
             raise problems.unavailable("the brokers have not answered yet") from error
 
@@ -279,26 +319,35 @@ class Queries:
         """
         The offsets of the table's input below which everything is that stands below `minimum`.
 
-        Known once all of that is re-keyed: then it is on the repartition topics, as they are now.
+        Known once all of that is re-keyed, and forwarded by the tables before this one: then it is
+        on the repartition topics, as they are now.
         """
         topic = self._tables[table].repartition.name
+        sample = self._sample_after({minimum.place: minimum.offset}, deadline)
+        for earlier in self._directory.before(topic):
+            ends = {place: end for place, end in sample.inputs.items() if place[0] == earlier}
+            sample = self._sample_after(ends, deadline)
+        return {number: sample.inputs.get((topic, number), 0) for number in numbers}
+
+    def _sample_after(self, ends: Mapping[Place, int], deadline: float) -> Sample:
+        """Wait until what everything below `ends` leads to is on the next topics."""
         while True:
             try:
                 sample = self._directory.sample()
             except Unavailable as error:
                 raise problems.unavailable("the brokers do not answer") from error
-            if sample.committed.get(minimum.place, 0) >= minimum.offset:
-                return {number: sample.inputs.get((topic, number), 0) for number in numbers}
+            if sample.has_rekeyed(ends):
+                return sample
             _rest(deadline)
 
-    def _wait_for_input(self, table: str, required: Mapping[int, int], deadline: float) -> None:
-        """Wait until everything below these offsets of the table's input is in its stores."""
-        while not all(self._has(table, number, at) for number, at in required.items()):
-            _rest(deadline)
-
-    def _has(self, table: str, number: int, offset: int) -> bool:
-        task = self._local.tasks.get((table, number))
-        return task is None or task.input >= offset
+    def _has(self, table: str, required: Mapping[int, int]) -> bool:
+        """
+        Whether everything below these offsets of the table's input is in its stores. A task that is
+        not here any more is nothing to wait for.
+        """
+        tasks = {number: self._local.tasks.get((table, number)) for number in required}
+        # Nothing is required below 0, whatever a store that begins from nothing says.
+        return all(task is None or max(task.input, 0) >= required[n] for n, task in tasks.items())
 
 
 def _rest(deadline: float) -> None:
@@ -310,9 +359,14 @@ def _rest(deadline: float) -> None:
 def _required(text: str) -> tuple[int, int]:
     """`<partition>:<offset>`, as another instance sends it."""
     number, _, offset = text.partition(":")
-    if not number.isdigit() or not offset.isdigit():
+    if not (_is_number(number) and _is_number(offset)):
         raise problems.invalid("partition is written <number>:<offset>")
     return int(number), int(offset)
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is written in digits, and no greater than an offset can be."""
+    return text.isascii() and text.isdigit() and len(text) <= OFFSET_DIGITS_MAX
 
 
 def _get(key: bytes) -> Read:

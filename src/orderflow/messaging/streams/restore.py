@@ -147,6 +147,7 @@ class Restorer:
             place: expected.get(place, known[place].offset if place in known else firsts[place])
             for place in places
         }
+
         self._restores[task.name] = _Restore(
             task=task,
             input=input_offset,

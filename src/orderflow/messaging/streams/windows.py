@@ -18,8 +18,10 @@ class TumblingWindows(msgspec.Struct, frozen=True):
     size: timedelta
 
     def start_of(self, moment: datetime) -> datetime:
-        """The beginning of the window that contains `moment` (aware)."""
-        return moment - (moment - _EPOCH) % self.size
+        """The beginning, in UTC, of the window that contains `moment` (aware)."""
+        # In a zone whose clocks are changed, differences of times are not those of moments.
+        in_utc = moment.astimezone(UTC)
+        return in_utc - (in_utc - _EPOCH) % self.size
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,7 +6,9 @@ What was applied survives `close`, as a file does; `damage` makes a store that c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 
 import msgspec
@@ -29,6 +31,15 @@ class _Content(msgspec.Struct):
     position: StorePosition = StorePosition()
     owner: int = 0
     damaged: str = ""
+    lock: threading.RLock = msgspec.field(default_factory=threading.RLock)
+
+    @contextmanager
+    def trusted(self) -> Iterator[None]:
+        """A moment in which nobody writes. Raises StoreDamaged if nothing in it may be trusted."""
+        with self.lock:
+            if self.damaged:
+                raise StoreDamaged(self.damaged)
+            yield
 
 
 class MemoryStore:
@@ -37,47 +48,47 @@ class MemoryStore:
     def __init__(self, content: _Content, owner: int) -> None:
         self._content = content
         self._owner = owner
-        content.owner = owner
+        with content.lock:
+            content.owner = owner
+            self._position = content.position
 
     @property
     def position(self) -> StorePosition:
-        return self._content.position
+        return self._position
 
     def values(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        self._refuse_damage()
-        values = self._content.values
-        return {key: values[key] for key in keys if key in values}
+        with self._content.trusted():
+            values = self._content.values
+            return {key: values[key] for key in keys if key in values}
 
     def known(self, facts: Sequence[bytes]) -> set[bytes]:
-        self._refuse_damage()
-        return self._content.facts.intersection(facts)
+        with self._content.trusted():
+            return self._content.facts.intersection(facts)
 
     def apply(self, changes: Changes) -> None:
-        self._refuse_damage()
+        _refuse_others(changes)
         content = self._content
-        if content.owner != self._owner:
-            raise StoreTaken("another process has opened this store since")
+        with content.lock:
+            if content.owner != self._owner:
+                raise StoreTaken("another process has opened this store since")
 
-        if changes.no_facts:
-            content.facts.clear()
-        content.facts.update(changes.facts)
-        for key, value in changes.values.items():
-            content.values.pop(key, None)
-            content.ranks.pop(key, None)
-            if value is not None:
-                content.values[key] = value
-                content.ranks[key] = dict(changes.ranks.get(key, {}))
-        content.position = changes.position
+        with content.trusted():
+            if changes.no_facts:
+                content.facts.clear()
+            content.facts.update(changes.facts)
+            for key, value in changes.values.items():
+                content.values.pop(key, None)
+                content.ranks.pop(key, None)
+                if value is not None:
+                    content.values[key] = value
+                    content.ranks[key] = dict(changes.ranks.get(key, {}))
+            self._position = content.position = changes.position
 
     def reader(self) -> MemoryReader:
         return MemoryReader(self._content)
 
     def close(self) -> None:
         """Nothing is open."""
-
-    def _refuse_damage(self) -> None:
-        if self._content.damaged:
-            raise StoreDamaged(self._content.damaged)
 
 
 class MemoryReader:
@@ -87,20 +98,23 @@ class MemoryReader:
         self._content = content
 
     def get(self, key: bytes) -> tuple[bytes | None, StorePosition]:
-        return self._content.values.get(key), self._content.position
+        with self._content.trusted():
+            return self._content.values.get(key), self._content.position
 
     def top(self, rank: str, limit: int) -> tuple[list[Entry], StorePosition]:
-        scores = [
-            (-ranks[rank], key) for key, ranks in self._content.ranks.items() if rank in ranks
-        ]
-        values = self._content.values
-        entries = [Entry(key, values[key]) for _score, key in sorted(scores)[:limit]]
-        return entries, self._content.position
+        with self._content.trusted():
+            scores = [
+                (-ranks[rank], key) for key, ranks in self._content.ranks.items() if rank in ranks
+            ]
+            values = self._content.values
+            entries = [Entry(key, values[key]) for _score, key in sorted(scores)[:limit]]
+            return entries, self._content.position
 
     def between(self, first: bytes, last: bytes, limit: int) -> tuple[list[Entry], StorePosition]:
-        values = self._content.values
-        keys = sorted(key for key in values if first <= key < last)[:limit]
-        return [Entry(key, values[key]) for key in keys], self._content.position
+        with self._content.trusted():
+            values = self._content.values
+            keys = sorted(key for key in values if first <= key < last)[:limit]
+            return [Entry(key, values[key]) for key in keys], self._content.position
 
     def close(self) -> None:
         """Nothing is open."""
@@ -123,8 +137,11 @@ class MemoryStores:
         return MemoryStore(content, next(self._owners)), ""
 
     def set_aside(self, name: str, why: str) -> MemoryStore:
-        if self._contents.pop(name, None) is not None:
+        content = self._contents.pop(name, None)
+        if content is not None:
             self.aside.append((name, why))
+            with content.lock:
+                content.owner, content.damaged = 0, "it was set aside"
         return self.open(name)[0]
 
     def damage(self, name: str, why: str = "a checksum does not fit") -> None:
@@ -139,3 +156,12 @@ class MemoryStores:
     @property
     def names(self) -> list[str]:
         return sorted(self._contents)
+
+
+def _refuse_others(changes: Changes) -> None:
+    """Raise TypeError for what could not be written to a file."""
+    fits = all(isinstance(value, bytes | None) for value in changes.values.values()) and all(
+        isinstance(score, int) for ranks in changes.ranks.values() for score in ranks.values()
+    )
+    if not fits:
+        raise TypeError("values are bytes, ranks are whole numbers")

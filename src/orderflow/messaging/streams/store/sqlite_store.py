@@ -3,20 +3,26 @@ State stores on disk: one SQLite file for each table and partition.
 
 The writer commits without waiting for the disk (WAL, `synchronous=NORMAL`): after a kill nothing
 is lost, after a power failure the last commits may be, and are restored from the changelog. Readers
-see the last commit and never wait for the writer. Each value has its checksum, and so have all
-facts together; at `open` the whole file is verified, because a damaged copy would be believed for
-ever.
+see the last commit and never wait for the writer.
 
-Source: SQLite documentation, "Write-Ahead Logging", "Isolation In SQLite".
+At `open` the whole file is verified, because a damaged copy would be believed for ever. Each value
+has its checksum, together with its key and its ranks; the sums of all those checksums, and of all
+facts, stand in one row with the position that they belong to, so that what is missing, or is of
+another moment, is noticed too; and what is listed by rank is exactly what the values' own ranks
+say. While a store is open, every value that is read is verified again. What that can't notice is
+a key that the disk loses meanwhile: the next `open` does.
+
+Source: SQLite documentation, "Write-Ahead Logging", "Isolation In SQLite", "PRAGMA quick_check".
 """
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +42,8 @@ from orderflow.messaging.streams.store.store import (
 from orderflow.messaging.telemetry import logger
 
 RESOURCE = "state store"
-FORMAT = 1
+FORMAT = 2
+"""Stands in the file's header, as SQLite's `user_version`; 0: a file that was just made."""
 ASIDE_MAX = 3
 """How many files that were set aside are kept, for whoever wants to know why."""
 BUSY_S = 5.0
@@ -48,6 +55,8 @@ CACHE_KIB = 32 * 1024
 _SUFFIXES = ("", "-wal", "-shm")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
+Ranks = Mapping[str, int]
+
 log = logger("streams")
 
 
@@ -55,7 +64,8 @@ class SqliteStores:
     """
     State stores in one directory; see `store.StateStores`.
 
-    Raises ConfigurationError when the directory can't be made or written.
+    Raises ConfigurationError when the directory can't be made or written. `open` and `set_aside`
+    raise Unavailable when the disk refuses, or another process has the file for too long.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -82,20 +92,35 @@ class SqliteStores:
         path = self._path(name)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         log.warning("a state store is set aside", file=str(path), why=why)
-        for suffix in _SUFFIXES:
-            with suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").rename(f"{path}.aside-{stamp}{suffix}")
-
-        kept = sorted(self._directory.glob(f"{path.name}.aside-*"))
-        main = [file for file in kept if not file.name.endswith(("-wal", "-shm"))]
-        for old in main[:-ASIDE_MAX]:
+        with _errors(path):
+            # The file itself first: SQLite drops a log that stands beside a new file.
             for suffix in _SUFFIXES:
-                Path(f"{old}{suffix}").unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    Path(f"{path}{suffix}").rename(f"{path}.aside-{stamp}{suffix}")
+
+            aside = f"{path.name}.aside-"
+            kept = {file.name.split("-wal")[0].split("-shm")[0] for file in self._files(aside)}
+            for old in sorted(kept)[:-ASIDE_MAX]:
+                for suffix in _SUFFIXES:
+                    (self._directory / f"{old}{suffix}").unlink(missing_ok=True)
         return SqliteStore(path)
+
+    def _files(self, prefix: str) -> list[Path]:
+        return [file for file in self._directory.iterdir() if file.name.startswith(prefix)]
 
     def _path(self, name: str) -> Path:
         assert _NAME.fullmatch(name), name
         return self._directory / f"{name}.sqlite"
+
+
+class _Content(msgspec.Struct, frozen=True):
+    """
+    What a file must contain: the sums of the checksums of its entries and facts, at a position.
+    """
+
+    position: StorePosition = StorePosition()
+    entries: int = 0
+    facts: int = 0
 
 
 class SqliteStore:
@@ -109,91 +134,106 @@ class SqliteStore:
             self._connection = _connect(path, "rwc")
             try:
                 self._prepare()
+                self._content = self._verified()
+                self._inode = path.stat().st_ino
             except BaseException:
                 self._connection.close()
                 raise
 
     @property
     def position(self) -> StorePosition:
-        return self._position
+        return self._content.position
 
     def values(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         with _errors(self._path):
-            values: dict[bytes, bytes] = {}
-            for key, value, checksum in self._among(_VALUES, keys):
-                values[key] = _checked(key, value, checksum)
-            return values
+            return {row[0]: _checked(*row) for row in self._among(_VALUES, keys)}
 
     def known(self, facts: Sequence[bytes]) -> set[bytes]:
         with _errors(self._path):
             return {row[0] for row in self._among(_KNOWN, facts)}
 
     def apply(self, changes: Changes) -> None:
-        with _errors(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._write(changes)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-        self._position = changes.position
+        with _errors(self._path), self._transaction("IMMEDIATE"):
+            content = self._write(changes)
+        self._content = content
 
     def reader(self) -> SqliteReader:
-        return SqliteReader(self._path)
+        return SqliteReader(self._path, self._inode)
 
     def close(self) -> None:
         self._connection.close()
 
     def _prepare(self) -> None:
+        """Make the file if it is new, and take it: an earlier owner can write nothing more."""
         connection = self._connection
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        with self._transaction("DEFERRED"):
+            self._refuse_others()
         connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.executescript(_SCHEMA)
 
-        meta = dict(connection.execute("SELECT name, value FROM meta"))
-        if not meta:
-            connection.executemany(
-                "INSERT INTO meta VALUES (?, ?)",
-                [("format", FORMAT), ("position", _encoded(StorePosition())), ("facts", 0)],
-            )
-            meta = dict(connection.execute("SELECT name, value FROM meta"))
-        elif meta.get("format") != FORMAT:
-            raise StoreDamaged(f"its format is {meta.get('format')}, not {FORMAT}")
-        self._position = _decoded(meta.get("position"))
-        self._verify(meta.get("facts"))
+        # In one transaction: a process that is killed, or another one that opens the same new file,
+        # meets all of it or nothing.
+        with self._transaction("IMMEDIATE"):
+            if self._refuse_others() == 0:
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                self._put(_CONTENT, _encoded(_Content()))
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+            self._put(_OWNER, self._owner)
 
-        # From here on an earlier owner can write nothing more: see `apply`.
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", (self._owner,))
+    def _refuse_others(self) -> int:
+        """The format of the file, 0 if it is empty. Raises StoreDamaged if it is not ours."""
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        schema = [row[0] for row in self._connection.execute("SELECT sql FROM sqlite_master")]
+        if version != (FORMAT if schema else 0):
+            raise StoreDamaged(f"its format is {version}, not {FORMAT}")
+        if schema and sorted(schema) != sorted(_SCHEMA):
+            raise StoreDamaged("its tables are others")
+        return FORMAT if schema else 0
 
-    def _verify(self, facts: object) -> None:
-        """Read everything. Raises StoreDamaged if anything is not what was written."""
+    def _verified(self) -> _Content:
+        """Read everything, at one moment. Raises StoreDamaged if it is not what was written."""
         connection = self._connection
-        (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if answer != "ok":
-            raise StoreDamaged(str(answer).replace("\n", " "))
+        with self._transaction("DEFERRED"):
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if answer != "ok":
+                raise StoreDamaged(str(answer).replace("\n", " "))
 
-        for key, value, checksum in connection.execute(_ALL_VALUES):
-            _checked(key, value, checksum)
-        for key, name, score, checksum in connection.execute(_ALL_RANKS):
-            if crc32(f"{name}\0{score}".encode(), crc32(key)) != checksum:
-                raise StoreDamaged("the checksum of a rank does not fit")
-        summed = sum(crc32(fact) + 1 for (fact,) in connection.execute("SELECT id FROM facts"))
-        if summed != facts:
-            raise StoreDamaged("the checksum of the facts does not fit")
+            content = _decoded(self._get(_CONTENT))
+            entries, ranked = self._sums_of_entries()
+            listed = _in_order(connection.execute("SELECT name, below, key FROM ranks"), _RANK)
+            if ranked != sum(_rank_hash(*row) for row in listed):
+                raise StoreDamaged("what is listed by rank is not what the values say")
 
-    def _write(self, changes: Changes) -> None:
+            facts = _in_order(connection.execute("SELECT id FROM facts"), (bytes,))
+            summed = _sum(fact for (fact,) in facts)
+            if (entries, summed) != (content.entries, content.facts):
+                raise StoreDamaged("the checksums of its values and facts do not add up")
+        return content
+
+    def _sums_of_entries(self) -> tuple[int, int]:
+        """Of the checksums of all entries, and of their ranks."""
+        entries = ranked = 0
+        for row in _in_order(self._connection.execute(_ALL_VALUES), _ENTRY):
+            _checked(*row)
+            key, _value, ranks, checksum = row
+            entries += checksum + 1
+            if ranks:
+                ranked += sum(_rank_hash(*listed) for listed in _rank_rows(key, ranks))
+        return entries, ranked
+
+    def _write(self, changes: Changes) -> _Content:
         connection = self._connection
-        meta = dict(connection.execute("SELECT name, value FROM meta WHERE name <> 'position'"))
-        if meta["owner"] != self._owner:
+        if self._get(_OWNER) != self._owner or not _is_file(self._path, self._inode):
             raise StoreTaken(
                 f"another process has opened {self._path.name} since: this slot runs elsewhere"
             )
 
-        summed: int = meta["facts"]
+        # The file's own: this process may not know how its last commit has ended.
+        before = _decoded(self._get(_CONTENT))
+        summed = before.facts
         if changes.no_facts:
             connection.execute("DELETE FROM facts")
             summed = 0
@@ -201,34 +241,54 @@ class SqliteStore:
             # In the order of the keys: neighbours share pages.
             facts = sorted(changes.facts)
             connection.executemany("INSERT INTO facts VALUES (?)", [(fact,) for fact in facts])
-            summed += sum(crc32(fact) + 1 for fact in facts)
-        self._write_values(changes.values, changes.ranks)
-        connection.executemany(
-            "UPDATE meta SET value = ? WHERE name = ?",
-            [(_encoded(changes.position), "position"), (summed, "facts")],
-        )
+            summed += _sum(facts)
+        entries = before.entries + self._write_values(changes.values, changes.ranks)
+        content = _Content(changes.position, entries, summed)
+        self._put(_CONTENT, _encoded(content))
+        return content
 
     def _write_values(
-        self, values: Mapping[bytes, bytes | None], ranks: Mapping[bytes, Mapping[str, int]]
-    ) -> None:
+        self, values: Mapping[bytes, bytes | None], ranks: Mapping[bytes, Ranks]
+    ) -> int:
+        """Write values and their ranks; returns what that adds to the sum of the entries."""
         connection = self._connection
         keys = sorted(values)
-        gone = [(key,) for key in keys if values[key] is None]
-        kept = [(key, value, crc32(value, crc32(key))) for key in keys if (value := values[key])]
-        if gone:
-            connection.executemany("DELETE FROM entries WHERE key = ?", gone)
-        connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", kept)
+        kept = [
+            _entry(key, value, ranks.get(key, _NO_RANKS))
+            for key in keys
+            if (value := values[key]) is not None
+        ]
+        old = {key: (coded, checksum) for key, coded, checksum in self._among(_OLD, keys)}
+        gone = [(key,) for key in old if values[key] is None]
+        connection.executemany("DELETE FROM entries WHERE key = ?", gone)
+        connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", kept)
 
-        if ranks:
-            connection.executemany("DELETE FROM ranks WHERE key = ?", [(key,) for key in keys])
-            connection.executemany(
-                "INSERT INTO ranks VALUES (?, ?, ?, ?)",
-                [
-                    (key, name, score, crc32(f"{name}\0{score}".encode(), crc32(key)))
-                    for key in keys
-                    for name, score in ranks.get(key, {}).items()
-                ],
-            )
+        were = {key: coded for key, (coded, _checksum) in old.items() if coded}
+        are = {key: coded for key, _value, coded, _checksum in kept if coded}
+        connection.executemany(
+            "DELETE FROM ranks WHERE name = ? AND below = ? AND key = ?", _listed(were, besides=are)
+        )
+        connection.executemany("INSERT INTO ranks VALUES (?, ?, ?)", _listed(are, besides=were))
+        before: int = sum(checksum + 1 for _coded, checksum in old.values())
+        return sum(entry[3] + 1 for entry in kept) - before
+
+    @contextmanager
+    def _transaction(self, mode: str) -> Iterator[None]:
+        self._connection.execute(f"BEGIN {mode}")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _get(self, name: str) -> object:
+        row = self._connection.execute(_META, (name,)).fetchone()
+        return row and row[0]
+
+    def _put(self, name: str, value: bytes) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def _among(self, statement: str, keys: Sequence[bytes]) -> Iterator[Any]:
         for start in range(0, len(keys), IN_MAX):
@@ -242,11 +302,13 @@ class SqliteStore:
 class SqliteReader:
     """
     Reads one file from any thread, see `store.StoreReader`: some connections that are read-only, of
-    which each question has one for itself.
+    which each question has one for itself. Once the file is set aside, every question raises
+    StoreDamaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, inode: int) -> None:
         self._path = path
+        self._inode = inode
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._free = threading.BoundedSemaphore(READERS_MAX)
@@ -259,7 +321,11 @@ class SqliteReader:
     def top(self, rank: str, limit: int) -> tuple[list[Entry], StorePosition]:
         with self._snapshot() as connection:
             rows = connection.execute(_TOP, (rank, limit)).fetchall()
-            return [Entry(row[0], _checked(*row)) for row in rows], _position_of(connection)
+            entries = [Entry(row[0], _checked(*row)) for *row, _below in rows]
+            for key, _value, ranks, _sum_of_it, below in rows:
+                if _ranks(ranks).get(rank) != ~below:
+                    raise StoreDamaged(f"{key!r} is listed by a rank that it does not have")
+            return entries, _position_of(connection)
 
     def between(self, first: bytes, last: bytes, limit: int) -> tuple[list[Entry], StorePosition]:
         with self._snapshot() as connection:
@@ -281,11 +347,18 @@ class SqliteReader:
                 connection.execute("BEGIN")
                 yield connection
                 connection.execute("COMMIT")
+                self._refuse_another_file()
             except BaseException:
                 connection.close()
                 raise
             with self._lock:
                 self._idle.append(connection)
+
+    def _refuse_another_file(self) -> None:
+        # After the reading: then the file of that name was the same before, too. What was set aside
+        # is kept, so nothing new has its number.
+        if not _is_file(self._path, self._inode):
+            raise StoreDamaged(f"{self._path.name} was set aside")
 
     def _take(self) -> sqlite3.Connection:
         with self._lock:
@@ -299,13 +372,21 @@ def _errors(path: Path) -> Iterator[None]:
     """SQLite's errors as ours: time heals what the disk refuses, nothing heals a damaged file."""
     try:
         yield
+    except sqlite3.ProgrammingError:
+        # A mistake of the caller, as to use what it has closed.
+        raise
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF in _DAMAGED:
+        # Without a code: the library could not read a text.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+        # A file that says of itself that it is only to be read was damaged.
+        is_odd = code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
+        if code & 0xFF in _DAMAGED or code in _UNREADABLE or is_odd:
             raise StoreDamaged(f"{path.name}: {error}") from error
-        raise Unavailable(
-            f"{path}: {error}; see whether the disk is full or the file may not be written",
-            resource=RESOURCE,
-        ) from error
+        raise Unavailable(f"{path}: {error}{_HINTS.get(code & 0xFF, '')}", resource=RESOURCE) from (
+            error
+        )
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror or error}", resource=RESOURCE) from error
     except (sqlite3.DatabaseError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise StoreDamaged(f"{path.name}: {error}") from error
 
@@ -320,27 +401,100 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def _checked(key: bytes, value: bytes, checksum: int) -> bytes:
-    if crc32(value, crc32(key)) != checksum:
+def _is_file(path: Path, inode: int) -> bool:
+    try:
+        return path.stat().st_ino == inode
+    except FileNotFoundError:
+        return False
+
+
+def _checked(key: bytes, value: bytes, ranks: bytes, checksum: int) -> bytes:
+    # A damaged file may have anything in any column.
+    if not (type(key) is type(value) is type(ranks) is bytes):
+        raise StoreDamaged("a value is not of its type")
+    if _checksum(key, value, ranks) != checksum:
         raise StoreDamaged("the checksum of a value does not fit")
     return value
 
 
+def _checksum(key: bytes, value: bytes, ranks: bytes) -> int:
+    # Begins with the lengths: the same bytes, divided otherwise, are another entry.
+    return crc32(ranks, crc32(value, crc32(key, len(key) << 24 ^ len(value))))
+
+
+def _entry(key: bytes, value: bytes, ranks: Ranks) -> tuple[bytes, bytes, bytes, int]:
+    """A row of `entries`."""
+    coded = _JSON.encode(ranks) if ranks else b""
+    return key, value, coded, _checksum(key, value, coded)
+
+
+def _listed(
+    coded: Mapping[bytes, bytes], *, besides: Mapping[bytes, bytes]
+) -> list[tuple[str, int, bytes]]:
+    """Rows of `ranks`, in their order, for those keys whose ranks are not the same in `besides`."""
+    return sorted(
+        row
+        for key, ranks in coded.items()
+        if besides.get(key) != ranks
+        for row in _rank_rows(key, ranks)
+    )
+
+
+def _sum(facts: Iterable[Any]) -> int:
+    """Of facts in any order; another one if any is missing or is not what it was."""
+    try:
+        return sum(crc32(fact) + 1 for fact in facts)
+    except TypeError as error:
+        raise StoreDamaged("a fact is not of its type") from error
+
+
+def _rank_rows(key: bytes, ranks: bytes) -> list[tuple[str, int, bytes]]:
+    """A key's rows of `ranks`. `~score`: the highest are the first, without a column that is DESC,
+    which a flipped bit of the file's header would turn round."""
+    return [(name, ~score, key) for name, score in _ranks(ranks).items()]
+
+
+def _rank_hash(name: str, below: int, key: bytes) -> int:
+    # As text: the hash of -1 is that of -2.
+    return hash((name, str(below), key))
+
+
+def _in_order(rows: Iterable[Any], types: tuple[type[Any], ...]) -> Iterator[Any]:
+    """Rows of these types in the order of their keys: what stands elsewhere would not be found."""
+    before = None
+    for row in rows:
+        if tuple(map(type, row)) != types or (before is not None and before >= row):
+            raise StoreDamaged("its rows are not in order")
+        before = row
+        yield row
+
+
+def _ranks(coded: bytes) -> dict[str, int]:
+    return _RANKS.decode(coded) if coded else {}
+
+
 def _position_of(connection: sqlite3.Connection) -> StorePosition:
-    row = connection.execute("SELECT value FROM meta WHERE name = 'position'").fetchone()
-    return _decoded(row and row[0])
+    row = connection.execute(_META, (_CONTENT,)).fetchone()
+    return _decoded(row and row[0]).position
 
 
-def _encoded(position: StorePosition) -> bytes:
-    body = msgspec.json.encode(position)
+def _encoded(content: _Content) -> bytes:
+    body = _JSON.encode(content)
     return crc32(body).to_bytes(4, "big") + body
 
 
-def _decoded(stored: object) -> StorePosition:
+def _decoded(stored: object) -> _Content:
     if not isinstance(stored, bytes) or crc32(stored[4:]) != int.from_bytes(stored[:4], "big"):
         raise StoreDamaged("its position can't be read")
-    return msgspec.json.decode(stored[4:], type=StorePosition)
+    return _CONTENTS.decode(stored[4:])
 
+
+_JSON = msgspec.json.Encoder()
+_RANKS = msgspec.json.Decoder(dict[str, int])
+_CONTENTS = msgspec.json.Decoder(_Content)
+_NO_RANKS: Ranks = {}
+_ENTRY, _RANK = (bytes, bytes, bytes, int), (str, int, bytes)
+_CONTENT, _OWNER = "content", "owner"
 
 _DAMAGED = {
     sqlite3.SQLITE_CORRUPT,
@@ -349,24 +503,35 @@ _DAMAGED = {
     sqlite3.SQLITE_ERROR,
 }
 """An error in SQL that is right says that the file's schema is not."""
+_UNREADABLE = {
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+}
+_HINTS = {
+    sqlite3.SQLITE_FULL: "; make room on that disk",
+    sqlite3.SQLITE_IOERR: "; see whether the disk is full or broken",
+    sqlite3.SQLITE_READONLY: "; let this process write there",
+    sqlite3.SQLITE_CANTOPEN: "; see whether it is there, and let this process read and write there",
+    sqlite3.SQLITE_BUSY: "; another process holds it",
+}
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB, checksum INT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS facts (id BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS ranks (
-    key BLOB, name TEXT, score INT, checksum INT, PRIMARY KEY (key, name)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS ranks_by_score ON ranks (name, score DESC, key);
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-"""
-_VALUES = "SELECT key, value, checksum FROM entries WHERE key IN ({})"
+_SCHEMA = (
+    "CREATE TABLE entries (key BLOB PRIMARY KEY, value BLOB, ranks BLOB, sum INT) WITHOUT ROWID",
+    "CREATE TABLE ranks (name, below, key, PRIMARY KEY (name, below, key)) WITHOUT ROWID",
+    "CREATE TABLE facts (id BLOB PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",
+)
+_META = "SELECT value FROM meta WHERE name = ?"
+_VALUES = "SELECT key, value, ranks, sum FROM entries WHERE key IN ({})"
+_OLD = "SELECT key, ranks, sum FROM entries WHERE key IN ({})"
 _KNOWN = "SELECT id FROM facts WHERE id IN ({})"
-_ALL_VALUES = "SELECT key, value, checksum FROM entries"
-_ALL_RANKS = "SELECT key, name, score, checksum FROM ranks"
+_ALL_VALUES = "SELECT key, value, ranks, sum FROM entries"
 _BETWEEN = (
-    "SELECT key, value, checksum FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
+    "SELECT key, value, ranks, sum FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
 )
 _TOP = """
-SELECT key, value, entries.checksum FROM ranks JOIN entries USING (key)
-WHERE name = ? ORDER BY score DESC, key LIMIT ?
+SELECT ranks.key, value, entries.ranks, sum, below
+FROM ranks LEFT JOIN entries ON entries.key = ranks.key
+WHERE name = ? ORDER BY below, ranks.key LIMIT ?
 """

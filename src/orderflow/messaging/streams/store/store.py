@@ -50,9 +50,9 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """
     What one commit, or one piece of a restore, changes. `values` None: the key is gone.
 
-    `ranks` of a changed key stand in for those it had; without any at all, none is changed. `facts`
-    are 16 bytes each, and none of them is known. `no_facts`:
-    forget all earlier facts first.
+    `ranks` of a changed key stand in for those it had: without any, it is listed nowhere. They fit
+    into 64 bits. `facts` are 16 bytes each, and none of them is known. `no_facts`: forget all
+    earlier facts first.
     """
 
     values: Mapping[bytes, bytes | None] = {}
@@ -72,7 +72,8 @@ class Entry(msgspec.Struct, frozen=True):
 class StoreReader(Protocol):
     """
     Reads a store from any thread, beside its writer. Each method sees one moment, and returns the
-    position of that moment with its answer. Raises StoreDamaged.
+    position of that moment with its answer. Raises StoreDamaged, also when the store was set aside
+    since, and Unavailable when it can't be read now.
     """
 
     def get(self, key: bytes) -> tuple[bytes | None, StorePosition]:
@@ -89,7 +90,10 @@ class StoreReader(Protocol):
 
 
 class Store(Protocol):
-    """The writer's side, for one thread. Every method may raise StoreDamaged."""
+    """
+    The writer's side, for one thread. Every method may raise StoreDamaged, and Unavailable when
+    the disk refuses: then nothing was written, and the same again is right.
+    """
 
     @property
     def position(self) -> StorePosition:
