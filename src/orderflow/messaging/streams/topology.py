@@ -38,15 +38,15 @@ def no_forward(_event: Any) -> Iterable[Any]:
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     """
-        A keyed aggregate: the `fold` of the records of one repartition topic, key by key.
+    A keyed aggregate: the `fold` of the records of one repartition topic, key by key.
 
-        `repartition` is internal: its records have the table's key, so one partition has all of a key.
-        `changelog` is compacted: it has the value of each key, the state store is restored from it, and
-        anybody may read it. Both have the same partitions. `event` is the type on the one, `value` the
-        type on the other; an event's `key` is the table's key, and so is a value's.
+    `repartition` is internal: its records have the table's key, so one partition has all of a key.
+    `changelog` is compacted: it has the value of each key, the state store is restored from it, and
+    anybody may read it. Both have the same partitions. `event` is the type on the one, `value` the
+    type on the other; an event's `key` is the table's key, and so is a value's.
 
-        `fact`: what an event reports. A fact counts once, for good, whatever the record's id, offset or
-        topic; `facts` is the changelog of the set of those that were counted. Without it every record
+    `fact`: what an event reports. A fact counts once, for good, whatever the record's id, offset or
+    topic; `facts` is the changelog of the set of those that were counted. Without it every record
     counts. `forward`: for an event that counts, the events that go to the repartition topics of
     later tables of the topology; `together` makes one of two of them that have one key and one
     type, so that a batch sends few.

@@ -35,6 +35,7 @@ def listener(launch: Launch[Settings]) -> Role:
         "client.id": f"{_name(launch)}@{_url(launch)}",
     }
     collect_garbage_rarely()
+
     return listener_role(
         LISTENER,
         catalogue=CATALOGUE,

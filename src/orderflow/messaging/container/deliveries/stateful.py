@@ -290,12 +290,13 @@ class StatefulDelivery:
 
     def _restore_again(self, own: _Assigned, error: OrderflowError) -> Unavailable:
         """Restore a task whose store failed. The records that it has keep waiting meanwhile."""
-        if isinstance(error, StoreDamaged):
-            self._restorer.set_aside(own.task, str(error))
+        # Before anything that may fail: from here on nothing of it is handled.
         own.is_active = False
-        own.task.forget()
         own.partition.restoring = True
         self._coming[own.partition.topic, own.partition.number] = own.partition
+        own.task.forget()
+        if isinstance(error, StoreDamaged):
+            self._restorer.set_aside(own.task, str(error))
         return Unavailable(f"{own.task.name} is restored: {error}", resource=RESOURCE)
 
     def _release_gone(self) -> None:
