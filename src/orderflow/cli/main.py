@@ -36,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mail": ("orderflow.cli.mail:mail", "What the local mail sink got."),
     "stuck": ("orderflow.cli.stuck:app", "Orders past their deadline, and what to do about them."),
     "product": ("orderflow.cli.product:app", "The catalogue: list, change, see who changed what."),
+    "revenue": (
+        "orderflow.cli.revenue:revenue",
+        "Net revenue: by customer, by hour, how fresh it is.",
+    ),
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
     "relay": ("orderflow.cli.relay:app", "Start a relay anew after it refused."),

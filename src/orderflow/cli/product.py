@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import httpx2
@@ -13,12 +12,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from orderflow.cli.api_client import Api, success
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.http.actor import ACTOR_HEADER
-from orderflow.stack.addresses import api_url
-from orderflow.stack.lifecycle import current
-
-TIMEOUT_S = 20.0
 
 app = typer.Typer(help="The product catalogue: what can be ordered, at which price.")
 
@@ -40,7 +36,7 @@ def product(context: typer.Context, url: Url = "") -> None:
       orderflow product set LAMP-01 --price EUR=5590 --reason "the new price list"
       orderflow product history LAMP-01
     """
-    context.obj = url or api_url(current(), "order")
+    context.obj = Api("order", url)
 
 
 @app.command("list")
@@ -53,7 +49,7 @@ def list_products(context: typer.Context, as_json: AsJson = False) -> None:
       orderflow product list --json
     """
     console = Console(soft_wrap=True, highlight=False)
-    for item in _items(context.obj, "/products"):
+    for item in context.obj.items("/products"):
         if as_json:
             sys.stdout.write(json.dumps(item) + "\n")
         else:
@@ -96,7 +92,7 @@ def set_product(
     }
 
     headers = condition | ({ACTOR_HEADER: actor} if actor else {})
-    answer = _ask(context.obj, "PUT", f"/products/{sku}", json=body, headers=headers).json()
+    answer = context.obj.ask("PUT", f"/products/{sku}", body=body, headers=headers)
     state = "" if answer["active"] else ", withdrawn"
     print(f"{sku} costs {_prices(answer)}{state} (version {answer['version']})")
 
@@ -111,7 +107,7 @@ def show_history(context: typer.Context, sku: Sku, as_json: AsJson = False) -> N
       orderflow product history LAMP-01
     """
     console = Console(soft_wrap=True, highlight=False)
-    for item in _items(context.obj, f"/products/{sku}/history"):
+    for item in context.obj.items(f"/products/{sku}/history"):
         if as_json:
             sys.stdout.write(json.dumps(item) + "\n")
             continue
@@ -123,12 +119,12 @@ def show_history(context: typer.Context, sku: Sku, as_json: AsJson = False) -> N
         )
 
 
-def _read(url: str, sku: str) -> tuple[dict[str, Any], dict[str, str]]:
+def _read(order: Api, sku: str) -> tuple[dict[str, Any], dict[str, str]]:
     """The product and the condition that it is still that one; empty if there is none yet."""
-    answer = _send(url, "GET", f"/products/{sku}")
+    answer = order.send("GET", f"/products/{sku}")
     if answer.status_code == httpx2.codes.NOT_FOUND:
         return {}, {"If-None-Match": "*"}
-    return _success(answer).json(), {"If-Match": answer.headers["etag"]}
+    return success(answer).json(), {"If-Match": answer.headers["etag"]}
 
 
 def _price(text: str) -> tuple[str, int]:
@@ -140,38 +136,3 @@ def _price(text: str) -> tuple[str, int]:
 
 def _prices(item: dict[str, Any]) -> str:
     return " ".join(f"{currency}={minor}" for currency, minor in sorted(item["prices"].items()))
-
-
-def _items(url: str, path: str) -> Iterator[dict[str, Any]]:
-    """Page by page."""
-    parameters: dict[str, str] = {"limit": "100"}
-    while True:
-        page = _ask(url, "GET", path, params=parameters).json()
-        yield from page["items"]
-        if page["nextCursor"] is None:
-            return
-        parameters["cursor"] = page["nextCursor"]
-
-
-def _ask(url: str, method: str, path: str, **request: Any) -> httpx2.Response:
-    return _success(_send(url, method, path, **request))
-
-
-def _send(url: str, method: str, path: str, **request: Any) -> httpx2.Response:
-    try:
-        return httpx2.request(method, f"{url}{path}", timeout=TIMEOUT_S, trust_env=False, **request)
-    except httpx2.HTTPError as error:
-        raise OrderflowError(
-            f"the order API at {url} did not answer ({error or type(error).__name__})"
-        ) from error
-
-
-def _success(answer: httpx2.Response) -> httpx2.Response:
-    """The answer. Raises OrderflowError with the problem's words if it is a refusal."""
-    if answer.is_success:
-        return answer
-    try:
-        problem = answer.json()
-        raise OrderflowError(": ".join([problem["title"], *filter(None, [problem.get("detail")])]))
-    except (ValueError, KeyError, TypeError):
-        raise OrderflowError(f"the order API answered {answer.status_code}") from None

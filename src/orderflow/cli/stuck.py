@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
-import httpx2
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from orderflow.cli.acting import actor_headers
+from orderflow.cli.api_client import Api
 from orderflow.messaging.errors import OrderflowError
-from orderflow.stack.addresses import api_url
-from orderflow.stack.lifecycle import current
-
-TIMEOUT_S = 20.0
 
 app = typer.Typer(
     help="Orders past the deadline of what they wait for.", invoke_without_command=True
@@ -37,13 +32,6 @@ DECIDED_BY_INVENTORY = ("STOCK", "RELEASE")
 """What inventory decides. Order may have missed it, and then only inventory can say it again."""
 
 
-class OrderApi(NamedTuple):
-    """`is_local`: it is the local stack's, and so are the APIs of the other services."""
-
-    url: str
-    is_local: bool
-
-
 @app.callback()
 def stuck(context: typer.Context, url: Url = "", as_json: AsJson = False) -> None:
     """
@@ -56,13 +44,13 @@ def stuck(context: typer.Context, url: Url = "", as_json: AsJson = False) -> Non
       orderflow stuck --json
       orderflow stuck retry 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10
     """
-    context.obj = OrderApi(url=url or api_url(current(), "order"), is_local=not url)
+    context.obj = Api("order", url)
     if context.invoked_subcommand is not None:
         return
 
     console = Console(soft_wrap=True, highlight=False)
     count = 0
-    for order in _stuck(context.obj.url):
+    for order in context.obj.items("/orders", {"stuck": "true"}):
         count += 1
         if as_json:
             sys.stdout.write(json.dumps(order) + "\n")
@@ -89,14 +77,15 @@ def retry_order(
       orderflow stuck retry 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10
       orderflow stuck retry 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10 --reason "ticket 4711"
     """
-    url = context.obj.url
-    waiting = _ask(url, "GET", f"/orders/{order_id}").json().get("waiting", {})
+    order: Api = context.obj
+    waiting = order.ask("GET", f"/orders/{order_id}").get("waiting", {})
 
     events: list[dict[str, Any]] = []
     if waiting.get("for") in DECIDED_BY_INVENTORY:
-        events += _announced(_inventory(inventory_url, context.obj), order_id)
+        events += _announced(_inventory(inventory_url, order), order_id)
     try:
-        done = _ask(url, "POST", f"/orders/{order_id}/retry", body=_body(reason)).json()
+        path = f"/orders/{order_id}/retry"
+        done = order.ask("POST", path, body=_body(reason), headers=actor_headers())
         events += done["events"]
     except OrderflowError:
         # Inventory has said it again: then it does not matter that order can't.
@@ -124,103 +113,36 @@ def cancel_order(
       orderflow stuck cancel 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10
     """
     path = f"/orders/{order_id}/cancel-by-operator"
-    done = _ask(context.obj.url, "POST", path, body=_body(reason)).json()
+    done = context.obj.ask("POST", path, body=_body(reason), headers=actor_headers())
     print(json.dumps(done) if as_json else f"{done['orderId']} is {done['status']}")
 
 
-def _stuck(url: str) -> Iterator[dict[str, Any]]:
-    """Page by page; newest first."""
-    parameters: dict[str, str] = {"stuck": "true", "limit": "100"}
-    while True:
-        page = _ask(url, "GET", "/orders", parameters).json()
-        yield from page["items"]
-        if page["nextCursor"] is None:
-            return
-        parameters["cursor"] = page["nextCursor"]
-
-
-def _inventory(url: str, order: OrderApi) -> str:
-    """The inventory API beside this order API; empty if nobody says where it is."""
+def _inventory(url: str, order: Api) -> Api | None:
+    """The inventory API beside this order API; None if nobody says where it is."""
     # The local stack's inventory knows nothing of another system's orders.
-    return url or (api_url(current(), "inventory") if order.is_local else "")
+    return Api("inventory", url) if url or order.is_local else None
 
 
-def _announced(inventory_url: str, order_id: str) -> list[dict[str, Any]]:
+def _announced(inventory: Api | None, order_id: str) -> list[dict[str, Any]]:
     """The events that inventory publishes again; none if it has none, or can't be asked."""
-    if not inventory_url:
+    if inventory is None:
         _warn("inventory was not asked what it has decided: give --inventory-url")
         return []
-    path = f"/reservations/{order_id}/announce"
     try:
-        answer = _answer(inventory_url, "POST", path, service="inventory")
+        path = f"/reservations/{order_id}/announce"
+        answer = inventory.ask("POST", path, headers=actor_headers())
     except OrderflowError as error:
         _warn(str(error))
         return []
-
-    if answer.is_success:
-        return [{**event, "repeated": True} for event in answer.json()["events"]]
-    _warn(_refusal(answer))
-    return []
+    return [{**event, "repeated": True} for event in answer["events"]]
 
 
 def _warn(message: str) -> None:
     Console(stderr=True, highlight=False).print(message, style="yellow")
 
 
-def _ask(
-    url: str,
-    method: str,
-    path: str,
-    parameters: dict[str, str] | None = None,
-    *,
-    body: dict[str, str] | None = None,
-) -> httpx2.Response:
-    """What the order API answers. Raises OrderflowError if it refuses, or is not there."""
-    answer = _answer(url, method, path, parameters, body=body, service="order")
-    if answer.is_success:
-        return answer
-    raise OrderflowError(_refusal(answer))
-
-
-def _answer(
-    url: str,
-    method: str,
-    path: str,
-    parameters: dict[str, str] | None = None,
-    *,
-    body: dict[str, str] | None = None,
-    service: str,
-) -> httpx2.Response:
-    try:
-        return httpx2.request(
-            method,
-            f"{url}{path}",
-            params=parameters,
-            json=body,
-            headers=actor_headers(),
-            timeout=TIMEOUT_S,
-            trust_env=False,
-        )
-    except httpx2.HTTPError as error:
-        raise OrderflowError(
-            f"the {service} API at {url} did not answer ({error or type(error).__name__})"
-        ) from error
-
-
 def _body(reason: str) -> dict[str, str] | None:
     return {"reason": reason} if reason else None
-
-
-def _refusal(answer: httpx2.Response) -> str:
-    try:
-        problem = answer.json()
-        return (
-            f"{problem['title']}: {problem['detail']}"
-            if problem.get("detail")
-            else str(problem["title"])
-        )
-    except (ValueError, KeyError, TypeError):
-        return f"{answer.request.url} answered {answer.status_code}"
 
 
 def _shown(order: dict[str, Any], *, now: datetime) -> Text:

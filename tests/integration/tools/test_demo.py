@@ -85,6 +85,15 @@ FOLLOWED = {
     "linus": ("CALLED_OFF", 5),
     "margaret": ("PREPARED", 2),
 }
+REVENUE = {
+    "ada": r"179.80 EUR +0.00 EUR +0.00 EUR +179.80 EUR +1 +0",
+    "barbara": r"34.90 EUR +34.90 EUR +0.00 EUR +0.00 EUR +1 +1",
+    "grace": r"0.00 EUR +0.00 EUR +0.00 EUR +0.00 EUR +0 +0",
+    "linus": r"499.00 EUR +499.00 EUR +0.00 EUR +0.00 EUR +1 +1",
+    "margaret": r"237.00 EUR +0.00 EUR +0.00 EUR +237.00 EUR +1 +0",
+}
+"""Of the first run; the second adds to it."""
+
 COMMANDS = {
     "ada": (("pay", "PAID"), ("ship", "SHIPPED"), ("deliver", "DELIVERED")),
     "barbara": (("pay", "PAID"), ("cancel", "CANCELLED")),
@@ -127,6 +136,9 @@ def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
         assert count(r"Java saw +Partition:\d +Offset:\d+ +[0-9a-f-]{36}", output) == 1
         assert "make down" in output
         assert f":{8080 + offset}/docs" in output
+    for customer, moved in REVENUE.items():
+        assert count(rf"^{customer} +{moved} *$", first.stdout) == 1, customer
+    assert count(r"^ada +359.60 EUR +0.00 EUR +179.80 EUR +359.60 EUR +2 +0 *$", second.stdout) == 1
     assert len(order_ids(first.stdout)) == len(order_ids(second.stdout)) == 5
     assert not order_ids(first.stdout) & order_ids(second.stdout)
     assert "already running" in second.stderr

@@ -21,6 +21,7 @@ from orderflow.cli import stack as stack_commands
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.demo import view
 from orderflow.cli.demo.arrivals import Arrivals, Commanded, Unknown, watching
+from orderflow.cli.demo.revenue import LOOK_THERE, Revenue
 from orderflow.cli.demo.services import NEEDED, NEIGHBOURS, Services
 from orderflow.cli.demo.stories import SLOW, SOLD_OUT, STORIES, WRITERS, Story
 from orderflow.cli.records import ReadableRecord
@@ -63,8 +64,8 @@ def demo() -> None:
     refunded; one is declined; one is out of stock; and of one nobody knows for a while whether it
     was paid. Each record is read by us and by Kafka's own console consumer, a Java program. At the
     end each order is compared with how it should end, with the payment provider's own ledger, with
-    its shipment, and with the mails that its customer got. Exit 0 only if all of that is so. The
-    stack stays up.
+    its shipment, with the mails that its customer got, and with its customer's revenue. Exit 0 only
+    if all of that is so. The stack stays up.
 
     \b
     Example:
@@ -75,11 +76,11 @@ def demo() -> None:
     settings, tools = current(), tool_settings()
     _refuse_partial(settings)
 
-    arrivals = Arrivals()
+    arrivals, decoder = Arrivals(), Decoder(Registry(tools.registry))
     with closing(Services(settings)) as services, ExitStack() as running:
-        running.enter_context(
-            watching(settings, tools.kafka, Decoder(Registry(tools.registry)), arrivals)
-        )
+        customers = [story.customer for story in STORIES]
+        revenue = Revenue(services, tools.kafka, decoder, customers)
+        running.enter_context(watching(settings, tools.kafka, decoder, arrivals))
         orders = _place_orders(services, console)
         running.enter_context(_asking_payment(services, orders, arrivals))
         running.enter_context(_commanding(services, orders, arrivals))
@@ -88,6 +89,7 @@ def demo() -> None:
         _show_witness(console, shown, arrivals)
         _show_ends(console, services, orders)
         _show_followers(console, services, orders)
+        _show_revenue(console, revenue, orders)
         view.farewell(console, services.order_url)
 
 
@@ -233,6 +235,16 @@ def _show_followers(console: Console, services: Services, orders: dict[str, Plac
             f"mails or shipment of {', '.join(late)} are not as they should be: "
             "see `orderflow status`, then `orderflow logs notification`, "
             "`orderflow logs fulfilment`"
+        )
+
+
+def _show_revenue(console: Console, revenue: Revenue, orders: dict[str, Placed]) -> None:
+    """The customers' revenue, before and after. Raises OrderflowError if one differs."""
+    rows = revenue.moved((placed.story, placed.order) for placed in orders.values())
+    view.revenue(console, rows)
+    if wrong := [row.story.customer for row in rows if not row.fits]:
+        raise OrderflowError(
+            f"the revenue of {', '.join(wrong)} is not as it should be: {LOOK_THERE}"
         )
 
 

@@ -8,6 +8,7 @@ import httpx2
 import msgspec
 
 from orderflow.cli.demo.stories import SOLD_OUT
+from orderflow.contracts.events import CurrencyTotals
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.addresses import exports
 from orderflow.stack.secret_values import provider_environment
@@ -15,7 +16,10 @@ from orderflow.stack.settings import StackSettings
 
 TIMEOUT_S = 30.0
 QUANTITY_MAX = 10_000
-NEEDED = ("order", "payment", "inventory", "notification", "fulfilment", "analytics", "psp", "mail")
+NEEDED = (
+    *("order", "payment", "inventory", "notification", "fulfilment", "analytics", "revenue"),
+    *("psp", "mail"),
+)
 NEIGHBOURS = ("psp", "mail")
 
 
@@ -69,6 +73,18 @@ class Services:
 
     def funnel(self) -> dict[str, Any]:
         return self._request("analytics", "GET", "/analytics/funnel", 200)
+
+    def revenue(self, customer: str) -> dict[str, CurrencyTotals] | None:
+        """The customer's totals by currency, empty if there are none; None: not to be had now."""
+        path = f"/revenue/{customer}"
+        answer = self._send("revenue", "GET", path)
+        if answer.status_code == 404:
+            return {}
+        if answer.status_code == 503:
+            return None
+        if answer.status_code != 200:
+            raise OrderflowError(f"GET {path} answered {answer.status_code}: {answer.text[:300]}")
+        return msgspec.convert(answer.json()["totals"], dict[str, CurrencyTotals])
 
     def order(self, order_id: str) -> dict[str, Any]:
         return self._request("order", "GET", f"/orders/{order_id}", 200)

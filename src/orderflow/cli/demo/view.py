@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orderflow.cli.demo.console_consumer import Witnessed
+from orderflow.cli.demo.revenue import Moved
 from orderflow.cli.demo.services import Captured
 from orderflow.cli.demo.stories import Story
 from orderflow.cli.records import ReadableRecord
@@ -161,12 +162,39 @@ def funnel(console: Console, counts: Value) -> None:
     console.print(table)
 
 
+def revenue(console: Console, rows: Sequence[Moved]) -> None:
+    """A row for each customer: what the demo's payments and refunds made of the revenue."""
+    heading(console, "revenue by customer, as payments and refunds moved it")
+    table = Table("customer", box=None, pad_edge=False, collapse_padding=True)
+    for column in ("captured", "refunded", "net before", "net", "payments", "refunds"):
+        table.add_column(column, justify="right", overflow="fold")
+
+    for row in rows:
+        now = row.now
+        amounts = (now.captured_minor, now.refunded_minor, row.before.net_minor, now.net_minor)
+        cells = [
+            *(amount_text(minor, row.currency) for minor in amounts),
+            *(f"{now.payments:,}", f"{now.refunds:,}"),
+        ]
+        style = "" if row.fits else "red"
+        table.add_row(_customer(row.story), *(Text(cell, style) for cell in cells))
+    console.print(table)
+
+    agreeing = [
+        f"{row.story.customer} {row.record.partition}@{row.record.offset}"
+        for row in rows
+        if row.record is not None and row.agrees
+    ]
+    words = "GET /revenue/… said it, and the records on revenue-by-customer say the same:"
+    console.print(Text(f"{words} {', '.join(agreeing)}", "dim"))
+
+
 def farewell(console: Console, url: str) -> None:
     """The next commands, each on lines of its own, to be copied."""
     console.print(f"\norder API  {url}\n     docs  {url}/docs\n", soft_wrap=True)
     console.print(
-        "The system stays up. Place an order, read the mails about it, see all processes, "
-        "stop everything:\n"
+        "The system stays up. Place an order, read the mails about it, see who brought in "
+        "most, see all processes, stop everything:\n"
     )
 
     body = '{"customerId": "me", "lines": [{"sku": "MOUSE-01", "quantity": 1}]}'
@@ -174,6 +202,7 @@ def farewell(console: Console, url: str) -> None:
     for command in (
         post,
         ".venv/bin/orderflow mail --customer me",
+        ".venv/bin/orderflow revenue",
         ".venv/bin/orderflow status",
         "make down",
     ):
