@@ -67,6 +67,7 @@ bench: setup-dev ## measure, each figure beside its baseline
 	$(BIN)/orderflow bench relay
 	$(BIN)/orderflow bench payment
 	$(BIN)/orderflow bench inventory
+	$(BIN)/orderflow bench revenue
 
 docs: setup-dev ## write docs/asyncapi.json anew: topics, schemas and listeners as the code has them
 	$(BIN)/python -m orderflow.services.asyncapi

@@ -114,6 +114,30 @@ def inventory(
         print_report(report)
 
 
+@app.command(
+    help="From payments to revenue by customer: records per second through one process, beside the "
+    "same without state and one transaction each. Bounded: about five minutes. Examples: "
+    "`orderflow bench revenue`, `orderflow bench revenue --records 200000 --rounds 1 --json`."
+)
+def revenue(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    records: Annotated[
+        int, typer.Option(min=10_000, help="Payments and refunds preloaded for each turn.")
+    ] = 60_000,
+    customers: Annotated[int, typer.Option(min=1, help="Whose payments they are.")] = 10_000,
+    rounds: Rounds = 3,
+    output: Output = None,
+) -> None:
+    from orderflow.bench.revenue.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.revenue.report import print_report  # noqa: PLC0415 - the same
+
+    plan = SMOKE if smoke else Plan(records=records, customers=customers, rounds=rounds)
+    report = run(plan)
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
+
+
 @app.callback()
 def root() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]

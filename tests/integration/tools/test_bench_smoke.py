@@ -78,3 +78,14 @@ def test_the_inventory_benchmark_keeps_the_stock_right_for_every_order(
     assert (way["duplicates"], way["missing"]) == (0, 0)
     assert way["whole"]["count"] > 400
     assert all(hop["count"] == way["whole"]["count"] for hop in way["hops"].values())
+
+
+def test_a_revenue_benchmark_counts_every_payment_once_on_every_side(tmp_path: Path) -> None:
+    """And ours has every customer's totals right: a turn whose totals are wrong gives no figure."""
+    found = report("revenue", tmp_path)
+    turns = {turn["target"]: turn for turn in found["turns"]}
+    assert len(turns) == 3
+    assert all(turn["per_s"] > 0 for turn in turns.values())
+    assert [(turn["duplicates"], turn["missing"]) for turn in turns.values()] == [(0, 0)] * 3
+    assert set(found["ratios"]) == {"without state", "one transaction each"}
+    assert turns["orderflow revenue"]["customers"] > 400

@@ -1,0 +1,1 @@
+"""`orderflow bench revenue`: `bench`, `report`, `backlog`, ours (`worker`), baseline (`naive`)."""
