@@ -86,6 +86,21 @@ class MockCluster:
     def up(self) -> None:
         assert library().rd_kafka_mock_broker_set_up(self._cluster, BROKER) == 0
 
+    def watch(self) -> None:
+        """Forget the requests so far; `requests` has those from here on."""
+        library().rd_kafka_mock_start_request_tracking(self._cluster)
+
+    def requests(self) -> list[int]:
+        """The kinds of the requests since `watch`, in their order."""
+        librdkafka, count = library(), ctypes.c_size_t()
+        requests = librdkafka.rd_kafka_mock_get_requests(self._cluster, ctypes.byref(count))
+        kinds = [
+            librdkafka.rd_kafka_mock_request_api_key(requests[number])
+            for number in range(count.value)
+        ]
+        librdkafka.rd_kafka_mock_request_destroy_array(requests, count)
+        return kinds
+
     def close(self) -> None:
         library().rd_kafka_mock_cluster_destroy(self._cluster)
         library().rd_kafka_destroy(self._handle)
@@ -125,6 +140,16 @@ def library() -> ctypes.CDLL:
             "rd_kafka_mock_push_request_errors_array",
             None,
             *(pointer, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int)),
+        ),
+        ("rd_kafka_mock_start_request_tracking", None, pointer),
+        (
+            "rd_kafka_mock_get_requests",
+            *(ctypes.POINTER(pointer), pointer, ctypes.POINTER(ctypes.c_size_t)),
+        ),
+        ("rd_kafka_mock_request_api_key", ctypes.c_int16, pointer),
+        (
+            "rd_kafka_mock_request_destroy_array",
+            *(None, ctypes.POINTER(pointer), ctypes.c_size_t),
         ),
         ("rd_kafka_mock_broker_set_down", ctypes.c_int, pointer, ctypes.c_int32),
         ("rd_kafka_mock_broker_set_up", ctypes.c_int, pointer, ctypes.c_int32),

@@ -20,6 +20,7 @@ from tests.support.probe_language import NAMESPACE, Asked, Told, asked, catalogu
 from tests.support.stack import Stack
 
 from orderflow.messaging.container import Container, ContainerSettings
+from orderflow.messaging.container.client import remains
 from orderflow.messaging.container.client.broker_client import RENEWALS
 from orderflow.messaging.container.records import record_log
 from orderflow.messaging.container.records.record_log import RecordLine
@@ -130,7 +131,7 @@ class Running:
 
     def _tell(self, batch: Sequence[Received]) -> list[Caused]:
         while self._armed:
-            self.cluster.fail(*self._armed.pop())
+            self.cluster.fail(*self._armed.pop(0))
         return [
             (record, Told(id=record.event.id, number=record.event.number, at=record.event.at))
             for record in batch
@@ -225,6 +226,84 @@ def test_after_a_commit_without_any_answer_another_producer_goes_on(
     assert running.ended == []
 
 
+def test_a_worker_reads_its_offsets_after_the_coordinator_has_aborted_what_was_left(
+    running: Running,
+) -> None:
+    """
+    A coordinator that loads refuses offsets of a transaction; those that it is asked for it answers
+    with what it has so far.
+    """
+    running.ask(0)
+    eventually(running.all_told, within_s=30, every_s=0.2)
+    running.arm(Api.TXN_OFFSET_COMMIT, "NO_ERROR")
+    running.arm(Api.TXN_OFFSET_COMMIT, "COORDINATOR_LOAD_IN_PROGRESS")
+    running.arm(Api.END_TXN, "INVALID_TXN_STATE")
+    running.cluster.watch()
+    running.ask(1)
+    eventually(lambda: Api.OFFSET_FETCH in running.cluster.requests(), within_s=30)
+    requests = running.cluster.requests()
+    renewed = requests[requests.index(Api.INIT_PRODUCER_ID) : requests.index(Api.OFFSET_FETCH)]
+    assert renewed.count(Api.TXN_OFFSET_COMMIT) == 2, "refused once, then answered"
+    assert Api.END_TXN in renewed
+    eventually(running.all_told, within_s=30, every_s=0.2)
+    assert running.dead() == 0
+
+
+def test_what_is_left_is_ended_though_the_member_is_none_any_more_and_not_for_ever(
+    running: Running,
+) -> None:
+    running.ask(0)
+    eventually(running.all_told, within_s=30, every_s=0.2)
+    running.arm(Api.TXN_OFFSET_COMMIT, "NO_ERROR")
+    running.arm(Api.TXN_OFFSET_COMMIT, "UNKNOWN_MEMBER_ID")
+    running.arm(Api.TXN_OFFSET_COMMIT, "COORDINATOR_NOT_AVAILABLE")
+    running.arm(Api.END_TXN, "INVALID_TXN_STATE")
+    running.cluster.watch()
+    running.ask(1)
+    eventually(lambda: Api.OFFSET_FETCH in running.cluster.requests(), within_s=30)
+    requests = running.cluster.requests()
+    assert requests.count(Api.INIT_PRODUCER_ID) == 2, "again with a new producer"
+    running.ask(2)
+    eventually(running.all_told, within_s=30, every_s=0.2)
+    assert running.dead() == 0
+    assert running.ended == []
+
+
+def test_a_worker_that_is_fenced_while_it_ends_what_was_left_ends_and_says_who_runs(
+    running: Running,
+) -> None:
+    running.ask(0)
+    eventually(running.all_told, within_s=30, every_s=0.2)
+    running.arm(Api.ADD_OFFSETS_TO_TXN, "INVALID_PRODUCER_EPOCH")
+    running.arm(Api.ADD_OFFSETS_TO_TXN, "INVALID_PRODUCER_EPOCH")
+    running.ask(1)
+    (ended,) = eventually(lambda: running.ended, within_s=30)
+    assert isinstance(ended, Fenced)
+    assert "slot 0" in str(ended)
+
+
+def test_a_worker_whose_offsets_lack_a_marker_aborts_at_its_start_until_they_have_it(
+    mock_cluster: MockCluster, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "SLICE_S", 0.2)
+    monkeypatch.setattr(remains, "MARKED_WITHIN_S", 0.5)
+    running = Running(mock_cluster, stack)
+    mock_cluster.fail(Api.OFFSET_FETCH, *[KafkaError.UNSTABLE_OFFSET_COMMIT] * 12)
+    mock_cluster.watch()
+    running.start()
+    try:
+        running.ask(0)
+        eventually(
+            lambda: _asked_then_aborted(mock_cluster.requests()),
+            within_s=20,
+            why="a new producer aborts again",
+        )
+        eventually(running.all_told, within_s=60, every_s=0.2)
+        assert running.ended == []
+    finally:
+        running.stop()
+
+
 def test_a_broker_that_is_away_is_told_and_waited_for(running: Running) -> None:
     running.ask(0)
     eventually(running.all_told, within_s=30, every_s=0.2)
@@ -253,6 +332,14 @@ def test_a_worker_that_is_fenced_a_second_time_soon_after_ends_and_says_who_runs
     (ended,) = eventually(lambda: running.ended, within_s=30)
     assert isinstance(ended, Fenced)
     assert "slot 0" in str(ended)
+
+
+def _asked_then_aborted(requests: list[int]) -> bool:
+    """Whether the first question for offsets is between two aborts."""
+    if Api.OFFSET_FETCH not in requests:
+        return False
+    first = requests.index(Api.OFFSET_FETCH)
+    return Api.END_TXN in requests[:first] and Api.END_TXN in requests[first:]
 
 
 def _renewals(running: Running) -> float:

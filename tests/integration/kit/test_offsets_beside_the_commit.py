@@ -5,6 +5,7 @@ What a broker keeps beside a committed offset: our longest text fits, in both wa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 from uuid import uuid4
 
 import pytest
@@ -17,11 +18,13 @@ from orderflow.messaging.kafka.clients import (
     KafkaException,
     TopicPartition,
     consumer,
+    listener_consumer,
     transactional_producer,
 )
 from orderflow.messaging.kafka.finished_offsets import (
     BODY_BYTES_MAX,
     METADATA_BYTES_MAX,
+    NO_OFFSET,
     SPAN_MAX,
     UNFINISHED_MAX,
     Window,
@@ -33,6 +36,7 @@ from orderflow.messaging.kafka.finished_offsets import (
 from orderflow.messaging.kafka.topics import Topic, TopicSettings
 from orderflow.messaging.kafka.transactions import TransactionAborted, Transactions
 from orderflow.messaging.settings import KafkaSettings
+from orderflow.messaging.testing.eventually import eventually
 
 HIGHEST = 2**62
 SPAN_DENSE_MAX = 8 * BODY_BYTES_MAX
@@ -135,3 +139,28 @@ def test_an_offset_without_text_reads_back_as_nothing_unfinished(
     )
     offset, metadata = committed(group, topic)
     assert decode(metadata, offset=offset) == Window(8)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_what_a_worker_left_open_is_aborted_by_no_member_while_the_group_has_some(
+    kafka: KafkaSettings, topic: str, protocol: Literal["classic", "consumer"]
+) -> None:
+    name = f"offsets-{uuid4().hex[:8]}"
+    member = listener_consumer(kafka, name, instance_id=name, protocol=protocol)
+    outsider = consumer(kafka, name)
+    transactions = Transactions(transactional_producer(kafka, name), between=nothing)
+    transactions.init()
+    try:
+        member.subscribe([topic])
+        eventually(lambda: member.poll(0.1) or member.assignment(), within_s=30)
+        commit(transactions, member, TopicPartition(topic, PLACE, 3))
+
+        transactions.abort_remains(
+            TopicPartition(topic, PLACE, 0, NO_OFFSET), outsider.consumer_group_metadata()
+        )
+        assert committed(outsider, topic) == (3, None)
+        commit(transactions, member, TopicPartition(topic, PLACE, 4))
+        assert committed(outsider, topic) == (4, None)
+    finally:
+        outsider.close()
+        member.close()

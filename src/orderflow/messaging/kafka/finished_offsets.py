@@ -40,6 +40,10 @@ _PREFIX = "ofw"
 _VERSION = 1
 _RUNS, _BITS = 0, 1
 _CRC_BYTES = 4
+_NONE = 255
+
+NO_OFFSET = _PREFIX + b64encode(bytes((_NONE,))).decode()
+"""Beside an offset that is only written to be aborted: `decode` raises, should it be visible."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -142,7 +146,7 @@ def decode(
     Text that is not ours, is damaged, or was written for another offset (somebody moved the group)
     counts as none: `on_ignored` is told why, nothing above `offset` is finished. Raises
     ConfigurationError on text of a newer version: this program can't read which offsets are
-    finished.
+    finished; and on `NO_OFFSET`.
     """
     if not metadata:
         return Window(offset)
@@ -166,6 +170,11 @@ def _parse(metadata: str, committed: int) -> Window:
     except (binascii.Error, ValueError) as error:
         raise _NotOurs(f"it is damaged ({error})") from error
 
+    if metadata == NO_OFFSET:
+        raise ConfigurationError(
+            f"the committed offset {committed} was to be aborted, and is none: set the group's "
+            "offset to where the partition was read to, see docs/runbooks/hanging-transaction.md"
+        )
     if raw and raw[0] > _VERSION:
         # Checked before the CRC: a later version may check itself in another way.
         raise ConfigurationError(

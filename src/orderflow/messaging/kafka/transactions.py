@@ -228,9 +228,12 @@ class Transactions:
         Abort a transaction over `offset` alone, and with it each that lacks its marker there.
 
         `init` does not know of those, for the broker calls them complete, and `committed` has no
-        answer while there is one. For a group whose offsets only this transactional id commits.
-        Their records on other partitions may become visible with the next commit. Raises
-        TransactionAborted, ProducerLost.
+        answer while there is one. A marker ends all that this transactional id has open on the
+        offsets of the group, on whichever partition; not what another id has. It is written only
+        after this returns: until then `committed` has no answer on the partition of `offset`.
+
+        Returns when the group's coordinator has loaded. Their records on other partitions may
+        become visible with the next commit. Raises TransactionAborted, ProducerLost.
         """
         self.begin()
         self.send_offsets([offset], group_metadata)

@@ -14,6 +14,7 @@ from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.kafka.finished_offsets import (
     BODY_BYTES_MAX,
     METADATA_BYTES_MAX,
+    NO_OFFSET,
     SPAN_MAX,
     UNFINISHED_MAX,
     Window,
@@ -229,6 +230,11 @@ def test_a_newer_version_stops_the_worker() -> None:
     raw = content(encode(Window(10, (3, 7))))
     with pytest.raises(ConfigurationError, match="newer version"):
         decode(sealed(b"\x02" + raw[1:]), offset=3)
+
+
+def test_an_offset_that_was_only_to_be_aborted_stops_the_worker() -> None:
+    with pytest.raises(ConfigurationError, match="was to be aborted, and is none"):
+        decode(NO_OFFSET, offset=0)
 
 
 @pytest.mark.parametrize(

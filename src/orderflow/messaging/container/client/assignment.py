@@ -193,6 +193,9 @@ class Assignment:
 
         The broker delays its answer while a predecessor's transaction is open. Raises Unavailable
         after 40 s.
+
+        To be asked of a coordinator that has loaded: another answers with what it has so far. One
+        that has just assigned a partition has loaded; `start_again` relies on `end_remains`.
         """
         if not given:
             return []

@@ -22,6 +22,7 @@ from orderflow.messaging.container.client.kafka_client import (
     Polled,
     Windows,
 )
+from orderflow.messaging.container.client.remains import end_remains
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced, OrderflowError, Unavailable
@@ -78,6 +79,7 @@ class BrokerClient:
         self._topics_there: set[str] = set()
         self._fencings = Fencings()
         self._renewing = False
+        self._in_transaction = False
 
         self._in_flight: Windows = ()
         self._in_flight_since = 0.0
@@ -99,17 +101,7 @@ class BrokerClient:
         """
         Waits for the brokers without bound. The predecessor is fenced before its offsets are read.
         """
-        back_off_s, most = NEW_PRODUCER_S
-        while True:
-            try:
-                self._transactions.init()
-                break
-            except ProducerLost as error:
-                self.broker_error = str(error)
-                self._rest(back_off_s)
-                back_off_s = min(most, 2 * back_off_s)
-                self._transactions = self._new_producer()
-
+        self._init_producer()
         self.broker_error = ""
         self._assignment.subscribe(before_revoke, assigned)
 
@@ -264,29 +256,49 @@ class BrokerClient:
         self._renewing = True
         try:
             self._assignment.pause_all()
-            self._init_new_producer()
+            self._transactions = self._new_producer()
+            self._init_producer()
             # And forgotten again: a partition that was assigned during the wait was read from
             # offsets that may be older than the end of the lost transaction. Only now, with that
-            # transaction ended, are they final.
+            # transaction ended and a coordinator that has loaded, are they final.
             self._assignment.start_again()
         finally:
             self._renewing = False
 
-    def _init_new_producer(self) -> None:
+    def _init_producer(self) -> None:
         """
-        A producer that has fenced the lost one, whose transaction is ended then. Waits without
-        bound.
+        Fence the producer before this one and end its transactions, with as many new producers as
+        that takes. Waits without bound. Raises Fenced for a worker that was replaced meanwhile.
         """
         back_off_s, most = NEW_PRODUCER_S
         while True:
-            self._transactions = self._new_producer()
             try:
                 self._transactions.init()
+                self._end_remains()
                 return
-            except ProducerLost as error:
+
+            except (ProducerLost, TransactionAborted) as error:
+                # Before it is replaced: a new producer would fence the one that has the slot now.
+                if self._renewing and isinstance(error, ProducerLost) and error.fenced:
+                    self._refuse_if_replaced(error)
                 self.broker_error = str(error)
                 self._rest(back_off_s)
                 back_off_s = min(most, 2 * back_off_s)
+                self._transactions = self._new_producer()
+
+    def _end_remains(self) -> None:
+        """
+        What `init` does not know of: a transaction that the broker calls complete, without its
+        marker.
+        """
+        self._began_at = time.monotonic()
+        # Without a poll: a partition that came in one would have no answer to its offsets before
+        # this transaction ends.
+        self._in_transaction = True
+        try:
+            end_remains(self._settings, self._transactions, between=self._between_slices)
+        finally:
+            self._in_transaction = False
 
     def _rest(self, seconds: float) -> None:
         """Wait between two producers; a member keeps its membership. Raises as a stop does."""
@@ -357,7 +369,7 @@ class BrokerClient:
         self._between()
         # Only while no transaction is open: a poll inside one could take partitions away whose
         # offsets it sends.
-        if self._renewing:
+        if self._renewing and not self._in_transaction:
             self._poll_paused()
 
     def _poll_paused(self) -> None:

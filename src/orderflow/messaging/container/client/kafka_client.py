@@ -62,7 +62,8 @@ class KafkaClient(Protocol):
 
     def open(self, before_revoke: BeforeRevoke, assigned: Assigned) -> None:
         """
-        Fence the predecessor of this slot, abort the transaction it left open, then join the group.
+        Fence the predecessor of this slot, abort what it left open on the group's offsets, then
+        join the group.
 
         `before_revoke` is called with partitions that are about to be revoked, while their offsets
         can still be committed; not with partitions that are lost. `assigned` is called with the new
