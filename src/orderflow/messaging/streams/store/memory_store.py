@@ -43,6 +43,11 @@ class MemoryStore:
     def position(self) -> StorePosition:
         return self._content.position
 
+    @property
+    def facts(self) -> int:
+        self._refuse_damage()
+        return len(self._content.facts)
+
     def values(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         self._refuse_damage()
         values = self._content.values

@@ -117,6 +117,12 @@ class SqliteStore:
     def position(self) -> StorePosition:
         return self._position
 
+    @property
+    def facts(self) -> int:
+        with _errors(self._path):
+            (count,) = self._connection.execute("SELECT COUNT(*) FROM facts").fetchone()
+            return int(count)
+
     def values(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         with _errors(self._path):
             values: dict[bytes, bytes] = {}
