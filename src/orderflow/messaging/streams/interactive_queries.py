@@ -42,6 +42,7 @@ HOP_WITHIN_S = 2.0
 LIMIT_MAX = 10_000
 WAIT_MAX_S = 10.0
 WAIT_STEP_S = 0.05
+MOVING_S = 1.0
 HOPS_MAX = 8
 PAUSED_WITHIN_S = 8.0
 """A turn, its commit, and the group."""
@@ -230,13 +231,35 @@ class Queries:
     def _gather(
         self,
         table: str,
-        numbers: Iterable[int],
+        numbers: Sequence[int],
         path: str,
         query: Mapping[str, str],
         read: Read,
         minimum: MinPosition | None,
     ) -> Part:
-        """These partitions' parts: this instance's own, and those of others, asked at once."""
+        """
+        These partitions' parts. One that moves to another instance at this moment, as when a pause
+        has ended, is waited for: 1 s at most.
+        """
+        until = time.monotonic() + MOVING_S
+        while True:
+            try:
+                return self._try_to_gather(table, numbers, path, query, read, minimum)
+            except problems.Problem:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(WAIT_STEP_S)
+
+    def _try_to_gather(
+        self,
+        table: str,
+        numbers: Sequence[int],
+        path: str,
+        query: Mapping[str, str],
+        read: Read,
+        minimum: MinPosition | None,
+    ) -> Part:
+        """This instance's own parts, and those of others, asked at once."""
         deadline = time.monotonic() + WAIT_MAX_S
         required = dict.fromkeys(numbers, 0)
         if minimum is not None:
