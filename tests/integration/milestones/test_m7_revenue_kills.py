@@ -13,6 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count as number_from
 from itertools import cycle
 from random import Random
 
@@ -36,6 +37,7 @@ CUSTOMERS = 300
 REFUNDED_EACH = 12
 """One order of so many is cancelled, and refunded."""
 CANCELLED_AFTER = 100
+TRICKLE_S = 0.01
 WATCHED = 12
 POINTS = (
     "listener.before_commit",
@@ -120,12 +122,18 @@ def watching(revenue: RevenueService) -> Iterator[Watch]:
 
 
 @contextmanager
-def ordering(payment: PaymentService, count: int, *, per_s: int) -> Iterator[threading.Thread]:
-    """Orders at a bounded rate, and the cancellation of some; ended when the block ends."""
+def ordering(payment: PaymentService, count: int, *, per_s: int) -> Iterator[None]:
+    """
+    So many orders at a bounded rate, and the cancellation of some; then few, until the block ends:
+    a line that a kill waits for is passed only while something flows.
+    """
+    over = threading.Event()
 
     def order() -> None:
         began, to_cancel = time.monotonic(), deque[OrderCreated]()
-        for number in range(count):
+        for number in number_from(0):
+            if number >= count and over.wait(TRICKLE_S):
+                break
             placed = an_order(customer=f"customer-{number % CUSTOMERS}", minor=100 + number)
             payment.send(placed)
             if number % REFUNDED_EACH == 0:
@@ -133,15 +141,18 @@ def ordering(payment: PaymentService, count: int, *, per_s: int) -> Iterator[thr
             # Later: an order that is cancelled before its charge is never captured.
             if len(to_cancel) > CANCELLED_AFTER:
                 payment.send(cancelled(to_cancel.popleft()))
-            if number % 100 == 0:
+            if number < count and number % 100 == 0:
                 ahead = began + number / per_s - time.monotonic()
                 threading.Event().wait(max(0.0, ahead))
         payment.service.flush()
 
     thread = threading.Thread(target=order)
     thread.start()
-    yield thread
-    thread.join(300)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(300)
 
 
 def damage(revenue: RevenueService, slot: int) -> None:
