@@ -27,7 +27,7 @@ from tests.support.products import add_demo_products
 from tests.support.stack import Stack
 from tests.support.stock import add_demo_stock
 
-from orderflow.contracts.events import Event
+from orderflow.contracts.events import Envelope
 from orderflow.contracts.roster import row
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import SOURCES
@@ -203,7 +203,7 @@ class Service:
     def encoder(self) -> Encoder:
         registry = Registry(RegistrySettings(url=self.stack.registry_url))
         try:
-            return Encoder.load(registry, CATALOGUE, self.consumes)
+            return Encoder.load(registry, CATALOGUE)
         finally:
             registry.close()
 
@@ -214,7 +214,7 @@ class Service:
     def send(
         self,
         topic: str,
-        event: Event,
+        event: Envelope,
         *,
         event_id: UUID | None = None,
         key: str | None = None,

@@ -43,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
     "relay": ("orderflow.cli.relay:app", "Start a relay anew after it refused."),
+    "revenue rebuild": (
+        "orderflow.cli.revenue_rebuild:rebuild",
+        "Revenue's totals anew from the payments; or compare them.",
+    ),
     "prove": ("orderflow.prove.cli:app", "Put a promise to the test, under load and kills."),
     "bench": ("orderflow.bench.cli:app", "Measure, each figure beside its baseline."),
 }
@@ -61,6 +65,12 @@ class LazyGroup(typer.core.TyperGroup):
 
     def list_commands(self, _context: Any) -> list[str]:
         return list(COMMANDS)
+
+    def resolve_command(self, context: Any, args: list[str]) -> Any:
+        # `orderflow revenue CUSTOMER` takes any word, so its one subcommand is a name of two words.
+        if " ".join(args[:2]) in COMMANDS:
+            args = [" ".join(args[:2]), *args[2:]]
+        return super().resolve_command(context, args)
 
     def get_command(self, _context: Any, name: str) -> Any:
         if name not in COMMANDS:

@@ -5,12 +5,16 @@ Ours is the revenue service's own listener in one process: both hops, tables and
 exactly once. Baselines of the same run: the same listener without state (sums in memory, no
 changelog, no set of facts, no store); and one Kafka transaction for each record, tuned. Every turn
 has a group of its own; ours has one directory of stores for all turns, as a service that goes on
-has. After each of its turns every customer's totals are read back from the changelog.
+has. The worker first handles a few payments, then it is stopped while the backlog is produced: what
+is measured is the drain, not the start. After each of its turns every customer's totals are read
+back from the changelog.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -50,6 +54,7 @@ INPUTS = (PAYMENTS, BY_CUSTOMER_REPARTITION, BY_HOUR_REPARTITION)
 NAIVE_CHANGELOG = Topic(
     name="bench-naive-changelog", key=REVENUE_BY_CUSTOMER.key, retention=PAYMENTS.retention
 )
+LEAD_MIN = 20
 ASK_WITHIN_S = 5.0
 DRAINED_WITHIN_S = 30.0
 
@@ -77,9 +82,9 @@ SMOKE = Plan(
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """
-    From the first re-keyed record that could be read until the group has committed both hops; CPU
-    (user and system) of the worker in the same time. `customers`: whose totals were read back, and
-    were right; 0 where there is nothing to read back.
+    From the moment when the worker may go on until its group has committed both hops; CPU (user and
+    system) of the worker in the same time. `customers`: whose totals were read back, and were
+    right; 0 where there is nothing to read back.
     """
 
     target: str
@@ -109,18 +114,17 @@ def run(plan: Plan) -> Report:
     ):
         bench = _Bench(stack, plan, Path(directory))
         bench.warm_up()
-        for number in range(plan.rounds):
-            turns += bench.turns(number + 1)
+        for _ in range(plan.rounds):
+            turns += bench.turns()
 
     ratios = {baseline: ratio(turns, OURS, baseline) for baseline in (NO_STATE, NAIVE)}
     return Report(machine=machine, plan=plan, turns=turns, ratios=ratios)
 
 
 class _Backlog(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies on `payments`, and what it must come to."""
+    """What is put on `payments`, and what it must come to."""
 
-    start: Start
-    count: int
+    records: list[records.Record]
     forwarded: set[str]
     totals: backlog.ByCustomer
 
@@ -133,6 +137,7 @@ class _Bench:
         self._access = access(stack)
         self._directory = directory
         self._number = 0
+        self._draw = random.Random(1)
         self._counted: backlog.ByCustomer = {}
         self._changelogs = _Changelogs(self._access.kafka, Registry(self._access.registry))
         self._create(NAIVE_CHANGELOG)
@@ -140,75 +145,75 @@ class _Bench:
     def warm_up(self) -> None:
         records.warm_up(self._access.kafka, self._plan.warm_up_s)
         if self._plan.warm_up_records:
-            load = self._preloaded(self._plan.warm_up_records, seed=0)
-            self._turn(OURS, load)
-            self._turn(NO_STATE, load)
+            for target in (OURS, NO_STATE):
+                self._turn(target, self._plan.warm_up_records)
 
-    def turns(self, seed: int) -> list[Turn]:
-        """Ours and without state over one backlog; then the naive baseline over less."""
-        load = self._preloaded(self._plan.records, seed=seed)
-        turns = [self._turn(OURS, load), self._turn(NO_STATE, load)]
-        part = self._preloaded(self._plan.naive_records, seed=-seed)
-        return [*turns, self._turn(NAIVE, part)]
+    def turns(self) -> list[Turn]:
+        """Ours, the same without state, and the naive baseline over less."""
+        plan = self._plan
+        turns = [self._turn(target, plan.records) for target in (OURS, NO_STATE)]
+        return [*turns, self._turn(NAIVE, plan.naive_records)]
 
-    def _preloaded(self, count: int, *, seed: int) -> _Backlog:
+    def _turn(self, target: str, count: int) -> Turn:
+        self._number += 1
+        group = f"bench-{self._number}"
         kafka = self._access.kafka
-        start = reader.end_offsets(kafka, PAYMENTS.name)
+        # What the turns before have put there is nothing of this one.
+        start = {topic.name: reader.end_offsets(kafka, topic.name) for topic in INPUTS}
+        lead = self._backlog(max(LEAD_MIN, count // 200))
+        load = self._backlog(count)
+        records.produce(kafka, PAYMENTS.name, lead.records)
+
+        with (
+            Reader(kafka, BY_HOUR_REPARTITION.name) as forwarded,
+            self._worker(target, group, start) as pid,
+        ):
+            turn = self._measured(target, group, (lead, load), forwarded, pid)
+        if target != OURS:
+            return turn
+        for part in (lead, load):
+            self._counted = backlog.added(self._counted, part.totals)
+        return msgspec.structs.replace(turn, customers=self._changelogs.verify(self._counted))
+
+    def _backlog(self, count: int) -> _Backlog:
         events = backlog.captures_and_refunds(
-            count, customers=self._plan.customers, draw=random.Random(seed)
+            count, customers=self._plan.customers, draw=self._draw
         )
         encoded = records.encoded(PAYMENTS.name, events, self._access.registry)
-        records.produce(kafka, PAYMENTS.name, encoded)
-
         return _Backlog(
-            start={PAYMENTS.name: start},
-            count=count,
+            records=encoded,
             forwarded=backlog.forwarded_ids(encoded),
             totals=backlog.totals_of(events),
         )
 
-    def _turn(self, target: str, load: _Backlog) -> Turn:
-        self._number += 1
-        group = f"bench-{self._number}"
-        kafka = self._access.kafka
-        # What the turns before have re-keyed is nothing of this one.
-        inner = {topic.name: reader.end_offsets(kafka, topic.name) for topic in INPUTS[1:]}
-        start = {**inner, **load.start}
-
-        with (
-            Reader(kafka, BY_CUSTOMER_REPARTITION.name) as rekeyed,
-            Reader(kafka, BY_HOUR_REPARTITION.name) as forwarded,
-            self._worker(target, group, start) as pid,
-        ):
-            turn = self._measured(target, group, load, (rekeyed, forwarded), pid)
-        if target != OURS:
-            return turn
-        self._counted = backlog.added(self._counted, load.totals)
-        return msgspec.structs.replace(turn, customers=self._changelogs.verify(self._counted))
-
     def _measured(
-        self, target: str, group: str, load: _Backlog, readers: tuple[Reader, Reader], pid: int
+        self, target: str, group: str, parts: tuple[_Backlog, _Backlog], last: Reader, pid: int
     ) -> Turn:
-        first, forwarded = Arrivals(), Arrivals()
-        rekeyed, last = readers
-        rekeyed.collect(first, 1)
+        lead, load = parts
+        count, expected = len(load.records), lead.forwarded | load.forwarded
+        arrivals = Arrivals()
+        last.collect(arrivals, len(lead.records))
+        self._wait_until_drained(group)
+
+        # Stopped, so that the whole backlog is there when the clock begins.
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            records.produce(self._access.kafka, PAYMENTS.name, load.records)
+        finally:
+            os.kill(pid, signal.SIGCONT)
         began, cpu_before = time.monotonic(), cpu_seconds(pid)
-        last.collect(forwarded, load.count)
+        last.collect(arrivals, len(expected))
         self._wait_until_drained(group)
         elapsed_s, cpu_s = time.monotonic() - began, cpu_seconds(pid) - cpu_before
-        last.settle(forwarded)
+        last.settle(arrivals)
 
-        # What the first batch brought was there before the clock began.
-        measured = load.count - first.count
-        if measured <= 0:
-            raise OrderflowError(f"all {first.count} records came at once: too few for a rate")
         return Turn(
             target=target,
-            records=load.count,
-            per_s=measured / elapsed_s,
-            cpu_us_per_record=1e6 * cpu_s / measured,
-            duplicates=forwarded.duplicates,
-            missing=len(load.forwarded - forwarded.ids),
+            records=count,
+            per_s=count / elapsed_s,
+            cpu_us_per_record=1e6 * cpu_s / count,
+            duplicates=arrivals.duplicates,
+            missing=len(expected - arrivals.ids),
         )
 
     def _wait_until_drained(self, group: str) -> None:

@@ -23,12 +23,13 @@ from orderflow.messaging.container.client.kafka_client import Windows
 from orderflow.messaging.container.deliveries.stateful import StateParts
 from orderflow.messaging.kafka.transactions import Place, Placed, Produced
 from orderflow.messaging.listener import Stateful
+from orderflow.messaging.process.garbage import collect_garbage_rarely
 from orderflow.messaging.streams.broker_changelog import BrokerChangelogReader
 from orderflow.messaging.streams.local_state import LocalState
 from orderflow.messaging.streams.store.memory_store import MemoryStores
 from orderflow.messaging.streams.topology import Table, Topology, no_ranks
 from orderflow.messaging.telemetry import configure
-from orderflow.services.revenue.bootstrap import SERVICE
+from orderflow.services.revenue.bootstrap import RECORDS_MAX, SERVICE
 from orderflow.services.revenue.config import Settings
 from orderflow.services.revenue.listeners import LISTENER
 from orderflow.services.revenue.topology import TOPOLOGY
@@ -92,8 +93,10 @@ def container(task: Task, settings: Settings) -> Container:
         registry=settings.registry,
         catalogue=CATALOGUE,
         log_records=settings.telemetry.log_records,
+        records_max=RECORDS_MAX,
     )
 
+    collect_garbage_rarely()
     local = LocalState()
     if task.state_dir:
         directory = Path(task.state_dir)

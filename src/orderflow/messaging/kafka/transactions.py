@@ -153,6 +153,11 @@ class Transactions:
             "init_transactions", lambda: self._producer.init_transactions(SLICE_S), budget_s=None
         )
 
+    def expects(self, topic: str) -> bool:
+        """Whether the topic exists. Raises TransactionAborted when the broker does not answer."""
+        # Not by a consumer: its question would wait behind a fetch that waits for records.
+        return topic_exists(self._producer, topic)
+
     def begin(self) -> None:
         """Begin a transaction, locally only. Raises ProducerLost when the producer is finished."""
         self._insist("begin_transaction", self._producer.begin_transaction)
@@ -427,10 +432,10 @@ def committed(consumer: Consumer, partition: TopicPartition, *, between: Between
         time.sleep(ASK_AGAIN_S)
 
 
-def topic_exists(consumer: Consumer, topic: str) -> bool:
+def topic_exists(client: Consumer | Producer, topic: str) -> bool:
     """Ask the broker, within 2 s. Raises TransactionAborted when it does not answer."""
     try:
-        metadata = consumer.list_topics(topic, SLICE_S).topics[topic]
+        metadata = client.list_topics(topic, SLICE_S).topics[topic]
     except KafkaException as error:
         raise TransactionAborted(
             f"metadata of {topic}: {error.args[0].str()}", resource=RESOURCE

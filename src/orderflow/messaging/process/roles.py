@@ -22,6 +22,7 @@ from orderflow.messaging.postgres import (
     open_pool,
     transient,
 )
+from orderflow.messaging.process.pausable import PausableListener
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.process.role import BuildRole, Launch, worker_role
 from orderflow.messaging.process.settings import ListenerSection, StatefulSection
@@ -73,44 +74,48 @@ def listener_role(
 
     With `InboxOutbox` it uses the service's database, waits at start for the relay that publishes
     its outbox, if it publishes, and purges its inbox. With `Stateful` it shows in `local` what it
-    has of its tables.
+    has of its tables, and pauses when that says so.
     """
 
     def build(launch: Launch[ProcessSettings]) -> Role:
         settings, section = launch.settings, launch.role_section
         has_inbox = isinstance(listener.delivery, InboxOutbox)
-        container = Container(
-            ContainerSettings(
-                listener=listener,
-                kafka=settings.kafka,
-                registry=settings.registry,
-                catalogue=catalogue,
-                slot=launch.slot,
-                database=launch.database if has_inbox else None,
-                protocol=section.protocol if isinstance(section, ListenerSection) else "classic",
-                consumer_overrides=overrides,
-                records_max=records_max,
-                log_records=settings.telemetry.log_records,
-            ),
-            state=_state(launch, local),
+        of_container = ContainerSettings(
+            listener=listener,
+            kafka=settings.kafka,
+            registry=settings.registry,
+            catalogue=catalogue,
+            slot=launch.slot,
+            database=launch.database if has_inbox else None,
+            protocol=section.protocol if isinstance(section, ListenerSection) else "classic",
+            consumer_overrides=overrides,
+            records_max=records_max,
+            log_records=settings.telemetry.log_records,
         )
 
         if has_inbox:
-            return _with_upkeep(launch, listener, container)
+            return _with_upkeep(launch, listener, Container(of_container))
+        if isinstance(launch.section, StatefulSection):
+            return _with_state(launch, of_container, launch.section, local or LocalState())
+        container = Container(of_container)
         return worker_role(launch, run=container.run, reasons=container.reasons, in_slots=True)
 
     return build
 
 
-def _state(launch: Launch[ProcessSettings], local: LocalState | None) -> StateParts | None:
-    if not isinstance(launch.section, StatefulSection):
-        return None
-    return StateParts.on_disk(
-        launch.section.state_dir,
-        launch.settings.kafka,
-        slot=launch.slot,
-        local=local or LocalState(),
-    )
+def _with_state(
+    launch: Launch[ProcessSettings],
+    settings: ContainerSettings,
+    section: StatefulSection,
+    local: LocalState,
+) -> Role:
+    def build() -> Container:
+        kafka, slot = launch.settings.kafka, launch.slot
+        state = StateParts.on_disk(section.state_dir, kafka, slot=slot, local=local)
+        return Container(settings, state=state)
+
+    pausable = PausableListener(build, local.pause)
+    return worker_role(launch, run=pausable.run, reasons=pausable.reasons, in_slots=True)
 
 
 def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container: Container) -> Role:

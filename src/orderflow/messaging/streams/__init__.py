@@ -17,4 +17,6 @@ holds what was not committed, and a crash never needs a wipe.
 | `directory` | who has which partition, and how fresh it is |
 | `interactive_queries` | reads of the tables over HTTP, whoever has the key |
 | `local_state` | what this instance has of the tables, for readers on any thread |
+| `pause` | whether its listener is to stand still |
+| `rebuild/` | the state anew from the log, beside a running service |
 """

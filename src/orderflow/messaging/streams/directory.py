@@ -164,10 +164,11 @@ class Directory:
 
     def _refresh(self) -> None:
         sample = self._ask()
-        owners = self._members.assigned()
-        # While the group rebalances nobody is named: then those from before are asked.
-        if owners:
-            self._owners = {place: _instance(client) for place, client in owners.items()}
+        # While the group rebalances nobody is named, and while its state is rebuilt its one member
+        # has no address: then those from before are asked.
+        owners = {place: _instance(client) for place, client in self._members.assigned().items()}
+        if any(owner.url for owner in owners.values()):
+            self._owners = owners
 
         self._learn(sample)
 

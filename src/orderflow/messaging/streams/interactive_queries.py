@@ -18,6 +18,7 @@ from typing import Annotated
 import httpx2
 import msgspec
 from msgspec import Meta
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,6 +26,8 @@ from starlette.routing import Route
 
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.http import problems
+from orderflow.messaging.http.actor import Reason, actor_of
+from orderflow.messaging.http.bodies import read_json
 from orderflow.messaging.http.client import BoundedClient
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.parameters import query_value
@@ -37,6 +40,7 @@ from orderflow.messaging.streams.directory import (
     milliseconds_since,
 )
 from orderflow.messaging.streams.local_state import LocalState, Task, TaskState
+from orderflow.messaging.streams.pause import SECONDS_MAX
 from orderflow.messaging.streams.store.store import Entry, StoreDamaged, StorePosition
 from orderflow.messaging.streams.topology import Topology
 
@@ -49,6 +53,8 @@ HOP_WAIT_S = 1.0
 again: so both know that the other is alive."""
 HOPS_MAX = 8
 OFFSET_DIGITS_MAX = 18
+PAUSED_WITHIN_S = 8.0
+"""A turn, its commit, and the group."""
 PATH = "/state"
 
 Limit = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
@@ -61,7 +67,8 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     Every record of the table's input below `position` (`<topic>-<partition>:<offset>`) is in it,
     and everything that was on the source at `completeAt`, `behindMs` ago; null if that is not known
-    yet. `state` RESTORING: the store is older than what was committed, and catches up.
+    yet. `state` RESTORING: the store is older than what was committed, and catches up. PAUSED: it
+    stands still, while an operator's command works on the state.
     """
 
     partition: int
@@ -77,6 +84,23 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     entries: list[Entry]
     freshness: list[Freshness]
+
+
+class PauseRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Let the listener stand still for so many seconds, or until it is resumed."""
+
+    seconds: Annotated[float, Meta(gt=0, le=SECONDS_MAX)] = 60.0
+    reason: Reason
+
+
+class PauseView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether an instance's listener stands still; its API answers all the same."""
+
+    instance: str
+    paused: bool
+
+
+_PAUSE = msgspec.json.Decoder(PauseRequest)
 
 
 class MinPosition(msgspec.Struct, frozen=True):
@@ -159,10 +183,27 @@ class Queries:
             return json_answer(self._own(request, read))
 
         return [
+            Route(f"{PATH}/pause", self._pause, methods=["POST"]),
+            Route(f"{PATH}/resume", self._resume, methods=["POST"]),
             Route(f"{PATH}/{{table}}", get, methods=["GET"]),
             Route(f"{PATH}/{{table}}/top", top, methods=["GET"]),
             Route(f"{PATH}/{{table}}/range", between, methods=["GET"]),
         ]
+
+    async def _pause(self, request: Request) -> Response:
+        body = await read_json(request, _PAUSE)
+        actor, pause = actor_of(request), self._local.pause
+        pause.begin(body.seconds, actor=actor, reason=body.reason)
+
+        if not await run_in_threadpool(pause.wait_until_kept, PAUSED_WITHIN_S):
+            raise problems.unavailable(
+                f"the listener did not come to rest within {PAUSED_WITHIN_S:.0f} s; it will"
+            )
+        return json_answer(PauseView(instance=self._instance, paused=True))
+
+    async def _resume(self, request: Request) -> Response:
+        self._local.pause.end(actor=actor_of(request))
+        return json_answer(PauseView(instance=self._instance, paused=False))
 
     def min_position(self, query: QueryParams) -> MinPosition | None:
         """The parameter `minPosition`. Raises a problem (422) that says how it is written."""
@@ -178,6 +219,14 @@ class Queries:
         if int(number) >= partitions:
             raise problems.invalid(f"minPosition: {self._source} has {partitions} partitions")
         return MinPosition((topic, int(number)), int(offset))
+
+    def _is_own(self, table: str, number: int) -> bool:
+        """Whether this instance answers; for what it kept in a pause only until another has it."""
+        task = self._local.tasks.get((table, number))
+        if task is None or task.state is not TaskState.PAUSED:
+            return task is not None
+        owner = self._directory.owner((self._tables[table].repartition.name, number))
+        return owner is None or not owner.url or owner.name == self._instance
 
     def _own(self, request: Request, read: Read) -> Part:
         table = request.path_params["table"]
@@ -215,7 +264,7 @@ class Queries:
         if minimum is not None:
             required = self._required_inputs(table, required, minimum, deadline)
 
-        own = {n: offset for n, offset in required.items() if (table, n) in self._local.tasks}
+        own = {n: offset for n, offset in required.items() if self._is_own(table, n)}
         others: dict[Instance, list[str]] = {}
         for number, offset in required.items():
             if number not in own:
@@ -259,7 +308,7 @@ class Queries:
         return Part(entries=entries, freshness=freshness)
 
     def _input(self, task: Task) -> int:
-        if task.state is TaskState.RESTORING and task.input < 0:
+        if task.state is not TaskState.ACTIVE and task.input < 0:
             # It begins from nothing: what it has is no state that there ever was.
             raise _restoring(task)
         return task.input

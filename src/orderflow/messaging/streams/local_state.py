@@ -12,7 +12,9 @@ from enum import StrEnum
 from types import MappingProxyType
 
 import msgspec
+from msgspec.structs import replace
 
+from orderflow.messaging.streams.pause import Pause
 from orderflow.messaging.streams.store.store import StoreReader
 
 TaskId = tuple[str, int]
@@ -20,10 +22,14 @@ TaskId = tuple[str, int]
 
 
 class TaskState(StrEnum):
-    """ACTIVE: the store is at the committed position. RESTORING: it is older, and grows."""
+    """
+    ACTIVE: the store is at the committed position. RESTORING: it is older, and grows. PAUSED: the
+    listener stands still, and so does the store.
+    """
 
     ACTIVE = "ACTIVE"
     RESTORING = "RESTORING"
+    PAUSED = "PAUSED"
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,10 +64,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 class LocalState:
     """
     The tasks of this instance. `tasks` may be called from any thread; a task that leaves may still
-    be read for a moment, and is then as old as its last commit.
+    be read for a moment, and is then as old as its last commit. `pause`: whether the listener is to
+    stand still.
     """
 
     def __init__(self) -> None:
+        self.pause = Pause()
         self._tasks: Mapping[TaskId, Task] = MappingProxyType({})
 
     @property
@@ -74,6 +82,13 @@ class LocalState:
         self._tasks = MappingProxyType({**self._tasks, (task.table, task.partition): task})
 
     def remove(self, table: str, partition: int) -> None:
-        """The task is not this instance's any more."""
+        """
+        The task is not this instance's any more. In a pause it stays, as it was: its answers are
+        older than nobody's.
+        """
+        task = self._tasks.get((table, partition))
+        if task is not None and self.pause.is_wanted:
+            self.put(replace(task, state=TaskState.PAUSED, progress=None))
+            return
         left = {at: task for at, task in self._tasks.items() if at != (table, partition)}
         self._tasks = MappingProxyType(left)

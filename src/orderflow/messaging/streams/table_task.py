@@ -55,14 +55,15 @@ class Computed(msgspec.Struct, frozen=True):
 class TableTask:
     """
     `compute`, then `take` what was computed, any number of times; then `commit` or `drop`. For one
-    thread. Raises StoreDamaged when the store can't be trusted any more.
+    thread. `decode`: a value of its store. Raises StoreDamaged when the store can't be trusted any
+    more.
     """
 
     def __init__(self, table: Table, number: int, *, store: Store, decode: DecodeValue) -> None:
         self.table = table
         self.number = number
         self._open(store)
-        self._decode = decode
+        self.decode = decode
         self._ranked = table.ranks is not no_ranks
         self._cache: dict[bytes, Any] = {}
         self._values: dict[bytes, Any] = {}
@@ -205,13 +206,13 @@ class TableTask:
                 missing.append(key)
 
         if missing:
-            decode = self._decode
+            decode = self.decode
             stored = self.store.values(missing)
             values.update({key: decode(value) for key, value in stored.items()})
         return values
 
     def _ranks_of(self, value: bytes | None) -> Mapping[str, int]:
-        return {} if value is None or not self._ranked else self.table.ranks(self._decode(value))
+        return {} if value is None or not self._ranked else self.table.ranks(self.decode(value))
 
     def _trim(self) -> None:
         excess = len(self._cache) - CACHE_MAX

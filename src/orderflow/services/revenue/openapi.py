@@ -12,7 +12,7 @@ from orderflow.messaging.documents.openapi import (
     path_parameter,
     query_parameter,
 )
-from orderflow.messaging.streams.interactive_queries import PATH, Part
+from orderflow.messaging.streams.interactive_queries import PATH, Part, PauseRequest, PauseView
 from orderflow.services.revenue.views import (
     DAYS_MAX,
     TOP_DEFAULT,
@@ -101,9 +101,44 @@ def _between_instances(schemas: Schemas) -> Schema:
     }
 
 
+def _pause(schemas: Schemas) -> Schema:
+    example = {"instance": "revenue-0", "paused": True}
+    answers = {
+        "200": schemas.answer("It stands still, and answers go on", PauseView, example=example),
+        **schemas.problems(
+            {
+                "400": "The body is not JSON",
+                "413": "The body is too large",
+                "415": "The body is not declared as JSON",
+                "422": "The body or the actor is not valid",
+                "503": "It did not come to rest in time; it will",
+            }
+        ),
+    }
+
+    asked_for = {"seconds": 60.0, "reason": "the totals are rebuilt"}
+    return {
+        **operation(
+            "Operators: let this instance's listener stand still for a while",
+            answers,
+            parameters=[openapi.ACTOR],
+        ),
+        "requestBody": schemas.request(PauseRequest, example=asked_for),
+    }
+
+
+def _resume(schemas: Schemas) -> Schema:
+    example = {"instance": "revenue-0", "paused": False}
+    answers = {
+        "200": schemas.answer("It goes on", PauseView, example=example),
+        **schemas.problems({"422": "The actor is not valid"}),
+    }
+    return operation("Operators: end the pause", answers, parameters=[openapi.ACTOR])
+
+
 @cache
 def document() -> Schema:
-    schemas = Schemas(CustomerView, TopView, HoursView, Part)
+    schemas = Schemas(CustomerView, TopView, HoursView, Part, PauseRequest, PauseView)
     paths = {
         "/revenue/{customer_id}": {
             "get": operation(
@@ -164,6 +199,8 @@ def document() -> Schema:
             )
         },
         **_between_instances(schemas),
+        f"{PATH}/pause": {"post": _pause(schemas)},
+        f"{PATH}/resume": {"post": _resume(schemas)},
     }
 
     return openapi.document(TITLE, paths=paths, schemas=schemas)

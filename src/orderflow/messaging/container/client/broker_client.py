@@ -37,7 +37,6 @@ from orderflow.messaging.kafka.transactions import (
     Refusal,
     TransactionAborted,
     Transactions,
-    topic_exists,
 )
 from orderflow.messaging.telemetry import counter, logger
 
@@ -179,7 +178,7 @@ class BrokerClient:
         that something was not delivered.
         """
         for topic in topics - self._topics_there:
-            if not topic_exists(self._consumer, topic):
+            if not self._transactions.expects(topic):
                 raise TransactionAborted(
                     f"topic {topic} is missing, or may not be seen",
                     resource="broker",

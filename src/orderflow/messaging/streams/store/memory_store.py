@@ -56,6 +56,11 @@ class MemoryStore:
     def position(self) -> StorePosition:
         return self._position
 
+    @property
+    def facts(self) -> int:
+        with self._content.trusted():
+            return len(self._content.facts)
+
     def values(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         with self._content.trusted():
             values = self._content.values

@@ -144,6 +144,12 @@ class SqliteStore:
     def position(self) -> StorePosition:
         return self._content.position
 
+    @property
+    def facts(self) -> int:
+        with _errors(self._path):
+            (count,) = self._connection.execute("SELECT COUNT(*) FROM facts").fetchone()
+            return int(count)
+
     def values(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         with _errors(self._path):
             return {row[0]: _checked(*row) for row in self._among(_VALUES, keys)}

@@ -99,6 +99,10 @@ class Store(Protocol):
     def position(self) -> StorePosition:
         """How far the store is."""
 
+    @property
+    def facts(self) -> int:
+        """How many facts were counted."""
+
     def values(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The values of those `keys` that there are."""
 
