@@ -104,6 +104,7 @@ def _topic(name: str, event: type[_Event] | None, cleanup: Cleanup = Cleanup.DEL
         retention=DAYS_7 if cleanup is Cleanup.DELETE else None,
         types=(event.type_name(),) if event else (),
         cleanup=cleanup,
+        source="/shops" if event is Sold else "/tally",
     )
 
 

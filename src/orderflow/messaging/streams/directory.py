@@ -164,11 +164,11 @@ class Directory:
 
     def _refresh(self) -> None:
         sample = self._ask()
-        # While the group rebalances nobody is named, and while its state is rebuilt its one member
-        # has no address: then those from before are asked.
+        # A partition that nobody has while the group rebalances, or only a member without address
+        # while the state is rebuilt: who had it before is asked.
         owners = {place: _instance(client) for place, client in self._members.assigned().items()}
-        if any(owner.url for owner in owners.values()):
-            self._owners = owners
+        addressed = {place: owner for place, owner in owners.items() if owner.url}
+        self._owners = {**self._owners, **addressed}
 
         self._learn(sample)
 

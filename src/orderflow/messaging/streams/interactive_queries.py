@@ -51,6 +51,7 @@ WAIT_STEP_S = 0.05
 HOP_WAIT_S = 1.0
 """How long an instance waits for a position before it says so to the one that asks, which asks
 again: so both know that the other is alive."""
+MOVING_S = 1.0
 HOPS_MAX = 8
 OFFSET_DIGITS_MAX = 18
 PAUSED_WITHIN_S = 8.0
@@ -252,13 +253,35 @@ class Queries:
     def _gather(
         self,
         table: str,
-        numbers: Iterable[int],
+        numbers: Sequence[int],
         path: str,
         query: Mapping[str, str],
         read: Read,
         minimum: MinPosition | None,
     ) -> Part:
-        """These partitions' parts: this instance's own, and those of others, asked at once."""
+        """
+        These partitions' parts. One that moves to another instance at this moment, as when a pause
+        has ended, is waited for: 1 s at most.
+        """
+        until = time.monotonic() + MOVING_S
+        while True:
+            try:
+                return self._try_to_gather(table, numbers, path, query, read, minimum)
+            except problems.Problem:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(WAIT_STEP_S)
+
+    def _try_to_gather(
+        self,
+        table: str,
+        numbers: Sequence[int],
+        path: str,
+        query: Mapping[str, str],
+        read: Read,
+        minimum: MinPosition | None,
+    ) -> Part:
+        """This instance's own parts, and those of others, asked at once."""
         deadline = time.monotonic() + WAIT_MAX_S
         required = dict.fromkeys(numbers, 0)
         if minimum is not None:

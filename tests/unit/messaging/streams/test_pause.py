@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any, cast
 
-from tests.support.sales import Tally
+import httpx2
+import pytest
+from tests.support.sales import BY_SHOP, TOPOLOGY, Tally
 
 from orderflow.messaging.container import Container
+from orderflow.messaging.http.api import http_api
+from orderflow.messaging.http.client import BoundedClient
+from orderflow.messaging.http.problems import Problem
 from orderflow.messaging.process.pausable import PausableListener
-from orderflow.messaging.streams.local_state import TaskState
+from orderflow.messaging.streams.directory import Directory, Instance
+from orderflow.messaging.streams.interactive_queries import Queries
+from orderflow.messaging.streams.local_state import LocalState, Task, TaskState
 from orderflow.messaging.streams.pause import Pause
+from orderflow.messaging.streams.store.memory_store import MemoryStores
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.messaging.testing.memory_clock import MemoryClock
 
@@ -106,3 +115,95 @@ def test_what_an_instance_has_can_be_read_in_a_pause() -> None:
     tally.sell("north", "r2", 4)
     tally.run()
     assert tally.shops == {"north": (7, 2)}
+
+
+class Owners:
+    """Stands in for the directory: one instance has everything."""
+
+    def __init__(self, owner: Instance) -> None:
+        self._owner = owner
+
+    def owner(self, _place: object) -> Instance:
+        return self._owner
+
+    def partitions(self, _topic: str) -> int:
+        return 1
+
+    def complete_at(self, _place: object, _position: int) -> None:
+        return None
+
+
+def queries(local: LocalState, owner: Instance) -> Queries:
+    directory = cast("Directory", Owners(owner))
+    return Queries(TOPOLOGY, local=local, directory=directory, instance="tally-0")
+
+
+def paused_state() -> LocalState:
+    local = LocalState()
+    store, _why = MemoryStores().open("shops-0")
+    task = Task(table="shops", partition=0, state=TaskState.ACTIVE, reader=store.reader(), input=7)
+    local.put(task)
+    local.pause.begin(60, actor="me", reason="a test")
+    local.remove("shops", 0)
+    return local
+
+
+@pytest.mark.parametrize(
+    "owner", [Instance("tally-0", "http://here"), Instance("tally-service-rebuild", "")]
+)
+def test_an_instance_in_a_pause_answers_itself_while_no_other_has_its_part(
+    owner: Instance,
+) -> None:
+    value, freshness = queries(paused_state(), owner).get("shops", b"north")
+    assert value is None
+    assert freshness.state is TaskState.PAUSED
+    assert freshness.position == f"{BY_SHOP.name}-0:7"
+
+
+def test_what_another_has_by_now_is_asked_of_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this instance kept in a pause may be old by then."""
+    asked_of: set[str] = set()
+
+    def refused(_client: object, url: str, **_options: object) -> httpx2.Response:
+        asked_of.add(url)
+        raise httpx2.ConnectError("nobody listens")
+
+    monkeypatch.setattr(BoundedClient, "get", refused)
+    with pytest.raises(Problem):
+        queries(paused_state(), Instance("tally-1", "http://there")).get("shops", b"north")
+    assert asked_of == {"http://there/state/shops"}
+
+
+def test_a_part_that_moves_at_this_moment_is_waited_for() -> None:
+    """It has an owner already, and its new store is about to be shown."""
+    local = LocalState()
+    shown = queries(local, Instance("tally-0", "http://here"))
+    moving = threading.Timer(0.1, lambda: local.put(paused_state().tasks["shops", 0]))
+    moving.start()
+    value, _freshness = shown.get("shops", b"north")
+    moving.join()
+    assert value is None
+
+
+def test_pause_and_resume_over_http_want_a_reason_and_tell_when_it_stands_still() -> None:
+    local = LocalState()
+    pause, runs = local.pause, Runs()
+    _listener, end = running(pause, runs)
+    routes = queries(local, Instance("tally-0", "")).routes()
+    app = http_api(routes, title="tally", document=dict, reasons=list)
+
+    async def post(path: str, body: object = None) -> httpx2.Response:
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://tally") as client:
+            return await client.post(path, json=body)
+
+    assert asyncio.run(post("/state/pause", {})).status_code == 422
+    assert asyncio.run(post("/state/pause", {"reason": "x", "seconds": 9_999})).status_code == 422
+    assert not pause.is_wanted
+
+    answer = asyncio.run(post("/state/pause", {"reason": "a test"}))
+    assert answer.json() == {"instance": "tally-0", "paused": True}
+    assert not runs.running
+    assert asyncio.run(post("/state/resume")).json() == {"instance": "tally-0", "paused": False}
+    within_5_s(lambda: runs.running)
+    end()

@@ -6,6 +6,7 @@ put right by the records that a rebuild commits. On the in-memory bus.
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from zlib import crc32
 
 import pytest
@@ -23,6 +24,7 @@ from tests.support.sales import (
     receipt_id,
 )
 
+from orderflow.messaging.errors import Refused
 from orderflow.messaging.kafka.transactions import Placed
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.streams.rebuild.differences import (
@@ -32,8 +34,11 @@ from orderflow.messaging.streams.rebuild.differences import (
     records,
 )
 from orderflow.messaging.streams.rebuild.present import PresentState
+from orderflow.messaging.streams.rebuild.rebuild import refuse_lost_beginning
 from orderflow.messaging.streams.rebuild.recomputation import Recomputation
 from orderflow.messaging.streams.store.memory_store import MemoryStores
+from orderflow.messaging.streams.store.sqlite_store import SqliteStores
+from orderflow.messaging.streams.store.store import Changes, StateStores, StorePosition
 from orderflow.messaging.testing.memory_broker import PARTITIONS
 from orderflow.messaging.testing.memory_changelog import MemoryChangelogReader
 
@@ -213,3 +218,32 @@ def test_sales_that_were_under_way_count_once_after_the_switch() -> None:
     tally.workers[0].restart()
     tally.run()
     assert not compared(tally)
+
+
+def test_a_source_that_has_lost_its_beginning_is_refused_and_named() -> None:
+    refuse_lost_beginning("sales", {("sales", 0): 0, ("sales.replay", 0): 7})
+    with pytest.raises(Refused, match="sales has lost its first 1,200 offsets"):
+        refuse_lost_beginning("sales", {("sales", 0): 1_000, ("sales", 1): 200})
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_a_store_counts_its_facts(tmp_path: Path, on_disk: bool) -> None:
+    stores: StateStores = SqliteStores(tmp_path) if on_disk else MemoryStores()
+    store, _why = stores.open("shops-0")
+    assert store.facts == 0
+    facts = [bytes([number]) * 16 for number in range(3)]
+    store.apply(Changes(facts=facts, position=StorePosition()))
+    assert store.facts == 3
+    store.apply(Changes(facts=facts[:1], no_facts=True, position=StorePosition()))
+    assert store.facts == 1
+    store.close()
+
+
+def test_stores_on_disk_recompute_the_same(tmp_path: Path) -> None:
+    tally = busy()
+    decoder = Decoder(tally.bus.registry)
+    anew = Recomputation(
+        TOPOLOGY, partitions=COUNTS, stores=SqliteStores(tmp_path), partition_of=partition_of
+    )
+    anew.add([decoder.decode_as(m.value(), Sold) for m in tally.broker.records(SALES.name)])
+    assert not differences(present(tally).tasks, anew)

@@ -104,6 +104,7 @@ class StatefulDelivery:
         self._stores = state.stores
         self._local = state.local
         self._restorer = Restorer(state.reader(), state.stores, shared.clock)
+        self._spoiled = False
         self._assigned: dict[Place, _Assigned] = {}
         self._coming: dict[Place, Partition] = {}
         self.needs = (shared.gates.handle, shared.gates.commit)
@@ -122,8 +123,12 @@ class StatefulDelivery:
         failpoint("streams.assigned")
         for partition in partitions:
             if partition.topic in self._tables:
+                place = partition.topic, partition.number
                 partition.restoring = True
-                self._coming[partition.topic, partition.number] = partition
+                self._coming[place] = partition
+                # From here on its store is older than the group's offset, as far as is known.
+                if place in self._assigned:
+                    self._assigned[place].is_active = False
 
     def begin_turn(self) -> None:
         """Let go what was taken away, and restore the next piece of what came."""
@@ -190,6 +195,9 @@ class StatefulDelivery:
             return []
 
         changed = [own.task for own in self._assigned.values() if own.task.has_changes]
+        if self._spoiled:
+            self._undo(changed)
+            return []
         self._uncommitted.placed = [placed for task in changed for placed in _placed(task)]
         ended = self._transaction.run()
         if not ended.is_committed:
@@ -202,6 +210,17 @@ class StatefulDelivery:
             failpoint("streams.after_store_write")
         self._show()
         return [*ended.dead]
+
+    def _undo(self, changed: Sequence[TableTask]) -> None:
+        """
+        Put everything back that the turn has handled: a store failed in the middle of it, and what
+        had been folded into it is gone from memory.
+        """
+        self._spoiled = False
+        self._transaction.put_back()
+        for task in changed:
+            task.drop()
+        self._show()
 
     def before_revoke(self, leaving: list[Partition]) -> None:
         """
@@ -287,6 +306,8 @@ class StatefulDelivery:
                 # The changelog has it: the store catches up from there, before the next record.
                 log.warning("a state store could not be written", store=task.name, why=str(error))
                 self._restore_again(own, error)
+        # What was dropped here is committed: the restore brings it.
+        self._spoiled = False
 
     def _restore_again(self, own: _Assigned, error: OrderflowError) -> Unavailable:
         """Restore a task whose store failed. The records that it has keep waiting meanwhile."""
@@ -294,6 +315,7 @@ class StatefulDelivery:
         own.is_active = False
         own.partition.restoring = True
         self._coming[own.partition.topic, own.partition.number] = own.partition
+        self._spoiled |= own.task.has_changes
         own.task.forget()
         if isinstance(error, StoreDamaged):
             self._restorer.set_aside(own.task, str(error))

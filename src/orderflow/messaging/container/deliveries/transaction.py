@@ -125,11 +125,11 @@ class TurnTransaction:
         gate, uncommitted = self._commit_gate, self._uncommitted
         began = self._clock.monotonic()
         if not gate.may_try(began):
-            self._put_back()
+            self.put_back()
             return Ended()
         # The group would refuse the offsets after everything else was sent.
         if not self._client.is_member:
-            self._put_back()
+            self.put_back()
             gate.failed(Unavailable("not a member of the group at this moment", resource="broker"))
             return Ended()
 
@@ -165,6 +165,7 @@ class TurnTransaction:
 
     def _aborted(self, error: TransactionAborted) -> Ended:
         uncommitted, with_letters = self._uncommitted, bool(self._uncommitted.dead)
+        with_bulk = bool(uncommitted.bulk)
         # Nothing is sought: the records are in memory, and reading them again would mix up their
         # order.
         handled = uncommitted.put_back()
@@ -174,7 +175,7 @@ class TurnTransaction:
             uncommitted.hold_letters()
             if not handled and not uncommitted.skipped:
                 return Ended()
-        elif error.refused is Refusal.RECORD and handled:
+        elif error.refused is Refusal.RECORD and handled and not with_bulk:
             return Ended(dead=self._refusals.refused(handled, error))
         elif self._letters_gate.is_probing:
             # The abort that follows a refusal is not the letter's fault, and opens no gate.
@@ -184,16 +185,17 @@ class TurnTransaction:
         self._commit_gate.failed(error)
         return Ended()
 
+    def put_back(self) -> None:
+        """Undo what the turn has handled: its records are ready again, and nothing is sent."""
+        self._queues.put_back(self._uncommitted.put_back())
+        if self._letters_gate.is_probing:
+            self._uncommitted.hold_letters()
+
     def show_waiting(self) -> None:
         """Set the gauge of unfinished records."""
         WAITING.labels(self._name).set(
             sum(len(p.unfinished) for p in self._client.partitions.values())
         )
-
-    def _put_back(self) -> None:
-        self._queues.put_back(self._uncommitted.put_back())
-        if self._letters_gate.is_probing:
-            self._uncommitted.hold_letters()
 
     def _windows(self) -> list[tuple[Partition, Window]]:
         touched = {record.partition for record in self._uncommitted.records}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,9 +13,16 @@ from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import (
     ATTRIBUTE_BYTES_MAX,
+    CE_CAUSATION_ID,
+    CE_CORRELATION_ID,
     CE_ID,
     CE_SOURCE,
+    CE_SUBJECT,
+    CE_TIME,
     CE_TYPE,
+    TRACEPARENT,
+    TRACEPARENT_BYTES_MAX,
+    TRACESTATE,
     from_headers,
 )
 from orderflow.messaging.kafka.headers import headers_of
@@ -122,7 +130,7 @@ class Intake:
             and _CANONICAL_ID.fullmatch(event_id)
             and max(map(len, headers.values())) <= ATTRIBUTE_BYTES_MAX
         )
-        if not is_usual:
+        if not is_usual or not _are_readable(headers):
             raise Poison("this record is not like most")
         if event_type is None:
             self._decoder.decode(value)
@@ -164,3 +172,17 @@ class Intake:
             return None
         received: Received | None = record.progress.received
         return received if handled else None
+
+
+def _are_readable(headers: Mapping[str, bytes]) -> bool:
+    """Whether the usual way would take these headers as they are: what goes on is written again."""
+    try:
+        datetime.fromisoformat(headers[CE_TIME].decode())
+        for name in _PASSED_ON:
+            headers.get(name, b"").decode()
+    except (KeyError, ValueError):
+        return False
+    return len(headers.get(TRACEPARENT, b"")) <= TRACEPARENT_BYTES_MAX
+
+
+_PASSED_ON = (CE_SUBJECT, CE_CORRELATION_ID, CE_CAUSATION_ID, TRACEPARENT, TRACESTATE)

@@ -211,14 +211,8 @@ class Rebuild:
     def _beginning(self) -> dict[Place, int]:
         """Where to begin. Raises Refused if the source has lost its beginning."""
         firsts = self._logs.firsts(self._places(of_source=True))
-        source = self._topology.source.name
-        lost = sum(first for (topic, _number), first in firsts.items() if topic == source)
-        if lost and not self._settings.from_retained:
-            raise Refused(
-                f"{source} has lost its first {lost:,} offsets to its retention: totals that begin"
-                " there would lose what came before; nothing was changed. --from-retained takes"
-                " that loss"
-            )
+        if not self._settings.from_retained:
+            refuse_lost_beginning(self._topology.source.name, firsts)
         return firsts
 
     def _catch_up(self, stay: Callable[[int, int], None] = lambda _done, _total: None) -> None:
@@ -262,6 +256,20 @@ class Rebuild:
             return encoder.encode(topic, value), to_headers(metadata)
 
         return write
+
+
+def refuse_lost_beginning(source: str, firsts: Mapping[Place, int]) -> None:
+    """
+    Raise Refused if the log of `source` does not begin at offset 0 by now. That of its replay topic
+    need not: what was replayed stands on the source, too, unless that has lost it.
+    """
+    lost = sum(first for (topic, _number), first in firsts.items() if topic == source)
+    if lost:
+        raise Refused(
+            f"{source} has lost its first {lost:,} offsets to its retention: totals that begin"
+            " there would lose what came before; nothing was changed. --from-retained takes that"
+            " loss"
+        )
 
 
 def _changelogs(topology: Any) -> list[Any]:
