@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,7 @@ from orderflow.messaging.container.client.assignment import SLICE_S
 from orderflow.messaging.container.client.broker_client import BrokerClient
 from orderflow.messaging.container.client.kafka_client import Windows
 from orderflow.messaging.kafka import clients
+from orderflow.messaging.kafka.clients import TopicPartition
 from orderflow.messaging.kafka.transactions import Place, Placed, Produced, Transactions
 from orderflow.messaging.telemetry import configure
 from orderflow.messaging.work.calls import Calls, InlineCalls
@@ -76,6 +78,9 @@ class _Idempotent(Transactions):
     """A producer without transactions: none is initialised."""
 
     def init(self) -> None:
+        pass
+
+    def abort_remains(self, offset: TopicPartition, group_metadata: Any) -> None:
         pass
 
 

@@ -15,7 +15,6 @@ from orderflow.contracts.events import (
     CurrencyTotals,
     CustomerRevenueChange,
     Event,
-    HourRevenueChange,
     OrderLine,
     PaymentRefunded,
     PaymentSucceeded,
@@ -126,16 +125,14 @@ def currencies_of(hours: Iterable[RevenueByHour]) -> dict[str, Totals]:
     )
 
 
-def forwarded_ids(records: Iterable[Record]) -> set[str]:
-    """The ids of the changes by hour that these records must cause, whoever makes them."""
-    return {_forwarded_id(dict(headers)[CE_ID]) for _key, _value, headers in records}
+def rekeyed_ids(records: Iterable[Record]) -> set[str]:
+    """The ids of the changes by customer that these records must cause, whoever makes them."""
+    return {_rekeyed_id(dict(headers)[CE_ID]) for _key, _value, headers in records}
 
 
-def _forwarded_id(payment: bytes) -> str:
-    cause = EventId(UUID(payment.decode()))
-    for event in (CustomerRevenueChange, HourRevenueChange):
-        cause = derived_id(NAMESPACE, cause=cause, event_type=event.type_name(), index=0)
-    return str(cause)
+def _rekeyed_id(payment: bytes) -> str:
+    cause, name = EventId(UUID(payment.decode())), CustomerRevenueChange.type_name()
+    return str(derived_id(NAMESPACE, cause=cause, event_type=name, index=0))
 
 
 def _capture(number: int, occurred_at: datetime, draw: random.Random) -> PaymentSucceeded:

@@ -125,7 +125,7 @@ class _Backlog(msgspec.Struct, frozen=True, kw_only=True):
     """What is put on `payments`, and what it must come to."""
 
     records: list[records.Record]
-    forwarded: set[str]
+    rekeyed: set[str]
     totals: backlog.ByCustomer
 
 
@@ -165,10 +165,10 @@ class _Bench:
         records.produce(kafka, PAYMENTS.name, lead.records)
 
         with (
-            Reader(kafka, BY_HOUR_REPARTITION.name) as forwarded,
+            Reader(kafka, BY_CUSTOMER_REPARTITION.name) as rekeyed,
             self._worker(target, group, start) as pid,
         ):
-            turn = self._measured(target, group, (lead, load), forwarded, pid)
+            turn = self._measured(target, group, (lead, load), rekeyed, pid)
         if target != OURS:
             return turn
         for part in (lead, load):
@@ -182,7 +182,7 @@ class _Bench:
         encoded = records.encoded(PAYMENTS.name, events, self._access.registry)
         return _Backlog(
             records=encoded,
-            forwarded=backlog.forwarded_ids(encoded),
+            rekeyed=backlog.rekeyed_ids(encoded),
             totals=backlog.totals_of(events),
         )
 
@@ -190,7 +190,7 @@ class _Bench:
         self, target: str, group: str, parts: tuple[_Backlog, _Backlog], last: Reader, pid: int
     ) -> Turn:
         lead, load = parts
-        count, expected = len(load.records), lead.forwarded | load.forwarded
+        count, expected = len(load.records), lead.rekeyed | load.rekeyed
         arrivals = Arrivals()
         last.collect(arrivals, len(lead.records))
         self._wait_until_drained(group)
@@ -217,8 +217,13 @@ class _Bench:
         )
 
     def _wait_until_drained(self, group: str) -> None:
-        """Until the group has committed everything of the second hop, up to the last marker."""
-        kafka, topic = self._access.kafka, BY_HOUR_REPARTITION.name
+        """Until the group has committed everything of both hops, up to the last marker."""
+        # The first hop first: what it has committed is on the second.
+        for topic in (BY_CUSTOMER_REPARTITION.name, BY_HOUR_REPARTITION.name):
+            self._wait_until_committed(group, topic)
+
+    def _wait_until_committed(self, group: str, topic: str) -> None:
+        kafka = self._access.kafka
         ends = reader.end_offsets(kafka, topic)
         client = observer(kafka, group)
         places = [(topic, number) for number in ends]
