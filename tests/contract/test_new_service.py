@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.support.newcomer import NAME, ROW, Checkout, checkout_with_newcomer
 
 from orderflow.contracts.roster import ROSTER, groups, sections, subscribed, topics
@@ -77,6 +78,20 @@ def test_its_own_processes_find_their_port_and_database(settings: StackSettings)
 
 def test_an_outside_client_finds_it(settings: StackSettings) -> None:
     assert exports(settings, WITH_NEWCOMER)["PARCELS_API_URL"] == "http://127.0.0.1:8086"
+
+
+def test_without_a_database_it_has_a_directory_for_its_state_and_nothing_to_migrate(
+    settings: StackSettings,
+) -> None:
+    roster = (*ROSTER, replace(ROW, has_database=False))
+    parts = {part.name: part for part in everything(settings, roster)}
+    assert f"{NAME}-migrate" not in parts
+    assert parts[NAME].needs == ("topics", "schemas")
+
+    environment = process_environment(settings, roster)
+    assert environment["ORDERFLOW_PARCELS__STATE_DIR"] == str(settings.data / NAME)
+    assert "ORDERFLOW_PARCELS__DATABASE__DSN" not in environment
+    assert "PARCELS_DATABASE_URL" not in exports(settings, roster)
 
 
 def test_it_runs_by_its_name_with_the_roles_of_its_row(checkout: Checkout) -> None:

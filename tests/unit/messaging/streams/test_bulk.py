@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.sales import BY_DAY, BY_SHOP, GROUP, SHOPS, Tally
+from tests.support.sales import BY_DAY, BY_SHOP, GROUP, NOON, SHOPS, DaySale, Tally
 from tests.unit.messaging.streams.test_exactly_once_with_state import sold
 
 from orderflow.messaging.container.deliveries.stateful import StatefulDelivery
 from orderflow.messaging.container.stages.intake import Intake
 from orderflow.messaging.errors import Poison, Unavailable
+from orderflow.messaging.kafka import finished_offsets
+from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.streams.local_state import TaskState
 from orderflow.messaging.streams.store.memory_store import MemoryStore
 from orderflow.messaging.streams.store.store import StoreDamaged
@@ -78,6 +80,22 @@ def test_bulk_and_the_usual_way_make_the_same_records(
     in_bulk = made()
     request.getfixturevalue("usual_way")
     assert made() == in_bulk
+
+
+@pytest.mark.parametrize("wave_max", [1, 2, 3])
+def test_what_was_finished_above_the_committed_offset_is_not_folded_again(wave_max: int) -> None:
+    """After a restart it is fetched again behind the record that waited, when nothing waits."""
+    tally = Tally(faults=Faults(wave_max=wave_max))
+    for pieces in (1, 10, 100, 1_000):
+        tally.bus.publish(BY_DAY.name, DaySale(day="2026-01-31", pieces=pieces, at=NOON))
+    last = tally.broker.records(BY_DAY.name)[-1]
+    window = Window(last.offset(), (0,))
+    place = BY_DAY.name, last.partition()
+    tally.broker.groups[GROUP].committed[place] = 0, finished_offsets.encode(window)
+
+    tally.run()
+    assert tally.days == {"2026-01-31": (1_001, 2)}
+    assert tally.broker.groups[GROUP].committed[place] == (tally.broker.end(place), "")
 
 
 @pytest.mark.parametrize("seed", range(12))

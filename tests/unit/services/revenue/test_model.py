@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.builders import an_order, paid, payment_failed, refunded
@@ -41,6 +43,28 @@ CHANGES = st.lists(
 )
 
 
+def change(
+    captured: int = 0, refunded: int = 0, currency: str = "EUR", *, at: datetime = NINE
+) -> CustomerRevenueChange:
+    return CustomerRevenueChange(
+        customer_id=CustomerId("alice"),
+        fact_id=FactId("5f1c3c5e-0000-5000-8000-000000000001"),
+        currency=currency,
+        captured_minor=captured,
+        refunded_minor=refunded,
+        is_refund=refunded > 0,
+        occurred_at=at,
+    )
+
+
+def hours(changes: Sequence[CustomerRevenueChange]) -> dict[str, RevenueByHour]:
+    table: dict[str, RevenueByHour] = {}
+    for each in changes:
+        (event,) = model.by_hour(each)
+        table[event.key] = model.add_to_hour(table.get(event.key), event)
+    return table
+
+
 def test_a_payment_and_its_refund_are_re_keyed_by_customer_each_a_fact_of_its_own() -> None:
     order = an_order(customer="alice", minor=700)
     (capture,) = model.by_customer(paid(order))
@@ -59,6 +83,80 @@ def test_a_payment_of_nothing_counts_as_a_payment() -> None:
     (change,) = model.by_customer(paid(an_order(customer="alice", minor=0)))
     totals = model.add_to_customer(None, change).totals["EUR"]
     assert (totals.payments, totals.net_minor) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "nets"),
+    [
+        ([change(100), change(refunded=30)], {"EUR": 70}),
+        # Topics are replayed one by one: a refund may come before its payment.
+        ([change(refunded=30)], {"EUR": -30}),
+        ([change(refunded=30), change(100)], {"EUR": 70}),
+        ([change(100), change(700, currency="JPY")], {"EUR": 100, "JPY": 700}),
+        # A float would lose the last unit.
+        ([change(2**53), change(1)], {"EUR": 2**53 + 1}),
+    ],
+)
+def test_net_is_what_was_captured_minus_what_was_refunded_by_currency(
+    changes: Sequence[CustomerRevenueChange], nets: Mapping[str, int]
+) -> None:
+    revenue: RevenueByCustomer | None = None
+    for each in changes:
+        revenue = model.add_to_customer(revenue, each)
+    assert revenue is not None
+    assert model.net_by_currency(revenue) == nets
+
+
+def test_an_attempt_is_a_payment_of_its_own() -> None:
+    order = an_order()
+    facts = {
+        model.fact(each)
+        for event in (paid(order), paid(order, attempt=2), refunded(order))
+        for each in model.by_customer(event)
+    }
+    assert len(facts) == 3
+
+
+@pytest.mark.parametrize(
+    ("at", "hour"),
+    [
+        (NINE, NINE),
+        (NINE + timedelta(hours=1, milliseconds=-1), NINE),
+        (NINE + timedelta(hours=1), NINE + timedelta(hours=1)),
+        (NINE - timedelta(milliseconds=1), NINE - timedelta(hours=1)),
+    ],
+)
+def test_a_change_belongs_to_the_hour_of_its_event_time(at: datetime, hour: datetime) -> None:
+    (event,) = model.by_hour(change(100, at=at))
+    assert (event.hour, event.occurred_at) == (hour, at)
+
+
+def test_a_late_change_restates_its_own_hour_and_no_other() -> None:
+    days_ago = NINE - timedelta(days=3)
+    before = [change(100, at=days_ago), change(70), change(50, currency="JPY")]
+    late = change(refunded=30, at=days_ago + timedelta(seconds=1))
+    was, now = hours(before), hours([*before, late])
+    assert was.keys() == now.keys()
+    assert {key: now[key].totals.net_minor for key in now if now[key] != was[key]} == {
+        "2026-01-28T09:00:00Z/EUR": 70
+    }
+
+
+def test_keys_of_hours_sort_by_time_then_by_currency() -> None:
+    """A range of hours is a range of keys."""
+    keys = [
+        event.key
+        for passed in (-800, -15, -1, 0, 1, 14, 400)
+        for currency in ("CHF", "EUR", "JPY")
+        for event in model.by_hour(change(1, currency=currency, at=NINE + timedelta(hours=passed)))
+    ]
+    assert keys == sorted(keys)
+
+
+def test_a_change_and_its_total_have_one_key() -> None:
+    (of_hour,) = model.by_hour(change(100))
+    assert change(100).key == model.add_to_customer(None, change(100)).key
+    assert of_hour.key == model.add_to_hour(None, of_hour).key
 
 
 @given(CHANGES)

@@ -63,7 +63,8 @@ class Bulk:
             partition = partitions[message.topic(), message.partition()]
             if partition in pending:
                 pending[partition].append(message)
-            elif partition.is_clear:
+            # What was finished before a restart comes again behind what waited: admission knows it.
+            elif partition.is_clear and message.offset() >= partition.next:
                 pending[partition] = [message]
             else:
                 others.append(message)
