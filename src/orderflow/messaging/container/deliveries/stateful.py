@@ -306,6 +306,7 @@ class StatefulDelivery:
                 # The changelog has it: the store catches up from there, before the next record.
                 log.warning("a state store could not be written", store=task.name, why=str(error))
                 self._restore_again(own, error)
+
         # What was dropped here is committed: the restore brings it.
         self._spoiled = False
 
