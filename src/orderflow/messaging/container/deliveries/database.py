@@ -9,8 +9,9 @@ transaction, so that none is lost or doubled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
+from orderflow.messaging.container.deliveries.delivery import WithoutState
 from orderflow.messaging.container.deliveries.effect_database import EffectDatabase
 from orderflow.messaging.container.deliveries.transaction import TurnTransaction
 from orderflow.messaging.container.metrics import RECORDS
@@ -31,7 +32,7 @@ REPEATS = counter(
 )
 
 
-class DatabaseDelivery:
+class DatabaseDelivery(WithoutState):
     """A record is finished as soon as its database transaction is committed."""
 
     def __init__(
@@ -57,19 +58,6 @@ class DatabaseDelivery:
         self._transaction = transaction
         self._committed_at = 0.0
         self.needs = (shared.gates.handle,)
-
-    @property
-    def is_restoring(self) -> bool:
-        return False
-
-    def reasons(self) -> list[str]:
-        return []
-
-    def assigned(self, partitions: Sequence[Partition]) -> None:
-        """Nothing: there is no state to restore."""
-
-    def begin_turn(self) -> None:
-        """Nothing: there is no state to restore."""
 
     def handle(self, wave: list[Record]) -> list[Record]:
         fresh, repeats = self._commit_effects(wave)
@@ -115,9 +103,6 @@ class DatabaseDelivery:
             self.end_turn(self._clock.monotonic())
         else:
             self._client.commit_now(_windows(self._client.partitions.values()))
-
-    def close(self) -> None:
-        """Nothing was opened."""
 
     def _commit_effects(self, wave: list[Record]) -> tuple[list[Record], list[Record]]:
         """

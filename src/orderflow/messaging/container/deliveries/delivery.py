@@ -72,3 +72,23 @@ class Delivery(Protocol):
 
     def close(self) -> None:
         """Close what the delivery has opened. What is not committed will be read again."""
+
+
+class WithoutState:
+    """The members of a delivery that only one with state has a use for."""
+
+    @property
+    def is_restoring(self) -> bool:
+        return False
+
+    def reasons(self) -> list[str]:
+        return []
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        """Nothing: there is no state to restore."""
+
+    def begin_turn(self) -> None:
+        """Nothing: there is no state to restore."""
+
+    def close(self) -> None:
+        """Nothing was opened."""

@@ -5,8 +5,7 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from orderflow.messaging.container.deliveries.delivery import WithoutState
 from orderflow.messaging.container.deliveries.transaction import TurnTransaction
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Record, State
@@ -15,7 +14,7 @@ from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.listener import ExactlyOnce, Prepared
 
 
-class KafkaDelivery:
+class KafkaDelivery(WithoutState):
     """
     The handler only computes, so it runs before the transaction begins, and again if the
     transaction is aborted.
@@ -36,19 +35,6 @@ class KafkaDelivery:
         self._uncommitted = shared.uncommitted
         # What can't be committed should not be computed: it would be put back and computed again.
         self.needs = (shared.gates.handle, shared.gates.commit)
-
-    @property
-    def is_restoring(self) -> bool:
-        return False
-
-    def reasons(self) -> list[str]:
-        return []
-
-    def assigned(self, partitions: Sequence[Partition]) -> None:
-        """Nothing: there is no state to restore."""
-
-    def begin_turn(self) -> None:
-        """Nothing: there is no state to restore."""
 
     def handle(self, wave: list[Record]) -> list[Record]:
         batch = (
@@ -83,9 +69,6 @@ class KafkaDelivery:
 
     def last(self, _deadline: float) -> None:
         self._commit()
-
-    def close(self) -> None:
-        """Nothing was opened."""
 
     def _commit(self) -> list[Record]:
         """Run the turn's transaction, if there is anything to commit."""

@@ -79,21 +79,16 @@ class RecordLog:
             lines, self._lines = self._lines, []
             write_lines(lines)
 
-    def _bulk_line(self, partition: Partition, record: Any) -> RecordLine:
-        return RecordLine(
-            logger=LOGGER,
-            message="record: handled",
-            topic=partition.topic,
-            partition=partition.number,
-            offset=record.offset,
-            key=record.key.decode(errors="backslashreplace") or None,
-            event=getattr(record.event, "headline", None) or type(record.event).__name__,
-            group=self._group,
-            outcome="handled",
-        )
-
     def _line(self, record: Record, outcome: Outcome, message: str) -> RecordLine:
-        partition = record.partition
+        return self._line_of(record.partition, record, _headline(record), outcome, message)
+
+    def _bulk_line(self, partition: Partition, record: Any) -> RecordLine:
+        event = getattr(record.event, "headline", None) or type(record.event).__name__
+        return self._line_of(partition, record, event, "handled", "record: handled")
+
+    def _line_of(
+        self, partition: Partition, record: Any, event: str | None, outcome: Outcome, message: str
+    ) -> RecordLine:
         return RecordLine(
             logger=LOGGER,
             message=message,
@@ -101,7 +96,7 @@ class RecordLog:
             partition=partition.number,
             offset=record.offset,
             key=record.key.decode(errors="backslashreplace") or None,
-            event=_headline(record),
+            event=event,
             group=self._group,
             outcome=outcome,
         )
