@@ -84,16 +84,34 @@ class RelaySection(RoleSection):
     tick_every_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
 
 
+class TracesSection(Section):
+    """
+    Spans: where they go, and of how many orders.
+
+    `exporter`: `off`, `otlp` (protobuf over HTTP) or `zipkin` (JSON, version 2). `endpoint`: the
+    whole URL, if it is not that back end's usual one on this machine. `sampled`: which part of the
+    orders is traced, decided once, where a trace begins. Of spans that no back end takes,
+    `queue_max` are kept; more are dropped and counted.
+    """
+
+    exporter: Literal["off", "otlp", "zipkin"] = "off"
+    endpoint: str = ""
+    sampled: Annotated[float, Field(ge=0, le=1)] = 1.0
+    queue_max: Annotated[int, Field(ge=512, le=1_000_000)] = 20_000
+    export_within_s: Annotated[float, Field(gt=0, le=30)] = 5.0
+
+
 class TelemetrySettings(Section):
     """
     Log lines: `json` one object a line, `text` for people, `auto` text on a terminal.
 
-    `log_records`: a line for each record that a listener has finished.
+    `log_records`: a line for each record that a listener has finished. `traces`: spans.
     """
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     log_records: bool = True
+    traces: TracesSection = TracesSection()
 
 
 class ProcessSettings(BaseSettings):
