@@ -70,6 +70,7 @@ class Failures:
         self._listener = shared.settings.listener
         self._retry = shared.settings.listener.retry
 
+        self._traces = shared.traces
         self._queues = shared.queues
         self._uncommitted = shared.uncommitted
         self._handle_gate = shared.gates.handle
@@ -156,6 +157,7 @@ class Failures:
         CONTENTION.labels(self._listener.name).inc()
         if len(batch) == 1:
             batch[0].progress.contentions += 1
+            self._traces.note(batch[0], "lock", {"times": batch[0].progress.contentions})
         log.warning(
             "records meet a lock or take too long: half of them next, and one alone waits in place",
             listener=self._listener.name,
@@ -187,6 +189,7 @@ class Failures:
                 self.give_up(record, UnknownOutcome(why), attempts=attempts)
                 return True
             case Wait(seconds):
+                self._traces.note(record, "outcome unknown", {"lookups": progress.lookups})
                 self._say_each_hour(record, unknown_s)
                 self._queues.wait(record, seconds)
                 progress.lookups += 1
@@ -246,15 +249,17 @@ class Failures:
         match step:
             case DeadLetter(attempts):
                 if not isinstance(error, Poison):
-                    self._charge(record, attempts)
+                    self._charge(record, error, attempts)
                 self.give_up(record, error, attempts=attempts)
                 return True
             case Wait(seconds):
-                self._charge(record, record.progress.attempts + 1)
+                self._charge(record, error, record.progress.attempts + 1)
                 self._wait(record, error, seconds)
                 return False
 
-    def _charge(self, record: Record, attempts: int) -> None:
+    def _charge(self, record: Record, error: Exception, attempts: int) -> None:
+        kind = type(error).__qualname__
+        self._traces.note(record, "attempt failed", {"exception.type": kind, "attempt": attempts})
         ATTEMPTS.labels(self._listener.name).inc()
         progress = record.progress
         progress.attempts = attempts

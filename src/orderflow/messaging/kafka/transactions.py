@@ -71,6 +71,11 @@ class Placed(NamedTuple):
     value: bytes | None
     headers: Headers
 
+    @property
+    def unplaced(self) -> Produced:
+        """The record without its partition."""
+        return self.topic, self.key, self.value, self.headers
+
 
 Place = tuple[str, int]
 """Topic and number of a partition."""

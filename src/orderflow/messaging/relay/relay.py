@@ -21,6 +21,7 @@ from orderflow.messaging.relay.health import STREAMING, Health, RelayState, set_
 from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.relay.position import lsn_text
 from orderflow.messaging.relay.records import ProducerRecord
+from orderflow.messaging.relay.row_traces import RowTraces
 from orderflow.messaging.relay.session import RelaySession
 from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.telemetry import counter, logger
@@ -55,6 +56,7 @@ class Relay:
         self._settings = settings
         self._stop = threading.Event()
         self._keeper = PartitionKeeper()
+        self._traces = RowTraces(settings.service, clock)
         self._back_off_s = BACK_OFF_S[0]
         self._turning = Turning("relay", within_s=TURNS_WITHIN_S, clock=clock)
         self._keeping = Turning("outbox partitions", clock=clock)
@@ -167,6 +169,7 @@ class Relay:
         # the database.
         session.increment_tick()
 
+        rows = self._traces.begin(rows)
         refusal = ""
         while True:
             try:
@@ -187,6 +190,7 @@ class Relay:
                 self._back_off_s = min(self._back_off_s * 2, BACK_OFF_S[1])
             else:
                 self._back_off_s = BACK_OFF_S[0]
+                self._traces.end()
                 RECORDS.inc(len(rows))
                 TRANSACTIONS.inc()
                 return

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Literal, Protocol
 
 import msgspec
@@ -103,6 +104,16 @@ def close_traces() -> None:
 def sampled_ratio() -> float:
     """Of which part of new traces this process wants spans; 0 while tracing is off."""
     return _recorder.ratio
+
+
+def nanoseconds(moment: datetime) -> int:
+    """A moment as spans have it: nanoseconds since 1970."""
+    return int(moment.timestamp() * 1_000_000) * 1_000
+
+
+def is_on() -> bool:
+    """Whether this process records spans."""
+    return _recorder.sink is not None
 
 
 def record_spans(spans: Iterable[Span]) -> None:

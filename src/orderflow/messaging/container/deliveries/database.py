@@ -50,6 +50,7 @@ class DatabaseDelivery(WithoutState):
         self._uncommitted = shared.uncommitted
         self._commit_gate = shared.gates.commit
         self._record_log = shared.record_log
+        self._traces = shared.traces
         self._clock = shared.clock
 
         self._handler = delivery.handler
@@ -64,6 +65,8 @@ class DatabaseDelivery(WithoutState):
         RECORDS.labels(self._name, "handled").inc(len(wave))
         self._record_log.add(fresh, "handled")
         self._record_log.add(repeats, "repeat")
+        self._traces.add(fresh, "handled")
+        self._traces.add(repeats, "repeat")
         for record in wave:
             record.partition.finish(record)
         return wave

@@ -6,6 +6,7 @@ together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -68,6 +69,7 @@ class TurnTransaction:
         self._queues = shared.queues
         self._uncommitted = shared.uncommitted
         self._record_log = shared.record_log
+        self._traces = shared.traces
         self._clock = shared.clock
         self._refusals = refusals
         self.rest_until = 0.0
@@ -133,7 +135,7 @@ class TurnTransaction:
             gate.failed(Unavailable("not a member of the group at this moment", resource="broker"))
             return Ended()
 
-        windows = self._windows()
+        windows, began_at = self._windows(), self._clock.now()
         try:
             ends = self._client.transact(uncommitted.published, windows, uncommitted.placed)
         except TransactionAborted as error:
@@ -158,6 +160,7 @@ class TurnTransaction:
         self._lost_in_a_row = 0
         if uncommitted.dead:
             self._letters_gate.succeeded()
+        self._trace(began_at)
         handled = self._finish(windows)
         self._refusals.committed(handled)
         self._rest(began)
@@ -221,6 +224,16 @@ class TurnTransaction:
         uncommitted.clear()
         self.show_waiting()
         return handled
+
+    def _trace(self, began: datetime) -> None:
+        """The spans of what the transaction has committed, before it is forgotten."""
+        uncommitted, traces = self._uncommitted, self._traces
+        traces.add(uncommitted.handled, "handled")
+        traces.add_bulk(uncommitted.bulk)
+        traces.add((record for record, _letter in uncommitted.dead), "dead letter")
+        traces.add_sent(uncommitted.outputs, began)
+        traces.add_sent((placed.unplaced for placed in uncommitted.placed), began)
+        traces.add_letters(uncommitted.dead, began)
 
     def _rest(self, began: float) -> None:
         """
