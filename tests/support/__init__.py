@@ -36,6 +36,7 @@ Services as processes
 
 Probes: services that belong to the tests
     memory_listener     *kit*: a listener on the in-memory bus, turn by turn
+    spans               *kit*: spans kept in memory, and whether a trace is whole
     listener_probe      *kit*: a listener with its own topic, and a diary of its handler's calls
     outbox_probe        *kit*: an outbox with its own topic and relay
 

@@ -40,6 +40,7 @@ class RowTraces:
         sendings, self._sendings = self._sendings, []
         if not sendings:
             return
+
         batch = new_trace(ratio=1.0)
         within = self._began_ns, nanoseconds(self._clock.now())
         record_spans([send_span(sending, within, (batch,)) for sending in sendings])

@@ -58,6 +58,7 @@ class SdkSink:
                 "service.instance.id": str(os.getpid()),
             }
         )
+
         self._processor = BatchSpanProcessor(
             _Counting(exporter),
             max_queue_size=settings.queue_max,
@@ -79,6 +80,7 @@ class SdkSink:
     def _readable(self, span: Span) -> ReadableSpan:
         context = span.context
         parent = None if span.parent_id is None else _sdk_context(context.at(span.parent_id))
+
         return ReadableSpan(
             name=span.name,
             context=_sdk_context(context),

@@ -10,7 +10,9 @@ While no exporter is configured nothing is kept and `record_spans` does nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -71,6 +73,7 @@ class _Recorder:
 
 
 _recorder = _Recorder()
+_current: ContextVar[TraceContext | None] = ContextVar("current_span", default=None)
 
 
 def configure_traces(service: str, settings: TracesSection) -> None:
@@ -114,6 +117,21 @@ def nanoseconds(moment: datetime) -> int:
 def is_on() -> bool:
     """Whether this process records spans."""
     return _recorder.sink is not None
+
+
+@contextmanager
+def within(context: TraceContext | None) -> Iterator[None]:
+    """Make `context` the parent of what is called in here, on this thread or on one that copies."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> TraceContext | None:
+    """The span that a call made here belongs to, if its trace is sampled."""
+    return _current.get()
 
 
 def record_spans(spans: Iterable[Span]) -> None:

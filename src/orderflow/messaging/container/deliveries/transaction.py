@@ -72,6 +72,7 @@ class TurnTransaction:
         self._traces = shared.traces
         self._clock = shared.clock
         self._refusals = refusals
+
         self.rest_until = 0.0
         self._lost_in_a_row = 0
 

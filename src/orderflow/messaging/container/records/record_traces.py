@@ -62,6 +62,14 @@ class RecordTraces:
         """What is finished from now on is one batch."""
         self._began = self._clock.now() if is_on() else None
 
+    def context(self, record: Record) -> TraceContext | None:
+        """The span of the record's processing, for what is called meanwhile."""
+        trace = record.progress.trace
+        if trace is None:
+            return None
+        event_id = str(record.progress.received.metadata.id)
+        return trace.context.at(process_span_id(self._group, event_id))
+
     def note(self, record: Record, name: str, attributes: Attributes) -> None:
         """Something happened to `record` that its span should show."""
         trace = record.progress.trace
@@ -147,9 +155,7 @@ class RecordTraces:
         replays = replay_count(headers)
         place = record.partition.topic, record.partition.number, record.offset
         progress = record.progress
-        error = ""
-        if outcome == "dead letter":
-            error = "given up: a dead letter"
+
         return Span(
             name=f"process {place[0]}",
             kind="consumer",
@@ -165,7 +171,7 @@ class RecordTraces:
             },
             moments=tuple(trace.moments),
             links=_link_of_replay(trace.context, self._group, event_id, replays),
-            error=error,
+            error="given up: a dead letter" if outcome == "dead letter" else "",
         )
 
     def _span_id(self, record: Record, event_id: str, outcome: str) -> str:
@@ -179,6 +185,7 @@ class RecordTraces:
     ) -> Span:
         topic, number = taken.partition.topic, taken.partition.number
         type_name = record.headers.get(CE_TYPE, b"").decode()
+
         return Span(
             name=f"process {topic}",
             kind="consumer",
