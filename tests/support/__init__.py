@@ -14,7 +14,8 @@ Values
 Real parts
     stack               Kafka, PostgreSQL and registry: the session's, a module's own, a private one
     silent_proxy        a TCP proxy that falls silent: connections stay open, nothing passes
-    slow_server         a server that answers by the byte, at its own pace
+    slow_server         *kit*: a server that answers by the byte, at its own pace
+    span_collector      *kit*: a back end for spans, or one that refuses them
     mock_cluster        *kit*: librdkafka's mock broker, with faults on demand
     databases           *kit*: an empty database; a database's catalogue
     products            the demo products in an order database
