@@ -6,16 +6,19 @@ import json
 import shlex
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.outboxes import outbox_table, outboxes
 from orderflow.contracts.roster import GROUPS, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
@@ -101,31 +104,46 @@ def down(brokers: BrokersOption = None) -> None:
 
 def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
-    Every process: pid, address, state, health, restarts; and how many records each consumer group
-    is behind.
+    Every process: pid, address, state, health, restarts; what waits in each outbox to be published;
+    and how many records each consumer group is behind.
 
     Exit 0 if all processes are running and healthy, else 1. A record that waits, for a provider or
-    for its next try, is behind; those after it that are done are not.
+    for its next try, is behind; those after it that are done are not. A group is not behind what
+    its relay has not published: an outbox is measured every 10 s, by the service's API.
 
     \b
     Examples:
       orderflow status
       orderflow status --json | jq '.groups[] | {group, lag}'
+      orderflow status --json | jq '.outboxes[] | {service, pending, oldest_s}'
       orderflow status --json | jq -r '.processes[] | select(.health != "ok").name'
     """
     settings = lifecycle.current(brokers=_brokers(brokers))
     processes = lifecycle.status(settings)
-    groups, trouble = _groups(settings, processes)
+    # Together: neither what Kafka nor what an API does not answer adds to the other's wait.
+    with ThreadPoolExecutor(1) as asking:
+        measured = asking.submit(outboxes, settings, processes)
+        groups, trouble = _groups(settings, processes)
+        waiting = measured.result()
 
     if as_json:
-        print(json.dumps({"processes": [asdict(row) for row in processes], "groups": groups}))
+        answer = {
+            "processes": [asdict(row) for row in processes],
+            "groups": groups,
+            "outboxes": msgspec.to_builtins(waiting),
+        }
+        print(json.dumps(answer))
     else:
         console = Console(highlight=False)
         console.print(_table(processes))
+        if waiting:
+            console.print(outbox_table(waiting))
         if groups:
             console.print(_lag_table(groups))
         if trouble:
             console.print(f"lag: {trouble}", style="yellow", markup=False, soft_wrap=True)
+        for sentence in filter(None, (outbox.sentence for outbox in waiting)):
+            console.print(sentence, style="yellow", markup=False, soft_wrap=True)
         for process in processes:
             if process.reason:
                 console.print(

@@ -106,12 +106,14 @@ class TelemetrySettings(Section):
     Log lines: `json` one object a line, `text` for people, `auto` text on a terminal.
 
     `log_records`: a line for each record that a listener has finished. `traces`: spans.
+    `measure_every_s`: how often an API measures what its database owes.
     """
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     log_records: bool = True
     traces: TracesSection = TracesSection()
+    measure_every_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
 
 
 class ProcessSettings(BaseSettings):

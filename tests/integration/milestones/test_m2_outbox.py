@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -29,9 +31,12 @@ from tests.support.outbox_probe import (
 from tests.support.service import is_stopped
 from tests.support.stack import Stack
 
+from orderflow.cli.outboxes import Outbox, outboxes
 from orderflow.messaging.event import CE_ID, CE_TYPE
 from orderflow.messaging.kafka.reader import read
 from orderflow.messaging.testing.eventually import eventually
+from orderflow.stack import lifecycle
+from orderflow.stack.settings import Ports, StackSettings
 
 RELAY_POINTS = ("relay.after_produce", "relay.after_send_offsets", "relay.after_kafka_commit")
 KILLS = [3, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
@@ -173,6 +178,47 @@ def test_killing_the_relay_at_any_line_loses_nothing_and_repeats_nothing(
     assert_nothing_lost_nothing_repeated(service, load)
     assert relay.terminate() == 0
     assert api.terminate() == 0
+
+
+def test_while_no_relay_runs_the_api_counts_what_waits_and_status_blames_the_relay(
+    service: OrderService,
+) -> None:
+    """And none waits when it runs again: rows that a killed relay had not noted are corrected."""
+    relay = service.start("relay")
+    api = service.start("api", ORDERFLOW_TELEMETRY__MEASURE_EVERY_S="0.2")
+
+    def outbox() -> Outbox:
+        return outbox_at(api.url)
+
+    eventually(lambda: outbox().slot_active and outbox().pending == 0, within_s=20)
+    for _ in range(5):
+        assert api.client.post("/orders", json=ORDER).status_code == 201
+    relay.popen.kill()
+    relay.popen.wait(10)
+    for _ in range(3):
+        assert api.client.post("/orders", json=ORDER).status_code == 201
+
+    eventually(lambda: outbox().slot_active is False and (outbox().pending or 0) >= 6, within_s=10)
+    waiting = outbox()
+    assert waiting.pending in range(6, 17), "two rows of each order"
+    assert (waiting.slot_lag_bytes or 0) > 0
+    assert "wait to be published" in waiting.sentence
+    assert waiting.sentence.endswith("is order-relay running?")
+
+    relay = service.start("relay")
+    eventually(lambda: outbox().slot_active and outbox().pending == 0, within_s=20)
+    assert (outbox().oldest_s, outbox().sentence) == (0, "")
+    assert relay.terminate() == 0
+    assert api.terminate() == 0
+
+
+def outbox_at(url: str) -> Outbox:
+    """What `orderflow status` reads from the order API at `url`."""
+    ports = Ports.model_validate({"order_api": urlsplit(url).port})
+    settings = StackSettings(home=Path(), cache_dir=Path(), ports=ports)
+    (process,) = (row for row in lifecycle.status(settings) if row.name == "order-api")
+    (outbox,) = outboxes(settings, [replace(process, state="running")])
+    return outbox
 
 
 def test_events_of_a_key_arrive_once_and_in_order_while_relays_are_killed(probe: Probe) -> None:

@@ -62,17 +62,23 @@ CONSTRAINT outbox_trace_fits CHECK (
         AND octet_length(tracestate) <= {TRACESTATE_BYTES_MAX}
     )"""
 
+_BY_SEQUENCE = f"""\
+CREATE INDEX {TABLE}_sequence_range ON {TABLE} USING brin (sequence) WITH (autosummarize = on);"""
+
 
 def ddl(topics: Iterable[str]) -> str:
     """
     The tables of a service's migration, word for word: the outbox for `topics`, the relay's state.
 
-    There is no primary key and no index, because a row is written once and read from the log. A
-    topic or size that Kafka would refuse, and an attribute that no reader would take, is refused
+    There is no primary key, because a row is written once and read from the log; the index is of
+    ranges of pages (BRIN), which costs an insert nothing: by it the rows behind the last published
+    `sequence` are counted.
+    A topic or size that Kafka would refuse, and an attribute that no reader would take, is refused
     here, while the transaction can still fail.
     `sequence` orders the rows for a resync, which reads the table: the transaction that appends a
     row holds the lock of what the row announces, so one key's rows have the order of their commits.
-    `tick` is the counter that reveals a restored backup.
+    `tick` is the counter that reveals a restored backup. `published_sequence` is the highest
+    `sequence` that the relay has noted as published.
     """
     known = ", ".join(f"'{topic}'" for topic in sorted(topics))
     topic_is_known = f"CONSTRAINT outbox_topic_is_known CHECK (aggregatetype IN ({known}))"
@@ -104,14 +110,16 @@ CREATE TABLE {TABLE} (
 ) PARTITION BY RANGE (created_at);
 
 CREATE TABLE {TABLE}_default PARTITION OF {TABLE} DEFAULT;
+{_BY_SEQUENCE}
 
 CREATE TABLE {STATE_TABLE} (
-    service           text        PRIMARY KEY,
-    system_identifier text        NOT NULL,
-    slot              text        NOT NULL,
-    first_position    pg_lsn      NOT NULL,
-    first_position_at timestamptz NOT NULL DEFAULT now(),
-    tick              bigint      NOT NULL DEFAULT 0
+    service            text        PRIMARY KEY,
+    system_identifier  text        NOT NULL,
+    slot               text        NOT NULL,
+    first_position     pg_lsn      NOT NULL,
+    first_position_at  timestamptz NOT NULL DEFAULT now(),
+    tick               bigint      NOT NULL DEFAULT 0,
+    published_sequence bigint      NOT NULL DEFAULT 0
 );
 """
 
@@ -130,6 +138,14 @@ ALTER TABLE {TABLE}
     ADD {_TRACE_FITS};
 """
 """The migration that bounds an older outbox's key and headers, word for word."""
+
+MEASURE = f"""\
+{_BY_SEQUENCE}
+ALTER TABLE {STATE_TABLE} ADD COLUMN published_sequence bigint NOT NULL DEFAULT 0;
+-- What there is counts as published: how much of it waits, only the relay's next rows can tell.
+UPDATE {STATE_TABLE} SET published_sequence = (SELECT last_value FROM {TABLE}_sequence);
+"""  # noqa: S608 - the names are constants
+"""The migration by which an older outbox's waiting rows can be counted, word for word."""
 
 
 def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.types import ASGIApp
 
@@ -22,6 +22,7 @@ from orderflow.messaging.postgres import (
     open_pool,
     transient,
 )
+from orderflow.messaging.process.measuring import Measurement, measuring
 from orderflow.messaging.process.pausable import PausableListener
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.process.role import BuildRole, Launch, worker_role
@@ -36,10 +37,13 @@ NO_OVERRIDES: Mapping[str, object] = {}
 
 
 def api_role(
-    build_api: Callable[[ConnectionPool, Reasons], ASGIApp], *, table: str
+    build_api: Callable[[ConnectionPool, Reasons], ASGIApp],
+    *,
+    table: str,
+    measurements: Sequence[Measurement] = (),
 ) -> BuildRole[ProcessSettings]:
     """
-    An API that reads its service's database through a pool.
+    An API that reads its service's database through a pool, and takes `measurements` of it.
 
     Not ready while the database is away, or has no `table`. `build_api` gets the reasons why any
     role of the process is not ready.
@@ -48,7 +52,7 @@ def api_role(
     def build(launch: Launch[ProcessSettings]) -> Role:
         name = f"{launch.service}-{launch.role}"
         pool = open_pool(launch.database, application_name=name)
-        return Role(
+        role = Role(
             name=name,
             host=launch.role_section.host,
             port=launch.role_section.port,
@@ -56,6 +60,7 @@ def api_role(
             reasons=lambda: unreachable(pool, table),
             close=pool.close,
         )
+        return measuring(role, measurements, launch)
 
     return build
 

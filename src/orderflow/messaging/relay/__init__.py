@@ -10,6 +10,7 @@ The relay publishes the rows of an outbox table to Kafka, in commit order, exact
 - `position`: how far the outbox is published, kept on Kafka
 - `replication`: PostgreSQL's walsender protocol; `pgoutput`: its messages; `records`: their rows
 - `pg_catalog`, `relay_state`, `outbox_partitions`: the database over an ordinary connection
+- `backlog`: what is not published yet, asked by whoever is alive
 - `resync`: a new slot and a new position, after a refusal; `retained_rows`: what it publishes again
 """
 

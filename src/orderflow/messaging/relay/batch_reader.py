@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from orderflow.messaging.relay.pgoutput import Parser, Transaction
-from orderflow.messaging.relay.records import ProducerRecord, record_reader
+from orderflow.messaging.relay.records import Highest, ProducerRecord, record_reader
 
 READ_WAIT_S = 0.5
 
@@ -25,14 +25,17 @@ class BatchReader:
     Reads batches of whole database transactions, as many as have arrived, up to a limit.
 
     `published` is the position at which the session starts: transactions that end at or before it
-    are on Kafka already, so the reader drops them.
+    are on Kafka already, so the reader drops them. `sequence` is the highest of all transactions
+    that it has returned or dropped.
     """
 
     def __init__(self, stream: Stream, *, published: int, rows_max: int, bytes_max: int) -> None:
         self._stream = stream
         self._rows_max, self._bytes_max = rows_max, bytes_max
-        self._parser = Parser(record_reader)
+        self._highest = Highest()
+        self._parser = Parser(lambda relation: record_reader(relation, self._highest))
         self._published = self._end_lsn = published
+        self.sequence = 0
 
     def next_batch(self) -> tuple[list[ProducerRecord], int]:
         """
@@ -66,6 +69,9 @@ class BatchReader:
 
     def _take(self, rows: list[ProducerRecord], transaction: Transaction[ProducerRecord]) -> int:
         """Add the transaction's rows unless they are published; the size of their values."""
+        # Here, where a transaction has ended: rows of the next are not even committed for sure.
+        self.sequence = self._highest.sequence
+
         # The slot may lag behind the position: it repeats what the previous session published.
         if transaction.end_lsn <= self._published:
             return 0

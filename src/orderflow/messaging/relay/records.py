@@ -49,9 +49,25 @@ class ProducerRecord(NamedTuple):
     headers: Headers
 
 
-def record_reader(relation: Relation) -> Reader[ProducerRecord]:
+class Highest:
     """
-    A function that converts rows of this relation into records.
+    The highest `sequence` of the rows that were read, in the eight bytes of its binary form, which
+    sort as numbers do.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self) -> None:
+        self.raw = b""
+
+    @property
+    def sequence(self) -> int:
+        return int.from_bytes(self.raw, "big")
+
+
+def record_reader(relation: Relation, highest: Highest | None = None) -> Reader[ProducerRecord]:
+    """
+    A function that converts rows of this relation into records, and keeps `highest`.
 
     Raises ConfigurationError when a column is missing: the table is no outbox any more.
     """
@@ -66,10 +82,16 @@ def record_reader(relation: Relation) -> Reader[ProducerRecord]:
             f"table {relation.name} has no column {missing.args[0]}: not an outbox"
         ) from missing
 
+    sequence_at = places.get("sequence", id_at)
+    noted = highest if highest is not None and "sequence" in places else None
+
     # Decoded once per topic, not once per row.
     topics: dict[bytes | None, str] = {}
 
     def read(values: Values) -> ProducerRecord:
+        if noted is not None and (values[sequence_at] or b"") > noted.raw:
+            noted.raw = values[sequence_at] or b""
+
         headers: Headers = [_SPECVERSION, (CE_ID, _uuid_text(values[id_at] or b""))]
         headers += [
             (name, value) for name, at in header_places if (value := values[at]) is not None

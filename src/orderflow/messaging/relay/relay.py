@@ -154,6 +154,7 @@ class Relay:
                 self._report(
                     RelayState.STREAMING, position=session.position, wal_end=session.stream.wal_end
                 )
+            session.note_published(reader.sequence)
             session.read_back()
             session.keep_alive()
 

@@ -1,5 +1,6 @@
 """
-The relay's row in its database: the first position, and the counter that reveals a restored backup.
+The relay's row in its database: the first position, the counter that reveals a restored backup, and
+how far the outbox is published, as a note for whoever counts what waits.
 
 Table and settings call one increment of that counter a tick. Kafka remembers the last count with
 the position, so a database with a lower count is an older copy of itself and is refused.
@@ -34,6 +35,15 @@ def read_tick(connection: Connection, service: str) -> int:
     return int(row[0])
 
 
+def note_published(connection: Connection, service: str, sequence: int) -> None:
+    """
+    Note that rows up to `sequence` are published, for whoever counts those that wait.
+
+    Nobody is waited for: neither the disk, nor who holds the row; then it is noted the next time.
+    """
+    connection.execute(_NOTE_PUBLISHED, (sequence, service))
+
+
 def increment_tick(connection: Connection, service: str, *, above: int = 0) -> int:
     """
     Increment the count to more than `above`, and return it once it is on this server's disk.
@@ -59,6 +69,11 @@ ON CONFLICT (service) DO UPDATE
     WHERE known.system_identifier <> excluded.system_identifier
 """  # noqa: S608 - the table's name is a constant
 _READ_TICK = f"SELECT COALESCE(max(tick), 0) FROM {STATE_TABLE} WHERE service = %s"  # noqa: S608
+_NOTE_PUBLISHED = f"""
+UPDATE {STATE_TABLE} SET published_sequence = greatest(published_sequence, %s)
+WHERE service = (SELECT service FROM {STATE_TABLE} WHERE service = %s FOR UPDATE SKIP LOCKED)
+  AND set_config('synchronous_commit', 'off', true) = 'off'
+"""  # noqa: S608 - the table's name is a constant
 _INCREMENT_TICK = f"""
 UPDATE {STATE_TABLE} SET tick = greatest(tick, %s) + 1 WHERE service = %s RETURNING tick
 """  # noqa: S608 - the table's name is a constant

@@ -15,7 +15,12 @@ from orderflow.messaging.event import CE_ID
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.transactions import Transactions
-from orderflow.messaging.postgres import Connection, connect, unavailable_when_transient
+from orderflow.messaging.postgres import (
+    Connection,
+    DatabaseError,
+    connect,
+    unavailable_when_transient,
+)
 from orderflow.messaging.relay import relay_state
 from orderflow.messaging.relay.position import (
     Position,
@@ -30,6 +35,7 @@ from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.work.turning import Turning
 
 CONFIRM_EVERY_S = 2.0
+NOTE_EVERY_S = 1.0
 GIVE_UP_AFTER_STOP_S = 4.0
 READ_BACK_WITHIN_S = 1.0
 """A commit's marker reaches the group's coordinator some ms after the acknowledgement."""
@@ -68,6 +74,8 @@ class RelaySession:
         self.position = 0
         self._read_position = 0
         self._read_back_at = 0.0
+        self._sequence = self._noted_sequence = 0
+        self._noted_at = float("-inf")
 
         self._producer = clients.transactional_producer(settings.kafka, settings.transactional_id)
         self._consumer = clients.consumer(
@@ -207,7 +215,29 @@ class RelaySession:
                 f"{lsn_text(position.lsn) if position else 'none'}: its commit was undone",
                 resource="broker",
             )
+        # Before this position is confirmed: of what is confirmed the next session sees no rows, and
+        # so could not correct the note that a kill has left behind.
+        self._note()
         self._read_position = self.position
+
+    def note_published(self, sequence: int) -> None:
+        """
+        Note in the database, at most once a second, that rows up to `sequence` are published.
+
+        For whoever counts what waits; nothing here reads it, and nothing waits for it or fails.
+        """
+        self._sequence = max(self._sequence, sequence)
+        if time.monotonic() - self._noted_at >= NOTE_EVERY_S:
+            self._note()
+
+    def _note(self) -> None:
+        if self._sequence <= self._noted_sequence:
+            return
+        self._noted_at = time.monotonic()
+        # A database that is away shows in the stream; a note is written again a second later.
+        with suppress(DatabaseError):
+            relay_state.note_published(self.admin, self._settings.service, self._sequence)
+            self._noted_sequence = self._sequence
 
     def refusal(self, rows: list[ProducerRecord]) -> str:
         """
@@ -284,6 +314,7 @@ class RelaySession:
 
     def close(self) -> None:
         """Confirm the position and free the slot. The next start ends an open transaction."""
+        self._note()
         with suppress(Unavailable):
             self.stream.confirm(self._read_position)
         self.stream.close()

@@ -8,6 +8,11 @@ from orderflow.messaging.errors import NEUTRAL, OperatorCommands
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 
 
+def slot_of(service: str) -> str:
+    """The name of the replication slot of a service's relay."""
+    return f"relay_{service}"
+
+
 class RelaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """
     One relay. `service` names its slot and publication, its group and its transactional id.
@@ -29,7 +34,7 @@ class RelaySettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def slot(self) -> str:
         """The name of the replication slot, and of the publication."""
-        return f"relay_{self.service}"
+        return slot_of(self.service)
 
     @property
     def group(self) -> str:

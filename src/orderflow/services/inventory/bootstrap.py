@@ -9,6 +9,7 @@ from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging.http.server import Role
+from orderflow.messaging.process.outbox_backlog import outbox_backlog
 from orderflow.messaging.process.role import Launch
 from orderflow.messaging.process.roles import api_role, listener_role, relay_role
 from orderflow.messaging.process.service import Service
@@ -19,7 +20,8 @@ from orderflow.services.inventory.listeners import LISTENER
 
 def api(launch: Launch[Settings]) -> Role:
     limit = launch.settings.inventory.api.body_bytes_max
-    return api_role(partial(build_api, body_bytes_max=limit), table="stock")(launch)
+    build = partial(build_api, body_bytes_max=limit)
+    return api_role(build, table="stock", measurements=outbox_backlog(launch.service))(launch)
 
 
 SERVICE = Service(

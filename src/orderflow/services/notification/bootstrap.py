@@ -22,6 +22,7 @@ from orderflow.services.notification.api import build_api
 from orderflow.services.notification.config import Settings
 from orderflow.services.notification.listeners import LISTENER
 from orderflow.services.notification.mailer import Mailer
+from orderflow.services.notification.measurements import MEASUREMENTS
 from orderflow.services.notification.releaser import Releaser
 from orderflow.services.notification.sender import Sender
 
@@ -97,7 +98,7 @@ SERVICE = Service(
     program="python -m orderflow.services.notification",
     settings=Settings,
     roles={
-        "api": api_role(build_api, table="delivery"),
+        "api": api_role(build_api, table="delivery", measurements=MEASUREMENTS),
         "listener": listener_role(LISTENER, catalogue=CATALOGUE),
         "sender": sender,
         "relay": relay_role(commands=OPERATOR_COMMANDS),

@@ -31,6 +31,9 @@ from orderflow.services.notification.model import (
 )
 from orderflow.services.notification.story import Fact, Telling, tell
 
+COUNT_MAX = 100_000
+"""Whoever has more mails to send than that need not know how many more."""
+
 _REASONS = {
     NotificationState.HELD: "what happened before it is not known yet",
     NotificationState.OVERTAKEN: "a later fact of the order, or this one, was told before",
@@ -317,6 +320,14 @@ def waiting(cursor: Cursor) -> int:
     return int(row[0]) if row else 0
 
 
+def count_pending(cursor: Cursor) -> tuple[int, float]:
+    """How many mails wait to be sent, at most `COUNT_MAX`, and the oldest's age in seconds."""
+    cursor.execute(_COUNT_PENDING, (COUNT_MAX,))
+    row = cursor.fetchone()
+    assert row is not None
+    return row[0], float(row[1])
+
+
 def page(
     cursor: Cursor, *, order_id: str, customer_id: str, after: int, limit: int
 ) -> list[tuple[int, StoredNotification]]:
@@ -442,6 +453,11 @@ UPDATE customer SET sequence = released.sequence,
                     due_at = CASE WHEN is_ours THEN released.due_at ELSE customer.due_at END,
                     leased_by = CASE WHEN is_ours THEN NULL ELSE leased_by END
 FROM released WHERE customer.customer_id = released.customer_id
+"""
+# By the index of what is pending, which contains nothing else.
+_COUNT_PENDING = """
+SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(created_at)), 0)
+FROM (SELECT created_at FROM delivery WHERE state = 'PENDING' LIMIT %s) AS pending
 """
 _PAGES = {
     column: f"""

@@ -27,6 +27,7 @@ from orderflow.messaging.postgres import (
     writing,
 )
 from orderflow.messaging.postgres.group_commit import GroupCommit
+from orderflow.messaging.process.measuring import measuring
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.process.role import STOP_WITHIN_S, Launch, worker_role
 from orderflow.messaging.process.roles import listener_role, relay_role
@@ -44,6 +45,7 @@ from orderflow.services.order.http.post_order import Committer, PostOrder, is_aw
 from orderflow.services.order.http.products import ProductRoutes
 from orderflow.services.order.http.readiness import Readiness, StartGate, migrated
 from orderflow.services.order.listeners import LISTENER
+from orderflow.services.order.measurements import measurements
 from orderflow.services.order.place_batch import writer
 from orderflow.services.order.sweeper import Sweeper
 
@@ -89,7 +91,7 @@ def api(launch: Launch[Settings]) -> Role:
         committer.close(STOP_WITHIN_S - 1)
         pool.close()
 
-    return Role(
+    role = Role(
         name="order-api",
         host=order.api.host,
         port=order.api.port,
@@ -104,6 +106,7 @@ def api(launch: Launch[Settings]) -> Role:
             reasons=reasons,
         ),
     )
+    return measuring(role, measurements(order.deadlines.limits), launch)
 
 
 def sweeper(launch: Launch[Settings]) -> Role:

@@ -111,14 +111,16 @@ CREATE TABLE outbox (
 ) PARTITION BY RANGE (created_at);
 
 CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
+CREATE INDEX outbox_sequence_range ON outbox USING brin (sequence) WITH (autosummarize = on);
 
 CREATE TABLE relay_state (
-    service           text        PRIMARY KEY,
-    system_identifier text        NOT NULL,
-    slot              text        NOT NULL,
-    first_position    pg_lsn      NOT NULL,
-    first_position_at timestamptz NOT NULL DEFAULT now(),
-    tick              bigint      NOT NULL DEFAULT 0
+    service            text        PRIMARY KEY,
+    system_identifier  text        NOT NULL,
+    slot               text        NOT NULL,
+    first_position     pg_lsn      NOT NULL,
+    first_position_at  timestamptz NOT NULL DEFAULT now(),
+    tick               bigint      NOT NULL DEFAULT 0,
+    published_sequence bigint      NOT NULL DEFAULT 0
 );
 
 CREATE TABLE inbox (

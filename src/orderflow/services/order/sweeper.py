@@ -1,6 +1,5 @@
 """
 The sweeper cancels orders that were not paid in time, and never before a fact that is still unread.
-It counts the orders that are past any deadline.
 
 A round reads which orders are past their deadline, each with its revision; then the end of every
 partition that order-service consumes; then it waits until the group has finished everything before
@@ -14,7 +13,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from datetime import datetime
 
 from orderflow.contracts.events import CancelReason
 from orderflow.contracts.ids import OrderId
@@ -32,7 +30,6 @@ from orderflow.services.order.changes import Encode, Origin, write_changes
 from orderflow.services.order.config import SweeperSettings
 from orderflow.services.order.deadlines import Limits, cutoffs
 from orderflow.services.order.model import Order, WaitingFor
-from orderflow.services.order.queries import OverdueCount
 from orderflow.services.order.rules import cancel
 from orderflow.services.order.traces import begin_trace, record_change
 
@@ -45,17 +42,6 @@ HELD = gauge(
     "sweeper_orders_held",
     "Orders past their deadline that wait for facts to be read, at most a batch",
 )
-OVERDUE = gauge(
-    "orders_overdue",
-    "Orders past the deadline of what they wait for, at most 10,000",
-    ["waiting_for"],
-)
-OLDEST_OVERDUE_S = gauge(
-    "orders_overdue_oldest_seconds",
-    "How long the oldest of the overdue orders has waited; 0 without one",
-    ["waiting_for"],
-)
-
 log = logger("sweeper")
 
 
@@ -121,12 +107,9 @@ class Sweeper:
 
     def _sweep(self, stop: threading.Event) -> bool:
         self._turning.mark("read what is due")
-        now = read_clock()
-        past = cutoffs(self._limits, now=now)
+        past = cutoffs(self._limits, now=read_clock())
         with self._session.transaction() as cursor:
             due = queries.unpaid(cursor, since=past[WaitingFor.PAY], limit=self._settings.batch_max)
-            counts = queries.overdue_counts(cursor, past)
-        _export(counts, now=now)
         HELD.set(len(due))
         if not due:
             return False
@@ -174,13 +157,6 @@ class Sweeper:
                 unread=offsets,
             )
         self._held = bool(unread)
-
-
-def _export(counts: Mapping[WaitingFor, OverdueCount], *, now: datetime) -> None:
-    for awaited, count in counts.items():
-        age_s = (now - count.since).total_seconds() if count.since else 0.0
-        OVERDUE.labels(awaited.value).set(count.orders)
-        OLDEST_OVERDUE_S.labels(awaited.value).set(age_s)
 
 
 def cancel_unpaid(cursor: Cursor, due: Mapping[OrderId, int], *, encode: Encode) -> list[Order]:

@@ -19,6 +19,7 @@ from orderflow.services.payment.config import Settings
 from orderflow.services.payment.gateway import Gateway, HttpGateway
 from orderflow.services.payment.handlers import Payments
 from orderflow.services.payment.listeners import with_payments
+from orderflow.services.payment.measurements import MEASUREMENTS
 from orderflow.services.payment.provider_calls import ProviderCalls
 from orderflow.services.payment.upkeep import with_upkeep
 
@@ -43,7 +44,8 @@ def api(launch: Launch[Settings]) -> Role:
     session = postgres.Session(launch.database, application_name="payment-upkeep")
     secrets = launch.settings.payment.psp.webhook_secrets.get_secret_value().split()
     build = partial(build_api, webhook_secrets=secrets)
-    return with_upkeep(api_role(build, table="webhook")(launch), session)
+    role = api_role(build, table="webhook", measurements=MEASUREMENTS)(launch)
+    return with_upkeep(role, session)
 
 
 SERVICE = Service(

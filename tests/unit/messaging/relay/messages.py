@@ -20,6 +20,7 @@ OUTBOX = (
     "traceparent",
     "tracestate",
     "created_at",
+    "sequence",
 )
 
 

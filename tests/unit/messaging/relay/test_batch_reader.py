@@ -34,8 +34,9 @@ class ScriptedStream:
         return bool(self.messages)
 
 
-def row(key: str) -> bytes:
+def row(key: str, sequence: int = 0) -> bytes:
     values = {
+        "sequence": sequence.to_bytes(8, "big"),
         "id": bytes(16),
         "aggregatetype": b"parcels",
         "aggregateid": key.encode(),
@@ -104,3 +105,23 @@ def test_rows_that_arrive_while_it_waits_are_taken() -> None:
     stream = ScriptedStream(TABLE)
     stream.in_quiet = lambda: stream.messages.extend(transaction(10, "a"))
     assert keys(reader(stream).next_batch()) == ([b"a"], 10)
+
+
+def test_the_highest_sequence_is_of_what_was_returned_or_dropped() -> None:
+    """What the slot repeats after a kill corrects the note of how far the outbox is published."""
+    stream = ScriptedStream(TABLE, begin(), row("a", 300), row("b", 299), commit(10))
+    batches = reader(stream, published=10)
+    batches.next_batch()
+    assert batches.sequence == 300, "published before the session"
+
+    stream.messages += [begin(), row("c", 255), commit(20)]
+    batches.next_batch()
+    assert batches.sequence == 300, "numbers are drawn before the commit: none goes back"
+
+    stream.messages += [begin(), row("d", 301)]
+    batches.next_batch()
+    assert batches.sequence == 300, "a transaction that has not ended is not published"
+
+    stream.messages.append(commit(30))
+    batches.next_batch()
+    assert batches.sequence == 301

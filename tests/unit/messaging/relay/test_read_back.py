@@ -13,9 +13,10 @@ import pytest
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, TopicPartition
+from orderflow.messaging.postgres import DatabaseError
 from orderflow.messaging.relay import session as module
 from orderflow.messaging.relay.position import Database, Position, to_metadata
-from orderflow.messaging.relay.session import CONFIRM_EVERY_S, RelaySession
+from orderflow.messaging.relay.session import CONFIRM_EVERY_S, NOTE_EVERY_S, RelaySession
 from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 from orderflow.messaging.testing.memory_clock import MemoryClock
@@ -58,6 +59,21 @@ class Stream:
         self.confirmed.append(lsn)
 
 
+class Admin:
+    """A database that takes notes of how far its outbox is published, unless it is away."""
+
+    def __init__(self) -> None:
+        self.notes: list[int] = []
+        self.away = False
+
+    def execute(self, _statement: str, parameters: tuple[int, str]) -> None:
+        if self.away:
+            raise DatabaseError
+        self.notes.append(parameters[0])
+
+    def close(self) -> None: ...
+
+
 class Opened:
     """A session that streams from position 100, on a clock that only moves when it is moved."""
 
@@ -66,7 +82,8 @@ class Opened:
         anything: Any = lambda *_, **__: type("Anything", (), {})()  # noqa: E731
         monkeypatch.setattr(clients, "transactional_producer", anything)
         monkeypatch.setattr(clients, "consumer", lambda *_, **__: self.group)
-        monkeypatch.setattr(module, "connect", anything)
+        self.admin = Admin()
+        monkeypatch.setattr(module, "connect", lambda *_, **__: self.admin)
         monkeypatch.setattr(module, "ReplicationConnection", lambda *_, **__: self.stream)
         monkeypatch.setattr("time.monotonic", self.clock.monotonic)
         monkeypatch.setattr("time.sleep", self.clock.advance)
@@ -141,3 +158,38 @@ def test_the_group_is_asked_at_intervals_and_only_after_a_commit(opened: Opened)
     opened.confirms()
     opened.confirms()
     assert opened.group.questions == 2
+
+
+def test_how_far_the_outbox_is_published_is_noted_once_a_second(opened: Opened) -> None:
+    for sequence in (10, 11, 12):
+        opened.session.note_published(sequence)
+    assert opened.admin.notes == [10]
+
+    opened.clock.advance(NOTE_EVERY_S)
+    opened.session.note_published(12)
+    opened.clock.advance(NOTE_EVERY_S)
+    opened.session.note_published(12)
+    assert opened.admin.notes == [10, 12], "and only when there is something new"
+
+
+def test_what_is_confirmed_is_noted_before(opened: Opened) -> None:
+    """Of what is confirmed the next session sees no rows: it could not correct the note."""
+    opened.session.note_published(10)
+    opened.session.note_published(11)
+    opened.acknowledge(200)
+    opened.group.answers = [200]
+    opened.session.read_back()
+    assert (opened.admin.notes, opened.stream.confirmed[-1]) == ([10, 11], 100)
+
+
+def test_a_database_that_takes_no_note_delays_no_record_and_gets_it_later(opened: Opened) -> None:
+    opened.admin.away = True
+    opened.session.note_published(10)
+    opened.acknowledge(200)
+    opened.group.answers = [200]
+    assert opened.confirms() == 200
+
+    opened.admin.away = False
+    opened.clock.advance(NOTE_EVERY_S)
+    opened.session.note_published(10)
+    assert opened.admin.notes == [10]

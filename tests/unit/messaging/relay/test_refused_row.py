@@ -50,9 +50,9 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
 
         def open(self, **_options: Any) -> None: ...
         def close(self) -> None: ...
-        def increment_tick(self) -> None: ...
+        def increment_tick(self, *_: int) -> None: ...
 
-        read_back = increment_tick
+        read_back = note_published = increment_tick
 
         def keep_alive(self) -> None:
             stop.set()
@@ -72,6 +72,8 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
             pauses.append(seconds)
 
     class OneBatch:
+        sequence = 1
+
         def __init__(self, *_arguments: Any, **_options: Any) -> None: ...
         def next_batch(self) -> tuple[list[ProducerRecord], int]:
             return [ROW], 2
