@@ -55,6 +55,7 @@ def encoded(
     client = Registry(registry)
     encoder = Encoder.load(client, CATALOGUE, [topic])
     client.close()
+
     return [
         (
             event.key,
