@@ -10,23 +10,29 @@ opentelemetry.
 
 from orderflow.messaging.telemetry.logs import Logger, LogLine, configure, logger, write_lines
 from orderflow.messaging.telemetry.metrics import (
+    BATCH_BUCKETS,
     Counter,
+    Declared,
     Gauge,
     Histogram,
     counter,
+    declared,
     gauge,
     histogram,
     render_metrics,
 )
 
 __all__ = [
+    "BATCH_BUCKETS",
     "Counter",
+    "Declared",
     "Gauge",
     "Histogram",
     "LogLine",
     "Logger",
     "configure",
     "counter",
+    "declared",
     "gauge",
     "histogram",
     "logger",
