@@ -69,6 +69,7 @@ class Failures:
     def __init__(self, shared: Shared) -> None:
         self._listener = shared.settings.listener
         self._retry = shared.settings.listener.retry
+        ATTEMPTS.labels(self._listener.name)
 
         self._traces = shared.traces
         self._queues = shared.queues

@@ -16,6 +16,7 @@ from orderflow.messaging.container.deliveries.kafka import KafkaDelivery
 from orderflow.messaging.container.deliveries.stateful import StatefulDelivery, StateParts
 from orderflow.messaging.container.deliveries.transaction import TurnTransaction
 from orderflow.messaging.container.failures import Failures
+from orderflow.messaging.container.metrics import WaitingGauges, count_consumed
 from orderflow.messaging.container.records.queues import Queues
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.records.record_log import RecordLog
@@ -70,6 +71,7 @@ class Loop:
         self.turning = Turning(
             f"listener {listener.name}", within_s=settings.turns_within_s, clock=clock
         )
+        self._waiting = WaitingGauges(listener, clock)
         self._shared = shared = Shared(
             settings=settings,
             client=client,
@@ -146,6 +148,7 @@ class Loop:
         self._delivery.begin_turn()
         self.turning.mark("admit")
         if polled.messages:
+            count_consumed(self._shared.settings.listener.group, polled.messages)
             self._admission.note_messages()
             self._fetched += len(polled.messages)
         self._admission.admit(self._bulk.take(polled))
@@ -170,6 +173,7 @@ class Loop:
         self._open_idle_gates()
         self._admission.refill()
         self._write_finished()
+        self._waiting.show(self._shared.client.partitions.values())
 
     def last_turn(self) -> None:
         """

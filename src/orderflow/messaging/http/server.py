@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.health import Reasons, application
+from orderflow.messaging.http.measured import Measured
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.telemetry.traces import close_traces
 
@@ -112,7 +113,7 @@ async def _serve(build: Callable[[Fail], Role]) -> None:
 def _server(role: Role) -> _Server:
     return _Server(
         uvicorn.Config(
-            (role.app or application)(role.reasons),
+            Measured((role.app or application)(role.reasons)),
             loop="none",
             http="httptools",
             ws="none",

@@ -13,10 +13,13 @@ opentelemetry.
 from orderflow.messaging.telemetry.logs import Logger, LogLine, configure, logger, write_lines
 from orderflow.messaging.telemetry.measured import MeasuredGauge
 from orderflow.messaging.telemetry.metrics import (
+    BATCH_BUCKETS,
     Counter,
+    Declared,
     Gauge,
     Histogram,
     counter,
+    declared,
     gauge,
     histogram,
     render_metrics,
@@ -24,7 +27,9 @@ from orderflow.messaging.telemetry.metrics import (
 from orderflow.messaging.telemetry.scraped import read_samples
 
 __all__ = [
+    "BATCH_BUCKETS",
     "Counter",
+    "Declared",
     "Gauge",
     "Histogram",
     "LogLine",
@@ -32,6 +37,7 @@ __all__ = [
     "MeasuredGauge",
     "configure",
     "counter",
+    "declared",
     "gauge",
     "histogram",
     "logger",

@@ -81,7 +81,7 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
     monkeypatch.setattr(module, "RelaySession", RefusingSession)
     monkeypatch.setattr(module, "BatchReader", OneBatch)
     states: list[RelayState] = []
-    monkeypatch.setattr(module, "set_gauges", lambda health: states.append(health.state))
+    monkeypatch.setattr(module, "set_gauges", lambda health, **_relay: states.append(health.state))
     relay.run(stop)
     assert seen == [[f"relay waiting: {REFUSAL}"]] * 10
     assert pauses[:3] == [BACK_OFF_S[0], BACK_OFF_S[0] * 2, BACK_OFF_S[0] * 4]

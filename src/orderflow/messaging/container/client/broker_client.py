@@ -70,6 +70,7 @@ class BrokerClient:
         self._settings = settings
         self._name = settings.listener.name
         self._between = between
+        RENEWALS.labels(self._name)
         self.broker_error = ""
 
         self._group_metadata: Any = None

@@ -58,6 +58,7 @@ class DatabaseDelivery(WithoutState):
         self._database = database
         self._transaction = transaction
         self._committed_at = 0.0
+        REPEATS.labels(self._name)
         self.needs = (shared.gates.handle,)
 
     def handle(self, wave: list[Record]) -> list[Record]:
@@ -153,7 +154,6 @@ class DatabaseDelivery(WithoutState):
         windows, error = ended
         if not error:
             self._commit_gate.succeeded()
-            self._transaction.show_waiting()
             return
         for partition, _window in windows:
             partition.changed = True

@@ -10,13 +10,14 @@ from datetime import datetime
 
 import msgspec
 
-from orderflow.messaging.container.metrics import COMMIT_S, RECORDS, WAITING
+from orderflow.messaging.container.metrics import COMMIT_S, RECORDS
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
+from orderflow.messaging.kafka.sent import count_dead_letters, count_sent
 from orderflow.messaging.kafka.transactions import (
     Place,
     ProducerLost,
@@ -195,12 +196,6 @@ class TurnTransaction:
         if self._letters_gate.is_probing:
             self._uncommitted.hold_letters()
 
-    def show_waiting(self) -> None:
-        """Set the gauge of unfinished records."""
-        WAITING.labels(self._name).set(
-            sum(len(p.unfinished) for p in self._client.partitions.values())
-        )
-
     def _windows(self) -> list[tuple[Partition, Window]]:
         touched = {record.partition for record in self._uncommitted.records}
         touched.update(p for p in self._client.partitions.values() if p.changed)
@@ -212,6 +207,7 @@ class TurnTransaction:
         in_bulk = sum(len(taken.handled) for taken in uncommitted.bulk)
         RECORDS.labels(self._name, "handled").inc(len(handled) + in_bulk)
         RECORDS.labels(self._name, "dead").inc(len(uncommitted.dead))
+        self._count_sent()
         self._record_log.add(handled, "handled")
         self._record_log.add_bulk(uncommitted.bulk)
         self._record_log.add(uncommitted.skipped, "skipped")
@@ -223,7 +219,6 @@ class TurnTransaction:
         for partition, _window in windows:
             partition.changed = False
         uncommitted.clear()
-        self.show_waiting()
         return handled
 
     def _trace(self, began: datetime) -> None:
@@ -235,6 +230,12 @@ class TurnTransaction:
         traces.add_sent(uncommitted.outputs, began)
         traces.add_sent((placed.unplaced for placed in uncommitted.placed), began)
         traces.add_letters(uncommitted.dead, began)
+
+    def _count_sent(self) -> None:
+        sent = [(topic, headers) for topic, _key, _value, headers in self._uncommitted.outputs]
+        sent += [(placed.topic, placed.headers) for placed in self._uncommitted.placed]
+        count_sent(sent)
+        count_dead_letters(letter[0] for _record, letter in self._uncommitted.dead)
 
     def _rest(self, began: float) -> None:
         """
