@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "env": ("orderflow.cli.stack:env", "Addresses as shell exports, for any outside client."),
     "reset": ("orderflow.cli.stack:reset", "Delete the local stack's data, after asking."),
     "demo": ("orderflow.cli.demo.command:demo", "Place a few orders and show them arrive."),
+    "trace": (
+        "orderflow.cli.trace.command:trace",
+        "What happened to an order, as a tree: records, waits, mails.",
+    ),
     "tail": ("orderflow.cli.tail:tail", "Print a topic's records, decoded."),
     "mail": ("orderflow.cli.mail:mail", "What the local mail sink got."),
     "stuck": ("orderflow.cli.stuck:app", "Orders past their deadline, and what to do about them."),
