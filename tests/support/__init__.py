@@ -30,6 +30,7 @@ Services as processes
     notification_service  notification with its mail sink
     revenue_service     revenue: its instances, and what its tables say
     all_services        all of them
+    whole_stack         `orderflow up` on an instance of its own, asked by the command line
     psp, mail_sink      the simulated neighbours
     webhook_receiver    takes the simulated provider's webhooks, or refuses them
     recommendation      a service of another team, that consumes the life-cycle feed
