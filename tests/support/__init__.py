@@ -49,6 +49,11 @@ Without processes
     scripted_provider   a payment provider that answers byte for byte as scripted
     scripted_smtp       a mail server that answers as scripted
 
+Alerts
+    promql              Prometheus' query language, evaluated over recorded series
+    alert_rules         Prometheus' rules, and promtool's unit tests of them
+    metric_names        every sample that a process can export, with its labels
+
 Documents
     asyncapi_model      AsyncAPI 3.0.0, as far as our document goes
     documented          answers and examples against an OpenAPI document
