@@ -46,6 +46,8 @@ Without processes
     scripted_provider   a payment provider that answers byte for byte as scripted
     scripted_smtp       a mail server that answers as scripted
 
+    log_lines           *kit*: the log lines of a test, as a program reads them
+
 Documents
     asyncapi_model      AsyncAPI 3.0.0, as far as our document goes
     documented          answers and examples against an OpenAPI document

@@ -76,7 +76,7 @@ class Loop:
             gates=gates,
             queues=Queues(clock),
             uncommitted=Uncommitted(),
-            record_log=RecordLog(listener, wanted=settings.log_records),
+            record_log=RecordLog(listener, wanted=settings.log_records, clock=clock),
         )
         self._fetched = 0
         failures = Failures(shared)

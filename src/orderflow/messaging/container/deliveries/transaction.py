@@ -16,6 +16,7 @@ from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
+from orderflow.messaging.kafka.publish_log import PublishLog, unpublished
 from orderflow.messaging.kafka.transactions import (
     Place,
     ProducerLost,
@@ -68,8 +69,10 @@ class TurnTransaction:
         self._queues = shared.queues
         self._uncommitted = shared.uncommitted
         self._record_log = shared.record_log
+        self._publish_log = PublishLog(shared.settings.listener.name)
         self._clock = shared.clock
         self._refusals = refusals
+
         self.rest_until = 0.0
         self._lost_in_a_row = 0
 
@@ -133,13 +136,25 @@ class TurnTransaction:
             gate.failed(Unavailable("not a member of the group at this moment", resource="broker"))
             return Ended()
 
-        windows = self._windows()
+        windows, published, placed = self._windows(), uncommitted.published, uncommitted.placed
         try:
-            ends = self._client.transact(uncommitted.published, windows, uncommitted.placed)
+            ends = self._client.transact(published, windows, placed)
         except TransactionAborted as error:
-            log.warning("aborted; its records are put back", listener=self._name, why=str(error))
+            log.warning(
+                "aborted; its records are put back",
+                listener=self._name,
+                why=str(error),
+                **unpublished(published),
+            )
             return self._aborted(error)
         except ProducerLost as error:
+            if published:
+                log.warning(
+                    "whether these are published is unknown: the group's offsets tell",
+                    listener=self._name,
+                    why=str(error),
+                    **unpublished(published),
+                )
             # Whether it is committed is unknown: only the group's offsets can tell, so memory
             # counts for nothing.
             self._client.renew(error)
@@ -159,6 +174,7 @@ class TurnTransaction:
         if uncommitted.dead:
             self._letters_gate.succeeded()
         handled = self._finish(windows)
+        self._publish_log.committed(published, self._client.reports, placed)
         self._refusals.committed(handled)
         self._rest(began)
         return Ended(is_committed=True, committed=handled, ends=ends)
