@@ -48,6 +48,7 @@ Without processes
     payment_books       the payment service's books in memory
     scripted_provider   a payment provider that answers byte for byte as scripted
     scripted_smtp       a mail server that answers as scripted
+    log_lines           *kit*: the log lines of a test, as a program reads them
 
 Alerts
     promql              Prometheus' query language, evaluated over recorded series

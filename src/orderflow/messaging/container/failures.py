@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from orderflow.messaging.container.records.identity import Identities
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.dead_letters import letter as dead_letter
@@ -68,6 +69,7 @@ class Failures:
 
     def __init__(self, shared: Shared) -> None:
         self._listener = shared.settings.listener
+        self._ids = Identities(shared.settings.listener.group)
         self._retry = shared.settings.listener.retry
         ATTEMPTS.labels(self._listener.name)
 
@@ -163,8 +165,8 @@ class Failures:
             "records meet a lock or take too long: half of them next, and one alone waits in place",
             listener=self._listener.name,
             records=len(batch),
-            first=batch[0].place,
             times=batch[0].progress.contentions,
+            **self._ids.about(batch[0]),
             why=str(error),
         )
 
@@ -203,7 +205,7 @@ class Failures:
             log.error(
                 "the outcome is still unknown, and is not given up",
                 listener=self._listener.name,
-                record=record.place,
+                **self._ids.about(record),
                 since=record.progress.unknown_since,
                 lookups=record.progress.lookups,
             )
@@ -238,7 +240,7 @@ class Failures:
         log.error(
             "dead letter",
             listener=self._listener.name,
-            record=record.place,
+            **self._ids.about(record),
             dlt=letter[0],
             why=repr(error),
         )
@@ -270,7 +272,7 @@ class Failures:
         log.warning(
             "a record failed, and waits in place",
             listener=self._listener.name,
-            record=record.place,
+            **self._ids.about(record),
             attempt=record.progress.attempts,
             of=self._retry.attempts_max,
             next_in_s=seconds,

@@ -79,7 +79,7 @@ class Loop:
             gates=gates,
             queues=Queues(clock),
             uncommitted=Uncommitted(),
-            record_log=RecordLog(listener, wanted=settings.log_records),
+            record_log=RecordLog(listener, wanted=settings.log_records, clock=clock),
             traces=RecordTraces(listener.group, clock),
         )
         self._fetched = 0

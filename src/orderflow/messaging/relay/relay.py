@@ -14,6 +14,7 @@ import threading
 import time
 
 from orderflow.messaging.errors import Fenced, Refused, Stopped, Transient, Unavailable
+from orderflow.messaging.kafka.publish_log import PublishLog, unpublished
 from orderflow.messaging.kafka.sent import count_sent
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
@@ -79,6 +80,7 @@ class Relay:
         self._back_off_s = BACK_OFF_S[0]
         self._turning = Turning("relay", within_s=TURNS_WITHIN_S, clock=clock)
         self._keeping = Turning("outbox partitions", clock=clock)
+        self._publish_log = PublishLog(settings.group)
         self.health = Health()
 
     def reasons(self) -> list[str]:
@@ -210,10 +212,21 @@ class Relay:
                     "the Kafka transaction was undone and is sent again",
                     reason=reason,
                     rows=len(rows),
+                    **unpublished(rows),
                 )
                 session.pause(self._back_off_s)
                 self._back_off_s = min(self._back_off_s * 2, BACK_OFF_S[1])
+            except ProducerLost as error:
+                if rows:
+                    log.warning(
+                        "whether these are published is unknown: the committed position tells",
+                        reason=str(error),
+                        rows=len(rows),
+                        **unpublished(rows),
+                    )
+                raise
             else:
+                self._publish_log.committed(rows, session.reports)
                 self._back_off_s = BACK_OFF_S[0]
                 self._traces.end()
                 self._count(rows, time.monotonic() - began)

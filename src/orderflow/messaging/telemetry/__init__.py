@@ -2,7 +2,8 @@
 Logs, metrics and spans of this process: the only room that imports structlog, prometheus_client and
 opentelemetry.
 
-- `logs`: structured log lines on standard error, `configure`, `logger`, `write_lines`
+- `logs`: structured log lines on standard error, `configure`, `logger`, `wanted`,
+  `write_lines`
 - `metrics`: `counter`, `gauge` and `histogram` named `orderflow_…`, and `render_metrics`
 - `measured`: gauges that vanish when their measurement fails
 - `scraped`: the metrics of another process
@@ -10,7 +11,14 @@ opentelemetry.
 - `traces`: spans that are over, handed to `span_export`, which is loaded while tracing is on
 """
 
-from orderflow.messaging.telemetry.logs import Logger, LogLine, configure, logger, write_lines
+from orderflow.messaging.telemetry.logs import (
+    Logger,
+    LogLine,
+    configure,
+    logger,
+    wanted,
+    write_lines,
+)
 from orderflow.messaging.telemetry.measured import MeasuredGauge
 from orderflow.messaging.telemetry.metrics import (
     BATCH_BUCKETS,
@@ -43,5 +51,6 @@ __all__ = [
     "logger",
     "read_samples",
     "render_metrics",
+    "wanted",
     "write_lines",
 ]

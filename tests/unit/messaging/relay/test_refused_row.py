@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import Refusal, TransactionAborted
 from orderflow.messaging.relay import relay as module
 from orderflow.messaging.relay.health import RelayState
@@ -43,6 +44,7 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
 
     class RefusingSession:
         position = 1
+        reports = Reports()
         stream: Any = type("Stream", (), {"wal_end": 1, "backend_pid": 1})()
 
         def __init__(self, *_arguments: Any, **_options: Any) -> None:

@@ -30,6 +30,7 @@ from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients, finished_offsets
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, TopicPartition
 from orderflow.messaging.kafka.finished_offsets import Window
+from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import (
     Placed,
     Produced,
@@ -213,6 +214,10 @@ class BrokerClient:
         self.broker_error = ""
         failpoint("listener.after_commit")
         return transactions.ends if placed else {}
+
+    @property
+    def reports(self) -> Reports:
+        return self._transactions.reports
 
     @property
     def committing(self) -> bool:

@@ -17,6 +17,7 @@ from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
+from orderflow.messaging.kafka.publish_log import PublishLog, unpublished
 from orderflow.messaging.kafka.sent import count_dead_letters, count_sent
 from orderflow.messaging.kafka.transactions import (
     Place,
@@ -71,6 +72,7 @@ class TurnTransaction:
         self._uncommitted = shared.uncommitted
         self._record_log = shared.record_log
         self._traces = shared.traces
+        self._publish_log = PublishLog(shared.settings.listener.name)
         self._clock = shared.clock
         self._refusals = refusals
 
@@ -138,12 +140,25 @@ class TurnTransaction:
             return Ended()
 
         windows, began_at = self._windows(), self._clock.now()
+        published, placed = uncommitted.published, uncommitted.placed
         try:
-            ends = self._client.transact(uncommitted.published, windows, uncommitted.placed)
+            ends = self._client.transact(published, windows, placed)
         except TransactionAborted as error:
-            log.warning("aborted; its records are put back", listener=self._name, why=str(error))
+            log.warning(
+                "aborted; its records are put back",
+                listener=self._name,
+                why=str(error),
+                **unpublished(published),
+            )
             return self._aborted(error)
         except ProducerLost as error:
+            if published:
+                log.warning(
+                    "whether these are published is unknown: the group's offsets tell",
+                    listener=self._name,
+                    why=str(error),
+                    **unpublished(published),
+                )
             # Whether it is committed is unknown: only the group's offsets can tell, so memory
             # counts for nothing.
             self._client.renew(error)
@@ -164,6 +179,7 @@ class TurnTransaction:
             self._letters_gate.succeeded()
         self._trace(began_at)
         handled = self._finish(windows)
+        self._publish_log.committed(published, self._client.reports, placed)
         self._refusals.committed(handled)
         self._rest(began)
         return Ended(is_committed=True, committed=handled, ends=ends)
