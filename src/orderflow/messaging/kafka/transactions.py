@@ -43,6 +43,7 @@ from orderflow.messaging.kafka.clients import (
     Producer,
     TopicPartition,
 )
+from orderflow.messaging.kafka.place import Place
 
 RESOURCE = "broker"
 SLICE_S = 2.0
@@ -70,10 +71,6 @@ class Placed(NamedTuple):
     key: bytes
     value: bytes | None
     headers: Headers
-
-
-Place = tuple[str, int]
-"""Topic and number of a partition."""
 
 
 class Refusal(Enum):

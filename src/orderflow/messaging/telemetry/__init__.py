@@ -4,6 +4,7 @@ opentelemetry.
 
 - `logs`: structured log lines on standard error, `configure`, `logger`, `write_lines`
 - `metrics`: `counter`, `gauge` and `histogram` named `orderflow_…`, and `render_metrics`
+- `tables`: `GaugeTable`, all series of a metric at once
 - `trace_context`: `traceparent` texts, derived span ids, and whose spans are wanted
 - `traces`: spans that are over, handed to `span_export`, which is loaded while tracing is on
 """
@@ -18,10 +19,12 @@ from orderflow.messaging.telemetry.metrics import (
     histogram,
     render_metrics,
 )
+from orderflow.messaging.telemetry.tables import GaugeTable
 
 __all__ = [
     "Counter",
     "Gauge",
+    "GaugeTable",
     "Histogram",
     "LogLine",
     "Logger",
