@@ -20,7 +20,7 @@ OPEN_S = 5.0
 HANGING_S = TRANSACTION_TIMEOUT_MS / 1000 + 10.0
 """A broker ends a transaction of a dead producer after its time-out, up to 10 s late."""
 
-NAME_COLUMNS, BAR_COLUMNS = 33, 8
+NAME_COLUMNS, BAR_COLUMNS = 28, 6
 _BAR = "█"
 
 
@@ -161,11 +161,12 @@ def screen(shown: Report, *, partitions: bool = False) -> RenderableType:
     most = max((topic.pace.records for row in shown.groups for topic in row.topics), default=0)
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("group and topics", width=NAME_COLUMNS, overflow="fold")
+    # Folded where it does not fit: digits that are cut off would be another number.
     for column in ("records", "behind"):
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", overflow="fold")
     table.add_column("", width=BAR_COLUMNS, no_wrap=True)
-    for column in ("per second", "to zero"):
-        table.add_column(column, justify="right", no_wrap=True)
+    for column in ("change/s", "to zero"):
+        table.add_column(column, justify="right", overflow="fold")
 
     for row in shown.groups:
         table.add_row(Text(row.group, "bold"), *_cells(row.pace, ""))
@@ -212,12 +213,13 @@ def _troubles(survey: Survey) -> Iterable[str]:
         yield f"topics that do not exist: {', '.join(survey.missing)}"
     if survey.leaderless:
         yield f"partitions without a leader: {_places(survey.leaderless)}"
-    beyond = [row.lag for row in survey.lags if row.lag.beyond]
-    for lag in beyond:
+
+    for lag in (row.lag for row in survey.lags if row.lag.beyond):
         yield (
             f"{lag.group}: committed {lag.beyond:,} beyond the end of "
             f"{_places([lag.place])}: it will read all of it again"
         )
+
     if survey.unread:
         yield f"ages that could not be read: {_places(survey.unread)}"
     if survey.groups_left_out:
@@ -255,10 +257,10 @@ def _rounded(number: float | None) -> float | None:
 
 def _cells(pace: Pace, bar: str) -> tuple[Text, ...]:
     rate = pace.drain_per_second
-    if not pace.records and not rate:
-        shown_rate = Text("")
-    elif rate is None:
-        shown_rate = Text("?")
+    if rate is None:
+        shown_rate = Text("?" if pace.records else "")
+    elif not round(rate):
+        shown_rate = Text("0" if pace.records else "")
     else:
         # As the lag moves, not as the group works: + for a lag that grows.
         shown_rate = Text(f"{-rate:+,.0f}", "red" if rate < 0 else "green")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 from orderflow.messaging.dead_letters.open_letters import OpenCount
@@ -23,55 +23,57 @@ class Gauges:
     """
     The series of one survey at a time: what is no longer there is gone with the next.
 
-    `topics`: those that groups may have dead letters of. An age that could not be read has no
-    series: 0 would say that all is well.
+    `topics`: those that groups may have dead letters of. `table` makes a metric. An age that could
+    not be read has no series: 0 would say that all is well.
     """
 
-    def __init__(self, topics: Collection[str]) -> None:
+    def __init__(
+        self, topics: Collection[str], *, table: Callable[..., GaugeTable] = GaugeTable
+    ) -> None:
         self._topics = topics
-        self._brokers = GaugeTable("kafka_brokers", "Brokers that are up; 0: none answers")
-        self._lag = GaugeTable(
+        self._brokers = table("kafka_brokers", "Brokers that are up; 0: none answers")
+        self._lag = table(
             "kafka_consumergroup_lag", "Records that the group has not finished", GROUP_LABELS
         )
-        self._lag_seconds = GaugeTable(
+        self._lag_seconds = table(
             "kafka_consumergroup_lag_seconds",
             "Age of the lowest record that the group has not finished; 0 if there is none",
             GROUP_LABELS,
         )
-        self._lag_sum = GaugeTable(
+        self._lag_sum = table(
             "kafka_consumergroup_lag_sum",
             "Records that the group has not finished, of all partitions",
             GROUP_LABELS[:2],
         )
-        self._committed = GaugeTable(
+        self._committed = table(
             "kafka_consumergroup_current_offset",
             "The lowest offset that the group has not finished",
             GROUP_LABELS,
         )
 
-        self._end = GaugeTable(
+        self._end = table(
             "kafka_topic_partition_current_offset", "The end of the partition", PLACE_LABELS
         )
-        self._first = GaugeTable(
+        self._first = table(
             "kafka_topic_partition_oldest_offset", "The first retained offset", PLACE_LABELS
         )
-        self._under_replicated = GaugeTable(
+        self._under_replicated = table(
             "kafka_topic_partition_under_replicated_partition",
             "1 while a replica is not in sync",
             PLACE_LABELS,
         )
-        self._open_transaction = GaugeTable(
+        self._open_transaction = table(
             "orderflow_open_transaction_seconds",
             "Age of the oldest open transaction, of its first record; 0 if none is open",
             PLACE_LABELS,
         )
 
-        self._letters = GaugeTable(
+        self._letters = table(
             "orderflow_dead_letters_open",
             "Dead letters that nobody has dealt with yet",
             LETTER_LABELS,
         )
-        self._letters_oldest = GaugeTable(
+        self._letters_oldest = table(
             "orderflow_dead_letters_open_oldest_seconds",
             "Age of the oldest open dead letter; 0 if there is none",
             LETTER_LABELS,
