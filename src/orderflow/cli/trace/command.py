@@ -27,7 +27,7 @@ from orderflow.cli.trace.view import shown
 from orderflow.contracts.ids import order_id_of
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.kafka.extract import Watch
-from orderflow.messaging.kafka.lag import Place
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.stack.lifecycle import current

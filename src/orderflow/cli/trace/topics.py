@@ -14,7 +14,8 @@ from orderflow.messaging.event import CE_CORRELATION_ID
 from orderflow.messaging.kafka.extract import Extract, Watch, extract
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.group_topics import group_topics
-from orderflow.messaging.kafka.lag import Place, committed_windows, observer
+from orderflow.messaging.kafka.lag import committed_windows, observer
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import KafkaSettings

@@ -7,6 +7,7 @@ opentelemetry.
 - `metrics`: `counter`, `gauge` and `histogram` named `orderflow_…`, and `render_metrics`
 - `measured`: gauges that vanish when their measurement fails
 - `scraped`: the metrics of another process
+- `tables`: `GaugeTable`, all series of a metric at once
 - `trace_context`: `traceparent` texts, derived span ids, and whose spans are wanted
 - `traces`: spans that are over, handed to `span_export`, which is loaded while tracing is on
 """
@@ -33,12 +34,14 @@ from orderflow.messaging.telemetry.metrics import (
     render_metrics,
 )
 from orderflow.messaging.telemetry.scraped import read_samples
+from orderflow.messaging.telemetry.tables import GaugeTable
 
 __all__ = [
     "BATCH_BUCKETS",
     "Counter",
     "Declared",
     "Gauge",
+    "GaugeTable",
     "Histogram",
     "LogLine",
     "Logger",
