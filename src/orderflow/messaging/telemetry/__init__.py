@@ -4,14 +4,14 @@ opentelemetry.
 
 - `logs`: structured log lines on standard error, `configure`, `logger`, `write_lines`
 - `metrics`: `counter`, `gauge` and `histogram` named `orderflow_…`, and `render_metrics`
-- `measured`: gauges that vanish when their measurement fails
+- `measured`: gauges that vanish while their value is not known
 - `scraped`: the metrics of another process
 - `trace_context`: `traceparent` texts, derived span ids, and whose spans are wanted
 - `traces`: spans that are over, handed to `span_export`, which is loaded while tracing is on
 """
 
 from orderflow.messaging.telemetry.logs import Logger, LogLine, configure, logger, write_lines
-from orderflow.messaging.telemetry.measured import MeasuredGauge
+from orderflow.messaging.telemetry.measured import ComputedGauge, MeasuredGauge
 from orderflow.messaging.telemetry.metrics import (
     Counter,
     Gauge,
@@ -24,6 +24,7 @@ from orderflow.messaging.telemetry.metrics import (
 from orderflow.messaging.telemetry.scraped import read_samples
 
 __all__ = [
+    "ComputedGauge",
     "Counter",
     "Gauge",
     "Histogram",
