@@ -138,6 +138,15 @@ class Directory:
                 return at
         return None
 
+    def remembered_since(self, place: Place) -> datetime | None:
+        """
+        The earliest moment that is remembered of this partition: if `complete_at` knows none, then
+        what was asked about is older than this. None before the first answer of the brokers.
+        """
+        step = len(self._before[place[0]])
+        remembered = [*list(self._points[step])[:1], *list(self._waiting[step])[:1]]
+        return min((at for at, _inputs in remembered), default=None)
+
     def before(self, topic: str) -> Sequence[str]:
         """
         The repartition topics whose tables may forward to `topic`, in order: what is on the source
