@@ -8,10 +8,14 @@ them without a process: `counter("name", "documentation", ("label",))` and its k
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
+from orderflow.messaging.telemetry import GaugeTable
 from orderflow.messaging.telemetry.metrics import NAMESPACE
+from orderflow.services.operations.gauges import Gauges
 
 SOURCES = Path(__file__).parents[2] / "src" / "orderflow"
 TARGET_LABELS = frozenset({"job", "instance", "process"})
@@ -33,46 +37,40 @@ CLIENT: Mapping[str, frozenset[str]] = dict.fromkeys(
     frozenset(),
 )
 """By Prometheus itself and its client."""
-ANNOUNCED: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "orderflow_order_settled_seconds": ("histogram", ()),
-    "orderflow_revenue_freshness_seconds": ("gauge", ()),
-    "orderflow_streams_restoring_partitions": ("gauge", ("listener",)),
-    "orderflow_streams_restoring_oldest_seconds": ("gauge", ("listener",)),
-    "orderflow_streams_restore_records_left": ("gauge", ("listener",)),
-    "kafka_consumergroup_lag": ("gauge", ("consumergroup", "topic", "partition")),
-    "kafka_consumergroup_lag_seconds": ("gauge", ("consumergroup", "topic", "partition")),
-    "kafka_consumergroup_current_offset": ("gauge", ("consumergroup", "topic", "partition")),
-    "kafka_consumergroup_lag_sum": ("gauge", ("consumergroup", "topic")),
-    "kafka_topic_partition_current_offset": ("gauge", ("topic", "partition")),
-    "kafka_topic_partition_oldest_offset": ("gauge", ("topic", "partition")),
-    "kafka_topic_partition_under_replicated_partition": ("gauge", ("topic", "partition")),
-    "kafka_brokers": ("gauge", ()),
-    "orderflow_open_transaction_seconds": ("gauge", ("topic", "partition")),
-    "orderflow_dead_letters_open": ("gauge", ("consumergroup", "topic")),
-    "orderflow_dead_letters_open_oldest_seconds": ("gauge", ("consumergroup", "topic")),
-}
-"""Agreed, and not in the source yet. An entry goes when its metric comes."""
 _MAKERS = {
     "counter": "counter",
     "gauge": "gauge",
     "histogram": "histogram",
     "MeasuredGauge": "gauge",
+    "ComputedGauge": "gauge",
 }
 
 
 def sample_names() -> dict[str, frozenset[str]]:
     """Each sample's name with its labels, those of its target left out."""
-    declared = {
-        name: made
+    declared = dict(
+        made
         for path in sorted(SOURCES.rglob("*.py"))
-        for name, made in made_in(ast.parse(path.read_text()))
-    }
+        for made in made_in(ast.parse(path.read_text()))
+    )
     samples = {
         f"{name}{suffix}": frozenset(labels) | own
-        for name, (kind, labels) in {**ANNOUNCED, **declared}.items()
+        for name, (kind, labels) in declared.items()
         for suffix, own in SAMPLES[kind].items()
     }
-    return {**samples, **CLIENT}
+    return {**samples, **observed(), **CLIENT}
+
+
+def observed() -> dict[str, frozenset[str]]:
+    """What the observer exports, with names that are not ours."""
+    samples: dict[str, frozenset[str]] = {}
+
+    def table(name: str, _documentation: str, labels: Sequence[str] = ()) -> GaugeTable:
+        samples[name] = frozenset(labels)
+        return GaugeTable(name, "", labels, registry=CollectorRegistry())
+
+    Gauges((), table=table)
+    return samples
 
 
 def made_in(module: ast.Module) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:

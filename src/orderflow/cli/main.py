@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("orderflow.cli.stack:up", "Start the local stack, and wait until everything is ready."),
     "down": ("orderflow.cli.stack:down", "Stop the local stack; its data stays."),
     "status": ("orderflow.cli.stack:status", "What runs, where, and how it is."),
+    "lag": ("orderflow.cli.lag:lag", "How far each consumer group is behind, and for how long."),
     "logs": ("orderflow.cli.stack:logs", "What the processes said."),
     "stop": ("orderflow.cli.stack:stop", "Stop one process of the running stack."),
     "start": ("orderflow.cli.stack:start", "Start one process of the running stack."),

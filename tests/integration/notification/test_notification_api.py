@@ -21,6 +21,7 @@ import orderflow.services.notification
 from orderflow.contracts.topics import NOTIFICATIONS
 from orderflow.messaging import postgres
 from orderflow.messaging.postgres import inbox, outbox
+from orderflow.messaging.testing.eventually import eventually
 
 ROOM = Path(orderflow.services.notification.__file__).parent
 SCHEMA = (ROOM / "schema.sql").read_text()
@@ -65,6 +66,15 @@ def test_what_a_customer_was_told_comes_in_its_order_page_by_page(client: httpx2
         "order-2"
     ] * 2
     assert asked(client, orderId="no such order") == {"items": [], "nextCursor": None}
+
+
+def test_mails_that_wait_are_measured(client: httpx2.Client) -> None:
+    eventually(
+        lambda: "orderflow_mail_pending 4.0" in client.get("/metrics").text,
+        within_s=20,
+        why="4 of 7 were not sent",
+    )
+    assert "orderflow_mail_pending_oldest_seconds " in client.get("/metrics").text
 
 
 def test_it_answers_as_its_document_says(client: httpx2.Client) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import zip_longest
 from threading import Barrier, Thread
 from typing import Any
@@ -29,14 +30,17 @@ from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.listener import Received
 from orderflow.messaging.postgres import Cursor, Session, inbox, outbox
+from orderflow.messaging.process.measuring import Rounds
 from orderflow.messaging.schemas.avro import Decoder, Encoder
+from orderflow.messaging.telemetry import read_samples, render_metrics
 from orderflow.messaging.testing.registry import InMemoryRegistry
 from orderflow.services.order.bootstrap import MIGRATIONS
 from orderflow.services.order.changes import Origin
 from orderflow.services.order.commands import Command, PlaceOrder, execute
 from orderflow.services.order.handlers import on_facts
 from orderflow.services.order.listeners import LISTENER
-from orderflow.services.order.model import Action, Order, RequestedLine
+from orderflow.services.order.measurements import measurements
+from orderflow.services.order.model import Action, Order, RequestedLine, WaitingFor
 from orderflow.services.order.place_batch import Placement, writer
 from orderflow.services.order.rules import NotAllowed
 
@@ -272,3 +276,29 @@ def test_a_fact_about_nothing_of_ours_has_no_effect_and_says_what_is_wrong(
     assert order.order_id in str(refusal.value) or event.order_id in str(refusal.value)
     assert orders.everything() == before
     assert orders.rows("SELECT * FROM inbox") == []
+
+
+def test_an_order_is_counted_as_settled_once_and_a_stuck_one_is_measured(orders: Orders) -> None:
+    before = exported("orderflow_order_settled_seconds_count")
+    (order,) = orders.place(1)
+    facts = [received(fact(step, order)) for step in ("succeeded", "reserved")]
+    orders.handle(facts[:1])
+    assert exported("orderflow_order_settled_seconds_count") == before, "its stock is not settled"
+
+    for _ in range(2):
+        orders.handle(facts[1:])
+        orders.cancel(order)
+    assert exported("orderflow_order_settled_seconds_count") == before + 1
+
+    late = dict.fromkeys(WaitingFor, timedelta(0))
+    Rounds(measurements(late), orders.session).measure()
+    assert exported("orderflow_orders_stuck", waits_for="REFUND") >= 1
+    assert exported("orderflow_orders_stuck_oldest_seconds", waits_for="REFUND") > 0
+    assert exported("orderflow_outbox_pending_rows", service="order") > 0, "no relay runs here"
+    assert exported("orderflow_outbox_slot_active", service="order") == 0
+    assert exported("orderflow_measurement_failing", of="stuck orders") == 0
+
+
+def exported(name: str, **labels: str) -> float:
+    text, _content_type = render_metrics()
+    return read_samples(text.decode()).get((name, frozenset(labels.items())), 0.0)

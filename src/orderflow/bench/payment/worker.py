@@ -25,7 +25,8 @@ from orderflow.messaging.container.client.broker_client import BrokerClient
 from orderflow.messaging.container.client.kafka_client import Windows
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.clients import TopicPartition
-from orderflow.messaging.kafka.transactions import Place, Placed, Produced, Transactions
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.kafka.transactions import Placed, Produced, Transactions
 from orderflow.messaging.telemetry import configure, render_metrics
 from orderflow.messaging.telemetry.traces import close_traces, configure_traces
 from orderflow.messaging.work.calls import Calls, InlineCalls

@@ -13,6 +13,8 @@ from orderflow.cli.trace.evidence import Answer, Missing
 from orderflow.messaging.errors import OrderflowError
 
 MAILS_MAX = 500
+ASKED = ("order", "payment", "inventory", "notification", "fulfilment")
+"""The services that are asked."""
 Apis = Mapping[str, Api | None]
 """By service; None: nobody says where its API is."""
 

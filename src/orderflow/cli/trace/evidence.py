@@ -41,7 +41,7 @@ Decode = Callable[[bytes | None], tuple[dict[str, Any] | None, str | None]]
 """A record's value, or None and why it can't be read."""
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """
     What a dead letter says of its record: the place at which `group` gave it up, and why. Nothing
     of the error's text, which may quote anything.
@@ -74,7 +74,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     value: dict[str, Any] | None = None
     problem: str | None = None
     replays: int = 0
-    letter: Letter | None = None
+    letter: DeadLetter | None = None
 
     @property
     def position(self) -> Position:
@@ -165,9 +165,9 @@ def moment(text: object) -> datetime | None:
     return None
 
 
-def _letter(raw: Mapping[str, bytes | None], text: Mapping[str, str | None]) -> Letter:
+def _letter(raw: Mapping[str, bytes | None], text: Mapping[str, str | None]) -> DeadLetter:
     error = text.get(DLT_EXCEPTION_FQCN)
-    return Letter(
+    return DeadLetter(
         group=text.get(DLT_ORIGINAL_CONSUMER_GROUP) or "an unknown group",
         given_up=_given_up(raw, text),
         error=error.rpartition(".")[2] if error else None,

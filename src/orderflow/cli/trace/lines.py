@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from orderflow.cli.trace.evidence import Handled, Position, moment
+from orderflow.cli.trace.evidence import Handled, Seen, moment
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 
 LOGGER = "record"
+_KEYED_BY_ORDER = frozenset(topic.name for topic in (ORDERS, ORDER_EVENTS, PAYMENTS, INVENTORY))
+"""Lines about records of other topics do not contain the order's id: they have other keys."""
 
 
 class _Line(msgspec.Struct):
@@ -29,17 +32,16 @@ class _Line(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Line)
 
 
-def read_lines(
-    directory: Path, order_id: str, positions: Collection[Position], elsewhere: Collection[Position]
-) -> list[Handled]:
+def read_lines(directory: Path, order_id: str, records: Sequence[Seen]) -> list[Handled]:
     """
-    The lines about records at `positions`, oldest first, from the files that processes write now
-    and from those that were set aside when they had grown too long. Records `elsewhere` have other
-    keys than the order's id.
+    The lines about these records, oldest first, from the files that processes write now and from
+    those that were set aside when they had grown too long.
     """
+    positions = {seen.position for seen in records}
     places = [
-        f'"topic":"{topic}","partition":{partition},"offset":{offset},'.encode()
-        for topic, partition, offset in elsewhere
+        f'"topic":"{seen.topic}","partition":{seen.partition},"offset":{seen.offset},'.encode()
+        for seen in records
+        if seen.topic not in _KEYED_BY_ORDER
     ]
     needles = (order_id.encode(), *places)
 

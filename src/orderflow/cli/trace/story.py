@@ -225,11 +225,19 @@ class _Telling:
             type=seen.type,
             caused_by=seen.caused_by,
             trace_id=seen.trace_id,
-            took_ms=None if outcome == "again" else _ms(seen.happened_at, seen.at),
+            took_ms=None if outcome == "again" else _ms(self._began(seen), seen.at),
             attempts=seen.replays or None,
             outcome=outcome,
             details=_details(seen),
         )
+
+    def _began(self, seen: Seen) -> datetime | None:
+        """When what a record says was recorded: not before its cause, though it may say so."""
+        cause = self._first.get(seen.caused_by or "")
+        if cause is None or seen.happened_at is None:
+            return seen.happened_at
+        # A sum has the time of what is summed up.
+        return max(seen.happened_at, min(cause.at, seen.at))
 
     def _add_handlings(self, seen: Seen) -> None:
         node = self._nodes[seen.position]
@@ -584,7 +592,7 @@ def _lacks_line(node: Node) -> bool:
     if node.at is not None or node.outcome == "pending":
         return False
     # Who handles in bulk writes no line about what it has no use for.
-    return not (node.outcome == "finished" and node.group in _IN_BULK)
+    return not (node.outcome == "finished" and node.group in IN_BULK)
 
 
 def _began_with(act: Node, seen: Seen) -> bool:
@@ -628,7 +636,7 @@ def _some(places: Sequence[str]) -> str:
 _EARLY, _LATE = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _SERVICES_BY_GROUP = {member.group: member.name for member in ROSTER}
 _SERVICES_BY_SOURCE = {source_of(member.name): member.name for member in ROSTER}
-_IN_BULK = frozenset(member.group for member in ROSTER if not member.has_database)
+IN_BULK = frozenset(member.group for member in ROSTER if not member.has_database)
 _REPLAYS = {
     replay_topic(topic, member.group).name: member.group
     for member in ROSTER

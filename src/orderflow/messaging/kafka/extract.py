@@ -25,8 +25,9 @@ from orderflow.messaging.kafka.clients import (
     client_config,
     consumer,
 )
-from orderflow.messaging.kafka.lag import LATEST, Place, offsets_at
+from orderflow.messaging.kafka.lag import LATEST, offsets_at
 from orderflow.messaging.kafka.partitioner import partition_of
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.reader import GROUP, ConsumerRecord, is_passing, record_of
 from orderflow.messaging.settings import KafkaSettings
 

@@ -43,6 +43,7 @@ from orderflow.messaging.kafka.clients import (
     Producer,
     TopicPartition,
 )
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.telemetry import wanted
 
@@ -77,10 +78,6 @@ class Placed(NamedTuple):
     def unplaced(self) -> Produced:
         """The record without its partition."""
         return self.topic, self.key, self.value, self.headers
-
-
-Place = tuple[str, int]
-"""Topic and number of a partition."""
 
 
 class Refusal(Enum):

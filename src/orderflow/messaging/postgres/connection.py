@@ -9,7 +9,7 @@ successor no longer than that. A server that falls silent is noticed within 15 s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -85,6 +85,9 @@ _UNFIT_CLASSES = {"28"}
 _UNFIT = {"25006", "3D000", "3F000", "42P01", "42703", "42883", "42704", "42P10", "42501"}
 
 _BRIEFLY: ContextVar[bool] = ContextVar("briefly", default=False)
+
+_Acts = list[Callable[[], None]]
+_AFTER_COMMIT: ContextVar[_Acts | None] = ContextVar("after_commit", default=None)
 
 
 def conninfo(
@@ -172,6 +175,7 @@ def reading(pool: ConnectionPool) -> Iterator[Cursor]:
     Unavailable; all others pass unchanged.
     """
     with (
+        _acting_after(),
         unavailable_when_transient(),
         pool.connection() as connection,
         connection.cursor() as cursor,
@@ -182,6 +186,34 @@ def reading(pool: ConnectionPool) -> Iterator[Cursor]:
 def writing(pool: ConnectionPool) -> AbstractContextManager[Cursor]:
     """As `reading`, for a block that writes: commits when it ends, rolls back when it raises."""
     return reading(pool)
+
+
+def after_commit(act: Callable[[], None]) -> None:
+    """
+    Call `act`, which must not raise, once the transaction of this thread's `Session.transaction` or
+    `writing` is committed; outside of one, at once.
+
+    It is not called when the transaction is rolled back, when its outcome is unknown, or when the
+    process ends in between: for measurements, not for effects.
+    """
+    acts = _AFTER_COMMIT.get()
+    if acts is None:
+        act()
+    else:
+        acts.append(act)
+
+
+@contextmanager
+def _acting_after() -> Iterator[None]:
+    acts: _Acts = []
+    token = _AFTER_COMMIT.set(acts)
+    try:
+        yield
+    finally:
+        _AFTER_COMMIT.reset(token)
+
+    for act in acts:
+        act()
 
 
 def wait_briefly(cursor: Cursor) -> None:
@@ -226,7 +258,7 @@ class Session:
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
         """A cursor in a transaction of its own."""
-        with unavailable_when_transient():
+        with _acting_after(), unavailable_when_transient():
             connection = self._open()
             try:
                 with connection.transaction(), connection.cursor() as cursor:

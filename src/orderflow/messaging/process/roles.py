@@ -30,6 +30,7 @@ from orderflow.messaging.process.settings import ListenerSection, StatefulSectio
 from orderflow.messaging.relay import Relay, RelaySettings
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import ProcessSettings, RelaySection
+from orderflow.messaging.streams import gauges
 from orderflow.messaging.streams.local_state import LocalState
 from orderflow.messaging.work.turning import Turning
 
@@ -119,6 +120,7 @@ def _with_state(
         state = StateParts.on_disk(section.state_dir, kafka, slot=slot, local=local)
         return Container(settings, state=state)
 
+    gauges.export(settings.listener.name, local)
     pausable = PausableListener(build, local.pause)
     return worker_role(launch, run=pausable.run, reasons=pausable.reasons, in_slots=True)
 

@@ -35,7 +35,7 @@ from orderflow.messaging.relay.position import (
     position_offset,
     read_position,
 )
-from orderflow.messaging.relay.records import ProducerRecord
+from orderflow.messaging.relay.records import Highest, ProducerRecord
 from orderflow.messaging.relay.replication import ExportedSlot, ReplicationConnection
 from orderflow.messaging.relay.retained_rows import connect_for_long_reads, read_batches
 from orderflow.messaging.relay.settings import RelaySettings
@@ -73,6 +73,7 @@ class _Resync:
     def __init__(self, settings: RelaySettings, opened: ExitStack) -> None:
         self._settings = settings
         self._progressed_at = time.monotonic()
+        self._highest = 0
 
         self._admin = opened.enter_context(connect_for_long_reads(settings))
         self._reading = opened.enter_context(connect_for_long_reads(settings))
@@ -153,19 +154,21 @@ class _Resync:
         return slot
 
     def _publish_retained(self, snapshot: str, progress: Callable[[int], None]) -> int:
-        rows = 0
-        for batch in read_batches(self._reading, snapshot, self._settings):
+        rows, highest = 0, Highest()
+        for batch in read_batches(self._reading, snapshot, self._settings, highest):
             # Without a position: only the last transaction of a resync ends the mark.
             self._commit(batch, None)
             rows += len(batch)
             progress(rows)
             failpoint("resync.after_rows")
+        self._highest = highest.sequence
         return rows
 
     def _commit_position(self, database: Database, lsn: int, last_tick: int) -> None:
         """Commit the position of the new slot's start: from here on the relay may stream."""
         service = self._settings.service
         relay_state.note_first_position(self._admin, service=service, database=database, lsn=lsn)
+        relay_state.note_published(self._admin, service, self._highest)
 
         # Above the last position's count: the copy that was lost may have had more than this one.
         tick = relay_state.increment_tick(self._admin, service, above=last_tick)

@@ -11,7 +11,7 @@ from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.postgres import Connection, connect
 from orderflow.messaging.postgres.outbox import TABLE
 from orderflow.messaging.relay.pgoutput import Relation
-from orderflow.messaging.relay.records import ProducerRecord, record_reader
+from orderflow.messaging.relay.records import Highest, ProducerRecord, record_reader
 from orderflow.messaging.relay.settings import RelaySettings
 
 FETCH_ROWS = 100
@@ -62,10 +62,11 @@ def connect_for_long_reads(settings: RelaySettings) -> Connection:
 
 
 def read_batches(
-    connection: Connection, snapshot: str, settings: RelaySettings
+    connection: Connection, snapshot: str, settings: RelaySettings, highest: Highest
 ) -> Iterator[list[ProducerRecord]]:
     """
-    The rows that `snapshot` sees, in their order, in batches for one Kafka transaction each.
+    The rows that `snapshot` sees, in their order, in batches for one Kafka transaction each; what
+    was read is noted in `highest`.
 
     The connection stays inside its transaction until the caller closes it.
     """
@@ -78,7 +79,7 @@ def read_batches(
 
     batch: list[ProducerRecord] = []
     size = 0
-    while fetched := _fetch(connection):
+    while fetched := _fetch(connection, highest):
         for record in fetched:
             batch.append(record)
             size += len(record.value)
@@ -89,7 +90,7 @@ def read_batches(
         yield batch
 
 
-def _fetch(connection: Connection) -> list[ProducerRecord]:
+def _fetch(connection: Connection, highest: Highest) -> list[ProducerRecord]:
     """The cursor's next rows, converted from the same binary form as a replication stream's."""
     with connection.cursor(binary=True) as cursor:
         cursor.execute(f"FETCH {FETCH_ROWS} FROM retained".encode())
@@ -97,7 +98,7 @@ def _fetch(connection: Connection) -> list[ProducerRecord]:
         result = cursor.pgresult
         assert result is not None
 
-        read = record_reader(Relation(0, TABLE, columns))
+        read = record_reader(Relation(0, TABLE, columns), highest)
         return [
             read([result.get_value(row, column) for column in range(result.nfields)])
             for row in range(result.ntuples)

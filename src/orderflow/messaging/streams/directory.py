@@ -19,8 +19,9 @@ import msgspec
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.clients import KafkaException
 from orderflow.messaging.kafka.groups import Members
-from orderflow.messaging.kafka.lag import Place, committed_windows, observer
+from orderflow.messaging.kafka.lag import committed_windows, observer
 from orderflow.messaging.kafka.logs import Logs
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.streams.topology import Topology, no_forward
 from orderflow.messaging.telemetry import logger
@@ -136,6 +137,15 @@ class Directory:
             if position >= inputs.get(place, 0):
                 return at
         return None
+
+    def remembered_since(self, place: Place) -> datetime | None:
+        """
+        The earliest moment that is remembered of this partition: if `complete_at` knows none, then
+        what was asked about is older than this. None before the first answer of the brokers.
+        """
+        step = len(self._before[place[0]])
+        remembered = [*list(self._points[step])[:1], *list(self._waiting[step])[:1]]
+        return min((at for at, _inputs in remembered), default=None)
 
     def before(self, topic: str) -> Sequence[str]:
         """

@@ -31,8 +31,8 @@ from orderflow.messaging.http.bodies import read_json
 from orderflow.messaging.http.client import BoundedClient
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.parameters import query_value
-from orderflow.messaging.kafka.lag import Place
 from orderflow.messaging.kafka.partitioner import partition_of
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.streams.directory import (
     Directory,
     Instance,
@@ -335,6 +335,26 @@ class Queries:
             # It begins from nothing: what it has is no state that there ever was.
             raise _restoring(task)
         return task.input
+
+    def oldest_s(self) -> float | None:
+        """
+        How old the oldest answer of this instance's tables would be now, in seconds; at least, if
+        it is older than anybody remembers. None if it has no tables, or nothing is known yet.
+        """
+        moments = [
+            self._complete_at(task) or self._directory.remembered_since(self._input_place(task))
+            for task in self._local.tasks.values()
+        ]
+        known = [moment for moment in moments if moment is not None]
+        if not known or len(known) < len(moments):
+            return None
+        return milliseconds_since(min(known)) / 1000
+
+    def _complete_at(self, task: Task) -> datetime | None:
+        return self._directory.complete_at(self._input_place(task), task.input)
+
+    def _input_place(self, task: Task) -> Place:
+        return self._tables[task.table].repartition.name, task.partition
 
     def _freshness(self, task: Task, position: int) -> Freshness:
         topic = self._tables[task.table].repartition.name

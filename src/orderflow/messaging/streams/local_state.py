@@ -47,7 +47,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One table on one partition, as it is now. `progress` while it restores.
+    One table on one partition, as it is now. `progress` while it restores; `restoring_since`: when
+    its store ceased to be at the committed position, in the container's monotonic seconds.
 
     `input`: everything below this offset of the repartition topic is in the store, and perhaps
     more; ask for it before reading the store.
@@ -59,6 +60,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     reader: StoreReader
     input: int
     progress: Progress | None = None
+    restoring_since: float | None = None
 
 
 class LocalState:

@@ -1,8 +1,13 @@
-"""Gauges of what is measured from time to time: exported only while the last measurement holds."""
+"""
+Gauges that are exported only while their value is known: measured from time to time, or read from
+memory when somebody asks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -10,12 +15,12 @@ from prometheus_client.registry import Collector
 
 from orderflow.messaging.telemetry.metrics import NAMESPACE
 
+Values = Mapping[tuple[str, ...], float]
+"""The value of each series, by its labels."""
 
-class MeasuredGauge(Collector):
-    """
-    `orderflow_<name>`, whose series are exported from the first `set` until `hide`, and again from
-    the next `set`: an old value is never shown as if it were new. Any thread may call.
-    """
+
+class _Gauge(Collector):
+    """`orderflow_<name>`; without any values it is not exported at all."""
 
     def __init__(
         self,
@@ -27,8 +32,33 @@ class MeasuredGauge(Collector):
     ) -> None:
         self._name, self._documentation = f"{NAMESPACE}_{name}", documentation
         self._labels = tuple(labels)
-        self._values: dict[tuple[str, ...], float] = {}
         registry.register(self)
+
+    def values(self) -> Values:
+        raise NotImplementedError
+
+    def collect(self) -> Iterator[Metric]:
+        if values := self.values():
+            yield self._family(values)
+
+    def describe(self) -> Iterable[Metric]:
+        """What the registry refuses a second metric of the same name by."""
+        return [self._family({})]
+
+    def _family(self, values: Values) -> Metric:
+        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
+        for labels, value in values.items():
+            family.add_metric(labels, value)
+        return family
+
+
+class MeasuredGauge(_Gauge):
+    """
+    A gauge whose series are exported from the first `set` until `hide`, and again from the next
+    `set`: an old value is never shown as if it were new. Any thread may call.
+    """
+
+    _values: Values = MappingProxyType({})
 
     def set(self, value: float, *labels: str) -> None:
         """Export `value` for these labels. Raises ValueError on too few or too many labels."""
@@ -41,16 +71,25 @@ class MeasuredGauge(Collector):
         kept = self._values if labels else {}
         self._values = {known: value for known, value in kept.items() if known != labels}
 
-    def collect(self) -> Iterator[Metric]:
-        if values := self._values:
-            yield self._family(values.items())
+    def values(self) -> Values:
+        return self._values
 
-    def describe(self) -> Iterable[Metric]:
-        """What the registry refuses a second metric of the same name by."""
-        return [self._family(())]
 
-    def _family(self, values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
-        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
-        for labels, value in values:
-            family.add_metric(labels, value)
-        return family
+class ComputedGauge(_Gauge):
+    """
+    A gauge that is read from memory whenever somebody asks for it, once it has a source.
+    """
+
+    _sources: tuple[Callable[[], Values], ...] = ()
+
+    def follow(self, source: Callable[[], Values]) -> None:
+        """Export what `source` returns, from any thread: at once, and without waiting."""
+        self._sources = (*self._sources, source)
+
+    def values(self) -> Values:
+        values: dict[tuple[str, ...], float] = {}
+        for source in self._sources:
+            # What can't be read is not exported; the other metrics are.
+            with suppress(Exception):
+                values.update(source())
+        return values

@@ -22,6 +22,7 @@ from orderflow.messaging.container.records.partition import BEGINNING, Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced
 from orderflow.messaging.kafka import finished_offsets
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import (
     Placed,
@@ -30,7 +31,7 @@ from orderflow.messaging.kafka.transactions import (
     Refusal,
     TransactionAborted,
 )
-from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Message, Place
+from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Message
 from orderflow.messaging.testing.memory_clock import MemoryClock
 
 RESOURCE = "broker"

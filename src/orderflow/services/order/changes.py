@@ -23,7 +23,7 @@ from orderflow.contracts.events import (
 from orderflow.messaging.event import EventId, started
 from orderflow.messaging.postgres import Cursor, outbox
 from orderflow.messaging.postgres.outbox import OutboxRow
-from orderflow.services.order import repository
+from orderflow.services.order import repository, settled
 from orderflow.services.order.change_events import events
 from orderflow.services.order.model import HistoryEntry, Order
 from orderflow.services.order.repository import Saved
@@ -89,6 +89,7 @@ def write_changes(
     # Orders before the outbox: if an order has changed since it was locked, nothing is appended.
     repository.save(cursor, saved)
     outbox.append(cursor, [*chain.from_iterable(rows_of_changes), *more_rows])
+    settled.observe(changes)
 
 
 def traceparent_of(order: Order, origin: Origin) -> str | None:

@@ -11,7 +11,7 @@ from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import Metadata, derived_id, read_clock
 from orderflow.messaging.listener import Caused, Received
 from orderflow.messaging.postgres import Cursor
-from orderflow.services.order import repository
+from orderflow.services.order import repository, settled
 from orderflow.services.order.change_events import events
 from orderflow.services.order.changes import Origin, history_entry
 from orderflow.services.order.model import Order
@@ -46,6 +46,7 @@ def on_facts(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]:
         orders |= {change.after.order_id: change.after for change in changes}
 
     repository.save(cursor, saved)
+    settled.observe(revision.change for revision in saved)
     return caused
 
 

@@ -19,6 +19,7 @@ from orderflow.contracts.events import (
     CancelReason,
     OrderStatus,
     PaymentFailed,
+    PaymentMode,
     PaymentRefunded,
     PaymentSucceeded,
     StockRejected,
@@ -95,6 +96,22 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     def is_of_status(self) -> bool:
         """Whether the status changed: then the version is a new one."""
         return self.after.version > self.before.version
+
+
+def settles(change: Change) -> bool:
+    """
+    Whether with this change the order has its answer: nobody's system is awaited any more, but at
+    most people, or what is owed after a cancellation.
+
+    Of orders that pay at once, at their first attempt: all others have waited for people before.
+    """
+    order = change.after
+    pays_at_once = order.payment_mode is PaymentMode.AUTOMATIC and order.payment.attempt == 1
+    return pays_at_once and _is_awaited(change.before) and not _is_awaited(order)
+
+
+def _is_awaited(order: Order) -> bool:
+    return waiting_for(order) in (WaitingFor.PAYMENT, WaitingFor.STOCK)
 
 
 def on_fact(order: Order, fact: Fact, *, now: datetime) -> list[Change]:

@@ -16,6 +16,7 @@ from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.streams.directory import Directory, Instance
 from orderflow.messaging.streams.interactive_queries import Queries
 from orderflow.messaging.streams.local_state import LocalState
+from orderflow.messaging.telemetry import ComputedGauge
 from orderflow.services.revenue.api import build_api
 from orderflow.services.revenue.config import Settings
 from orderflow.services.revenue.listeners import LISTENER
@@ -23,6 +24,11 @@ from orderflow.services.revenue.topology import TOPOLOGY
 
 RECORDS_MAX = 10_000
 """Folding is quick: a large batch changes a customer's total once, and sends fewer records."""
+
+FRESHNESS = ComputedGauge(
+    "revenue_freshness_seconds",
+    "How old the oldest of this instance's answers would be: payments since then may be missing.",
+)
 
 _LOCAL = LocalState()
 """What this process has of the tables: its listener writes it, its API reads it."""
@@ -51,6 +57,7 @@ def api(launch: Launch[Settings]) -> Role:
     directory = Directory(settings.kafka, group=LISTENER.group, topology=TOPOLOGY, own=own)
     queries = Queries(TOPOLOGY, local=_LOCAL, directory=directory, instance=own.name)
     decoder = Decoder(opened.enter_context(closing(Registry(settings.registry))))
+    FRESHNESS.follow(lambda: _freshness(queries))
     opened.callback(queries.close)
     opened.callback(directory.close)
 
@@ -63,6 +70,11 @@ def api(launch: Launch[Settings]) -> Role:
         start=directory.start,
         close=opened.close,
     )
+
+
+def _freshness(queries: Queries) -> dict[tuple[str, ...], float]:
+    oldest_s = queries.oldest_s()
+    return {} if oldest_s is None else {(): oldest_s}
 
 
 def _name(launch: Launch[Settings]) -> str:

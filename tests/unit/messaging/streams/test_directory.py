@@ -10,7 +10,7 @@ from tests.support.sales import BY_DAY, BY_SHOP, SALES, TOPOLOGY
 
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
-from orderflow.messaging.kafka.lag import Place
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.streams import directory as directory_module
 from orderflow.messaging.streams.directory import Directory, Instance
@@ -83,6 +83,7 @@ def test_before_the_first_answer_nothing_is_known(brokers: Brokers, directory: D
     assert directory.reasons() == ["directory: not asked yet"]
     assert directory.owner(SHOPS) is None
     assert directory.complete_at(SHOPS, 10**9) is None
+    assert directory.remembered_since(SHOPS) is None
     with pytest.raises(Unavailable, match="not asked yet"):
         directory.partitions(BY_SHOP.name)
     brokers.away = True
@@ -97,12 +98,15 @@ def test_a_moment_is_complete_once_what_was_on_the_source_is_in_the_table(
     brokers.at(SHOPS, end=4, committed=4)
     directory._refresh()
     assert directory.complete_at(SHOPS, 4) is None, "6 records are not re-keyed"
+    waiting = directory.remembered_since(SHOPS)
+    assert waiting is not None, "what is not complete is at least older than this"
 
     brokers.at(SOURCE, end=12, committed=10)
     brokers.at(SHOPS, end=10, committed=4)
     directory._refresh()
     first = directory.complete_at(SHOPS, 10)
     assert first is not None
+    assert directory.remembered_since(SHOPS) == waiting <= first
     assert directory.complete_at(SHOPS, 9) is None
 
     brokers.at(SOURCE, end=12, committed=12)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,8 @@ from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.problems import Problem
-from orderflow.messaging.kafka.lag import Place
 from orderflow.messaging.kafka.partitioner import partition_of
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.streams import interactive_queries
 from orderflow.messaging.streams.directory import Instance, Sample
 from orderflow.messaging.streams.interactive_queries import MinPosition, Queries
@@ -49,6 +49,7 @@ class FakeDirectory:
         self.committed: dict[Place, int] = {}
         self.inputs: dict[Place, int] = {}
         self.problem = ""
+        self.remembered: datetime | None = None
 
     def partitions(self, topic: str) -> int:
         if self.problem:
@@ -60,6 +61,9 @@ class FakeDirectory:
 
     def complete_at(self, _place: Place, position: int) -> datetime | None:
         return MOMENT if position >= 100 else None
+
+    def remembered_since(self, _place: Place) -> datetime | None:
+        return self.remembered
 
     def before(self, topic: str) -> list[str]:
         return [BY_SHOP.name] if topic == BY_DAY.name else []
@@ -452,3 +456,20 @@ def test_bad_questions_are_refused_before_anything_is_read(one: AnInstance) -> N
     with httpx2.Client(timeout=10) as client:
         answers = [(path, client.get(one.url + path).status_code) for path, _status in QUESTIONS]
     assert answers == QUESTIONS
+
+
+def test_an_instance_is_as_old_as_its_oldest_partition(
+    one: AnInstance, directory: FakeDirectory
+) -> None:
+    assert one.queries.oldest_s() is None, "it has no tables"
+    one.has(0)
+    oldest_s = one.queries.oldest_s()
+    assert oldest_s is not None
+    assert oldest_s == pytest.approx((datetime.now(UTC) - MOMENT).total_seconds(), abs=60)
+
+    one.has(1, input_offset=99)
+    assert one.queries.oldest_s() is None, "how old that one is nobody knows"
+    directory.remembered = MOMENT - timedelta(days=1)
+    older_s = one.queries.oldest_s()
+    assert older_s is not None
+    assert older_s == pytest.approx(oldest_s + 86_400, abs=60), "at least"

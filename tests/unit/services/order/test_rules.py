@@ -27,7 +27,7 @@ from orderflow.contracts.ids import CustomerId, OrderId, PaymentId, payment_id
 from orderflow.messaging.errors import Poison
 from orderflow.services.order.change_events import events
 from orderflow.services.order.model import Order, Payment, PaymentState, StockState, place
-from orderflow.services.order.rules import Change, Fact, NotAllowed, cancel, on_fact
+from orderflow.services.order.rules import Change, Fact, NotAllowed, cancel, on_fact, settles
 
 ORDER = OrderId("0198a0b2-1111-7222-8333-444455556666")
 CUSTOMER = CustomerId("customer-123")
@@ -336,3 +336,38 @@ def test_only_paid_orders_keep_money_and_stock(
         expected = {(CANCELLED, REFUNDED, REJECTED)} if short else {(PAID, SUCCEEDED, RESERVED)}
     assert ends >= expected
     assert cancel_left or ends == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "times"),
+    [
+        ([succeeded(), reserved()], 1),
+        ([succeeded(), rejected()], 1),
+        ([failed()], 1),
+        ([succeeded()], 0),
+        ([failed(2)], 0),
+    ],
+)
+def test_an_order_settles_once_whatever_the_order_of_its_facts(
+    facts: list[Fact], times: int
+) -> None:
+    for sequence in every_order(facts):
+        order, settled = placed(), 0
+        for fact in sequence:
+            for change in on_fact(order, fact, now=NOW):
+                settled += settles(change)
+                order = change.after
+        assert settled == times, sequence
+
+
+def test_an_order_that_is_cancelled_while_it_is_awaited_has_settled() -> None:
+    change = cancelled(placed())
+    assert settles(change)
+    reserved_order, _ = after_facts(placed(), [succeeded(), reserved()])
+    assert not settles(cancelled(reserved_order)), "it had settled before"
+
+
+def test_an_order_that_waited_for_people_is_not_counted_as_settled() -> None:
+    on_request = msgspec.structs.replace(placed(), payment_mode=PaymentMode.ON_REQUEST)
+    order, _ = after_facts(on_request, [succeeded()])
+    assert not any(settles(change) for change in on_fact(order, reserved(), now=NOW))

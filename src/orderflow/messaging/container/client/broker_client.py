@@ -18,7 +18,6 @@ from orderflow.messaging.container.client.fencings import Fencings
 from orderflow.messaging.container.client.kafka_client import (
     Assigned,
     BeforeRevoke,
-    Place,
     Polled,
     Windows,
 )
@@ -30,6 +29,7 @@ from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients, finished_offsets
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, TopicPartition
 from orderflow.messaging.kafka.finished_offsets import Window
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import (
     Placed,

@@ -25,12 +25,13 @@ from orderflow.messaging.container.stages.intake import BulkRecord
 from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.errors import OrderflowError, Transient, Unavailable
 from orderflow.messaging.failpoints import failpoint
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.transactions import Placed, Produced
 from orderflow.messaging.listener import Received, Stateful
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.streams.broker_changelog import BrokerChangelogReader
-from orderflow.messaging.streams.changelog import ChangelogReader, Place, facts_records
+from orderflow.messaging.streams.changelog import ChangelogReader, facts_records
 from orderflow.messaging.streams.local_state import LocalState, Task, TaskState
 from orderflow.messaging.streams.restore import Restorer
 from orderflow.messaging.streams.store.sqlite_store import SqliteStores
@@ -68,11 +69,20 @@ class StateParts(msgspec.Struct, frozen=True):
 
 
 class _Assigned(msgspec.Struct):
-    """A task and its input's partition. `is_active`: its store is at the committed offset."""
+    """
+    A task and its input's partition. `is_active`: its store is at the committed offset; `since`:
+    when it ceased to be.
+    """
 
     task: TableTask
     partition: Partition
+    since: float
     is_active: bool = False
+
+    def rest(self, now: float) -> None:
+        """The store is not at the committed offset, or not known to be."""
+        if self.is_active:
+            self.is_active, self.since = False, now
 
 
 class StatefulDelivery:
@@ -128,7 +138,7 @@ class StatefulDelivery:
                 self._coming[place] = partition
                 # From here on its store is older than the group's offset, as far as is known.
                 if place in self._assigned:
-                    self._assigned[place].is_active = False
+                    self._assigned[place].rest(self._clock.monotonic())
 
     def begin_turn(self) -> None:
         """Let go what was taken away, and restore the next piece of what came."""
@@ -270,9 +280,12 @@ class StatefulDelivery:
             own = self._assigned.get(place)
             if own is None:
                 own = self._assigned[place] = _Assigned(
-                    self._open(self._tables[place[0]], place[1]), partition
+                    self._open(self._tables[place[0]], place[1]),
+                    partition,
+                    self._clock.monotonic(),
                 )
-            own.partition, own.is_active = partition, False
+            own.partition = partition
+            own.rest(self._clock.monotonic())
             own.task.forget()
             # Not before the partition's offset was read, which is done: see `Restorer.begin`.
             self._restorer.begin(own.task, input_offset=max(partition.start, 0))
@@ -313,7 +326,7 @@ class StatefulDelivery:
     def _restore_again(self, own: _Assigned, error: OrderflowError) -> Unavailable:
         """Restore a task whose store failed. The records that it has keep waiting meanwhile."""
         # Before anything that may fail: from here on nothing of it is handled.
-        own.is_active = False
+        own.rest(self._clock.monotonic())
         own.partition.restoring = True
         self._coming[own.partition.topic, own.partition.number] = own.partition
         self._spoiled |= own.task.has_changes
@@ -352,6 +365,7 @@ class StatefulDelivery:
                     reader=task.reader,
                     input=own.partition.base if own.is_active else position.input,
                     progress=None if own.is_active else self._restorer.progress(task),
+                    restoring_since=None if own.is_active else own.since,
                 )
             )
 

@@ -17,14 +17,10 @@ from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.publish_log import PublishLog, unpublished
 from orderflow.messaging.kafka.sent import count_dead_letters, count_sent
-from orderflow.messaging.kafka.transactions import (
-    Place,
-    ProducerLost,
-    Refusal,
-    TransactionAborted,
-)
+from orderflow.messaging.kafka.transactions import ProducerLost, Refusal, TransactionAborted
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.work.gate import BACK_OFF_S
 
