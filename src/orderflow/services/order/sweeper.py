@@ -18,6 +18,7 @@ from datetime import datetime
 
 from orderflow.contracts.events import CancelReason
 from orderflow.contracts.ids import OrderId
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import ConfigurationError, Transient
 from orderflow.messaging.event import new_traceparent, read_clock
 from orderflow.messaging.failpoints import failpoint
@@ -111,7 +112,7 @@ class Sweeper:
             if not missing:
                 has_more = self._sweep(stop)
         except (Transient, DatabaseError, ConfigurationError) as error:
-            missing = str(error)
+            missing = error_text(error)
 
         if missing and missing != self._missing:
             log.warning("nothing is swept for now", reason=missing)

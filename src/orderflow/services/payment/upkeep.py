@@ -9,6 +9,7 @@ import threading
 
 import msgspec
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.http.server import Role
@@ -76,7 +77,9 @@ def _until(stop: threading.Event, session: Session) -> None:
             while purge(session) == PURGE_ROWS_MAX and not stop.is_set():
                 pass
         except (Transient, DatabaseError) as error:
-            log.warning("what is owed was not measured, old webhooks stay", reason=str(error))
+            log.warning(
+                "what is owed was not measured, old webhooks stay", reason=error_text(error)
+            )
         if stop.wait(MEASURE_EVERY_S):
             session.close()
             return

@@ -24,6 +24,7 @@ from orderflow.services.order import idempotency
 from orderflow.services.order.changes import Origin
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http import problems
+from orderflow.services.order.http.command_log import CommandLog
 from orderflow.services.order.http.readiness import StartGate
 from orderflow.services.order.http.requests import (
     AnyOrderRequest,
@@ -68,12 +69,14 @@ class PostOrder:
         self._settings = settings
         self._gate = gate
         self._committer = committer
+        self._log = CommandLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             status, body, headers = 201, *await self._place(scope, receive)
         except Exception as error:  # noqa: BLE001 - the edge: all failures are answered
             status, body, headers = document(problems.from_error(error))
+            self._log.add("place", status)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -97,6 +100,13 @@ class PostOrder:
             case Written(order_id=order_id, answer=answer, repeated=repeated):
                 if not repeated:
                     ACCEPTED.inc()
+                self._log.add(
+                    "place",
+                    201,
+                    order_id=order_id,
+                    customer_id=request.customer_id,
+                    traceparent=placement.command.origin.traceparent,
+                )
                 return answer, [
                     (b"content-type", b"application/json"),
                     (b"content-length", str(len(answer)).encode()),
