@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.health import Reasons, application
 from orderflow.messaging.http.measured import Measured
+from orderflow.messaging.http.snapshot import Snapshot
 from orderflow.messaging.telemetry import logger
 
 GRACEFUL_S = 4
@@ -90,8 +91,10 @@ async def _serve(build: Callable[[Fail], Role]) -> None:
 
     # The socket before `start`: a port that is taken is refused before anything runs.
     listener = listen(role.name, role.host, role.port)
-    server = _server(role)
+    snapshot = Snapshot(role.reasons)
+    server = _server(role, snapshot)
     role.start()
+    snapshot.start()
     running = asyncio.create_task(server.serve(sockets=[listener]))
     log.info("serving", **{role.name: f"http://{role.host}:{role.port}"})
     await asyncio.wait(
@@ -102,16 +105,17 @@ async def _serve(build: Callable[[Fail], Role]) -> None:
     role.stopping()
     server.should_exit = True
     await running
+    await asyncio.to_thread(snapshot.close)
     await asyncio.to_thread(role.close)
     log.info("stopped")
     if failures:
         raise failures[0]
 
 
-def _server(role: Role) -> _Server:
+def _server(role: Role, reasons: Reasons) -> _Server:
     return _Server(
         uvicorn.Config(
-            Measured((role.app or application)(role.reasons)),
+            Measured((role.app or application)(reasons)),
             loop="none",
             http="httptools",
             ws="none",

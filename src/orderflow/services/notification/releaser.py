@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from orderflow.messaging.errors import Contention, Transient
+from orderflow.messaging.errors import Contention, Transient, plain
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import DatabaseError, Session
@@ -71,14 +71,14 @@ class Releaser:
             self._progress.close()
 
     def _round(self, stop: threading.Event) -> None:
-        missing = ""
+        missing = why = ""
         try:
             self._release(stop)
         except (Transient, DatabaseError) as error:
-            missing = str(error)
+            missing, why = plain(error), str(error)
 
         if missing and missing != self._missing:
-            log.warning("nothing is released for now", reason=missing)
+            log.warning("nothing is released for now", reason=why)
         self._missing = missing
 
     def _release(self, stop: threading.Event) -> None:

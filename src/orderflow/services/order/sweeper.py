@@ -18,7 +18,7 @@ from datetime import datetime
 
 from orderflow.contracts.events import CancelReason
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging.errors import ConfigurationError, Transient
+from orderflow.messaging.errors import ConfigurationError, Transient, plain
 from orderflow.messaging.event import new_traceparent, read_clock
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.progress import GroupProgress
@@ -104,17 +104,17 @@ class Sweeper:
     def _round(self, stop: threading.Event) -> bool:
         """Sweep once. True: another batch may be due already."""
         self._turning.mark("prerequisites")
-        missing, has_more = "", False
+        missing, why, has_more = "", "", False
         try:
             # In every round: a restored database has no relay position of its own yet.
-            missing = "; ".join(self._prerequisites.missing())
+            missing = why = "; ".join(self._prerequisites.missing())
             if not missing:
                 has_more = self._sweep(stop)
         except (Transient, DatabaseError, ConfigurationError) as error:
-            missing = str(error)
+            missing, why = plain(error), str(error)
 
         if missing and missing != self._missing:
-            log.warning("nothing is swept for now", reason=missing)
+            log.warning("nothing is swept for now", reason=why)
         self._missing = missing
         return has_more
 
