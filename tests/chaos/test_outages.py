@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx2
 import pytest
@@ -184,10 +185,15 @@ def test_a_failed_attempt_during_the_outage_leaves_its_key_free(
 
 def refusals(api: OrderProcess, order_id: str) -> None:
     assert_unavailable(api.client.get(f"/orders/{order_id}"))
-    readiness = api.client.get("/readyz")
-    assert readiness.status_code == 503
+    readiness = eventually(partial(not_ready, api), within_s=5, why="it is seen")
+    assert readiness is not None
     assert "database" in readiness.json()["reasons"][0]
     assert api.client.get("/livez").status_code == 200
+
+
+def not_ready(api: OrderProcess) -> httpx2.Response | None:
+    readiness = api.client.get("/readyz")
+    return readiness if readiness.status_code == 503 else None
 
 
 def assert_unavailable(answer: httpx2.Response) -> None:

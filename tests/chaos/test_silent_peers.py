@@ -51,7 +51,8 @@ def process(service: OrderService) -> OrderProcess:
 
 def reasons(process: OrderProcess) -> list[str]:
     assert process.popen.poll() is None, f"ended by itself:\n{process.log.read_text()}"
-    return list(process.client.get("/readyz").json()["reasons"])
+    answer = process.client.get("/readyz").json()
+    return [*answer["reasons"], *answer["degraded"]]
 
 
 def eventually_complains(process: OrderProcess, *of: str) -> None:

@@ -55,6 +55,12 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def as_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line decides which command is imported."""
+    monkeypatch.setattr("sys.argv", ["orderflow", "called"])
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_of_a_runbook_is_what_orderflow_takes(words: list[str]) -> None:
     command = typer.main.get_command(app)

@@ -65,7 +65,8 @@ class OrderProcess:
 
     def ready(self) -> bool:
         assert self.popen.poll() is None, f"ended by itself:\n{self.log.read_text()}"
-        return self.client.get("/readyz").status_code == 200
+        answer = self.client.get("/readyz")
+        return answer.status_code == 200 and not answer.json()["degraded"]
 
 
 @dataclass(frozen=True)

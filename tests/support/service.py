@@ -56,9 +56,10 @@ class Process:
 
     @property
     def reasons(self) -> list[str]:
-        """What `/readyz` lists as missing."""
+        """What `/readyz` lists as missing, and what it waits for."""
         assert self.popen.poll() is None, f"ended by itself:\n{self.log.read_text()}"
-        return list(self.client.get("/readyz").json()["reasons"])
+        answer = self.client.get("/readyz").json()
+        return [*answer["reasons"], *answer["degraded"]]
 
     def ready(self) -> bool:
         return not self.reasons

@@ -31,6 +31,7 @@ imports the standard library only: set-up uses it before anything is installed.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -46,12 +47,20 @@ class Transient(OrderflowError):
     """
     A failure that time heals. `resource`: registry, database, broker or provider. It asks not to be
     tried again before `retry_after_s`.
+
+    The message may quote a server or a driver: it is for the log, without the hosts and users that
+    they name. `reason` is for everybody, in words of ours alone, with the resource as subject.
     """
 
-    def __init__(self, message: str, *, resource: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(message)
+    usual_reason = "has to be tried again"
+
+    def __init__(
+        self, message: str, *, resource: str, retry_after_s: float = 0.0, reason: str = ""
+    ) -> None:
+        super().__init__(redacted(message))
         self.resource = resource
         self.retry_after_s = retry_after_s
+        self.reason = reason or self.usual_reason
 
 
 class Unavailable(Transient):
@@ -59,6 +68,8 @@ class Unavailable(Transient):
     The resource can't be reached, or answered that it can't serve: it is read-only, for example, or
     lacks a table that a deployment has still to create.
     """
+
+    usual_reason = "away"
 
 
 class Contention(Transient):
@@ -68,6 +79,8 @@ class Contention(Transient):
     Whoever has other work goes on with it. In a listener: the wave is halved, and a record that
     meets it alone waits in place, however often; no attempt, never a dead letter.
     """
+
+    usual_reason = "busy"
 
 
 class RecordFault(OrderflowError):
@@ -105,6 +118,30 @@ class Stopped(OrderflowError):
 
 class Incompatible(OrderflowError):
     """A schema or topic change is refused; the message names field or setting, and reader."""
+
+
+def plain(error: BaseException) -> str:
+    """Why something waits, for everybody: no text of a server or driver, no host, no user."""
+    if isinstance(error, Transient):
+        return f"{error.resource}: {error.reason}"
+    return f"an error that nobody expected ({type(error).__name__}): see the log"
+
+
+def redacted(text: str) -> str:
+    """`text` without the hosts and users that PostgreSQL's and Kafka's clients name in theirs."""
+    for pattern, replacement in _REDACTED:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+_REDACTED = (
+    (re.compile(r'(server (?:at|on)|host name|host|socket) "[^"]*"(?: \([^)]*\))?'), r"\1 …"),
+    (re.compile(r", port \d+"), ""),
+    (re.compile(r'\b(user|role|database) "[^"]*"'), r"\1 …"),
+    (re.compile(r"\bhost=\S+|\bhostaddr=\S+|\buser=\S+"), "…"),
+    (re.compile(r"[\w.\-\[\]:]+:\d+/(?:bootstrap|\d+)"), "…"),
+    (re.compile(r"\bipv[46]#\S+"), "…"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,7 +108,7 @@ def test_a_table_that_a_migration_has_still_to_make_is_waited_for(
     waiting = [pay(service, "FREE"), pay(service, "FREE")]
     service.flush()
     eventually(
-        lambda: any('relation "reservation" does not exist' in why for why in process.reasons),
+        lambda: any("lacks a table" in why for why in process.reasons),
         within_s=20,
         why="it says what is missing",
     )

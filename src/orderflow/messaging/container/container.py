@@ -35,6 +35,7 @@ from orderflow.messaging.errors import (
     Refused,
     Stopped,
     Transient,
+    plain,
 )
 from orderflow.messaging.kafka.topics import SEGMENT
 from orderflow.messaging.listener import InboxOutbox, Stateful
@@ -44,6 +45,7 @@ from orderflow.messaging.schemas.registry import Registry, SchemaLookup
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.work.calls import Calls
 from orderflow.messaging.work.clock import CLOCK, Clock
+from orderflow.messaging.work.reasons import Degraded
 
 START_AGAIN_S = 0.5
 INBOX_MARGIN = SEGMENT + timedelta(days=4)
@@ -84,6 +86,7 @@ class Container:
         self._stop = threading.Event()
         self._stop_seen_at: float | None = None
         self._missing = ["starting"]
+        self._has_listened = False
         self._gates = Gates.of(self._name, clock)
 
         self._closing = ExitStack()
@@ -151,7 +154,7 @@ class Container:
         if not loop.is_member:
             self._missing = ["broker: joining"]
         elif self._missing:
-            self._missing = []
+            self._missing, self._has_listened = [], True
             log.info(
                 "listening",
                 listener=self._name,
@@ -174,14 +177,28 @@ class Container:
         self._closing.close()
 
     def reasons(self) -> list[str]:
-        """Why the listener is not ready, one sentence each; empty if it is."""
+        """
+        Why the listener is not ready, one sentence each; empty if it is.
+
+        One that has listened, and now waits for brokers that are away, is only degraded.
+        """
+        loop, broker_is_away = self._loop, False
         reasons = [*self._missing, *(gate.reason for gate in self._gates if gate.reason)]
-        if self._loop is not None and self._loop.broker_error:
-            reasons.append(f"broker: {self._loop.broker_error}")
-        if self._loop is not None:
-            reasons += self._loop.reasons()
-        named = [f"listener {self._name}: {reason}" for reason in reasons]
-        return named if self._loop is None else [*named, *self._loop.turning.reasons()]
+        if loop is not None:
+            broker_is_away = bool(loop.broker_error)
+            if broker_is_away:
+                reasons.append("broker: does not answer")
+            reasons += loop.reasons()
+
+        is_degraded = broker_is_away and self._has_listened
+        named = [
+            self._named(reason, Degraded if is_degraded and reason.startswith("broker:") else str)
+            for reason in reasons
+        ]
+        return named if loop is None else [*named, *loop.turning.reasons()]
+
+    def _named(self, reason: str, kind: type[str]) -> str:
+        return kind(f"listener {self._name}: {reason}")
 
     def _started(self) -> Loop:
         if self._loop is None:
@@ -203,9 +220,16 @@ class Container:
             except (Transient, ConfigurationError) as error:
                 # A schema that is not registered can be registered by a deploy step that is still
                 # to come.
-                self._missing = [f"registry: {error}"]
+                self._say_missing(error)
             if self._stop.wait(START_AGAIN_S):
                 raise Stopped("stopped before it began")
+
+    def _say_missing(self, error: Transient | ConfigurationError) -> None:
+        is_transient = isinstance(error, Transient)
+        missing = [plain(error) if is_transient else "registry: a schema is not registered"]
+        if missing != self._missing:
+            log.warning("schemas are missing", listener=self._name, why=str(error))
+        self._missing = missing
 
     def _refuse_long_stop(self) -> None:
         """

@@ -105,7 +105,8 @@ class Failures:
     def back_off(self) -> None:
         """A round of probes found nothing that the handler can handle: wait for longer."""
         if self.suspects:
-            self._handle_gate.failed(Transient(self._why_suspected, resource=HANDLER))
+            why = self._why_suspected
+            self._handle_gate.failed(Transient(why, resource=HANDLER, reason=why))
 
     def alone(self, record: Record, error: Exception, queue: deque[Record]) -> bool:
         """
@@ -126,10 +127,10 @@ class Failures:
         )
 
         if isinstance(step, CloseGate):
-            why = f"it fails for every record, last for {record.place}: {error_text(error)}"
+            why = f"it fails for every record, last for {record.place}: {type(error).__name__}"
             self._why_suspected = why
             if not self.suspects:
-                self._handle_gate.failed(Transient(why, resource=HANDLER))
+                self._handle_gate.failed(Transient(why, resource=HANDLER, reason=why))
             queue.append(record)
             return False
         return self._charged(record, error, step)
@@ -150,8 +151,9 @@ class Failures:
         )
 
         if isinstance(step, CloseGate):
-            why = f"it refuses the outputs of every record, last of {record.place}: {error}"
-            self._commit_gate.failed(Transient(why, resource="broker"))
+            reason = f"it refuses the outputs of every record, last of {record.place}"
+            why = f"{reason}: {error}"
+            self._commit_gate.failed(Transient(why, resource="broker", reason=reason))
             queue.append(record)
             return False
         return self._charged(record, error, step)

@@ -110,10 +110,20 @@ def _plain(summary: str, media_type: str) -> Schema:
 
 _READINESS = {
     "type": "object",
-    "required": ["ready", "reasons"],
+    "required": ["ready", "reasons", "degraded", "age_s"],
     "properties": {
         "ready": {"type": "boolean"},
-        "reasons": {"type": "array", "items": {"type": "string"}},
+        "reasons": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Why it is not ready",
+        },
+        "degraded": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What it waits for, while whoever calls it is served",
+        },
+        "age_s": {"type": "number", "description": "How long ago this was found out, in seconds"},
     },
 }
 _READY = {"application/json": {"schema": _READINESS}}

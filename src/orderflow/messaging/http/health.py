@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,24 +14,34 @@ from starlette.types import ASGIApp
 
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.problems import Handler
+from orderflow.messaging.http.snapshot import Snapshot
 from orderflow.messaging.telemetry import render_metrics
+from orderflow.messaging.work.reasons import Reasons, split
 
-Reasons = Callable[[], list[str]]
-"""Why the process is not ready, in words; empty when it is."""
+__all__ = ["Reasons", "application", "json_answer", "routes", "without_redirects"]
 
 
 def routes(reasons: Reasons) -> list[BaseRoute]:
-    """`/livez`: the process runs. `/readyz`: 200, or 503 with reasons. `/metrics`: Prometheus."""
+    """
+    `/livez`: the process runs. `/readyz`: 200, or 503 with reasons. `/metrics`: Prometheus.
+
+    The first two are answered at once, without a thread, a database or a broker. `reasons` is the
+    process's snapshot; other functions are asked in each request.
+    """
 
     async def livez(_request: Request) -> Response:
-        # Without a thread: while all threads wait for a database, the process is alive.
         return PlainTextResponse("ok\n")
 
-    def readyz(_request: Request) -> Response:
-        missing = reasons()
-        return json_answer(
-            {"ready": not missing, "reasons": missing}, status=503 if missing else 200
-        )
+    async def readyz(_request: Request) -> Response:
+        age_s = reasons.age_s if isinstance(reasons, Snapshot) else 0.0
+        against, degraded = split(reasons())
+        answer = {
+            "ready": not against,
+            "reasons": against,
+            "degraded": degraded,
+            "age_s": round(age_s, 1),
+        }
+        return json_answer(answer, status=503 if against else 200)
 
     def metrics(_request: Request) -> Response:
         body, content_type = render_metrics()

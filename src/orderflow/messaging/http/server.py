@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.health import Reasons, application
 from orderflow.messaging.http.measured import Measured
+from orderflow.messaging.http.snapshot import Snapshot
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.telemetry.traces import close_traces
 
@@ -91,8 +92,10 @@ async def _serve(build: Callable[[Fail], Role]) -> None:
 
     # The socket before `start`: a port that is taken is refused before anything runs.
     listener = listen(role.name, role.host, role.port)
-    server = _server(role)
+    snapshot = Snapshot(role.reasons)
+    server = _server(role, snapshot)
     role.start()
+    snapshot.start()
     running = asyncio.create_task(server.serve(sockets=[listener]))
     log.info("serving", **{role.name: f"http://{role.host}:{role.port}"})
     await asyncio.wait(
@@ -103,6 +106,7 @@ async def _serve(build: Callable[[Fail], Role]) -> None:
     role.stopping()
     server.should_exit = True
     await running
+    await asyncio.to_thread(snapshot.close)
     await asyncio.to_thread(role.close)
     await asyncio.to_thread(close_traces)
     log.info("stopped")
@@ -110,10 +114,10 @@ async def _serve(build: Callable[[Fail], Role]) -> None:
         raise failures[0]
 
 
-def _server(role: Role) -> _Server:
+def _server(role: Role, reasons: Reasons) -> _Server:
     return _Server(
         uvicorn.Config(
-            Measured((role.app or application)(role.reasons)),
+            Measured((role.app or application)(reasons)),
             loop="none",
             http="httptools",
             ws="none",

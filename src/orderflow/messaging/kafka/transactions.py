@@ -94,8 +94,13 @@ class TransactionAborted(Transient):
     `refused`: what was refused for good, if that is why; None: nothing is known against any record.
     """
 
-    def __init__(self, message: str, *, resource: str, refused: Refusal | None = None) -> None:
-        super().__init__(message, resource=resource)
+    usual_reason = "a transaction was undone, and is sent again"
+
+    def __init__(
+        self, message: str, *, resource: str, refused: Refusal | None = None, reason: str = ""
+    ) -> None:
+        why = f"it refuses of a transaction {refused.value}" if refused else ""
+        super().__init__(message, resource=resource, reason=reason or why)
         self.refused = refused
 
 
@@ -105,6 +110,8 @@ class ProducerLost(Transient):
 
     `fenced`: a newer producer has its transactional id, or its transaction timed out.
     """
+
+    usual_reason = "its answer is lost: nobody knows whether a transaction is committed"
 
     def __init__(self, message: str, *, fenced: bool) -> None:
         super().__init__(message, resource=RESOURCE)

@@ -307,19 +307,24 @@ def transient(error: BaseException) -> Transient | None:
 
     # Without what the driver adds: hosts, users, and the row that the work was about.
     state, words = error.sqlstate, error_words(error) or type(error).__name__
+    reason = _reason(state)
     if state in _UNDONE:
-        return Transient(f"the database undid the work: {words}", resource=RESOURCE)
+        why = f"the database undid the work: {words}"
+        return Transient(why, resource=RESOURCE, reason=reason)
     if state in _CONTENTION:
-        return Contention(f"the work took too long: {words}", resource=RESOURCE)
+        why = f"the work took too long: {words}"
+        return Contention(why, resource=RESOURCE, reason=reason)
     if state is not None and (state in _UNFIT or state[:2] in _UNFIT_CLASSES):
-        return Unavailable(f"the database is not ready: {words}", resource=RESOURCE)
+        why = f"the database is not ready: {words}"
+        return Unavailable(why, resource=RESOURCE, reason=reason)
 
     # Without a state the error is the driver's own: the server never answered.
     lost = state is None and isinstance(
         error, (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
     )
     if lost or (state is not None and (state in _GONE or state[:2] in _GONE_CLASSES)):
-        return Unavailable(f"the database is away: {words}", resource=RESOURCE)
+        why = f"the database is away: {words}"
+        return Unavailable(why, resource=RESOURCE, reason=reason)
     return None
 
 
@@ -333,3 +338,28 @@ def unavailable_when_transient() -> Iterator[None]:
         if healing is None:
             raise
         raise healing from error
+
+
+_LACKS = "lacks a table, column or other object: run its migrations"
+_REASONS: Mapping[str, str] = {
+    "25006": "is read-only",
+    "28": "refuses the login",
+    "3D000": "does not exist",
+    "3F000": _LACKS,
+    "40": "undid the work",
+    "42501": "refuses a privilege",
+    "42": _LACKS,
+    "53": "has no connection, memory or disk left",
+    "55P03": "a lock is not free",
+    "57014": "a statement took too long",
+    "57P": "is stopping, or starting",
+}
+
+
+def _reason(state: str | None) -> str:
+    """What an error code means, for everybody."""
+    state = state or ""
+    for length in (5, 3, 2):
+        if state[:length] in _REASONS:
+            return _REASONS[state[:length]]
+    return "does not answer"

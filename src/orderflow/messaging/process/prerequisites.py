@@ -13,15 +13,18 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
-from orderflow.messaging.errors import ConfigurationError, Transient
+from orderflow.messaging.errors import ConfigurationError, Transient, plain, redacted
 from orderflow.messaging.postgres import Cursor, DatabaseError, outbox, transient
 from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
+from orderflow.messaging.telemetry import logger
 
 TRY_EVERY_S = 0.2
 NOT_ASKED = "starting"
+
+log = logger("process")
 
 
 class Prerequisites:
@@ -91,7 +94,7 @@ class Prerequisites:
                         f"is {self._relay}'s relay running?"
                     )
         except (Transient, DatabaseError) as error:
-            return f"database: {transient(error) or error}"
+            return self._said(error, plain(transient(error) or error))
         return ""
 
     def _schemas_missing(self) -> str:
@@ -105,6 +108,15 @@ class Prerequisites:
         try:
             self._encoder = Encoder.load(self._client, self._catalogue, self._topics)
         except (Transient, ConfigurationError) as error:
-            return f"registry: {error}"
+            is_transient = isinstance(error, Transient)
+            return self._said(
+                error, plain(error) if is_transient else "registry: a schema is not registered"
+            )
         self.close()
         return ""
+
+    def _said(self, error: Exception, missing: str) -> str:
+        """`missing`; what the server or driver said is only logged, once."""
+        if missing not in self._missing:
+            log.warning("something is missing", missing=missing, why=redacted(str(error)))
+        return missing

@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 import msgspec
 
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.http.server import Fail, Role
 from orderflow.messaging.process.settings import RolesSection, ServiceSection
 from orderflow.messaging.settings import (
@@ -19,6 +18,7 @@ from orderflow.messaging.settings import (
     RoleSection,
 )
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.work.reasons import Reasons
 
 STOP_WITHIN_S = 5.0
 """After the HTTP edge's 4 s: together below the 10 s that a stop may take."""
@@ -87,6 +87,11 @@ def worker_role(
 
     thread = threading.Thread(target=work, name=name, daemon=True)
 
+    def all_reasons() -> list[str]:
+        # Whatever it says of itself: what has ended does nothing.
+        ended = thread.ident is not None and not thread.is_alive()
+        return [*reasons(), *([f"{name}: ended"] if ended else [])]
+
     def close() -> None:
         stop.set()
         thread.join(STOP_WITHIN_S)
@@ -101,7 +106,7 @@ def worker_role(
         name=name,
         host=section.host,
         port=section.port + (launch.slot if in_slots else 0),
-        reasons=reasons,
+        reasons=all_reasons,
         start=thread.start,
         close=close,
     )

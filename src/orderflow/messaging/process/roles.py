@@ -16,12 +16,11 @@ from orderflow.messaging.http.server import Role
 from orderflow.messaging.listener import InboxOutbox, Listener
 from orderflow.messaging.postgres import (
     ConnectionPool,
-    DatabaseError,
     Session,
     inbox,
     open_pool,
-    transient,
 )
+from orderflow.messaging.process.database_check import DatabaseCheck
 from orderflow.messaging.process.measuring import Measurement, measuring
 from orderflow.messaging.process.pausable import PausableListener
 from orderflow.messaging.process.prerequisites import Prerequisites
@@ -46,20 +45,26 @@ def api_role(
     """
     An API that reads its service's database through a pool, and takes `measurements` of it.
 
-    Not ready while the database is away, or has no `table`. `build_api` gets the reasons why any
-    role of the process is not ready.
+    Not ready while the database is away, or has no `table`: asked on a connection of its own.
+    `build_api` gets the reasons why any role of the process is not ready.
     """
 
     def build(launch: Launch[ProcessSettings]) -> Role:
         name = f"{launch.service}-{launch.role}"
         pool = open_pool(launch.database, application_name=name)
+        check = DatabaseCheck(launch.database, application_name=f"{name}-readiness", table=table)
+
+        def close() -> None:
+            pool.close()
+            check.close()
+
         role = Role(
             name=name,
             host=launch.role_section.host,
             port=launch.role_section.port,
             app=lambda reasons: build_api(pool, reasons),
-            reasons=lambda: unreachable(pool, table),
-            close=pool.close,
+            reasons=check.reasons,
+            close=close,
         )
         return measuring(role, measurements, launch)
 
@@ -176,13 +181,3 @@ def relay_role(*, commands: OperatorCommands = NEUTRAL) -> BuildRole[ProcessSett
         return worker_role(launch, run=relay.run, reasons=relay.reasons)
 
     return build
-
-
-def unreachable(pool: ConnectionPool, table: str) -> list[str]:
-    """Why the database can't be used, if it can't, within 1 s."""
-    try:
-        with pool.connection(timeout=1) as connection:
-            row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
-    except DatabaseError as error:
-        return [f"database: {transient(error) or error}"]
-    return [] if row == (True,) else ["database: not migrated; run it with `--roles migrate`"]

@@ -14,9 +14,10 @@ import threading
 import time
 
 from orderflow.messaging.error_text import error_text
-from orderflow.messaging.errors import Fenced, Refused, Stopped, Transient, Unavailable
+from orderflow.messaging.errors import Fenced, Refused, Stopped, Transient, Unavailable, plain
 from orderflow.messaging.kafka.publish_log import PublishLog, unpublished
 from orderflow.messaging.kafka.sent import count_sent
+from orderflow.messaging.kafka.transactions import RESOURCE as BROKER
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
 from orderflow.messaging.relay.batch_reader import BatchReader
@@ -29,6 +30,7 @@ from orderflow.messaging.relay.session import RelaySession
 from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.telemetry import BATCH_BUCKETS, counter, histogram, logger
 from orderflow.messaging.work.clock import CLOCK, Clock
+from orderflow.messaging.work.reasons import Degraded
 from orderflow.messaging.work.turning import Turning
 
 BACK_OFF_S = (0.1, 5.0)
@@ -83,12 +85,25 @@ class Relay:
         self._keeping = Turning("outbox partitions", clock=clock)
         self._publish_log = PublishLog(settings.group)
         self.health = Health()
+        self._has_streamed = False
+        self._broker_is_away = False
+        self._is_publishing = False
 
     def reasons(self) -> list[str]:
-        """Why nothing is published, one sentence each; empty while it streams or stands by."""
+        """
+        Why nothing is published, one sentence each; empty while it streams or stands by.
+
+        A relay that has streamed, and now waits for the brokers, is only degraded.
+        """
         health = self.health
         reasons = [] if health.ready else [f"relay {health.state}: {health.reason}".rstrip(": ")]
-        return [*reasons, *self._turning.reasons(), *self._keeping.reasons()]
+        if health.state is RelayState.WAITING and self._broker_is_away:
+            reasons = [Degraded(reason) for reason in reasons]
+        turning = self._turning.reasons()
+        if self._is_publishing:
+            # What a transaction of a relay waits for is the brokers, and nothing else.
+            turning = [Degraded(reason) for reason in turning]
+        return [*reasons, *turning, *self._keeping.reasons()]
 
     def run(self, stop: threading.Event) -> None:
         """
@@ -140,7 +155,9 @@ class Relay:
             pass
         except Transient as error:
             RESTARTS.labels(self._name).inc()
-            self._report(RelayState.WAITING, str(error))
+            self._is_publishing = False
+            self._broker_is_away = self._has_streamed and error.resource == BROKER
+            self._report(RelayState.WAITING, plain(error))
             log.warning("the relay starts over from its committed position", reason=str(error))
 
             # Without a back-off: the next session must find out at once whether this process was
@@ -158,6 +175,7 @@ class Relay:
     def _stream(self, session: RelaySession) -> None:
         """Read, publish, confirm, until a failure or a stop. Without rows: a position a minute."""
         self._back_off_s = BACK_OFF_S[0]
+        self._has_streamed = True
         self._report(RelayState.STREAMING, position=session.position)
         log.info("the relay streams", slot=self._settings.slot, position=lsn_text(session.position))
 
@@ -199,19 +217,21 @@ class Relay:
         rows = self._traces.begin(rows)
         refusal = ""
         while True:
-            began = time.monotonic()
+            began, self._is_publishing = time.monotonic(), True
             try:
                 session.publish(rows, end_lsn)
             except TransactionAborted as error:
+                self._is_publishing = False
                 ABORTS.labels(self._name).inc()
                 # Kept: the next abort's reason is only that this producer was refused something.
                 if error.refused and not refusal:
                     refusal = session.refusal(rows)
-                reason = refusal or str(error)
+                self._broker_is_away = not error.refused and not refusal
+                reason = refusal or plain(error)
                 self._report(RelayState.WAITING, reason, position=session.position)
                 log.warning(
                     "the Kafka transaction was undone and is sent again",
-                    reason=reason,
+                    reason=refusal or str(error),
                     rows=len(rows),
                     **unpublished(rows),
                 )
@@ -228,6 +248,7 @@ class Relay:
                 raise
             else:
                 self._publish_log.committed(rows, session.reports)
+                self._is_publishing = False
                 self._back_off_s = BACK_OFF_S[0]
                 self._traces.end()
                 self._count(rows, time.monotonic() - began)

@@ -33,6 +33,7 @@ from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.relay.replication import ReplicationConnection
 from orderflow.messaging.relay.session_start import STANDBY_EVERY_S, SessionStart
 from orderflow.messaging.relay.settings import RelaySettings
+from orderflow.messaging.telemetry import logger
 from orderflow.messaging.work.turning import Turning
 
 CONFIRM_EVERY_S = 2.0
@@ -40,6 +41,8 @@ NOTE_EVERY_S = 1.0
 GIVE_UP_AFTER_STOP_S = 4.0
 READ_BACK_WITHIN_S = 1.0
 """A commit's marker reaches the group's coordinator some ms after the acknowledgement."""
+
+log = logger("relay")
 
 
 class RelaySession:
@@ -248,6 +251,7 @@ class RelaySession:
     def refusal(self, rows: list[ProducerRecord]) -> str:
         """
         Which of `rows` the broker refuses, and what to do about it; for a reason that is shown.
+        The broker's own words are only logged.
 
         Raises ProducerLost.
         """
@@ -262,10 +266,12 @@ class RelaySession:
             return f"the broker refuses one of {len(rows)} rows of the outbox of {service}"
         place, words = refused
         row = rows[place]
+        event_id = dict(row.headers)[CE_ID].decode()
+        log.error("the broker refuses a row", event_id=event_id, topic=row.topic, why=words)
         return (
-            f"the broker refuses row {dict(row.headers)[CE_ID].decode()} of the outbox of {service}"
-            f" (topic {row.topic}, key {row.key.decode()}): {words}; nothing behind it is published"
-            " until the topic takes it: see the topic's settings and rights"
+            f"the broker refuses row {event_id} of the outbox of {service} (topic {row.topic});"
+            " nothing behind it is published until the topic takes it:"
+            " see the topic's settings and rights"
         )
 
     def increment_tick(self) -> None:

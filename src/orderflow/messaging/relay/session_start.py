@@ -97,10 +97,8 @@ class SessionStart:
     def expect_positions(self) -> None:
         """Raise Unavailable when the topic of positions is missing."""
         if not topic_exists(self._consumer, POSITIONS_TOPIC):
-            raise Unavailable(
-                f"topic {POSITIONS_TOPIC} does not exist: {self._settings.commands.apply_topics}",
-                resource="broker",
-            )
+            why = f"topic {POSITIONS_TOPIC} does not exist: {self._settings.commands.apply_topics}"
+            raise Unavailable(why, resource="broker", reason=why)
 
     def committed_position(self) -> Position | None:
         """

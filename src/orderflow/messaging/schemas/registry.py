@@ -151,7 +151,9 @@ class Registry:
             )
         except httpx2.HTTPError as error:
             raise Unavailable(
-                f"the registry did not answer {what}: {error_text(error)}", resource=RESOURCE
+                f"the registry did not answer {what}: {error_text(error)}",
+                resource=RESOURCE,
+                reason="does not answer",
             ) from error
 
         status = response.status_code
@@ -162,6 +164,7 @@ class Registry:
                     f"{status} to {what} is not the registry's: {_begin(response)}; "
                     "is the address right?",
                     resource=RESOURCE,
+                    reason=f"its answer {status} is not the registry's: is the address right?",
                 )
             return result
 
@@ -175,10 +178,11 @@ class Registry:
                 raise ConfigurationError(f"the registry answered 422 to {what}: {refusal.message}")
 
         said = refusal.message if refusal is not None else _begin(response)
+        advice = f"; {_ADVICE[status]}" if status in _ADVICE else ""
         raise Unavailable(
-            f"the registry answered {status} to {what}: {said}"
-            + (f"; {_ADVICE[status]}" if status in _ADVICE else ""),
+            f"the registry answered {status} to {what}: {said}{advice}",
             resource=RESOURCE,
+            reason=f"answers {status}{advice}",
         )
 
 

@@ -16,8 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from orderflow.messaging.error_text import error_text
-from orderflow.messaging.errors import Unavailable
+from orderflow.messaging.errors import Unavailable, plain
 from orderflow.messaging.kafka.clients import KafkaException
 from orderflow.messaging.kafka.groups import Members
 from orderflow.messaging.kafka.lag import committed_windows, observer
@@ -113,8 +112,8 @@ class Directory:
         if known and known[0].url != self._own.url:
             # A static member keeps its first client id until its session ends.
             reasons.append(
-                f"directory: the group knows {self._own.name} at {known[0].url}, not at"
-                f" {self._own.url}: the others can't ask it; give each slot an address that stays"
+                f"directory: the group knows {self._own.name} at another address than its own:"
+                " the others can't ask it; give each slot an address that stays"
             )
         return reasons
 
@@ -167,10 +166,13 @@ class Directory:
                     self._refresh()
                 self._problem = ""
             except Unavailable as error:
-                self._problem = str(error)
+                problem = plain(error)
+                if problem != self._problem:
+                    log.warning("the directory can't be read", why=str(error))
+                self._problem = problem
             except Exception as error:  # a thread that ends would leave everything as it was
                 log.exception("the directory could not be read")
-                self._problem = error_text(error)
+                self._problem = plain(error)
             self._stop.wait(EVERY_S)
 
     def _refresh(self) -> None:

@@ -180,11 +180,11 @@ class MemoryClient:
             self._broker.append_aborted(records)
         if topics:
             why = f"{topics[0]} is refused"
-            raise TransactionAborted(why, resource=RESOURCE, refused=Refusal.TOPIC)
+            raise TransactionAborted(why, resource=RESOURCE, refused=Refusal.TOPIC, reason=why)
         if pairs:
             self._refused_before = True
             why = "a record is refused"
-            raise TransactionAborted(why, resource=RESOURCE, refused=Refusal.RECORD)
+            raise TransactionAborted(why, resource=RESOURCE, refused=Refusal.RECORD, reason=why)
 
     def renew(self, lost: ProducerLost) -> None:
         if lost.fenced:

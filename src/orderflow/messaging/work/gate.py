@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from orderflow.messaging.errors import Transient
+from orderflow.messaging.errors import Transient, plain
 from orderflow.messaging.telemetry import gauge, logger
 from orderflow.messaging.work.clock import CLOCK, Clock
 
@@ -80,7 +80,7 @@ class Gate:
 
         if self.resource and self.resource != error.resource:
             self._show(closed=False)
-        self.resource, self.reason = error.resource, f"{error.resource}: {error}"
+        self.resource, self.reason = error.resource, plain(error)
         self._show(closed=True)
 
     def succeeded(self) -> None:

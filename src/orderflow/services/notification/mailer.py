@@ -180,13 +180,14 @@ class SmtpConnection:
             hello = self._smtp.ehlo()
         except (OSError, smtplib.SMTPException) as error:
             self.close()
-            raise Unavailable(
-                f"{server} can't be reached: {error_text(error)}", resource=RESOURCE
-            ) from error
+            why = f"{server} can't be reached: {error_text(error)}"
+            raise Unavailable(why, resource=RESOURCE, reason="can't be reached") from error
         if greeting[0] != 220 or hello[0] != 250:
             self.close()
             raise Unavailable(
-                f"{server} takes no mail: {greeting[0]}, {hello[0]}", resource=RESOURCE
+                f"{server} takes no mail: {greeting[0]}, {hello[0]}",
+                resource=RESOURCE,
+                reason=f"takes no mail: it answers {greeting[0]}, {hello[0]}",
             )
 
         self._smtp.timeout_s = settings.timeout_s
@@ -252,11 +253,14 @@ class SmtpConnection:
         self._not_closing(reply)
         if reply[0] >= 500:
             raise Unavailable(
-                f"the mail server refuses the sender: code {reply[0]}", resource=RESOURCE
+                f"the mail server refuses the sender: code {reply[0]}",
+                resource=RESOURCE,
+                reason="refuses our sender: see ORDERFLOW_NOTIFICATION__SMTP__SENDER",
             )
 
     @staticmethod
     def _not_closing(reply: Reply) -> Reply:
         if reply[0] == CLOSING:
-            raise Unavailable(f"the mail server is closing: code {reply[0]}", resource=RESOURCE)
+            why = f"the mail server is closing: code {reply[0]}"
+            raise Unavailable(why, resource=RESOURCE, reason="is closing")
         return reply

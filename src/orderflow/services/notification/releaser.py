@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from orderflow.messaging.error_text import error_text
-from orderflow.messaging.errors import Contention, Transient
+from orderflow.messaging.errors import Contention, Transient, plain
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import DatabaseError, Session
@@ -72,14 +72,14 @@ class Releaser:
             self._progress.close()
 
     def _round(self, stop: threading.Event) -> None:
-        missing = ""
+        missing = why = ""
         try:
             self._release(stop)
         except (Transient, DatabaseError) as error:
-            missing = error_text(error)
+            missing, why = plain(error), error_text(error)
 
         if missing and missing != self._missing:
-            log.warning("nothing is released for now", reason=missing)
+            log.warning("nothing is released for now", reason=why)
         self._missing = missing
 
     def _release(self, stop: threading.Event) -> None:

@@ -159,7 +159,10 @@ class Sender:
                 repository.take_over(cursor, self._worker)
         except DatabaseError as error:
             # A missing table or privilege is a deployment that is not finished: wait, and say so.
-            raise Transient(f"taking over: {error_text(error)}", resource=RESOURCE) from error
+            why = "lacks a table, column or privilege"
+            raise Transient(
+                f"taking over: {error_text(error)}", resource=RESOURCE, reason=why
+            ) from error
         self._has_taken_over = True
 
     def _collect(self) -> list[Ended[CustomerId]]:

@@ -28,6 +28,7 @@ from orderflow.messaging.postgres import (
     writing,
 )
 from orderflow.messaging.postgres.group_commit import GroupCommit
+from orderflow.messaging.process.database_check import DatabaseCheck
 from orderflow.messaging.process.measuring import measuring
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.process.role import STOP_WITHIN_S, Launch, worker_role
@@ -62,7 +63,8 @@ def api(launch: Launch[Settings]) -> Role:
     prerequisites = _prerequisites(launch, migrated(pool))
     committer = _committer(launch, encode=prerequisites.encode)
     gate = StartGate()
-    readiness = Readiness(pool=pool, prerequisites=prerequisites, gate=gate)
+    check = DatabaseCheck(order.database, application_name="order-api-readiness", table="orders")
+    readiness = Readiness(check=check, prerequisites=prerequisites, gate=gate)
     commands = CommandRoutes(pool, settings=order, gate=gate)
     routes = [
         *ListOrders(pool, order.deadlines.limits).routes(),

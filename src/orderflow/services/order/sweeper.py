@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from orderflow.contracts.events import CancelReason
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.error_text import error_text
-from orderflow.messaging.errors import ConfigurationError, Transient
+from orderflow.messaging.errors import ConfigurationError, Transient, plain
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.progress import GroupProgress
@@ -92,17 +92,17 @@ class Sweeper:
     def _round(self, stop: threading.Event) -> bool:
         """Sweep once. True: another batch may be due already."""
         self._turning.mark("prerequisites")
-        missing, has_more = "", False
+        missing, why, has_more = "", "", False
         try:
             # In every round: a restored database has no relay position of its own yet.
-            missing = "; ".join(self._prerequisites.missing())
+            missing = why = "; ".join(self._prerequisites.missing())
             if not missing:
                 has_more = self._sweep(stop)
         except (Transient, DatabaseError, ConfigurationError) as error:
-            missing = error_text(error)
+            missing, why = plain(error), error_text(error)
 
         if missing and missing != self._missing:
-            log.warning("nothing is swept for now", reason=missing)
+            log.warning("nothing is swept for now", reason=why)
         self._missing = missing
         return has_more
 

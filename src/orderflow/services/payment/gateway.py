@@ -260,7 +260,7 @@ class HttpGateway:
         except Unusable as error:
             _says_nothing("find", payment, error)
             why = f"the payment provider answers no look-up: {error}"
-            raise Unavailable(why, resource=RESOURCE) from error
+            raise Unavailable(why, resource=RESOURCE, reason="answers no look-up") from error
 
         return ProviderAccount(
             charge=_best_answer("find", account.charges, payment) if account.charges else None,
@@ -340,7 +340,9 @@ class HttpGateway:
                 # No connection, so not one byte was sent: the only failure that is surely a no.
                 CALLS.labels(operation, "unavailable").inc()
                 raise Unavailable(
-                    f"the payment provider can't be reached: {error_text(error)}", resource=RESOURCE
+                    f"the payment provider can't be reached: {error_text(error)}",
+                    resource=RESOURCE,
+                    reason="can't be reached",
                 ) from error
             except httpx2.TransportError as error:
                 CALLS.labels(operation, "lost").inc()
@@ -363,6 +365,7 @@ class HttpGateway:
             raise Unavailable(
                 f"the payment provider answers nobody: {in_a_row} calls in a row, the last: {why}",
                 resource=RESOURCE,
+                reason=f"answers nobody: {in_a_row} calls in a row",
             )
 
 
@@ -381,6 +384,7 @@ def _refuse_if_away(response: httpx2.Response) -> None:
     raise Unavailable(
         f"the payment provider {why} (status {status})",
         resource=RESOURCE,
+        reason=f"{why} (status {status})",
         retry_after_s=_retry_after_s(response.headers.get("Retry-After", "")),
     )
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
+from orderflow.messaging.work.reasons import Degraded
 from orderflow.stack.ports import HOST, is_open
 
 PROBE_TIMEOUT_S = 2.0
 
 Probe = Callable[[], str]
-"""Returns what is wrong, in a few words; an empty string when nothing is."""
+"""Returns what is wrong, in a few words; an empty string when nothing is. `Degraded`: it is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,10 @@ def port_probe(port: int) -> Probe:
 
 
 def http_probe(port: int, path: str) -> Probe:
-    """Nothing is wrong while GET answers 200. Connects to the port itself, through no proxy."""
+    """
+    Nothing is wrong while GET answers 200; `Degraded` if the answer says what a process waits for.
+    Connects to the port itself, through no proxy.
+    """
 
     def probe() -> str:
         connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
@@ -78,9 +84,24 @@ def http_probe(port: int, path: str) -> Probe:
             return f"{path}: {error or type(error).__name__}"
         finally:
             connection.close()
-        return "" if answer.status == 200 else f"{path}: {answer.status} {body}".strip()
+
+        if answer.status == 200:
+            return Degraded("; ".join(_degraded_in(body)))
+        return f"{path}: {answer.status} {body}".strip()
 
     return probe
+
+
+def _degraded_in(body: str) -> Sequence[str]:
+    """What the answer of a process of ours says that it waits for."""
+    try:
+        return msgspec.json.decode(body, type=_Readiness).degraded
+    except msgspec.DecodeError:
+        return ()
+
+
+class _Readiness(msgspec.Struct):
+    degraded: Sequence[str] = ()
 
 
 def plain_environment(**more: str) -> dict[str, str]:

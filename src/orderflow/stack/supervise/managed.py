@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.work.reasons import Degraded
 from orderflow.stack.ports import refuse_taken
 from orderflow.stack.supervise.child import Child
 from orderflow.stack.supervise.component import Component, make_directory
@@ -108,8 +109,8 @@ class Managed:
         if self.component.once:
             return
         self.reason = self._not_ready()
-        if not self.reason:
-            self.state = State.RUNNING
+        if not self.reason or isinstance(self.reason, Degraded):
+            self.state, self.reason = State.RUNNING, ""
 
     def check_running(self) -> None:
         """While running: notice an exit; after a minute of health, forgive what went before."""
@@ -170,8 +171,9 @@ class ProcessRow:
     """
     A row of `orderflow status --json`; the fields, their names and their order are public.
 
-    `state` is one of State's values. `health`: `ok`, `failing` (with `reason`), or `unknown` while
-    it does not run. `restarts` counts since `up`. `slot` counts processes of one role from 0.
+    `state` is one of State's values. `health`: `ok`, `failing` or `degraded` (with `reason`:
+    `degraded` serves whoever calls it, and waits for what the reason names), or `unknown` while it
+    does not run. `restarts` counts since `up`. `slot` counts processes of one role from 0.
     """
 
     name: str
@@ -192,7 +194,8 @@ def report(managed: Managed) -> ProcessRow:
     reason, health = managed.reason, "unknown"
     if managed.state is State.RUNNING and child is not None:
         reason = component.probe()
-        health = "failing" if reason else "ok"
+        up_to_a_point = isinstance(reason, Degraded)
+        health = "ok" if not reason else "degraded" if up_to_a_point else "failing"
 
     return ProcessRow(
         name=component.name,
@@ -204,7 +207,7 @@ def report(managed: Managed) -> ProcessRow:
         state=managed.state.value,
         health=health,
         restarts=managed.restarts,
-        reason=reason,
+        reason=str(reason),
     )
 
 

@@ -11,6 +11,7 @@ from tests.support.probe_language import ignored
 from orderflow.messaging.container.failures import PROBES_MAX
 from orderflow.messaging.testing.memory_broker import Fault
 from orderflow.messaging.testing.memory_database import MemoryDatabase
+from orderflow.messaging.work.reasons import split
 
 
 def test_a_resource_that_is_away_is_probed_with_one_record_and_nobody_is_charged() -> None:
@@ -94,6 +95,8 @@ def test_a_broker_that_is_away_is_named_and_waited_for() -> None:
     listener.broker.away = True
     listener.turn(10)
     assert any("broker" in reason for reason in listener.reasons())
+    against, degraded = split(listener.reasons())
+    assert (against, bool(degraded)) == ([], True), "it has listened, and comes back by itself"
     listener.broker.away = False
     listener.run()
     assert listener.told == {"a": [0, 1]}

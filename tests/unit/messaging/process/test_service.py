@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,9 +11,10 @@ from starlette.applications import Starlette
 
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.http.server import Role
-from orderflow.messaging.process.role import Launch
+from orderflow.messaging.process.role import Launch, worker_role
 from orderflow.messaging.process.service import Service, run, together
 from orderflow.messaging.settings import ProcessSettings
+from orderflow.messaging.testing.eventually import eventually
 
 
 def never_built(launch: Launch[Any]) -> Role:
@@ -69,3 +72,27 @@ def test_roles_together_are_served_by_the_api_and_ready_when_all_are() -> None:
 def test_roles_without_an_api_are_served_by_the_first() -> None:
     whole = together([role("relay"), role("worker")])
     assert (whole.name, whole.app, whole.reasons()) == ("relay", None, [])
+
+
+def test_a_role_that_ended_is_not_ready_whatever_it_says_of_itself() -> None:
+    section: Any = SimpleNamespace(listener=SimpleNamespace(host="127.0.0.1", port=1))
+    settings: Any = None
+    launch = Launch[ProcessSettings](
+        service="parcels",
+        role="listener",
+        settings=settings,
+        section=section,
+        slot=0,
+        fail=lambda _error: None,
+    )
+    go_on = threading.Event()
+
+    def run_until_told(_stop: threading.Event) -> None:
+        go_on.wait(10)
+
+    worker = worker_role(launch, run=run_until_told, reasons=list)
+    assert worker.reasons() == []
+    worker.start()
+    assert worker.reasons() == []
+    go_on.set()
+    eventually(lambda: worker.reasons() == ["parcels-listener: ended"], within_s=10)

@@ -16,6 +16,7 @@ from orderflow.messaging.relay.relay import BACK_OFF_S, Relay
 from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 from orderflow.messaging.testing.memory_clock import MemoryClock
+from orderflow.messaging.work.reasons import Degraded
 
 SETTINGS = RelaySettings(
     service="probe",
@@ -86,6 +87,7 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
     monkeypatch.setattr(module, "set_gauges", lambda health, **_relay: states.append(health.state))
     relay.run(stop)
     assert seen == [[f"relay waiting: {REFUSAL}"]] * 10
+    assert not any(isinstance(reason, Degraded) for [reason] in seen), "the brokers are there"
     assert pauses[:3] == [BACK_OFF_S[0], BACK_OFF_S[0] * 2, BACK_OFF_S[0] * 4]
     assert pauses[-1] == BACK_OFF_S[1]
     assert states[-2:] == [RelayState.STREAMING, RelayState.STOPPED]

@@ -47,7 +47,7 @@ def test_a_success_opens_it_and_the_next_failure_begins_small_again() -> None:
     for _ in range(6):
         gate.failed(AWAY)
         clock.advance_to(gate.next_try_at)
-    assert gate.reason == "database: nobody answers"
+    assert gate.reason == "database: away"
     gate.succeeded()
     assert (gate.is_probing, gate.reason, gate.resource) == (False, "", "")
     gate.failed(AWAY)

@@ -25,7 +25,7 @@ from orderflow.messaging.container.client.remains import end_remains
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.error_text import error_text
-from orderflow.messaging.errors import Fenced, OrderflowError, Unavailable
+from orderflow.messaging.errors import Fenced, OrderflowError, Unavailable, redacted
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients, finished_offsets
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, TopicPartition
@@ -182,11 +182,8 @@ class BrokerClient:
         """
         for topic in topics - self._topics_there:
             if not self._transactions.expects(topic):
-                raise TransactionAborted(
-                    f"topic {topic} is missing, or may not be seen",
-                    resource="broker",
-                    refused=Refusal.TOPIC,
-                )
+                why = f"topic {topic} is missing, or may not be seen"
+                raise TransactionAborted(why, resource="broker", refused=Refusal.TOPIC, reason=why)
             self._topics_there.add(topic)
 
     def _transact(
@@ -287,7 +284,7 @@ class BrokerClient:
                 # Before it is replaced: a new producer would fence the one that has the slot now.
                 if self._renewing and isinstance(error, ProducerLost) and error.fenced:
                     self._refuse_if_replaced(error)
-                self.broker_error = str(error)
+                self._note(str(error))
                 self._rest(back_off_s)
                 back_off_s = min(most, 2 * back_off_s)
                 self._transactions = self._new_producer()
@@ -351,7 +348,7 @@ class BrokerClient:
         dead broker.
         """
         if error.code() == ALL_BROKERS_DOWN:
-            self.broker_error = error.str()
+            self._note(error.str())
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         failed = [tp.error for tp in partitions if tp.error is not None]
@@ -413,8 +410,12 @@ class BrokerClient:
         if code == MAX_POLL_EXCEEDED:
             log.warning("polled too late; partitions are taken away", listener=self._name)
             return
+        self._note(text)
+
+    def _note(self, text: str) -> None:
+        """Keep why the brokers seem to be away; what the client says is for the log alone."""
         if self.broker_error != text:
-            log.warning("consumer", listener=self._name, error=text)
+            log.warning("consumer", listener=self._name, error=redacted(text))
         self.broker_error = text
 
 

@@ -157,7 +157,9 @@ class DatabaseDelivery(WithoutState):
             return
         for partition, _window in windows:
             partition.changed = True
-        self._commit_gate.failed(Unavailable(f"offsets: {error}", resource="broker"))
+        self._commit_gate.failed(
+            Unavailable(f"offsets: {error}", resource="broker", reason="it refuses offsets")
+        )
 
 
 def _windows(partitions: Iterable[Partition]) -> list[tuple[Partition, Window]]:

@@ -261,7 +261,8 @@ class StatefulDelivery:
         own = self._assigned.get(place)
         if own is None or not own.is_active:
             topic, number = place
-            raise Unavailable(f"the store of {topic}-{number} is restored", resource=RESOURCE)
+            why = f"the store of {topic}-{number} is restored"
+            raise Unavailable(why, resource=RESOURCE, reason=why)
 
         task = own.task
         try:
@@ -333,7 +334,8 @@ class StatefulDelivery:
         own.task.forget()
         if isinstance(error, StoreDamaged):
             self._restorer.set_aside(own.task, str(error))
-        return Unavailable(f"{own.task.name} is restored: {error}", resource=RESOURCE)
+        why = f"{own.task.name} is restored"
+        return Unavailable(f"{why}: {error}", resource=RESOURCE, reason=why)
 
     def _release_gone(self) -> None:
         for place, partition in list(self._coming.items()):

@@ -132,7 +132,8 @@ class TurnTransaction:
         # The group would refuse the offsets after everything else was sent.
         if not self._client.is_member:
             self.put_back()
-            gate.failed(Unavailable("not a member of the group at this moment", resource="broker"))
+            why = "not a member of the group at this moment"
+            gate.failed(Unavailable(why, resource="broker", reason=why))
             return Ended()
 
         windows, began_at = self._windows(), self._clock.now()

@@ -374,6 +374,9 @@ class SqliteReader:
         return _connect(self._path, "ro")
 
 
+_NO_DISK = "its disk is full, or can't be read or written"
+
+
 @contextmanager
 def _errors(path: Path) -> Iterator[None]:
     """SQLite's errors as ours: time heals what the disk refuses, nothing heals a damaged file."""
@@ -389,11 +392,11 @@ def _errors(path: Path) -> Iterator[None]:
         is_odd = code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
         if code & 0xFF in _DAMAGED or code in _UNREADABLE or is_odd:
             raise StoreDamaged(f"{path.name}: {error_text(error)}") from error
-        raise Unavailable(
-            f"{path}: {error_text(error)}{_HINTS.get(code & 0xFF, '')}", resource=RESOURCE
-        ) from error
+        why = f"{path}: {error_text(error)}{_HINTS.get(code & 0xFF, '')}"
+        raise Unavailable(why, resource=RESOURCE, reason=_NO_DISK) from error
     except OSError as error:
-        raise Unavailable(f"{path}: {error.strerror or error}", resource=RESOURCE) from error
+        why = f"{path}: {error.strerror or error}"
+        raise Unavailable(why, resource=RESOURCE, reason=_NO_DISK) from error
     except (sqlite3.DatabaseError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise StoreDamaged(f"{path.name}: {error_text(error)}") from error
 

@@ -15,8 +15,8 @@ from orderflow.messaging.postgres import (
     ConnectionPool,
     Cursor,
 )
+from orderflow.messaging.process.database_check import DatabaseCheck
 from orderflow.messaging.process.prerequisites import TRY_EVERY_S, Prerequisites
-from orderflow.messaging.process.roles import unreachable
 from orderflow.messaging.telemetry import logger
 from orderflow.services.order.changes import Encode
 
@@ -49,9 +49,9 @@ class Readiness:
     """A thread that opens the gate once nothing is missing, and then ends."""
 
     def __init__(
-        self, *, pool: ConnectionPool, prerequisites: Prerequisites, gate: StartGate
+        self, *, check: DatabaseCheck, prerequisites: Prerequisites, gate: StartGate
     ) -> None:
-        self._pool = pool
+        self._check = check
         self._prerequisites = prerequisites
         self._gate = gate
         self._missing = ["starting"]
@@ -65,10 +65,11 @@ class Readiness:
         self._stop.set()
         self._thread.join(1)
         self._prerequisites.close()
+        self._check.close()
 
     def reasons(self) -> list[str]:
         """Why the API is not ready: what is missing at start, and later a database that is away."""
-        return self._missing or unreachable(self._pool, "orders")
+        return self._missing or self._check.reasons()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -93,10 +94,8 @@ def migrated(pool: ConnectionPool) -> Callable[[], AbstractContextManager[Cursor
         with pool.connection(timeout=1) as connection, connection.cursor() as cursor:
             cursor.execute(_IS_MIGRATED)
             if cursor.fetchone() != (True,):
-                raise Transient(
-                    "not migrated; run `python -m orderflow.services.order --roles migrate`",
-                    resource=RESOURCE,
-                )
+                why = "not migrated; run `python -m orderflow.services.order --roles migrate`"
+                raise Transient(why, resource=RESOURCE, reason=why)
             yield cursor
 
     return transaction

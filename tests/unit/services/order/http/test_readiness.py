@@ -9,7 +9,7 @@ import pytest
 from starlette_problem.error import Problem
 
 from orderflow.messaging.http.problems import document
-from orderflow.messaging.postgres import ConnectionPool
+from orderflow.messaging.process.database_check import DatabaseCheck
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.services.order.http.readiness import Readiness, Ready, StartGate
 
@@ -34,7 +34,7 @@ def test_an_open_gate_has_what_a_request_needs() -> None:
 
 def test_before_the_first_check_the_api_is_starting() -> None:
     readiness = Readiness(
-        pool=cast("ConnectionPool", None),
+        check=cast("DatabaseCheck", None),
         prerequisites=cast("Prerequisites", None),
         gate=StartGate(),
     )
