@@ -59,7 +59,7 @@ def test_the_unit_tests_of_the_kit_pass_where_there_is_only_the_kit(tmp_path: Pa
 
 def _collected_only() -> list[str]:
     """Whose imports are looked at, which is enough here: damage by the hundred, and sockets."""
-    room = f"{TESTS}/messaging/streams"
+    room = f"{TESTS}/streams"
     files = (
         "test_sqlite_store",
         "test_stores",

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.newcomer import NAME, ROW, Checkout, checkout_with_newcomer
 
-from orderflow.contracts.roster import ROSTER, groups, sections, subscribed, topics
+from orderflow.contracts.roster import ROSTER, Row, groups, sections, subscribed, topics
 from orderflow.stack.addresses import exports, process_environment
 from orderflow.stack.blueprint import everything
 from orderflow.stack.parts.jars import default_cache_dir
@@ -92,6 +92,20 @@ def test_without_a_database_it_has_a_directory_for_its_state_and_nothing_to_migr
     assert environment["ORDERFLOW_PARCELS__STATE_DIR"] == str(settings.data / NAME)
     assert "ORDERFLOW_PARCELS__DATABASE__DSN" not in environment
     assert "PARCELS_DATABASE_URL" not in exports(settings, roster)
+
+
+def test_without_a_listener_it_has_no_group_no_topics_and_no_state(settings: StackSettings) -> None:
+    member = Row(name=NAME, ports={"watcher": 8086}, has_database=False)
+    roster = (*ROSTER, member)
+    settings = settings.model_copy(update={"ports": ports_model(roster)()})
+    assert (groups(roster), topics(roster)) == (groups(), topics())
+
+    [process] = [part for part in everything(settings, roster) if part.service == NAME]
+    assert (process.name, process.role, process.ports) == (NAME, "watcher", (8086,))
+    assert {name for name in process_environment(settings, roster) if "PARCELS" in name} == {
+        "ORDERFLOW_PARCELS__WATCHER__HOST",
+        "ORDERFLOW_PARCELS__WATCHER__PORT",
+    }
 
 
 def test_it_runs_by_its_name_with_the_roles_of_its_row(checkout: Checkout) -> None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
@@ -20,6 +21,9 @@ from orderflow.messaging.process.service import Service
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 ROWS = pytest.mark.parametrize("row", ROSTER, ids=lambda row: row.name)
+LISTENING_ROWS = pytest.mark.parametrize(
+    "row", [row for row in ROSTER if row.listens], ids=lambda row: row.name
+)
 
 
 def service_of(row: Row) -> Service[Any]:
@@ -39,20 +43,27 @@ def test_a_row_is_what_the_service_runs(row: Row) -> None:
     assert service.program == f"python -m {row.package}"
 
 
-@ROWS
+@LISTENING_ROWS
 def test_a_row_is_what_the_listener_listens_to_and_publishes(row: Row) -> None:
     listener: Listener = import_module(f"{row.package}.listeners").LISTENER
     assert (listener.name, listener.group) == (row.name, row.group)
     assert (listener.topics, listener.publishes) == (row.listens_to, row.publishes)
 
 
-@ROWS
+@LISTENING_ROWS
 def test_a_service_is_the_only_writer_of_what_it_publishes(row: Row) -> None:
     listener: Listener = import_module(f"{row.package}.listeners").LISTENER
     assert {topic.source for topic in row.publishes} <= {listener.source}
     assert not any(
         set(row.publishes) & set(another.publishes) for another in ROSTER if another is not row
     )
+
+
+@ROWS
+def test_a_row_has_a_group_and_topics_if_the_service_has_a_listener_and_only_then(row: Row) -> None:
+    has_listener = find_spec(f"{row.package}.listeners") is not None
+    assert (row.listens, bool(row.listens_to)) == (has_listener, has_listener)
+    assert row.listens or not (row.publishes or row.internal or row.has_stores)
 
 
 @ROWS

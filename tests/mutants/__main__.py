@@ -19,6 +19,18 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/unit/messaging/container/test_record_traces.py": {
+        "spans-before-the-commit": "test_an_aborted_transaction_leaves_no_span",
+        "trace-of-the-cause": "test_a_record_its_processing_and_what_it_caused_are_one_trace",
+    },
+    "tests/unit/services/order/test_traces.py": {
+        "trace-of-the-request": (
+            "test_whoever_changes_an_order_continues_the_orders_trace_and_is_linked_to_the_own"
+        ),
+    },
+    "tests/unit/messaging/telemetry/test_trace_context.py": {
+        "client-decides-what-is-recorded": "test_a_client_does_not_decide_what_is_recorded[01]",
+    },
     "tests/unit/messaging/streams/test_exactly_once_with_state.py": {
         "store-written-before-the-commit": "test_nothing_of_an_aborted_transaction_stays",
         "overlay-kept-after-an-abort": (

@@ -14,12 +14,14 @@ Values
 Real parts
     stack               Kafka, PostgreSQL and registry: the session's, a module's own, a private one
     silent_proxy        a TCP proxy that falls silent: connections stay open, nothing passes
-    slow_server         a server that answers by the byte, at its own pace
+    slow_server         *kit*: a server that answers by the byte, at its own pace
+    span_collector      *kit*: a back end for spans, or one that refuses them
     mock_cluster        *kit*: librdkafka's mock broker, with faults on demand
     databases           *kit*: an empty database; a database's catalogue
     products            the demo products in an order database
     stock               the demo stock in an inventory database, what came in, and the audit
     kafka_tools         Kafka's own command-line tools; the `orderflow` command
+    recorded_metrics    what a process exported over some time, as rules about metrics want it
     raw_producer        records that Python's client cannot write
 
 Services as processes
@@ -29,6 +31,7 @@ Services as processes
     notification_service  notification with its mail sink
     revenue_service     revenue: its instances, and what its tables say
     all_services        all of them
+    whole_stack         `orderflow up` on an instance of its own, asked by the command line
     psp, mail_sink      the simulated neighbours
     webhook_receiver    takes the simulated provider's webhooks, or refuses them
     recommendation      a service of another team, that consumes the life-cycle feed
@@ -36,6 +39,7 @@ Services as processes
 
 Probes: services that belong to the tests
     memory_listener     *kit*: a listener on the in-memory bus, turn by turn
+    spans               *kit*: spans kept in memory, and whether a trace is whole
     listener_probe      *kit*: a listener with its own topic, and a diary of its handler's calls
     outbox_probe        *kit*: an outbox with its own topic and relay
 
@@ -45,6 +49,12 @@ Without processes
     payment_books       the payment service's books in memory
     scripted_provider   a payment provider that answers byte for byte as scripted
     scripted_smtp       a mail server that answers as scripted
+    log_lines           *kit*: the log lines of a test, as a program reads them
+
+Alerts
+    promql              Prometheus' query language, evaluated over recorded series
+    alert_rules         Prometheus' rules, and promtool's unit tests of them
+    metric_names        every sample that a process can export, with its labels
 
 Documents
     asyncapi_model      AsyncAPI 3.0.0, as far as our document goes

@@ -120,12 +120,13 @@ class Service:
     def environment(self) -> dict[str, str]:
         section = f"ORDERFLOW_{self.name.upper()}__"
         own = {DEFAULT_PAYMENT_METHOD: "pm_ok"} if self.name == "order" else {}
-        state = (
-            {f"{section}DATABASE__DSN": self.database_url}
-            if self.database_url
-            else {f"{section}STATE_DIR": str(self.state_dir)}
-        )
-        return {**self.stack.service_environment, **state, **own}
+        return {**self.stack.service_environment, **self._state(section), **own}
+
+    def _state(self, section: str) -> dict[str, str]:
+        if self.database_url:
+            return {f"{section}DATABASE__DSN": self.database_url}
+        has_stores = row(self.name).has_stores
+        return {f"{section}STATE_DIR": str(self.state_dir)} if has_stores else {}
 
     @property
     def state_dir(self) -> Path:

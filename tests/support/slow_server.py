@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from orderflow.stack.ports import HOST
+HOST = "127.0.0.1"
 
 
 class SlowServer(socketserver.ThreadingTCPServer):

@@ -138,6 +138,28 @@ def revenue(
         print_report(report)
 
 
+@app.command(
+    help="What traces and metrics cost: the payment listener without them, with one trace in ten, "
+    "and with every trace. About four minutes. Examples: `orderflow bench tracing`, "
+    "`orderflow bench tracing --rounds 9 --output tracing.json`."
+)
+def tracing(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    records: Annotated[
+        int, typer.Option(min=2_000, help="Orders preloaded for each turn.")
+    ] = 20_000,
+    rounds: Rounds = 5,
+    output: Output = None,
+) -> None:
+    from orderflow.bench.tracing.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.tracing.report import print_report  # noqa: PLC0415 - the same
+
+    report = run(SMOKE if smoke else Plan(records=records, rounds=rounds))
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
+
+
 @app.callback()
 def root() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]

@@ -77,6 +77,8 @@ class Api:
                 headers=None if headers is None else dict(headers),
                 timeout=TIMEOUT_S,
                 trust_env=False,
+                # Loading the certificates takes longer than most answers.
+                verify=self.url.startswith("https:"),
             )
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             hint = ": see `orderflow status`" if self.is_local else ""

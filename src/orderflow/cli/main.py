@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("orderflow.cli.stack:up", "Start the local stack, and wait until everything is ready."),
     "down": ("orderflow.cli.stack:down", "Stop the local stack; its data stays."),
     "status": ("orderflow.cli.stack:status", "What runs, where, and how it is."),
+    "lag": ("orderflow.cli.lag:lag", "How far each consumer group is behind, and for how long."),
     "logs": ("orderflow.cli.stack:logs", "What the processes said."),
     "stop": ("orderflow.cli.stack:stop", "Stop one process of the running stack."),
     "start": ("orderflow.cli.stack:start", "Start one process of the running stack."),
@@ -32,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "env": ("orderflow.cli.stack:env", "Addresses as shell exports, for any outside client."),
     "reset": ("orderflow.cli.stack:reset", "Delete the local stack's data, after asking."),
     "demo": ("orderflow.cli.demo.command:demo", "Place a few orders and show them arrive."),
+    "trace": (
+        "orderflow.cli.trace.command:trace",
+        "What happened to an order, as a tree: records, waits, mails.",
+    ),
     "tail": ("orderflow.cli.tail:tail", "Print a topic's records, decoded."),
     "mail": ("orderflow.cli.mail:mail", "What the local mail sink got."),
     "stuck": ("orderflow.cli.stuck:app", "Orders past their deadline, and what to do about them."),

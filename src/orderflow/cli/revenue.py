@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from threading import Event
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from orderflow.cli.api_client import Api, NoAnswer, Refused
+from orderflow.cli.watching import Answer, show, watch
 from orderflow.contracts.currencies import amount_text
 from orderflow.messaging.errors import OrderflowError
 
@@ -25,12 +22,8 @@ HOURS = "hours"
 """What the API calls the view by hour: no customer can be asked for by this id there either."""
 
 CURRENCY_DEFAULT = "EUR"
-REFRESH_S = 1.0
-WIDTH_MAX = 80
 PASSING = (404, 503)
 """Refusals that may be gone in a second: `--watch` shows them and goes on."""
-
-Answer = dict[str, Any]
 
 
 def revenue(
@@ -55,7 +48,7 @@ def revenue(
     last: Annotated[
         str, typer.Option("--to", help="With hours: until when, as 2026-01-31T09:00:00Z.")
     ] = "",
-    watch: Annotated[
+    watching: Annotated[
         bool, typer.Option("--watch", help="Ask again each second, until Ctrl-C.")
     ] = False,
     min_position: Annotated[
@@ -102,11 +95,11 @@ def revenue(
         return answer, top_table(answer, why)
 
     console = Console(highlight=False)
-    if watch:
-        _watch(console, look, as_json=as_json)
+    if watching:
+        watch(console, look, as_json=as_json, patience=_patience)
         return
     answer, shown = look()
-    _print(console, answer, shown, as_json=as_json)
+    show(console, answer, shown, as_json=as_json)
 
 
 def top_table(answer: Answer, why: str = "") -> RenderableType:
@@ -161,66 +154,11 @@ def _currency(api: Api) -> tuple[str, str]:
     return currency, "most payments in 24 hours; --currency names another"
 
 
-def _watch(
-    console: Console, look: Callable[[], tuple[Answer, RenderableType]], *, as_json: bool
-) -> None:
-    """Look again each second until Ctrl-C, in place if on a terminal."""
-    patience = Event()
-    in_place = console.is_terminal and not as_json
-    live = Live(console=console, auto_refresh=False) if in_place else None
-
-    try:
-        if live is not None:
-            live.start()
-        while True:
-            rest_s = _look_once(console, look, live, as_json=as_json)
-            patience.wait(rest_s)
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-    finally:
-        if live is not None:
-            live.stop()
-
-
-def _look_once(
-    console: Console,
-    look: Callable[[], tuple[Answer, RenderableType]],
-    live: Live | None,
-    *,
-    as_json: bool,
-) -> float:
-    """Show what there is now, or why there is nothing; seconds until the next look."""
-    rest_s = REFRESH_S
-    try:
-        answer, shown = look()
-    except (NoAnswer, Refused) as error:
-        if isinstance(error, Refused) and error.status not in PASSING:
-            raise
-        rest_s = max(REFRESH_S, getattr(error, "retry_after_s", None) or 0)
-        _show_trouble(error, live)
-        return rest_s
-
-    if live is not None:
-        live.update(shown, refresh=True)
-    else:
-        _print(console, answer, shown, as_json=as_json)
-    return rest_s
-
-
-def _show_trouble(error: OrderflowError, live: Live | None) -> None:
-    trouble = Text(str(error), "yellow")
-    if live is not None:
-        live.update(trouble, refresh=True)
-    else:
-        Console(stderr=True, highlight=False).print(trouble, soft_wrap=True)
-
-
-def _print(console: Console, answer: Answer, shown: RenderableType, *, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-    else:
-        console.print(shown, width=min(console.width, WIDTH_MAX))
+def _patience(error: OrderflowError) -> float | None:
+    """What may be gone in a second is shown, and asked again."""
+    if isinstance(error, Refused) and error.status in PASSING:
+        return error.retry_after_s or 0
+    return 0 if isinstance(error, NoAnswer) else None
 
 
 def _page(

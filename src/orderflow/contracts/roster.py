@@ -41,16 +41,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     One service. `name` is that of its package, its database and its settings section.
 
     `ports`: its roles in the order in which they run together, each with its default port.
-    `group` reads `listens_to`. `internal`: topics without events that are nobody else's. A service
-    without a database keeps its state in stores beside it, restored from Kafka. `processes`: how
-    the local stack divides the roles among processes; one process with all of them, called like the
-    service, if it does not say.
+    `group` reads `listens_to`; a service that listens to nothing has none. `internal`: topics
+    without events that are nobody else's. A service that listens without a database keeps its state
+    in stores beside it, restored from Kafka. `processes`: how the local stack divides the roles
+    among processes; one process with all of them, called like the service, if it does not say.
     """
 
     name: str
     ports: Mapping[str, int]
-    group: str
-    listens_to: tuple[Topic, ...]
+    group: str = ""
+    listens_to: tuple[Topic, ...] = ()
     publishes: tuple[Topic, ...] = ()
     internal: tuple[Topic, ...] = ()
     has_database: bool = True
@@ -63,6 +63,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def package(self) -> str:
         return f"orderflow.services.{self.name}"
+
+    @property
+    def listens(self) -> bool:
+        """Whether it has a listener, and with it a group."""
+        return bool(self.group)
+
+    @property
+    def has_stores(self) -> bool:
+        """Whether it keeps state in stores beside it."""
+        return self.listens and not self.has_database
 
     @property
     def runs(self) -> tuple[Process, ...]:
@@ -131,6 +141,7 @@ ROSTER: Roster = (
         internal=(REVENUE_FACTS,),
         has_database=False,
     ),
+    Row(name="operations", ports={"observer": 8290}, has_database=False),
 )
 
 
@@ -141,7 +152,7 @@ def row(name: str, roster: Roster = ROSTER) -> Row:
 
 def groups(roster: Roster = ROSTER) -> dict[str, tuple[Topic, ...]]:
     """Each consumer group with the topics it listens to."""
-    return {member.group: member.listens_to for member in roster}
+    return {member.group: member.listens_to for member in roster if member.listens}
 
 
 def subscribed(group: str, roster: Roster = ROSTER) -> tuple[str, ...]:
@@ -183,6 +194,8 @@ def sections(roster: Roster = ROSTER) -> tuple[str, ...]:
 GROUPS = groups()
 TOPICS = topics()
 SECTIONS = sections()
+OBSERVED = frozenset(topic.name for topic in TOPICS) - {RELAY_POSITIONS.name}
+"""Where groups can be behind: a relay's position is no offset."""
 TYPES_BY_TOPIC: dict[str, tuple[str, ...]] = {
     topic.name: topic.types for topic in TOPICS if topic.types
 }

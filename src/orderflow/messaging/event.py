@@ -9,7 +9,6 @@ protocol binding, binary mode (`ce_` headers, UTF-8 text); W3C Trace Context for
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from random import getrandbits
 from typing import TYPE_CHECKING, NewType, Protocol
 from uuid import UUID
 
@@ -162,11 +161,6 @@ def derived_id(namespace: UUID, *, cause: EventId, event_type: str, index: int) 
     The same cause, type and index give the same id in every re-run.
     """
     return EventId(uuid5(namespace, f"{cause}/{event_type}/{index}"))
-
-
-def new_traceparent() -> str:
-    """The `traceparent` of a new trace, sampled (W3C Trace Context, version 00)."""
-    return f"00-{getrandbits(128):032x}-{getrandbits(64):016x}-01"
 
 
 def read_clock() -> datetime:

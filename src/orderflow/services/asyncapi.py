@@ -14,8 +14,10 @@ FILE = Path(__file__).parents[3] / "docs" / "asyncapi.json"
 
 
 def listeners(roster: Roster = ROSTER) -> tuple[Listener, ...]:
-    """Each service's `LISTENER`, in the roster's order. None of them is run here."""
-    return tuple(import_module(f"{member.package}.listeners").LISTENER for member in roster)
+    """The `LISTENER` of each service that listens, in the roster's order. None is run here."""
+    return tuple(
+        import_module(f"{member.package}.listeners").LISTENER for member in roster if member.listens
+    )
 
 
 def text(roster: Roster = ROSTER) -> str:

@@ -37,14 +37,17 @@ def exports(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
     What an outside client needs, Kafka's own Java tools included.
 
     The names are public and stay: for each service `<SERVICE>_API_URL` and
-    `<SERVICE>_DATABASE_URL`.
+    `<SERVICE>_DATABASE_URL`, if it has one.
     """
     ours = process_environment(settings, roster)
     services = {
         name: value
         for member in roster
         for name, value in (
-            (f"{member.name.upper()}_API_URL", api_url(settings, member.name)),
+            (
+                f"{member.name.upper()}_API_URL",
+                api_url(settings, member.name) if "api" in member.roles else None,
+            ),
             (
                 f"{member.name.upper()}_DATABASE_URL",
                 ours.get(f"ORDERFLOW_{member.name.upper()}__DATABASE__DSN"),
@@ -99,7 +102,7 @@ def _service_environment(settings: StackSettings, member: Row) -> dict[str, str]
 def _state_of(settings: StackSettings, member: Row, section: str) -> dict[str, str]:
     if member.has_database:
         return {f"{section}__DATABASE__DSN": database_url(settings, member.name)}
-    return {f"{section}__STATE_DIR": str(settings.data / member.name)}
+    return {f"{section}__STATE_DIR": str(settings.data / member.name)} if member.has_stores else {}
 
 
 def _neighbours_environment(settings: StackSettings) -> dict[str, str]:

@@ -20,6 +20,7 @@ from orderflow.messaging.kafka import clients
 from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
+from orderflow.messaging.telemetry.trace_context import new_trace
 
 Record = tuple[str, bytes, Headers]
 """Key, value, headers."""
@@ -44,16 +45,24 @@ def payments(count: int, *, skus: Sequence[str], draw: random.Random) -> list[Pa
     return [_payment(skus, draw) for _ in range(count)]
 
 
-def encoded(topic: str, events: Iterable[Event], registry: RegistrySettings) -> list[Record]:
-    """The events as they will be on the wire, each with an id of its own."""
+def encoded(
+    topic: str, events: Iterable[Event], registry: RegistrySettings, *, sampled: float = 1.0
+) -> list[Record]:
+    """
+    The events as they will be on the wire, each with an id and a trace of its own, of which the
+    part `sampled` is.
+    """
     client = Registry(registry)
     encoder = Encoder.load(client, CATALOGUE, [topic])
     client.close()
+
     return [
         (
             event.key,
             encoder.encode(topic, event),
-            to_headers(started(event, source=SOURCES[topic], traceparent=TRACEPARENT)),
+            to_headers(
+                started(event, source=SOURCES[topic], traceparent=str(new_trace(ratio=sampled)))
+            ),
         )
         for event in events
     ]

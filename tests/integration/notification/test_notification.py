@@ -300,7 +300,7 @@ def test_a_mail_server_that_is_away_is_waited_for_and_is_nobodys_attempt(
         within_s=30,
         why="it says what is away",
     )
-    assert metric(sender, "orderflow_listener_resource_down") == 1
+    assert metric(sender, "orderflow_listener_gate_closed") == 1
     notification.mail.start()
     notification.assert_each_notified_once_in_order()
     assert sender.ready()

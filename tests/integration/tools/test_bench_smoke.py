@@ -89,3 +89,10 @@ def test_a_revenue_benchmark_counts_every_payment_once_on_every_side(tmp_path: P
     assert [(turn["duplicates"], turn["missing"]) for turn in turns.values()] == [(0, 0)] * 3
     assert set(found["ratios"]) == {"without state", "one transaction each"}
     assert turns["orderflow revenue"]["customers"] > 400
+
+
+def test_a_tracing_benchmark_pays_every_order_once_and_its_spans_arrive(tmp_path: Path) -> None:
+    found = report("tracing", tmp_path)
+    assert [(turn["duplicates"], turn["missing"]) for turn in found["turns"]] == [(0, 0)] * 3
+    # Of each order the processing and the sending, and some batches.
+    assert found["spans"] >= 2 * found["plan"]["records"]

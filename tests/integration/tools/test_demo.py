@@ -6,45 +6,13 @@ shows its own.
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from tests.support.stack import RUNNING_STACK, temporary_home
+from tests.support.stack import temporary_home
+from tests.support.whole_stack import WholeStack, free_offset
 
 from orderflow.contracts.roster import GROUPS, subscribed
-from orderflow.stack.ports import is_free
-from orderflow.stack.preflight import DEFAULT_PORTS
-
-WITHIN_S = 300
-
-
-def free_offset() -> int:
-    """All of the stack's ports, moved together to where nobody is."""
-    for offset in range(1000 + os.getpid() % 500 * 7, 12_000, 13):
-        if all(is_free(port + offset) for port in DEFAULT_PORTS.values()):
-            return offset
-    raise AssertionError("no free block of ports")
-
-
-def orderflow(state: Path, offset: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != RUNNING_STACK}
-    return subprocess.run(
-        [sys.executable, "-m", "orderflow.cli.main", *arguments],
-        env={
-            **environment,
-            "ORDERFLOW_STACK__STATE_DIR": str(state),
-            "ORDERFLOW_STACK__PORT_OFFSET": str(offset),
-            "COLUMNS": "240",
-        },
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
 
 
 def order_ids(output: str) -> set[str]:
@@ -104,15 +72,15 @@ COMMANDS = {
 def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
     """Record by record, and its own orders only."""
     with temporary_home() as state:
-        offset = free_offset()
+        stack = WholeStack(state, free_offset())
         try:
-            first = orderflow(state, offset, "demo")
+            first = stack.orderflow("demo")
             assert first.returncode == 0, first.stdout + first.stderr
-            second = orderflow(state, offset, "demo")
+            second = stack.orderflow("demo")
             assert second.returncode == 0, second.stdout + second.stderr
-            status = orderflow(state, offset, "status", "--json")
+            status = stack.orderflow("status", "--json")
         finally:
-            orderflow(state, offset, "down")
+            stack.orderflow("down")
     for output in (first.stdout, second.stdout):
         for customer, names in RECORDS.items():
             for name in names:
@@ -135,7 +103,7 @@ def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
         )
         assert count(r"Java saw +Partition:\d +Offset:\d+ +[0-9a-f-]{36}", output) == 1
         assert "make down" in output
-        assert f":{8080 + offset}/docs" in output
+        assert f":{8080 + stack.offset}/docs" in output
     for customer, moved in REVENUE.items():
         assert count(rf"^{customer} +{moved} *$", first.stdout) == 1, customer
     assert count(r"^ada +359.60 EUR +0.00 EUR +179.80 EUR +359.60 EUR +2 +0 *$", second.stdout) == 1

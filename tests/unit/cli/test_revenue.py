@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from orderflow.cli import api_client, product, revenue, stuck
+from orderflow.cli import api_client, product, revenue, stuck, watching
 
 TOTALS = {
     "capturedMinor": 123_456_750,
@@ -158,7 +158,7 @@ def test_a_refusal_is_one_line_in_the_words_of_the_api(api: FakeApi) -> None:
 def test_watch_goes_on_past_a_refusal_that_passes_and_ends_well_with_ctrl_c(
     api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(revenue, "REFRESH_S", 0.0)
+    monkeypatch.setattr(watching, "REFRESH_S", 0.0)
     api.put("/revenue/anna", {"title": "Nothing yet"}, 404)
     api.put("/revenue/anna", PROBLEM, 503, retry_after="0")
     api.put("/revenue/anna", {**CUSTOMER, "freshness": FRESH})

@@ -89,7 +89,7 @@ def run(plan: Plan) -> Report:
     machine = this_machine()
     turns: list[Turn] = []
     with temporary_stack(INFRASTRUCTURE) as stack:
-        bench = _Bench(stack)
+        bench = PaymentTurns(stack)
         bench.warm_up(plan)
         for _ in range(plan.rounds):
             turns += [bench.turn(name, plan.records) for name in (OWNER, POOL, PLAIN)]
@@ -100,12 +100,22 @@ def run(plan: Plan) -> Report:
     return Report(machine=machine, plan=plan, turns=turns, ratios=ratios)
 
 
-class _Bench:
-    """One stack; turns do not share a group or a database."""
+class PaymentTurns:
+    """
+    One stack; turns do not share a group or a database. `workers`: the task of each target's
+    worker; `settings`: of their environment.
+    """
 
-    def __init__(self, stack: LocalStack) -> None:
+    def __init__(
+        self,
+        stack: LocalStack,
+        workers: Mapping[str, Mapping[str, object]] = WORKERS,
+        settings: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self._stack = stack
         self._access = access(stack)
+        self._workers = workers
+        self._settings = settings or {}
         self._number = 0
 
     def warm_up(self, plan: Plan) -> None:
@@ -113,12 +123,15 @@ class _Bench:
         if plan.warm_up_records:
             self.turn(OWNER, plan.warm_up_records)
 
-    def turn(self, target: str, count: int) -> Turn:
+    def turn(self, target: str, count: int, *, sampled: float = 1.0) -> Turn:
+        """Let `target` handle so many orders; of the part `sampled` of them spans are wanted."""
         self._number += 1
         group = f"bench-{self._number}"
         kafka = self._access.kafka
         start = end_offsets(kafka, ORDERS.name)
-        orders = records.encoded(ORDERS.name, records.orders(count), self._access.registry)
+        orders = records.encoded(
+            ORDERS.name, records.orders(count), self._access.registry, sampled=sampled
+        )
         records.produce(kafka, ORDERS.name, orders)
 
         with Reader(kafka, PAYMENTS.name) as reader, self._worker(target, group, start) as pid:
@@ -144,8 +157,9 @@ class _Bench:
             )
             module, environment = "orderflow.bench.payment.naive", self._access.environment
         else:
-            task = msgspec.convert({"group": group, **WORKERS[target]}, worker.Task)
-            module, environment = "orderflow.bench.payment.worker", self._prepared(group, start)
+            task = msgspec.convert({"group": group, **self._workers[target]}, worker.Task)
+            module = "orderflow.bench.payment.worker"
+            environment = {**self._prepared(group, start), **self._settings.get(target, {})}
 
         with running(with_task(module, task), environment) as pid:
             yield pid

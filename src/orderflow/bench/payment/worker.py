@@ -25,8 +25,10 @@ from orderflow.messaging.container.client.broker_client import BrokerClient
 from orderflow.messaging.container.client.kafka_client import Windows
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.clients import TopicPartition
-from orderflow.messaging.kafka.transactions import Place, Placed, Produced, Transactions
-from orderflow.messaging.telemetry import configure
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.kafka.transactions import Placed, Produced, Transactions
+from orderflow.messaging.telemetry import configure, render_metrics
+from orderflow.messaging.telemetry.traces import close_traces, configure_traces
 from orderflow.messaging.work.calls import Calls, InlineCalls
 from orderflow.services.payment.bootstrap import SERVICE, listening
 from orderflow.services.payment.gateway import Answer, ProviderAccount, Verdict
@@ -34,7 +36,10 @@ from orderflow.services.payment.model import Payment, Refund
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """`inline`: calls are made on the listener's thread. A `slow_share` of calls takes `slow_s`."""
+    """
+    `inline`: calls are made on the listener's thread. A `slow_share` of calls takes `slow_s`.
+    `scraped`: all metrics are written out once a second, as for Prometheus.
+    """
 
     group: str
     calls_max: int
@@ -43,6 +48,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     slow_share: float = 0.0
     slow_s: float = 3.0
     transactional: bool = True
+    scraped: bool = False
 
 
 class Provider:
@@ -106,6 +112,7 @@ class PlainClient(BrokerClient):
 def main(task: Task) -> None:
     settings = SERVICE.load()
     configure("payment", settings.telemetry)
+    configure_traces("payment", settings.telemetry.traces)
     listener = listening(settings, Provider(task), calls_max=task.calls_max)
 
     container = Container(
@@ -121,7 +128,15 @@ def main(task: Task) -> None:
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if task.scraped:
+        threading.Thread(target=_scrape, args=(stop,), name="scrapes", daemon=True).start()
     container.run(stop)
+    close_traces()
+
+
+def _scrape(stop: threading.Event) -> None:
+    while not stop.wait(1.0):
+        render_metrics()
 
 
 if __name__ == "__main__":

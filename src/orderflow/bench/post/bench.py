@@ -206,7 +206,7 @@ def _published(metrics: str) -> int:
     return sum(
         int(float(line.split()[1]))
         for line in lines
-        if line.startswith("orderflow_relay_records_total ")
+        if line.startswith("orderflow_relay_records_total{")
     )
 
 

@@ -21,7 +21,8 @@ from orderflow.messaging.container import Container, ContainerSettings
 from orderflow.messaging.container.client.broker_client import BrokerClient
 from orderflow.messaging.container.client.kafka_client import Windows
 from orderflow.messaging.container.deliveries.stateful import StateParts
-from orderflow.messaging.kafka.transactions import Place, Placed, Produced
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.kafka.transactions import Placed, Produced
 from orderflow.messaging.listener import Stateful
 from orderflow.messaging.process.garbage import collect_garbage_rarely
 from orderflow.messaging.streams.broker_changelog import BrokerChangelogReader

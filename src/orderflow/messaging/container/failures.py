@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from orderflow.messaging.container.records.identity import Identities
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.dead_letters import letter as dead_letter
@@ -68,8 +69,11 @@ class Failures:
 
     def __init__(self, shared: Shared) -> None:
         self._listener = shared.settings.listener
+        self._ids = Identities(shared.settings.listener.group)
         self._retry = shared.settings.listener.retry
+        ATTEMPTS.labels(self._listener.name)
 
+        self._traces = shared.traces
         self._queues = shared.queues
         self._uncommitted = shared.uncommitted
         self._handle_gate = shared.gates.handle
@@ -156,12 +160,13 @@ class Failures:
         CONTENTION.labels(self._listener.name).inc()
         if len(batch) == 1:
             batch[0].progress.contentions += 1
+            self._traces.note(batch[0], "lock", {"times": batch[0].progress.contentions})
         log.warning(
             "records meet a lock or take too long: half of them next, and one alone waits in place",
             listener=self._listener.name,
             records=len(batch),
-            first=batch[0].place,
             times=batch[0].progress.contentions,
+            **self._ids.about(batch[0]),
             why=str(error),
         )
 
@@ -187,6 +192,7 @@ class Failures:
                 self.give_up(record, UnknownOutcome(why), attempts=attempts)
                 return True
             case Wait(seconds):
+                self._traces.note(record, "outcome unknown", {"lookups": progress.lookups})
                 self._say_each_hour(record, unknown_s)
                 self._queues.wait(record, seconds)
                 progress.lookups += 1
@@ -199,7 +205,7 @@ class Failures:
             log.error(
                 "the outcome is still unknown, and is not given up",
                 listener=self._listener.name,
-                record=record.place,
+                **self._ids.about(record),
                 since=record.progress.unknown_since,
                 lookups=record.progress.lookups,
             )
@@ -234,7 +240,7 @@ class Failures:
         log.error(
             "dead letter",
             listener=self._listener.name,
-            record=record.place,
+            **self._ids.about(record),
             dlt=letter[0],
             why=repr(error),
         )
@@ -246,15 +252,17 @@ class Failures:
         match step:
             case DeadLetter(attempts):
                 if not isinstance(error, Poison):
-                    self._charge(record, attempts)
+                    self._charge(record, error, attempts)
                 self.give_up(record, error, attempts=attempts)
                 return True
             case Wait(seconds):
-                self._charge(record, record.progress.attempts + 1)
+                self._charge(record, error, record.progress.attempts + 1)
                 self._wait(record, error, seconds)
                 return False
 
-    def _charge(self, record: Record, attempts: int) -> None:
+    def _charge(self, record: Record, error: Exception, attempts: int) -> None:
+        kind = type(error).__qualname__
+        self._traces.note(record, "attempt failed", {"exception.type": kind, "attempt": attempts})
         ATTEMPTS.labels(self._listener.name).inc()
         progress = record.progress
         progress.attempts = attempts
@@ -264,7 +272,7 @@ class Failures:
         log.warning(
             "a record failed, and waits in place",
             listener=self._listener.name,
-            record=record.place,
+            **self._ids.about(record),
             attempt=record.progress.attempts,
             of=self._retry.attempts_max,
             next_in_s=seconds,

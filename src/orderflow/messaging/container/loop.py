@@ -16,9 +16,11 @@ from orderflow.messaging.container.deliveries.kafka import KafkaDelivery
 from orderflow.messaging.container.deliveries.stateful import StatefulDelivery, StateParts
 from orderflow.messaging.container.deliveries.transaction import TurnTransaction
 from orderflow.messaging.container.failures import Failures
+from orderflow.messaging.container.metrics import WaitingGauges, count_consumed
 from orderflow.messaging.container.records.queues import Queues
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.records.record_log import RecordLog
+from orderflow.messaging.container.records.record_traces import RecordTraces
 from orderflow.messaging.container.records.uncommitted import Uncommitted
 from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.settings import ContainerSettings
@@ -69,6 +71,7 @@ class Loop:
         self.turning = Turning(
             f"listener {listener.name}", within_s=settings.turns_within_s, clock=clock
         )
+        self._waiting = WaitingGauges(listener, clock)
         self._shared = shared = Shared(
             settings=settings,
             client=client,
@@ -76,7 +79,8 @@ class Loop:
             gates=gates,
             queues=Queues(clock),
             uncommitted=Uncommitted(),
-            record_log=RecordLog(listener, wanted=settings.log_records),
+            record_log=RecordLog(listener, wanted=settings.log_records, clock=clock),
+            traces=RecordTraces(listener.group, clock),
         )
         self._fetched = 0
         failures = Failures(shared)
@@ -126,7 +130,7 @@ class Loop:
 
     def close(self) -> None:
         """Leave the group. What is not committed will be read again."""
-        self._shared.record_log.write()
+        self._write_finished()
         self._preparing.close()
         self._shared.client.close()
         self._delivery.close()
@@ -140,9 +144,11 @@ class Loop:
         polled = self._shared.client.poll(self._poll_timeout(), self._shared.settings.records_max)
 
         self.turning.mark("restore")
+        self._shared.traces.begin_turn()
         self._delivery.begin_turn()
         self.turning.mark("admit")
         if polled.messages:
+            count_consumed(self._shared.settings.listener.group, polled.messages)
             self._admission.note_messages()
             self._fetched += len(polled.messages)
         self._admission.admit(self._bulk.take(polled))
@@ -166,7 +172,8 @@ class Loop:
         self._end_turn()
         self._open_idle_gates()
         self._admission.refill()
-        self._shared.record_log.write()
+        self._write_finished()
+        self._waiting.show(self._shared.client.partitions.values())
 
     def last_turn(self) -> None:
         """
@@ -179,6 +186,11 @@ class Loop:
         self._handle_waves()
         self.turning.mark("last commit")
         self._delivery.last(deadline)
+
+    def _write_finished(self) -> None:
+        """Lines and spans of what is finished for good."""
+        self._shared.record_log.write()
+        self._shared.traces.write()
 
     def _handle_bulk(self) -> None:
         if self._bulk:

@@ -2,6 +2,7 @@
 The HTTP edge of a process, and its way to others.
 
 `server`: one application on one socket, started and stopped; `api`: what every API has in common;
-`health`: liveness, readiness and metrics; `bodies`, `parameters`, `pages`: reading requests and
-answering a page at a time; `problems`: problem documents; `client`: calls that have an end.
+`health`: liveness, readiness and metrics; `measured`: how long requests take; `bodies`,
+`parameters`, `pages`: reading requests and answering a page at a time; `problems`: problem
+documents; `client`: calls that have an end.
 """

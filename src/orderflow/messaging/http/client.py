@@ -17,6 +17,9 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from orderflow.messaging.http.spans import client_span
+from orderflow.messaging.telemetry.traces import current
+
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -25,25 +28,39 @@ class BoundedClient(httpx2.Client):
     Every call ends within `within_s`, besides the wait for a free connection, which `timeout` has
     of its own; an answer has at most `bytes_max` bytes on the wire.
 
+    A call that is made within a sampled trace has a span of its own, and hands its context on;
+    `peer` is what the span calls the server.
+
     Raises the library's TransportError past one of the limits, and nothing of the answer counts.
     ConnectError and ConnectTimeout are raised only when nothing was sent. Threads may share it.
     """
 
     def __init__(
-        self, *, within_s: float, bytes_max: int = ANSWER_BYTES_MAX, **options: Any
+        self,
+        *,
+        within_s: float,
+        bytes_max: int = ANSWER_BYTES_MAX,
+        peer: str = "",
+        **options: Any,
     ) -> None:
         # Unpacked, few bytes could become many.
         headers = {"Accept-Encoding": "identity", **options.pop("headers", {})}
         super().__init__(headers=headers, **options)
         self._within_s = within_s
         self._bytes_max = bytes_max
+        self._peer = peer
         self._limits = _Limits()
         self._bound_connections()
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         self._limits.deadline = time.monotonic() + self._within_s
         self._limits.bytes_left = self._bytes_max
-        return super().send(request, **options)
+        if current() is None:
+            return super().send(request, **options)
+        with client_span(request, peer=self._peer) as answered:
+            response = super().send(request, **options)
+            answered(response.status_code)
+            return response
 
     def _bound_connections(self) -> None:
         # The library passes no backend on, though its pools take one: they are given it afterwards,

@@ -21,7 +21,9 @@ from starlette.types import ASGIApp
 
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.health import Reasons, application
+from orderflow.messaging.http.measured import Measured
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.telemetry.traces import close_traces
 
 GRACEFUL_S = 4
 BACKLOG = 2048
@@ -102,6 +104,7 @@ async def _serve(build: Callable[[Fail], Role]) -> None:
     server.should_exit = True
     await running
     await asyncio.to_thread(role.close)
+    await asyncio.to_thread(close_traces)
     log.info("stopped")
     if failures:
         raise failures[0]
@@ -110,7 +113,7 @@ async def _serve(build: Callable[[Fail], Role]) -> None:
 def _server(role: Role) -> _Server:
     return _Server(
         uvicorn.Config(
-            (role.app or application)(role.reasons),
+            Measured((role.app or application)(role.reasons)),
             loop="none",
             http="httptools",
             ws="none",

@@ -27,6 +27,7 @@ __all__ = [
     "KafkaException",
     "Producer",
     "TopicPartition",
+    "client_config",
     "consumer",
     "consumer_config",
     "listener_consumer",

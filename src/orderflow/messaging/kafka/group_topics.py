@@ -9,6 +9,7 @@ from orderflow.messaging.kafka.topics import Topic
 
 DLT_RETENTION = timedelta(days=30)
 REPLAY_RETENTION = timedelta(days=7)
+_DEAD_LETTERS, _REPLAY = ".dlt", ".replay"
 GROUP_RECORD_BYTES_MAX = 2 * 1024 * 1024
 """A dead letter is the original record and the evidence: twice the size of any original."""
 
@@ -23,7 +24,7 @@ def group_topics(topics: Iterable[Topic], group: str) -> tuple[Topic, ...]:
 def dead_letter_topic(topic: Topic, group: str) -> Topic:
     """For records of `topic` that `group` could not handle: original bytes, key, and evidence."""
     return Topic(
-        name=f"{topic.name}.{group}.dlt",
+        name=f"{topic.name}.{group}{_DEAD_LETTERS}",
         key=topic.key,
         retention=DLT_RETENTION,
         partitions=1,
@@ -34,9 +35,22 @@ def dead_letter_topic(topic: Topic, group: str) -> Topic:
 def replay_topic(topic: Topic, group: str) -> Topic:
     """For dead letters of `topic` that are sent again, to `group` alone."""
     return Topic(
-        name=f"{topic.name}.{group}.replay",
+        name=f"{topic.name}.{group}{_REPLAY}",
         key=topic.key,
         retention=REPLAY_RETENTION,
         partitions=1,
         record_bytes_max=GROUP_RECORD_BYTES_MAX,
     )
+
+
+def group_of(name: str, topics: Iterable[str]) -> str | None:
+    """Whose topic this is: the group of the topics above, made for one of `topics`; else None."""
+    for suffix in (_DEAD_LETTERS, _REPLAY):
+        for topic in topics:
+            if name.startswith(f"{topic}.") and name.endswith(suffix):
+                return name[len(topic) + 1 : -len(suffix)] or None
+    return None
+
+
+def is_dead_letter_topic(name: str) -> bool:
+    return name.endswith(_DEAD_LETTERS)

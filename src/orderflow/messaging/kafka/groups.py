@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.clients import client_config, consumer
-from orderflow.messaging.kafka.lag import Place
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S = 10.0

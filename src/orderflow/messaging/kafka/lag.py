@@ -22,19 +22,19 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from orderflow.messaging.errors import ConfigurationError, Unavailable
 from orderflow.messaging.kafka.clients import Consumer, client_config, consumer
 from orderflow.messaging.kafka.finished_offsets import Window, decode
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.settings import KafkaSettings
 
 EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-
-Place = tuple[str, int]
-"""Topic and partition."""
 
 
 class Lag(msgspec.Struct, frozen=True, kw_only=True):
     """
     One group on one partition. `waiting` of its `records` were begun and wait in place. `beyond`:
     by how many offsets the committed one is above the end of the log; 0 if all is well.
+
+    `committed`: None if the group never committed here. `left`: what is not finished, as a window.
     """
 
     group: str
@@ -43,6 +43,12 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     waiting: int = 0
     beyond: int = 0
+    committed: int | None = None
+    left: Window = Window(0)
+
+    @property
+    def place(self) -> Place:
+        return self.topic, self.partition
 
 
 def lags(
@@ -75,7 +81,7 @@ def lags(
         ) from error
 
     return [
-        _lag(
+        lag_of(
             group,
             place,
             committed[group].get(place),
@@ -126,9 +132,10 @@ def offsets_beyond(
     }
 
 
-def _lag(
+def lag_of(
     group: str, place: Place, window: Window | None, *, first: int, end: int, beyond: int
 ) -> Lag:
+    """The lag on a partition of `first` to `end`; `window`: what the group committed, if it did."""
     left = retained(None if beyond else window, first=first)
     topic, partition = place
     return Lag(
@@ -138,6 +145,8 @@ def _lag(
         records=unfinished(left, end=end),
         waiting=len(left.unfinished),
         beyond=beyond,
+        committed=None if window is None else window.base,
+        left=left,
     )
 
 

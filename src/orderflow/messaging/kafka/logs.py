@@ -10,7 +10,8 @@ from confluent_kafka.admin import AdminClient
 
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.clients import client_config
-from orderflow.messaging.kafka.lag import EARLIEST, LATEST, Place, offsets_at
+from orderflow.messaging.kafka.lag import EARLIEST, LATEST, offsets_at
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.settings import KafkaSettings
 
 TIMEOUT_S = 2.0

@@ -26,7 +26,6 @@ from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.lag import (
     EARLIEST,
     LATEST,
-    Place,
     committed_windows,
     observer,
     offsets_at,
@@ -35,6 +34,7 @@ from orderflow.messaging.kafka.lag import (
     retained,
     unfinished,
 )
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.settings import KafkaSettings
 
 TIMEOUT_S = 2.0

@@ -83,7 +83,7 @@ def read(
 
             error = message.error()
             if error is None:
-                record = _record(message)
+                record = record_of(message)
                 if follow or record.offset < ends[record.partition]:
                     yield record
                 if record.offset + 1 >= ends[record.partition]:
@@ -92,7 +92,7 @@ def read(
                 # The last offsets of a partition may be transaction markers: then no record reaches
                 # the end.
                 unread.discard(message.partition())
-            elif error.fatal() or not _passing(error):
+            elif error.fatal() or not is_passing(error):
                 raise ConfigurationError(f"could not read {topic}: {error.str()}")
 
 
@@ -122,7 +122,7 @@ def _ends(client: Consumer, topic: str) -> dict[int, int]:
         ) from error
 
 
-def _passing(error: KafkaError) -> bool:
+def is_passing(error: KafkaError) -> bool:
     """True if the client recovers from the error without help."""
     return bool(error.retriable()) or error.code() in (
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
@@ -132,7 +132,8 @@ def _passing(error: KafkaError) -> bool:
     )
 
 
-def _record(message: Any) -> ConsumerRecord:
+def record_of(message: Any) -> ConsumerRecord:
+    """The client's message as a record, whatever its content."""
     try:
         headers = headers_of(message)
     except Poison:

@@ -43,6 +43,9 @@ from orderflow.messaging.kafka.clients import (
     Producer,
     TopicPartition,
 )
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.kafka.reports import Reports
+from orderflow.messaging.telemetry import wanted
 
 RESOURCE = "broker"
 SLICE_S = 2.0
@@ -71,9 +74,10 @@ class Placed(NamedTuple):
     value: bytes | None
     headers: Headers
 
-
-Place = tuple[str, int]
-"""Topic and number of a partition."""
+    @property
+    def unplaced(self) -> Produced:
+        """The record without its partition."""
+        return self.topic, self.key, self.value, self.headers
 
 
 class Refusal(Enum):
@@ -135,12 +139,15 @@ class Transactions:
 
     One transaction: `begin`, `produce`, `send_offsets` if there are any, `commit`. Each of them may
     raise TransactionAborted or ProducerLost, as the module says.
+
+    `reports`: where the records of `produce` are, once they are committed; for lines about them.
     """
 
     def __init__(self, producer: Producer, *, between: Between) -> None:
         self._producer = producer
         self._between = between
         self.ends: dict[Place, int] = {}
+        self.reports = Reports()
         self._aborted_before = False
 
     def init(self) -> None:
@@ -160,22 +167,28 @@ class Transactions:
 
     def begin(self) -> None:
         """Begin a transaction, locally only. Raises ProducerLost when the producer is finished."""
+        # Anew: a report that comes late is one on an earlier transaction.
+        self.reports = Reports()
         self._insist("begin_transaction", self._producer.begin_transaction)
 
     def produce(self, records: Iterable[Produced]) -> None:
         """
         Hand `records` to the client, in their order; `commit` reports what was not delivered.
 
-        Any failure aborts the transaction: a record that was skipped would be lost.
+        Any failure aborts the transaction: a record that was skipped would be lost. `reports` says
+        where they are, if lines at `debug` are wanted.
         """
-        # Without a delivery callback: an exception in one would come out of a `commit` that
-        # succeeded.
         send = self._producer.produce
+        # Without delivery callbacks but at `debug`: they cost a fifth of what sending costs.
+        report = self.reports.of if wanted("debug") else None
 
         try:
-            for topic, key, value, headers in records:
-                send(topic, value, key, headers=headers)
-            self._producer.poll(0)
+            for number, (topic, key, value, headers) in enumerate(records):
+                if report is None:
+                    send(topic, value, key, headers=headers)
+                else:
+                    send(topic, value, key, headers=headers, on_delivery=report(number))
+            _raised_by_client(lambda: self._producer.poll(0))
         except (BufferError, KafkaException) as error:
             self._refused_by_client(error)
 
@@ -204,7 +217,7 @@ class Transactions:
                     send(topic, value, key, partition, headers=headers, on_delivery=answered)
                 else:
                     send(topic, value, key, partition, headers=headers)
-            self._producer.poll(0)
+            _raised_by_client(lambda: self._producer.poll(0))
         except (BufferError, KafkaException) as error:
             self._refused_by_client(error)
 
@@ -354,7 +367,7 @@ class Transactions:
         deadline = None if budget_s is None else time.monotonic() + budget_s
         while True:
             try:
-                call()
+                _raised_by_client(call)
             except KafkaException as error:
                 meaning = verdict(error.args[0])
                 out_of_time = deadline is not None and time.monotonic() >= deadline
@@ -441,6 +454,22 @@ def topic_exists(client: Consumer | Producer, topic: str) -> bool:
             f"metadata of {topic}: {error.args[0].str()}", resource=RESOURCE
         ) from error
     return metadata.error is None and len(metadata.partitions) > 0
+
+
+def _raised_by_client(call: Callable[[], object]) -> None:
+    """
+    Run a call of the client that may serve its callbacks.
+
+    A fatal error is raised out of a callback of the client's own; the delivery callback that is
+    called next then meets an exception that is already set, and the interpreter raises SystemError
+    in its place.
+    """
+    try:
+        call()
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise
 
 
 def _lost(name: str, error: KafkaError) -> ProducerLost:

@@ -31,7 +31,7 @@ from orderflow.messaging.postgres.connection import (
     transient,
     wait_briefly,
 )
-from orderflow.messaging.telemetry import counter, gauge, histogram, logger
+from orderflow.messaging.telemetry import BATCH_BUCKETS, counter, gauge, histogram, logger
 from orderflow.messaging.work.clock import CLOCK, Clock
 from orderflow.messaging.work.turning import Turning
 
@@ -44,15 +44,18 @@ UNDONE_RETRY_S = 2.0
 
 IDLE_S = 0.5
 
-BATCH_SIZE = histogram(
-    "group_commit_batch_size",
-    "Pieces of work in one commit",
-    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+BATCH_REQUESTS = histogram(
+    "group_commit_batch_requests",
+    "Requests that the committer takes at once.",
+    buckets=BATCH_BUCKETS,
+)
+COMMIT_S = histogram(
+    "group_commit_seconds", "How long the committer takes for what it took, retries included."
 )
 EXPIRED = counter(
-    "group_commit_expired", "Pieces of work that were not written: too late, or for nobody any more"
+    "group_commit_expired_requests", "Requests not written: too late, or for nobody any more."
 )
-QUEUED = gauge("group_commit_queued", "Pieces of work that wait for the committer")
+QUEUED = gauge("group_commit_queue_requests", "Requests that wait for the committer.")
 
 log = logger("group_commit")
 
@@ -111,6 +114,9 @@ class GroupCommit(Generic[Work, Result]):
 
     def start(self) -> None:
         """Start the committer's thread."""
+        # Asked when somebody looks: while the committer hangs, the queue grows all the same.
+        QUEUED.set_function(self._queue.qsize)
+        EXPIRED.inc(0)
         self._thread.start()
 
     def submit(self, work: Work, token: object, *, deadline: float = math.inf) -> None:
@@ -138,7 +144,10 @@ class GroupCommit(Generic[Work, Result]):
             self._turning.mark("wait for work")
             batch = self._take()
             if batch:
-                self._deliver(self._commit(batch))
+                began = self._clock.monotonic()
+                outcomes = self._commit(batch)
+                COMMIT_S.observe(self._clock.monotonic() - began)
+                self._deliver(outcomes)
             elif self._closing.is_set():
                 break
         self._turning.rest()
@@ -154,8 +163,7 @@ class GroupCommit(Generic[Work, Result]):
             while len(batch) < self._batch_max:
                 batch.append(self._queue.get_nowait())
 
-        QUEUED.set(self._queue.qsize())
-        BATCH_SIZE.observe(len(batch))
+        BATCH_REQUESTS.observe(len(batch))
         return batch
 
     def _commit(self, batch: list[_Piece[Work]]) -> list[tuple[object, Result | Exception]]:

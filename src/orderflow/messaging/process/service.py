@@ -27,6 +27,7 @@ from orderflow.messaging.process.role import BuildRole, Launch, S
 from orderflow.messaging.process.settings import RolesSection, ServiceSection
 from orderflow.messaging.settings import load
 from orderflow.messaging.telemetry import configure, logger
+from orderflow.messaging.telemetry.traces import configure_traces
 
 MIGRATE = "migrate"
 
@@ -119,6 +120,7 @@ def _run(service: Service[S], roles: Sequence[str], slot: int) -> None:
         raise ConfigurationError(f"--slot: {slot} is not a number from 0")
     settings = service.load()
     configure(service.name, settings.telemetry)
+    configure_traces(service.name, settings.telemetry.traces)
 
     # Migrations first: a role of the same process may need the tables at once.
     if MIGRATE in roles:

@@ -8,11 +8,17 @@ import msgspec
 
 from orderflow.messaging.telemetry import gauge
 
-STREAMING = gauge("relay_streaming", "1 while this process publishes the outbox, else 0")
-POSITION = gauge(
-    "relay_position_bytes", "End of the last published database transaction in the server's log"
+STREAMING = gauge(
+    "relay_streaming", "1 while this process publishes the outbox, else 0.", ("relay",)
 )
-WAL_END = gauge("relay_wal_end_bytes", "End of the server's log as the relay last heard it")
+POSITION = gauge(
+    "relay_position_bytes",
+    "End of the last published database transaction in the server's log.",
+    ("relay",),
+)
+WAL_END = gauge(
+    "relay_wal_end_bytes", "End of the server's log as the relay last heard it.", ("relay",)
+)
 
 
 class RelayState(StrEnum):
@@ -57,8 +63,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def set_gauges(health: Health) -> None:
-    """Export `health` as this process's metrics."""
-    STREAMING.set(health.state is RelayState.STREAMING)
-    POSITION.set(health.position)
-    WAL_END.set(health.wal_end)
+def set_gauges(health: Health, *, relay: str) -> None:
+    """Export `health` as the metrics of this relay."""
+    STREAMING.labels(relay).set(health.state is RelayState.STREAMING)
+    POSITION.labels(relay).set(health.position)
+    WAL_END.labels(relay).set(health.wal_end)

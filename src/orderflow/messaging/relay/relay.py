@@ -14,6 +14,8 @@ import threading
 import time
 
 from orderflow.messaging.errors import Fenced, Refused, Stopped, Transient, Unavailable
+from orderflow.messaging.kafka.publish_log import PublishLog, unpublished
+from orderflow.messaging.kafka.sent import count_sent
 from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
 from orderflow.messaging.relay.batch_reader import BatchReader
@@ -21,9 +23,10 @@ from orderflow.messaging.relay.health import STREAMING, Health, RelayState, set_
 from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.relay.position import lsn_text
 from orderflow.messaging.relay.records import ProducerRecord
+from orderflow.messaging.relay.row_traces import RowTraces
 from orderflow.messaging.relay.session import RelaySession
 from orderflow.messaging.relay.settings import RelaySettings
-from orderflow.messaging.telemetry import counter, logger
+from orderflow.messaging.telemetry import BATCH_BUCKETS, counter, histogram, logger
 from orderflow.messaging.work.clock import CLOCK, Clock
 from orderflow.messaging.work.turning import Turning
 
@@ -32,13 +35,30 @@ KEEP_PARTITIONS_EVERY_S = 60.0
 TURNS_WITHIN_S = 18.0
 """Longer than a database's silence (15 s); a Kafka transaction of a relay that is well takes ms."""
 
-RECORDS = counter("relay_records", "Outbox rows published, in committed Kafka transactions")
-TRANSACTIONS = counter(
-    "relay_transactions", "Kafka transactions committed by the relay, idle ones included"
+RECORDS = counter(
+    "relay_records", "Outbox rows published, in committed Kafka transactions.", ("relay",)
 )
-ABORTS = counter("relay_aborts", "Kafka transactions of the relay that were undone and sent again")
+TRANSACTIONS = counter(
+    "relay_transactions",
+    "Kafka transactions committed by the relay, idle ones included.",
+    ("relay",),
+)
+ABORTS = counter(
+    "relay_aborts", "Kafka transactions of the relay that were undone and sent again.", ("relay",)
+)
 RESTARTS = counter(
-    "relay_restarts", "Times the relay went back to its committed position after a failure"
+    "relay_restarts",
+    "Times the relay went back to its committed position after a failure.",
+    ("relay",),
+)
+BATCH_RECORDS = histogram(
+    "relay_batch_records",
+    "Outbox rows in one Kafka transaction, idle ones left out.",
+    ("relay",),
+    buckets=BATCH_BUCKETS,
+)
+COMMIT_S = histogram(
+    "relay_commit_seconds", "How long a committed Kafka transaction of the relay takes.", ("relay",)
 )
 
 log = logger("relay")
@@ -53,11 +73,14 @@ class Relay:
 
     def __init__(self, settings: RelaySettings, *, clock: Clock = CLOCK) -> None:
         self._settings = settings
+        self._name = settings.service
         self._stop = threading.Event()
         self._keeper = PartitionKeeper()
+        self._traces = RowTraces(settings.service, clock)
         self._back_off_s = BACK_OFF_S[0]
         self._turning = Turning("relay", within_s=TURNS_WITHIN_S, clock=clock)
         self._keeping = Turning("outbox partitions", clock=clock)
+        self._publish_log = PublishLog(settings.group)
         self.health = Health()
 
     def reasons(self) -> list[str]:
@@ -75,6 +98,10 @@ class Relay:
         one's place.
         """
         self._stop = stop
+        set_gauges(self.health, relay=self._name)
+        for each in (RECORDS, TRANSACTIONS, ABORTS, RESTARTS):
+            each.labels(self._name)
+
         keeper = threading.Thread(
             target=self._keep_partitions, name="outbox-partitions", daemon=True
         )
@@ -93,7 +120,7 @@ class Relay:
             raise
         finally:
             self._turning.rest()
-            STREAMING.set(0)
+            STREAMING.labels(self._name).set(0)
 
     def _run_session(self, fenced_pid: int | None) -> int | None:
         """Run one session to its end. Returns its backend's process id if it was fenced."""
@@ -111,7 +138,7 @@ class Relay:
         except Stopped:
             pass
         except Transient as error:
-            RESTARTS.inc()
+            RESTARTS.labels(self._name).inc()
             self._report(RelayState.WAITING, str(error))
             log.warning("the relay starts over from its committed position", reason=str(error))
 
@@ -168,12 +195,14 @@ class Relay:
         # the database.
         session.increment_tick()
 
+        rows = self._traces.begin(rows)
         refusal = ""
         while True:
+            began = time.monotonic()
             try:
                 session.publish(rows, end_lsn)
             except TransactionAborted as error:
-                ABORTS.inc()
+                ABORTS.labels(self._name).inc()
                 # Kept: the next abort's reason is only that this producer was refused something.
                 if error.refused and not refusal:
                     refusal = session.refusal(rows)
@@ -183,14 +212,34 @@ class Relay:
                     "the Kafka transaction was undone and is sent again",
                     reason=reason,
                     rows=len(rows),
+                    **unpublished(rows),
                 )
                 session.pause(self._back_off_s)
                 self._back_off_s = min(self._back_off_s * 2, BACK_OFF_S[1])
+            except ProducerLost as error:
+                if rows:
+                    log.warning(
+                        "whether these are published is unknown: the committed position tells",
+                        reason=str(error),
+                        rows=len(rows),
+                        **unpublished(rows),
+                    )
+                raise
             else:
+                self._publish_log.committed(rows, session.reports)
                 self._back_off_s = BACK_OFF_S[0]
-                RECORDS.inc(len(rows))
-                TRANSACTIONS.inc()
+                self._traces.end()
+                self._count(rows, time.monotonic() - began)
                 return
+
+    def _count(self, rows: list[ProducerRecord], seconds: float) -> None:
+        """Count a committed transaction."""
+        TRANSACTIONS.labels(self._name).inc()
+        COMMIT_S.labels(self._name).observe(seconds)
+        RECORDS.labels(self._name).inc(len(rows))
+        if rows:
+            BATCH_RECORDS.labels(self._name).observe(len(rows))
+            count_sent((row.topic, row.headers) for row in rows)
 
     def _stand_by(self) -> None:
         self._turning.mark("stand by")
@@ -207,7 +256,7 @@ class Relay:
         wal_end: int = 0,
     ) -> None:
         self.health = self.health.changed(state, reason, position=position, wal_end=wal_end)
-        set_gauges(self.health)
+        set_gauges(self.health, relay=self._name)
 
     def _keep_partitions(self) -> None:
         """Runs on a thread and a connection of its own: a lock it waits for delays no record."""

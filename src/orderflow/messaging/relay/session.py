@@ -14,6 +14,7 @@ from orderflow.messaging.errors import ResyncNeeded, Stopped, Unavailable
 from orderflow.messaging.event import CE_ID
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
+from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import Transactions
 from orderflow.messaging.postgres import (
     Connection,
@@ -186,6 +187,11 @@ class RelaySession:
         self.position = end_lsn
         if self._broken is not None:
             raise self._broken
+
+    @property
+    def reports(self) -> Reports:
+        """Where the records of the last `publish` are."""
+        return self._transactions.reports
 
     def read_back(self) -> None:
         """

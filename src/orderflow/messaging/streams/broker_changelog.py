@@ -12,8 +12,9 @@ from orderflow.messaging.kafka.clients import (
     consumer,
 )
 from orderflow.messaging.kafka.logs import Logs
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.settings import KafkaSettings
-from orderflow.messaging.streams.changelog import ChangelogRecord, Place, Read
+from orderflow.messaging.streams.changelog import ChangelogRecord, Read
 
 NO_GROUP = "changelog-reader"
 """The client library wants a name; nothing joins or commits under it."""

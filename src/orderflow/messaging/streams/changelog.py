@@ -15,8 +15,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-Place = tuple[str, int]
-"""Topic and number of a partition."""
+from orderflow.messaging.kafka.place import Place
 
 FACT_BYTES = 16
 FACTS_MAX = 50_000

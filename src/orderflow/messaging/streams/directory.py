@@ -19,8 +19,9 @@ import msgspec
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.clients import KafkaException
 from orderflow.messaging.kafka.groups import Members
-from orderflow.messaging.kafka.lag import Place, committed_windows, observer
+from orderflow.messaging.kafka.lag import committed_windows, observer
 from orderflow.messaging.kafka.logs import Logs
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.streams.topology import Topology, no_forward
 from orderflow.messaging.telemetry import logger

@@ -31,8 +31,8 @@ from orderflow.messaging.http.bodies import read_json
 from orderflow.messaging.http.client import BoundedClient
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.parameters import query_value
-from orderflow.messaging.kafka.lag import Place
 from orderflow.messaging.kafka.partitioner import partition_of
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.streams.directory import (
     Directory,
     Instance,

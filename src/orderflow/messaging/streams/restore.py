@@ -16,13 +16,8 @@ import msgspec
 
 from orderflow.messaging.errors import ConfigurationError, Transient
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.streams.changelog import (
-    ChangelogReader,
-    ChangelogRecord,
-    Place,
-    Read,
-    facts_of,
-)
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.streams.changelog import ChangelogReader, ChangelogRecord, Read, facts_of
 from orderflow.messaging.streams.local_state import Progress
 from orderflow.messaging.streams.store.store import (
     ChangelogPosition,

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.transactions import Placed
-from orderflow.messaging.streams.changelog import Place, fact_bytes
+from orderflow.messaging.streams.changelog import fact_bytes
 from orderflow.messaging.streams.store.store import (
     ChangelogPosition,
     Changes,

@@ -23,7 +23,8 @@ Logger = structlog.typing.FilteringBoundLogger
 
 class LogLine(msgspec.Struct, kw_only=True):
     """
-    A line at level `info` for `write_lines`. A subclass adds its fields, and `__str__` for people.
+    A line for `write_lines`, at level `info` unless a subclass says `debug`. A subclass adds its
+    fields, and `__str__` for people.
 
     `write_lines` fills in `timestamp` and `service`.
     """
@@ -41,10 +42,12 @@ class _Output:
     service = ""
     as_text = False
     stream: TextIO | None = None
+    level = logging.CRITICAL
 
 
 _output = _Output()
 _encoder = msgspec.json.Encoder()
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO}
 
 
 def configure(service: str, settings: TelemetrySettings) -> None:
@@ -60,7 +63,7 @@ def configure(service: str, settings: TelemetrySettings) -> None:
     )
 
     _output.service, _output.as_text = service, as_text
-    _output.stream = sys.stderr if level <= logging.INFO else None
+    _output.stream, _output.level = sys.stderr, level
 
     stamp, render = _stamps(service), _renderers(as_text=as_text)
     structlog.configure(
@@ -90,20 +93,26 @@ def logger(name: str) -> Logger:
     return cast("Logger", structlog.get_logger(logger_name=name))
 
 
+def wanted(level: str) -> bool:
+    """Whether lines of this level are written; before `configure` none is."""
+    return _LEVELS[level] >= _output.level
+
+
 def write_lines(lines: Sequence[LogLine]) -> None:
     """
     Write all `lines` with one system call: a line per record costs 1 to 2 µs, not 30.
 
-    All lines get the timestamp of the writing. Nothing is written when the level is above `info`,
-    or before `configure`.
+    All lines, which have the same level, get the timestamp of the writing. Nothing is written when
+    that is not wanted, or before `configure`.
     """
     stream, service = _output.stream, _output.service
-    if stream is None or not lines:
+    if stream is None or not lines or not wanted(lines[0].level):
         return
 
     now = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
     if _output.as_text:
-        stream.write("".join([f"{now} [info     ] {line}\n" for line in lines]))
+        level = lines[0].level
+        stream.write("".join([f"{now} [{level:<9}] {line}\n" for line in lines]))
         return
 
     for line in lines:

@@ -71,6 +71,11 @@ def process_span_id(group: str, event_id: str) -> str:
     return derived_span_id("process", group, event_id)
 
 
+def dead_letter_span_id(group: str, event_id: str, replays: int) -> str:
+    """The id of the span that sends an event to the group's dead letters, after so many replays."""
+    return derived_span_id("dead letter", group, event_id, str(replays))
+
+
 def new_trace(*, ratio: float, given: str | None = None) -> TraceContext:
     """
     The first span of a trace, where it begins; `given` is what the client sent.

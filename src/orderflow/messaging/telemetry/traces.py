@@ -10,7 +10,10 @@ While no exporter is configured nothing is kept and `record_spans` does nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
 from typing import Literal, Protocol
 
 import msgspec
@@ -70,6 +73,7 @@ class _Recorder:
 
 
 _recorder = _Recorder()
+_current: ContextVar[TraceContext | None] = ContextVar("current_span", default=None)
 
 
 def configure_traces(service: str, settings: TracesSection) -> None:
@@ -103,6 +107,31 @@ def close_traces() -> None:
 def sampled_ratio() -> float:
     """Of which part of new traces this process wants spans; 0 while tracing is off."""
     return _recorder.ratio
+
+
+def nanoseconds(moment: datetime) -> int:
+    """A moment as spans have it: nanoseconds since 1970."""
+    return int(moment.timestamp() * 1_000_000) * 1_000
+
+
+def is_on() -> bool:
+    """Whether this process records spans."""
+    return _recorder.sink is not None
+
+
+@contextmanager
+def within(context: TraceContext | None) -> Iterator[None]:
+    """Make `context` the parent of what is called in here, on this thread or on one that copies."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> TraceContext | None:
+    """The span that a call made here belongs to, if its trace is sampled."""
+    return _current.get()
 
 
 def record_spans(spans: Iterable[Span]) -> None:

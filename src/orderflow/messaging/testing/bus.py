@@ -168,7 +168,13 @@ class Bus:
         }
 
     def publish(
-        self, topic: str, event: Publishable, *, cause: Metadata | None = None, to: str = ""
+        self,
+        topic: str,
+        event: Publishable,
+        *,
+        cause: Metadata | None = None,
+        to: str = "",
+        traceparent: str | None = None,
     ) -> Metadata:
         """
         Publish an event that starts a chain, or continues that of `cause`. Returns the record's
@@ -183,7 +189,9 @@ class Bus:
             subject=event.subject,
             correlation_id=cause.correlation_id if cause else event.subject,
             causation_id=str(cause.id) if cause else None,
+            traceparent=traceparent,
         )
+
         value = self._encoder.encode(topic, event)  # type: ignore[arg-type]
         self.append([(to or topic, event.key.encode(), value, to_headers(metadata))])
         return metadata

@@ -20,11 +20,10 @@ from typing import Any
 from zlib import crc32
 
 from orderflow.messaging.event import Headers, Metadata, from_headers
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.transactions import Placed, Produced
 
 PARTITIONS = 3
-
-Place = tuple[str, int]
 
 
 class Fault(Enum):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orderflow.messaging.errors import Unavailable
-from orderflow.messaging.streams.changelog import ChangelogRecord, Place, Read
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.streams.changelog import ChangelogRecord, Read
 from orderflow.messaging.testing.memory_broker import MemoryBroker
 
 

@@ -22,6 +22,8 @@ from orderflow.messaging.container.records.partition import BEGINNING, Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.errors import Fenced
 from orderflow.messaging.kafka import finished_offsets
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import (
     Placed,
     Produced,
@@ -29,7 +31,7 @@ from orderflow.messaging.kafka.transactions import (
     Refusal,
     TransactionAborted,
 )
-from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Message, Place
+from orderflow.messaging.testing.memory_broker import Fault, MemoryBroker, Message
 from orderflow.messaging.testing.memory_clock import MemoryClock
 
 RESOURCE = "broker"
@@ -73,6 +75,7 @@ class MemoryClient:
         self._lost = False
         self._refused_before = False
         self._undone_before = False
+        self.reports = Reports()
 
         self._in_flight: Windows = ()
         self._commit_error: str | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -25,13 +26,14 @@ class Calls(Generic[Of]):
     A bounded pool of threads. Calls submitted while `calls_max` run wait in the pool's queue; an
     owner who submits no more than `room` has none waiting.
 
-    Threads are daemons: a process that must end does not wait for a call's time-out.
+    Threads are daemons: a process that must end does not wait for a call's time-out. A call sees
+    the context variables of its submitting.
     """
 
     def __init__(self, call: Callable[[Any], Any], calls_max: int) -> None:
         self._call = call
         self._calls_max = calls_max
-        self._tasks: SimpleQueue[tuple[Of, Any] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[tuple[Context, Of, Any] | None] = SimpleQueue()
         self._finished: SimpleQueue[Ended[Of]] = SimpleQueue()
         self._threads = 0
         self.running = 0
@@ -70,11 +72,12 @@ class Calls(Generic[Of]):
         if self._threads < min(self.running, self._calls_max):
             self._threads += 1
             threading.Thread(target=self._work, name=f"call-{self._threads}", daemon=True).start()
-        self._tasks.put((item, task))
+        self._tasks.put((copy_context(), item, task))
 
     def _work(self) -> None:
         while (submitted := self._tasks.get()) is not None:
-            self._finished.put(self._made(*submitted))
+            context, item, task = submitted
+            self._finished.put(context.run(self._made, item, task))
 
     def _made(self, item: Of, task: Any) -> Ended[Of]:
         try:

@@ -5,17 +5,22 @@ back-off, no more.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.telemetry import gauge, logger
 from orderflow.messaging.work.clock import CLOCK, Clock
 
 BACK_OFF_S = (0.1, 5.0)
 
-DOWN = gauge(
-    "listener_resource_down",
-    "1 while a listener waits for a resource.",
-    ("listener", "stage", "resource"),
+CLOSED = gauge(
+    "listener_gate_closed",
+    "1 while a listener waits for a resource, else 0.",
+    ("listener", "resource"),
 )
+
+_closed: dict[tuple[str, str], set[str]] = defaultdict(set)
+"""The stages that are closed, by listener and resource: several may wait for the same one."""
 
 log = logger("listener")
 
@@ -74,15 +79,17 @@ class Gate:
         self._closed_until = now + max(self._clock.spread(self._back_off_s), error.retry_after_s)
 
         if self.resource and self.resource != error.resource:
-            self._show(0)
+            self._show(closed=False)
         self.resource, self.reason = error.resource, f"{error.resource}: {error}"
-        self._show(1)
+        self._show(closed=True)
 
     def succeeded(self) -> None:
         if self.is_probing:
             log.info("going on", listener=self._listener, stage=self._stage, resource=self.resource)
-            self._show(0)
+            self._show(closed=False)
             self._back_off_s, self.reason, self.resource = 0.0, "", ""
 
-    def _show(self, value: int) -> None:
-        DOWN.labels(self._listener, self._stage, self.resource).set(value)
+    def _show(self, *, closed: bool) -> None:
+        stages = _closed[self._listener, self.resource]
+        (stages.add if closed else stages.discard)(self._stage)
+        CLOSED.labels(self._listener, self.resource).set(bool(stages))

@@ -11,7 +11,9 @@ import sys
 
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.server import Role, serve
+from orderflow.messaging.http.spans import ServerSpans
 from orderflow.messaging.telemetry import configure
+from orderflow.messaging.telemetry.traces import configure_traces
 from orderflow.neighbours.psp.admission import Admission
 from orderflow.neighbours.psp.api import build_api
 from orderflow.neighbours.psp.config import PspSettings, load
@@ -39,7 +41,7 @@ def build(settings: PspSettings) -> Role:
         name="psp",
         host=settings.host,
         port=settings.port,
-        app=lambda _reasons: build_api(provider),
+        app=lambda _reasons: ServerSpans(build_api(provider)),
         start=provider.start,
         stopping=provider.stop,
         close=provider.close,
@@ -61,6 +63,7 @@ def main() -> int:
     try:
         settings = load()
         configure("psp", settings.telemetry)
+        configure_traces("psp", settings.telemetry.traces)
         serve(lambda _fail: build(settings.psp))
     except ConfigurationError as error:
         sys.stderr.write(f"psp: {error}\n")

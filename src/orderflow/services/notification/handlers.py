@@ -18,6 +18,7 @@ from orderflow.services.notification import repository
 from orderflow.services.notification.model import NumberedLetter, SendResult, number, wording
 from orderflow.services.notification.repository import NewNotification
 from orderflow.services.notification.story import place_of
+from orderflow.services.notification.traces import traceparent_of
 
 SOURCE = "/orderflow/notification"
 
@@ -95,7 +96,7 @@ def _outbox_row(numbered: NumberedLetter, encode: Encode) -> OutboxRow:
     cause = Cause(
         id=letter.cause_id,
         correlation_id=letter.correlation_id,
-        traceparent=letter.traceparent,
+        traceparent=traceparent_of(letter),
         tracestate=letter.tracestate,
     )
 

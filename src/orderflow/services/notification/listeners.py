@@ -14,10 +14,11 @@ from orderflow.contracts.events import (
 from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.listener import InboxOutbox, Listener
 from orderflow.services.notification.handlers import SOURCE, add_notifications
+from orderflow.services.notification.traces import GROUP
 
 LISTENER = Listener(
     name="notification",
-    group="notification-service",
+    group=GROUP,
     source=SOURCE,
     namespace=NAMESPACE,
     topics=(ORDERS, PAYMENTS, INVENTORY, ORDER_EVENTS),

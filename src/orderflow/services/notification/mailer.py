@@ -28,6 +28,7 @@ from orderflow.services.notification.bounded_smtp import BoundedSmtp
 from orderflow.services.notification.config import SmtpSettings
 from orderflow.services.notification.mail import compose, recipient
 from orderflow.services.notification.model import Deferred, Letter, Outcome, SendResult, give_up
+from orderflow.services.notification.traces import record_offer
 
 RESOURCE = "mail"
 CLOSING = 421
@@ -85,9 +86,11 @@ class Mailer:
             if self._stopping() or time.monotonic() >= task.until:
                 break
 
+            began_ns = time.time_ns()
             try:
                 reply = self._offer(letter)
             except Unavailable as error:
+                record_offer(letter, began_ns=began_ns, ended="unavailable", is_final=False)
                 OFFERED.labels("unavailable").inc()
                 result = SendResult(customer_id=task.customer_id, outcomes=tuple(outcomes))
                 return Interrupted(result=result, error=error)
@@ -95,10 +98,13 @@ class Mailer:
             if isinstance(reply, Deferred):
                 given_up = give_up(reply, at=read_clock(), give_up_s=self._give_up_s)
                 if given_up is None:
+                    record_offer(letter, began_ns=began_ns, ended="not now", is_final=False)
                     # The letters behind it wait as well: a customer's mails keep their order.
                     deferred = reply
                     break
                 reply = given_up
+            ended = "sent" if reply.refusal is None else "refused"
+            record_offer(letter, began_ns=began_ns, ended=ended, is_final=True)
             outcomes.append(reply)
         return SendResult(customer_id=task.customer_id, outcomes=tuple(outcomes), deferred=deferred)
 

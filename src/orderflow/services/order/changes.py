@@ -25,9 +25,10 @@ from orderflow.messaging.postgres import Cursor, outbox
 from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.order import repository, settled
 from orderflow.services.order.change_events import events
-from orderflow.services.order.model import HistoryEntry
+from orderflow.services.order.model import HistoryEntry, Order
 from orderflow.services.order.repository import Saved
 from orderflow.services.order.rules import Change
+from orderflow.services.order.traces import changed_in
 
 SOURCE = "/orderflow/order"
 
@@ -45,7 +46,8 @@ TOPIC_OF: Mapping[type[Event], str] = {
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What caused a change, as the history records it, and the trace that its events continue.
+    What caused a change, as the history records it, and the request's trace. Only an order without
+    a trace of its own continues the request's.
 
     `type` and `id`: a `command` and its name, a `deadline` and the cancel reason, an `operator`
     and the act, or an event's type and id. `actor` and `reason`: who gave the command, and why.
@@ -73,7 +75,10 @@ def write_changes(
     that was locked.
     """
     rows_of_changes = [
-        [outbox_row(event, origin=origin, encode=encode) for event in events(change)]
+        [
+            outbox_row(event, traceparent=traceparent_of(change.after, origin), encode=encode)
+            for event in events(change)
+        ]
         for change in changes
     ]
     saved = [
@@ -87,7 +92,13 @@ def write_changes(
     settled.observe(changes)
 
 
-def outbox_row(event: Event, *, origin: Origin, encode: Encode) -> OutboxRow:
+def traceparent_of(order: Order, origin: Origin) -> str | None:
+    """The trace that the events of a change continue: the order's, else the request's."""
+    context = changed_in(order)
+    return origin.traceparent if context is None else str(context)
+
+
+def outbox_row(event: Event, *, traceparent: str | None, encode: Encode) -> OutboxRow:
     """
     The outbox row of an event that an HTTP request, the sweeper or an operator caused.
 
@@ -99,7 +110,7 @@ def outbox_row(event: Event, *, origin: Origin, encode: Encode) -> OutboxRow:
         topic=topic,
         key=event.order_id,
         payload=encode(topic, event),
-        metadata=started(event, source=SOURCE, traceparent=origin.traceparent),
+        metadata=started(event, source=SOURCE, traceparent=traceparent),
     )
 
 

@@ -109,6 +109,7 @@ def place_order(
         mode=command.mode,
         payment_method=command.payment_method,
         now=now,
+        traceparent=command.origin.traceparent,
     )
     demand_expected(order, command.lines, expected_amount_minor=command.expected_amount_minor)
 
@@ -120,8 +121,10 @@ def place_order(
         timestamp=now,
         version=order.version,
     )
-    created_row = outbox_row(_order_created(order), origin=command.origin, encode=encode)
-    status_row = outbox_row(status_event, origin=command.origin, encode=encode)
+    created_row, status_row = (
+        outbox_row(event, traceparent=order.traceparent, encode=encode)
+        for event in (_order_created(order), status_event)
+    )
 
     entry = HistoryEntry(
         revision=order.revision,

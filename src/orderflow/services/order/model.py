@@ -118,7 +118,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     `ship_when_reserved`: shipping was requested and accepted before inventory had answered.
     `waiting_since`: when the order began to wait for what it waits for now; revisions that do not
-    change what it waits for keep it.
+    change what it waits for keep it. `traceparent`: the span in which the order was written; its
+    whole life is in that trace.
     """
 
     order_id: OrderId
@@ -137,6 +138,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
     waiting_since: datetime
     ship_when_reserved: bool = False
+    traceparent: str | None = None
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -167,6 +169,7 @@ def place(
     mode: PaymentMode,
     payment_method: str | None,
     now: datetime,
+    traceparent: str | None = None,
 ) -> Order:
     """A new order. AUTOMATIC requests its first payment at once, ON_REQUEST with a pay command."""
     amount_minor = sum(line.quantity * line.unit_price_minor for line in lines)
@@ -196,6 +199,7 @@ def place(
         created_at=now,
         updated_at=now,
         waiting_since=now,
+        traceparent=traceparent,
     )
 
 

@@ -29,7 +29,13 @@ from orderflow.messaging.postgres import RESOURCE, Cursor, outbox
 from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.order import queries, repository
 from orderflow.services.order.change_events import payment_request
-from orderflow.services.order.changes import Encode, Origin, outbox_row, write_changes
+from orderflow.services.order.changes import (
+    Encode,
+    Origin,
+    outbox_row,
+    traceparent_of,
+    write_changes,
+)
 from orderflow.services.order.model import HistoryEntry, Order, PaymentState, WaitingFor
 from orderflow.services.order.rules import cancel, demand_retry, with_note
 
@@ -48,7 +54,7 @@ class RetriedEvent(msgspec.Struct, frozen=True, kw_only=True):
 class Retried(msgspec.Struct, frozen=True, kw_only=True):
     """What went out again for an order, and which fact is to come of it."""
 
-    order_id: OrderId
+    order: Order
     awaited: WaitingFor
     events: tuple[RetriedEvent, ...]
 
@@ -71,10 +77,13 @@ def retry(cursor: Cursor, order_id: OrderId, *, origin: Origin, encode: Encode) 
         raise Transient("the order moved on meanwhile: look again", resource=RESOURCE)
 
     change = with_note(order, f"An operator asked again: {_WORDS[awaited]}", now=read_clock())
-    rows = [row or outbox_row(event, origin=origin, encode=encode) for row, event in causes]
+    traceparent = traceparent_of(change.after, origin)
+    rows = [
+        row or outbox_row(event, traceparent=traceparent, encode=encode) for row, event in causes
+    ]
     write_changes(cursor, [change], origin=origin, encode=encode, more_rows=rows)
     return Retried(
-        order_id=order_id,
+        order=change.after,
         awaited=awaited,
         events=tuple(
             RetriedEvent(

@@ -168,6 +168,7 @@ def _order_row(order: Order) -> tuple[object, ...]:
         order.ship_when_reserved,
         waiting_for(order),
         order.waiting_since,
+        order.traceparent,
     )
 
 
@@ -175,9 +176,9 @@ _INSERT_ORDERS = """
 INSERT INTO orders (order_id, customer_id, status, version, revision, payment_attempt,
                     payment_state, payment_id, stock, payment_mode, payment_method, lines,
                     amount_minor, currency, created_at, updated_at, ship_when_reserved,
-                    waiting_for, waiting_since)
+                    waiting_for, waiting_since, traceparent)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::smallint[],
                      %s::text[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::jsonb[],
                      %s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::bool[],
-                     %s::text[], %s::timestamptz[])
+                     %s::text[], %s::timestamptz[], %s::text[])
 """

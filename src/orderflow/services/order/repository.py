@@ -177,6 +177,7 @@ def order_of(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
     updated_at: datetime,
     waiting_since: datetime,
     ship_when_reserved: bool,
+    traceparent: str | None,
 ) -> Order:
     """The order of a row that `SELECT` read."""
     return Order(
@@ -202,6 +203,7 @@ def order_of(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
         updated_at=updated_at,
         waiting_since=waiting_since,
         ship_when_reserved=ship_when_reserved,
+        traceparent=traceparent,
     )
 
 
@@ -232,7 +234,8 @@ WHERE orders.order_id = changed.order_id AND orders.revision = changed.locked_re
 SELECT = """
 SELECT order_id, customer_id, status, version, revision, payment_attempt, payment_state,
        payment_id, payment_reason, payment_message, stock, payment_mode, payment_method, lines,
-       amount_minor, currency, created_at, updated_at, waiting_since, ship_when_reserved
+       amount_minor, currency, created_at, updated_at, waiting_since, ship_when_reserved,
+       traceparent
 FROM orders
 """
 _FIND = f"{SELECT} WHERE order_id = %s"

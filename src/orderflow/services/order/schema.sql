@@ -42,7 +42,8 @@ CREATE TABLE orders (
     waiting_for     text        CHECK (waiting_for IN ('PAY', 'PAYMENT', 'STOCK', 'SHIP', 'DELIVER', 'REFUND', 'RELEASE')),
     waiting_since   timestamptz NOT NULL,
     payment_reason  text,
-    payment_message text
+    payment_message text,
+    traceparent     text        CHECK (octet_length(traceparent) <= 128)
 );
 -- Newest first is by order_id: it begins with the millisecond of its making.
 CREATE INDEX orders_customer ON orders (customer_id, order_id);

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from orderflow.contracts.events import CancelReason
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.errors import ConfigurationError, Transient
-from orderflow.messaging.event import new_traceparent, read_clock
+from orderflow.messaging.event import read_clock
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import Cursor, DatabaseError, Session
@@ -29,8 +29,9 @@ from orderflow.services.order import queries, repository
 from orderflow.services.order.changes import Encode, Origin, write_changes
 from orderflow.services.order.config import SweeperSettings
 from orderflow.services.order.deadlines import Limits, cutoffs
-from orderflow.services.order.model import WaitingFor
+from orderflow.services.order.model import Order, WaitingFor
 from orderflow.services.order.rules import cancel
+from orderflow.services.order.traces import begin_trace, record_change
 
 POLL_PROGRESS_S = 0.2
 
@@ -121,8 +122,10 @@ class Sweeper:
 
         self._turning.mark("cancel")
         failpoint("sweeper.before_cas")
+        began_ns = time.time_ns()
         with self._session.transaction() as cursor:
             cancelled = cancel_unpaid(cursor, due, encode=self._prerequisites.encode)
+        record_change(cancelled, "deadline: payment", kind="internal", began_ns=began_ns)
         HELD.set(0)
         CANCELLED.inc(len(cancelled))
         log.info("not paid in time", cancelled=len(cancelled), moved_on=len(due) - len(cancelled))
@@ -156,9 +159,9 @@ class Sweeper:
         self._held = bool(unread)
 
 
-def cancel_unpaid(cursor: Cursor, due: Mapping[OrderId, int], *, encode: Encode) -> list[OrderId]:
+def cancel_unpaid(cursor: Cursor, due: Mapping[OrderId, int], *, encode: Encode) -> list[Order]:
     """
-    Cancel those of the due orders that are still at the given revision; returns their ids.
+    Cancel those of the due orders that are still at the given revision; returns them, cancelled.
 
     An order that somebody holds is changing: it is left for the next round, and delays no other.
     """
@@ -170,7 +173,7 @@ def cancel_unpaid(cursor: Cursor, due: Mapping[OrderId, int], *, encode: Encode)
     changes = [cancel(order, reason=CancelReason.PAYMENT_DEADLINE, now=now) for order in unpaid]
 
     origin = Origin(
-        type="deadline", id=CancelReason.PAYMENT_DEADLINE, traceparent=new_traceparent()
+        type="deadline", id=CancelReason.PAYMENT_DEADLINE, traceparent=str(begin_trace(None))
     )
     write_changes(cursor, changes, origin=origin, encode=encode)
-    return [order.order_id for order in unpaid]
+    return [change.after for change in changes]

@@ -214,6 +214,7 @@ class HttpGateway:
 
         self._client = BoundedClient(
             within_s=settings.call_timeout_s,
+            peer="psp",
             base_url=settings.url,
             headers={
                 "Content-Type": "application/json",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from msgspec import json, structs
 from tests.support.probe_language import Asked, asked
 
 from orderflow.messaging.container.records import record_log
@@ -18,8 +19,11 @@ from orderflow.messaging.event import EventId, Metadata
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.listener import Listener, Received
 from orderflow.messaging.telemetry import LogLine
+from orderflow.messaging.telemetry.trace_context import process_span_id
+from orderflow.messaging.testing.memory_clock import MemoryClock
 
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
+CLOCK = MemoryClock(start=NOW)
 
 
 class Changed(Asked, frozen=True, kw_only=True, rename="camel"):
@@ -50,7 +54,7 @@ def record_log_of(*, wanted: bool = True) -> RecordLog:
         handles=(Changed,),
         delivery=cast("Any", None),
     )
-    return RecordLog(listener, wanted=wanted)
+    return RecordLog(listener, wanted=wanted, clock=CLOCK)
 
 
 def item(
@@ -71,6 +75,10 @@ def item(
             event=event, metadata=named, topic="order-events", partition=2, offset=offset, key=key
         )
     return found
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-00"
 
 
 def line(one: Record, outcome: Outcome, written: list[list[LogLine]]) -> RecordLine:
@@ -107,6 +115,51 @@ def test_a_line_reads_as_if_written_by_a_person(
 ) -> None:
     told = line(item(PAID), outcome, written)
     assert str(told) == f"order-events-2@17  PAID of 0198a0b2  {words} analytics-service"
+
+
+def test_a_line_names_order_event_and_the_span_of_the_processing_sampled_or_not(
+    written: list[list[LogLine]],
+) -> None:
+    read = item(PAID)
+    received = read.progress.received
+    known = structs.replace(
+        received.metadata, correlation_id="0198a0b2", subject="x", traceparent=TRACEPARENT
+    )
+    read.progress.received = structs.replace(received, metadata=known)
+    headers = [
+        ("ce_id", str(known.id).encode()),
+        ("ce_correlationid", b"0198a0b2"),
+        ("traceparent", TRACEPARENT.encode()),
+    ]
+
+    span = process_span_id("analytics-service", str(known.id))
+    for told in (line(read, "handled", written), line(item(headers=headers), "skipped", written)):
+        assert (told.order_id, told.event_id) == ("0198a0b2", str(known.id))
+        assert (told.trace_id, told.span_id) == (TRACE, span)
+
+
+def test_a_line_has_no_field_for_an_id_that_the_record_does_not_have(
+    written: list[list[LogLine]],
+) -> None:
+    for headers in (None, [], [("traceparent", TRACEPARENT.encode())], [("ce_id", b"")]):
+        told = json.encode(line(item(headers=headers), "dead letter", written))
+        assert not {"order_id", "event_id", "trace_id", "span_id", "attempts", "waited_ms"} & {
+            *json.decode(told)
+        }
+
+
+def test_a_record_that_failed_before_says_how_often_and_for_how_long(
+    written: list[list[LogLine]],
+) -> None:
+    late = item(PAID)
+    late.progress.attempts = 2
+    log = record_log_of()
+    late.progress.first_failure = CLOCK.now() - timedelta(milliseconds=4_250)
+    log.add([late], "handled")
+    log.write()
+    told = cast("RecordLine", written.pop()[0])
+    assert (told.attempts, told.waited_ms) == (2, 4250)
+    assert str(told).endswith("handled by analytics-service, 4.2 s after it first failed")
 
 
 def test_an_event_without_a_headline_is_called_by_its_types_short_name(

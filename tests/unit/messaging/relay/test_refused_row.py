@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import Refusal, TransactionAborted
 from orderflow.messaging.relay import relay as module
 from orderflow.messaging.relay.health import RelayState
@@ -43,6 +44,7 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
 
     class RefusingSession:
         position = 1
+        reports = Reports()
         stream: Any = type("Stream", (), {"wal_end": 1, "backend_pid": 1})()
 
         def __init__(self, *_arguments: Any, **_options: Any) -> None:
@@ -81,7 +83,7 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
     monkeypatch.setattr(module, "RelaySession", RefusingSession)
     monkeypatch.setattr(module, "BatchReader", OneBatch)
     states: list[RelayState] = []
-    monkeypatch.setattr(module, "set_gauges", lambda health: states.append(health.state))
+    monkeypatch.setattr(module, "set_gauges", lambda health, **_relay: states.append(health.state))
     relay.run(stop)
     assert seen == [[f"relay waiting: {REFUSAL}"]] * 10
     assert pauses[:3] == [BACK_OFF_S[0], BACK_OFF_S[0] * 2, BACK_OFF_S[0] * 4]

@@ -10,7 +10,7 @@ from tests.support.sales import BY_DAY, BY_SHOP, SALES, TOPOLOGY
 
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
-from orderflow.messaging.kafka.lag import Place
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.streams import directory as directory_module
 from orderflow.messaging.streams.directory import Directory, Instance

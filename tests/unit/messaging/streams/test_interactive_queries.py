@@ -25,8 +25,8 @@ from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.problems import Problem
-from orderflow.messaging.kafka.lag import Place
 from orderflow.messaging.kafka.partitioner import partition_of
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.streams import interactive_queries
 from orderflow.messaging.streams.directory import Instance, Sample
 from orderflow.messaging.streams.interactive_queries import MinPosition, Queries

@@ -8,13 +8,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 from tests.support.builders import an_order, received
+from tests.support.spans import recorded
 
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.event import read_clock
+from orderflow.messaging.telemetry.trace_context import process_span_id
 from orderflow.services.notification.config import SenderSettings, SmtpSettings
 from orderflow.services.notification.mailer import ConnectionLost, Mailer, SendTask
 from orderflow.services.notification.model import Kind, Letter, SendResult
+from orderflow.services.notification.traces import traceparent_of
 
 NOT_NOW, TAKEN = (451, "not now"), (250, "taken")
 GIVE_UP_S = 3600.0
@@ -87,3 +91,19 @@ def test_a_mail_that_is_old_or_was_tried_often_waits_and_all_behind_it(
 def test_a_customer_rests_for_ten_minutes_at_most_and_a_mail_lives_for_three_days() -> None:
     settings = SenderSettings(port=1)
     assert (settings.back_off_s_max, settings.give_up_s) == (600, 3 * 86_400)
+
+
+def test_every_offer_has_a_span_and_the_last_one_is_what_the_event_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    mail = structs.replace(letter("m"), traceparent=trace)
+    with recorded() as spans:
+        sent(monkeypatch, {"m": NOT_NOW}, mail)
+        sent(monkeypatch, {"m": TAKEN}, structs.replace(mail, attempts=1))
+        named = traceparent_of(mail)
+    deferred, taken = spans.named("send mail")
+    assert (deferred.error, taken.error) == ("not now", "")
+    assert str(taken.context) == named != str(deferred.context)
+    parent = process_span_id("notification-service", str(mail.cause_id))
+    assert {deferred.parent_id, taken.parent_id} == {parent}

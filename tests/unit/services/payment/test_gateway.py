@@ -250,6 +250,8 @@ def test_without_a_key_nothing_is_sent_as_one(
         (format_datetime(datetime(2001, 1, 1, tzinfo=UTC), usegmt=True), 0.0),
         (format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True), 60.0),
     ],
+    # The tests have the same names in every process that collects them.
+    ids=["seconds", "a day", "negative", "words", "float", "superscript", "past", "tomorrow"],
 )
 def test_a_provider_is_not_asked_again_before_it_wants_to_be_but_within_a_minute(
     provider: ScriptedProvider, calls: HttpGateway, header: str, expected: float

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from orderflow.messaging.container.client.kafka_client import Assigned, BeforeRevoke, Place
+from orderflow.messaging.container.client.kafka_client import Assigned, BeforeRevoke
 from orderflow.messaging.container.client.out_of_range import place_again
 from orderflow.messaging.container.records.partition import Partition, restored
 from orderflow.messaging.container.settings import ContainerSettings
@@ -24,6 +24,7 @@ from orderflow.messaging.kafka.clients import (
     KafkaException,
     TopicPartition,
 )
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.telemetry import counter, logger
 
 SLICE_S = 2.0

@@ -18,7 +18,6 @@ from orderflow.messaging.container.client.fencings import Fencings
 from orderflow.messaging.container.client.kafka_client import (
     Assigned,
     BeforeRevoke,
-    Place,
     Polled,
     Windows,
 )
@@ -30,6 +29,8 @@ from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients, finished_offsets
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, TopicPartition
 from orderflow.messaging.kafka.finished_offsets import Window
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import (
     Placed,
     Produced,
@@ -70,6 +71,7 @@ class BrokerClient:
         self._settings = settings
         self._name = settings.listener.name
         self._between = between
+        RENEWALS.labels(self._name)
         self.broker_error = ""
 
         self._group_metadata: Any = None
@@ -212,6 +214,10 @@ class BrokerClient:
         self.broker_error = ""
         failpoint("listener.after_commit")
         return transactions.ends if placed else {}
+
+    @property
+    def reports(self) -> Reports:
+        return self._transactions.reports
 
     @property
     def committing(self) -> bool:

@@ -13,10 +13,9 @@ import msgspec
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.kafka.finished_offsets import Window
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import Placed, Produced, ProducerLost
-
-Place = tuple[str, int]
-"""Topic and number of a partition."""
 
 Windows = Sequence[tuple[Partition, Window]]
 """The offsets to commit, with what is finished above them, for each of these partitions."""
@@ -100,6 +99,10 @@ class KafkaClient(Protocol):
         Raises TransactionAborted (nothing is visible, the same producer goes on), or ProducerLost
         (whether it is committed is unknown: only `renew` may be called next).
         """
+
+    @property
+    def reports(self) -> Reports:
+        """Where the `records` of the last `transact` are, as far as that was reported."""
 
     def renew(self, lost: ProducerLost) -> None:
         """

@@ -50,6 +50,7 @@ class DatabaseDelivery(WithoutState):
         self._uncommitted = shared.uncommitted
         self._commit_gate = shared.gates.commit
         self._record_log = shared.record_log
+        self._traces = shared.traces
         self._clock = shared.clock
 
         self._handler = delivery.handler
@@ -57,6 +58,7 @@ class DatabaseDelivery(WithoutState):
         self._database = database
         self._transaction = transaction
         self._committed_at = 0.0
+        REPEATS.labels(self._name)
         self.needs = (shared.gates.handle,)
 
     def handle(self, wave: list[Record]) -> list[Record]:
@@ -64,6 +66,8 @@ class DatabaseDelivery(WithoutState):
         RECORDS.labels(self._name, "handled").inc(len(wave))
         self._record_log.add(fresh, "handled")
         self._record_log.add(repeats, "repeat")
+        self._traces.add(fresh, "handled")
+        self._traces.add(repeats, "repeat")
         for record in wave:
             record.partition.finish(record)
         return wave
@@ -150,7 +154,6 @@ class DatabaseDelivery(WithoutState):
         windows, error = ended
         if not error:
             self._commit_gate.succeeded()
-            self._transaction.show_waiting()
             return
         for partition, _window in windows:
             partition.changed = True

@@ -25,12 +25,13 @@ from orderflow.messaging.container.stages.intake import BulkRecord
 from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.errors import OrderflowError, Transient, Unavailable
 from orderflow.messaging.failpoints import failpoint
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.transactions import Placed, Produced
 from orderflow.messaging.listener import Received, Stateful
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.streams.broker_changelog import BrokerChangelogReader
-from orderflow.messaging.streams.changelog import ChangelogReader, Place, facts_records
+from orderflow.messaging.streams.changelog import ChangelogReader, facts_records
 from orderflow.messaging.streams.local_state import LocalState, Task, TaskState
 from orderflow.messaging.streams.restore import Restorer
 from orderflow.messaging.streams.store.sqlite_store import SqliteStores

@@ -6,22 +6,21 @@ together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
-from orderflow.messaging.container.metrics import COMMIT_S, RECORDS, WAITING
+from orderflow.messaging.container.metrics import COMMIT_S, RECORDS
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.finished_offsets import Window
-from orderflow.messaging.kafka.transactions import (
-    Place,
-    ProducerLost,
-    Refusal,
-    TransactionAborted,
-)
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.kafka.publish_log import PublishLog, unpublished
+from orderflow.messaging.kafka.sent import count_dead_letters, count_sent
+from orderflow.messaging.kafka.transactions import ProducerLost, Refusal, TransactionAborted
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.work.gate import BACK_OFF_S
 
@@ -68,8 +67,11 @@ class TurnTransaction:
         self._queues = shared.queues
         self._uncommitted = shared.uncommitted
         self._record_log = shared.record_log
+        self._traces = shared.traces
+        self._publish_log = PublishLog(shared.settings.listener.name)
         self._clock = shared.clock
         self._refusals = refusals
+
         self.rest_until = 0.0
         self._lost_in_a_row = 0
 
@@ -133,13 +135,26 @@ class TurnTransaction:
             gate.failed(Unavailable("not a member of the group at this moment", resource="broker"))
             return Ended()
 
-        windows = self._windows()
+        windows, began_at = self._windows(), self._clock.now()
+        published, placed = uncommitted.published, uncommitted.placed
         try:
-            ends = self._client.transact(uncommitted.published, windows, uncommitted.placed)
+            ends = self._client.transact(published, windows, placed)
         except TransactionAborted as error:
-            log.warning("aborted; its records are put back", listener=self._name, why=str(error))
+            log.warning(
+                "aborted; its records are put back",
+                listener=self._name,
+                why=str(error),
+                **unpublished(published),
+            )
             return self._aborted(error)
         except ProducerLost as error:
+            if published:
+                log.warning(
+                    "whether these are published is unknown: the group's offsets tell",
+                    listener=self._name,
+                    why=str(error),
+                    **unpublished(published),
+                )
             # Whether it is committed is unknown: only the group's offsets can tell, so memory
             # counts for nothing.
             self._client.renew(error)
@@ -158,7 +173,9 @@ class TurnTransaction:
         self._lost_in_a_row = 0
         if uncommitted.dead:
             self._letters_gate.succeeded()
+        self._trace(began_at)
         handled = self._finish(windows)
+        self._publish_log.committed(published, self._client.reports, placed)
         self._refusals.committed(handled)
         self._rest(began)
         return Ended(is_committed=True, committed=handled, ends=ends)
@@ -191,12 +208,6 @@ class TurnTransaction:
         if self._letters_gate.is_probing:
             self._uncommitted.hold_letters()
 
-    def show_waiting(self) -> None:
-        """Set the gauge of unfinished records."""
-        WAITING.labels(self._name).set(
-            sum(len(p.unfinished) for p in self._client.partitions.values())
-        )
-
     def _windows(self) -> list[tuple[Partition, Window]]:
         touched = {record.partition for record in self._uncommitted.records}
         touched.update(p for p in self._client.partitions.values() if p.changed)
@@ -208,6 +219,7 @@ class TurnTransaction:
         in_bulk = sum(len(taken.handled) for taken in uncommitted.bulk)
         RECORDS.labels(self._name, "handled").inc(len(handled) + in_bulk)
         RECORDS.labels(self._name, "dead").inc(len(uncommitted.dead))
+        self._count_sent()
         self._record_log.add(handled, "handled")
         self._record_log.add_bulk(uncommitted.bulk)
         self._record_log.add(uncommitted.skipped, "skipped")
@@ -219,8 +231,23 @@ class TurnTransaction:
         for partition, _window in windows:
             partition.changed = False
         uncommitted.clear()
-        self.show_waiting()
         return handled
+
+    def _trace(self, began: datetime) -> None:
+        """The spans of what the transaction has committed, before it is forgotten."""
+        uncommitted, traces = self._uncommitted, self._traces
+        traces.add(uncommitted.handled, "handled")
+        traces.add_bulk(uncommitted.bulk)
+        traces.add((record for record, _letter in uncommitted.dead), "dead letter")
+        traces.add_sent(uncommitted.outputs, began)
+        traces.add_sent((placed.unplaced for placed in uncommitted.placed), began)
+        traces.add_letters(uncommitted.dead, began)
+
+    def _count_sent(self) -> None:
+        sent = [(topic, headers) for topic, _key, _value, headers in self._uncommitted.outputs]
+        sent += [(placed.topic, placed.headers) for placed in self._uncommitted.placed]
+        count_sent(sent)
+        count_dead_letters(letter[0] for _record, letter in self._uncommitted.dead)
 
     def _rest(self, began: float) -> None:
         """

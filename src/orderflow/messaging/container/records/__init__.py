@@ -7,5 +7,6 @@ Records on their way through a container, their states and queues. Nothing here 
 | `partition` | unfinished offsets of a partition, and the lanes of its keys |
 | `queues` | records to prepare, ready, waiting, unread |
 | `uncommitted` | what a turn has done, until its commit |
+| `identity` | which event, order and trace a record is about: what lines about it name |
 | `record_log` | a line for each finished record |
 """

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orderflow.messaging.telemetry.trace_context import TraceContext
+from orderflow.messaging.telemetry.traces import Moment
+
 if TYPE_CHECKING:
     from orderflow.messaging.container.records.partition import Partition
 
@@ -39,6 +42,17 @@ class State(Enum):
     """For good: its offset may be committed by anybody."""
 
 
+class RecordTrace(msgspec.Struct, gc=False):
+    """
+    Of a record whose trace is sampled: where it comes from, when it was read, and what happened
+    since.
+    """
+
+    context: TraceContext
+    began_ns: int
+    moments: list[Moment] = []
+
+
 class Progress(msgspec.Struct, eq=False, gc=False):
     """
     The part of a record that changes. What was computed is kept for the next try. Nothing in it
@@ -48,7 +62,8 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     `contentions` (how often it met a lock or a time-out alone) and `lookups` are in memory only:
     after a restart they count anew. `unknown_since`: the beginning of the hour for which an unknown
     outcome is looked up; `hours` of it are in the log. `shown`: to a listener that looks ahead.
-    `refused`: the broker refused its output, so its transaction is its own.
+    `refused`: the broker refused its output, so its transaction is its own. `trace`: None unless
+    it is sampled.
     """
 
     state: State = State.UNREAD
@@ -64,6 +79,7 @@ class Progress(msgspec.Struct, eq=False, gc=False):
     shown: bool = False
     refused: bool = False
     found_away: bool = False
+    trace: RecordTrace | None = None
 
 
 class Record(msgspec.Struct, frozen=True, eq=False):

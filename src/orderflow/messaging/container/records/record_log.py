@@ -10,14 +10,19 @@ records are not.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Literal
 
+from msgspec import UNSET, UnsetType
+
+from orderflow.messaging.container.records.identity import Identities, Ids
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.records.uncommitted import BulkTaken
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.listener import Listener
 from orderflow.messaging.telemetry import LogLine, write_lines
+from orderflow.messaging.work.clock import Clock
 
 Outcome = Literal["handled", "repeat", "skipped", "dead letter"]
 
@@ -30,10 +35,12 @@ WORDS: dict[Outcome, str] = {
 }
 
 
-class RecordLine(LogLine, kw_only=True):
+class RecordLine(LogLine, kw_only=True, gc=False):
     """
     `event` is the event's own headline, else its type's short name; None if the record has no
-    readable type.
+    readable type. `attempts`: how often the record had failed alone; `waited_ms`: for how long it
+    had, since the first time. Neither is there for a record that never failed, nor are ids that it
+    does not have.
     """
 
     topic: str
@@ -43,18 +50,29 @@ class RecordLine(LogLine, kw_only=True):
     event: str | None
     group: str
     outcome: Outcome
+    order_id: str | UnsetType = UNSET
+    event_id: str | UnsetType = UNSET
+    trace_id: str | UnsetType = UNSET
+    span_id: str | UnsetType = UNSET
+    attempts: int | UnsetType = UNSET
+    waited_ms: int | UnsetType = UNSET
 
     def __str__(self) -> str:
         event, key = _printable(self.event or "something"), _printable(self.key or "nobody")
         place = f"{self.topic}-{self.partition}@{self.offset}"
-        return f"{place}  {event} of {key}  {WORDS[self.outcome]} {self.group}"
+        text = f"{place}  {event} of {key}  {WORDS[self.outcome]} {self.group}"
+        if self.waited_ms is not UNSET:
+            text += f", {self.waited_ms / 1000:.1f} s after it first failed"
+        return text
 
 
 class RecordLog:
     """Collects the lines of one listener; none if they are not `wanted`."""
 
-    def __init__(self, listener: Listener, *, wanted: bool) -> None:
+    def __init__(self, listener: Listener, *, wanted: bool, clock: Clock) -> None:
+        self._clock = clock
         self._group = listener.group
+        self._ids = Identities(listener.group)
         self._wanted = wanted
         self._lines: list[LogLine] = []
 
@@ -80,15 +98,30 @@ class RecordLog:
             write_lines(lines)
 
     def _line(self, record: Record, outcome: Outcome, message: str) -> RecordLine:
-        return self._line_of(record.partition, record, _headline(record), outcome, message)
+        ids, progress = self._ids.of(record), record.progress
+        line = self._line_of(record.partition, record, _headline(record), outcome, message, ids)
+        if progress.attempts:
+            line.attempts = progress.attempts
+        if progress.first_failure is not None:
+            line.waited_ms = _milliseconds(self._clock.now(), progress.first_failure)
+        return line
 
     def _bulk_line(self, partition: Partition, record: Any) -> RecordLine:
         event = getattr(record.event, "headline", None) or type(record.event).__name__
-        return self._line_of(partition, record, event, "handled", "record: handled")
+        ids = self._ids.of_headers(record.headers)
+        return self._line_of(partition, record, event, "handled", "record: handled", ids)
 
     def _line_of(
-        self, partition: Partition, record: Any, event: str | None, outcome: Outcome, message: str
+        self,
+        partition: Partition,
+        record: Any,
+        event: str | None,
+        outcome: Outcome,
+        message: str,
+        ids: Ids,
     ) -> RecordLine:
+        order_id, event_id, trace_id, span_id = ids
+
         return RecordLine(
             logger=LOGGER,
             message=message,
@@ -99,7 +132,15 @@ class RecordLog:
             event=event,
             group=self._group,
             outcome=outcome,
+            order_id=order_id,
+            event_id=event_id,
+            trace_id=trace_id,
+            span_id=span_id,
         )
+
+
+def _milliseconds(now: datetime, since: datetime) -> int:
+    return max(0, round((now - since).total_seconds() * 1000))
 
 
 def _headline(record: Record) -> str | None:

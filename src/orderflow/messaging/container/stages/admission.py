@@ -50,6 +50,7 @@ class Admission:
         self._queues = shared.queues
         self._uncommitted = shared.uncommitted
         self._clock = shared.clock
+        self._traces = shared.traces
 
         self._intake = intake
         self._delivery = delivery
@@ -191,6 +192,7 @@ class Admission:
         if asks:
             decode.succeeded()
         if handled:
+            self._traces.begin(record)
             self._queue(record)
         else:
             RECORDS.labels(self._name, "skipped").inc()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from orderflow.messaging.container.client.kafka_client import Polled
-from orderflow.messaging.container.metrics import RECORDS
+from orderflow.messaging.container.metrics import BATCH_RECORDS, PROCESS_S, RECORDS
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.uncommitted import BulkTaken
 from orderflow.messaging.container.shared import Shared
@@ -47,6 +47,9 @@ class Bulk:
         self._client = shared.client
         self._uncommitted = shared.uncommitted
         self._record_log = shared.record_log
+        self._clock = shared.clock
+        self._seconds = PROCESS_S.labels(shared.settings.listener.group)
+        self._records = BATCH_RECORDS.labels(self._name)
         self._intake = intake
         self._delivery = delivery
         self._may_run = may_run
@@ -85,6 +88,7 @@ class Bulk:
         try:
             read = [self._intake.read_in_bulk(message) for message in messages]
             handled = [record for record in read if record is not None]
+            began = self._clock.monotonic()
             self._delivery.handle_bulk(partition, handled)
         except (Fenced, Stopped):
             raise
@@ -98,6 +102,8 @@ class Bulk:
             )
             return False
 
+        self._seconds.observe(self._clock.monotonic() - began)
+        self._records.observe(len(handled))
         skipped = len(messages) - len(handled)
         if skipped:
             RECORDS.labels(self._name, "skipped").inc(skipped)

@@ -24,6 +24,7 @@ from orderflow.messaging.errors import (
 )
 from orderflow.messaging.listener import Ask, Prepare, Settled, Unknown
 from orderflow.messaging.postgres import BatchSize
+from orderflow.messaging.telemetry.traces import within
 from orderflow.messaging.work.calls import Calls
 
 STOPPING = (Fenced, Refused, ConfigurationError)
@@ -93,6 +94,7 @@ class Preparing:
         self._gates = shared.gates
         self._queues = shared.queues
         self._clock = shared.clock
+        self._traces = shared.traces
         self._failures = failures
 
         self._intents = BatchSize(shared.settings.records_max, shared.clock)
@@ -314,7 +316,8 @@ class Preparing:
             case Ask(task):
                 if not self._stopping:
                     self._queues.calling.add(record.key)
-                    self._calls.submit(record, task)
+                    with within(self._traces.context(record)):
+                        self._calls.submit(record, task)
             case Unknown():
                 if self._failures.unknown(record, step):
                     self._over.append(record)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import uuid_utils
 
@@ -33,6 +33,10 @@ from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import Caused, Listener, Received
 from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.messaging.schemas.avro import Encoder
+from orderflow.messaging.telemetry.trace_context import process_span_id, sampled, send_span_id
+from orderflow.messaging.telemetry.traces import is_on
+
+T = TypeVar("T", str, str | None)
 
 LONG_BYTES = 16 * 1024
 BATCH_BYTES = 512
@@ -74,7 +78,7 @@ class Publisher:
         """
         return [
             (topic, key.encode(), value, headers)
-            for topic, key, value, headers, _metadata in self._published(caused)
+            for topic, key, value, headers, _metadata in self._published(caused, self._sent)
         ]
 
     def bulk_records(self, caused: Iterable[tuple[BulkRecord, Any]]) -> list[Produced]:
@@ -109,9 +113,12 @@ class Publisher:
                 (CE_CORRELATION_ID, theirs.get(CE_CORRELATION_ID) or subject),
                 AVRO_HEADER,
             ]
-            for name in (TRACEPARENT, TRACESTATE):
-                if name in theirs:
-                    headers.append((name, theirs[name]))
+            if TRACEPARENT in theirs:
+                event_id = headers[1][1].decode()
+                traceparent = self._sent_as(theirs[TRACEPARENT].decode(), event_id)
+                headers.append((TRACEPARENT, traceparent.encode()))
+            if TRACESTATE in theirs:
+                headers.append((TRACESTATE, theirs[TRACESTATE]))
             published.append((topic, event.key.encode(), value, headers))
         return published
 
@@ -119,11 +126,11 @@ class Publisher:
         """As `records`."""
         return [
             OutboxRow(topic=topic, key=key, payload=value, metadata=metadata)
-            for topic, key, value, _headers, metadata in self._published(caused)
+            for topic, key, value, _headers, metadata in self._published(caused, self._caused_by)
         ]
 
     def _published(
-        self, caused: Iterable[Caused]
+        self, caused: Iterable[Caused], trace: Callable[[Metadata, str], str | None]
     ) -> Iterator[tuple[str, str, bytes, Headers, Metadata]]:
         counts: dict[tuple[EventId, str], int] = {}
         encode = self._encoder.encode
@@ -143,7 +150,7 @@ class Publisher:
 
             value = encode(topic, event)
             key: str = event.key
-            metadata = self._metadata(cause, event, type_name, index)
+            metadata = self._metadata(cause, event, type_name, index, trace)
             headers = to_headers(metadata)
             # Here, where it is this record's failure; the broker would refuse the whole turn.
             size = record_bytes(key.encode(), value, headers) + BATCH_BYTES
@@ -152,7 +159,14 @@ class Publisher:
                 raise ValueError(f"{what} does not fit on {topic} (at most {bytes_max})")
             yield topic, key, value, headers, metadata
 
-    def _metadata(self, cause: Received, event: Any, type_name: str, index: int) -> Metadata:
+    def _metadata(
+        self,
+        cause: Received,
+        event: Any,
+        type_name: str,
+        index: int,
+        trace: Callable[[Metadata, str], str | None],
+    ) -> Metadata:
         parent = cause.metadata
         event_id = derived_id(
             self._listener.namespace, cause=parent.id, event_type=type_name, index=index
@@ -166,6 +180,22 @@ class Publisher:
             subject=event.subject,
             correlation_id=parent.correlation_id or event.subject,
             causation_id=str(parent.id),
-            traceparent=parent.traceparent,
+            traceparent=trace(parent, str(event_id)),
             tracestate=parent.tracestate,
         )
+
+    def _sent(self, cause: Metadata, event_id: str) -> str | None:
+        """The `traceparent` of a record: it names the record's sending."""
+        return self._sent_as(cause.traceparent, event_id)
+
+    def _caused_by(self, cause: Metadata, _event_id: str) -> str | None:
+        """The `traceparent` of an outbox row: it names the cause's processing, until it is sent."""
+        context = sampled(cause.traceparent) if is_on() else None
+        if context is None:
+            return cause.traceparent
+        return str(context.at(process_span_id(self._listener.group, str(cause.id))))
+
+    def _sent_as(self, traceparent: T, event_id: str) -> T | str:
+        # While this process records no spans it names none, and the trace goes on without it.
+        context = sampled(traceparent) if is_on() else None
+        return traceparent if context is None else str(context.at(send_span_id(event_id)))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.failures import HANDLER, PROBES_MAX, Failures
+from orderflow.messaging.container.metrics import BATCH_RECORDS, PROCESS_S
 from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.shared import Shared
@@ -34,6 +35,8 @@ class Waves:
         self._delivery = delivery
         self._failures = failures
         self._refusals = refusals
+        self._seconds = PROCESS_S.labels(shared.settings.listener.group)
+        self._records = BATCH_RECORDS.labels(self._name)
         self._size = BatchSize(shared.settings.records_max, shared.clock)
 
     def may_run(self, now: float) -> bool:
@@ -99,8 +102,7 @@ class Waves:
         """The records of the wave that are over."""
         gate = self._handle_gate
         try:
-            with self._size.waiting():
-                over = self._delivery.handle(wave)
+            over = self._give(wave)
         except Contention as error:
             # The resource answered, and has others to serve: no gate closes.
             if gate.resource != HANDLER:
@@ -133,6 +135,16 @@ class Waves:
         if not probed:
             self._size.succeeded()
         return over
+
+    def _give(self, wave: list[Record]) -> list[Record]:
+        """Hand the wave to the delivery, and measure it, whatever becomes of it."""
+        began = self._clock.monotonic()
+        try:
+            with self._size.waiting():
+                return self._delivery.handle(wave)
+        finally:
+            self._seconds.observe(self._clock.monotonic() - began)
+            self._records.observe(len(wave))
 
     def _contended(self, wave: list[Record], error: Contention) -> None:
         """

@@ -23,6 +23,7 @@ import msgspec
 from orderflow.messaging.errors import ConfigurationError, Refused, Transient
 from orderflow.messaging.event import EventId, Headers, Metadata, to_headers
 from orderflow.messaging.kafka.logs import Logs
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.transactions import TransactionAborted
 from orderflow.messaging.listener import Listener, Stateful
 from orderflow.messaging.schemas.avro import Decoder, Encoder
@@ -30,7 +31,6 @@ from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.schemas.registry import SchemaLookup
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.streams.broker_changelog import BrokerChangelogReader
-from orderflow.messaging.streams.changelog import Place
 from orderflow.messaging.streams.rebuild.differences import Differences, differences, records
 from orderflow.messaging.streams.rebuild.present import PresentState
 from orderflow.messaging.streams.rebuild.recomputation import Recomputation

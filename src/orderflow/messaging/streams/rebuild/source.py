@@ -13,11 +13,11 @@ from orderflow.messaging.container.stages.intake import Intake
 from orderflow.messaging.errors import Poison, Unavailable
 from orderflow.messaging.kafka.clients import KafkaError, TopicPartition, consumer
 from orderflow.messaging.kafka.finished_offsets import Window
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.listener import Listener
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.streams.broker_changelog import NO_GROUP, NOT_IN_THE_LOG, PARTITION_EOF
-from orderflow.messaging.streams.changelog import Place
 
 PIECE = 5_000
 WAIT_S = 0.25

@@ -25,9 +25,9 @@ from orderflow.messaging.kafka.clients import (
     transactional_producer,
 )
 from orderflow.messaging.kafka.groups import Members
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.transactions import Placed, Transactions
 from orderflow.messaging.settings import KafkaSettings
-from orderflow.messaging.streams.changelog import Place
 from orderflow.messaging.streams.interactive_queries import PATH, PAUSED_WITHIN_S
 from orderflow.messaging.telemetry import logger
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons, json_answer
+from orderflow.messaging.http.measured import ROUTE
 from orderflow.messaging.http.problems import invalid
 from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.order import repository
@@ -46,6 +47,7 @@ class OrderApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ROUTES:
+            scope[ROUTE] = scope["path"]
             await self._post_order(scope, receive, send)
         else:
             await self._rest(scope, receive, send)

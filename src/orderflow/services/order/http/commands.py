@@ -8,6 +8,7 @@ to (`Prefer: wait=n`). After that the answer is 202: the command is recorded and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -37,6 +38,7 @@ from orderflow.services.order.http.views import order_view
 from orderflow.services.order.idempotency import Claim, ClaimedKey
 from orderflow.services.order.model import Action, Order
 from orderflow.services.order.rules import StockNotSettled, is_payment_settled, is_unsettled
+from orderflow.services.order.traces import record_change
 
 PREFIXES = ("", "/api")
 WAIT_S_MAX = 10.0
@@ -132,7 +134,7 @@ class CommandRoutes:
         return Response(answer, media_type="application/json")
 
     def _execute(self, command: Command) -> CommandResult:
-        encode = self._gate.demand().encode
+        encode, began_ns = self._gate.demand().encode, time.time_ns()
         with writing(self._pool) as cursor:
             result = execute(cursor, command, encode=encode, key_lifetime=self._key_lifetime)
 
@@ -140,6 +142,13 @@ class CommandRoutes:
             raise problems.no_such_order()
         if result.earlier and not _is_same_request(result.earlier, command.claim):
             raise problems.key_taken()
+        record_change(
+            [result.order],
+            f"POST /orders/{{orderId}}/{command.action}",
+            kind="server",
+            began_ns=began_ns,
+            given=command.origin.traceparent,
+        )
         return result
 
     def _settle(self, claim: Claim, answer: bytes) -> bytes:

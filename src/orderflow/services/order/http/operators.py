@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -20,11 +21,12 @@ from orderflow.services.order.http import problems
 from orderflow.services.order.http.readiness import StartGate
 from orderflow.services.order.http.requests import order_id_of, origin_of
 from orderflow.services.order.http.views import next_action, order_view
-from orderflow.services.order.model import WaitingFor
-from orderflow.services.order.operator_acts import cancel_by_operator, retry
+from orderflow.services.order.model import Order, WaitingFor
+from orderflow.services.order.operator_acts import Retried, cancel_by_operator, retry
 from orderflow.services.order.rules import NothingToRetry
+from orderflow.services.order.traces import record_change
 
-T_co = TypeVar("T_co", covariant=True)
+T_co = TypeVar("T_co", bound=Order | Retried, covariant=True)
 
 _REASON = msgspec.json.Decoder(ReasonRequest)
 
@@ -74,7 +76,7 @@ class OperatorRoutes:
             raise problems.nothing_to_retry(error, instead) from error
 
         view = RetriedView(
-            order_id=retried.order_id,
+            order_id=retried.order.order_id,
             waits_for=retried.awaited,
             events=tuple(
                 RetriedEventView(
@@ -101,9 +103,17 @@ class OperatorRoutes:
         return await run_in_threadpool(self._write, order_id_of(request), act, origin)
 
     def _write(self, order_id: OrderId, act: Act[T_co], origin: Origin) -> T_co:
-        encode = self._gate.demand().encode
+        encode, began_ns = self._gate.demand().encode, time.time_ns()
         with writing(self._pool) as cursor:
             result = act(cursor, order_id, origin=origin, encode=encode)
         if result is None:
             raise problems.no_such_order()
+
+        record_change(
+            [result if isinstance(result, Order) else result.order],
+            f"operator: {origin.id}",
+            kind="server",
+            began_ns=began_ns,
+            given=origin.traceparent,
+        )
         return result

@@ -20,6 +20,7 @@ from orderflow.messaging.http.bodies import decoded, read_body
 from orderflow.messaging.http.problems import document, malformed
 from orderflow.messaging.postgres.group_commit import GroupCommit
 from orderflow.messaging.telemetry import counter
+from orderflow.messaging.telemetry.trace_context import TraceContext
 from orderflow.services.order import idempotency
 from orderflow.services.order.changes import Origin
 from orderflow.services.order.config import OrderSettings
@@ -31,11 +32,11 @@ from orderflow.services.order.http.requests import (
     ShortOrderRequest,
     claim_of,
     place_command,
-    traceparent_of,
 )
 from orderflow.services.order.http.views import SHORT_MESSAGE, order_view
 from orderflow.services.order.model import Order
 from orderflow.services.order.place_batch import Outcome, Placement, Written
+from orderflow.services.order.traces import begin_trace, record_placing, written_in
 
 ROUTES: Mapping[str, type[AnyOrderRequest]] = {
     "/orders": OrderRequest,
@@ -55,7 +56,7 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[AnyOrderRequest]] = {
 _MESSAGES: Mapping[str, str | None] = {"/orders": None, "/api/orders": SHORT_MESSAGE}
 # Two commands, since they ask for two modes of payment: the same key may be used for both.
 _SCOPES: Mapping[str, str] = {"/orders": "place", "/api/orders": "place-on-request"}
-_HEADERS = frozenset((b"content-type", b"content-length", b"idempotency-key", b"traceparent"))
+_HEADERS = frozenset((b"content-type", b"content-length", b"idempotency-key"))
 
 Committer = GroupCommit[Placement, Outcome]
 RawHeaders = list[tuple[bytes, bytes]]
@@ -70,28 +71,35 @@ class PostOrder:
         self._committer = committer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = _given_trace(scope)
+        trace, times = begin_trace(given), {"began": time.time_ns()}
         try:
-            status, body, headers = 201, *await self._place(scope, receive)
+            status, body, headers = 201, *await self._place(scope, receive, trace, times)
         except Exception as error:  # noqa: BLE001 - the edge: all failures are answered
             status, body, headers = document(problems.from_error(error))
+        record_placing(trace, route=scope["path"], status=status, given=given, times=times)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _place(self, scope: Scope, receive: Receive) -> tuple[bytes, RawHeaders]:
+    async def _place(
+        self, scope: Scope, receive: Receive, trace: TraceContext, times: dict[str, int]
+    ) -> tuple[bytes, RawHeaders]:
         path: str = scope["path"]
         headers = {name: value for name, value in scope["headers"] if name in _HEADERS}
         body = await read_body(headers, receive, limit=self._settings.api.body_bytes_max)
         request = decoded(_DECODERS[path], body)
 
         # After the body: a request that is wrong is refused as such, also while starting.
-        placement = self._placement(path, request, headers=headers)
+        placement = self._placement(path, request, headers=headers, trace=trace)
         self._gate.demand()
 
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + self._settings.api.queue_s
+        times["submitted"] = time.time_ns()
         self._committer.submit(placement, outcome, deadline=deadline)
         with _watched(receive, outcome):
             result = await outcome
+        times["written"] = time.time_ns()
 
         match result:
             case Written(order_id=order_id, answer=answer, repeated=repeated):
@@ -105,16 +113,27 @@ class PostOrder:
         raise problems.key_taken()
 
     def _placement(
-        self, path: str, request: AnyOrderRequest, *, headers: Mapping[bytes, bytes]
+        self,
+        path: str,
+        request: AnyOrderRequest,
+        *,
+        headers: Mapping[bytes, bytes],
+        trace: TraceContext,
     ) -> Placement:
-        traceparent = traceparent_of(headers.get(b"traceparent"))
-        origin = Origin(type="command", id="place", traceparent=traceparent)
+        origin = Origin(type="command", id="place", traceparent=str(written_in(trace)))
         key = headers.get(b"idempotency-key")
         return Placement(
             command=place_command(request, settings=self._settings, origin=origin),
             answer=partial(_answer, message=_MESSAGES[path]),
             claim=claim_of(key, scope=idempotency.scope_of(_SCOPES[path]), request=request),
         )
+
+
+def _given_trace(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            return str(value.decode("latin-1"))
+    return None
 
 
 def _answer(order: Order, *, message: str | None) -> bytes:

@@ -14,8 +14,8 @@ from orderflow.contracts import ids
 from orderflow.contracts.currencies import known_currency
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
-from orderflow.messaging.event import new_traceparent
 from orderflow.messaging.http.parameters import IDENTIFIER
+from orderflow.messaging.telemetry.trace_context import TraceContext
 from orderflow.services.order.changes import Origin
 from orderflow.services.order.commands import PlaceOrder
 from orderflow.services.order.config import OrderSettings
@@ -27,6 +27,7 @@ from orderflow.services.order.model import (
     QUANTITY_MAX,
     RequestedLine,
 )
+from orderflow.services.order.traces import begin_trace
 
 _END = r"(?![\s\S])"
 """The end of the text in Python and JavaScript: `$` lets a newline pass, `\\Z` is only Python."""
@@ -199,19 +200,10 @@ IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=[,;]|$)", re.IGNORECASE)
 _ASYNC = re.compile(r"(?:^|[,;])\s*respond-async\s*(?=[,;]|$)", re.IGNORECASE)
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-def traceparent_of(header: bytes | None) -> str:
-    """The client's `traceparent` (W3C Trace Context, version 00) if well-formed, else a new one."""
-    text = header.decode("latin-1") if header else ""
-    if _TRACEPARENT.fullmatch(text):
-        return text
-    return new_traceparent()
 
 
 def origin_of(request: Request, *, cause_type: str, cause_id: str) -> Origin:
-    """The origin of what a request changes: in the client's trace, if it has one."""
-    header = request.headers.get("traceparent")
-    traceparent = traceparent_of(header.encode("latin-1") if header else None)
+    """The origin of what a request changes, with the client's trace, if it has one."""
+    given = request.headers.get("traceparent")
+    traceparent = given if TraceContext.parse(given) else str(begin_trace(None))
     return Origin(type=cause_type, id=cause_id, traceparent=traceparent)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import order_id_of
+from orderflow.messaging.telemetry.trace_context import TraceContext
 from orderflow.services.order.changes import Origin
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http.requests import (
@@ -20,17 +21,17 @@ from orderflow.services.order.http.requests import (
     ShortOrderRequest,
     place_command,
     request_hash,
-    traceparent_of,
     wait_of,
 )
 from orderflow.services.order.model import LINES_MAX, QUANTITY_MAX
+from orderflow.services.order.traces import begin_trace
 
 SETTINGS = OrderSettings.model_validate({"database": {"dsn": "postgresql://db.test/order"}})
 LINE = {"sku": "KEYBOARD-01", "quantity": 2}
 ORDER = {"customerId": "customer-123", "lines": [LINE]}
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ORIGIN = Origin(type="command", id="place", traceparent=TRACEPARENT)
-NEW_TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01")
+NEW_TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00")
 
 
 def parse(value: object, form: type[AnyOrderRequest] = OrderRequest) -> AnyOrderRequest:
@@ -180,8 +181,11 @@ def test_a_field_that_is_new_tomorrow_does_not_make_another_request_of_a_repeate
     assert request_hash(today) == request_hash(tomorrow)
 
 
-def test_a_valid_trace_goes_on() -> None:
-    assert traceparent_of(TRACEPARENT.encode()) == TRACEPARENT
+def test_the_clients_trace_goes_on_in_a_span_of_ours() -> None:
+    begun, client = begin_trace(TRACEPARENT), TraceContext.parse(TRACEPARENT)
+    assert client is not None
+    assert begun.trace_id == client.trace_id
+    assert begun.span_id != client.span_id
 
 
 @pytest.mark.parametrize(
@@ -199,9 +203,11 @@ def test_a_valid_trace_goes_on() -> None:
     ],
 )
 def test_any_other_is_replaced_by_a_new_one(header: bytes | None) -> None:
-    made = traceparent_of(header)
-    assert NEW_TRACE.fullmatch(made)
-    assert made != traceparent_of(header)
+    text = None if header is None else header.decode("latin-1")
+    made = begin_trace(text)
+    assert NEW_TRACE.fullmatch(str(made))
+    assert made.trace_id not in (text or "").lower()
+    assert made.trace_id != begin_trace(text).trace_id
 
 
 @pytest.mark.parametrize(

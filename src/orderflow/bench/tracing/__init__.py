@@ -1,0 +1,1 @@
+"""What traces and metrics cost: the payment listener with them and without."""

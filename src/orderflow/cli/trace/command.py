@@ -1,0 +1,263 @@
+"""`orderflow trace <orderId>`: asks everybody, tells the story."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+import httpx2
+import msgspec
+import typer
+from rich.console import Console
+
+from orderflow.cli.api_client import Api
+from orderflow.cli.configuration import ToolSettings, tool_settings
+from orderflow.cli.trace.answers import Answers, Apis, ask_services
+from orderflow.cli.trace.evidence import Evidence, Missing, Seen, moment
+from orderflow.cli.trace.lines import read_lines
+from orderflow.cli.trace.story import Story, customer_of, tell
+from orderflow.cli.trace.topics import decoded, gaps, read_progress, read_records
+from orderflow.cli.trace.view import shown
+from orderflow.contracts.ids import order_id_of
+from orderflow.messaging.errors import ConfigurationError, OrderflowError
+from orderflow.messaging.kafka.extract import Watch
+from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.schemas.registry import Registry
+from orderflow.stack.lifecycle import current
+from orderflow.stack.ports import HOST
+from orderflow.stack.settings import StackSettings
+
+CLOCKS_APART = timedelta(minutes=1)
+"""How far the clocks of services and brokers may differ."""
+RECORDS_MAX = 200_000
+ZIPKIN_PORT = 9411
+ZIPKIN_TIMEOUT_S = 1.0
+WATCH_EVERY = 5_000
+
+
+def trace(
+    order: Annotated[str, typer.Argument(metavar="ORDER_ID", help="The order's id.")],
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what changed nothing: skipped records, revenue.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The story as one JSON object.")] = False,
+    records_max: Annotated[
+        int,
+        typer.Option("--records-max", min=1, help="How many records of a partition to look at."),
+    ] = RECORDS_MAX,
+    url: Annotated[
+        str, typer.Option("--url", help="The order API; the local stack's, if not given.")
+    ] = "",
+    payment_url: Annotated[str, typer.Option("--payment-url", help="The payment API.")] = "",
+    inventory_url: Annotated[str, typer.Option("--inventory-url", help="The inventory API.")] = "",
+    notification_url: Annotated[
+        str, typer.Option("--notification-url", help="The notification API.")
+    ] = "",
+    fulfilment_url: Annotated[
+        str, typer.Option("--fulfilment-url", help="The fulfilment API.")
+    ] = "",
+) -> None:
+    """
+    Tell what happened to an order: who did what when, on which topic, how long it took, what
+    failed, which mails went out, what it waits for now. No tracing back end is needed.
+
+    The story is put together from the topics, the services' answers, and the lines of this host's
+    processes. What could not be learned stands at its end. Exit 0 if everybody could be asked, 1 if
+    not, or if there is no such order.
+
+    \b
+    Examples:
+      orderflow trace 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10
+      orderflow trace 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10 --all
+      orderflow trace 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10 --json | jq .missing
+    """
+    order_id = _order_id(order)
+    local = current()
+    others = {
+        "payment": payment_url,
+        "inventory": inventory_url,
+        "notification": notification_url,
+        "fulfilment": fulfilment_url,
+    }
+    apis = _apis(url, others)
+
+    story = story_of(
+        order_id, apis, tool_settings(), None if url else local, records_max=records_max
+    )
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(story).decode() + "\n")
+    else:
+        Console(soft_wrap=True, highlight=False).print(
+            shown(story, now=datetime.now(UTC), everything=everything)
+        )
+    if any(missing.unasked for missing in story.missing):
+        raise typer.Exit(1)
+
+
+def story_of(
+    order_id: str,
+    apis: Apis,
+    tools: ToolSettings,
+    local: StackSettings | None,
+    *,
+    records_max: int = RECORDS_MAX,
+) -> Story:
+    """
+    The order's story, with whoever can be asked. `local`: the stack whose processes' lines are on
+    this host. Raises NoSuchOrder.
+    """
+    answers = ask_services(apis, order_id)
+    missing = answers.missing
+    records = _records(order_id, answers, tools, missing, records_max=records_max)
+
+    listened = {seen.position for seen in records}
+    elsewhere = {
+        seen.position for seen in records if seen.topic.startswith(("revenue", "notifications"))
+    }
+    lines = []
+    if local is None or not local.logs.is_dir():
+        why = "this host has none of that system's: when each record was handled is left out"
+        missing.append(Missing(source="lines", why=why))
+    else:
+        lines = read_lines(local.logs, order_id, listened, elsewhere)
+
+    evidence = Evidence(
+        order_id=order_id,
+        order=answers.order,
+        history=answers.history,
+        payments=answers.payments,
+        reservation=answers.reservation,
+        shipment=answers.shipment,
+        mails=answers.mails,
+        records=records,
+        lines=lines,
+        missing=missing,
+        has_lines=local is not None,
+    )
+    return _told(evidence, tools, local)
+
+
+def _told(evidence: Evidence, tools: ToolSettings, local: StackSettings | None) -> Story:
+    now = datetime.now(UTC)
+    story = tell(evidence, now=now)
+    if places := _without_lines(story):
+        # Only now is it known which groups have said nothing.
+        progress = read_progress(tools.kafka, places)
+        story = tell(msgspec.structs.replace(evidence, progress=progress), now=now)
+
+    if local is not None and story.trace_id is not None:
+        story.zipkin = zipkin_link(zipkin_port(local), story.trace_id)
+    return story
+
+
+def _records(
+    order_id: str,
+    answers: Answers,
+    tools: ToolSettings,
+    missing: list[Missing],
+    *,
+    records_max: int,
+) -> list[Seen]:
+    created = moment((answers.order or {}).get("createdAt")) or _made_at(order_id)
+    customer = customer_of(answers.order, ())
+    try:
+        with _watching(order_id) as watch:
+            extracted = read_records(
+                tools.kafka,
+                order_id,
+                customer,
+                since=created - CLOCKS_APART,
+                records_max=records_max,
+                watch=watch,
+            )
+    except OrderflowError as error:
+        why = f"{error}: what the services said to each other is left out"
+        missing.append(Missing(source="Kafka", why=why, unasked=True))
+        return []
+
+    records, away = decoded(extracted, Decoder(Registry(tools.registry)))
+    missing += [*gaps(extracted), *away]
+    if not records:
+        why = "no topic has a record of this order: deleted by retention, or another cluster"
+        missing.append(Missing(source="Kafka", why=why))
+    return records
+
+
+def _without_lines(story: Story) -> dict[str, set[Place]]:
+    places: dict[str, set[Place]] = defaultdict(set)
+    for node in story.nodes():
+        if node.kind == "handling" and node.at is None and node.group is not None:
+            places[node.group].add((str(node.topic), int(node.partition or 0)))
+    return places
+
+
+def zipkin_port(local: StackSettings) -> int:
+    """Where `orderflow up --with zipkin` has it: moved as all ports of this stack are."""
+    moved = local.ports.psp - type(local.ports)().psp
+    port: int = getattr(local.ports, "zipkin", ZIPKIN_PORT + moved)
+    return port
+
+
+def zipkin_link(port: int, trace_id: str) -> str | None:
+    """Where people find the trace, if Zipkin answers and has it."""
+    base = f"http://{HOST}:{port}/zipkin"
+    try:
+        answer = httpx2.get(
+            f"{base}/api/v2/trace/{trace_id}",
+            timeout=ZIPKIN_TIMEOUT_S,
+            trust_env=False,
+            verify=False,
+        )
+    except httpx2.HTTPError:
+        return None
+    return f"{base}/traces/{trace_id}" if answer.status_code == HTTPStatus.OK else None
+
+
+def _order_id(text: str) -> str:
+    try:
+        return order_id_of(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{text!r} is no order id: it looks like 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"
+        ) from None
+
+
+def _made_at(order_id: str) -> datetime:
+    """When the id was made, for it begins with the time (UUIDv7); of any other id the first day."""
+    made = UUID(order_id)
+    ms = made.int >> 80 if made.version == 7 else 0
+    return max(
+        datetime.fromtimestamp(ms / 1000, UTC), datetime.fromtimestamp(0, UTC) + CLOCKS_APART
+    )
+
+
+def _apis(url: str, others: dict[str, str]) -> dict[str, Api | None]:
+    """Without addresses all are the local stack's; it knows nothing of another system's orders."""
+    return {
+        "order": Api("order", url),
+        **{
+            service: Api(service, given) if given or not url else None
+            for service, given in others.items()
+        },
+    }
+
+
+@contextmanager
+def _watching(order_id: str) -> Iterator[Watch]:
+    """Shows on a terminal how far the reading is."""
+    console = Console(stderr=True, highlight=False)
+    with console.status(f"looking for {order_id} …") as spinner:
+
+        def watch(read: int, there: int) -> None:
+            if read % WATCH_EVERY == 0:
+                spinner.update(f"{read:,} of about {there:,} records looked at …")
+
+        yield watch

@@ -1,0 +1,81 @@
+"""`--watch`: ask again each second until Ctrl-C, in place if on a terminal, else line by line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from orderflow.messaging.errors import OrderflowError
+
+REFRESH_S = 1.0
+WIDTH_MAX = 80
+
+Answer = dict[str, Any]
+Look = Callable[[], tuple[Answer, RenderableType]]
+"""Ask once: the answer for `--json`, and how people see it."""
+
+Patience = Callable[[OrderflowError], float | None]
+"""After how many seconds to ask again although that happened; None: never, it will stay so."""
+
+
+def watch(console: Console, look: Look, *, as_json: bool, patience: Patience) -> None:
+    """Look again each second until Ctrl-C; then the command has ended well."""
+    rest = Event()
+    in_place = console.is_terminal and not as_json
+    live = Live(console=console, auto_refresh=False) if in_place else None
+
+    try:
+        if live is not None:
+            live.start()
+        while True:
+            rest.wait(_look_once(console, look, live, as_json=as_json, patience=patience))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    finally:
+        if live is not None:
+            live.stop()
+
+
+def show(console: Console, answer: Answer, shown: RenderableType, *, as_json: bool) -> None:
+    """One object and line of JSON, or at most 80 columns."""
+    if as_json:
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    else:
+        console.print(shown, width=min(console.width, WIDTH_MAX))
+
+
+def _look_once(
+    console: Console, look: Look, live: Live | None, *, as_json: bool, patience: Patience
+) -> float:
+    """Show what there is now, or why there is nothing; seconds until the next look."""
+    try:
+        answer, shown = look()
+    except OrderflowError as error:
+        rest_s = patience(error)
+        if rest_s is None:
+            raise
+        _show_trouble(error, live)
+        return max(REFRESH_S, rest_s)
+
+    if live is not None:
+        live.update(shown, refresh=True)
+    else:
+        show(console, answer, shown, as_json=as_json)
+    return REFRESH_S
+
+
+def _show_trouble(error: OrderflowError, live: Live | None) -> None:
+    trouble = Text(str(error), "yellow")
+    if live is not None:
+        live.update(trouble, refresh=True)
+    else:
+        Console(stderr=True, highlight=False).print(trouble, soft_wrap=True)

@@ -1,0 +1,27 @@
+"""The operations service's settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from orderflow.contracts import roster
+from orderflow.messaging.process.settings import RolesSection
+from orderflow.messaging.settings import ProcessSettings, RoleSection
+
+
+class ObserverSection(RoleSection):
+    """`every_s`: how often it looks at the cluster."""
+
+    every_s: Annotated[float, Field(ge=0.5, le=300)] = 5.0
+
+
+class OperationsSettings(RolesSection):
+    ports: ClassVar = roster.row("operations").ports
+
+    observer: ObserverSection
+
+
+class Settings(ProcessSettings):
+    operations: OperationsSettings
