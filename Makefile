@@ -69,9 +69,10 @@ bench: setup-dev ## measure, each figure beside its baseline
 	$(BIN)/orderflow bench inventory
 	$(BIN)/orderflow bench revenue
 
-docs: setup-dev ## write docs/asyncapi.json and docs/metrics.md anew, as the code has them
+docs: setup-dev ## write docs/asyncapi.json, docs/metrics.md and the dashboards anew, as the code has them
 	$(BIN)/python -m orderflow.services.asyncapi
 	$(BIN)/python -m orderflow.services.metrics
+	$(BIN)/python -m deploy.grafana.panels
 
 lock: ## pin the Python requirements anew, with hashes
 	@setup/run development bench

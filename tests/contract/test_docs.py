@@ -22,7 +22,7 @@ from orderflow.neighbours.psp.config import Settings as PspSettings
 from orderflow.stack.settings import StackProcessSettings
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
 SETTINGS: tuple[type[BaseModel], ...] = (
     *(import_module(f"{row.package}.bootstrap").SERVICE.settings for row in ROSTER),
     FollowerSettings,

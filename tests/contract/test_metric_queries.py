@@ -73,16 +73,8 @@ def test_every_process_of_the_local_stack_is_scraped_once() -> None:
     document = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     (job,) = document["scrape_configs"]
     scraped = [(target["labels"], target["targets"]) for target in job["static_configs"]]
-    announced = {"operations": 8290}
-    ports = announced | {
-        process.name: row.ports[process.roles[0]] for row in ROSTER for process in row.runs
-    }
     assert scraped == [
-        ({"process": name}, [f"127.0.0.1:{port}"]) for name, port in in_order(ports).items()
+        ({"process": process.name}, [f"127.0.0.1:{row.ports[process.roles[0]]}"])
+        for row in ROSTER
+        for process in row.runs
     ]
-
-
-def in_order(ports: dict[str, int]) -> dict[str, int]:
-    """The roster's order; what is announced comes last."""
-    last = ports.pop("operations")
-    return {**ports, "operations": last}

@@ -115,11 +115,7 @@ class UnitTest:
 
     def run(self) -> dict[tuple[str, float], list[Alert]]:
         """What fires at the moments of the test."""
-        series: Series = {
-            labels_of_series(name): notated(values, self.interval_s)
-            for name, values in self.inputs.items()
-        }
-        rules = Rules(self.files, series)
+        rules = Rules(self.files, series_of(self.inputs, self.interval_s))
         moments = {moment for _, moment in self.expected}
         fired: dict[tuple[str, float], list[Alert]] = {}
         for number in range(int(max(moments) / self.evaluation_s) + 1):
@@ -127,6 +123,33 @@ class UnitTest:
             firing = rules.step(at_s)
             fired |= {(name, at_s): firing[name] for name, at in self.expected if at == at_s}
         return fired
+
+
+def firing(
+    files: Sequence[Path],
+    input_series: Sequence[Mapping[str, str]],
+    interval_s: float,
+    *,
+    evaluation_s: float = 15,
+) -> dict[str, list[tuple[float, Labels]]]:
+    """Every alert of a recording, in promtool's form: when it fires, and its labels."""
+    inputs = {row["series"]: row["values"] for row in input_series}
+    series = series_of(inputs, interval_s)
+    rules = Rules(files, series)
+    end_s = max(samples[-1][0] for samples in series.values())
+    fired: dict[str, list[tuple[float, Labels]]] = {}
+    for number in range(int(end_s / evaluation_s) + 1):
+        at_s = number * evaluation_s
+        for name, alerts in rules.step(at_s).items():
+            fired.setdefault(name, []).extend((at_s, labels) for labels, _ in alerts)
+    return fired
+
+
+def series_of(inputs: Mapping[str, str], interval_s: float) -> Series:
+    notation = {
+        labels_of_series(name): notated(values, interval_s) for name, values in inputs.items()
+    }
+    return {labels: samples for labels, samples in notation.items() if samples}
 
 
 def labels_of_series(text: str) -> Labels:

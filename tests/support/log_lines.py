@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -54,11 +55,13 @@ def log_lines() -> Iterator[LogLines]:
     """Lines from level `debug` upwards, as JSON."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    uncaught = sys.excepthook, threading.excepthook
     lines = LogLines(io.StringIO())
     lines.level("debug")
     yield lines
     # Nobody reads what is written from here on.
     configure("probe", TelemetrySettings(log_level="error"))
+    sys.excepthook, threading.excepthook = uncaught
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()

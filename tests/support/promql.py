@@ -320,7 +320,7 @@ def points_of(word: str) -> Iterable[float | None]:
     gap = re.fullmatch(r"_(?:x(\d+))?", word)
     if gap:
         return [math.nan] * int(gap[1] or 1)
-    number = r"-?\d+(?:\.\d+)?(?:e\d+)?"
+    number = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
     row = re.fullmatch(rf"({number})(?:([+-]{number[2:]}))?(?:x(\d+))?", word)
     assert row, f"not promtool's notation: {word}"
     return [float(row[1]) + float(row[2] or 0) * step for step in range(int(row[3] or 0) + 1)]

@@ -26,7 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("orderflow.cli.stack:down", "Stop the local stack; its data stays."),
     "status": ("orderflow.cli.stack:status", "What runs, where, and how it is."),
     "lag": ("orderflow.cli.lag:lag", "How far each consumer group is behind, and for how long."),
-    "logs": ("orderflow.cli.stack:logs", "What the processes said."),
+    "logs": (
+        "orderflow.cli.logs:logs",
+        "What the processes said, or all they said of an order.",
+    ),
     "stop": ("orderflow.cli.stack:stop", "Stop one process of the running stack."),
     "start": ("orderflow.cli.stack:start", "Start one process of the running stack."),
     "restart": ("orderflow.cli.stack:restart", "Stop and start one process of the running stack."),

@@ -1,4 +1,4 @@
-"""`orderflow up | down | status | logs | stop | start | restart | env | reset`: the local stack."""
+"""`orderflow up | down | status | stop | start | restart | env | reset`: the local stack."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from orderflow.stack import lifecycle
 from orderflow.stack.addresses import api_url, exports, process_environment
 from orderflow.stack.parts.fetch import fetch_jars
 from orderflow.stack.settings import StackSettings, from_environment
-from orderflow.stack.supervise.logs import follow, last_lines
 from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
@@ -156,42 +155,6 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
         raise typer.Exit(1)
 
 
-def logs(
-    name: Annotated[str | None, typer.Argument(help="A process or step; default: all.")] = None,
-    keep_on: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on as lines arrive, until Ctrl-C.")
-    ] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines of each.")] = 50,
-    as_json: Json = False,
-    brokers: BrokersOption = None,
-) -> None:
-    """
-    The last lines that each process wrote, and with -f the next ones.
-
-    \b
-    Examples:
-      orderflow logs order-relay
-      orderflow logs kafka -f
-      orderflow logs supervisor -n 200
-    """
-    settings = lifecycle.current(brokers=_brokers(brokers))
-    written = sorted(settings.logs.glob("*.log"))
-    chosen = [path for path in written if name is None or path.stem == name]
-
-    if not chosen:
-        known = ", ".join(path.stem for path in written) or "none: nothing has been started yet"
-        raise OrderflowError(
-            f"there is no log called {name!r}; there are: {known}" if name else f"logs: {known}"
-        )
-
-    for path in chosen:
-        for line in last_lines(path, lines):
-            _print_line(path.stem, line, as_json=as_json, alone=name is not None)
-    if keep_on:
-        for source, line in follow(chosen):
-            _print_line(source, line, as_json=as_json, alone=name is not None)
-
-
 def stop(name: Name, brokers: BrokersOption = None) -> None:
     """
     Stop one process and leave it stopped, until `start` or `up`. The others go on without it.
@@ -311,6 +274,11 @@ def _steer(verb: Literal["start", "stop", "restart"], name: str, brokers: int | 
     console.print(f"{name}: {'stopped' if verb == 'stop' else 'running'}")
 
 
+def instance(brokers: int | None) -> StackSettings:
+    """The instance that a command is about."""
+    return lifecycle.current(brokers=_brokers(brokers))
+
+
 def _brokers(number: int | None) -> Literal[1, 3] | None:
     if number not in (None, 1, 3):
         raise typer.BadParameter(
@@ -388,11 +356,3 @@ def _lag_table(groups: list[dict[str, Any]]) -> Table:
             behind += f"; committed beyond the end of the log: {', '.join(group['beyond'])}"
         table.add_row(group["group"], f"{group['lag']:,}", f"{group['waiting']:,}", behind)
     return table
-
-
-def _print_line(source: str, line: str, *, as_json: bool, alone: bool) -> None:
-    if as_json:
-        print(json.dumps({"name": source, "line": line}))
-    else:
-        print(line if alone else f"{source:<14} {line}")
-    sys.stdout.flush()

@@ -13,6 +13,7 @@ OrderflowError
 │   └── Poison               it can never be handled: a dead letter, at once
 ├── UnknownOutcome           nobody knows what a call did: a dead letter (container.failures)
 ├── OutputRefused            the broker refuses what it causes: attempts count (container.refusals)
+├── DoesNotFit               an event is too large: attempts count (container.stages.publisher)
 ├── Refused                  an operator decides: going on could lose or repeat records
 │   └── ResyncNeeded         resync the relay: position, slot and database disagree
 ├── Fenced                   another process has taken this one's place: this one ends

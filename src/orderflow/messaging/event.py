@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 from uuid_utils.compat import uuid5, uuid7
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Poison
 
 if TYPE_CHECKING:
@@ -229,17 +230,20 @@ def from_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> Metadata
     except KeyError as missing:
         raise Poison(f"the record has no {missing.args[0]} header") from missing
     except ValueError as error:
-        raise Poison(f"a CloudEvents header can't be read: {error}") from error
+        raise Poison(f"a CloudEvents header can't be read: {error_text(error)}") from error
 
 
 def _may_stay(name: str, value: bytes) -> bool:
-    """Raises ValueError for an attribute that is too long; false for a trace that is."""
+    """Raises Poison for an attribute that is too long; false for a trace that is."""
     if name == TRACEPARENT:
         return len(value) <= TRACEPARENT_BYTES_MAX
     if name == TRACESTATE:
         return len(value) <= TRACESTATE_BYTES_MAX
     if len(value) > ATTRIBUTE_BYTES_MAX:
-        raise ValueError(f"{name} has {len(value)} bytes (at most {ATTRIBUTE_BYTES_MAX})")
+        raise Poison(
+            f"a CloudEvents header can't be read: {name} has {len(value)} bytes "
+            f"(at most {ATTRIBUTE_BYTES_MAX})"
+        )
     return True
 
 

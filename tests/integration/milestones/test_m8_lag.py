@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.alert_rules import firing
 from tests.support.kafka_tools import kafka_tool, orderflow
 from tests.support.order_service import deploy_contracts
+from tests.support.promql import labels_of
 from tests.support.recorded_metrics import Series, recording, scraped, value
 from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import OwnStack
@@ -33,6 +35,8 @@ LAG, LAG_SECONDS, LAG_SUM = (
     f"kafka_consumergroup_{name}" for name in ("lag", "lag_seconds", "lag_sum")
 )
 HELD_BACK_S = [12, pytest.param(60, marks=pytest.mark.long)]
+RULES = [Path(__file__).parents[3] / "deploy" / "prometheus" / "rules" / "flow.yml"]
+FIRES_AFTER_S = 60
 BESIDE_S = 6.0
 """How far two looks at a growing age may differ on a busy machine: each looks at its own time."""
 
@@ -168,6 +172,10 @@ def test_a_group_that_is_held_back_is_behind_by_as_much_wherever_it_is_looked_at
         for number in recorded.values(LAG_SECONDS, **labels, partition=str(partition))
     )
     assert highest >= held_back_s
+    if held_back_s >= FIRES_AFTER_S:
+        fired = firing(RULES, recorded.input_series(LAG_SECONDS), recorded.interval_s)
+        alert = labels_of({"alertname": "ConsumerLagGrows", "severity": "ticket", **labels})
+        assert alert in {of for _, of in fired["ConsumerLagGrows"]}
 
 
 def test_a_transaction_that_nobody_ends_is_seen_with_its_age_and_gone_when_it_is_over(

@@ -18,13 +18,17 @@ import msgspec
 from rich.console import Console
 
 from orderflow.cli import stack as stack_commands
-from orderflow.cli.configuration import tool_settings
+from orderflow.cli.api_client import Api
+from orderflow.cli.configuration import ToolSettings, tool_settings
 from orderflow.cli.demo import view
 from orderflow.cli.demo.arrivals import Arrivals, Commanded, Unknown, watching
 from orderflow.cli.demo.revenue import LOOK_THERE, Revenue
 from orderflow.cli.demo.services import NEEDED, NEIGHBOURS, Services
 from orderflow.cli.demo.stories import SLOW, SOLD_OUT, STORIES, WRITERS, Story
 from orderflow.cli.records import ReadableRecord
+from orderflow.cli.trace.answers import ASKED
+from orderflow.cli.trace.command import story_of, zipkin_port
+from orderflow.cli.trace.view import shown as story_text
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
@@ -85,11 +89,12 @@ def demo() -> None:
         running.enter_context(_asking_payment(services, orders, arrivals))
         running.enter_context(_commanding(services, orders, arrivals))
 
-        shown = _show_arrivals(console, orders, arrivals)
-        _show_witness(console, shown, arrivals)
+        arrived = _show_arrivals(console, orders, arrivals)
+        _show_witness(console, arrived, arrivals)
         _show_ends(console, services, orders)
         _show_followers(console, services, orders)
         _show_revenue(console, revenue, orders)
+        _show_trace(console, settings, tools, orders)
         view.farewell(console, services.order_url)
 
 
@@ -246,6 +251,21 @@ def _show_revenue(console: Console, revenue: Revenue, orders: dict[str, Placed])
         raise OrderflowError(
             f"the revenue of {', '.join(wrong)} is not as it should be: {LOOK_THERE}"
         )
+
+
+def _show_trace(
+    console: Console, settings: StackSettings, tools: ToolSettings, orders: dict[str, Placed]
+) -> None:
+    """What `orderflow trace` says of the order that has the shortest story."""
+    placed = min(orders.values(), key=lambda placed: placed.story.records.total())
+    story = story_of(
+        placed.order_id,
+        {service: Api(service) for service in ASKED},
+        tools,
+        logs=settings.logs,
+        zipkin=zipkin_port(settings),
+    )
+    view.traced(console, placed.story, placed.order_id, story_text(story, now=datetime.now(UTC)))
 
 
 def _ended(services: Services, placed: Placed, *, until: float) -> dict[str, Any]:

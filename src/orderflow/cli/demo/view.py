@@ -189,6 +189,13 @@ def revenue(console: Console, rows: Sequence[Moved]) -> None:
     console.print(Text(f"{words} {', '.join(agreeing)}", "dim"))
 
 
+def traced(console: Console, story: Story, order_id: str, text: Text) -> None:
+    """What `orderflow trace` says of one order."""
+    heading(console, f"what happened to {story.customer}'s order, in one command")
+    console.print(Text(f"  .venv/bin/orderflow trace {order_id}\n", "bold"), soft_wrap=True)
+    console.print(text, soft_wrap=True)
+
+
 def farewell(console: Console, url: str) -> None:
     """The next commands, each on lines of its own, to be copied."""
     console.print(f"\norder API  {url}\n     docs  {url}/docs\n", soft_wrap=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -34,7 +35,7 @@ from orderflow.stack.lifecycle import current
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import StackSettings
 
-CLOCKS_APART = timedelta(minutes=1)
+CLOCKS_APART = timedelta(seconds=5)
 """How far the clocks of services and brokers may differ."""
 RECORDS_MAX = 200_000
 ZIPKIN_PORT = 9411
@@ -53,6 +54,10 @@ def trace(
         int,
         typer.Option("--records-max", min=1, help="How many records of a partition to look at."),
     ] = RECORDS_MAX,
+    logs: Annotated[
+        Path | None,
+        typer.Option("--logs", help="Where the processes' lines are (*.log), if not here."),
+    ] = None,
     url: Annotated[
         str, typer.Option("--url", help="The order API; the local stack's, if not given.")
     ] = "",
@@ -89,8 +94,14 @@ def trace(
     }
     apis = _apis(url, others)
 
+    # What the local stack's processes wrote says nothing of another system's orders.
     story = story_of(
-        order_id, apis, tool_settings(), None if url else local, records_max=records_max
+        order_id,
+        apis,
+        tool_settings(),
+        logs=logs or (None if url else local.logs),
+        zipkin=None if url else zipkin_port(local),
+        records_max=records_max,
     )
     if as_json:
         sys.stdout.write(msgspec.json.encode(story).decode() + "\n")
@@ -106,28 +117,23 @@ def story_of(
     order_id: str,
     apis: Apis,
     tools: ToolSettings,
-    local: StackSettings | None,
     *,
+    logs: Path | None,
+    zipkin: int | None = None,
     records_max: int = RECORDS_MAX,
 ) -> Story:
     """
-    The order's story, with whoever can be asked. `local`: the stack whose processes' lines are on
-    this host. Raises NoSuchOrder.
+    The order's story, with whoever can be asked. `logs`: the directory of the processes' lines;
+    `zipkin`: the port where one may run. Raises NoSuchOrder.
     """
     answers = ask_services(apis, order_id)
     missing = answers.missing
     records = _records(order_id, answers, tools, missing, records_max=records_max)
 
-    listened = {seen.position for seen in records}
-    elsewhere = {
-        seen.position for seen in records if seen.topic.startswith(("revenue", "notifications"))
-    }
-    lines = []
-    if local is None or not local.logs.is_dir():
+    has_lines = logs is not None and logs.is_dir()
+    if logs is None or not has_lines:
         why = "this host has none of that system's: when each record was handled is left out"
         missing.append(Missing(source="lines", why=why))
-    else:
-        lines = read_lines(local.logs, order_id, listened, elsewhere)
 
     evidence = Evidence(
         order_id=order_id,
@@ -138,14 +144,14 @@ def story_of(
         shipment=answers.shipment,
         mails=answers.mails,
         records=records,
-        lines=lines,
+        lines=read_lines(logs, order_id, records) if logs is not None else [],
         missing=missing,
-        has_lines=local is not None,
+        has_lines=has_lines,
     )
-    return _told(evidence, tools, local)
+    return _told(evidence, tools, zipkin)
 
 
-def _told(evidence: Evidence, tools: ToolSettings, local: StackSettings | None) -> Story:
+def _told(evidence: Evidence, tools: ToolSettings, zipkin: int | None) -> Story:
     now = datetime.now(UTC)
     story = tell(evidence, now=now)
     if places := _without_lines(story):
@@ -153,8 +159,8 @@ def _told(evidence: Evidence, tools: ToolSettings, local: StackSettings | None) 
         progress = read_progress(tools.kafka, places)
         story = tell(msgspec.structs.replace(evidence, progress=progress), now=now)
 
-    if local is not None and story.trace_id is not None:
-        story.zipkin = zipkin_link(zipkin_port(local), story.trace_id)
+    if zipkin is not None and story.trace_id is not None:
+        story.zipkin = zipkin_link(zipkin, story.trace_id)
     return story
 
 

@@ -41,7 +41,7 @@ Decode = Callable[[bytes | None], tuple[dict[str, Any] | None, str | None]]
 """A record's value, or None and why it can't be read."""
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """
     What a dead letter says of its record: the place at which `group` gave it up, and why. Nothing
     of the error's text, which may quote anything.
@@ -57,8 +57,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A record as it was read. What its headers do not say, or say wrongly, is None. `replays`: how
-    often it was sent back from a dead letter topic.
+    A record as it was read. What its headers do not say, or say wrongly, is None. `span_id`: the
+    span of its sending. `replays`: how often it was sent back from a dead letter topic.
     """
 
     topic: str
@@ -71,10 +71,11 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     caused_by: str | None = None
     happened_at: datetime | None = None
     trace_id: str | None = None
+    span_id: str | None = None
     value: dict[str, Any] | None = None
     problem: str | None = None
     replays: int = 0
-    letter: Letter | None = None
+    letter: DeadLetter | None = None
 
     @property
     def position(self) -> Position:
@@ -98,6 +99,7 @@ class Handled(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     attempts: int | None = None
     waited_ms: int | None = None
+    span_id: str | None = None
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -150,6 +152,7 @@ def seen(record: ConsumerRecord, decode: Decode) -> Seen:
         caused_by=text.get(CE_CAUSATION_ID),
         happened_at=moment(text.get(CE_TIME)),
         trace_id=None if trace is None else trace.trace_id,
+        span_id=None if trace is None else trace.span_id,
         value=value,
         problem=problem,
         replays=replay_count(record.headers),
@@ -165,9 +168,9 @@ def moment(text: object) -> datetime | None:
     return None
 
 
-def _letter(raw: Mapping[str, bytes | None], text: Mapping[str, str | None]) -> Letter:
+def _letter(raw: Mapping[str, bytes | None], text: Mapping[str, str | None]) -> DeadLetter:
     error = text.get(DLT_EXCEPTION_FQCN)
-    return Letter(
+    return DeadLetter(
         group=text.get(DLT_ORIGINAL_CONSUMER_GROUP) or "an unknown group",
         given_up=_given_up(raw, text),
         error=error.rpartition(".")[2] if error else None,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from orderflow.cli.trace.evidence import Handled, Position, moment
+from orderflow.cli.trace.evidence import Handled, Seen, moment
+from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS, ORDERS, PAYMENTS
 
 LOGGER = "record"
+_KEYED_BY_ORDER = frozenset(topic.name for topic in (ORDERS, ORDER_EVENTS, PAYMENTS, INVENTORY))
+"""Lines about records of other topics do not contain the order's id: they have other keys."""
 
 
 class _Line(msgspec.Struct):
-    """What is read of a listener's line; the last two are there if the record had failed."""
+    """
+    What is read of a listener's line. Attempts and wait are there if the record had failed, the
+    span if it has one.
+    """
 
     timestamp: str
     logger: str
@@ -24,22 +30,22 @@ class _Line(msgspec.Struct):
     outcome: str
     attempts: int | None = None
     waited_ms: int | None = None
+    span_id: str | None = None
 
 
 _decoder = msgspec.json.Decoder(_Line)
 
 
-def read_lines(
-    directory: Path, order_id: str, positions: Collection[Position], elsewhere: Collection[Position]
-) -> list[Handled]:
+def read_lines(directory: Path, order_id: str, records: Sequence[Seen]) -> list[Handled]:
     """
-    The lines about records at `positions`, oldest first, from the files that processes write now
-    and from those that were set aside when they had grown too long. Records `elsewhere` have other
-    keys than the order's id.
+    The lines about these records, oldest first, from the files that processes write now and from
+    those that were set aside when they had grown too long.
     """
+    positions = {seen.position for seen in records}
     places = [
-        f'"topic":"{topic}","partition":{partition},"offset":{offset},'.encode()
-        for topic, partition, offset in elsewhere
+        f'"topic":"{seen.topic}","partition":{seen.partition},"offset":{seen.offset},'.encode()
+        for seen in records
+        if seen.topic not in _KEYED_BY_ORDER
     ]
     needles = (order_id.encode(), *places)
 
@@ -69,6 +75,7 @@ def parsed(text: bytes) -> Handled | None:
         at=at,
         attempts=line.attempts,
         waited_ms=line.waited_ms,
+        span_id=line.span_id,
     )
 
 

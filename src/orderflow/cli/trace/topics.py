@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -48,14 +49,19 @@ def read_records(
     watch: Watch,
 ) -> Extract:
     """The committed records with the order's key, or correlated with it. Raises as `extract`."""
+    wanted = wanted_topics(order_id, customer_id)
     key, correlation = order_id.encode(), (CE_CORRELATION_ID, order_id.encode())
 
     def about_the_order(message: Any) -> bool:
-        return message.key() == key or correlation in (message.headers() or ())
+        # Most records are others': their headers are not even unpacked.
+        key_there = wanted[message.topic()]
+        if key_there is not None and message.key() != key_there:
+            return False
+        return key_there == key or correlation in (message.headers() or ())
 
     return extract(
         kafka,
-        wanted_topics(order_id, customer_id),
+        wanted,
         about_the_order,
         since=since,
         records_max=records_max,
@@ -107,14 +113,15 @@ def read_progress(
     """How far each group has come on its places. Without those that can't be asked in time."""
     progress: dict[tuple[str, str, int], Window] = {}
     for group, wanted in places.items():
-        client = observer(kafka, group)
+        places_of_group = [*wanted]
         try:
-            windows = committed_windows(client, wanted, timeout_s=PROGRESS_TIMEOUT_S)
+            with closing(observer(kafka, group)) as client:
+                windows = committed_windows(client, places_of_group, timeout_s=PROGRESS_TIMEOUT_S)
         except Exception:  # noqa: BLE001 - it is only asked to word better what is missing
             break
-        finally:
-            client.close()
-        progress |= {(group, *place): window for place, window in windows.items()}
+
+        # Who never committed has everything before it.
+        progress |= {(group, *place): windows.get(place, Window(0)) for place in places_of_group}
     return progress
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -9,7 +10,7 @@ from datetime import UTC, date, datetime
 from rich.text import Text
 
 from orderflow.cli.trace.evidence import Answer, moment
-from orderflow.cli.trace.story import Node, Story, walk
+from orderflow.cli.trace.story import IN_BULK, Node, Story, walk
 from orderflow.cli.trace.words import duration, in_words, lasted
 from orderflow.contracts.currencies import amount_text
 from orderflow.contracts.roster import row
@@ -21,7 +22,7 @@ QUIET_TOPICS = frozenset(
     topic.name for service in ("notification", "revenue") for topic in row(service).publishes
 )
 """What is published there, other lines of the text say in better words."""
-_QUIET_OUTCOMES = ("handled", "repeat", "finished")
+_QUIET_OUTCOMES = ("handled", "finished")
 
 
 def shown(story: Story, *, now: datetime, everything: bool = False) -> Text:
@@ -70,12 +71,12 @@ def _waiting(waiting: Answer, *, now: datetime) -> str:
     text = f"waits for {waiting.get('for')}"
     if since is not None:
         text += f" for {lasted(now - since)}"
-    text += f": it is the turn of {waiting.get('owner')}"
+    text += f" · whose turn: {waiting.get('owner')}"
     if deadline is None:
         return text
     if waiting.get("overdue"):
-        return f"{text}; OVERDUE by {lasted(now - deadline)}"
-    return f"{text}; overdue in {lasted(deadline - now)}"
+        return f"{text} · OVERDUE by {lasted(now - deadline)}"
+    return f"{text} · overdue in {lasted(deadline - now)}"
 
 
 class _Tree:
@@ -165,7 +166,8 @@ def _is_plain(node: Node) -> bool:
 def _is_quiet(node: Node) -> bool:
     """Whether a node is left out of the text, with all below it."""
     if node.kind == "handling":
-        return node.outcome == "skipped"
+        had_use = node.outcome != "finished" or node.group not in IN_BULK or node.children
+        return node.outcome == "skipped" or not had_use
     return node.kind == "record" and node.topic in QUIET_TOPICS and not _has_trouble(node)
 
 
@@ -190,7 +192,10 @@ def _wrapped(words: str, style: str = "", *, indent: str = "") -> Iterator[Text]
 
 
 def _broken(words: str, room: int) -> list[str]:
-    return textwrap.wrap(words, room, break_on_hyphens=False) or [""]
+    # A number and its unit stay together.
+    joined = _UNIT.sub("\\1\xa0\\2", words)
+    lines = textwrap.wrap(joined, room, break_on_hyphens=False) or [""]
+    return [line.replace("\xa0", " ") for line in lines]
 
 
 def _printable(text: str) -> str:
@@ -198,4 +203,5 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
+_UNIT = re.compile(r"(\d) (ms|s|min|h|d|[A-Z]{3})\b")
 _STYLES = {"act": "bold", "record": "cyan", "replay": "magenta", "mail": "green"}

@@ -12,6 +12,7 @@ from orderflow.messaging.container.records.identity import Identities
 from orderflow.messaging.container.records.record import Record, State
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.dead_letters import letter as dead_letter
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Contention, OrderflowError, Poison, RecordFault, Transient
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.listener import CloseGate, DeadLetter, Unknown, Wait
@@ -125,7 +126,7 @@ class Failures:
         )
 
         if isinstance(step, CloseGate):
-            why = f"it fails for every record, last for {record.place}: {error!r}"
+            why = f"it fails for every record, last for {record.place}: {error_text(error)}"
             self._why_suspected = why
             if not self.suspects:
                 self._handle_gate.failed(Transient(why, resource=HANDLER))
@@ -242,7 +243,7 @@ class Failures:
             listener=self._listener.name,
             **self._ids.about(record),
             dlt=letter[0],
-            why=repr(error),
+            why=error_text(error),
         )
         progress.state = State.HANDLED
         self._uncommitted.dead.append((record, letter))
@@ -276,6 +277,6 @@ class Failures:
             attempt=record.progress.attempts,
             of=self._retry.attempts_max,
             next_in_s=seconds,
-            why=repr(error),
+            why=error_text(error),
         )
         self._queues.wait(record, seconds)

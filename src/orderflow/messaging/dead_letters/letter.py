@@ -17,7 +17,6 @@ Source: Spring Kafka, `DeadLetterPublishingRecoverer` and `KafkaHeaders`.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -25,6 +24,7 @@ from hashlib import sha256
 
 import msgspec
 
+from orderflow.messaging.error_text import error_words, traceback_text
 from orderflow.messaging.event import (
     DLT_EXCEPTION_CAUSE_FQCN,
     DLT_EXCEPTION_FQCN,
@@ -56,6 +56,7 @@ from orderflow.messaging.kafka.headers import record_bytes
 from orderflow.messaging.kafka.transactions import Produced
 
 MESSAGE_BYTES_MAX = 1024
+UNTOLD = "(not told: it may quote data; see the stack trace)"
 STACKTRACE_BYTES_MAX = 8 * 1024
 
 LETTER_BYTES_MAX = RECORD_BYTES_MAX - 4 * 1024
@@ -211,15 +212,14 @@ def replay_count(headers: RawHeaders | None) -> int:
 
 
 def _of_exception(exception: BaseException) -> list[tuple[str, bytes | None]]:
-    described = traceback.TracebackException.from_exception(exception)
     cause = exception.__cause__ or (
         None if exception.__suppress_context__ else exception.__context__
     )
     return [
         (DLT_EXCEPTION_FQCN, _full_name(exception)),
         *([] if cause is None else [(DLT_EXCEPTION_CAUSE_FQCN, _full_name(cause))]),
-        (DLT_EXCEPTION_MESSAGE, _text(str(described), MESSAGE_BYTES_MAX)),
-        (DLT_EXCEPTION_STACKTRACE, _text("".join(described.format()), STACKTRACE_BYTES_MAX)),
+        (DLT_EXCEPTION_MESSAGE, _text(error_words(exception) or UNTOLD, MESSAGE_BYTES_MAX)),
+        (DLT_EXCEPTION_STACKTRACE, _text(traceback_text(exception), STACKTRACE_BYTES_MAX)),
     ]
 
 

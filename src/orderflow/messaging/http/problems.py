@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette_problem.error import Problem
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Contention, Transient
 from orderflow.messaging.postgres.group_commit import Expired, QueueFull
 from orderflow.messaging.telemetry import logger
@@ -113,7 +114,7 @@ def from_error(error: BaseException) -> Problem:
                 headers=dict(error.headers or {}),
             )
 
-    log.error("request failed", error=repr(error))
+    log.error("request failed", error=error_text(error))
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong on our side"
     )

@@ -27,6 +27,7 @@ from zlib import crc32
 
 import msgspec
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import ConfigurationError
 
 METADATA_BYTES_MAX = 4_000
@@ -168,7 +169,7 @@ def _parse(metadata: str, committed: int) -> Window:
     try:
         raw = b64decode(metadata[len(_PREFIX) :], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _NotOurs(f"it is damaged ({error})") from error
+        raise _NotOurs(f"it is damaged ({error_text(error)})") from error
 
     if metadata == NO_OFFSET:
         raise ConfigurationError(

@@ -21,6 +21,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool as _ConnectionPool
 from psycopg_pool import PoolTimeout
 
+from orderflow.messaging.error_text import error_words
 from orderflow.messaging.errors import Contention, Transient, Unavailable
 from orderflow.messaging.postgres.bounded_connection import (
     CHECK_WITHIN_S,
@@ -304,20 +305,21 @@ def transient(error: BaseException) -> Transient | None:
     if not isinstance(error, psycopg.Error):
         return None
 
-    state = error.sqlstate
+    # Without what the driver adds: hosts, users, and the row that the work was about.
+    state, words = error.sqlstate, error_words(error) or type(error).__name__
     if state in _UNDONE:
-        return Transient(f"the database undid the work: {_first_line(error)}", resource=RESOURCE)
+        return Transient(f"the database undid the work: {words}", resource=RESOURCE)
     if state in _CONTENTION:
-        return Contention(f"the work took too long: {_first_line(error)}", resource=RESOURCE)
+        return Contention(f"the work took too long: {words}", resource=RESOURCE)
     if state is not None and (state in _UNFIT or state[:2] in _UNFIT_CLASSES):
-        return Unavailable(f"the database is not ready: {_first_line(error)}", resource=RESOURCE)
+        return Unavailable(f"the database is not ready: {words}", resource=RESOURCE)
 
     # Without a state the error is the driver's own: the server never answered.
     lost = state is None and isinstance(
         error, (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
     )
     if lost or (state is not None and (state in _GONE or state[:2] in _GONE_CLASSES)):
-        return Unavailable(f"the database is away: {_first_line(error)}", resource=RESOURCE)
+        return Unavailable(f"the database is away: {words}", resource=RESOURCE)
     return None
 
 
@@ -331,7 +333,3 @@ def unavailable_when_transient() -> Iterator[None]:
         if healing is None:
             raise
         raise healing from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

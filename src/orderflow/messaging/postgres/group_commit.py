@@ -22,6 +22,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Contention, OrderflowError, Transient, Unavailable
 from orderflow.messaging.postgres.batch_size import BRIEFLY_FOR_S
 from orderflow.messaging.postgres.connection import (
@@ -183,7 +184,7 @@ class GroupCommit(Generic[Work, Result]):
                     self._connection = self._connect()
                 except Exception as error:  # noqa: BLE001 - each piece is told, whatever it is
                     # It is no piece's own fault: no halving.
-                    log.warning("batch not committed", pieces=len(batch), error=str(error))
+                    log.warning("batch not committed", pieces=len(batch), error=error_text(error))
                     return outcomes + [(piece.token, error) for piece in batch]
                 give_up_at = self._clock.monotonic() + UNDONE_RETRY_S
                 continue
@@ -196,7 +197,7 @@ class GroupCommit(Generic[Work, Result]):
                     # twice.
                     if not isinstance(error, Unavailable) and self._clock.monotonic() < give_up_at:
                         continue
-                    log.warning("batch not committed", pieces=len(batch), error=str(error))
+                    log.warning("batch not committed", pieces=len(batch), error=error_text(error))
                     return outcomes + [(piece.token, error) for piece in batch]
 
                 self._note(error, pieces=len(batch))
@@ -213,7 +214,7 @@ class GroupCommit(Generic[Work, Result]):
         if isinstance(error, Contention):
             # To wait as long once more would keep everybody waiting.
             self._briefly_until = self._clock.monotonic() + BRIEFLY_FOR_S
-            log.warning("work meets a lock", pieces=pieces, error=str(error))
+            log.warning("work meets a lock", pieces=pieces, error=error_text(error))
         elif pieces == 1:
             log.error("work refused by the database", exc_info=error)
 

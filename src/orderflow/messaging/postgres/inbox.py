@@ -14,6 +14,7 @@ import threading
 from collections.abc import Sequence
 from datetime import timedelta
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres.arrays import array
@@ -86,7 +87,7 @@ def purge_until(stop: threading.Event, session: Session, turning: Turning) -> No
                 with session.transaction() as cursor:
                     purged = purge(cursor)
         except (Transient, DatabaseError) as error:
-            log.warning("old inbox rows stay for now", reason=str(error))
+            log.warning("old inbox rows stay for now", reason=error_text(error))
         turning.rest()
     session.close()
 

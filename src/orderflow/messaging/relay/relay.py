@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Fenced, Refused, Stopped, Transient, Unavailable
 from orderflow.messaging.kafka.publish_log import PublishLog, unpublished
 from orderflow.messaging.kafka.sent import count_sent
@@ -280,5 +281,6 @@ class Relay:
         except DatabaseError as error:
             # A row without a partition of its day goes to the default one: no reason to stop.
             log.warning(
-                "outbox partitions were not looked after", reason=str(transient(error) or error)
+                "outbox partitions were not looked after",
+                reason=error_text(transient(error) or error),
             )

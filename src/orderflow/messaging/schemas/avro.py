@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 import fastavro
 import msgspec
 
+from orderflow.messaging.error_text import error_text, error_words
 from orderflow.messaging.errors import ConfigurationError, OperatorCommands, Poison
 from orderflow.messaging.schemas.catalogue import CommittedSchema, SchemaCatalogue, subject
 from orderflow.messaging.schemas.registry import SchemaLookup
@@ -159,7 +160,9 @@ class Decoder:
         try:
             value: Any = fastavro.schemaless_reader(body, schema, None)
         except (EOFError, IndexError, ValueError, OverflowError, MemoryError, TypeError) as error:
-            raise Poison(f"the body can't be read as {schema['name']}: {error!r}") from error
+            raise Poison(
+                f"the body can't be read as {schema['name']}: {error_text(error)}"
+            ) from error
 
         left = len(payload) - body.tell()
         if left:
@@ -174,7 +177,9 @@ class Decoder:
         try:
             return msgspec.convert(value, event_type)
         except msgspec.ValidationError as error:
-            raise Poison(f"the record is no good {event_type.__name__}: {error}") from error
+            raise Poison(
+                f"the record is no good {event_type.__name__}: {error_words(error)}"
+            ) from error
 
     def _schema(self, schema_id: int) -> Any:
         try:

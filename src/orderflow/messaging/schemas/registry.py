@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 import httpx2
 import msgspec
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import ConfigurationError, Incompatible, Unavailable
 from orderflow.messaging.http.client import BoundedClient
 from orderflow.messaging.settings import RegistrySettings
@@ -150,7 +151,7 @@ class Registry:
             )
         except httpx2.HTTPError as error:
             raise Unavailable(
-                f"the registry did not answer {what}: {error!r}", resource=RESOURCE
+                f"the registry did not answer {what}: {error_text(error)}", resource=RESOURCE
             ) from error
 
         status = response.status_code

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.clients import KafkaException
 from orderflow.messaging.kafka.groups import Members
@@ -169,7 +170,7 @@ class Directory:
                 self._problem = str(error)
             except Exception as error:  # a thread that ends would leave everything as it was
                 log.exception("the directory could not be read")
-                self._problem = repr(error)
+                self._problem = error_text(error)
             self._stop.wait(EVERY_S)
 
     def _refresh(self) -> None:

@@ -1,6 +1,8 @@
 """
 Structured log lines on standard error: an event name and fields, as JSON or as text for people.
 
+Errors are told without the data that they quote: see `error_text`.
+
 One line is one JSON object. Lines of other libraries (uvicorn, yoyo) are written in the same form.
 """
 
@@ -8,14 +10,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
+from orderflow.messaging.error_text import error_text, traceback_text
 from orderflow.messaging.settings import TelemetrySettings
 
 Logger = structlog.typing.FilteringBoundLogger
@@ -80,7 +84,9 @@ def configure(service: str, settings: TelemetrySettings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )
+    foreign.addFilter(_tell_arguments)
     logging.basicConfig(handlers=[foreign], level=max(level, logging.WARNING), force=True)
+    sys.excepthook, threading.excepthook = _tell_uncaught, _tell_uncaught_in_thread
 
 
 def logger(name: str) -> Logger:
@@ -138,18 +144,51 @@ def _stamps(service: str) -> list[Processor]:
 
 
 def _renderers(*, as_text: bool) -> list[Processor]:
-    # Plain tracebacks in both forms: the richer ones print local variables, which may be secrets.
+    # Tracebacks of our own in both forms: others print what errors quote, or local variables.
+    tracebacks = structlog.processors.ExceptionRenderer(_traceback)
     if as_text:
-        plain = structlog.dev.plain_traceback
-        return [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
-        ]
+        return [_tell_errors, tracebacks, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
 
     return [
         structlog.processors.EventRenamer("message"),
-        structlog.processors.format_exc_info,
+        _tell_errors,
+        tracebacks,
         structlog.processors.JSONRenderer(serializer=_json),
     ]
+
+
+def _tell_errors(_logger: object, _method: str, line: EventDict) -> EventDict:
+    """An error that is a field of a line is told without its data."""
+    for name, value in line.items():
+        if isinstance(value, BaseException) and name != "exc_info":
+            line[name] = error_text(value)
+    return line
+
+
+def _traceback(exc_info: ExcInfo) -> str:
+    return traceback_text(exc_info[1]).rstrip()
+
+
+def _tell_arguments(record: logging.LogRecord) -> bool:
+    """Other libraries put errors into their texts, where they would be told with their data."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            error_text(value) if isinstance(value, BaseException) else value
+            for value in record.args
+        )
+    # Its later lines describe futures, and with them the errors that these ended with.
+    if record.name == "asyncio":
+        record.msg, record.args = record.getMessage().partition("\n")[0], ()
+    return True
+
+
+def _tell_uncaught(_kind: type[BaseException], error: BaseException, _trace: object) -> None:
+    sys.stderr.write(f"{_output.service}: {traceback_text(error)}")
+
+
+def _tell_uncaught_in_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None:
+        _tell_uncaught(ended.exc_type, ended.exc_value, None)
 
 
 def _json(line: EventDict, **_options: Any) -> str:

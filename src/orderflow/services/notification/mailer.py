@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from orderflow.contracts.ids import CustomerId
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.failpoints import failpoint
@@ -179,7 +180,9 @@ class SmtpConnection:
             hello = self._smtp.ehlo()
         except (OSError, smtplib.SMTPException) as error:
             self.close()
-            raise Unavailable(f"{server} can't be reached: {error}", resource=RESOURCE) from error
+            raise Unavailable(
+                f"{server} can't be reached: {error_text(error)}", resource=RESOURCE
+            ) from error
         if greeting[0] != 220 or hello[0] != 250:
             self.close()
             raise Unavailable(
@@ -199,7 +202,7 @@ class SmtpConnection:
         try:
             return self._transaction(to, mail)
         except (OSError, smtplib.SMTPException) as error:
-            raise ConnectionLost(str(error) or type(error).__name__) from error
+            raise ConnectionLost(error_text(error)) from error
 
     def close(self) -> None:
         self._smtp.close()
@@ -249,11 +252,11 @@ class SmtpConnection:
         self._not_closing(reply)
         if reply[0] >= 500:
             raise Unavailable(
-                f"the mail server refuses {self._sender} as a sender: {reply[1]}", resource=RESOURCE
+                f"the mail server refuses the sender: code {reply[0]}", resource=RESOURCE
             )
 
     @staticmethod
     def _not_closing(reply: Reply) -> Reply:
         if reply[0] == CLOSING:
-            raise Unavailable(f"the mail server is closing: {reply[1]}", resource=RESOURCE)
+            raise Unavailable(f"the mail server is closing: code {reply[0]}", resource=RESOURCE)
         return reply

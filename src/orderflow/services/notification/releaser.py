@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Contention, Transient
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.kafka.progress import GroupProgress
@@ -75,7 +76,7 @@ class Releaser:
         try:
             self._release(stop)
         except (Transient, DatabaseError) as error:
-            missing = str(error)
+            missing = error_text(error)
 
         if missing and missing != self._missing:
             log.warning("nothing is released for now", reason=missing)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 
 from orderflow.contracts.events import NotificationFailed
 from orderflow.contracts.ids import CustomerId
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Contention, Transient
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.postgres import RESOURCE, BatchSize, DatabaseError, Session, outbox
@@ -158,7 +159,7 @@ class Sender:
                 repository.take_over(cursor, self._worker)
         except DatabaseError as error:
             # A missing table or privilege is a deployment that is not finished: wait, and say so.
-            raise Transient(f"taking over: {error}", resource=RESOURCE) from error
+            raise Transient(f"taking over: {error_text(error)}", resource=RESOURCE) from error
         self._has_taken_over = True
 
     def _collect(self) -> list[Ended[CustomerId]]:
@@ -200,7 +201,8 @@ class Sender:
             log.info(
                 "a customer has to wait",
                 customer=result.customer_id,
-                reason=result.deferred.reason,
+                # A server's words echo the address: only its code is told.
+                reason=result.deferred.reason.partition(" ")[0],
             )
 
     def _record_all(self, *, contended_until: float) -> None:

@@ -15,6 +15,7 @@ from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import ORDER_EVENTS, ORDERS
 from orderflow.messaging import postgres
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.http.server import Role
@@ -164,7 +165,7 @@ def _purge_keys(
             with writing(pool) as cursor:
                 idempotency.purge(cursor, lifetime=lifetime)
         except (Transient, DatabaseError) as error:
-            log.warning("expired idempotency keys stay for now", reason=str(error))
+            log.warning("expired idempotency keys stay for now", reason=error_text(error))
         turning.rest()
 
 

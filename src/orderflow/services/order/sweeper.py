@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from orderflow.contracts.events import CancelReason
 from orderflow.contracts.ids import OrderId
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import ConfigurationError, Transient
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.failpoints import failpoint
@@ -98,7 +99,7 @@ class Sweeper:
             if not missing:
                 has_more = self._sweep(stop)
         except (Transient, DatabaseError, ConfigurationError) as error:
-            missing = str(error)
+            missing = error_text(error)
 
         if missing and missing != self._missing:
             log.warning("nothing is swept for now", reason=missing)

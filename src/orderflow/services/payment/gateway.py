@@ -20,6 +20,7 @@ import httpx2
 import msgspec
 from msgspec import Meta
 
+from orderflow.messaging.error_text import error_text, error_words
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.http.client import BoundedClient
 from orderflow.messaging.telemetry import counter, histogram, logger
@@ -339,7 +340,7 @@ class HttpGateway:
                 # No connection, so not one byte was sent: the only failure that is surely a no.
                 CALLS.labels(operation, "unavailable").inc()
                 raise Unavailable(
-                    f"the payment provider can't be reached: {error}", resource=RESOURCE
+                    f"the payment provider can't be reached: {error_text(error)}", resource=RESOURCE
                 ) from error
             except httpx2.TransportError as error:
                 CALLS.labels(operation, "lost").inc()
@@ -422,7 +423,7 @@ def _decoded(reply: Reply, kind: type[T], *, expected: tuple[int, ...]) -> T:
     try:
         return msgspec.json.decode(reply.content, type=kind)
     except UNDECODABLE as error:
-        raise Unusable("malformed", str(error)) from error
+        raise Unusable("malformed", error_words(error)) from error
 
 
 def _require(condition: bool, otherwise: str) -> None:

@@ -6,6 +6,7 @@ import threading
 
 import msgspec
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.http.server import Role
@@ -55,7 +56,7 @@ def _until(stop: threading.Event, session: Session) -> None:
             while purge(session) == PURGE_ROWS_MAX and not stop.is_set():
                 pass
         except (Transient, DatabaseError) as error:
-            log.warning("old webhooks stay for now", reason=str(error))
+            log.warning("old webhooks stay for now", reason=error_text(error))
         if stop.wait(PURGE_EVERY_S):
             session.close()
             return

@@ -19,6 +19,7 @@ from standardwebhooks import Webhook as Signature
 from standardwebhooks import WebhookVerificationError
 
 from orderflow.contracts.events import PaymentFailureReason
+from orderflow.messaging.error_text import error_words
 from orderflow.messaging.postgres import Cursor
 from orderflow.messaging.telemetry import counter
 from orderflow.services.payment import model, repository
@@ -109,7 +110,7 @@ def contents(body: bytes) -> tuple[ChargeBody | None, RefundBody | None]:
             case _:
                 return None, None
     except UNDECODABLE as error:
-        raise Unreadable(str(error)) from error
+        raise Unreadable(error_words(error)) from error
 
 
 def _settle_charge(cursor: Cursor, charge: ChargeBody, *, now: datetime) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orderflow.cli.trace.evidence import Evidence, Handled, Letter, Seen
+from orderflow.cli.trace.evidence import DeadLetter, Evidence, Handled, Seen
 
 ORDER = "01a22471-6453-716d-a40b-8562707a6662"
 CUSTOMER = "customer-123"
@@ -44,7 +44,7 @@ def seen(
     cause: str | None = None,
     source: str | None = None,
     replays: int = 0,
-    letter: Letter | None = None,
+    letter: DeadLetter | None = None,
     **value: Any,
 ) -> Seen:
     """A record that happened at `ms` after noon and was published 10 ms later."""

@@ -22,7 +22,7 @@ from tests.unit.cli.trace.evidence_of_orders import (
     seen,
 )
 
-from orderflow.cli.trace.evidence import Evidence, Letter, Missing, Seen
+from orderflow.cli.trace.evidence import DeadLetter, Evidence, Missing, Seen
 from orderflow.cli.trace.story import Node, Story, tell
 from orderflow.messaging.kafka.finished_offsets import Window
 
@@ -93,6 +93,14 @@ def test_durations_are_from_effect_to_record_and_from_record_to_handling() -> No
     told = story([CREATED])
     assert path(told, event_id="created", kind="record")[-1].took_ms == 10
     assert path(told, group="payment-service")[-1].took_ms == 50
+
+
+def test_a_sum_with_the_time_of_what_it_sums_up_was_published_after_its_cause() -> None:
+    topic = "revenue-service-by-customer-repartition"
+    change = seen("c", "CustomerRevenueChange", topic, 0, 100, cause="paid", source="revenue")
+    late = msgspec.structs.replace(change, at=SUCCEEDED.at + timedelta(milliseconds=25))
+    told = story([CREATED, SUCCEEDED, late])
+    assert path(told, event_id="c", kind="record")[-1].took_ms == 25
 
 
 def test_a_payment_and_its_refund_hang_below_who_was_asked_for_them() -> None:
@@ -169,7 +177,7 @@ def test_a_repeat_after_a_crash_stands_beside_the_handling_that_counted() -> Non
 def dead(
     record: Seen, offset: int, ms: int, *, given_up: Seen | None = None, replays: int = 0
 ) -> Seen:
-    letter = Letter(
+    letter = DeadLetter(
         group="inventory-service",
         given_up=(given_up or record).position,
         error="HandlerError",

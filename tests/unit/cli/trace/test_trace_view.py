@@ -23,7 +23,7 @@ from tests.unit.cli.trace.evidence_of_orders import (
     seen,
 )
 
-from orderflow.cli.trace.evidence import Evidence, Letter, Missing, Seen
+from orderflow.cli.trace.evidence import DeadLetter, Evidence, Missing, Seen
 from orderflow.cli.trace.story import tell
 from orderflow.cli.trace.view import shown
 from orderflow.cli.trace.words import duration
@@ -103,19 +103,19 @@ def test_what_it_waits_for_is_said_with_whose_turn_it_is_and_what_helps() -> Non
         "nextAction": "orderflow stuck retry",
     }
     rows = text(evidence([CREATED], order=order("PAID", waiting=waiting)))
-    assert "waits for STOCK for 1 min: it is the turn of inventory; OVERDUE by 30.0 s" in rows
+    assert "waits for STOCK for 1 min · whose turn: inventory · OVERDUE by 30.0 s" in rows
     assert "what helps: orderflow stuck retry" in rows
 
 
 def test_who_has_not_handled_a_record_yet_is_not_folded_away() -> None:
-    rows = text(
-        evidence([CREATED], lines=[], progress={("payment-service", "orders", 0): Window(0)})
-    )
-    assert "payment-service HAS NOT HANDLED IT YET" in rows
+    late = msgspec.structs.replace(CREATED, at=NOON)
+    progress = {("payment-service", "orders", 0): Window(0)}
+    rows = text(evidence([late], lines=[], progress=progress))
+    assert "payment-service HAS NOT HANDLED IT YET; it is there for 1 min" in sentences(rows)
 
 
 def test_attempts_waits_and_dead_letters_are_in_words() -> None:
-    letter = Letter(
+    letter = DeadLetter(
         group="inventory-service",
         given_up=SUCCEEDED.position,
         error="HandlerError",

@@ -103,7 +103,8 @@ def test_the_evidence_has_springs_names_in_springs_encodings() -> None:
     assert trace is not None
     assert trace.startswith(b"Traceback (most recent call last):\n")
     assert trace.endswith(b"orderflow.messaging.errors.Poison: no such order\n")
-    assert b"ValueError: not a number" in trace
+    assert b"\nValueError\n\nThe above exception was the direct cause" in trace
+    assert b"not a number" not in trace
 
 
 @pytest.mark.parametrize(

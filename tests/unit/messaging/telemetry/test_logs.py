@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -27,9 +29,11 @@ PARCELS = [Parcel(logger="parcels", message="left", number=number) for number in
 def as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    uncaught = sys.excepthook, threading.excepthook
     yield
     # The stream of this test is closed when the next one writes.
     configure("parcels", TelemetrySettings(log_level="error"))
+    sys.excepthook, threading.excepthook = uncaught
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
@@ -119,5 +123,7 @@ def test_a_traceback_shows_no_local_variable(
         logger("parcels").exception("login failed")
         logging.getLogger("other").exception("login failed")
     shown = capsys.readouterr().err
-    assert "no such user" in shown
+    assert "login failed" in shown
+    assert "no such user, {len(secret)} letters" in shown
+    assert "no such user, 7 letters" not in shown
     assert "hunter2" not in shown

@@ -24,6 +24,7 @@ from orderflow.messaging.container.client.kafka_client import (
 from orderflow.messaging.container.client.remains import end_remains
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.settings import ContainerSettings
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Fenced, OrderflowError, Unavailable
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients, finished_offsets
@@ -206,7 +207,7 @@ class BrokerClient:
         except OrderflowError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing was committed: undo it, whatever it was
-            transactions.abort(f"unexpected {error!r}", error)
+            transactions.abort(f"unexpected {error_text(error)}", error)
 
         # Outside the `try`: once a commit was sent, an error does not say that nothing was
         # committed.

@@ -18,6 +18,7 @@ from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.uncommitted import BulkTaken
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.intake import BulkRecord, Intake
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Fenced, Stopped
 from orderflow.messaging.telemetry import logger
 
@@ -98,7 +99,7 @@ class Bulk:
                 listener=self._name,
                 partition=f"{partition.topic}-{partition.number}",
                 records=len(messages),
-                why=repr(error),
+                why=error_text(error),
             )
             return False
 

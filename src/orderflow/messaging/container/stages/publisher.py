@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import uuid_utils
 
 from orderflow.messaging.container.stages.intake import BulkRecord
-from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.event import (
     AVRO_HEADER,
     CE_CAUSATION_ID,
@@ -43,6 +43,10 @@ BATCH_BYTES = 512
 """Room for the batch's own header, within a topic's limit."""
 
 
+class DoesNotFit(OrderflowError, ValueError):
+    """The event is larger than its topic takes."""
+
+
 class Publisher:
     """
     Turns (cause, event) pairs into what is published.
@@ -73,7 +77,7 @@ class Publisher:
 
     def records(self, caused: Iterable[Caused]) -> list[Produced]:
         """
-        Raises ValueError for an event that its topic would refuse, ConfigurationError for one that
+        Raises DoesNotFit for an event that its topic would refuse, ConfigurationError for one that
         has no topic.
         """
         return [
@@ -85,7 +89,7 @@ class Publisher:
         """
         As `records`, for causes in bulk; the same ids, headers and bytes.
 
-        Raises ValueError also for an event that `records` might take: it is long.
+        Raises DoesNotFit also for an event that `records` might take: it is long.
         """
         published: list[Produced] = []
         counts: dict[tuple[str, str], int] = {}
@@ -98,7 +102,7 @@ class Publisher:
 
             value = encode(topic, event)
             if len(value) + LONG_BYTES > bytes_max:
-                raise ValueError(f"{type_name} of {len(value)} bytes is long")
+                raise DoesNotFit(f"{type_name} of {len(value)} bytes is long")
 
             before, between = ours[type_name]
             subject = event.subject.encode()
@@ -156,7 +160,7 @@ class Publisher:
             size = record_bytes(key.encode(), value, headers) + BATCH_BYTES
             if size > bytes_max:
                 what = f"{type_name} of {size} bytes, key and headers included,"
-                raise ValueError(f"{what} does not fit on {topic} (at most {bytes_max})")
+                raise DoesNotFit(f"{what} does not fit on {topic} (at most {bytes_max})")
             yield topic, key, value, headers, metadata
 
     def _metadata(

@@ -14,6 +14,7 @@ from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.refusals import Refusals
 from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.prepare_stage import STOPPING
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Contention, Transient
 from orderflow.messaging.postgres import BatchSize
 from orderflow.messaging.telemetry import logger
@@ -170,6 +171,9 @@ class Waves:
         self._queues.put_back(wave)
         self._size.failed(len(wave))
         log.info(
-            "a wave failed, and is halved", listener=self._name, records=len(wave), why=repr(error)
+            "a wave failed, and is halved",
+            listener=self._name,
+            records=len(wave),
+            why=error_text(error),
         )
         return []

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Refused, Unavailable
 from orderflow.messaging.http.actor import ACTOR_HEADER
 from orderflow.messaging.http.client import BoundedClient
@@ -80,7 +81,7 @@ class Instances:
             answer = self._client.post(url, json=body, headers=self._headers)
         except httpx2.TransportError as error:
             # It may be dead: then its session ends. If it lives, the group says so.
-            log.warning("an instance did not answer", url=url, why=str(error))
+            log.warning("an instance did not answer", url=url, why=error_text(error))
             return
         if not answer.is_success:
             log.warning("an instance did not do so", url=url, status=answer.status_code)

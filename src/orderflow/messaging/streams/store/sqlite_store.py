@@ -31,6 +31,7 @@ from zlib import crc32
 
 import msgspec
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import ConfigurationError, Unavailable
 from orderflow.messaging.streams.store.store import (
     Changes,
@@ -387,14 +388,14 @@ def _errors(path: Path) -> Iterator[None]:
         # A file that says of itself that it is only to be read was damaged.
         is_odd = code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
         if code & 0xFF in _DAMAGED or code in _UNREADABLE or is_odd:
-            raise StoreDamaged(f"{path.name}: {error}") from error
-        raise Unavailable(f"{path}: {error}{_HINTS.get(code & 0xFF, '')}", resource=RESOURCE) from (
-            error
-        )
+            raise StoreDamaged(f"{path.name}: {error_text(error)}") from error
+        raise Unavailable(
+            f"{path}: {error_text(error)}{_HINTS.get(code & 0xFF, '')}", resource=RESOURCE
+        ) from error
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror or error}", resource=RESOURCE) from error
     except (sqlite3.DatabaseError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise StoreDamaged(f"{path.name}: {error}") from error
+        raise StoreDamaged(f"{path.name}: {error_text(error)}") from error
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

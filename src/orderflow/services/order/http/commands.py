@@ -9,10 +9,11 @@ to (`Prefer: wait=n`). After that the answer is 202: the command is recorded and
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,11 +21,13 @@ from starlette.routing import BaseRoute, Route
 
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.http.bodies import read_optional_json
+from orderflow.messaging.http.problems import Problem
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.order import idempotency, repository
 from orderflow.services.order.commands import Command, CommandResult, execute
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http import problems
+from orderflow.services.order.http.command_log import CommandLog
 from orderflow.services.order.http.long_poll import LongPoll
 from orderflow.services.order.http.readiness import StartGate
 from orderflow.services.order.http.requests import (
@@ -43,6 +46,8 @@ from orderflow.services.order.traces import record_change
 PREFIXES = ("", "/api")
 WAIT_S_MAX = 10.0
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
 _PAY_REQUEST = msgspec.json.Decoder(PayRequest)
 
 
@@ -53,6 +58,7 @@ class CommandRoutes:
         self._pool = pool
         self._settings = settings
         self._gate = gate
+        self._log = CommandLog()
         self._key_lifetime = timedelta(hours=settings.idempotency_hours)
         self._long_poll = LongPoll(self._find_many)
 
@@ -66,11 +72,39 @@ class CommandRoutes:
             Action.DELIVER: self.deliver,
             Action.CANCEL: self.cancel,
         }
+
         return [
-            Route(f"{prefix}/orders/{{order_id}}/{action}", endpoint, methods=["POST"])
+            Route(
+                f"{prefix}/orders/{{order_id}}/{action}",
+                self._logged(action, endpoint),
+                methods=["POST"],
+            )
             for prefix in PREFIXES
             for action, endpoint in endpoints.items()
         ]
+
+    def _logged(self, action: Action, endpoint: Endpoint) -> Endpoint:
+        """The endpoint, with a line about each of its answers."""
+
+        async def answer(request: Request) -> Response:
+            status = 500
+            try:
+                response = await endpoint(request)
+                status = response.status_code
+
+            except problems.EXPECTED_ALL as error:
+                status = problems.from_error(error).status
+                raise
+            finally:
+                self._log.add(
+                    action,
+                    status,
+                    order_id=_order_id_if_any(request),
+                    traceparent=request.headers.get("traceparent"),
+                )
+            return response
+
+        return answer
 
     async def pay(self, request: Request) -> Response:
         pay_request = await self._pay_request(request)
@@ -101,11 +135,13 @@ class CommandRoutes:
         order = (await run_in_threadpool(self._execute, later)).order
         return _answer(202 if is_unsettled(order) else 200, order)
 
-    def deliver(self, request: Request) -> Response:
-        return _answer(200, self._execute(_command(request, Action.DELIVER)).order)
+    async def deliver(self, request: Request) -> Response:
+        command = _command(request, Action.DELIVER)
+        return _answer(200, (await run_in_threadpool(self._execute, command)).order)
 
-    def cancel(self, request: Request) -> Response:
-        return _answer(200, self._execute(_command(request, Action.CANCEL)).order)
+    async def cancel(self, request: Request) -> Response:
+        command = _command(request, Action.CANCEL)
+        return _answer(200, (await run_in_threadpool(self._execute, command)).order)
 
     async def _pay_request(self, request: Request) -> PayRequest:
         limit = self._settings.api.body_bytes_max
@@ -167,6 +203,14 @@ def _command(request: Request, action: Action) -> Command:
         customer_id=request.query_params.get("customerId"),
         origin=origin_of(request, cause_type="command", cause_id=action),
     )
+
+
+def _order_id_if_any(request: Request) -> str | UnsetType:
+    """The order id in the path; a client may have put anything there."""
+    try:
+        return order_id_of(request)
+    except Problem:
+        return UNSET
 
 
 def _is_same_request(earlier: ClaimedKey, claim: Claim | None) -> bool:

@@ -25,6 +25,7 @@ from orderflow.services.order import idempotency
 from orderflow.services.order.changes import Origin
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http import problems
+from orderflow.services.order.http.command_log import CommandLog
 from orderflow.services.order.http.readiness import StartGate
 from orderflow.services.order.http.requests import (
     AnyOrderRequest,
@@ -69,6 +70,7 @@ class PostOrder:
         self._settings = settings
         self._gate = gate
         self._committer = committer
+        self._log = CommandLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = _given_trace(scope)
@@ -77,6 +79,7 @@ class PostOrder:
             status, body, headers = 201, *await self._place(scope, receive, trace, times)
         except Exception as error:  # noqa: BLE001 - the edge: all failures are answered
             status, body, headers = document(problems.from_error(error))
+            self._log.add("place", status)
         record_placing(trace, route=scope["path"], status=status, given=given, times=times)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -105,6 +108,13 @@ class PostOrder:
             case Written(order_id=order_id, answer=answer, repeated=repeated):
                 if not repeated:
                     ACCEPTED.inc()
+                self._log.add(
+                    "place",
+                    201,
+                    order_id=order_id,
+                    customer_id=request.customer_id,
+                    traceparent=placement.command.origin.traceparent,
+                )
                 return answer, [
                     (b"content-type", b"application/json"),
                     (b"content-length", str(len(answer)).encode()),

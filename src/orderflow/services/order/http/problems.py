@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from orderflow.messaging.errors import Transient
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.problems import Problem, problem
 from orderflow.services.order.model import RuleBroken, allowed_actions
@@ -85,3 +86,6 @@ def from_error(error: BaseException) -> Problem:
 
 EXPECTED = (RuleBroken, NotAllowed)
 """Answered, and not logged with a traceback."""
+
+EXPECTED_ALL = (*EXPECTED, Problem, Transient)
+"""As `EXPECTED`, with those that the kit expects of every service."""

@@ -1,0 +1,101 @@
+"""
+Each alert has a runbook, and what a runbook tells an operator to type is right.
+
+Commands stand in `console` blocks, one after each `$ `. Those of `orderflow` are parsed by the
+command itself: names, options, number of arguments. `<id>` and the like stand for what the operator
+knows.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from tests.support.alert_rules import rules_of
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from orderflow.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
+ALERTS = {
+    rule["alert"]: rule["annotations"]["runbook"]
+    for file in sorted(ROOT.glob("deploy/prometheus/rules/*.yml"))
+    for rule in rules_of(file)
+    if "alert" in rule
+}
+SAMPLES = {"<id>": str(uuid.UUID(int=7)), "<process>": "payment"}
+
+
+def typed(text: str) -> list[list[str]]:
+    """The words of each `orderflow` command of the console blocks, as a shell would pass them."""
+    blocks = "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    for placeholder, sample in SAMPLES.items():
+        blocks = blocks.replace(placeholder, sample)
+    lines = [line[2:] for line in blocks.splitlines() if line.startswith("$ ")]
+    inner = [command for line in lines for command in re.findall(r"\$\((orderflow [^)]*)\)", line)]
+    own = [re.sub(r"^(?:\w+='[^']*' |\w+=\S+ )+", "", line) for line in lines]
+    return [
+        shlex.split(command, comments=True)[1:]
+        for command in [*own, *inner]
+        if command.startswith("orderflow ")
+    ]
+
+
+COMMANDS = [
+    pytest.param(words, id=f"{file.stem}: {shlex.join(words)}")
+    for file in RUNBOOKS
+    for words in typed(file.read_text())
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_command_of_a_runbook_is_what_orderflow_takes(words: list[str]) -> None:
+    command = typer.main.get_command(app)
+    parse(command, command.make_context("orderflow", [*words]))
+
+
+def parse(command: Any, context: Any) -> None:
+    """All levels of a command's words, without running it. Raises TyperException."""
+    if isinstance(command, TyperGroup):
+        words = [*context._protected_args, *context.args]
+        if command.invoke_without_command and not words:
+            return
+        name, inner, rest = command.resolve_command(context, words)
+        assert inner is not None
+        parse(inner, inner.make_context(name, rest, parent=context))
+
+
+@pytest.mark.parametrize(
+    "words", [["status", "--nonsense"], ["nonsense"], ["stuck", "retry"], ["stuck", "x"]]
+)
+def test_a_wrong_command_is_seen(words: list[str]) -> None:
+    with pytest.raises(TyperException):
+        test_a_command_of_a_runbook_is_what_orderflow_takes(words)
+
+
+@pytest.mark.parametrize("alert", sorted(ALERTS))
+def test_an_alert_has_a_runbook_that_names_it(alert: str) -> None:
+    runbook = ROOT / ALERTS[alert]
+    assert runbook.is_file()
+    assert f"`{alert}`" in runbook.read_text()
+
+
+def test_a_runbook_names_no_alert_that_is_none() -> None:
+    for runbook in RUNBOOKS:
+        first = runbook.read_text().split("\n\n")[1]
+        assert set(re.findall(r"`([A-Z][a-z]+[A-Z]\w+)`", first)) <= ALERTS.keys(), runbook.name
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_begins_with_its_name_and_has_commands(runbook: Path) -> None:
+    text = runbook.read_text()
+    assert text.startswith("# ")
+    assert "```console\n$ " in text
+    assert "\n## " in text
