@@ -17,6 +17,8 @@ EXPORTED_BY = {
     "orderflow.messaging.http": "each process",
     "orderflow.messaging.kafka.sent": "each listener and relay that publishes",
     "orderflow.messaging.postgres.group_commit": "order (api)",
+    "orderflow.messaging.process.measuring": "each API that takes measurements",
+    "orderflow.messaging.process.outbox_backlog": "order, inventory, notification (api)",
     "orderflow.messaging.relay": "each relay",
     "orderflow.messaging.streams": "each listener with state",
     "orderflow.messaging.telemetry.span_export": "each process that traces",

@@ -21,7 +21,9 @@ from orderflow.messaging.telemetry import MeasuredGauge, logger
 STOP_WITHIN_S = 1.0
 
 FAILING = MeasuredGauge(
-    "measurement_failing", "1 while a measurement fails and its gauges are hidden, else 0.", ["of"]
+    "measurement_failing",
+    "1 while a measurement fails and its gauges are hidden, else 0.",
+    ["what"],
 )
 
 log = logger("measuring")
@@ -31,11 +33,11 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """
     One statement, and the gauges that it sets.
 
-    `of` names what is measured, in a label and in log lines. `measure` reads with one statement in
-    a transaction of its own and sets `gauges`; whatever it raises hides them.
+    `what` names what is measured, in a label and in log lines. `measure` reads with one statement
+    in a transaction of its own and sets `gauges`; whatever it raises hides them.
     """
 
-    of: str
+    what: str
     gauges: tuple[MeasuredGauge, ...]
     measure: Callable[[Cursor], None]
 
@@ -97,19 +99,19 @@ class Rounds:
             except Exception as error:  # noqa: BLE001 - a thread that ends would freeze its gauges
                 self._fail(measurement, error)
             else:
-                self._failing.discard(measurement.of)
-                FAILING.set(0, measurement.of)
+                self._failing.discard(measurement.what)
+                FAILING.set(0, measurement.what)
 
     def _fail(self, measurement: Measurement, error: Exception) -> None:
         for gauge in measurement.gauges:
             gauge.hide()
-        FAILING.set(1, measurement.of)
+        FAILING.set(1, measurement.what)
 
         # Once, when it begins; and without the driver's words, which name hosts and users.
-        if measurement.of not in self._failing:
+        if measurement.what not in self._failing:
             log.warning(
                 "a measurement fails, its gauges are hidden",
-                of=measurement.of,
+                what=measurement.what,
                 error=type(error).__name__,
             )
-        self._failing.add(measurement.of)
+        self._failing.add(measurement.what)

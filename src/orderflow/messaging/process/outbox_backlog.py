@@ -40,6 +40,6 @@ def outbox_backlog(service: str) -> tuple[Measurement, ...]:
             LAG_BYTES.set(state.lag_bytes, service)
 
     return (
-        Measurement(of="outbox", gauges=(ROWS, OLDEST_S), measure=pending),
-        Measurement(of="replication slot", gauges=(LAG_BYTES, ACTIVE), measure=slot),
+        Measurement(what="outbox", gauges=(ROWS, OLDEST_S), measure=pending),
+        Measurement(what="replication slot", gauges=(LAG_BYTES, ACTIVE), measure=slot),
     )

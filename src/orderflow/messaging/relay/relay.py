@@ -84,6 +84,7 @@ class Relay:
         self._turning = Turning("relay", within_s=TURNS_WITHIN_S, clock=clock)
         self._keeping = Turning("outbox partitions", clock=clock)
         self._publish_log = PublishLog(settings.group)
+
         self.health = Health()
         self._has_streamed = False
         self._broker_is_away = False

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from orderflow.messaging.telemetry.metrics import NAMESPACE
+from orderflow.messaging.telemetry.metrics import NAMESPACE, declare
 
 Values = Mapping[tuple[str, ...], float]
 """The value of each series, by its labels."""
@@ -33,6 +33,7 @@ class _Gauge(Collector):
         self._name, self._documentation = f"{NAMESPACE}_{name}", documentation
         self._labels = tuple(labels)
         registry.register(self)
+        declare(self._name, "gauge", labels, documentation)
 
     def values(self) -> Values:
         raise NotImplementedError

@@ -119,7 +119,7 @@ def counter(
     """A number that only grows: `orderflow_<name>_total`."""
     kind = Counter if labels else _Counter
     made = kind(name, documentation, labels, namespace=namespace)
-    _declare(f"{_full(name, namespace)}_total", "counter", labels, documentation)
+    declare(f"{_full(name, namespace)}_total", "counter", labels, documentation)
     return made
 
 
@@ -129,7 +129,7 @@ def gauge(
     """A number that goes up and down: `orderflow_<name>`."""
     kind = Gauge if labels else _Gauge
     made = kind(name, documentation, labels, namespace=namespace)
-    _declare(_full(name, namespace), "gauge", labels, documentation)
+    declare(_full(name, namespace), "gauge", labels, documentation)
     return made
 
 
@@ -148,7 +148,7 @@ def histogram(
     """
     kind = Histogram if labels else _Histogram
     made = kind(name, documentation, labels, namespace=namespace, buckets=buckets)
-    _declare(_full(name, namespace), "histogram", labels, documentation)
+    declare(_full(name, namespace), "histogram", labels, documentation)
     return made
 
 
@@ -173,7 +173,8 @@ def _full(name: str, namespace: str) -> str:
     return f"{namespace}_{name}" if namespace else name
 
 
-def _declare(name: str, kind: str, labels: Sequence[str], meaning: str) -> None:
+def declare(name: str, kind: str, labels: Sequence[str], meaning: str) -> None:
+    """Note a metric that the caller's caller makes, for `declared`."""
     # Two frames up: the module that makes the metric.
     module = sys._getframe(2).f_globals["__name__"]  # noqa: SLF001 - public, whatever its name
     _declared.append(Declared(name, kind, tuple(labels), meaning, module))

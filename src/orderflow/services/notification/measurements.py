@@ -22,5 +22,5 @@ def _measure(cursor: Cursor) -> None:
 
 MEASUREMENTS = (
     *outbox_backlog("notification"),
-    Measurement(of="mail", gauges=(PENDING, PENDING_S), measure=_measure),
+    Measurement(what="mail", gauges=(PENDING, PENDING_S), measure=_measure),
 )

@@ -36,5 +36,5 @@ def measurements(limits: Limits) -> tuple[Measurement, ...]:
 
     return (
         *outbox_backlog("order"),
-        Measurement(of="stuck orders", gauges=(STUCK, STUCK_S), measure=measure),
+        Measurement(what="stuck orders", gauges=(STUCK, STUCK_S), measure=measure),
     )

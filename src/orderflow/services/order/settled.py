@@ -12,8 +12,8 @@ BUCKETS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0
 
 SETTLED = histogram(
     "order_settled_seconds",
-    "From an order's making until it is paid with its stock settled, or has failed or is cancelled;"
-    " of orders that pay at once, at their first attempt.",
+    "From making an order until it is paid with its stock settled, or failed, or cancelled:"
+    " first attempts of AUTOMATIC.",
     buckets=BUCKETS_S,
 )
 

@@ -30,6 +30,6 @@ def _measure(cursor: Cursor) -> None:
 
 MEASUREMENTS = (
     Measurement(
-        of="open at the provider", gauges=(OWED, OWED_S, UNKNOWN, UNKNOWN_S), measure=_measure
+        what="open at the provider", gauges=(OWED, OWED_S, UNKNOWN, UNKNOWN_S), measure=_measure
     ),
 )

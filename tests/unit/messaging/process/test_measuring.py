@@ -45,10 +45,10 @@ class Database:
         self.closed = True
 
 
-def measurement(of: str) -> tuple[Measurement, MeasuredGauge]:
+def measurement(what: str) -> tuple[Measurement, MeasuredGauge]:
     gauge = MeasuredGauge("probe", "A probe.", registry=CollectorRegistry())
     measured = Measurement(
-        of=of, gauges=(gauge,), measure=lambda cursor: gauge.set(cast("Any", cursor)())
+        what=what, gauges=(gauge,), measure=lambda cursor: gauge.set(cast("Any", cursor)())
     )
     return measured, gauge
 
@@ -57,9 +57,9 @@ def values(gauge: MeasuredGauge) -> list[float]:
     return [sample.value for family in gauge.collect() for sample in family.samples]
 
 
-def failing(of: str) -> float:
+def failing(what: str) -> float:
     (family,) = FAILING.collect()
-    return {sample.labels["of"]: sample.value for sample in family.samples}[of]
+    return {sample.labels["what"]: sample.value for sample in family.samples}[what]
 
 
 def test_a_measurement_that_fails_hides_its_gauges_until_it_succeeds() -> None:
@@ -80,7 +80,7 @@ def test_a_measurement_that_fails_hides_its_gauges_until_it_succeeds() -> None:
 
 def test_what_fails_keeps_nothing_else_from_being_measured() -> None:
     database, (letters, gauge) = Database(), measurement("letters")
-    broken = Measurement(of="broken", gauges=(), measure=lambda _cursor: 1 / 0)  # type: ignore[arg-type]
+    broken = Measurement(what="broken", gauges=(), measure=lambda _cursor: 1 / 0)  # type: ignore[arg-type]
     database.answer = 4.0
     Rounds([broken, letters], cast("Session", database)).measure()
     assert (values(gauge), failing("broken"), failing("letters")) == ([4.0], 1, 0)
@@ -96,7 +96,7 @@ def test_a_failure_is_logged_once_when_it_begins_and_without_the_drivers_words()
         database.answer = RuntimeError(DRIVERS_WORDS)
         rounds.measure()
 
-    assert [(line["of"], line["error"]) for line in lines] == [("parcels", "RuntimeError")] * 2
+    assert [(line["what"], line["error"]) for line in lines] == [("parcels", "RuntimeError")] * 2
     assert "db.internal" not in str(lines)
 
 
