@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -36,14 +37,16 @@ from hypothesis.stateful import (
 from tests.support.all_services import AllServices, all_services_running
 from tests.support.stack import OwnStack
 
-from orderflow.contracts.events import EVENT_TYPES, OrderShipped
+from orderflow.contracts.events import EVENT_TYPES, OrderCreated, OrderShipped
 from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.contracts.topics import ORDER_EVENTS, ORDERS
 from orderflow.messaging.event import from_headers
+from orderflow.messaging.kafka.reader import ConsumerRecord
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
+from orderflow.stack.order_lines import order_lines
 
 ROOT = Path(__file__).parents[3]
 CUSTOMER = "customer-123"
@@ -467,6 +470,85 @@ def test_any_sequence_of_requests_is_answered_by_the_state_table(
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_what_clients_and_strangers_write_is_in_no_line_metric_or_evidence(
+    services: AllServices,
+) -> None:
+    """Canaries in all that comes from outside; ids are no canaries, they are keys."""
+    canary = f"canary{uuid4().hex}"
+    api = services.api
+    key = {"Idempotency-Key": canary, "X-Secret": canary, "traceparent": canary}
+    line = {"sku": "MOUSE-01", "quantity": 1}
+    placed = api.post(
+        "/orders",
+        json={"customerId": CUSTOMER, "lines": [line], "paymentMethod": f"pm_{canary}"},
+        headers=key,
+    )
+    assert placed.status_code == 201, placed.text
+    order = str(placed.json()["orderId"])
+    refused = [
+        api.post("/orders", json={"customerId": CUSTOMER, "lines": [line], canary: canary}),
+        api.post("/orders", json={"customerId": CUSTOMER, "lines": canary}),
+        api.post("/orders", content=canary, headers={"Content-Type": "application/json"}),
+        api.post(f"/orders/{canary}/pay"),
+        api.post(f"/orders/{order}/pay", json={"paymentMethod": [canary]}),
+        api.put("/products/MOUSE-01", json={"name": canary, "prices": {"EUR": canary}}),
+    ]
+    assert all(400 <= answer.status_code < 500 for answer in refused)
+    named = api.put(
+        f"/products/{canary[:20].upper()}",
+        json={"name": canary, "prices": {"EUR": 100}, "reason": canary},
+        headers={"Orderflow-Actor": canary},
+    )
+    assert named.is_success, named.text
+    webhook = services.running["payment"].client.post(
+        "/webhooks/provider", content=canary, headers={"webhook-signature": f"v1,{canary}"}
+    )
+    assert webhook.is_client_error
+
+    def is_published() -> bool:
+        return order.encode() in {record.key for record in services.order.records(ORDERS.name)}
+
+    eventually(is_published, within_s=30)
+    created = services.record_of(ORDERS.name, order, OrderCreated)
+    headers: list[tuple[str, str | bytes | None]] = [
+        *created.headers,
+        ("x-secret", canary.encode()),
+    ]
+    poisons = [canary.encode(), (created.value or b"")[:12] + canary.encode()]
+    for poison in poisons:
+        services.order.producer.produce(ORDERS.name, poison, created.key, headers=headers)
+    services.order.flush()
+    services.order.producer.flush()
+
+    def letters() -> list[ConsumerRecord]:
+        return [letter for letter in services.dead_letters() if letter.value in poisons]
+
+    eventually(lambda: len(letters()) >= 2 * len(poisons), within_s=60)
+    services.eventually_caught_up()
+
+    evidence = [
+        (name, value)
+        for letter in letters()
+        for name, value in letter.headers
+        if name.startswith(("kafka_dlt", "retry", "orderflow-"))
+    ]
+    assert evidence
+    assert [name for name, value in evidence if canary.encode() in (value or b"")] == []
+    for name, process in services.running.items():
+        metrics = process.client.get("/metrics")
+        assert canary not in metrics.text, name
+        assert canary not in process.log.read_text(), name
+
+    lines = order_lines([process.log for process in services.running.values()], order)
+    assert {"handled", "dead letter"} <= {line.fields.get("outcome") for line in lines}
+    assert [line.fields["status"] for line in lines if line.fields.get("command") == "place"] == [
+        201
+    ]
+    groups = {line.fields["group"] for line in lines if "group" in line.fields}
+    assert {"payment-service", "notification-service", "order-processor"} <= groups
+    assert [line.at for line in lines] == sorted(line.at for line in lines)
 
 
 def create(services: AllServices, **fields: Any) -> str:

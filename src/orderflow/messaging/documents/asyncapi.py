@@ -245,7 +245,7 @@ _DEAD_LETTER_HEADERS = _headers(
         event.DLT_ORIGINAL_CONSUMER_GROUP: "The group that could not handle it",
         event.DLT_EXCEPTION_FQCN: "Why: the exception's class",
         event.DLT_EXCEPTION_CAUSE_FQCN: "Its cause's class",
-        event.DLT_EXCEPTION_MESSAGE: "The exception's message",
+        event.DLT_EXCEPTION_MESSAGE: "The exception's message, without data that it quotes",
         event.DLT_EXCEPTION_STACKTRACE: "Where it was raised",
         event.RETRY_ATTEMPTS: "int32, big-endian: how often it was tried",
         event.FIRST_FAILURE_TIME: "RFC 3339",

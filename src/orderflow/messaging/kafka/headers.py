@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from operator import methodcaller
 from typing import Any
@@ -10,6 +11,8 @@ from orderflow.messaging.errors import Poison
 
 HEADER_BYTES = 10
 """The lengths of name and value, as the wire has them: at most five bytes each."""
+
+_ID = re.compile(rb"[0-9A-Za-z_.:-]{1,128}")
 
 # Not `message.headers()`. For a name that is not UTF-8 the client (confluent-kafka 2.16) returns a
 # list and also leaves an exception set. A call from Python code does not notice: the exception
@@ -33,6 +36,14 @@ def headers_of(message: Any) -> list[tuple[str, bytes | None]]:
             "the name of a header is not UTF-8: "
             f"the client can't read any header of {where}, they are only there"
         ) from error
+
+
+def id_text(value: bytes | None) -> str:
+    """
+    An id that a header has, for a line about its record; empty if that is none, for a stranger may
+    have put anything there.
+    """
+    return value.decode("ascii") if value and _ID.fullmatch(value) else ""
 
 
 def record_bytes(

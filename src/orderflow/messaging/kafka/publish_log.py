@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from orderflow.messaging.event import CE_CORRELATION_ID, CE_ID, CE_SUBJECT, CE_TYPE, TRACEPARENT
+from orderflow.messaging.kafka.headers import id_text
 from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import Placed, Produced
 from orderflow.messaging.telemetry import LogLine, wanted, write_lines
@@ -121,13 +122,13 @@ class PublishLog:
             topic=topic,
             key=_text(key) or None,
             event=_short(named.get(CE_TYPE)),
-            order_id=_text(order_id) or UNSET,
-            event_id=_text(event_id) or UNSET,
+            order_id=id_text(order_id) or UNSET,
+            event_id=id_text(event_id) or UNSET,
         )
 
         trace = TraceContext.parse(_text(named.get(TRACEPARENT)))
         if trace is not None and event_id:
-            line.trace_id, line.span_id = trace.trace_id, send_span_id(_text(event_id))
+            line.trace_id, line.span_id = trace.trace_id, send_span_id(id_text(event_id))
         if number in reports.places:
             _topic, line.partition, line.offset = reports.places[number]
         return line
@@ -146,7 +147,8 @@ def unpublished(records: Iterable[Produced]) -> dict[str, Any]:
 
 def _event_ids(records: Iterable[Produced]) -> Iterator[str]:
     for _topic, _key, _value, headers in records:
-        yield next((_text(value) for name, value in headers or () if name == CE_ID), "without id")
+        named = (value for name, value in headers or () if name == CE_ID)
+        yield id_text(next(named, None)) or "without id"
 
 
 def _type(headers: Any) -> bytes | None:

@@ -16,6 +16,7 @@ from orderflow.messaging.event import (
     CE_SUBJECT,
     TRACEPARENT,
 )
+from orderflow.messaging.kafka.headers import id_text
 from orderflow.messaging.telemetry.trace_context import SPAN_ID_BYTES, TraceContext
 
 Known = str | UnsetType
@@ -51,9 +52,10 @@ class Identities:
 
     def of_headers(self, headers: Mapping[str, bytes | None]) -> Ids:
         """As `of`, from headers that anybody may have written."""
-        event_id = _text(headers.get(CE_ID))
-        order_id = _text(headers.get(CE_CORRELATION_ID)) or _text(headers.get(CE_SUBJECT))
-        trace = self._trace(_text(headers.get(TRACEPARENT)), event_id)
+        event_id = id_text(headers.get(CE_ID))
+        order_id = id_text(headers.get(CE_CORRELATION_ID)) or id_text(headers.get(CE_SUBJECT))
+        traceparent = headers.get(TRACEPARENT) or b""
+        trace = self._trace(traceparent.decode("latin-1"), event_id)
         return (order_id or UNSET, event_id or UNSET, *trace)
 
     def about(self, record: Record) -> dict[str, Any]:
@@ -70,7 +72,3 @@ class Identities:
         span = self._begun.copy()
         span.update(event_id.encode())
         return trace.trace_id, span.hexdigest()
-
-
-def _text(value: bytes | None) -> str:
-    return value[:ATTRIBUTE_BYTES_MAX].decode(errors="backslashreplace") if value else ""
