@@ -31,7 +31,7 @@ from install import Failed, Installer, jars_are_there  # noqa: E402 - the path m
 from screen import Screen  # noqa: E402
 
 from orderflow.stack import preflight  # noqa: E402
-from orderflow.stack.parts.jars import default_cache_dir  # noqa: E402
+from orderflow.stack.parts.jars import ON_DEMAND, default_cache_dir  # noqa: E402
 
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
@@ -84,7 +84,9 @@ def set_up(screen: Screen, groups: set[str], *, jars: bool, ports: bool) -> None
     synced = (
         present is not None and set(wanted) == set(present) and stamp(wanted) == STAMP.read_text()
     )
-    if synced and (not jars or jars_are_there()):
+    # Developers' tests need what only some users ask for.
+    extras = ON_DEMAND if "development" in groups else ()
+    if synced and (not jars or jars_are_there(extras)):
         return
 
     screen.title(
@@ -93,7 +95,7 @@ def set_up(screen: Screen, groups: set[str], *, jars: bool, ports: bool) -> None
     check_machine(screen, fresh=present is None, ports=ports)
 
     begun = time.monotonic()
-    installer = Installer(root=ROOT, python=PYTHON, screen=screen)
+    installer = Installer(root=ROOT, python=PYTHON, screen=screen, extras=extras)
     if synced:
         installer.jars_only()
         return

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 
@@ -24,12 +24,8 @@ class Failed(Exception):
     """Set-up can't go on; the message says why and what to do."""
 
 
-def jars_are_there() -> bool:
-    try:
-        jars.locate(jars.default_cache_dir())
-    except jars.FetchFailed:
-        return False
-    return True
+def jars_are_there(extras: Sequence[str] = ()) -> bool:
+    return jars.are_present(jars.default_cache_dir(), (*jars.CORE, *extras))
 
 
 class Program:
@@ -80,9 +76,9 @@ class Program:
 class Fetch(Program):
     """`orderflow.stack.parts.fetch` as a program that prints its progress."""
 
-    def __init__(self, python: Path, root: Path) -> None:
+    def __init__(self, python: Path, root: Path, extras: Sequence[str]) -> None:
         super().__init__(
-            [str(python), "-m", "orderflow.stack.parts.fetch"],
+            [str(python), "-m", "orderflow.stack.parts.fetch", *extras],
             {**os.environ, "PYTHONPATH": str(root / "src")},
         )
 
@@ -107,8 +103,11 @@ class Fetch(Program):
 class Installer:
     """Brings the environment to what the requirements say."""
 
-    def __init__(self, *, root: Path, python: Path, screen: Screen) -> None:
+    def __init__(
+        self, *, root: Path, python: Path, screen: Screen, extras: Sequence[str] = ()
+    ) -> None:
         self._root, self._python, self._screen = root, python, screen
+        self._extras = extras
         self._running: list[Program] = []
 
     def run(self, groups: list[str], *, java: bool) -> None:
@@ -118,7 +117,7 @@ class Installer:
                 ["install", "--require-hashes", "--only-binary", ":all:", "--retries", "2"],
                 ["installer"],
             )
-            fetch = self._start_fetch() if java and not jars_are_there() else None
+            fetch = self._start_fetch() if java and not jars_are_there(self._extras) else None
             self._sync(["installer", "runtime", *groups], fetch)
             self._uv(
                 "orderflow",
@@ -137,7 +136,7 @@ class Installer:
 
     def jars_only(self) -> None:
         """The Java parts alone: the environment is as it should be."""
-        fetch = Fetch(self._python, self._root)
+        fetch = Fetch(self._python, self._root, self._extras)
         self._running.append(fetch)
         try:
             self._wait_for(fetch)
@@ -154,7 +153,7 @@ class Installer:
     def _start_fetch(self) -> Fetch:
         """The fetch needs few packages: it starts long before all others are installed."""
         self._uv("resolver (jgo)", "install", "--require-hashes", *self._files(["fetch"]))
-        fetch = Fetch(self._python, self._root)
+        fetch = Fetch(self._python, self._root, self._extras)
         self._running.append(fetch)
         return fetch
 

@@ -14,6 +14,7 @@ from jgo.maven import Artifact, MavenContext
 KAFKA = "4.3.1"
 LOG4J = "2.25.4"
 APICURIO = "3.3.3"
+ZIPKIN = "3.6.1"
 LOCK = Path(__file__).parents[1] / "src" / "orderflow" / "stack" / "parts" / "jars.lock"
 HEADER = """\
 # The Java parts of the local stack. Made by `make lock-jars` from setup/lock_jars.py; not edited \
@@ -65,9 +66,13 @@ def main() -> None:
             .at_version(APICURIO)
             .artifact("all", "tar.gz")
         )
+        zipkin = (
+            context.project("io.zipkin", "zipkin-server").at_version(ZIPKIN).artifact("exec", "jar")
+        )
         rows = [
             *sorted({row("kafka", artifact) for artifact in wanted(context)}),
             row("apicurio", archive),
+            row("zipkin", zipkin),
         ]
 
     LOCK.write_text(HEADER + "".join(rows))

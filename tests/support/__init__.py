@@ -13,6 +13,7 @@ Values
 
 Real parts
     stack               Kafka, PostgreSQL and registry: the session's, a module's own, a private one
+    zipkin              what a stack's Zipkin says: traces, services, dependencies
     silent_proxy        a TCP proxy that falls silent: connections stay open, nothing passes
     slow_server         *kit*: a server that answers by the byte, at its own pace
     span_collector      *kit*: a back end for spans, or one that refuses them

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -24,12 +24,13 @@ import pytest
 
 from orderflow.stack.blueprint import infrastructure
 from orderflow.stack.local_stack import LocalStack
-from orderflow.stack.parts import jars, kafka, postgres, registry
+from orderflow.stack.parts import jars, kafka, postgres, registry, zipkin
 from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import Ports, StackSettings
 
 RUNNING_STACK = "ORDERFLOW_TEST_STACK"
+SERVERS = ("kafka", "postgres", "registry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Stack:
     postgres_port: int
     kafka_classpath: str
     java_home: Path
+    more_environment: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
     def java(self) -> str:
@@ -61,14 +63,15 @@ class Stack:
             **{name: value for name, value in os.environ.items() if name != RUNNING_STACK},
             "ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "ORDERFLOW_REGISTRY__URL": self.registry_url,
+            **self.more_environment,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class OwnStack(Stack):
     """
-    A private stack: `postgres`, `kafka` (or `kafka-1` to `kafka-3`) and `registry` can be stopped
-    and started.
+    A private stack: `postgres`, `kafka` (or `kafka-1` to `kafka-3`), `registry` and, if it runs,
+    `zipkin` can be stopped and started.
     """
 
     local: LocalStack
@@ -104,19 +107,25 @@ def own_stack() -> Iterator[OwnStack]:
         yield own
 
 
+@pytest.fixture(scope="module")
+def traced_stack() -> Iterator[OwnStack]:
+    """Such a stack with Zipkin: services that are started on it trace everything."""
+    with private_stack(only=(*SERVERS, "zipkin")) as own:
+        yield own
+
+
 @contextmanager
 def private_stack(
-    *, brokers: Literal[1, 3] = 1, only: tuple[str, ...] = ("kafka", "postgres", "registry")
+    *, brokers: Literal[1, 3] = 1, only: tuple[str, ...] = SERVERS
 ) -> Iterator[OwnStack]:
     """
     A stack of its own, gone at the end. `only` names the services to run; the registry needs
-    postgres.
+    postgres. Zipkin is not waited for: `tests.support.zipkin` does that.
     """
     with temporary_home() as home:
-        settings = settings_for_tests(home, brokers=brokers)
-        local = LocalStack(
-            settings, [part for part in infrastructure(settings) if part.service in only]
-        )
+        settings = settings_for_tests(home, brokers=brokers).model_copy(update={"services": only})
+        components = [*infrastructure(settings), *zipkin.components(settings)]
+        local = LocalStack(settings, [part for part in components if part.service in only])
         local.start()
         try:
             yield OwnStack(
@@ -125,6 +134,7 @@ def private_stack(
                 postgres_port=settings.ports.postgres,
                 kafka_classpath=jars.locate(settings.cache_dir).kafka_classpath,
                 java_home=java_home(),
+                more_environment=zipkin.process_environment(settings),
                 local=local,
             )
         finally:

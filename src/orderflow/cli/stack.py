@@ -24,8 +24,9 @@ from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import lifecycle
 from orderflow.stack.addresses import api_url, exports, process_environment
-from orderflow.stack.parts.fetch import fetch_jars
-from orderflow.stack.settings import StackSettings, from_environment
+from orderflow.stack.parts import jars, zipkin
+from orderflow.stack.parts.fetch import fetch_uses
+from orderflow.stack.settings import EXTRAS, StackSettings, from_environment
 from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
@@ -51,22 +52,32 @@ def up(
             help="3: a cluster with RF 3 and min ISR 2, with data of its own.",
         ),
     ] = None,
+    extras: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="|".join(EXTRAS),
+            help="zipkin: traces of all orders, until `down`.",
+        ),
+    ] = None,
 ) -> None:
     """
     Start Kafka, PostgreSQL, the registry and the services, and wait until everything is ready.
 
-    If the stack runs already, what was stopped in it is started. On failure nothing is left
-    running.
+    If the stack runs already, what was stopped in it is started; what `--with` names is added, and
+    the services are restarted, for they trace from then on. On failure nothing is left running.
 
     \b
     Examples:
       orderflow up
       orderflow up --brokers 3
+      orderflow up --with zipkin
       ORDERFLOW_STACK__PORT_OFFSET=1000 orderflow up
     """
+    wanted = _extras(extras or [])
     settings = from_environment(brokers=_brokers(brokers))
     console = Console(stderr=True, highlight=False)
-    _fetch_jars(settings, console)
+    _fetch_jars(settings.with_extras(wanted), console)
 
     begun = time.monotonic()
     with console.status("starting …") as spinner:
@@ -75,6 +86,7 @@ def up(
             settings,
             progress,
             waiting=lambda: console.print("another `orderflow up` is at it: waiting for it"),
+            extras=wanted,
         )
 
     took = f" in {time.monotonic() - begun:.1f} s" if outcome == "started" else ""
@@ -82,6 +94,8 @@ def up(
         f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end=""
     )
     console.print(f"{api_url(settings, 'order')}  (docs: {api_url(settings, 'order')}/docs)")
+    if "zipkin" in lifecycle.current(brokers=settings.brokers).services:
+        console.print(f"traces: {zipkin.url(settings)}/zipkin/  (Zipkin starts last; spans wait)")
     console.print("next: orderflow status | orderflow tail orders | orderflow down", style="dim")
 
 
@@ -236,14 +250,15 @@ def reset(
 
 def _fetch_jars(settings: StackSettings, console: Console) -> None:
     """What set-up has fetched is there at once; otherwise fetch it now, with a bar."""
-    if not {"kafka", "registry"} & set(settings.services):
-        return
+    core = jars.CORE if {"kafka", "registry"} & set(settings.services) else ()
+    uses = (*core, *(name for name in jars.ON_DEMAND if name in settings.services))
     with Progress(
         TextColumn("fetching Java parts"), BarColumn(), DownloadColumn(), console=console
     ) as bar:
         task = bar.add_task("", total=None, visible=False)
-        fetch_jars(
+        fetch_uses(
             settings.cache_dir,
+            uses,
             lambda done, total: bar.update(task, completed=done, total=total, visible=True),
             maven_url=settings.maven_url,
         )
@@ -277,6 +292,15 @@ def _steer(verb: Literal["start", "stop", "restart"], name: str, brokers: int | 
 def instance(brokers: int | None) -> StackSettings:
     """The instance that a command is about."""
     return lifecycle.current(brokers=_brokers(brokers))
+
+
+def _extras(names: list[str]) -> tuple[str, ...]:
+    for name in names:
+        if name not in EXTRAS:
+            raise typer.BadParameter(
+                f"there is no {name!r}; there are: {', '.join(EXTRAS)}", param_hint="--with"
+            )
+    return tuple(dict.fromkeys(names))
 
 
 def _brokers(number: int | None) -> Literal[1, 3] | None:

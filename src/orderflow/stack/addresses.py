@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from orderflow.contracts.roster import ROSTER, Roster, Row
-from orderflow.stack.parts import jars, kafka, registry
+from orderflow.stack.parts import jars, kafka, registry, zipkin
 from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import PROVIDER_URL, SMTP_HOST, SMTP_PORT, StackSettings
@@ -62,6 +62,7 @@ def exports(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
         **services,
         "PSP_URL": ours[PROVIDER_URL],
         "MAIL_API_URL": mail_url(settings),
+        **({"ZIPKIN_URL": zipkin.url(settings)} if "zipkin" in settings.services else {}),
         "KAFKA_CLASSPATH": jars.locate(settings.cache_dir).kafka_classpath,
         "JAVA_HOME": str(java_home()),
     }
@@ -79,6 +80,7 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
         },
         **_neighbours_environment(settings),
         **_demo_environment(settings),
+        **zipkin.process_environment(settings),
         **settings.elsewhere,
         **settings.environment,
     }

@@ -6,15 +6,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from orderflow.contracts.roster import ROSTER
 from orderflow.stack.blueprint import everything
 from orderflow.stack.local_stack import Progress, StackFailed, sweep
-from orderflow.stack.settings import StackSettings, from_environment
+from orderflow.stack.settings import Service, StackSettings, from_environment
 from orderflow.stack.supervise.component import make_directory
 from orderflow.stack.supervise.control import NotRunning, answers, ask
 from orderflow.stack.supervise.logs import last_lines, trim
@@ -44,10 +46,13 @@ def up(
     progress: Progress = silent,
     *,
     waiting: Callable[[], None] = lambda: None,
+    extras: Iterable[Service] = (),
 ) -> Literal["started", "running"]:
     """
     Start the instance and wait until everything is ready; if it runs, start what is stopped in it.
 
+    `extras` are added, to a running instance too: its services are restarted then, since theirs is
+    another environment.
     `waiting` is called once when another `up` is at it and has to be waited for. Raises
     StackFailed; then nothing runs. An interrupt stops again what had started.
     """
@@ -61,6 +66,7 @@ def up(
 
     with _alone(settings, waiting):
         if answers(settings.run):
+            _add(settings, tuple(extras), progress)
             _revive(settings, progress)
             return "running"
 
@@ -68,7 +74,7 @@ def up(
         _wait_until_gone(settings)
         supervisor = None
         try:
-            supervisor = _spawn(settings)
+            supervisor = _spawn(settings.with_extras(extras))
             _follow(settings, supervisor, progress)
         except KeyboardInterrupt:
             if supervisor is not None:
@@ -200,6 +206,33 @@ def _last_words(settings: StackSettings) -> str:
         return failure.read_text()
     line = " ".join(last_lines(settings.logs / "supervisor.log", 1))
     return f"the supervisor ended unexpectedly: {line or 'it said nothing'}"
+
+
+def _add(settings: StackSettings, extras: tuple[Service, ...], progress: Progress) -> None:
+    """Add what does not run here yet, then restart the services that do: all at once."""
+    running = StackSettings.model_validate_json((settings.run / "instance.json").read_bytes())
+    wanted = running.with_extras(extras)
+    if wanted == running:
+        return
+    answer = next(ask(settings.run, {"do": "rebuild", "settings": wanted.model_dump_json()}))
+    if "failed" in answer:
+        raise StackFailed(answer["failed"])
+
+    services = {member.name for member in ROSTER}
+    names = [
+        process.name
+        for process in status(settings)
+        if process.service in services and process.state != State.STOPPED
+    ]
+    if not names:
+        return
+    for name in names:
+        progress(name, "starting", "")
+    with ThreadPoolExecutor(len(names), thread_name_prefix="restart") as threads:
+        for name, _ in zip(
+            names, threads.map(lambda name: steer(settings, "restart", name), names), strict=True
+        ):
+            progress(name, "running", "")
 
 
 def _revive(settings: StackSettings, progress: Progress) -> None:

@@ -48,6 +48,7 @@ class LocalStack:
         self.settings = settings
         self._progress = progress
         self._reported: dict[str, State] = {}
+        self._has_been_up = False
         self.wake = Wake()
 
         chosen = everything(settings) if components is None else components
@@ -67,6 +68,8 @@ class LocalStack:
                 self.turn()
                 self.raise_failures()
                 self.wait()
+            # What nobody waits for begins now.
+            self.turn()
         except BaseException:
             self.stop()
             raise
@@ -88,12 +91,12 @@ class LocalStack:
 
     @property
     def is_up(self) -> bool:
-        """Whether all that is wanted is ready."""
-        return all(managed.is_up for managed in self.managed.values() if managed.wanted)
+        """Whether all that is wanted, and awaited, is ready."""
+        return all(managed.is_up for managed in self._awaited() if managed.wanted)
 
     def raise_failures(self) -> None:
         """Raise StackFailed, naming the first component that could not be started."""
-        self._raise_failures(self.managed.values())
+        self._raise_failures(self._awaited())
 
     def stop(self) -> None:
         """Stop everything, what depends on others first. Returns when nothing runs any more."""
@@ -109,6 +112,27 @@ class LocalStack:
 
         self.turn()
         (self.settings.run / "children.json").unlink(missing_ok=True)
+
+    def rebuild(self, settings: StackSettings) -> None:
+        """
+        Go on with other settings of the same instance: what is new is wanted.
+
+        What runs keeps its environment until it is started again. Raises PortTaken; then nothing
+        has changed.
+        """
+        components = everything(settings)
+        new = [part for part in components if part.name not in self.managed]
+        for component in new:
+            for port in component.ports:
+                refuse_taken(port, purpose=component.name)
+
+        self.settings = settings
+        for component in components:
+            if component not in new:
+                self.managed[component.name].component = component
+        for component in new:
+            self.add(component)
+            self.managed[component.name].wanted = True
 
     def add(self, component: Component) -> None:
         """Add a component. It starts when it is wanted."""
@@ -158,6 +182,7 @@ class LocalStack:
 
         `in_order`: a component stops only when nothing that needs it runs.
         """
+        self._has_been_up = self._has_been_up or self.is_up
         before = [managed.child for managed in self.managed.values()]
         for managed in self.managed.values():
             self._advance(managed, in_order=in_order)
@@ -196,7 +221,7 @@ class LocalStack:
         needs = [self.managed[need] for need in component.needs if need in self.managed]
         if component.once and component.is_done():
             managed.state = State.DONE
-        elif all(need.is_up for need in needs):
+        elif all(need.is_up for need in needs) and (component.awaited or self._has_been_up):
             managed.start()
         else:
             managed.state = State.WAITING
@@ -213,6 +238,9 @@ class LocalStack:
             frontier = dependents - reached
             reached |= frontier
         return any(self.managed[name].child is not None for name in reached)
+
+    def _awaited(self) -> list[Managed]:
+        return [managed for managed in self.managed.values() if managed.component.awaited]
 
     def _kill_children(self) -> None:
         for managed in self.managed.values():

@@ -7,7 +7,7 @@ The local stack's own settings, `ORDERFLOW_STACK__…`, and the directories that
 | CACHE_DIR | what checkouts share: jars, AOT caches |
 | BROKERS | 1 or 3; each is an instance of its own, with its own data |
 | PORT_OFFSET | added to every port, so that a second instance can run beside the first |
-| SERVICES | what to run, as JSON; default: all. What is left out is reached by its own address |
+| SERVICES | what to run, as JSON; default: ALL. What is left out is reached by its own address |
 | PORTS__… | single ports, by the names of `Ports` |
 | MAVEN_URL | another Maven repository than the public one |
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -41,12 +42,15 @@ def services(roster: Roster = ROSTER) -> tuple[Service, ...]:
 
 
 def _known(name: Service) -> Service:
-    if name not in ALL:
-        raise ValueError(f"a stack runs no {name!r}; there are: {', '.join(ALL)}")
+    if name not in (*ALL, *EXTRAS):
+        raise ValueError(f"a stack runs no {name!r}; there are: {', '.join((*ALL, *EXTRAS))}")
     return name
 
 
 ALL = services()
+
+EXTRAS: tuple[Service, ...] = ("zipkin",)
+"""What runs only where it is asked for, with `--with` or by its name in SERVICES."""
 
 PROVIDER_URL = "ORDERFLOW_PAYMENT__PSP__URL"
 """Where the payment service finds its provider; set for `orderflow up`, none is started."""
@@ -70,6 +74,7 @@ class FixedPorts(Section):
     psp: Port = 8089
     mail_api: Port = 8087
     mail_smtp: Port = 8025
+    zipkin: Port = 9411
 
     @classmethod
     def free(cls, *, start: int) -> Self:
@@ -161,6 +166,11 @@ class StackSettings(Section):
     """Environment of our processes for servers that are not run here: variable → address."""
     environment: dict[str, str] = Field(default_factory=dict)
     """More of our processes' environment, for an instance that is somebody's own."""
+
+    def with_extras(self, extras: Iterable[Service]) -> Self:
+        """The same instance, with these too."""
+        more = tuple(name for name in extras if name not in self.services)
+        return self.model_copy(update={"services": (*self.services, *more)})
 
     @property
     def instance(self) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from filelock import FileLock, Timeout
@@ -55,6 +56,7 @@ class Supervisor:
             "start": self._start,
             "stop": self._stop,
             "restart": self._restart,
+            "rebuild": self._rebuild,
         }
 
     def run(self) -> int:
@@ -64,7 +66,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: self._stack.wake.set())
 
         record = self._settings.run / "instance.json"
-        record.write_text(self._settings.model_dump_json())
+        self._write_down(record)
         server = ControlServer(
             self._settings.run, lambda message: self._handlers[message["do"]](message)
         )
@@ -153,7 +155,8 @@ class Supervisor:
             number += 1
 
     def _status(self, _request: Message) -> Iterator[Message]:
-        processes = [part for part in self._stack.managed.values() if not part.component.once]
+        managed = list(self._stack.managed.values())
+        processes = [part for part in managed if not part.component.once]
         with ThreadPoolExecutor(len(processes)) as threads:
             yield {"processes": [asdict(row) for row in threads.map(report, processes)]}
 
@@ -167,6 +170,22 @@ class Supervisor:
         stopped = self._steer(request["name"], up=False)
         yield stopped if "failed" in stopped else self._steer(request["name"], up=True)
 
+    def _rebuild(self, request: Message) -> Iterator[Message]:
+        """Go on with other settings of this instance; what is new in them is started."""
+        settings = StackSettings.model_validate_json(request["settings"])
+        failures: list[str] = []
+
+        def rebuild() -> None:
+            try:
+                self._stack.rebuild(settings)
+                self._settings = settings
+                self._write_down(settings.run / "instance.json")
+            except (OrderflowError, OSError) as error:
+                failures.append(trouble(error))
+
+        self._on_the_main_thread(rebuild)
+        yield {"failed": failures[0]} if failures else {"event": "done"}
+
     def _steer(self, name: str, *, up: bool) -> Message:
         """Let the main thread start or stop a process, then wait until it is so, or has failed."""
         try:
@@ -174,15 +193,7 @@ class Supervisor:
         except OrderflowError as error:
             return {"failed": str(error)}
 
-        accepted = threading.Event()
-
-        def want() -> None:
-            self._stack.want(name, up=up)
-            accepted.set()
-
-        self._work.put(want)
-        self._stack.wake.set()
-        accepted.wait(COMMAND_WITHIN_S)
+        self._on_the_main_thread(lambda: self._stack.want(name, up=up))
 
         wanted = (State.RUNNING, State.FAILED, State.BACKING_OFF) if up else (State.STOPPED,)
         with self._changed:
@@ -190,6 +201,24 @@ class Supervisor:
         if up and managed.state is not State.RUNNING:
             return {"failed": f"{name} did not start: {managed.reason} (log: {managed.log})"}
         return {"event": "done"}
+
+    def _on_the_main_thread(self, work: Callable[[], None]) -> None:
+        """Let it be done between two turns, and wait for that."""
+        done = threading.Event()
+
+        def do() -> None:
+            work()
+            done.set()
+
+        self._work.put(do)
+        self._stack.wake.set()
+        done.wait(COMMAND_WITHIN_S)
+
+    def _write_down(self, record: Path) -> None:
+        """Which instance this is, for commands; renamed into place, since they may read it now."""
+        whole = record.with_suffix(".new")
+        whole.write_text(self._settings.model_dump_json())
+        whole.replace(record)
 
 
 def main() -> int:

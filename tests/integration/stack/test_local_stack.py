@@ -16,6 +16,7 @@ import pytest
 from tests.support.stack import OwnStack, private_stack, settings_for_tests, temporary_home
 
 from orderflow.messaging.testing.eventually import eventually
+from orderflow.stack import local_stack
 from orderflow.stack.local_stack import LocalStack, StackFailed, sweep
 from orderflow.stack.parts import kafka
 from orderflow.stack.ports import is_open
@@ -83,6 +84,49 @@ def test_a_failing_step_is_named_with_its_last_line_and_everything_is_stopped(
         stack.start()
     assert not any(managed.is_alive for managed in stack.managed.values())
     assert set(psutil.Process().children()) <= before
+
+
+def test_what_is_not_awaited_starts_last_and_may_fail_without_harm(
+    settings: StackSettings,
+) -> None:
+    seen: list[tuple[str, str]] = []
+    parts = [server("extra", "raise SystemExit('no')", awaited=False), server("app")]
+    stack = LocalStack(
+        settings, parts, progress=lambda name, state, _reason: seen.append((name, state))
+    )
+    stack.start()
+    assert seen.index(("app", "running")) < seen.index(("extra", "starting"))
+
+    def extra_fails() -> bool:
+        stack.turn()
+        stack.raise_failures()
+        return ("extra", "backing-off") in seen
+
+    eventually(extra_fails, within_s=20)
+    assert stack.is_up
+    stack.stop()
+
+
+def test_new_settings_add_what_is_new_and_reach_the_rest_at_their_next_start(
+    settings: StackSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parts(settings: StackSettings) -> list[Component]:
+        says = f"print({settings.services[-1]!r}, flush=True); import time; time.sleep(600)"
+        extra = [server("extra")] if "zipkin" in settings.services else []
+        return [server("app", says, ready_line="\n"), *extra]
+
+    monkeypatch.setattr(local_stack, "everything", parts)
+    stack = LocalStack(settings)
+    stack.start()
+    app = stack.find("app").child
+    stack.rebuild(settings.with_extras(("zipkin",)))
+    stack.start_process("extra")
+    assert stack.find("app").child is app
+    assert "zipkin" not in stack.find("app").log.read_text()
+    stack.stop_process("app")
+    stack.start_process("app")
+    assert "zipkin" in stack.find("app").log.read_text()
+    stack.stop()
 
 
 def test_a_full_disk_is_called_by_its_name(settings: StackSettings) -> None:

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +22,16 @@ from typing import Any
 import psutil
 import pytest
 from tests.support.stack import RUNNING_STACK, temporary_home
+from tests.support.zipkin import Zipkin
 
+from orderflow.messaging.settings import TracesSection
+from orderflow.messaging.telemetry.span_export import SdkSink, exporter_of
+from orderflow.messaging.telemetry.trace_context import TraceContext
+from orderflow.messaging.telemetry.traces import Span
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack import lifecycle
 from orderflow.stack.parts.jars import default_cache_dir
-from orderflow.stack.ports import HOST, free_ports
+from orderflow.stack.ports import HOST, free_ports, is_open
 from orderflow.stack.settings import Ports, StackSettings
 
 WITHIN_S = 60.0
@@ -43,24 +49,36 @@ FIELDS = {
 }
 
 
+SPAN = Span(
+    name="process orders",
+    kind="consumer",
+    context=TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "01"),
+    parent_id="00f067aa0ba902b7",
+    started_ns=time.time_ns() - 2_000_000,
+    ended_ns=time.time_ns(),
+    attributes={"messaging.system": "kafka"},
+)
+
+
 class Instance:
     """One instance of the stack, reached by the command line alone."""
 
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
         self.home = state_dir / "single"
-        (self.port,) = free_ports(1, start=os.getpid() * 11)
+        self.port, zipkin_port = free_ports(2, start=os.getpid() * 11)
         self.settings = StackSettings(
             home=self.home,
             cache_dir=default_cache_dir(),
             services=("postgres",),
-            ports=Ports(postgres=self.port),
+            ports=Ports(postgres=self.port, zipkin=zipkin_port),
         )
         self.environment = {
             **{name: value for name, value in os.environ.items() if name != RUNNING_STACK},
             "ORDERFLOW_STACK__STATE_DIR": str(state_dir),
             "ORDERFLOW_STACK__SERVICES": '["postgres"]',
             "ORDERFLOW_STACK__PORTS__POSTGRES": str(self.port),
+            "ORDERFLOW_STACK__PORTS__ZIPKIN": str(zipkin_port),
         }
 
     def begin(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
@@ -257,6 +275,58 @@ def test_a_nearly_full_disk_is_refused_before_anything_starts(instance: Instance
     assert failed.returncode == 1
     assert "only 1 MB are free" in only_line(failed.stderr)
     assert not instance.processes()
+
+
+def test_zipkin_is_added_to_what_runs_takes_spans_and_goes_with_the_rest(
+    instance: Instance,
+) -> None:
+    instance.up()
+    postgres = instance.process()["pid"]
+    added = instance.run("up", "--with", "zipkin")
+    assert added.returncode == 0, added.stderr
+    url = f"http://{HOST}:{instance.settings.ports.zipkin}"
+    assert f"traces: {url}/zipkin/" in added.stderr
+    assert f"ZIPKIN_URL={url}" in instance.run("env").stdout
+
+    # The process that exports does not wait for Zipkin either.
+    traces = TracesSection(exporter="zipkin", endpoint=f"{url}/api/v2/spans")
+    sink = SdkSink(exporter_of(traces), "payment", traces)
+    sink.take([SPAN])
+    zipkin = Zipkin(url)
+    zipkin.eventually_ready()
+    (arrived,) = eventually(lambda: zipkin.trace(SPAN.context.trace_id), within_s=30)
+    sink.close()
+    assert (arrived["id"], arrived["kind"]) == (SPAN.context.span_id, "CONSUMER")
+    assert zipkin.services() == {"payment"}
+    assert zipkin.dependencies() == {("kafka", "payment")}
+
+    process = instance.process("zipkin")
+    assert (process["state"], process["health"], process["address"]) == ("running", "ok", url)
+    listening = psutil.Process(process["pid"]).net_connections("tcp")
+    assert {each.laddr.ip for each in listening if each.status == psutil.CONN_LISTEN} == {
+        f"::ffff:{HOST}"
+    }
+    assert instance.process()["pid"] == postgres
+    assert instance.run("down").returncode == 0
+    assert not instance.processes()
+    assert not is_open(instance.settings.ports.zipkin)
+
+
+def test_what_with_cannot_add_is_refused_with_what_it_can_and_a_taken_port_is_named(
+    instance: Instance,
+) -> None:
+    refused = instance.run("up", "--with", "jaeger")
+    assert refused.returncode == 2
+    assert "there are: zipkin" in refused.stderr
+
+    instance.up()
+    with socket.socket() as thief:
+        thief.bind((HOST, instance.settings.ports.zipkin))
+        thief.listen()
+        failed = instance.run("up", "--with", "zipkin")
+    assert failed.returncode == 1
+    assert f"port {instance.settings.ports.zipkin}, wanted for zipkin" in only_line(failed.stderr)
+    assert [row["name"] for row in instance.status()] == ["postgres"]
 
 
 @pytest.mark.parametrize(

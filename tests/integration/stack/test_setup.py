@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from orderflow.stack.parts.fetch import fetch_jars
+from orderflow.stack.parts import jars
+from orderflow.stack.parts.fetch import fetch_jars, fetch_uses
 from orderflow.stack.parts.jars import FetchFailed
 
 ROOT = Path(__file__).parents[3]
@@ -182,6 +183,23 @@ def test_parts_are_fetched_once_and_told_in_bytes(
     requests = len(repository.asked)
     assert fetch_jars(tmp_path / "cache", maven_url=repository.url, lock=lock) == parts
     assert len(repository.asked) == requests
+
+
+def test_a_part_on_demand_is_fetched_only_when_it_is_asked_for(
+    tmp_path: Path, repository: Repository, lock: Path
+) -> None:
+    path = "org/example/traces/1/traces-1-exec.jar"
+    repository.put(path, b"big")
+    digest = hashlib.sha256(b"big").hexdigest()
+    with lock.open("a") as rows:
+        rows.write(f"zipkin org.example:traces:1:jar:exec {digest} 3\n")
+
+    fetch_jars(tmp_path / "cache", maven_url=repository.url, lock=lock)
+    assert path not in repository.asked
+    before = len(repository.asked)
+    fetch_uses(tmp_path / "cache", ("zipkin",), maven_url=repository.url, lock=lock)
+    assert repository.asked[before:].count(path) == 1
+    assert jars.zipkin_jar(tmp_path / "cache", lock=lock).read_bytes() == b"big"
 
 
 def test_a_wrong_checksum_is_named_and_only_its_file_is_fetched_again(

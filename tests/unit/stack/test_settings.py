@@ -12,12 +12,15 @@ import pytest
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.stack.addresses import DEFAULT_PAYMENT_METHOD, exports, process_environment
 from orderflow.stack.blueprint import everything
+from orderflow.stack.parts.zipkin import ENDPOINT, EXPORTER
 from orderflow.stack.settings import PROVIDER_URL, Ports, from_environment
 
 
 @pytest.fixture(autouse=True)
 def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERFLOW_STACK__STATE_DIR", str(tmp_path))
+    for name in (EXPORTER, ENDPOINT):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_one_broker_and_three_are_two_instances_with_data_of_their_own(tmp_path: Path) -> None:
@@ -62,6 +65,44 @@ def test_a_mail_server_that_is_elsewhere_is_not_run_here_and_notification_is_tol
     told = process_environment(settings)
     assert told["ORDERFLOW_NOTIFICATION__SMTP__HOST"] == "mail.example"
     assert told["ORDERFLOW_NOTIFICATION__SMTP__PORT"] == "25"
+
+
+def test_zipkin_runs_only_where_it_is_asked_for_and_then_our_processes_trace_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = from_environment()
+    assert "zipkin" not in {part.service for part in everything(plain)}
+    assert EXPORTER not in process_environment(plain)
+    assert "ZIPKIN_URL" not in exports(plain)
+
+    monkeypatch.setenv("ORDERFLOW_STACK__PORT_OFFSET", "1000")
+    traced = from_environment().with_extras(["zipkin"])
+    assert traced.with_extras(["zipkin"]) == traced
+    (zipkin,) = (part for part in everything(traced) if part.service == "zipkin")
+    assert (zipkin.ports, zipkin.awaited) == ((10411,), False)
+    told = process_environment(traced)
+    assert told[EXPORTER] == "zipkin"
+    assert told[ENDPOINT] == "http://127.0.0.1:10411/api/v2/spans"
+    assert exports(traced)["ZIPKIN_URL"] == "http://127.0.0.1:10411"
+
+
+def test_who_exports_elsewhere_goes_on_doing_so_beside_zipkin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(EXPORTER, "otlp")
+    told = process_environment(from_environment().with_extras(["zipkin"]))
+    assert EXPORTER not in told
+    assert ENDPOINT not in told
+
+
+def test_zipkin_can_be_named_among_the_services_and_what_does_not_exist_cannot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ORDERFLOW_STACK__SERVICES", '["postgres", "zipkin"]')
+    assert from_environment().services == ("postgres", "zipkin")
+    monkeypatch.setenv("ORDERFLOW_STACK__SERVICES", '["jaeger"]')
+    with pytest.raises(ConfigurationError, match=r"a stack runs no 'jaeger'; there are: .*zipkin"):
+        from_environment()
 
 
 def test_an_outside_client_is_told_of_every_service_and_of_the_provider(

@@ -29,7 +29,7 @@ from orderflow.messaging.telemetry.traces import CLOSE_WITHIN_S, Kind, Span
 
 BATCH_MAX = 512
 EXPORT_EVERY_MS = 500
-WAIT_FOR_BACK_END_S = 60.0
+WAIT_FOR_BACK_END_S = 120.0
 PAUSE_FIRST_S = 0.5
 PAUSE_MAX_S = 5.0
 OTLP_ENDPOINT = "http://127.0.0.1:4318/v1/traces"
@@ -81,7 +81,7 @@ class SdkSink:
     """
     Batches spans, and exports them on a thread of its own.
 
-    A back end that is away is waited for, 60 s for each batch; meanwhile `queue_max` spans wait,
+    A back end that is away is waited for, 120 s for each batch; meanwhile `queue_max` spans wait,
     and more are dropped: the newest, so that the traces before them stay whole.
     """
 

@@ -1,5 +1,6 @@
 """
-Fetches the Java parts that are missing. `python -m orderflow.stack.parts.fetch` prints progress.
+Fetches the Java parts that are missing. `python -m orderflow.stack.parts.fetch` prints progress;
+its arguments are uses beside the core: `zipkin`.
 
 A fetch that was broken off goes on where it stopped, file by file; of two fetches at once the
 second waits and then finds everything there.
@@ -13,15 +14,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from orderflow.stack.parts.jars import (
+    CORE,
     LOCK,
     FetchFailed,
     Jars,
     Progress,
+    are_present,
     default_cache_dir,
-    is_present,
     locate,
     read_lock,
 )
@@ -35,18 +38,34 @@ def fetch_jars(
     lock: Path = LOCK,
 ) -> Jars:
     """
-    Fetch the missing parts; returns where all are. A few milliseconds when nothing is missing.
+    Fetch the missing core parts; returns where all are. A few milliseconds when nothing is missing.
+
+    Raises FetchFailed, as `fetch_uses` does.
+    """
+    fetch_uses(cache_dir, CORE, progress, maven_url=maven_url, lock=lock)
+    return locate(cache_dir, lock=lock)
+
+
+def fetch_uses(
+    cache_dir: Path,
+    uses: Sequence[str],
+    progress: Progress | None = None,
+    *,
+    maven_url: str | None = None,
+    lock: Path = LOCK,
+) -> None:
+    """
+    Fetch the missing parts for these uses.
 
     `maven_url` is another Maven repository than the public one, a mirror say. Raises FetchFailed,
     whose message is one line that ends with what to do.
     """
-    parts = read_lock(lock)
-    if not all(is_present(cache_dir, part, parts) for part in parts):
+    if not are_present(cache_dir, uses, lock=lock):
         # Here and not above: it needs libraries that set-up is still installing.
         from orderflow.stack.parts.download import fetch_missing  # noqa: PLC0415
 
+        parts = read_lock(lock, uses=uses)
         fetch_missing(cache_dir, parts, progress or _silent, maven_url)
-    return locate(cache_dir, lock=lock)
 
 
 def _silent(_done: int, _total: int) -> None:
@@ -61,7 +80,8 @@ def main() -> int:
     """Fetch; progress as JSON lines, failure as one line and exit code 1."""
     maven_url = os.environ.get("ORDERFLOW_STACK__MAVEN_URL")
     try:
-        fetch_jars(default_cache_dir(), _as_json, maven_url=maven_url)
+        uses = (*CORE, *sys.argv[1:])
+        fetch_uses(default_cache_dir(), uses, _as_json, maven_url=maven_url)
     except FetchFailed as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

@@ -1,5 +1,6 @@
 """
-The Java parts of the local stack: Kafka's jars and the registry's archive, by coordinates and hash.
+The Java parts of the local stack: Kafka's jars, the registry's archive and, only where it is asked
+for, Zipkin's jar, by coordinates and hash.
 
 `jars.lock` names every file with its sha256 and its size; `make lock-jars` makes it. The files live
 in a cache that all checkouts of a user share, in folders named by the content of the lock: two
@@ -23,6 +24,9 @@ from pathlib import Path
 from orderflow.messaging.errors import OrderflowError
 
 LOCK = Path(__file__).with_name("jars.lock")
+CORE = ("kafka", "apicurio")
+ON_DEMAND = ("zipkin",)
+"""Uses of the lock that nothing needs unless somebody asks for it."""
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all), from one thread at a time."""
@@ -37,8 +41,8 @@ class Part:
     """
     A file of the lock.
 
-    `coordinates` are `group:artifact:version:packaging[:classifier]`; `use` is `kafka` or
-    `apicurio`.
+    `coordinates` are `group:artifact:version:packaging[:classifier]`; `use` is one of CORE or
+    ON_DEMAND.
     """
 
     use: str
@@ -69,19 +73,21 @@ def default_cache_dir() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "orderflow"
 
 
-def read_lock(path: Path = LOCK) -> tuple[Part, ...]:
-    """The parts that `jars.lock` names, in its order."""
+def read_lock(path: Path = LOCK, *, uses: Sequence[str] = (*CORE, *ON_DEMAND)) -> tuple[Part, ...]:
+    """The parts that `jars.lock` names for these uses, in its order."""
     rows = [
         line.split() for line in path.read_text().splitlines() if line and not line.startswith("#")
     ]
     return tuple(
-        Part(use, coordinates, sha256, int(size)) for use, coordinates, sha256, size in rows
+        Part(use, coordinates, sha256, int(size))
+        for use, coordinates, sha256, size in rows
+        if use in uses
     )
 
 
 def locate(cache_dir: Path, *, lock: Path = LOCK) -> Jars:
-    """Where the parts are; raises FetchFailed if one is missing."""
-    parts = read_lock(lock)
+    """Where the core parts are; raises FetchFailed if one is missing."""
+    parts = read_lock(lock, uses=CORE)
     missing = [part for part in parts if not is_present(cache_dir, part, parts)]
     if missing:
         raise FetchFailed(
@@ -92,6 +98,22 @@ def locate(cache_dir: Path, *, lock: Path = LOCK) -> Jars:
         kafka_classpath=str(folder(cache_dir, "kafka", parts) / "*"),
         apicurio_home=folder(cache_dir, "apicurio", parts),
     )
+
+
+def zipkin_jar(cache_dir: Path, *, lock: Path = LOCK) -> Path:
+    """Where Zipkin is; raises FetchFailed if it is not there."""
+    (part,) = read_lock(lock, uses=("zipkin",))
+    if not is_present(cache_dir, part, [part]):
+        raise FetchFailed(
+            f"{part.file_name} is not in {cache_dir}: run `orderflow up --with zipkin`"
+        )
+    return folder(cache_dir, part.use, [part]) / part.file_name
+
+
+def are_present(cache_dir: Path, uses: Sequence[str], *, lock: Path = LOCK) -> bool:
+    """Whether all parts for these uses are there."""
+    parts = read_lock(lock, uses=uses)
+    return all(is_present(cache_dir, part, parts) for part in parts)
 
 
 def folder(cache_dir: Path, use: str, parts: Sequence[Part]) -> Path:

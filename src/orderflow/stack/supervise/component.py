@@ -37,7 +37,8 @@ class Component:
 
     `needs` name the components that must be ready, or done, first; they also stop later. `prepare`
     runs before every start, `finish` after a step has succeeded; a step is left out if its
-    `is_done` is true. `stop_signals` are sent in turn, each with its patience in seconds; then
+    `is_done` is true. What is not `awaited` starts once all else is up, and the stack is up without
+    it. `stop_signals` are sent in turn, each with its patience in seconds; then
     SIGKILL. `ready_line` must appear in the log of this start.
     """
 
@@ -50,6 +51,7 @@ class Component:
     address: str = ""
     ports: tuple[int, ...] = ()
     once: bool = False
+    awaited: bool = True
     is_done: Callable[[], bool] = lambda: False
     prepare: Callable[[], None] = lambda: None
     finish: Callable[[], None] = lambda: None

@@ -19,8 +19,9 @@ JAR = Part("kafka", "org.apache.kafka:kafka_2.13:4.3.1:jar", "b" * 64, 3)
 
 
 def test_the_lock_names_every_part_by_coordinates_checksum_and_size_and_no_address() -> None:
-    assert len(PARTS) == 48
+    assert len(PARTS) == 49
     assert [part.use for part in PARTS].count("apicurio") == 1
+    assert [part.use for part in PARTS].count("zipkin") == 1
     assert all(re.fullmatch(r"[0-9a-f]{64}", part.sha256) and part.size_bytes > 0 for part in PARTS)
     assert "//" not in jars.LOCK.read_text()
 
@@ -72,6 +73,22 @@ def test_what_is_missing_is_named_with_the_command_that_brings_it(tmp_path: Path
         FetchFailed, match=r".*jar is not in .*48 of 48 missing\): run `make setup`"
     ):
         jars.locate(tmp_path)
+
+
+def test_zipkin_is_missed_by_nobody_but_who_asks_for_it(tmp_path: Path) -> None:
+    for part in jars.read_lock(uses=jars.CORE):
+        place = jars.folder(tmp_path, part.use, PARTS)
+        place.mkdir(parents=True, exist_ok=True)
+        with (place / part.file_name).open("wb") as file:
+            file.truncate(part.size_bytes)
+
+    jars.locate(tmp_path)
+    assert jars.are_present(tmp_path, jars.CORE)
+    assert not jars.are_present(tmp_path, jars.ON_DEMAND)
+    with pytest.raises(
+        FetchFailed, match=r"exec\.jar is not in .*: run `orderflow up --with zipkin`"
+    ):
+        jars.zipkin_jar(tmp_path)
 
 
 def test_the_cache_is_where_the_user_says_or_where_xdg_says(
