@@ -12,10 +12,6 @@ from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.survey import Survey
 from orderflow.messaging.telemetry import GaugeTable
 
-GROUP_LABELS = ("consumergroup", "topic", "partition")
-PLACE_LABELS = ("topic", "partition")
-LETTER_LABELS = ("consumergroup", "topic")
-
 Labels = tuple[str, ...]
 
 
@@ -31,52 +27,69 @@ class Gauges:
         self, topics: Collection[str], *, table: Callable[..., GaugeTable] = GaugeTable
     ) -> None:
         self._topics = topics
-        self._brokers = table("kafka_brokers", "Brokers that are up; 0: none answers")
+        self._brokers = table(
+            "brokers",
+            "Brokers that are up; 0: none answers",
+            namespace="kafka",
+        )
         self._lag = table(
-            "kafka_consumergroup_lag", "Records that the group has not finished", GROUP_LABELS
+            "consumergroup_lag",
+            "Records that the group has not finished",
+            ("consumergroup", "topic", "partition"),
+            namespace="kafka",
         )
         self._lag_seconds = table(
-            "kafka_consumergroup_lag_seconds",
+            "consumergroup_lag_seconds",
             "Age of the lowest record that the group has not finished; 0 if there is none",
-            GROUP_LABELS,
+            ("consumergroup", "topic", "partition"),
+            namespace="kafka",
         )
         self._lag_sum = table(
-            "kafka_consumergroup_lag_sum",
+            "consumergroup_lag_sum",
             "Records that the group has not finished, of all partitions",
-            GROUP_LABELS[:2],
+            ("consumergroup", "topic"),
+            namespace="kafka",
         )
         self._committed = table(
-            "kafka_consumergroup_current_offset",
+            "consumergroup_current_offset",
             "The lowest offset that the group has not finished",
-            GROUP_LABELS,
+            ("consumergroup", "topic", "partition"),
+            namespace="kafka",
         )
 
         self._end = table(
-            "kafka_topic_partition_current_offset", "The end of the partition", PLACE_LABELS
+            "topic_partition_current_offset",
+            "The end of the partition",
+            ("topic", "partition"),
+            namespace="kafka",
         )
         self._first = table(
-            "kafka_topic_partition_oldest_offset", "The first retained offset", PLACE_LABELS
+            "topic_partition_oldest_offset",
+            "The first retained offset",
+            ("topic", "partition"),
+            namespace="kafka",
         )
         self._under_replicated = table(
-            "kafka_topic_partition_under_replicated_partition",
+            "topic_partition_under_replicated_partition",
             "1 while a replica is not in sync",
-            PLACE_LABELS,
+            ("topic", "partition"),
+            namespace="kafka",
         )
         self._open_transaction = table(
-            "orderflow_open_transaction_seconds",
+            "open_transaction_seconds",
             "Age of the oldest open transaction, of its first record; 0 if none is open",
-            PLACE_LABELS,
+            ("topic", "partition"),
         )
 
         self._letters = table(
-            "orderflow_dead_letters_open",
+            "dead_letters_open",
             "Dead letters that nobody has dealt with yet",
-            LETTER_LABELS,
+            ("consumergroup", "topic"),
         )
         self._letters_oldest = table(
-            "orderflow_dead_letters_open_oldest_seconds",
+            "dead_letters_open_oldest_seconds",
             "Age of the oldest open dead letter; 0 if there is none",
-            LETTER_LABELS,
+            ("consumergroup", "topic"),
         )
 
     def show_survey(self, survey: Survey) -> None:
