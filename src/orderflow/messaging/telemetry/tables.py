@@ -13,14 +13,12 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from orderflow.messaging.telemetry.metrics import NAMESPACE
-
 Labels = tuple[str, ...]
 
 
 class GaugeTable(Collector):
     """
-    One gauge, `<namespace>_<name>`, with a value for each combination of `labels`.
+    One gauge, `name` verbatim, with a value for each combination of `labels`.
 
     One thread replaces the values, any other exports them: it sees the old ones or the new ones.
     Raises ValueError if the registry has the name already.
@@ -32,11 +30,9 @@ class GaugeTable(Collector):
         documentation: str,
         labels: Sequence[str] = (),
         *,
-        namespace: str = NAMESPACE,
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
-        self._name = f"{namespace}_{name}"
-        self._documentation, self._labels = documentation, tuple(labels)
+        self._name, self._documentation, self._labels = name, documentation, tuple(labels)
         self._values: Mapping[Labels, float] = {}
         registry.register(self)
 

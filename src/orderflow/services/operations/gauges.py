@@ -12,6 +12,10 @@ from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.survey import Survey
 from orderflow.messaging.telemetry import GaugeTable
 
+GROUP_LABELS = ("consumergroup", "topic", "partition")
+PLACE_LABELS = ("topic", "partition")
+LETTER_LABELS = ("consumergroup", "topic")
+
 Labels = tuple[str, ...]
 
 
@@ -27,69 +31,52 @@ class Gauges:
         self, topics: Collection[str], *, table: Callable[..., GaugeTable] = GaugeTable
     ) -> None:
         self._topics = topics
-        self._brokers = table(
-            "brokers",
-            "Brokers that are up; 0: none answers",
-            namespace="kafka",
-        )
+        self._brokers = table("kafka_brokers", "Brokers that are up; 0: none answers")
         self._lag = table(
-            "consumergroup_lag",
-            "Records that the group has not finished",
-            ("consumergroup", "topic", "partition"),
-            namespace="kafka",
+            "kafka_consumergroup_lag", "Records that the group has not finished", GROUP_LABELS
         )
         self._lag_seconds = table(
-            "consumergroup_lag_seconds",
+            "kafka_consumergroup_lag_seconds",
             "Age of the lowest record that the group has not finished; 0 if there is none",
-            ("consumergroup", "topic", "partition"),
-            namespace="kafka",
+            GROUP_LABELS,
         )
         self._lag_sum = table(
-            "consumergroup_lag_sum",
+            "kafka_consumergroup_lag_sum",
             "Records that the group has not finished, of all partitions",
-            ("consumergroup", "topic"),
-            namespace="kafka",
+            GROUP_LABELS[:2],
         )
         self._committed = table(
-            "consumergroup_current_offset",
+            "kafka_consumergroup_current_offset",
             "The lowest offset that the group has not finished",
-            ("consumergroup", "topic", "partition"),
-            namespace="kafka",
+            GROUP_LABELS,
         )
 
         self._end = table(
-            "topic_partition_current_offset",
-            "The end of the partition",
-            ("topic", "partition"),
-            namespace="kafka",
+            "kafka_topic_partition_current_offset", "The end of the partition", PLACE_LABELS
         )
         self._first = table(
-            "topic_partition_oldest_offset",
-            "The first retained offset",
-            ("topic", "partition"),
-            namespace="kafka",
+            "kafka_topic_partition_oldest_offset", "The first retained offset", PLACE_LABELS
         )
         self._under_replicated = table(
-            "topic_partition_under_replicated_partition",
+            "kafka_topic_partition_under_replicated_partition",
             "1 while a replica is not in sync",
-            ("topic", "partition"),
-            namespace="kafka",
+            PLACE_LABELS,
         )
         self._open_transaction = table(
-            "open_transaction_seconds",
+            "orderflow_open_transaction_seconds",
             "Age of the oldest open transaction, of its first record; 0 if none is open",
-            ("topic", "partition"),
+            PLACE_LABELS,
         )
 
         self._letters = table(
-            "dead_letters_open",
+            "orderflow_dead_letters_open",
             "Dead letters that nobody has dealt with yet",
-            ("consumergroup", "topic"),
+            LETTER_LABELS,
         )
         self._letters_oldest = table(
-            "dead_letters_open_oldest_seconds",
+            "orderflow_dead_letters_open_oldest_seconds",
             "Age of the oldest open dead letter; 0 if there is none",
-            ("consumergroup", "topic"),
+            LETTER_LABELS,
         )
 
     def show_survey(self, survey: Survey) -> None:

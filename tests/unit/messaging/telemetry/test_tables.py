@@ -15,8 +15,7 @@ def exported(registry: CollectorRegistry) -> list[str]:
 
 def test_a_series_that_is_not_in_the_next_values_is_gone() -> None:
     registry = CollectorRegistry()
-    labels = ("topic", "partition")
-    table = GaugeTable("lag", "How far behind", labels, namespace="kafka", registry=registry)
+    table = GaugeTable("kafka_lag", "How far behind", ("topic", "partition"), registry=registry)
     assert exported(registry) == []
     table.replace({("orders", "0"): 3, ("orders", "1"): 0.5})
     assert exported(registry) == [
@@ -31,7 +30,7 @@ def test_a_series_that_is_not_in_the_next_values_is_gone() -> None:
 
 def test_a_name_is_taken_once_even_before_there_is_a_value() -> None:
     registry = CollectorRegistry()
-    GaugeTable("brokers", "Brokers", registry=registry).replace({(): 3})
-    assert exported(registry) == ["orderflow_brokers 3.0"]
-    with pytest.raises(ValueError, match="orderflow_brokers"):
-        GaugeTable("brokers", "Again", registry=registry)
+    GaugeTable("kafka_brokers", "Brokers", registry=registry).replace({(): 3})
+    assert exported(registry) == ["kafka_brokers 3.0"]
+    with pytest.raises(ValueError, match="kafka_brokers"):
+        GaugeTable("kafka_brokers", "Again", registry=registry)
