@@ -63,6 +63,15 @@ class System:
     def metric(self, name: str, **labels: str) -> float | None:
         return value(self.metrics(), name, **labels)
 
+    def seconds_behind(self) -> float:
+        """How far the group is behind on any partition of the feed, by the observer."""
+        wanted = {("consumergroup", GROUP), ("topic", ORDER_EVENTS.name)}
+        return max(
+            number
+            for (name, labels), number in self.metrics().items()
+            if name == LAG_SECONDS and wanted <= set(labels)
+        )
+
     def lag(self) -> Answer:
         """The topic's part of the group's part of `orderflow lag --json`."""
         shown = orderflow(self.stack, "lag", "--json", "--group", GROUP)
@@ -116,7 +125,8 @@ def test_a_group_that_is_held_back_is_behind_by_as_much_wherever_it_is_looked_at
     """
     labels = {"consumergroup": GROUP, "topic": ORDER_EVENTS.name}
     listener = system.fulfilment.start("listener")
-    system.place(1)
+    # On every partition: Kafka's tool leaves out where a group never committed.
+    system.place(30)
     with recording(system.observer.client) as recorded:
         eventually_at_rest(system)
         assert listener.terminate() == 0, listener.log.read_text()
@@ -130,9 +140,9 @@ def test_a_group_that_is_held_back_is_behind_by_as_much_wherever_it_is_looked_at
         assert letters_before == 0
 
         eventually(
-            lambda: (system.lag()["seconds"] or 0) >= held_back_s,
+            lambda: system.seconds_behind() >= held_back_s,
             within_s=held_back_s + 60,
-            every_s=1,
+            every_s=0.5,
             why=f"the group is {held_back_s} s behind",
         )
         shown, metrics, tool = system.lag(), system.metrics(), by_kafkas_tool(system.stack)
@@ -140,7 +150,7 @@ def test_a_group_that_is_held_back_is_behind_by_as_much_wherever_it_is_looked_at
         assert {number: of["records"] for number, of in partitions.items()} == tool
         assert shown["records"] == value(metrics, LAG_SUM, **labels) == sum(tool.values())
         assert shown["records"] >= 11
-        assert shown["seconds"] <= time.time() - begun + 1
+        assert held_back_s <= shown["seconds"] <= time.time() - begun + 1
         for number, of in partitions.items():
             at = {**labels, "partition": str(number)}
             assert value(metrics, LAG, **at) == of["records"]
@@ -165,7 +175,8 @@ def test_a_group_that_is_held_back_is_behind_by_as_much_wherever_it_is_looked_at
 
     recorded.save(tmp_path / "held-back.json", LAG_SECONDS, LAG_SUM)
     sums = [number for number in recorded.values(LAG_SUM, **labels) if number is not None]
-    assert (max(sums), sums[-1]) == (shown["records"], 0)
+    assert sums[-1] == 0
+    assert max(sums) >= shown["records"]
     highest = max(
         number or 0.0
         for partition in partitions
@@ -218,6 +229,27 @@ def test_what_cannot_be_asked_is_said_in_one_line(system: System) -> None:
     shown = orderflow(system.stack, "lag", "--partitions", "--group", GROUP)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert max(len(line) for line in shown.stdout.splitlines()) <= 80
+
+
+def test_while_no_broker_answers_nothing_old_is_exported_and_all_is_there_again_afterwards(
+    system: System,
+) -> None:
+    system.stack.stop("kafka")
+    eventually(
+        lambda: (
+            system.observer.reasons == ["broker: does not answer"]
+            and system.metric("kafka_brokers") == 0
+        ),
+        within_s=40,
+        why="the observer says that it sees nothing",
+    )
+    assert not [
+        name for name, _labels in system.metrics() if name.startswith(("kafka_c", "kafka_t"))
+    ]
+    system.stack.start("kafka")
+    eventually(system.observer.ready, within_s=60, every_s=0.5)
+    eventually_at_rest(system)
+    assert system.metric("kafka_brokers") == 1
 
 
 def eventually_at_rest(system: System) -> None:

@@ -13,10 +13,11 @@ read all of it again, and the lag says by how far the offset is `beyond` the end
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from orderflow.messaging.errors import ConfigurationError, Unavailable
@@ -27,6 +28,13 @@ from orderflow.messaging.settings import KafkaSettings
 
 EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+MOVED_AFTER_S = 0.05
+_MOVING = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 
 
 class Lag(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,10 +180,22 @@ def observer(settings: KafkaSettings, group: str) -> Consumer:
 def committed_windows(
     client: Consumer, partitions: Iterable[Place], *, timeout_s: float
 ) -> dict[Place, Window]:
-    """What an observer's group committed, for the partitions on which it did."""
-    offsets = client.committed(
-        [TopicPartition(topic, partition) for topic, partition in partitions], timeout=timeout_s
-    )
+    """
+    What an observer's group committed, for the partitions on which it did.
+
+    A coordinator that moves, or has just started, is asked again until `timeout_s` is over.
+    """
+    asked_for = [TopicPartition(topic, partition) for topic, partition in partitions]
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            offsets = client.committed(asked_for, timeout=max(0.0, deadline - time.monotonic()))
+            break
+        except KafkaException as error:
+            if error.args[0].code() not in _MOVING or time.monotonic() > deadline:
+                raise
+            client.poll(MOVED_AFTER_S)
+
     return {
         (offset.topic, offset.partition): _window(offset.offset, offset.metadata)
         for offset in offsets

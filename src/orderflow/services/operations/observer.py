@@ -79,7 +79,7 @@ class Observer:
             log.warning("the age of records could not be read", partitions=len(survey.unread))
 
     def _missed(self, error: Unavailable) -> None:
-        log.warning("could not look at the cluster", reason=str(error))
+        log.warning("could not look at the cluster", resource=error.resource)
         self._reasons = [f"{error.resource}: does not answer"]
         now = self._clock.monotonic()
         if self._seen_at is None or now - self._seen_at > KEPT_TURNS * self._every_s:
