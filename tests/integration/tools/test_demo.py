@@ -11,15 +11,22 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from tests.support.stack import RUNNING_STACK, temporary_home
 
-from orderflow.contracts.roster import GROUPS, subscribed
+from orderflow.contracts.roster import GROUPS, ROSTER, subscribed
+from orderflow.services.metrics import exported_by, metrics
 from orderflow.stack.ports import is_free
 from orderflow.stack.preflight import DEFAULT_PORTS
 
 WITHIN_S = 300
+END_OF_A_HISTOGRAMS_NAME = r"_(bucket|sum|count)$"
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-"
 
 
 def free_offset() -> int:
@@ -111,6 +118,9 @@ def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
             second = orderflow(state, offset, "demo")
             assert second.returncode == 0, second.stdout + second.stderr
             status = orderflow(state, offset, "status", "--json")
+            for process in json.loads(status.stdout)["processes"]:
+                if process["service"] in {member.name for member in ROSTER}:
+                    assert_exports_what_it_does(process)
         finally:
             orderflow(state, offset, "down")
     for output in (first.stdout, second.stdout):
@@ -150,3 +160,39 @@ def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
     assert all(
         set(group["topics"]) == set(subscribed(group["group"])) for group in report["groups"]
     )
+
+
+def assert_exports_what_it_does(process: dict[str, Any]) -> None:
+    """Its metrics are those that the table names for its service and its roles, and no others."""
+    found = samples(process["address"])
+    roles = process["role"].split(",")
+    for prefix, is_expected in (
+        ("http_server_request_duration_seconds", True),
+        ("orderflow_relay_", "relay" in roles),
+        ("orderflow_listener_records_total", "listener" in roles),
+        ("orderflow_listener_waiting_oldest_seconds", "listener" in roles),
+        ("messaging_process_duration_seconds", "listener" in roles),
+        ("orderflow_group_commit_", process["name"] == "order-api"),
+    ):
+        is_there = any(sample.name.startswith(prefix) for sample in found)
+        assert is_there == is_expected, (process["name"], prefix)
+
+    by_name = {metric.name: metric for metric in metrics()}
+    for sample in found:
+        if not sample.name.startswith(("orderflow_", "messaging_", "http_")):
+            continue
+        metric = (
+            by_name.get(sample.name) or by_name[re.sub(END_OF_A_HISTOGRAMS_NAME, "", sample.name)]
+        )
+        assert sample.labels.keys() - {"le"} == set(metric.labels), sample
+        if metric.module.startswith("orderflow.services."):
+            assert exported_by(metric) == process["service"], sample
+        if "relay" in sample.labels:
+            assert sample.labels["relay"] == process["service"]
+        assert not re.search(UUID, str(sample.labels)), "no ids"
+
+
+def samples(address: str) -> list[Sample]:
+    """What a process exports."""
+    text = httpx2.get(f"{address}/metrics", trust_env=False).text
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
