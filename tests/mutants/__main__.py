@@ -31,6 +31,20 @@ MUTANTS = {
     "tests/unit/messaging/telemetry/test_trace_context.py": {
         "client-decides-what-is-recorded": "test_a_client_does_not_decide_what_is_recorded[01]",
     },
+    "tests/unit/messaging/telemetry/test_metrics.py": {
+        "headings-of-everything": "test_a_process_exports_only_what_it_does",
+    },
+    "tests/unit/messaging/http/test_snapshot.py": {
+        "readiness-asked-in-each-request": "test_an_answer_asks_nobody_and_says_how_old_it_is",
+    },
+    "tests/unit/messaging/test_plain_reasons.py": {
+        "driver-text-in-reasons": "test_what_is_wrong_with_a_database_is_told_by_its_code",
+    },
+    "tests/unit/messaging/container/test_metrics.py": {
+        "sent-before-the-commit": (
+            "test_messages_count_as_sent_once_their_transaction_is_committed"
+        ),
+    },
     "tests/unit/messaging/streams/test_exactly_once_with_state.py": {
         "store-written-before-the-commit": "test_nothing_of_an_aborted_transaction_stays",
         "overlay-kept-after-an-abort": (

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
+import httpx2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from tests.support.stack import temporary_home
 from tests.support.whole_stack import WholeStack, free_offset
 
-from orderflow.contracts.roster import GROUPS, subscribed
+from orderflow.contracts.roster import GROUPS, ROSTER, subscribed
+from orderflow.services.metrics import exported_by, metrics
+
+END_OF_A_HISTOGRAMS_NAME = r"_(bucket|sum|count)$"
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-"
 
 
 def order_ids(output: str) -> set[str]:
@@ -79,6 +87,9 @@ def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
             second = stack.orderflow("demo")
             assert second.returncode == 0, second.stdout + second.stderr
             status = stack.orderflow("status", "--json")
+            for process in json.loads(status.stdout)["processes"]:
+                if process["service"] in {member.name for member in ROSTER}:
+                    assert_exports_what_it_does(process)
         finally:
             stack.orderflow("down")
     for output in (first.stdout, second.stdout):
@@ -118,3 +129,39 @@ def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
     assert all(
         set(group["topics"]) == set(subscribed(group["group"])) for group in report["groups"]
     )
+
+
+def assert_exports_what_it_does(process: dict[str, Any]) -> None:
+    """Its metrics are those that the table names for its service and its roles, and no others."""
+    found = samples(process["address"])
+    roles = process["role"].split(",")
+    for prefix, is_expected in (
+        ("http_server_request_duration_seconds", True),
+        ("orderflow_relay_", "relay" in roles),
+        ("orderflow_listener_records_total", "listener" in roles),
+        ("orderflow_listener_waiting_oldest_seconds", "listener" in roles),
+        ("messaging_process_duration_seconds", "listener" in roles),
+        ("orderflow_group_commit_", process["name"] == "order-api"),
+    ):
+        is_there = any(sample.name.startswith(prefix) for sample in found)
+        assert is_there == is_expected, (process["name"], prefix)
+
+    by_name = {metric.name: metric for metric in metrics()}
+    for sample in found:
+        if not sample.name.startswith(("orderflow_", "messaging_", "http_")):
+            continue
+        metric = (
+            by_name.get(sample.name) or by_name[re.sub(END_OF_A_HISTOGRAMS_NAME, "", sample.name)]
+        )
+        assert sample.labels.keys() - {"le"} == set(metric.labels), sample
+        if metric.module.startswith("orderflow.services."):
+            assert exported_by(metric) == process["service"], sample
+        if "relay" in sample.labels:
+            assert sample.labels["relay"] == process["service"]
+        assert not re.search(UUID, str(sample.labels)), "no ids"
+
+
+def samples(address: str) -> list[Sample]:
+    """What a process exports."""
+    text = httpx2.get(f"{address}/metrics", trust_env=False).text
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
