@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
-import threading
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from orderflow.messaging.settings import TelemetrySettings
 from orderflow.messaging.telemetry import LogLine, configure, logger, write_lines
@@ -23,20 +19,6 @@ class Parcel(LogLine, kw_only=True):
 
 
 PARCELS = [Parcel(logger="parcels", message="left", number=number) for number in (1, 2)]
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    uncaught = sys.excepthook, threading.excepthook
-    yield
-    # The stream of this test is closed when the next one writes.
-    configure("parcels", TelemetrySettings(log_level="error"))
-    sys.excepthook, threading.excepthook = uncaught
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
