@@ -78,7 +78,8 @@ class _Asking:
         try:
             return question(api)
         except NoAnswer:
-            self._note(service, "its API did not answer: what it has recorded is left out")
+            hint = " (see `orderflow status`)" if api.is_local else ""
+            self._note(service, f"its API did not answer{hint}: what it has recorded is left out")
         except Refused as refusal:
             if refusal.status != HTTPStatus.NOT_FOUND:
                 self._note(service, f"its API refused to say: {refusal}")

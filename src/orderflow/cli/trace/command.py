@@ -35,7 +35,7 @@ from orderflow.stack.lifecycle import current
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import StackSettings
 
-CLOCKS_APART = timedelta(minutes=1)
+CLOCKS_APART = timedelta(seconds=5)
 """How far the clocks of services and brokers may differ."""
 RECORDS_MAX = 200_000
 ZIPKIN_PORT = 9411

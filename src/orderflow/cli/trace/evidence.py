@@ -57,8 +57,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A record as it was read. What its headers do not say, or say wrongly, is None. `replays`: how
-    often it was sent back from a dead letter topic.
+    A record as it was read. What its headers do not say, or say wrongly, is None. `span_id`: the
+    span of its sending. `replays`: how often it was sent back from a dead letter topic.
     """
 
     topic: str
@@ -71,6 +71,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     caused_by: str | None = None
     happened_at: datetime | None = None
     trace_id: str | None = None
+    span_id: str | None = None
     value: dict[str, Any] | None = None
     problem: str | None = None
     replays: int = 0
@@ -98,6 +99,7 @@ class Handled(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     attempts: int | None = None
     waited_ms: int | None = None
+    span_id: str | None = None
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -150,6 +152,7 @@ def seen(record: ConsumerRecord, decode: Decode) -> Seen:
         caused_by=text.get(CE_CAUSATION_ID),
         happened_at=moment(text.get(CE_TIME)),
         trace_id=None if trace is None else trace.trace_id,
+        span_id=None if trace is None else trace.span_id,
         value=value,
         problem=problem,
         replays=replay_count(record.headers),

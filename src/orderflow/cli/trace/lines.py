@@ -16,7 +16,10 @@ _KEYED_BY_ORDER = frozenset(topic.name for topic in (ORDERS, ORDER_EVENTS, PAYME
 
 
 class _Line(msgspec.Struct):
-    """What is read of a listener's line; the last two are there if the record had failed."""
+    """
+    What is read of a listener's line. Attempts and wait are there if the record had failed, the
+    span if it has one.
+    """
 
     timestamp: str
     logger: str
@@ -27,6 +30,7 @@ class _Line(msgspec.Struct):
     outcome: str
     attempts: int | None = None
     waited_ms: int | None = None
+    span_id: str | None = None
 
 
 _decoder = msgspec.json.Decoder(_Line)
@@ -71,6 +75,7 @@ def parsed(text: bytes) -> Handled | None:
         at=at,
         attempts=line.attempts,
         waited_ms=line.waited_ms,
+        span_id=line.span_id,
     )
 
 

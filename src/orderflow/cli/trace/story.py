@@ -57,9 +57,13 @@ class Node(msgspec.Struct, kw_only=True, rename="camel"):
 
     `at`: a record's time, or when it was handled, given, decided, sent. `took_ms`: of a record from
     the effect to its publication, of a handling from the record's time to its end, of a payment,
-    refund or mail from its beginning to its end. `outcome` of a handling: handled, repeat, skipped,
-    dead letter; pending: not yet; finished: by how far the group has come; unknown. Of a record:
-    again (a copy of an earlier one), or unreadable.
+    refund or mail from its beginning to its end. `waited_ms`: of a handling since the record had
+    failed first, or is there to be handled; of a dead letter from its first to its last failure.
+    `span_id`: of the record's sending, of the handling.
+
+    `outcome` of a handling: handled, repeat, skipped, dead letter; pending: not yet; finished: by
+    how far the group has come; unknown. Of a record: again (a copy of an earlier one), or
+    unreadable.
     """
 
     kind: Kind
@@ -74,6 +78,7 @@ class Node(msgspec.Struct, kw_only=True, rename="camel"):
     type: str | None = None
     caused_by: str | None = None
     trace_id: str | None = None
+    span_id: str | None = None
     took_ms: int | None = None
     attempts: int | None = None
     waited_ms: int | None = None
@@ -121,7 +126,7 @@ def walk(nodes: Iterable[Node]) -> Iterator[Node]:
 
 def tell(evidence: Evidence, *, now: datetime) -> Story:
     """The story that the evidence tells, as of `now`."""
-    telling = _Telling(evidence)
+    telling = _Telling(evidence, now=now)
     roots = telling.tree()
     missing = [*evidence.missing, *telling.unknown(), *_unseen(evidence, now=now)]
     traces = list(dict.fromkeys(seen.trace_id for seen in telling.records if seen.trace_id))
@@ -150,8 +155,8 @@ def customer_of(order: Answer | None, records: Iterable[Seen]) -> str | None:
 class _Telling:
     """Makes the nodes of one order, and hangs each below what caused it."""
 
-    def __init__(self, evidence: Evidence) -> None:
-        self._evidence = evidence
+    def __init__(self, evidence: Evidence, *, now: datetime) -> None:
+        self._evidence, self._now = evidence, now
         self.records = sorted(evidence.records, key=lambda seen: (seen.at, seen.position))
         self._events = [seen for seen in self.records if seen.letter is None]
         self._letters = [seen for seen in self.records if seen.letter is not None]
@@ -225,6 +230,7 @@ class _Telling:
             type=seen.type,
             caused_by=seen.caused_by,
             trace_id=seen.trace_id,
+            span_id=seen.span_id,
             took_ms=None if outcome == "again" else _ms(self._began(seen), seen.at),
             attempts=seen.replays or None,
             outcome=outcome,
@@ -259,7 +265,9 @@ class _Telling:
         outcome = "unknown"
         if window is not None:
             outcome = "finished" if window.is_finished(seen.offset) else "pending"
-        return _handling_node(seen, group, at=None, outcome=outcome)
+        node = _handling_node(seen, group, at=None, outcome=outcome)
+        node.waited_ms = _ms(seen.at, self._now) if outcome == "pending" else None
+        return node
 
     def _handling(self, event_id: str | None, service: str) -> Node | None:
         """The handling of an event that had effects: the first that was not a repeat."""
@@ -390,7 +398,7 @@ class _Telling:
         for node in handlings:
             if node.outcome != "dead letter" and node.at is None:
                 # The letter itself says how it ended.
-                node.outcome = "dead letter"
+                node.outcome, node.waited_ms = "dead letter", None
         dead = [node for node in handlings if node.outcome == "dead letter"]
         return (dead or [record])[0]
 
@@ -399,7 +407,7 @@ class _Telling:
         for handlings in self._handlings.values():
             for node in handlings:
                 if node.at is None and node.children and node.outcome != "dead letter":
-                    node.outcome = "handled"
+                    node.outcome, node.waited_ms = "handled", None
 
     def _event_at(self, at: datetime, types: Sequence[str]) -> str | None:
         """The id of the event of one of these types that happened then."""
@@ -457,6 +465,7 @@ def _handling(seen: Seen, line: Handled) -> Node:
     node = _handling_node(seen, line.group, at=line.at, outcome=line.outcome)
     node.took_ms = _ms(seen.at, line.at)
     node.attempts, node.waited_ms = line.attempts, line.waited_ms
+    node.span_id = line.span_id
     return node
 
 

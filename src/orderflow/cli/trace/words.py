@@ -89,7 +89,7 @@ def _handling(node: Node) -> str:
         "repeat": "knew it already",
         "skipped": "has no use for it",
         "dead letter": "gave it up",
-        "pending": "HAS NOT HANDLED IT YET",
+        "pending": "HAS NOT HANDLED IT YET; it is there",
         "finished": "handled it; when is not known",
         "unknown": "listens to it; nothing is known",
     }.get(str(node.outcome), str(node.outcome))
@@ -98,12 +98,16 @@ def _handling(node: Node) -> str:
     if node.outcome == "handled" and node.at is None:
         after = "; when is not known"
     failed = f", {_tries(node.attempts)} failed before" if node.attempts else ""
+    if node.outcome == "pending":
+        return f"{node.group} {done} for {duration(node.waited_ms or 0)}"
     waited = f", waited {duration(node.waited_ms)}" if node.waited_ms else ""
     return f"{node.group} {done}{after}{failed}{waited}"
 
 
 def _payment(node: Node) -> str:
     why = f" ({node.reason})" if node.reason else ""
+    if node.outcome == "UNKNOWN":
+        why = ", neither a yes nor a no: the provider is asked again"
     return f"{node.what} {node.outcome}{why}{_amount(node)}{_took(node)}"
 
 

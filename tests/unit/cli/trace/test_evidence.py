@@ -56,6 +56,7 @@ def test_a_records_headers_say_what_it_is_and_what_caused_it() -> None:
         caused_by="e0",
         happened_at=NOON,
         trace_id="a" * 32,
+        span_id="b" * 16,
         value={"orderId": ORDER},
     )
 
@@ -175,10 +176,10 @@ def test_a_line_as_listeners_write_it_is_read() -> None:
 
 
 def test_lines_are_read_with_attempts_and_waits_where_they_have_them() -> None:
-    fields = {**msgspec.to_builtins(LINE), "attempts": 2, "waited_ms": 1_500, "more": []}
+    fields = {**msgspec.to_builtins(LINE), "attempts": 2, "waited_ms": 1_500, "span_id": "c" * 16}
     handled = parsed(msgspec.json.encode(fields))
     assert handled is not None
-    assert (handled.attempts, handled.waited_ms) == (2, 1_500)
+    assert (handled.attempts, handled.waited_ms, handled.span_id) == (2, 1_500, "c" * 16)
 
 
 def test_lines_are_found_in_files_that_were_set_aside_and_by_place_where_the_key_is_another(

@@ -108,10 +108,10 @@ def test_what_it_waits_for_is_said_with_whose_turn_it_is_and_what_helps() -> Non
 
 
 def test_who_has_not_handled_a_record_yet_is_not_folded_away() -> None:
-    rows = text(
-        evidence([CREATED], lines=[], progress={("payment-service", "orders", 0): Window(0)})
-    )
-    assert "payment-service HAS NOT HANDLED IT YET" in rows
+    late = msgspec.structs.replace(CREATED, at=NOON)
+    progress = {("payment-service", "orders", 0): Window(0)}
+    rows = text(evidence([late], lines=[], progress=progress))
+    assert "payment-service HAS NOT HANDLED IT YET; it is there for 1 min" in sentences(rows)
 
 
 def test_attempts_waits_and_dead_letters_are_in_words() -> None:
