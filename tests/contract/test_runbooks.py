@@ -17,41 +17,25 @@ from typing import Any
 import pytest
 import typer.main
 from tests.support.alert_rules import rules_of
+from tests.support.runbooks import RUNBOOKS, typed
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from orderflow.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 ALERTS = {
     rule["alert"]: rule["annotations"]["runbook"]
     for file in sorted(ROOT.glob("deploy/prometheus/rules/*.yml"))
     for rule in rules_of(file)
     if "alert" in rule
 }
-SAMPLES = {"<id>": str(uuid.UUID(int=7)), "<process>": "payment"}
-
-
-def typed(text: str) -> list[list[str]]:
-    """The words of each `orderflow` command of the console blocks, as a shell would pass them."""
-    blocks = "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
-    for placeholder, sample in SAMPLES.items():
-        blocks = blocks.replace(placeholder, sample)
-    lines = [line[2:] for line in blocks.splitlines() if line.startswith("$ ")]
-    inner = [command for line in lines for command in re.findall(r"\$\((orderflow [^)]*)\)", line)]
-    own = [re.sub(r"^(?:\w+='[^']*' |\w+=\S+ )+", "", line) for line in lines]
-    return [
-        shlex.split(command, comments=True)[1:]
-        for command in [*own, *inner]
-        if command.startswith("orderflow ")
-    ]
-
+ORDER = str(uuid.UUID(int=7))
 
 COMMANDS = [
     pytest.param(words, id=f"{file.stem}: {shlex.join(words)}")
     for file in RUNBOOKS
-    for words in typed(file.read_text())
+    for words in typed(file.read_text(), order=ORDER)
 ]
 
 

@@ -55,6 +55,7 @@ Without processes
 Alerts
     promql              Prometheus' query language, evaluated over recorded series
     alert_rules         Prometheus' rules, and promtool's unit tests of them
+    runbooks            the commands that runbooks tell an operator to type
     metric_names        every sample that a process can export, with its labels
 
 Documents

@@ -26,6 +26,8 @@ from tests.support.promql import (
     without_name,
 )
 
+FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
+
 Alert = tuple[Labels, Labels]
 """Labels and annotations of a firing alert."""
 
@@ -84,6 +86,20 @@ class Rules:
             for labels, value in bare.items()
             if at_s - self.active[rule["alert"]][labels] >= duration_s(rule.get("for", "0s"))
         ]
+
+
+def rule_queries() -> list[str]:
+    """Every query of our rules."""
+    return [rule["expr"] for file in sorted(FOLDER.glob("rules/*.yml")) for rule in rules_of(file)]
+
+
+def scrape_targets() -> dict[str, int]:
+    """Each process of the local stack with the port at which Prometheus asks it."""
+    (job,) = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
+    return {
+        target["labels"]["process"]: int(target["targets"][0].rpartition(":")[2])
+        for target in job["static_configs"]
+    }
 
 
 def rules_of(file: Path) -> list[dict[str, Any]]:

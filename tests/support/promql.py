@@ -86,6 +86,11 @@ def selectors(tree: Any) -> list[Any]:
     return visited
 
 
+def metric_names(query: str) -> set[str]:
+    """The samples that a query names."""
+    return {selector.name for selector in selectors(parsed(query))}
+
+
 def label_names(tree: Any) -> set[str]:
     """The labels by which a query groups, matches or joins."""
     names: set[str] = set()

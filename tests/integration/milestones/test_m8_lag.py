@@ -37,6 +37,7 @@ LAG, LAG_SECONDS, LAG_SUM = (
 HELD_BACK_S = [12, pytest.param(60, marks=pytest.mark.long)]
 RULES = [Path(__file__).parents[3] / "deploy" / "prometheus" / "rules" / "flow.yml"]
 FIRES_AFTER_S = 60
+EVERYWHERE = 30
 BESIDE_S = 6.0
 """How far two looks at a growing age may differ on a busy machine: each looks at its own time."""
 

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from subprocess import CompletedProcess
 from typing import Any
 
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+from tests.support.alert_rules import rule_queries, scrape_targets
+from tests.support.metric_names import sample_names
+from tests.support.promql import metric_names
+from tests.support.recorded_metrics import scraped
+from tests.support.runbooks import reading_commands
 from tests.support.stack import temporary_home
 from tests.support.whole_stack import WholeStack, free_offset
 
@@ -76,9 +85,17 @@ COMMANDS = {
 }
 
 
-@pytest.mark.timeout(700)
-def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
-    """Record by record, and its own orders only."""
+@dataclass(frozen=True)
+class Ran:
+    """The demo, twice, on a stack that is still up."""
+
+    stack: WholeStack
+    first: CompletedProcess[str]
+    second: CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def ran() -> Iterator[Ran]:
     with temporary_home() as state:
         stack = WholeStack(state, free_offset())
         try:
@@ -86,12 +103,19 @@ def test_the_demo_follows_five_kinds_of_order_to_their_ends() -> None:
             assert first.returncode == 0, first.stdout + first.stderr
             second = stack.orderflow("demo")
             assert second.returncode == 0, second.stdout + second.stderr
-            status = stack.orderflow("status", "--json")
-            for process in json.loads(status.stdout)["processes"]:
-                if process["service"] in {member.name for member in ROSTER}:
-                    assert_exports_what_it_does(process)
+            yield Ran(stack, first, second)
         finally:
             stack.orderflow("down")
+
+
+@pytest.mark.timeout(700)
+def test_the_demo_follows_five_kinds_of_order_to_their_ends(ran: Ran) -> None:
+    """Record by record, and its own orders only."""
+    stack, first, second = ran.stack, ran.first, ran.second
+    status = stack.orderflow("status", "--json")
+    for process in json.loads(status.stdout)["processes"]:
+        if process["service"] in {member.name for member in ROSTER}:
+            assert_exports_what_it_does(process)
     for output in (first.stdout, second.stdout):
         for customer, names in RECORDS.items():
             for name in names:
@@ -165,3 +189,35 @@ def samples(address: str) -> list[Sample]:
     """What a process exports."""
     text = httpx2.get(f"{address}/metrics", trust_env=False).text
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+def test_what_processes_export_is_what_alerts_and_dashboards_ask_for(ran: Ran) -> None:
+    """Each at the port where Prometheus would ask; names and labels are those of the source."""
+    measured = sample_names()
+    exported: set[str] = set()
+    for process, port in scrape_targets().items():
+        address = f"http://127.0.0.1:{port + ran.stack.offset}"
+        with httpx2.Client(base_url=address, timeout=30, trust_env=False) as client:
+            samples = scraped(client)
+        ours = {of for of in samples if not of[0].startswith(("process_", "python_"))}
+        assert ours, process
+        assert {name for name, _ in ours} <= measured.keys(), process
+        for name, labels in ours:
+            assert {label for label, _ in labels} == measured[name], name
+        exported |= {name for name, _ in samples}
+
+    asked_for = {name for query in rule_queries() for name in metric_names(query)}
+    assert {name for name in asked_for if name in measured} - exported == {"up"}
+
+
+def test_what_runbooks_tell_to_look_at_can_be_looked_at(ran: Ran) -> None:
+    order = min(order_ids(ran.first.stdout))
+    commands = reading_commands(order)
+    assert len(commands) > 10
+    with ThreadPoolExecutor(4) as several:
+        results = list(several.map(lambda words: ran.stack.orderflow(*words), commands))
+    assert {result.returncode for result in results} == {0}, [
+        (words, result.stderr)
+        for words, result in zip(commands, results, strict=True)
+        if result.returncode != 0
+    ]
