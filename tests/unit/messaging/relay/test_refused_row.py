@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from tests.support.log_lines import LogLines, log_lines
 
 from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import Refusal, TransactionAborted
@@ -18,17 +19,20 @@ from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 from orderflow.messaging.testing.memory_clock import MemoryClock
 from orderflow.messaging.work.reasons import Degraded
 
+__all__ = ["log_lines"]
+
 SETTINGS = RelaySettings(
     service="probe",
     database=DatabaseSettings.model_validate({"dsn": "postgresql://db/shop"}),
     kafka=KafkaSettings(),
 )
-ROW = ProducerRecord("parcels", b"k", b"v", [])
+EVENT = "0198a0b2-0000-7000-8000-000000000001"
+ROW = ProducerRecord("parcels", b"k", b"v", [("ce_id", EVENT.encode())])
 REFUSAL = "the broker refuses row 1 of the outbox of probe"
 
 
 def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, log_lines: LogLines
 ) -> None:
     stop = threading.Event()
     relay = Relay(SETTINGS, clock=MemoryClock())
@@ -91,3 +95,9 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
     assert pauses[:3] == [BACK_OFF_S[0], BACK_OFF_S[0] * 2, BACK_OFF_S[0] * 4]
     assert pauses[-1] == BACK_OFF_S[1]
     assert states[-2:] == [RelayState.STREAMING, RelayState.STOPPED]
+
+    undone = log_lines.of("the Kafka transaction was undone and is sent again")
+    assert [line["event_ids"] for line in undone] == [[EVENT]] * 10
+    # Told once, when it was committed, and by whom.
+    (line,) = log_lines.of("published")
+    assert (line["publisher"], line["topics"]) == ("relay.probe", {"parcels": 1})
