@@ -74,9 +74,10 @@ def trace(
     Tell what happened to an order: who did what when, on which topic, how long it took, what
     failed, which mails went out, what it waits for now. No tracing back end is needed.
 
-    The story is put together from the topics, the services' answers, and the lines of this host's
-    processes. What could not be learned stands at its end. Exit 0 if everybody could be asked, 1 if
-    not, or if there is no such order.
+    \b
+    The story is put together from the topics, the services' answers, and the
+    lines of this host's processes. What could not be learned stands at its end.
+    Exit 0 if everybody could be asked; 1 if not, or if there is no such order.
 
     \b
     Examples:

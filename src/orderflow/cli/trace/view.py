@@ -17,6 +17,8 @@ from orderflow.contracts.roster import row
 
 WIDTH = 80
 BODY_MIN = 24
+OTHER_KEYS = "revenue"
+"""How the topics begin whose records, dead letters too, do not have the order's key."""
 TIME = len("23:15:40.829 ")
 QUIET_TOPICS = frozenset(
     topic.name for service in ("notification", "revenue") for topic in row(service).publishes
@@ -44,6 +46,8 @@ def _head(story: Story, *, now: datetime) -> Iterator[Text]:
     if story.waiting:
         yield from _wrapped(_waiting(story.waiting, now=now), "bold yellow")
         yield from _wrapped(f"what helps: {story.waiting.get('nextAction')}", "yellow")
+    elif order is not None:
+        yield Text("it waits for nothing: it has come to its end", "green")
 
 
 def _state(order: Answer) -> str:
@@ -141,6 +145,12 @@ def _foot(story: Story, *, everything: bool) -> Iterator[Text]:
     hidden = sum(_is_quiet(node) for node in walk(story.story))
     if hidden and not everything:
         yield from _wrapped(f"{hidden} more that changed nothing for the order: --all", "dim")
+    for topic in sorted({str(node.topic) for node in walk(story.story) if _is_dead(node)}):
+        yield from _wrapped(f"what failed in full, for an operator, of {topic}:", "dim")
+        # Not wrapped: it is there to be copied.
+        key = "" if topic.startswith(OTHER_KEYS) else f" --key {story.order_id}"
+        yield Text(f"  orderflow tail {topic} \\", "dim")
+        yield Text(f"    --from-beginning --no-follow{key}", "dim")
     if not story.complete:
         yield Text("this story is not complete:", "bold yellow")
         for missing in story.missing:
@@ -169,6 +179,10 @@ def _is_quiet(node: Node) -> bool:
         had_use = node.outcome != "finished" or node.group not in IN_BULK or node.children
         return node.outcome == "skipped" or not had_use
     return node.kind == "record" and node.topic in QUIET_TOPICS and not _has_trouble(node)
+
+
+def _is_dead(node: Node) -> bool:
+    return node.kind == "dead letter"
 
 
 def _has_trouble(node: Node) -> bool:

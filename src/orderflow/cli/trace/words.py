@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from orderflow.cli.trace.story import Node
 from orderflow.contracts.currencies import amount_text
+from orderflow.messaging.errors import Poison
 
 
 def in_words(node: Node) -> str:
@@ -78,9 +79,10 @@ def _replay(node: Node) -> str:
 def _dead_letter(node: Node) -> str:
     attempts = ""
     if node.attempts is not None:
-        attempts = " before any attempt" if not node.attempts else f" after {_tries(node.attempts)}"
+        attempts = "" if not node.attempts else f" after {_tries(node.attempts)}"
     span = f" in {duration(node.waited_ms)}" if node.waited_ms else ""
-    return f"DEAD LETTER of {node.group}: {node.what}{attempts}{span}, on {node.place}"
+    error = f"it can't be read ({node.what})" if node.what == Poison.__name__ else node.what
+    return f"DEAD LETTER of {node.group}: {error}{attempts}{span}, on {node.place}"
 
 
 def _handling(node: Node) -> str:

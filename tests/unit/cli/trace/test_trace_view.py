@@ -143,6 +143,26 @@ def test_attempts_waits_and_dead_letters_are_in_words() -> None:
         assert words in rows
 
 
+def test_a_record_that_can_not_be_read_is_said_to_be_so_and_where_an_operator_looks() -> None:
+    letter = DeadLetter(
+        group="inventory-service",
+        given_up=SUCCEEDED.position,
+        error="Poison",
+        attempts=0,
+        first_failure=after(200),
+        last_failure=after(200),
+    )
+    topic = "payments.inventory-service.dlt"
+    dead = msgspec.structs.replace(SUCCEEDED, topic=topic, offset=4, letter=letter)
+    rows = text(evidence([CREATED, SUCCEEDED, dead]))
+    assert "DEAD LETTER of inventory-service: it can't be read (Poison), on" in sentences(rows)
+    assert f"  orderflow tail {topic} --from-beginning \\\n    --no-follow --key {ORDER}\n" in rows
+
+
+def test_an_order_at_its_end_is_said_to_wait_for_nothing() -> None:
+    assert "it waits for nothing: it has come to its end" in text(recorded("delivered"))
+
+
 def test_an_operators_act_says_who_and_why() -> None:
     act = entry(
         950, "An operator asked again", "PAID", 2, ("operator", "retry"), actor="kim", reason="4711"
