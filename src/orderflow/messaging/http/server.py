@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.http.health import Reasons, application
 from orderflow.messaging.http.measured import Measured
-from orderflow.messaging.http.snapshot import Snapshot
+from orderflow.messaging.http.snapshot import EVERY_S_NOT_READY, Snapshot
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.telemetry.traces import close_traces
 
@@ -92,7 +92,8 @@ async def _serve(build: Callable[[Fail], Role]) -> None:
 
     # The socket before `start`: a port that is taken is refused before anything runs.
     listener = listen(role.name, role.host, role.port)
-    snapshot = Snapshot(role.reasons)
+    # Often, since nothing in it asks anybody: what does has a snapshot of its own.
+    snapshot = Snapshot(role.reasons, every_s=EVERY_S_NOT_READY)
     server = _server(role, snapshot)
     role.start()
     snapshot.start()

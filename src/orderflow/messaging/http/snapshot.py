@@ -25,25 +25,34 @@ log = logger("readiness")
 
 class Snapshot:
     """
-    Asks for `reasons` on a thread of its own, about once a second, and keeps the answer.
+    Asks for `reasons` on a thread of its own, every `every_s`, and keeps the answer.
 
     `start` and `close` from one thread; calls and `age_s` from any, at once. An answer that is
     older than 10 s is a reason itself: what hangs the check may hang the process.
     """
 
-    def __init__(self, reasons: Reasons, *, clock: Clock = CLOCK) -> None:
+    def __init__(
+        self,
+        reasons: Reasons,
+        *,
+        name: str = "readiness",
+        every_s: float = EVERY_S,
+        clock: Clock = CLOCK,
+    ) -> None:
         self._reasons = reasons
+        self._name = name
+        self._every_s = every_s
         self._clock = clock
         # One value, replaced as a whole: the reasons and when they were asked for.
         self._last = (clock.monotonic(), [STARTING])
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"check-{name}", daemon=True)
 
     def __call__(self) -> list[str]:
         _, reasons = self._last
         age_s = self.age_s
         if age_s > STALE_AFTER_S:
-            return [f"readiness: was not checked for {age_s:.0f} s", *reasons]
+            return [f"{self._name}: was not checked for {age_s:.0f} s", *reasons]
         return reasons
 
     @property
@@ -65,12 +74,12 @@ class Snapshot:
         try:
             reasons = self._reasons()
         except Exception:  # whatever it is, the process is not well
-            log.exception("readiness can't be checked")
-            reasons = ["readiness: can't be checked"]
+            log.exception("readiness can't be checked", name=self._name)
+            reasons = [f"{self._name}: can't be checked"]
         self._last = (asked_at, reasons)
         return reasons
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            wait_s = EVERY_S_NOT_READY if self.check() else EVERY_S
-            self._stop.wait(wait_s)
+            reasons = self.check()
+            self._stop.wait(min(EVERY_S_NOT_READY, self._every_s) if reasons else self._every_s)

@@ -13,6 +13,7 @@ from orderflow.messaging.container.settings import RECORDS_MAX
 from orderflow.messaging.errors import NEUTRAL, OperatorCommands
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.http.server import Role
+from orderflow.messaging.http.snapshot import Snapshot
 from orderflow.messaging.listener import InboxOutbox, Listener
 from orderflow.messaging.postgres import (
     ConnectionPool,
@@ -54,7 +55,11 @@ def api_role(
         pool = open_pool(launch.database, application_name=name)
         check = DatabaseCheck(launch.database, application_name=f"{name}-readiness", table=table)
 
+        # On a thread of its own: while a silent database is asked, other reasons are told.
+        snapshot = Snapshot(check.reasons, name="database")
+
         def close() -> None:
+            snapshot.close()
             pool.close()
             check.close()
 
@@ -63,7 +68,8 @@ def api_role(
             host=launch.role_section.host,
             port=launch.role_section.port,
             app=lambda reasons: build_api(pool, reasons),
-            reasons=check.reasons,
+            reasons=snapshot,
+            start=snapshot.start,
             close=close,
         )
         return measuring(role, measurements, launch)

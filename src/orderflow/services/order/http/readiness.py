@@ -10,6 +10,7 @@ import msgspec
 
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.http.problems import unavailable
+from orderflow.messaging.http.snapshot import Snapshot
 from orderflow.messaging.postgres import (
     RESOURCE,
     ConnectionPool,
@@ -52,6 +53,7 @@ class Readiness:
         self, *, check: DatabaseCheck, prerequisites: Prerequisites, gate: StartGate
     ) -> None:
         self._check = check
+        self._database = Snapshot(check.reasons, name="database")
         self._prerequisites = prerequisites
         self._gate = gate
         self._missing = ["starting"]
@@ -60,16 +62,18 @@ class Readiness:
 
     def start(self) -> None:
         self._thread.start()
+        self._database.start()
 
     def close(self) -> None:
         self._stop.set()
         self._thread.join(1)
         self._prerequisites.close()
+        self._database.close()
         self._check.close()
 
     def reasons(self) -> list[str]:
         """Why the API is not ready: what is missing at start, and later a database that is away."""
-        return self._missing or self._check.reasons()
+        return self._missing or self._database()
 
     def _run(self) -> None:
         while not self._stop.is_set():
