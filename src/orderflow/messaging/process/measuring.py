@@ -23,7 +23,7 @@ STOP_WITHIN_S = 1.0
 FAILING = MeasuredGauge(
     "measurement_failing",
     "1 while a measurement fails and its gauges are hidden, else 0.",
-    ["what"],
+    ["of"],
 )
 
 log = logger("measuring")
@@ -33,8 +33,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """
     One statement, and the gauges that it sets.
 
-    `what` names what is measured, in a label and in log lines. `measure` reads with one statement
-    in a transaction of its own and sets `gauges`; whatever it raises hides them.
+    `what` is measured: in the label `of`, and in log lines. `measure` reads with one statement in a
+    transaction of its own and sets `gauges`; whatever it raises hides them.
     """
 
     what: str
