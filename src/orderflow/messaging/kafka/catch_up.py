@@ -57,6 +57,7 @@ class CatchUp:
         }
 
         known = {place: at for place, at in self._positions.items() if place not in others}
+        # Retention may have deleted what was still to be read.
         self._positions = {
             place: max(log.first, known.get(place, log.first)) for place, log in logs.items()
         }

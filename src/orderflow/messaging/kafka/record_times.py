@@ -94,6 +94,7 @@ class RecordTimes:
         left = wanted - set(times)
         while left and time.monotonic() < deadline:
             answers = self._round({spot.place: spot for spot in left}, deadline)
+            # Whoever did not answer once will not do so at once: next time.
             if not answers:
                 break
             times |= answers
@@ -123,6 +124,7 @@ class RecordTimes:
                 message = self._client.poll(min(left_s, TICK_S))
                 if message is not None:
                     self._take(message, spots, answers)
+            # What stays assigned would go on fetching, for nobody.
             self._client.unassign()
         except KafkaException as error:
             raise Unavailable(
@@ -135,6 +137,7 @@ class RecordTimes:
     ) -> None:
         place = (message.topic(), message.partition())
         error = message.error()
+        # The client comes back by itself, and the deadline holds meanwhile.
         if error is not None and is_passing(error):
             return
         spot = spots.get(place)

@@ -154,6 +154,7 @@ class Surveyor:
             for name, topic in known.items()
             for number, partition in topic.partitions.items()
         }
+        # A partition without a leader has no answer: asking for it would fail all the others.
         served = [place for place, partition in partitions.items() if partition.leader >= 0]
 
         others, left_out = self._other_groups()
@@ -266,6 +267,7 @@ class Surveyor:
 
     def _seconds_behind(self, lags: Sequence[Lag]) -> list[float | None]:
         spots = [Spot(lag.place, lag.left) for lag in lags]
+        # A group that has finished all stands at the end of the log, where no record is to be read.
         behind = [spot for spot, lag in zip(spots, lags, strict=True) if lag.records]
         times = self._committed.of(behind, within_s=TIMES_WITHIN_S)
         age = self._age_in(times)

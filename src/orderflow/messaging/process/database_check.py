@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Transient, plain
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
 from orderflow.messaging.settings import DatabaseSettings
@@ -35,7 +36,7 @@ class DatabaseCheck:
             is_there = self._ask()
         except (Transient, DatabaseError) as error:
             self.close()
-            self._note(str(error))
+            self._note(error_text(error))
             return [plain(transient(error) or error)]
         self._note("")
         return [] if is_there else [NOT_MIGRATED]
