@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from tests.support.alert_rules import rule_queries, scrape_targets
-from tests.support.metric_names import sample_names
+from tests.support.metric_names import observed, sample_names
 from tests.support.promql import metric_names
 from tests.support.recorded_metrics import scraped
 from tests.support.runbooks import reading_commands
@@ -175,7 +175,12 @@ def assert_exports_what_it_does(process: dict[str, Any]) -> None:
         assert is_there == is_expected, (process["name"], prefix)
 
     by_name = {metric.name: metric for metric in metrics()}
+    by_observer = observed()
     for sample in found:
+        if sample.name in by_observer:
+            assert process["service"] == "operations"
+            assert sample.labels.keys() == by_observer[sample.name], sample
+            continue
         if not sample.name.startswith(("orderflow_", "messaging_", "http_")):
             continue
         metric = (
