@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from tests.support.alert_rules import rule_queries, scrape_targets
-from tests.support.metric_names import sample_names
+from tests.support.metric_names import observed, sample_names
 from tests.support.promql import metric_names
 from tests.support.recorded_metrics import scraped
 from tests.support.runbooks import reading_commands
@@ -83,6 +83,10 @@ COMMANDS = {
     "ada": (("pay", "PAID"), ("ship", "SHIPPED"), ("deliver", "DELIVERED")),
     "barbara": (("pay", "PAID"), ("cancel", "CANCELLED")),
 }
+
+
+NOT_EXPORTED = {"up", "orderflow_spans_total", "orderflow_listener_gate_closed"}
+"""Prometheus' own; without a back end for spans; before a resource was away."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,12 @@ def assert_exports_what_it_does(process: dict[str, Any]) -> None:
         assert is_there == is_expected, (process["name"], prefix)
 
     by_name = {metric.name: metric for metric in metrics()}
+    by_observer = observed()
     for sample in found:
+        if sample.name in by_observer:
+            assert process["service"] == "operations"
+            assert sample.labels.keys() == by_observer[sample.name], sample
+            continue
         if not sample.name.startswith(("orderflow_", "messaging_", "http_")):
             continue
         metric = (
@@ -207,7 +216,7 @@ def test_what_processes_export_is_what_alerts_and_dashboards_ask_for(ran: Ran) -
         exported |= {name for name, _ in samples}
 
     asked_for = {name for query in rule_queries() for name in metric_names(query)}
-    assert {name for name in asked_for if name in measured} - exported == {"up"}
+    assert asked_for & measured.keys() - exported <= NOT_EXPORTED
 
 
 def test_what_runbooks_tell_to_look_at_can_be_looked_at(ran: Ran) -> None:
