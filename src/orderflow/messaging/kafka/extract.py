@@ -110,6 +110,7 @@ def _spans(
     """Of each partition with records since then the first offset, and the end."""
     since_ms = max(0, int(since.timestamp() * 1000))
     asked_for = [TopicPartition(topic, number, since_ms) for topic, number in places]
+    # The starts before the ends: what arrives in between is read, never the other way round.
     starts = {
         (at.topic, at.partition): at.offset
         for at in client.offsets_for_times(asked_for, timeout=REQUEST_TIMEOUT_S)
@@ -129,6 +130,7 @@ def _read(
     records_max: int,
     watch: Watch,
 ) -> tuple[list[ConsumerRecord], dict[Place, datetime]]:
+    # Assigned, not subscribed: nothing joins a group, and nothing is committed.
     client.assign([TopicPartition(*place, start) for place, (start, _end) in spans.items()])
     total = sum(min(end - start, records_max) for start, end in spans.values())
     left = dict.fromkeys(spans, records_max)
@@ -153,6 +155,7 @@ def _read(
                 raise ConfigurationError(f"could not read {place[0]}: {error.str()}")
             continue
         if place not in left:
+            # Fetched before its partition was paused.
             continue
 
         count += 1
@@ -167,6 +170,7 @@ def _read(
         elif not left[place]:
             left.pop(place)
             unread[place] = record_of(message).timestamp
+            # Else the client would go on fetching what nobody is to read.
             client.pause([TopicPartition(*place)])
     return records, unread
 

@@ -156,7 +156,7 @@ def test_a_record_that_can_not_be_read_is_said_to_be_so_and_where_an_operator_lo
     dead = msgspec.structs.replace(SUCCEEDED, topic=topic, offset=4, letter=letter)
     rows = text(evidence([CREATED, SUCCEEDED, dead]))
     assert "DEAD LETTER of inventory-service: it can't be read (Poison), on" in sentences(rows)
-    assert f"  orderflow tail {topic} --from-beginning \\\n    --no-follow --key {ORDER}\n" in rows
+    assert f"  orderflow tail {topic} \\\n    --from-beginning --no-follow --key {ORDER}\n" in rows
 
 
 def test_an_order_at_its_end_is_said_to_wait_for_nothing() -> None:
