@@ -18,7 +18,6 @@ ALLOWED_LABELS = {
     "listener",
     "messaging_consumer_group_name",
     "messaging_destination_name",
-    "of",
     "operation",
     "orderflow_event_type",
     "outcome",

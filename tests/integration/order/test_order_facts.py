@@ -296,7 +296,7 @@ def test_an_order_is_counted_as_settled_once_and_a_stuck_one_is_measured(orders:
     assert exported("orderflow_orders_stuck_oldest_seconds", waits_for="REFUND") > 0
     assert exported("orderflow_outbox_pending_rows", service="order") > 0, "no relay runs here"
     assert exported("orderflow_outbox_slot_active", service="order") == 0
-    assert exported("orderflow_measurement_failing", of="stuck orders") == 0
+    assert exported("orderflow_measurement_failing", what="stuck orders") == 0
 
 
 def exported(name: str, **labels: str) -> float:

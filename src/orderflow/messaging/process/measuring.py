@@ -23,7 +23,7 @@ STOP_WITHIN_S = 1.0
 FAILING = MeasuredGauge(
     "measurement_failing",
     "1 while a measurement fails and its gauges are hidden, else 0.",
-    ["of"],
+    ["what"],
 )
 
 log = logger("measuring")
