@@ -59,7 +59,7 @@ def values(gauge: MeasuredGauge) -> list[float]:
 
 def failing(what: str) -> float:
     (family,) = FAILING.collect()
-    return {sample.labels["of"]: sample.value for sample in family.samples}[what]
+    return {sample.labels["what"]: sample.value for sample in family.samples}[what]
 
 
 def test_a_measurement_that_fails_hides_its_gauges_until_it_succeeds() -> None:
