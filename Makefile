@@ -45,7 +45,7 @@ check: ## format, lint, types, import law, unit and contract tests, schema histo
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/orderflow schemas check
-	$(BIN)/pytest $(UNIT)
+	$(BIN)/pytest $(UNIT) $(ON_WORKERS)
 
 test: setup-dev check ## all that CI runs: check, then integration and chaos tests on real parts
 	$(BIN)/pytest $(REAL) -m 'not soak and not long' $(ON_WORKERS) --durations 25
