@@ -84,6 +84,28 @@ def send_span(sending: Sending, within: tuple[int, int], links: Sequence[TraceCo
     )
 
 
+def batch_span(
+    name: str, *, sends: bool, context: TraceContext, within: tuple[int, int], count: int
+) -> Span:
+    """
+    The span of a batch of so many messages: a trace of its own, to which the messages' are linked.
+    """
+    return Span(
+        name=name,
+        kind="producer" if sends else "consumer",
+        context=context,
+        parent_id=None,
+        started_ns=within[0],
+        ended_ns=within[1],
+        attributes={
+            "messaging.system": "kafka",
+            "messaging.operation.type": "send" if sends else "process",
+            "messaging.operation.name": "batch",
+            "messaging.batch.message_count": count,
+        },
+    )
+
+
 def _context(headers: dict[str, bytes | None]) -> TraceContext | None:
     return sampled(_text(headers.get(TRACEPARENT)))
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orderflow.messaging.kafka.send_spans import Sending, send_span, traced
+from orderflow.messaging.kafka.send_spans import Sending, batch_span, send_span, traced
 from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.telemetry.trace_context import new_trace
-from orderflow.messaging.telemetry.traces import Span, is_on, nanoseconds, record_spans
+from orderflow.messaging.telemetry.traces import is_on, nanoseconds, record_spans
 from orderflow.messaging.work.clock import Clock
 
 
@@ -44,24 +44,8 @@ class RowTraces:
         batch = new_trace(ratio=1.0)
         within = self._began_ns, nanoseconds(self._clock.now())
         record_spans([send_span(sending, within, (batch,)) for sending in sendings])
-        record_spans(
-            (
-                Span(
-                    name=f"batch of {self._service}-relay",
-                    kind="producer",
-                    context=batch,
-                    parent_id=None,
-                    started_ns=within[0],
-                    ended_ns=within[1],
-                    attributes={
-                        "messaging.system": "kafka",
-                        "messaging.operation.type": "send",
-                        "messaging.operation.name": "batch",
-                        "messaging.batch.message_count": self._rows,
-                    },
-                ),
-            )
-        )
+        name = f"batch of {self._service}-relay"
+        record_spans([batch_span(name, sends=True, context=batch, within=within, count=self._rows)])
 
     def _traced(self, row: ProducerRecord) -> ProducerRecord:
         sending = traced(row)

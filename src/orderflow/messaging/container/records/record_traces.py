@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
+from msgspec import structs
 
 from orderflow.messaging.container.records.record import Record, RecordTrace
 from orderflow.messaging.container.records.uncommitted import BulkTaken
 from orderflow.messaging.dead_letters.letter import replay_count
 from orderflow.messaging.event import CE_ID, CE_TYPE, TRACEPARENT
-from orderflow.messaging.kafka.send_spans import send_span, sendings_of
+from orderflow.messaging.kafka.send_spans import batch_span, send_span, sendings_of
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.telemetry.trace_context import (
     TraceContext,
@@ -127,28 +127,11 @@ class RecordTraces:
             return
 
         batch = new_trace(ratio=1.0)
-        record_spans([_linked(span, batch) for span in spans])
-        record_spans(
-            (
-                Span(
-                    name=f"batch of {self._group}",
-                    kind="consumer",
-                    context=batch,
-                    parent_id=None,
-                    started_ns=nanoseconds(self._began),
-                    ended_ns=nanoseconds(self._clock.now()),
-                    attributes={
-                        "messaging.system": "kafka",
-                        "messaging.operation.type": "process",
-                        "messaging.operation.name": "batch",
-                        "messaging.consumer.group.name": self._group,
-                        "messaging.batch.message_count": sum(
-                            span.kind == "consumer" for span in spans
-                        ),
-                    },
-                ),
-            )
-        )
+        within = nanoseconds(self._began), nanoseconds(self._clock.now())
+        count = sum(span.kind == "consumer" for span in spans)
+        record_spans([structs.replace(span, links=(*span.links, batch)) for span in spans])
+        name = f"batch of {self._group}"
+        record_spans([batch_span(name, sends=False, context=batch, within=within, count=count)])
 
     def _span(self, record: Record, trace: RecordTrace, outcome: str, now: int) -> Span:
         event_id, type_name, order_id, headers = _identity(record)
@@ -243,7 +226,3 @@ def _link_of_replay(
     if not replays:
         return ()
     return (context.at(dead_letter_span_id(group, event_id, replays - 1)),)
-
-
-def _linked(span: Span, batch: TraceContext) -> Span:
-    return msgspec.structs.replace(span, links=(*span.links, batch))
