@@ -1,4 +1,6 @@
-"""What neighbours answer, and what a connection is made with, is in no log line and no metric."""
+"""
+What neighbours answer, and what a connection is made with, is in no log line, metric or span.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ import pytest
 from msgspec import structs
 from tests.support.log_lines import LogLines
 from tests.support.memory_listener import ASKED, MemoryListener
+from tests.support.probe_language import asked
 from tests.support.scripted_provider import http, scripted_provider
 from tests.support.scripted_smtp import GOOD, scripted_smtp
+from tests.support.spans import recorded as spans_recorded
 from tests.unit.services.notification.test_mailer import letter
 from tests.unit.services.order.http.test_post_order import Client, SlowCommitter
 from tests.unit.services.payment.accounts import recorded
@@ -35,12 +39,16 @@ from orderflow.services.payment.gateway import HttpGateway
 
 CANARY = "canary@example.com"
 SECRET = "-".join(["secret", "canary"])
+SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ORDER = "019a7c1e-0000-7000-8000-000000000001"
 
 
 @pytest.fixture(autouse=True)
 def nothing_leaks(log_lines: LogLines) -> Iterator[None]:
-    yield
+    with spans_recorded() as spans:
+        yield
+    for canary in (CANARY, SECRET):
+        assert canary not in repr(spans.all)
     assert log_lines.text, "something was said"
     for canary in (CANARY, SECRET):
         assert canary not in log_lines.text
@@ -108,7 +116,7 @@ def test_the_password_of_a_dsn_and_the_user_whom_a_database_refuses() -> None:
 
 def test_a_poison_record(log_lines: LogLines) -> None:
     listener = MemoryListener()
-    event = listener.ask("k", 1)[0]
+    event = listener.bus.publish(ASKED.name, asked("k", 1), traceparent=SAMPLED)
     message = listener.bus.records(ASKED.name)[0]
     headers = [
         (name, value) for name, value in message.headers() if name not in (CE_ID, CE_SUBJECT)

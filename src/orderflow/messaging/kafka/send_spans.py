@@ -15,8 +15,10 @@ from orderflow.messaging.event import (
     CE_CORRELATION_ID,
     CE_ID,
     CE_TYPE,
+    DLT_ORIGINAL_TOPIC,
     TRACEPARENT,
 )
+from orderflow.messaging.kafka.headers import id_text
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.telemetry.trace_context import (
     TraceContext,
@@ -63,6 +65,9 @@ def send_span(sending: Sending, within: tuple[int, int], links: Sequence[TraceCo
     """The span of a sending that began and ended at these times, in nanoseconds since 1970."""
     (topic, _key, _value, pairs), context, parent_id = sending
     headers = dict(pairs)
+    # The headers of a dead letter's record may be anybody's: what is no id is not repeated.
+    is_letter = DLT_ORIGINAL_TOPIC in headers
+    type_name = "" if is_letter else _text(headers.get(CE_TYPE))
 
     return Span(
         name=f"send {topic}",
@@ -76,9 +81,9 @@ def send_span(sending: Sending, within: tuple[int, int], links: Sequence[TraceCo
             "messaging.operation.name": "send",
             "messaging.operation.type": "send",
             "messaging.destination.name": topic,
-            "messaging.message.id": _text(headers.get(CE_ID)),
-            "orderflow.event_type": _text(headers.get(CE_TYPE)).rpartition(".")[2],
-            "orderflow.order_id": _text(headers.get(CE_CORRELATION_ID)),
+            "messaging.message.id": id_text(headers.get(CE_ID)),
+            "orderflow.event_type": type_name.rpartition(".")[2],
+            "orderflow.order_id": id_text(headers.get(CE_CORRELATION_ID)),
         },
         links=links,
     )

@@ -17,6 +17,7 @@ from orderflow.messaging.container.records.record import Record, RecordTrace
 from orderflow.messaging.container.records.uncommitted import BulkTaken
 from orderflow.messaging.dead_letters.letter import replay_count
 from orderflow.messaging.event import CE_ID, CE_TYPE, TRACEPARENT
+from orderflow.messaging.kafka.headers import id_text
 from orderflow.messaging.kafka.send_spans import batch_span, send_span, sendings_of
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.telemetry.trace_context import (
@@ -214,9 +215,9 @@ def _identity(record: Record) -> tuple[str, str, str, Sequence[tuple[str, bytes 
     if received is not None:
         metadata = received.metadata
         return str(metadata.id), metadata.type, metadata.correlation_id, headers
-    texts = {name: (value or b"").decode(errors="replace") for name, value in headers}
-    # Without an id its place says which record it is.
-    return texts.get(CE_ID, record.place), texts.get(CE_TYPE, ""), "", headers
+    # Anybody may have written these headers: what is no id is not repeated.
+    event_id = id_text(dict(headers).get(CE_ID)) or record.place
+    return event_id, "", "", headers
 
 
 def _link_of_replay(
