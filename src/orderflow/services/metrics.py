@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from orderflow import messaging, services
-from orderflow.messaging.telemetry import Declared, declared
+from orderflow.messaging.telemetry import Declared, GaugeTable, declared
 
 FILE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
@@ -33,7 +33,8 @@ Every process serves `/metrics` on its own port, in Prometheus' text format. A p
 it does, and nothing else. Units are base units: seconds, bytes. No label has ids in it, of orders,
 customers, events or traces. `messaging_…` and `http_…` are OpenTelemetry's names, as Prometheus
 writes them; `process_…` and `python_…`, of Prometheus' client, come with every process and are left
-out here. A histogram's samples end in `_bucket`, `_sum` and `_count`.
+out here; `kafka_…` are those that Kafka's exporters use. A histogram's samples end in `_bucket`,
+`_sum` and `_count`.
 
 This file is written by `make docs`.
 
@@ -48,8 +49,22 @@ def metrics() -> list[Declared]:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__") and not module.name.startswith(NOT_OURS):
                 import_module(module.name)
-    ours = (metric for metric in declared() if metric.module.startswith("orderflow."))
-    return sorted(ours, key=lambda metric: metric.name)
+    ours = [metric for metric in declared() if metric.module.startswith("orderflow.")]
+    return sorted([*ours, *_observed()], key=lambda metric: metric.name)
+
+
+def _observed() -> list[Declared]:
+    """The observer's, which it makes when it starts."""
+    made: list[Declared] = []
+    # By its name, as all modules here: no service is imported by another.
+    gauges = import_module("orderflow.services.operations.gauges")
+
+    def table(name: str, meaning: str, labels: Sequence[str] = ()) -> GaugeTable:
+        made.append(Declared(name, "gauge", tuple(labels), meaning, gauges.__name__))
+        return GaugeTable(name, meaning, labels, registry=None)
+
+    gauges.Gauges((), table=table)
+    return made
 
 
 def text() -> str:

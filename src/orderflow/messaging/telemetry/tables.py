@@ -21,7 +21,7 @@ class GaugeTable(Collector):
     One gauge, `name` verbatim, with a value for each combination of `labels`.
 
     One thread replaces the values, any other exports them: it sees the old ones or the new ones.
-    Raises ValueError if the registry has the name already.
+    Raises ValueError if the registry has the name already. Without a registry nobody exports it.
     """
 
     def __init__(
@@ -30,11 +30,12 @@ class GaugeTable(Collector):
         documentation: str,
         labels: Sequence[str] = (),
         *,
-        registry: CollectorRegistry = REGISTRY,
+        registry: CollectorRegistry | None = REGISTRY,
     ) -> None:
         self._name, self._documentation, self._labels = name, documentation, tuple(labels)
         self._values: Mapping[Labels, float] = {}
-        registry.register(self)
+        if registry is not None:
+            registry.register(self)
 
     def replace(self, values: Mapping[Labels, float]) -> None:
         """These are all series that there are now."""
