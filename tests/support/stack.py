@@ -42,7 +42,7 @@ class Stack:
     postgres_port: int
     kafka_classpath: str
     java_home: Path
-    more_environment: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    more_environment: Mapping[str, str] = field(default_factory=dict, kw_only=True, hash=False)
 
     @property
     def java(self) -> str:
