@@ -24,6 +24,7 @@ SECONDS = {
     "integration/milestones/test_m7_revenue_kills.py": 130,
     "integration/milestones/test_m7_revenue.py": 70,
     "integration/milestones/test_m8_traces.py": 70,
+    "integration/milestones/test_m8_trace_command.py": 70,
     "integration/milestones/test_m8_lag.py": 70,
     "integration/kit/test_container_under_faults.py": 103,
     "integration/milestones/test_m3_transactions.py": 99,
