@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 
 from orderflow.messaging.errors import ConfigurationError
@@ -62,4 +63,6 @@ def failpoint(name: str, *, before: Callable[[], None] | None = None) -> None:
             before()
         if action == RAISE:
             raise ForcedError(f"failpoint {name}")
-        os.kill(os.getpid(), SIGNALS[action])
+        # To this thread, not to the process: another thread might take the signal first, and this
+        # one go on beyond the line for some microseconds, enough to take a lock.
+        signal.pthread_kill(threading.get_ident(), SIGNALS[action])

@@ -52,7 +52,7 @@ ROOT = Path(__file__).parents[3]
 CUSTOMER = "customer-123"
 LINES = [{"sku": "MOUSE-01", "quantity": 2}]
 RACES = [
-    600,
+    400,
     pytest.param(1_000, marks=pytest.mark.long),
     pytest.param(10_000, marks=pytest.mark.soak),
 ]

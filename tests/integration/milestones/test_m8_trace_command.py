@@ -27,6 +27,9 @@ from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack.ports import free_ports
 
+# `test_m8_traces.py` compares the command with Zipkin for each kind of order.
+pytestmark = pytest.mark.long
+
 TOPICS = (ORDERS, ORDER_EVENTS, PAYMENTS, INVENTORY)
 LINES = [{"sku": "MOUSE-01", "quantity": 1}]
 KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {

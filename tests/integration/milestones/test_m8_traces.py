@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import psycopg
@@ -342,6 +343,24 @@ def test_a_killed_process_leaves_no_gap_but_its_own_spans(
         orphans = {span["name"] for span in spans if span.get("parentId", span["id"]) not in known}
         # Only what had a lost span for its parent; it still names it, and is in the same trace.
         assert orphans <= {"process payments", "send payments", "post psp", "post charge"}
+
+
+def test_the_command_says_what_it_could_not_ask_and_what_there_is_not(
+    stack: WholeStack, orders: list[Placed]
+) -> None:
+    unknown = stack.orderflow("trace", str(uuid4()))
+    assert (unknown.returncode, "no such order" in unknown.stderr) == (1, True), unknown.stderr
+    assert stack.orderflow("trace", "nonsense").returncode == 2
+
+    stack.answers("stop", "payment")
+    try:
+        partial = stack.orderflow("trace", orders[0].order_id, "--json")
+    finally:
+        stack.answers("start", "payment")
+    story = json.loads(partial.stdout)
+    assert (partial.returncode, story["complete"]) == (1, False)
+    assert "payment" in {missing["source"] for missing in story["missing"]}
+    assert events_in([*walk(story["story"])]), "what the topics have is told all the same"
 
 
 def walk(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

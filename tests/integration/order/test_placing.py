@@ -401,7 +401,7 @@ def test_an_operator_changes_adds_and_withdraws_products_on_the_command_line(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def send(method: str, url: str, **request: Any) -> Any:
-        del request["timeout"], request["trust_env"]
+        del request["timeout"], request["trust_env"], request["verify"]
         return client.request(method, url.removeprefix("http://order"), **request)
 
     def run(*arguments: str) -> str:
