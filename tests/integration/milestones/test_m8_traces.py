@@ -349,7 +349,7 @@ def test_the_command_says_what_it_could_not_ask_and_what_there_is_not(
     stack: WholeStack, orders: list[Placed]
 ) -> None:
     unknown = stack.orderflow("trace", str(uuid4()))
-    assert (unknown.returncode, "no such order" in unknown.stderr) == (1, True), unknown.stderr
+    assert (unknown.returncode, "there is no order" in unknown.stderr) == (1, True), unknown.stderr
     assert stack.orderflow("trace", "nonsense").returncode == 2
 
     stack.answers("stop", "payment")
