@@ -38,11 +38,10 @@ def traced(record: Produced) -> Sending | None:
     is not sampled, and is sent as it is.
     """
     topic, key, value, pairs = record
-    headers = dict(pairs)
-    cause = _context(headers)
+    cause = _context(pairs)
     if cause is None:
         return None
-    own = cause.at(send_span_id(_text(headers.get(CE_ID))))
+    own = cause.at(send_span_id(_text(dict(pairs).get(CE_ID))))
     header = (TRACEPARENT, str(own).encode())
     pairs = [header if name == TRACEPARENT else (name, kept) for name, kept in pairs]
     return (topic, key, value, pairs), own, cause.span_id
@@ -54,10 +53,9 @@ def sendings_of(records: Iterable[Produced], *, group: str) -> Iterator[Sending]
     `traceparent` of their sending already.
     """
     for record in records:
-        headers = dict(record[3])
-        context = _context(headers)
+        context = _context(record[3])
         if context is not None:
-            cause_id = _text(headers.get(CE_CAUSATION_ID))
+            cause_id = _text(dict(record[3]).get(CE_CAUSATION_ID))
             yield record, context, process_span_id(group, cause_id)
 
 
@@ -111,8 +109,12 @@ def batch_span(
     )
 
 
-def _context(headers: dict[str, bytes | None]) -> TraceContext | None:
-    return sampled(_text(headers.get(TRACEPARENT)))
+def _context(pairs: Sequence[tuple[str, bytes | None]]) -> TraceContext | None:
+    # From the end, where it stands; most records are not sampled, and cost no more than this.
+    for name, value in reversed(pairs):
+        if name == TRACEPARENT:
+            return sampled(_text(value))
+    return None
 
 
 def _text(value: bytes | None) -> str:

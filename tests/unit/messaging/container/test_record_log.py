@@ -41,6 +41,7 @@ PAID = Changed(id="0198a0b2", number=2, behaviour="PAID", at=NOW)
 def written(monkeypatch: pytest.MonkeyPatch) -> list[list[LogLine]]:
     batches: list[list[LogLine]] = []
     monkeypatch.setattr(record_log, "write_lines", batches.append)
+    monkeypatch.setattr(record_log, "wanted", lambda _level: True)
     return batches
 
 
@@ -199,3 +200,13 @@ def test_what_a_turn_told_is_one_write_and_nothing_is_written_unasked(
     silent.add([item(PAID)], "handled")
     silent.write()
     assert len(written) == 1
+
+
+def test_no_line_is_made_for_a_level_that_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, written: list[list[LogLine]]
+) -> None:
+    monkeypatch.setattr(record_log, "wanted", lambda _level: False)
+    log = record_log_of()
+    log.add([item(PAID)], "handled")
+    log.write()
+    assert written == []

@@ -21,12 +21,13 @@ from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.records.uncommitted import BulkTaken
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.listener import Listener
-from orderflow.messaging.telemetry import LogLine, write_lines
+from orderflow.messaging.telemetry import LogLine, wanted, write_lines
 from orderflow.messaging.work.clock import Clock
 
 Outcome = Literal["handled", "repeat", "skipped", "dead letter"]
 
 LOGGER = "record"
+LEVEL = "info"
 WORDS: dict[Outcome, str] = {
     "handled": "handled by",
     "repeat": "known already to",
@@ -78,18 +79,23 @@ class RecordLog:
 
     def add(self, records: Iterable[Record], outcome: Outcome) -> None:
         """Add a line for each of these records, which are finished for good."""
-        if self._wanted:
+        if self._is_wanted:
             message = f"record: {outcome}"
             self._lines += [self._line(record, outcome, message) for record in records]
 
     def add_bulk(self, bulk: Iterable[BulkTaken]) -> None:
         """As `add`, for records that were handled in bulk."""
-        if self._wanted:
+        if self._is_wanted:
             self._lines += [
                 self._bulk_line(taken.partition, record)
                 for taken in bulk
                 for record in taken.handled
             ]
+
+    @property
+    def _is_wanted(self) -> bool:
+        # Before lines are made: at a higher level all of them would be thrown away.
+        return self._wanted and wanted(LEVEL)
 
     def write(self) -> None:
         """Write the collected lines, with one write."""

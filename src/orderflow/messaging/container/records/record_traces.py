@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import structs
-
 from orderflow.messaging.container.records.record import Record, RecordTrace
 from orderflow.messaging.container.records.uncommitted import BulkTaken
 from orderflow.messaging.dead_letters.letter import replay_count
@@ -50,6 +48,7 @@ class RecordTraces:
         self._clock = clock
         self._spans: list[Span] = []
         self._began: datetime | None = None
+        self._batch = new_trace(ratio=1.0)
 
     def begin(self, record: Record) -> None:
         """`record` was read just now."""
@@ -84,7 +83,9 @@ class RecordTraces:
             return
         now = nanoseconds(self._clock.now())
         for record in records:
-            trace = record.progress.trace or _trace_of_unread(record, now)
+            trace = record.progress.trace
+            if trace is None and record.progress.received is None:
+                trace = _trace_of_unread(record, now)
             if trace is not None:
                 self._spans.append(self._span(record, trace, outcome, now))
 
@@ -104,7 +105,8 @@ class RecordTraces:
         if self._began is not None:
             within = nanoseconds(began), nanoseconds(self._clock.now())
             self._spans += [
-                send_span(sending, within, ()) for sending in sendings_of(sent, group=self._group)
+                send_span(sending, within, (self._batch,))
+                for sending in sendings_of(sent, group=self._group)
             ]
 
     def add_letters(self, dead: Iterable[tuple[Record, Produced]], began: datetime) -> None:
@@ -119,7 +121,7 @@ class RecordTraces:
                 span_id = dead_letter_span_id(self._group, event_id, replay_count(headers))
                 parent_id = self._span_id(record, event_id, "dead letter")
                 sending = letter, trace.context.at(span_id), parent_id
-                self._spans.append(send_span(sending, within, ()))
+                self._spans.append(send_span(sending, within, (self._batch,)))
 
     def write(self) -> None:
         """Hand over the turn's spans, each processing linked to the batch's."""
@@ -127,12 +129,12 @@ class RecordTraces:
         if not spans or self._began is None:
             return
 
-        batch = new_trace(ratio=1.0)
         within = nanoseconds(self._began), nanoseconds(self._clock.now())
         count = sum(span.kind == "consumer" for span in spans)
-        record_spans([structs.replace(span, links=(*span.links, batch)) for span in spans])
         name = f"batch of {self._group}"
-        record_spans([batch_span(name, sends=False, context=batch, within=within, count=count)])
+        spans.append(batch_span(name, sends=False, context=self._batch, within=within, count=count))
+        record_spans(spans)
+        self._batch = new_trace(ratio=1.0)
 
     def _span(self, record: Record, trace: RecordTrace, outcome: str, now: int) -> Span:
         event_id, type_name, order_id, headers = _identity(record)
@@ -153,8 +155,11 @@ class RecordTraces:
                 "orderflow.outcome": outcome,
                 "orderflow.attempts": progress.attempts + (outcome == "handled"),
             },
-            moments=tuple(trace.moments),
-            links=_link_of_replay(trace.context, self._group, event_id, replays),
+            moments=trace.moments,
+            links=(
+                *_link_of_replay(trace.context, self._group, event_id, replays),
+                self._batch,
+            ),
             error="given up: a dead letter" if outcome == "dead letter" else "",
         )
 
@@ -181,6 +186,7 @@ class RecordTraces:
                 **self._attributes(topic, number, record.offset, record.id, type_name),
                 "orderflow.outcome": "handled",
             },
+            links=(self._batch,),
         )
 
     def _attributes(
