@@ -21,7 +21,7 @@ from orderflow.trials.harness import ratio, wait_for
 from orderflow.trials.machine import Machine, this_machine
 from orderflow.trials.processes import python_module, running
 
-OFF, TENTH, ALL = "off", "1 in 10", "every order"
+OFF, TENTH, ALL = "off", "1 in 10", "every"
 SAMPLED: Mapping[str, float] = {OFF: 0.1, TENTH: 0.1, ALL: 1.0}
 """Of the records on the topic: while tracing is off, their flags change nothing."""
 

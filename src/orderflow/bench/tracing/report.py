@@ -12,7 +12,7 @@ from orderflow.trials.harness import median, of_target, rate_cells
 def print_report(report: Report) -> None:
     """Medians over the rounds, with the range of the rates."""
     console = Console(highlight=False)
-    table = Table("traces", "turns", "records/s", "min–max", "worker µs/record", "twice", "never")
+    table = Table("traces", "turns", "records/s", "min–max", "CPU µs", "twice", "never")
     for name in (OFF, TENTH, ALL):
         turns = of_target(report.turns, name)
         table.add_row(
@@ -25,6 +25,7 @@ def print_report(report: Report) -> None:
         )
 
     console.print(table)
+    console.print("CPU of the worker for each record, its exporter included")
     console.print(f"{report.spans:,} spans arrived at the back end")
     for name, ratio in report.ratios.items():
         console.print(f"{ratio:.2f} × off: {name}")
