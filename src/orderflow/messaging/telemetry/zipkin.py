@@ -7,27 +7,19 @@ picture of who depends on whom wants the other side's name: the broker's, if no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
-from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import Link, SpanKind, StatusCode
 
 from orderflow.messaging.http.client import BoundedClient
+from orderflow.messaging.telemetry.traces import Attributes, Moment, Span
 
 ANSWER_BYTES_MAX = 64 * 1024
-
-_KINDS: Mapping[SpanKind, str] = {
-    SpanKind.SERVER: "SERVER",
-    SpanKind.CLIENT: "CLIENT",
-    SpanKind.PRODUCER: "PRODUCER",
-    SpanKind.CONSUMER: "CONSUMER",
-}
-"""Zipkin's kinds; a span within a process has none."""
+INTERNAL = "internal"
+"""A span within a process: Zipkin has no kind for it."""
 
 _OTHER_SIDE = ("peer.service", "messaging.system", "server.address")
 """Attributes that name the other side, the best one first."""
@@ -36,7 +28,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _JSON = {"Content-Type": "application/json"}
 
 
-class ZipkinExporter(SpanExporter):
+class ZipkinExporter:
     """
     Sends spans to `endpoint`, the whole URL, each call within `within_s`. Never raises.
 
@@ -54,9 +46,11 @@ class ZipkinExporter(SpanExporter):
         )
         self.trouble = ""
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.trouble = self._send(msgspec.json.encode([zipkin_span(span) for span in spans]))
-        return SpanExportResult.FAILURE if self.trouble else SpanExportResult.SUCCESS
+    def write(self, spans: Sequence[Span], resource: Attributes) -> bool:
+        """Whether Zipkin has taken these spans, whose process `resource` describes."""
+        documents = [zipkin_span(span, resource) for span in spans]
+        self.trouble = self._send(msgspec.json.encode(documents))
+        return not self.trouble
 
     def shutdown(self) -> None:
         self._client.close()
@@ -71,44 +65,42 @@ class ZipkinExporter(SpanExporter):
         return "" if answer.is_success else f"it answered {answer.status_code}"
 
 
-def zipkin_span(span: ReadableSpan) -> dict[str, Any]:
+def zipkin_span(span: Span, resource: Attributes) -> dict[str, Any]:
     """One span as Zipkin wants it. Times are microseconds; what takes less than one takes one."""
-    context, attributes = span.context, span.attributes or {}
-    started_us = (span.start_time or 0) // 1_000
-    ended_us = (span.end_time or 0) // 1_000
-    resource = span.resource.attributes
+    context, attributes = span.context, span.attributes
+    started_us, ended_us = span.started_ns // 1_000, span.ended_ns // 1_000
 
     document: dict[str, Any] = {
-        "traceId": f"{context.trace_id:032x}",
-        "id": f"{context.span_id:016x}",
+        "traceId": context.trace_id,
+        "id": context.span_id,
         "name": span.name,
         "timestamp": started_us,
         "duration": max(1, ended_us - started_us),
         "localEndpoint": {"serviceName": resource["service.name"]},
-        "tags": _tags(span, attributes, str(resource.get("service.instance.id", ""))),
+        "tags": _tags(span, str(resource.get("service.instance.id", ""))),
     }
-    if span.parent is not None:
-        document["parentId"] = f"{span.parent.span_id:016x}"
-    if span.events:
-        document["annotations"] = [_annotation(event) for event in span.events]
+    if span.parent_id is not None:
+        document["parentId"] = span.parent_id
+    if span.moments:
+        document["annotations"] = [_annotation(moment) for moment in span.moments]
 
-    kind = _KINDS.get(span.kind)
-    if kind is not None:
-        document["kind"] = kind
-    if kind not in (None, "SERVER"):
+    if span.kind != INTERNAL:
+        document["kind"] = span.kind.upper()
+    if span.kind not in (INTERNAL, "server"):
         other = next((attributes[name] for name in _OTHER_SIDE if name in attributes), None)
         if other is not None:
             document["remoteEndpoint"] = {"serviceName": str(other)}
     return document
 
 
-def _tags(span: ReadableSpan, attributes: Mapping[str, Any], instance: str) -> dict[str, str]:
-    tags = {name: _text(value) for name, value in attributes.items()}
-    tags |= {f"link.{number}": _traceparent(link) for number, link in enumerate(span.links)}
+def _tags(span: Span, instance: str) -> dict[str, str]:
+    tags = {name: _text(value) for name, value in span.attributes.items()}
+    for number, link in enumerate(span.links):
+        tags[f"link.{number}"] = str(link)
     if instance:
         tags["service.instance.id"] = instance
-    if span.status.status_code is StatusCode.ERROR:
-        tags |= {"otel.status_code": "ERROR", "error": span.status.description or ""}
+    if span.error:
+        tags |= {"otel.status_code": "ERROR", "error": span.error}
     return tags
 
 
@@ -116,14 +108,9 @@ def _text(value: object) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
-def _traceparent(link: Link) -> str:
-    context = link.context
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-
-
-def _annotation(event: Event) -> dict[str, Any]:
+def _annotation(moment: Moment) -> dict[str, Any]:
     """The form that OpenTelemetry gives events in Zipkin: the name, then attributes as JSON."""
-    value = event.name
-    if event.attributes:
-        value = f'"{event.name}": {msgspec.json.encode(dict(event.attributes)).decode()}'
-    return {"timestamp": event.timestamp // 1_000, "value": value}
+    value = moment.name
+    if moment.attributes:
+        value = f'"{moment.name}": {msgspec.json.encode(dict(moment.attributes)).decode()}'
+    return {"timestamp": moment.at_ns // 1_000, "value": value}

@@ -21,7 +21,7 @@ from tests.support.span_collector import SpanCollector, span_collector
 
 from orderflow.messaging.settings import TelemetrySettings, TracesSection
 from orderflow.messaging.telemetry import configure, span_export, traces
-from orderflow.messaging.telemetry.span_export import SPANS, SdkSink, exporter_of
+from orderflow.messaging.telemetry.span_export import SPANS, SdkSink, SpanWriter, exporter_of
 from orderflow.messaging.telemetry.trace_context import TraceContext
 from orderflow.messaging.telemetry.traces import (
     Moment,
@@ -93,7 +93,7 @@ def counted() -> Callable[[], dict[str, int]]:
 
 
 @contextmanager
-def sink(exporter: SpanExporter, settings: TracesSection) -> Iterator[SdkSink]:
+def sink(exporter: SpanExporter | SpanWriter, settings: TracesSection) -> Iterator[SdkSink]:
     opened = SdkSink(exporter, "payment", settings)
     yield opened
     opened.close()
