@@ -85,8 +85,8 @@ class Fleet:
 @pytest.mark.parametrize(
     ("delivery", "protocol", "seconds"),
     [
-        ("exactly-once", "classic", 20),
-        ("exactly-once", "consumer", 15),
+        ("exactly-once", "classic", 30),
+        ("exactly-once", "consumer", 30),
         pytest.param("inbox-outbox", "classic", 60, marks=pytest.mark.soak),
         pytest.param("inbox-outbox", "consumer", 60, marks=pytest.mark.soak),
         pytest.param("exactly-once", "classic", 600, marks=pytest.mark.soak),
