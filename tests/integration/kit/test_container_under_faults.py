@@ -189,6 +189,7 @@ def test_a_record_whose_transaction_was_aborted_has_its_line_when_it_is_committe
 ) -> None:
     written: list[RecordLine] = []
     monkeypatch.setattr(record_log, "write_lines", written.extend)
+    monkeypatch.setattr(record_log, "wanted", lambda _level: True)
     running.ask(0)
     eventually(lambda: len(written) == len(KEYS), within_s=30)
     running.arm(Api.TXN_OFFSET_COMMIT, "UNKNOWN_MEMBER_ID")
