@@ -8,14 +8,11 @@ them without a process: `counter("name", "documentation", ("label",))` and its k
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
-from orderflow.messaging.telemetry import GaugeTable
 from orderflow.messaging.telemetry.metrics import NAMESPACE
-from orderflow.services.operations.gauges import Gauges
+from orderflow.services import metrics
 
 SOURCES = Path(__file__).parents[2] / "src" / "orderflow"
 TARGET_LABELS = frozenset({"job", "instance", "process"})
@@ -63,14 +60,7 @@ def sample_names() -> dict[str, frozenset[str]]:
 
 def observed() -> dict[str, frozenset[str]]:
     """What the observer exports, with names that are not ours."""
-    samples: dict[str, frozenset[str]] = {}
-
-    def table(name: str, _documentation: str, labels: Sequence[str] = ()) -> GaugeTable:
-        samples[name] = frozenset(labels)
-        return GaugeTable(name, "", labels, registry=CollectorRegistry())
-
-    Gauges((), table=table)
-    return samples
+    return {metric.name: frozenset(metric.labels) for metric in metrics.observed()}
 
 
 def made_in(module: ast.Module) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:

@@ -50,10 +50,10 @@ def metrics() -> list[Declared]:
             if not module.name.endswith("__main__") and not module.name.startswith(NOT_OURS):
                 import_module(module.name)
     ours = [metric for metric in declared() if metric.module.startswith("orderflow.")]
-    return sorted([*ours, *_observed()], key=lambda metric: metric.name)
+    return sorted([*ours, *observed()], key=lambda metric: metric.name)
 
 
-def _observed() -> list[Declared]:
+def observed() -> list[Declared]:
     """The observer's, which it makes when it starts."""
     made: list[Declared] = []
     # By its name, as all modules here: no service is imported by another.

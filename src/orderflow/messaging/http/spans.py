@@ -9,10 +9,9 @@ from contextlib import contextmanager
 import httpx2
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orderflow.messaging.event import TRACEPARENT
 from orderflow.messaging.telemetry.trace_context import new_span_id, sampled
 from orderflow.messaging.telemetry.traces import Span, current, is_on, record_spans
-
-TRACEPARENT = "traceparent"
 
 
 @contextmanager
