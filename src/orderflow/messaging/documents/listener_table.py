@@ -6,7 +6,6 @@ record that fails. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 
 import msgspec
 
@@ -75,9 +74,12 @@ def _topic(topic: Topic, listener: Listener) -> TopicRow:
 
 def _hopeless(package: str) -> Iterator[str]:
     """The kit's own, then those that the service has made of it: as `RetryPolicy` decides."""
-    for error in chain([Poison], sorted(_below(Poison), key=lambda kind: kind.__qualname__)):
-        if error is Poison or error.__module__.startswith(f"{package}."):
-            yield f"{error.__module__}.{error.__qualname__}"
+    yield _name(Poison)
+    yield from sorted(name for name in map(_name, _below(Poison)) if name.startswith(f"{package}."))
+
+
+def _name(kind: type[Poison]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _below(kind: type[Poison]) -> Iterator[type[Poison]]:
