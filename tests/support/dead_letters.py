@@ -128,7 +128,9 @@ class LetterBox:
         made = self.admin.create_topics([NewTopic(name, 1, 1) for name in topics])
         for future in made.values():
             future.result(30)
-        eventually(lambda: set(topics) <= self.admin.list_topics(timeout=5).topics.keys())
+        eventually(
+            lambda: set(topics) <= self.admin.list_topics(timeout=5).topics.keys(), within_s=20
+        )
 
     def delete(self, *topics: str) -> None:
         known = self.admin.list_topics(timeout=5).topics.keys()
