@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -11,6 +11,7 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.dlt.answers import answer
 from orderflow.cli.dlt.words import evidence_line
 from orderflow.cli.output import printable, write_json
 from orderflow.cli.records import ReadableRecord, readable_records
@@ -63,7 +64,7 @@ def tail(
             if record is None or (key is not None and record.key != key):
                 continue
             if as_json:
-                write_json(record)
+                write_json(_answer(record))
             else:
                 for line in shown(record, verbose=verbose):
                     console.print(line)
@@ -72,6 +73,14 @@ def tail(
                 break
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _answer(record: ReadableRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(record)
+    if record.evidence is None:
+        del fields["evidence"]
+        return fields
+    return {**fields, "evidence": answer(record.evidence)}
 
 
 def shown(record: ReadableRecord, *, verbose: bool = False) -> Iterator[Text]:

@@ -22,22 +22,14 @@ def answer(value: Any) -> Any:
     Structs as objects in camelCase, a letter's id as its text, times in RFC 3339, bytes as text, in
     hexadecimal (`0x00ff`) where they are none.
     """
-    if isinstance(value, LetterId):
-        return str(value)
-    if isinstance(value, msgspec.Struct):
+    if isinstance(value, msgspec.Struct) and not isinstance(value, LetterId):
         names = value.__struct_fields__
         return {_camel(name): answer(getattr(value, name)) for name in names}
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, datetime):
-        return rfc3339_ms(value)
-    if isinstance(value, bytes):
-        return header("", value)
     if isinstance(value, dict):
-        return {answer(name): answer(content) for name, content in value.items()}
+        return {_leaf(name): answer(content) for name, content in value.items()}
     if isinstance(value, list | tuple):
         return [answer(each) for each in value]
-    return value
+    return _leaf(value)
 
 
 def letter_answer(letter: Letter, payload: Payload | None = None) -> Answer:
@@ -69,6 +61,19 @@ def letter_answer(letter: Letter, payload: Payload | None = None) -> Answer:
             "hex": None if letter.value is None else letter.value.hex(),
         },
     }
+
+
+def _leaf(value: Any) -> Any:
+    match value:
+        case LetterId():
+            return str(value)
+        case StrEnum():
+            return value.value
+        case datetime():
+            return rfc3339_ms(value)
+        case bytes():
+            return header("", value)
+    return value
 
 
 def _camel(name: str) -> str:
