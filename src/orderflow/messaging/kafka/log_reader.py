@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from orderflow.messaging.errors import ConfigurationError, Unavailable
-from orderflow.messaging.kafka.clients import KafkaError, TopicPartition, consumer
+from orderflow.messaging.kafka.clients import KafkaError, KafkaException, TopicPartition, consumer
 from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.reader import GROUP, ConsumerRecord, is_passing, record_of
 from orderflow.messaging.settings import KafkaSettings
@@ -34,6 +34,7 @@ class LogReader:
         )
         self._place: Place | None = None
         self._position = 0
+        self._known: set[str] = set()
 
     def read(self, place: Place, *, first: int, end: int) -> Iterator[ConsumerRecord]:
         """
@@ -75,6 +76,8 @@ class LogReader:
     def _next(self, place: Place, offset: int, *, end: int) -> ConsumerRecord | None:
         """The first record at `offset` or above; None if there is none below `end`."""
         topic, partition = place
+        if topic not in self._known:
+            self._ask_for_leaders(topic)
         if self._place != place or self._position != offset:
             self._client.assign([TopicPartition(topic, partition, offset)])
             self._place, self._position = place, offset
@@ -105,3 +108,13 @@ class LogReader:
         raise Unavailable(
             f"nothing came of {topic} within {SILENCE_MAX_S:.0f} s", resource="broker"
         )
+
+    def _ask_for_leaders(self, topic: str) -> None:
+        # A client that does not know them yet asks once a second.
+        try:
+            self._client.list_topics(topic, timeout=SILENCE_MAX_S)
+        except KafkaException as error:
+            raise Unavailable(
+                f"could not look up topic {topic}: {error.args[0].str()}", resource="broker"
+            ) from error
+        self._known.add(topic)
