@@ -377,13 +377,17 @@ def _next_commands(at_desk: Desk, chosen: LetterFilter) -> list[str]:
 def _demand_consent(question: str, lines: Iterable[Text], *, yes: bool) -> None:
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not _somebody_is_here():
         raise OrderflowError(
             "this is for more than one letter and nobody is here to be asked: say "
             "--yes, or --dry-run to see which"
         )
     _print(lines, to_stderr=True)
     typer.confirm(question, abort=True, err=True)
+
+
+def _somebody_is_here() -> bool:
+    return sys.stdin.isatty()
 
 
 def _finish(report: DeskReport, verb: str, *, as_json: bool, next_commands: Sequence[str]) -> None:
