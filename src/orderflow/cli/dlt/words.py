@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orderflow.cli.output import printable
-from orderflow.messaging.dead_letters.evidence import LetterEvidence
+from orderflow.messaging.dead_letters.evidence import LetterEvidence, short_name
 
 MESSAGE_MAX = 240
 """Of the failure's message, in characters, where it stands among other things."""
@@ -30,7 +30,7 @@ def replayed_place(evidence: LetterEvidence) -> str | None:
 
 
 def failure(evidence: LetterEvidence, *, message_max: int | None = MESSAGE_MAX) -> str:
-    """`Poison: the record has no ce_id header`."""
+    """`Poison ← KeyError: the record has no ce_id header`."""
     message = shortened(evidence.message or "", message_max)
     return f"{printable(evidence.cause)}: {message}" if message else printable(evidence.cause)
 
@@ -60,7 +60,9 @@ def _parts(evidence: LetterEvidence) -> Iterator[str]:
     if evidence.group:
         yield f"group {shortened(evidence.group, MESSAGE_MAX)}"
     if evidence.exception_type:
-        yield failure(evidence)
+        name = printable(short_name(evidence.exception_type))
+        message = shortened(evidence.message or "", MESSAGE_MAX)
+        yield f"{name}: {message}" if message else name
         yield attempts(evidence)
     if evidence.replays:
         yield f"sent back {times(evidence.replays, 'time')}"
