@@ -395,6 +395,7 @@ def _lag_table(groups: list[dict[str, Any]]) -> Table:
     table.add_column("waiting", justify="right")
     table.add_column("dead letters", justify="right")
     table.add_column("records behind, by topic")
+
     for group in groups:
         behind = ", ".join(f"{topic} {lag:,}" for topic, lag in group["topics"].items() if lag)
         behind = behind or "none"

@@ -49,6 +49,7 @@ def letter_answer(letter: Letter, payload: Payload | None = None) -> Answer:
         "evidence": answer(letter.evidence),
         "disposition": answer(letter.disposition),
     }
+
     if payload is None:
         return shown
     return {

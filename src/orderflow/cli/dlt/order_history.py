@@ -46,6 +46,7 @@ def order_history(letter: Letter, api: Api) -> OrderHistory:
     order_id = order_of(letter)
     if order_id is None:
         return OrderHistory(missing="neither its headers nor its key name an order")
+
     try:
         order = api.ask("GET", f"/orders/{order_id}")
         page = api.ask("GET", f"/orders/{order_id}/history", parameters={"all": "true"})

@@ -233,6 +233,7 @@ def _replay(letter: Letter, planned: PlannedLetter | None) -> Iterator[Text]:
     if planned is None:
         yield from _wrapped("would not send it: it is dealt with", indent="  ")
         return
+
     if planned.to is None:
         yield from _wrapped(f"would not send it: {printable(planned.why)}", "yellow", indent="  ")
         if planned.older is not None:

@@ -64,6 +64,7 @@ def _parts(evidence: LetterEvidence) -> Iterator[str]:
         message = shortened(evidence.message or "", MESSAGE_MAX)
         yield f"{name}: {message}" if message else name
         yield attempts(evidence)
+
     if evidence.replays:
         yield f"sent back {times(evidence.replays, 'time')}"
     if evidence.cut:
