@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from orderflow.messaging.dead_letters.desk_work import LogWork, Rules, Work, find_work, planned
+from orderflow.messaging.dead_letters.desk_work import LogWork, Rules, Work, find_work, held_letter
 from orderflow.messaging.dead_letters.dispositions import (
     Disposition,
     DispositionKind,
@@ -311,17 +311,7 @@ class DeskSession:
     def _hold(self, letter: Letter, held: Held, why: str) -> None:
         self._held[held] += 1
         if len(self._shown) < SHOWN_MAX:
-            entry = planned(letter, held)
-            self._shown.append(
-                PlannedLetter(
-                    id=entry.id,
-                    held=held,
-                    why=why,
-                    replays=entry.replays,
-                    key=entry.key,
-                    evidence=entry.evidence,
-                )
-            )
+            self._shown.append(held_letter(letter, held, why=why))
 
     def _count(self, part: LogWork, letters: int) -> None:
         if letters:
