@@ -18,7 +18,7 @@ from orderflow.cli.api_client import Api
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.dlt.answers import answer, letter_answer
 from orderflow.cli.dlt.asking import actor, desk, is_any, letter_filter
-from orderflow.cli.dlt.order_history import order_history, order_of
+from orderflow.cli.dlt.order_history import order_history, order_named
 from orderflow.cli.dlt.payload import payload_of
 from orderflow.cli.dlt.view import (
     discard_lines,
@@ -33,7 +33,7 @@ from orderflow.cli.terminal import Terminal
 from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.letters import LetterFilter
-from orderflow.messaging.dead_letters.replay_plan import DeskProgress, DeskReport, Held
+from orderflow.messaging.dead_letters.replay_plan import DeskProgress, DeskReport, Held, ReplayPlan
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
@@ -266,7 +266,7 @@ def replay_letters(
             on_progress=on_progress,
             stop=stop,
         )
-    _finish(report, "sent back", as_json=as_json, next_commands=_next_commands(at_desk, chosen))
+    _finish(report, "sent back", as_json=as_json, next_commands=_next_commands(chosen, plan))
 
 
 @app.command("discard", short_help="Lay some aside for good, with a reason.")
@@ -365,12 +365,10 @@ def _list_each(
         _hint("no such dead letter" if closed else "no such dead letter is open")
 
 
-def _next_commands(at_desk: Desk, chosen: LetterFilter) -> list[str]:
-    """What shows whether a replay has helped: one of its orders, if it names any."""
-    example = chosen.order_id
-    if example is None and chosen.ids:
-        letter = at_desk.find(min(chosen.ids))
-        example = order_of(letter)
+def _next_commands(chosen: LetterFilter, plan: ReplayPlan) -> list[str]:
+    """What shows whether a replay has helped: the list, and one of its orders."""
+    orders = (order_named(each.evidence, each.key) for each in plan.letters if each.to)
+    example = chosen.order_id or next(filter(None, orders), None)
     return ["orderflow dlt list", f"orderflow trace {example or '<order>'}"]
 
 
@@ -435,7 +433,8 @@ def _progress(verb: str) -> Iterator[tuple[Callable[[DeskProgress], None], Calla
         TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=Terminal(stderr=True, highlight=False), transient=True)
+    console = Terminal(stderr=True, highlight=False)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task(verb, total=None, visible=False)
 
     def on_progress(progress: DeskProgress) -> None:

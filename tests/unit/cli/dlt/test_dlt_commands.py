@@ -201,7 +201,8 @@ def test_whoever_is_there_is_asked_and_sees_what_it_is_about(
 
 
 def test_one_letter_is_not_asked_for(desk: AnsweringDesk) -> None:
-    desk.plan = ReplayPlan(to_send={REPLAY: 1})
+    sent = PlannedLetter(id=LetterId(DLT, 0, 12), to=REPLAY, key=ORDER.encode())
+    desk.plan = ReplayPlan(to_send={REPLAY: 1}, letters=(sent,))
     desk.report = DeskReport(done=1, by_topic={REPLAY: 1})
     done = run("replay", ONE, "--as", "ada", "--reason", "ticket 4711")
     assert done.exit_code == 0, done.output
