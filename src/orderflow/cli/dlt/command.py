@@ -217,7 +217,7 @@ def replay_letters(
     sent once, whoever tries, and Ctrl-C leaves nothing half done. Mend the cause first.
 
     Exit 1 if a letter that was meant stays open (it was sent back too often, was cut, or an older
-    one of its key stays); 130 if Ctrl-C ended it.
+    one of its key stays), 130 if Ctrl-C ended it.
 
     \b
     Examples:
@@ -396,7 +396,7 @@ def _finish(report: DeskReport, verb: str, *, as_json: bool, next_commands: Sequ
     )
     if report.stopped:
         raise typer.Exit(130)
-    if any(report.held.get(why) for why in STAYS_OPEN):
+    if report.undone or any(report.held.get(why) for why in STAYS_OPEN):
         raise typer.Exit(1)
 
 

@@ -109,6 +109,12 @@ def report_lines(report: DeskReport, *, verb: str, now_what: Sequence[str]) -> I
         yield Text(f"{count:>{COUNT},}  {topic}")
     yield from _staying(report.held, report.letters, report.beyond_max)
 
+    if report.undone:
+        yield from _wrapped(
+            f"{times(report.undone, 'letter')} open again: the brokers undid a commit that they had "
+            "acknowledged; give the same command once more",
+            "bold yellow",
+        )
     if report.stopped:
         yield from _wrapped(
             f"stopped: what is counted here is done, {times(report.left, 'letter')} not reached "

@@ -232,6 +232,13 @@ def test_a_letter_that_stays_open_is_no_success(why: Held, code: int, desk: Answ
     assert f"{DLT}/0/12: {why}: because" in done.output
 
 
+def test_a_commit_that_the_brokers_undid_is_said_and_is_no_success(desk: AnsweringDesk) -> None:
+    desk.report = DeskReport(done=2, undone=1)
+    done = run("replay", "--all", "--yes")
+    assert done.exit_code == 1
+    assert "1 letter open again" in done.output
+
+
 def test_ctrl_c_ends_it_between_two_transactions_and_says_how_far_it_came(
     desk: AnsweringDesk,
 ) -> None:
