@@ -165,7 +165,8 @@ class Desk:
         """
         rules = self._replay_rules(letter_filter, max_letters, replays_max, keep_order=keep_order)
         with self._logs() as logs:
-            return plan_of(logs, find_work(logs, rules))
+            work = find_work(logs, rules)
+            return plan_of(logs, work, dispositions=self._dispositions_topic)
 
     def replay(
         self,
