@@ -99,6 +99,7 @@ class DeskSession:
         self._rules = rules
         self._by, self._reason = disposition_text(by), reason
         self._commands = commands
+
         self._done: Counter[str] = Counter()
         self._held: Counter[Held] = Counter()
         self._shown: list[PlannedLetter] = []
