@@ -283,6 +283,7 @@ def test_a_topic_that_is_missing_is_said_and_nothing_has_changed(
     box.delete(topic)
     with pytest.raises(ConfigurationError, match=f"no topic {topic}.*nothing was changed"):
         replay(box)
+    assert box.desk.plan_replay().missing == (topic,)
     assert balance(box) == (0, 0, 4)
     if missing == "replay":
         assert box.desk.discard(ANY, by="ada", reason="nobody wants them").done == 4
