@@ -353,6 +353,7 @@ def _list_each(
     at_desk: Desk, chosen: LetterFilter, *, closed: bool, as_json: bool, now: datetime
 ) -> None:
     count = 0
+    console = Terminal(highlight=False, soft_wrap=True)
     letters: Any = at_desk.letters(chosen, include_closed=closed)
     with closing(letters):
         for letter in letters:
@@ -360,7 +361,7 @@ def _list_each(
             if as_json:
                 write_json(letter_answer(letter))
             else:
-                _print([letter_line(letter, now=now)])
+                console.print(letter_line(letter, now=now))
     if not count:
         _hint("no such dead letter" if closed else "no such dead letter is open")
 

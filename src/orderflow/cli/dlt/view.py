@@ -111,8 +111,8 @@ def report_lines(report: DeskReport, *, verb: str, now_what: Sequence[str]) -> I
 
     if report.undone:
         yield from _wrapped(
-            f"{times(report.undone, 'letter')} open again: the brokers undid a commit that they had "
-            "acknowledged; give the same command once more",
+            f"{times(report.undone, 'letter')} open again: the brokers undid a commit that they "
+            "had acknowledged; give the same command once more",
             "bold yellow",
         )
     if report.stopped:
