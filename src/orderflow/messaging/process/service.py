@@ -118,8 +118,9 @@ def _checked(wanted: str, known: Sequence[str]) -> list[str]:
 def _run(service: Service[S], roles: Sequence[str], slot: int) -> None:
     if slot < 0:
         raise ConfigurationError(f"--slot: {slot} is not a number from 0")
-    # A crash inside a library in C leaves every thread's stack, and not only the signal's number.
-    faulthandler.enable(sys.__stderr__)
+    if sys.__stderr__ is not None:
+        # A crash inside a library in C leaves every thread's stack, not only a signal's number.
+        faulthandler.enable(sys.__stderr__)
 
     settings = service.load()
     configure(service.name, settings.telemetry)
