@@ -46,7 +46,7 @@ app = typer.Typer(
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[LETTER]...", help="Letters, as `list` names them."),
+    typer.Argument(metavar="LETTER", help="Letters, as `list` names them."),
 ]
 Group = Annotated[str, typer.Option("--group", "-g", help="The group that gave them up.")]
 Topic = Annotated[str, typer.Option("--topic", "-t", help="Where the records came from.")]
@@ -222,7 +222,7 @@ def replay_letters(
     \b
     Examples:
       orderflow dlt replay orders.payment-service.dlt/0/12 --reason "ticket 4711"
-      orderflow dlt replay --group payment-service --cause UndefinedTable --dry-run
+      orderflow dlt replay --group payment-service --since 2h --dry-run
       orderflow dlt replay --order 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10
       orderflow dlt replay --all --max 100 --yes --reason "provider is back"
     """
