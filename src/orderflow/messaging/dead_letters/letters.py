@@ -59,7 +59,8 @@ class LetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     of the event, with or without its namespace. `cause`: class of the failure or of its cause, with
     or without its module. `key`: the record's, exactly. `order_id`: the event's correlation id,
     subject, or key. `since` (inclusive), `until` (exclusive): when the letter was written, aware.
-    `ids`: at most 10,000 letters, else ConfigurationError. `parked`: only those that are parked, or only those that are not.
+    `ids`: at most 10,000 letters, else ConfigurationError. `parked`: only those that are parked, or
+    only those that are not.
     """
 
     group: str | None = None
