@@ -6,6 +6,7 @@ holds.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -295,12 +296,11 @@ def test_a_copy_that_the_broker_refuses_stays_open_with_its_key_and_all_others_g
     limit = ConfigEntry("max.message.bytes", "4000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, box.replay, incremental_configs=[limit])
     box.admin.incremental_alter_configs([resource])[resource].result(30)
-    large = bytes(range(256)) * 64
-    random = b"".join(bytes([(n * n * 7 + n // 3) % 256]) for n in range(len(large)))
+    large = random.Random(1).randbytes(16_000)
     box.write(
         [
             dead_letter(box.topic, box.group, 1, key=b"a"),
-            dead_letter(box.topic, box.group, 2, key=b"b", value=random),
+            dead_letter(box.topic, box.group, 2, key=b"b", value=large),
             dead_letter(box.topic, box.group, 3, key=b"b"),
             dead_letter(box.topic, box.group, 4, key=b"c"),
         ]
