@@ -256,6 +256,22 @@ class Ledger:
     def account(self, reference: str) -> Account:
         return self._accounts.get(reference) or Account()
 
+    def entered(self, *, after: int, limit: int) -> list[Entry]:
+        """At most `limit` of the entries that follow the first `after` ones."""
+        return self.entries[after : after + limit]
+
+    def reference_of(self, entry: Entry) -> str:
+        """The charge reference that an entry is under."""
+        match entry:
+            case Charge():
+                return entry.request.reference
+            case Settlement():
+                return self.charges[entry.charge_id].request.reference
+            case Void():
+                return entry.reference
+            case Refund():
+                return entry.request.charge_reference
+
     def pending(self) -> list[Charge]:
         return [charge for charge in self.charges.values() if charge.status is ChargeStatus.PENDING]
 

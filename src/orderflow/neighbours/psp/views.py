@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orderflow.neighbours.psp.ledger import Charge, Ledger, Refund
@@ -53,4 +53,24 @@ def ledger_view(ledger: Ledger) -> Mapping[str, Any]:
         ],
         "refunds": [refund_view(refund) for refund in ledger.refunds],
         "totals": ledger.totals,
+    }
+
+
+def accounts_view(ledger: Ledger, references: Sequence[str]) -> Mapping[str, Any]:
+    """What is under each of the references, in their order; an unknown one is empty."""
+    return {"accounts": [account_view(ledger, reference) for reference in references]}
+
+
+def page_view(ledger: Ledger, *, after: int, limit: int) -> Mapping[str, Any]:
+    """
+    What is now under the references that `limit` entries, those after the first `after`, belong to.
+
+    `next`: what `after` is for the following page. `end`: how many entries there are.
+    """
+    entries = ledger.entered(after=after, limit=limit)
+    references = dict.fromkeys(ledger.reference_of(entry) for entry in entries)
+    return {
+        **accounts_view(ledger, [*references]),
+        "next": after + len(entries),
+        "end": len(ledger.entries),
     }

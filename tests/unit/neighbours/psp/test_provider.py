@@ -202,3 +202,36 @@ def test_old_ledger_files_are_read(tmp_path: Path) -> None:
         assert await statuses(client) == ["CAPTURED"]
 
     during(tmp_path, talk)
+
+
+def test_the_ledger_is_read_by_reference_and_in_pages(tmp_path: Path) -> None:
+    """As an audit of millions of charges reads it: never all at once."""
+
+    async def talk(client: httpx2.AsyncClient) -> None:
+        for number in range(5):
+            await charge(client, reference=f"p{number}")
+        refund = {"reference": "r1", "chargeReference": "p1", "amountMinor": 400, "currency": "EUR"}
+        await client.post("/refunds", json=refund, headers={"Idempotency-Key": "r1"})
+        whole = (await client.get("/ledger")).json()
+        assert len(whole["charges"]) == 5
+
+        asked = await client.get("/ledger", params={"reference": ["p1", "unknown", "p3"]})
+        p1, unknown, p3 = asked.json()["accounts"]
+        assert p1 == (await client.get("/charges", params={"reference": "p1"})).json()
+        assert [refund["reference"] for refund in p1["refunds"]] == ["r1"]
+        assert (unknown["charges"], p3["reference"]) == ([], "p3")
+
+        pages, after = [], 0
+        while True:
+            page = (await client.get("/ledger", params={"after": after, "limit": 4})).json()
+            if not page["accounts"]:
+                break
+            pages.append([account["reference"] for account in page["accounts"]])
+            after = page["next"]
+        assert pages == [["p0", "p1", "p2", "p3"], ["p4", "p1"]]
+        assert (after, page["end"]) == (6, 6)
+
+        for wrong in ("after=-1", "after=1e1", "after=0&limit=501", "reference=x&" * 501):
+            assert (await client.get(f"/ledger?{wrong}")).status_code == 422
+
+    during(tmp_path, talk)
