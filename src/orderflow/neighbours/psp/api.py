@@ -18,10 +18,11 @@ from orderflow.neighbours.psp.faults import EFFECTS, Faults, Operation
 from orderflow.neighbours.psp.ledger import ChargeRequest, RefundRequest, VoidRequest
 from orderflow.neighbours.psp.provider import Answer, Provider
 from orderflow.neighbours.psp.tokens import ChargeStatus
-from orderflow.neighbours.psp.views import accounts_view, ledger_view, page_view
+from orderflow.neighbours.psp.views import ledger_view, page_view, references_view
 
 BODY_BYTES_MAX = 16_384
-PAGE_MAX = 500
+REFERENCES_MAX = 500
+PAGE_MAX = 2_000
 """References in one question for the ledger, and entries in one page of it."""
 
 T = TypeVar("T")
@@ -83,10 +84,10 @@ def _routes_of_tests(provider: Provider) -> list[Route]:
 
     async def ledger(request: Request) -> Response:
         references = request.query_params.getlist("reference")
-        if len(references) > PAGE_MAX:
-            raise Refusal(422, "too-many-references", f"at most {PAGE_MAX} at a time")
+        if len(references) > REFERENCES_MAX:
+            raise Refusal(422, "too-many-references", f"at most {REFERENCES_MAX} at a time")
         if references:
-            return json_answer(accounts_view(provider.ledger, references))
+            return json_answer(references_view(provider.ledger, references))
 
         if "after" in request.query_params:
             after = _whole_number(request, "after", 0, most=sys.maxsize)

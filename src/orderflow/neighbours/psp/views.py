@@ -56,21 +56,24 @@ def ledger_view(ledger: Ledger) -> Mapping[str, Any]:
     }
 
 
-def accounts_view(ledger: Ledger, references: Sequence[str]) -> Mapping[str, Any]:
-    """What is under each of the references, in their order; an unknown one is empty."""
-    return {"accounts": [account_view(ledger, reference) for reference in references]}
+def references_view(ledger: Ledger, references: Sequence[str]) -> Mapping[str, Any]:
+    """The charges and refunds that were made with these references."""
+    entries = [entry for reference in references for entry in ledger.under(reference)]
+    return {"entries": [entry_view(entry) for entry in entries]}
 
 
 def page_view(ledger: Ledger, *, after: int, limit: int) -> Mapping[str, Any]:
     """
-    What is now under the references that `limit` entries, those after the first `after`, belong to.
-
-    `next`: what `after` is for the following page. `end`: how many entries there are.
+    Charges and refunds from the `after`-th on, in the order in which they were made, as they are
+    now. `next`: what `after` is for the following page. `end`: how many there are.
     """
-    entries = ledger.entered(after=after, limit=limit)
-    references = dict.fromkeys(ledger.reference_of(entry) for entry in entries)
+    entries = ledger.booked(after=after, limit=limit)
     return {
-        **accounts_view(ledger, [*references]),
+        "entries": [entry_view(entry) for entry in entries],
         "next": after + len(entries),
-        "end": len(ledger.entries),
+        "end": ledger.bookings,
     }
+
+
+def entry_view(entry: Charge | Refund) -> Mapping[str, Any]:
+    return charge_view(entry) if isinstance(entry, Charge) else refund_view(entry)
