@@ -59,6 +59,7 @@ class PaymentViews:
 
     def read(self, order_ids: Sequence[str]) -> Mapping[str, PaymentSide]:
         ids = array(uuids(order_ids))
+
         with self._views.moment() as cursor:
             known = rows(cursor, _KNOWN_ORDERS, (ids,))
             payments = _by_order(PaymentRow, rows(cursor, _PAYMENTS, (ids,)))
@@ -204,10 +205,10 @@ def _struct(kind: type[T], row: Iterable[object], **fields: object) -> T:
     return kind(**dict(zip(names, row, strict=False)), **fields)
 
 
-def _by_order(kind: type[T], found: Iterable[Row]) -> defaultdict[str, list[T]]:
+def _by_order(kind: type[T], table: Iterable[Row]) -> defaultdict[str, list[T]]:
     """The rows as `kind`, by the order id in their first column."""
     by_order: defaultdict[str, list[T]] = defaultdict(list)
-    for order_id, *row in found:
+    for order_id, *row in table:
         by_order[str(order_id)].append(_struct(kind, row))
     return by_order
 
