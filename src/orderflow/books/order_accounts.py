@@ -7,7 +7,9 @@ from datetime import timedelta
 
 from orderflow.books.accounts import LedgerEntry, OrderAccount, PaymentSide
 from orderflow.books.handled import HANDLED
+from orderflow.books.judge import judge_order
 from orderflow.books.positions import Mark, Positions, waits_of
+from orderflow.books.report import Check
 from orderflow.books.sides.side import IDS_MAX, Sides
 from orderflow.books.store import BooksStore, Events
 from orderflow.messaging.postgres.inbox import RETENTION
@@ -15,6 +17,20 @@ from orderflow.messaging.work.clock import CLOCK, Clock
 
 KEPT_IN_INBOX = RETENTION - timedelta(days=1)
 """A younger event that was handled is in the inbox."""
+
+
+PUBLISHED_BY: Mapping[Check, str] = {
+    Check.COMMITTED: "order",
+    Check.VERSIONS: "order",
+    Check.RESERVATIONS: "inventory",
+    Check.NOTIFICATIONS: "notification",
+}
+"""The checks that differ while an event is missing that a relay has still to publish."""
+
+
+def relays_of(account: OrderAccount) -> set[str]:
+    """The services with a relay of whose events the account lacks some."""
+    return {PUBLISHED_BY[each.check] for each in judge_order(account) if each.check in PUBLISHED_BY}
 
 
 class OrderAccounts:
@@ -41,7 +57,9 @@ class OrderAccounts:
     def waits(self, mark: Mark, accounts: Mapping[str, OrderAccount]) -> Mapping[str, str]:
         progress = self._positions.progress()
         waits = {
-            order_id: waits_of(mark, progress, key=order_id, events=account.events)
+            order_id: waits_of(
+                mark, progress, relays=relays_of(account), key=order_id, events=account.events
+            )
             for order_id, account in accounts.items()
         }
         return {order_id: who for order_id, who in waits.items() if who}
