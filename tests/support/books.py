@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,14 +21,11 @@ from tests.support.databases import database_settings
 
 from orderflow.books.accounts import CustomerAccount, OrderAccount, Sums, TopicEvent
 from orderflow.books.judge import judge_customer, judge_order, judge_sku
-from orderflow.books.outboxes import judge_outbox
 from orderflow.books.report import Difference
 from orderflow.books.settings import BooksDatabases, BooksSection
 from orderflow.books.sides import topics
-from orderflow.books.sides.open_sides import WITH_RELAY, open_sides
-from orderflow.books.sides.services import OutboxViews
+from orderflow.books.sides.open_sides import open_sides
 from orderflow.books.sides.side import Sides
-from orderflow.books.sides.views import Views
 from orderflow.contracts.events import Envelope
 from orderflow.contracts.ids import payment_id, refund_id
 from orderflow.contracts.roster import ROSTER
@@ -66,7 +63,6 @@ class SmallSystem:
     stack: LocalStack
     orders: Mapping[str, str]
     sides: Sides
-    outboxes: Mapping[str, OutboxViews]
     topics: _Topics | None = None
 
     @cached_property
@@ -80,7 +76,7 @@ class SmallSystem:
     def differences(self) -> set[Difference]:
         """Where the sides do not agree now."""
         self.topics = self.topics or _Topics(access(self.stack).kafka, self.decoder)
-        return set(_Books(self.sides, self.outboxes, self.topics).differences())
+        return set(_Books(self.sides, self.topics).differences())
 
     def produce(self, topic: str, event: Envelope, event_id: UUID | None = None) -> None:
         """Add a record that its topic's only writer never wrote."""
@@ -149,18 +145,8 @@ def small_system() -> Iterator[SmallSystem]:
             ),
             ledger_url=psp_url(stack.settings),
         )
-        with ExitStack() as opened:
-            sides = opened.enter_context(open_sides(settings))
-            views = {
-                name: opened.enter_context(closing(Views(settings.database(name))))
-                for name in WITH_RELAY
-            }
-            system = SmallSystem(
-                stack=stack,
-                orders=_orders(stack),
-                sides=sides,
-                outboxes={name: OutboxViews(views[name]) for name in WITH_RELAY},
-            )
+        with open_sides(settings) as sides:
+            system = SmallSystem(stack=stack, orders=_orders(stack), sides=sides)
             eventually(partial(_balances, system), within_s=90, every_s=1)
             for member in ROSTER:
                 for process in member.runs if member.name in SERVICES else ():
@@ -281,17 +267,13 @@ class _Topics:
 class _Books:
     """Every account of one system, from every side and every topic."""
 
-    def __init__(self, sides: Sides, outboxes: Mapping[str, OutboxViews], read: _Topics) -> None:
-        self._sides, self._outboxes = sides, outboxes
+    def __init__(self, sides: Sides, read: _Topics) -> None:
+        self._sides = sides
         self._events, self._customers = read.events, read.customers
-        self._event_ids = {e.event_id for events in read.events.values() for e in events}
 
     def differences(self) -> Iterator[Difference]:
         for account in self._orders():
             yield from judge_order(account)
-        for service, outbox in self._outboxes.items():
-            rows = outbox.rows(0, outbox.published())
-            yield from judge_outbox(service, rows, self._event_ids)
         for sku in self._sides.stock.skus("", READ_MAX):
             yield from judge_sku(sku)
         notified = self._sides.customers.read([*self._customers])

@@ -30,7 +30,6 @@ from orderflow.books.accounts import (
 from orderflow.books.settings import BooksDatabases, BooksSection
 from orderflow.books.sides import services
 from orderflow.books.sides.open_sides import open_sides
-from orderflow.books.sides.services import OutboxViews
 from orderflow.books.sides.side import OrderReader, Sides
 from orderflow.books.sides.views import READ_ONLY, Views
 from orderflow.messaging import postgres
@@ -51,12 +50,7 @@ FILLED = {
         INSERT INTO order_history VALUES
             ('{ORDER}', 2, 2, 'CANCELLED', '', '{AT}', '{NOTE}', 't', 'c'),
             ('{ORDER}', 3, 2, 'CANCELLED', '', '{AT}', NULL, 't', 'c'),
-            ('{ORDER}', 1, 1, 'CREATED', '', '{AT}', '{EVENT}', 't', 'c');
-        INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, ce_source, ce_time,
-            ce_subject, ce_correlationid)
-        SELECT id::uuid, topic, '{ORDER}', 't', '', 's', 't', 's', 'c'
-        FROM (VALUES ('{EVENT}', 'orders'), ('{NOTE}', 'order-events'), ('{UNKNOWN}', 'orders'))
-            AS row (id, topic)""",
+            ('{ORDER}', 1, 1, 'CREATED', '', '{AT}', '{EVENT}', 't', 'c')""",
     "payment": f"""
         INSERT INTO known_order VALUES ('{ORDER}');
         INSERT INTO closed_order VALUES ('{ORDER}', 'anna', 'CUSTOMER', '{EVENT}', '{AT}');
@@ -226,17 +220,6 @@ def test_the_log_has_an_end_that_only_grows(sides: Sides) -> None:
     assert 0 < before <= sides.logs["order"].end()
 
 
-def test_an_outbox_is_read_by_ranges_of_its_sequence(urls: dict[str, str]) -> None:
-    views = Views(database_settings(urls["order"]))
-    outbox = OutboxViews(views)
-    assert outbox.published() == 0
-    [first, second] = outbox.rows(0, 2)
-    assert (first.sequence, first.event_id, first.topic, first.key) == (1, EVENT, "orders", ORDER)
-    assert outbox.rows(1, 2_000) == [second, *outbox.rows(2, 3)]
-    assert outbox.rows(3, 2_000) == []
-    views.close()
-
-
 @pytest.mark.parametrize("table", ["orders", "order_history", "outbox", "inbox", "relay_state"])
 def test_the_tables_behind_the_views_stay_closed(urls: dict[str, str], table: str) -> None:
     views = Views(database_settings(urls["order"]))
@@ -257,8 +240,6 @@ STATEMENTS = {
     name: text
     for name, text in vars(services).items()
     if name.startswith("_") and isinstance(text, str) and "FROM books_" in text
-    # One row for each relay; and the outbox is read by ranges of pages.
-    if "books_relay" not in text and "books_outbox" not in text
 }
 SERVICE_OF = {
     view: name

@@ -184,35 +184,6 @@ class InboxView:
         return {str(event_id) for (event_id,) in self._views.rows(_HANDLED, parameters)}
 
 
-class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that its service has committed to publish. `type`: its full name."""
-
-    sequence: int
-    event_id: str
-    topic: str
-    key: str
-    type: str
-
-
-class OutboxViews:
-    """The outbox of a service with a relay."""
-
-    def __init__(self, views: Views) -> None:
-        self._views = views
-
-    def published(self) -> int:
-        """The highest sequence that the relay has noted as published; 0 if it never ran."""
-        [(published,)] = self._views.rows(_PUBLISHED, ())
-        return int(str(published))
-
-    def rows(self, after: int, until: int) -> Sequence[OutboxRow]:
-        """
-        The rows with a sequence above `after` and not above `until`, by sequence; what was dropped
-        after seven days is not among them. The caller bounds how many that can be.
-        """
-        return [_struct(OutboxRow, row) for row in self._views.rows(_OUTBOX, (after, until))]
-
-
 class LogEnd:
     """The write-ahead log of a database server."""
 
@@ -330,10 +301,5 @@ SELECT order_id FROM books_followed_order WHERE order_id > %s ORDER BY order_id 
 """
 _HANDLED = """
 SELECT event_id::text FROM books_inbox WHERE listener = %s AND event_id = ANY(%s::uuid[])
-"""
-_PUBLISHED = "SELECT coalesce(max(published_sequence), 0) FROM books_relay"
-_OUTBOX = """
-SELECT sequence, event_id::text, topic, key, type
-FROM books_outbox WHERE sequence > %s AND sequence <= %s ORDER BY sequence
 """
 _LOG_END = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
