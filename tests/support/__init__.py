@@ -22,6 +22,7 @@ Real parts
     databases           *kit*: an empty database; a database's catalogue
     products            the demo products in an order database
     stock               the demo stock in an inventory database, what came in, and the audit
+    payment_views       what payment publishes of orders that it closed
     kafka_tools         Kafka's own command-line tools; the `orderflow` command
     recorded_metrics    what a process exported over some time, as rules about metrics want it
     raw_producer        records that Python's client cannot write
@@ -33,6 +34,7 @@ Services as processes
     notification_service  notification with its mail sink
     revenue_service     revenue: its instances, and what its tables say
     all_services        all of them
+    books               a small system whose books balance, for what is planted in them
     whole_stack         `orderflow up` on an instance of its own, asked by the command line
     psp, mail_sink      the simulated neighbours
     webhook_receiver    takes the simulated provider's webhooks, or refuses them
