@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from orderflow.books.accounts import CustomerAccount, OrderAccount
+from orderflow.books.accounts import CustomerAccount, LedgerEntry, OrderAccount
 from orderflow.books.customer_accounts import CustomerAccounts
 from orderflow.books.judge import RULES, judge_customer, judge_order, judge_sku
 from orderflow.books.order_accounts import OrderAccounts
@@ -120,10 +120,11 @@ class Books:
         if order_id:
             audit.compare_orders(self._orders, [order_id])
         else:
+            # First: it names orders that are to be compared.
+            self._compare_ledger(audit)
             self._compare_orders(audit, full=full, watch=watch)
             self._compare_customers(audit, full=full)
             self._compare_stock(audit)
-            self._compare_ledger(audit)
             self._compare_letters(audit)
         self._settle(audit, self._section.within_s if within_s is None else within_s)
 
@@ -205,30 +206,23 @@ class Books:
             after = skus[-1].sku
 
     def _compare_ledger(self, audit: _Audit) -> None:
-        """What the provider has under references that are no order's."""
+        """What the provider has under references that are no order's; its orders are compared."""
         at = int(self._store.cursor("ledger") or 0)
         strange: list[Difference] = []
+
         while entries := self._sides.ledger.entries(at, IDS_MAX):
-            # What was charged was asked for on a topic before: it is there by now.
-            self._topics.catch_up()
+            # What was charged was asked for on a topic before: by now it is known.
+            if not self._topics.catch_up():
+                return
             known = self._store.orders_of(sorted({entry.charge_reference for entry in entries}))
+            strange += [_strange(each) for each in entries if each.charge_reference not in known]
             audit.checked[Check.LEDGER] += len(entries)
-            for entry in entries:
-                if entry.charge_reference not in known:
-                    strange.append(
-                        Difference(
-                            check=Check.LEDGER,
-                            subject=Subject.REFERENCE,
-                            id=entry.charge_reference,
-                            expected="topics: a payment that was asked for",
-                            actual=f"ledger: {entry.status} {entry.amount_minor} {entry.currency}",
-                        )
-                    )
             self._store.touch_orders(known.values())
             at += len(entries)
             if not strange:
-                # Beyond it nothing is strange: the next run begins there.
+                # Before it nothing is strange: the next run begins there.
                 self._store.set_cursor("ledger", str(at))
+
         if "orders" not in self._store.unknown_before():
             audit.prove(strange[:DIFFERENCES_MAX])
 
@@ -237,6 +231,7 @@ class Books:
         audit.checked[Check.DEAD_LETTERS] += known
         if opened:
             audit.notes.append(f"{opened:,} dead letters are open")
+
         audit.prove(
             Difference(
                 check=Check.DEAD_LETTERS,
@@ -259,6 +254,7 @@ class Books:
             pause=self._pause,
             clock=self._clock,
         )
+
         customers = settle(
             audit.customers,
             self._customers,
@@ -281,6 +277,7 @@ class _Audit:
         self.checked: Counter[Check] = Counter()
         self.orders: dict[str, Suspect[OrderAccount]] = {}
         self.customers: dict[str, Suspect[CustomerAccount]] = {}
+
         self.proved: list[Difference] = []
         self.in_flight: list[Difference] = []
         self.explained: list[Explained] = []
@@ -393,6 +390,16 @@ class _Audit:
             notes=notes,
             **fields,
         )
+
+
+def _strange(entry: LedgerEntry) -> Difference:
+    return Difference(
+        check=Check.LEDGER,
+        subject=Subject.REFERENCE,
+        id=entry.charge_reference,
+        expected="topics: a payment that was asked for",
+        actual=f"ledger: {entry.status} {entry.amount_minor} {entry.currency}",
+    )
 
 
 def _paged(pages: Callable[[str, int], Sequence[str]], first: str = "") -> Iterator[str]:

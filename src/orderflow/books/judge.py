@@ -648,6 +648,7 @@ def _customer_difference(account: CustomerAccount, check: Check, words: Words) -
         if check is Check.REVENUE
         else f"orderflow tail notifications --from-beginning --key {account.customer_id}"
     )
+
     return Difference(
         check=check,
         subject=Subject.CUSTOMER,

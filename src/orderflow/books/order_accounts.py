@@ -112,6 +112,7 @@ class OrderAccounts:
                 *(refund.refund_id for refund in side.refunds),
             )
         }
+
         entries: dict[str, list[LedgerEntry]] = {}
         references = sorted(owners)
         for start in range(0, len(references), IDS_MAX):

@@ -247,6 +247,7 @@ class BooksStore:
             "INSERT OR IGNORE INTO touched_order VALUES (?)",
             [(row.order_id,) for row in batch.letters if row.order_id],
         )
+
         for name, is_there in batch.dispositions.items():
             if is_there:
                 connection.execute("INSERT OR IGNORE INTO disposition VALUES (?)", (name,))
