@@ -20,7 +20,14 @@ from uuid import UUID
 
 from orderflow.books.accounts import CustomerAccount, LedgerEntry, OrderAccount
 from orderflow.books.customer_accounts import CustomerAccounts
-from orderflow.books.judge import RULES, judge_customer, judge_order, judge_sku
+from orderflow.books.judge import (
+    RULES,
+    explanation,
+    judge_customer,
+    judge_order,
+    judge_sku,
+    unexplained,
+)
 from orderflow.books.order_accounts import OrderAccounts
 from orderflow.books.positions import Positions
 from orderflow.books.report import (
@@ -249,7 +256,7 @@ class Books:
         orders = settle(
             audit.unexplained_orders(),
             self._orders,
-            judge_order,
+            unexplained,
             within_s=within_s,
             pause=self._pause,
             clock=self._clock,
@@ -324,17 +331,20 @@ class _Audit:
         self.proved += differences
 
     def unexplained_orders(self) -> dict[str, Suspect[OrderAccount]]:
-        """Suspects without an open dead letter; those with one are reported apart."""
-        for suspect in self.orders.values():
-            self._explain(suspect)
-        return {key: each for key, each in self.orders.items() if not each.account.letters}
+        """Suspects with differences that no open dead letter explains; the others are noted."""
+        suspects = {}
+        for order_id, suspect in self.orders.items():
+            for each in suspect.differences:
+                if reason := explanation(suspect.account, each):
+                    self.explained.append(Explained(difference=each, reason=reason))
+
+            if differences := unexplained(suspect.account):
+                suspects[order_id] = Suspect(suspect.account, differences)
+        return suspects
 
     def settled(self, orders: Settled[OrderAccount], customers: Settled[CustomerAccount]) -> None:
         for order in orders.wrong.values():
-            if order.account.letters:
-                self._explain(order)
-            else:
-                self.prove(order.differences)
+            self.prove(order.differences)
         for customer in customers.wrong.values():
             self.prove(customer.differences)
 
@@ -345,14 +355,6 @@ class _Audit:
         for who, differences in waiting:
             self.in_flight += differences
             self.awaited[who or "what happens meanwhile"] += 1
-
-    def _explain(self, suspect: Suspect[OrderAccount]) -> None:
-        letters = suspect.account.letters
-        if letters:
-            reason = f"open dead letter: orderflow dlt show {letters[0].name}"
-            self.explained += [
-                Explained(difference=each, reason=reason) for each in suspect.differences
-            ]
 
     def report(self, **fields: Any) -> BooksReport:
         differ, fly = (
