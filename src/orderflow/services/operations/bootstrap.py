@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from orderflow.contracts.roster import GROUPS, OBSERVED, SECTIONS, subscribed
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
 from orderflow.messaging.dead_letters.letter_watch import LetterWatch
 from orderflow.messaging.http.server import Role
+from orderflow.messaging.kafka.groups import Groups
 from orderflow.messaging.kafka.survey import Surveyor
 from orderflow.messaging.process.role import Launch, worker_role
 from orderflow.messaging.process.service import Service
+from orderflow.messaging.settings import KafkaSettings
+from orderflow.services.operations.api import Sources, build_api
 from orderflow.services.operations.config import Settings
 from orderflow.services.operations.gauges import Gauges
 from orderflow.services.operations.observer import Observer
+from orderflow.services.operations.orders import OrderApi
+from orderflow.services.operations.questions import Questions
+from orderflow.services.operations.surveys import Surveys
+
+WAITING_MAX = 32
+"""Questions that wait for a thread; one more is 503 at once."""
+
+
+def api(launch: Launch[Settings]) -> Role:
+    kafka, operations = launch.settings.kafka, launch.settings.operations
+    orders = OrderApi(operations.order.url)
+    brokers = Questions("the cluster", threads=1, waiting_max=WAITING_MAX)
+    others = Questions("orders", threads=4, waiting_max=WAITING_MAX)
+    sources = Sources(
+        surveys=Surveys(lambda: _surveyor(kafka), lambda: Groups(kafka)),
+        orders=orders,
+        brokers=brokers,
+        others=others,
+    )
+
+    opened = ExitStack()
+    opened.callback(orders.close)
+    opened.callback(brokers.close)
+    opened.callback(others.close)
+
+    def start() -> None:
+        brokers.start()
+        others.start()
+
+    return Role(
+        name=f"{launch.service}-{launch.role}",
+        host=operations.api.host,
+        port=operations.api.port,
+        app=lambda reasons: build_api(sources, reasons),
+        start=start,
+        close=opened.close,
+    )
 
 
 def observer(launch: Launch[Settings]) -> Role:
     kafka = launch.settings.kafka
     observing = Observer(
-        lambda: Surveyor(kafka, {group: subscribed(group) for group in GROUPS}, topics=OBSERVED),
+        lambda: _surveyor(kafka),
         lambda: LetterWatch(kafka, dispositions=DEAD_LETTER_DISPOSITIONS.name),
         Gauges(OBSERVED),
         every_s=launch.settings.operations.observer.every_s,
@@ -25,10 +67,14 @@ def observer(launch: Launch[Settings]) -> Role:
     return worker_role(launch, run=observing.run, reasons=observing.reasons)
 
 
+def _surveyor(kafka: KafkaSettings) -> Surveyor:
+    return Surveyor(kafka, {group: subscribed(group) for group in GROUPS}, topics=OBSERVED)
+
+
 SERVICE = Service(
     name="operations",
     program="python -m orderflow.services.operations",
     settings=Settings,
-    roles={"observer": observer},
+    roles={"api": api, "observer": observer},
     neighbours=SECTIONS,
 )

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from orderflow.contracts import roster
 from orderflow.messaging.process.settings import RolesSection
-from orderflow.messaging.settings import ProcessSettings, RoleSection
+from orderflow.messaging.settings import ApiSection, ProcessSettings, RoleSection, Section
 
 
 class ObserverSection(RoleSection):
@@ -17,10 +17,18 @@ class ObserverSection(RoleSection):
     every_s: Annotated[float, Field(ge=0.5, le=300)] = 5.0
 
 
+class OrderSection(Section):
+    """`url`: the order API, asked which orders are stuck."""
+
+    url: str = "http://127.0.0.1:8080"
+
+
 class OperationsSettings(RolesSection):
     ports: ClassVar = roster.row("operations").ports
 
+    api: ApiSection
     observer: ObserverSection
+    order: OrderSection = OrderSection()
 
 
 class Settings(ProcessSettings):

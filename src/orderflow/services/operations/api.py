@@ -1,0 +1,44 @@
+"""The operations API: what an operator's console stands on."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.types import ASGIApp
+
+from orderflow.messaging.errors import Transient, plain
+from orderflow.messaging.http import problems
+from orderflow.messaging.http.api import http_api
+from orderflow.messaging.http.health import Reasons
+from orderflow.services.operations.cluster import ClusterRoutes
+from orderflow.services.operations.openapi import TITLE, document
+from orderflow.services.operations.orders import OrderApi
+from orderflow.services.operations.questions import Questions
+from orderflow.services.operations.surveys import Surveys
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What the API asks. `brokers`: one thread's, which alone uses `surveys`. `others`: whoever may be
+    asked by several threads.
+    """
+
+    surveys: Surveys
+    orders: OrderApi
+    brokers: Questions
+    others: Questions
+
+
+def build_api(sources: Sources, reasons: Reasons) -> ASGIApp:
+    cluster = ClusterRoutes(
+        sources.surveys, sources.orders, brokers=sources.brokers, others=sources.others
+    )
+    return http_api(
+        cluster.routes(), title=TITLE, document=document, reasons=reasons, translate=from_error
+    )
+
+
+def from_error(error: BaseException) -> problems.Problem:
+    """The problem that a client gets: here what is away has a name."""
+    if isinstance(error, Transient):
+        return problems.unavailable(plain(error))
+    return problems.from_error(error)
