@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from starlette.types import ASGIApp
 
+from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.errors import Transient, plain
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons
+from orderflow.messaging.schemas.avro import Decoder
 from orderflow.services.operations.cluster import ClusterRoutes
+from orderflow.services.operations.desk_routes import DeskRoutes
 from orderflow.services.operations.openapi import TITLE, document
 from orderflow.services.operations.orders import OrderApi
 from orderflow.services.operations.questions import Questions
@@ -18,22 +23,32 @@ from orderflow.services.operations.surveys import Surveys
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What the API asks. `brokers`: one thread's, which alone uses `surveys`. `others`: whoever may be
-    asked by several threads.
+    What the API asks, and on which threads. `brokers`: one thread, which alone uses `surveys`.
+    `others`: the order service. `letters`: dead letters are read. `acts`: one thread, which alone
+    replays and discards.
     """
 
     surveys: Surveys
     orders: OrderApi
+    desk: Callable[[], Desk]
+    decoder: Decoder
     brokers: Questions
     others: Questions
+    letters: Questions
+    acts: Questions
 
 
 def build_api(sources: Sources, reasons: Reasons) -> ASGIApp:
     cluster = ClusterRoutes(
         sources.surveys, sources.orders, brokers=sources.brokers, others=sources.others
     )
+    desk = DeskRoutes(sources.desk, sources.decoder, reads=sources.letters, acts=sources.acts)
     return http_api(
-        cluster.routes(), title=TITLE, document=document, reasons=reasons, translate=from_error
+        [*desk.routes(), *cluster.routes()],
+        title=TITLE,
+        document=document,
+        reasons=reasons,
+        translate=from_error,
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
+from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import GROUPS, OBSERVED, SECTIONS, subscribed
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
+from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.dead_letters.letter_watch import LetterWatch
 from orderflow.messaging.http.server import Role
 from orderflow.messaging.kafka.groups import Groups
 from orderflow.messaging.kafka.survey import Surveyor
 from orderflow.messaging.process.role import Launch, worker_role
 from orderflow.messaging.process.service import Service
+from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.services.operations.api import Sources, build_api
 from orderflow.services.operations.config import Settings
@@ -28,23 +32,30 @@ WAITING_MAX = 32
 def api(launch: Launch[Settings]) -> Role:
     kafka, operations = launch.settings.kafka, launch.settings.operations
     orders = OrderApi(operations.order.url)
-    brokers = Questions("the cluster", threads=1, waiting_max=WAITING_MAX)
-    others = Questions("orders", threads=4, waiting_max=WAITING_MAX)
+    registry = Registry(launch.settings.registry)
+    threads = {
+        "brokers": Questions("the cluster", threads=1, waiting_max=WAITING_MAX),
+        "others": Questions("orders", threads=4, waiting_max=WAITING_MAX),
+        "letters": Questions("dead letters", threads=2, waiting_max=WAITING_MAX),
+        "acts": Questions("replays", threads=1, waiting_max=WAITING_MAX),
+    }
     sources = Sources(
         surveys=Surveys(lambda: _surveyor(kafka), lambda: Groups(kafka)),
         orders=orders,
-        brokers=brokers,
-        others=others,
+        desk=lambda: _desk(kafka),
+        decoder=Decoder(registry),
+        **threads,
     )
 
     opened = ExitStack()
-    opened.callback(orders.close)
-    opened.callback(brokers.close)
-    opened.callback(others.close)
+    opened.enter_context(closing(orders))
+    opened.enter_context(closing(registry))
+    for questions in threads.values():
+        opened.enter_context(closing(questions))
 
     def start() -> None:
-        brokers.start()
-        others.start()
+        for questions in threads.values():
+            questions.start()
 
     return Role(
         name=f"{launch.service}-{launch.role}",
@@ -65,6 +76,11 @@ def observer(launch: Launch[Settings]) -> Role:
         every_s=launch.settings.operations.observer.every_s,
     )
     return worker_role(launch, run=observing.run, reasons=observing.reasons)
+
+
+def _desk(kafka: KafkaSettings) -> Desk:
+    topics = {group: [topic.name for topic in listened] for group, listened in GROUPS.items()}
+    return Desk(kafka, topics, DEAD_LETTER_DISPOSITIONS.name, commands=OPERATOR_COMMANDS)
 
 
 def _surveyor(kafka: KafkaSettings) -> Surveyor:

@@ -87,3 +87,139 @@ STUCK: Schema = {
     ],
     "nextCursor": None,
 }
+
+LETTER_ID = "orders.payment-service.dlt/0/12"
+
+LETTER: Schema = {
+    "id": LETTER_ID,
+    "state": "OPEN",
+    "group": "payment-service",
+    "topic": "orders",
+    "type": "orderflow.OrderCreated",
+    "cause": "Poison ← EOFError",
+    "message": "the body can't be read as orderflow.OrderCreated: EOFError, at byte 7 of 7",
+    "orderId": ORDER_ID,
+    "key": ORDER_ID,
+    "writtenAt": AT,
+    "attempts": 0,
+    "replays": 0,
+    "size": 1843,
+    "disposition": None,
+}
+_REPLAYED: Schema = {
+    "kind": "REPLAYED",
+    "by": "ada",
+    "reason": "schema is registered again",
+    "at": AT,
+    "replays": 1,
+    "replayedTo": "orders.payment-service.replay",
+}
+LETTERS: Schema = {
+    "items": [LETTER, {**LETTER, "state": "REPLAYED", "disposition": _REPLAYED}],
+    "nextCursor": None,
+}
+
+LETTER_SUMMARY: Schema = {
+    "items": [
+        {
+            "group": "payment-service",
+            "topic": "orders",
+            "type": "orderflow.OrderCreated",
+            "cause": "Poison ← EOFError",
+            "letters": 12,
+            "parked": 0,
+            "cut": 0,
+            "oldest": BEFORE,
+            "newest": AT,
+            "orders": 11,
+            "examplesOfOrders": [ORDER_ID],
+            "firstLetter": LETTER_ID,
+            "message": "the body can't be read as orderflow.OrderCreated: EOFError, at byte 7 of 7",
+        }
+    ],
+    "leftOut": 0,
+    "balance": [
+        {
+            "group": "payment-service",
+            "letters": 14,
+            "replayed": 1,
+            "discarded": 1,
+            "other": 0,
+            "open": 12,
+            "expired": 0,
+            "deletedOffsets": 0,
+            "difference": 0,
+        }
+    ],
+}
+
+_SENT: Schema = {
+    "id": LETTER_ID,
+    "to": "orders.payment-service.replay",
+    "held": None,
+    "why": "",
+    "older": None,
+}
+_HELD: Schema = {
+    "id": "orders.payment-service.dlt/0/14",
+    "to": None,
+    "held": "OLDER_OPEN",
+    "why": "an older letter of its key stays behind",
+    "older": "orders.payment-service.dlt/0/13",
+}
+
+LETTER_DETAIL: Schema = {
+    "letter": LETTER,
+    "evidence": {
+        "originalTopic": "orders",
+        "originalPartition": 2,
+        "originalOffset": 5231,
+        "originalTimestamp": BEFORE,
+        "group": "payment-service",
+        "exceptionType": "orderflow.messaging.errors.Poison",
+        "causeType": "builtins.EOFError",
+        "message": LETTER["message"],
+        "stackTrace": "Traceback (most recent call last): …",
+        "attempts": 0,
+        "firstFailure": AT,
+        "lastFailure": AT,
+        "replays": 0,
+        "replayTopic": None,
+        "replayPartition": None,
+        "replayOffset": None,
+        "cut": [],
+        "originalSize": None,
+        "originalSha256": None,
+        "eventId": "019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a11",
+        "eventType": "orderflow.OrderCreated",
+        "orderId": ORDER_ID,
+    },
+    "payload": {
+        "type": "orderflow.OrderCreated",
+        "event": None,
+        "problem": LETTER["message"],
+        "hex": "00000000074830",
+        "size": 7,
+    },
+    "headers": [{"name": "ce_type", "value": "orderflow.OrderCreated"}],
+    "replay": _SENT,
+}
+
+REPLAY_REQUEST: Schema = {
+    "filter": {"group": "payment-service", "cause": "Poison"},
+    "reason": "schema is registered again",
+    "dryRun": True,
+    "max": 100,
+}
+DISCARD_REQUEST: Schema = {"ids": [LETTER_ID], "reason": "a test's record, ticket 4711"}
+
+DESK_ANSWER: Schema = {
+    "dryRun": True,
+    "done": 11,
+    "byTopic": {"orders.payment-service.replay": 11},
+    "held": {"OLDER_OPEN": 1},
+    "beyondMax": 0,
+    "stopped": False,
+    "left": 0,
+    "letters": [_SENT, _HELD],
+}

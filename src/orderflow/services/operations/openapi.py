@@ -8,6 +8,7 @@ from orderflow.messaging.documents import openapi
 from orderflow.messaging.documents.openapi import Schema, Schemas, operation, query_parameter
 from orderflow.services.operations import examples
 from orderflow.services.operations.cluster import LIMIT_DEFAULT, LIMIT_MAX
+from orderflow.services.operations.desk_openapi import DESK_TYPES, desk_paths
 from orderflow.services.operations.orders import StuckPage
 from orderflow.services.operations.views import GroupsPage, LagPage
 
@@ -26,8 +27,9 @@ PAGE: list[Schema] = [
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(LagPage, GroupsPage, StuckPage)
-    return openapi.document(TITLE, paths=_cluster(schemas), schemas=schemas)
+    schemas = Schemas(LagPage, GroupsPage, StuckPage, *DESK_TYPES)
+    paths = {**desk_paths(schemas), **_cluster(schemas)}
+    return openapi.document(TITLE, paths=paths, schemas=schemas)
 
 
 def _cluster(schemas: Schemas) -> Schema:
