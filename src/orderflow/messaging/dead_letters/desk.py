@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from orderflow.messaging.dead_letters.balance import balances
+from orderflow.messaging.dead_letters.letter_log import LetterLogs
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.letters import (
     ANY,
@@ -34,6 +36,7 @@ from orderflow.messaging.dead_letters.letters import (
     LetterGroup,
 )
 from orderflow.messaging.dead_letters.replay_plan import DeskProgress, DeskReport, ReplayPlan
+from orderflow.messaging.dead_letters.summary import summarize
 from orderflow.messaging.errors import NEUTRAL, ConfigurationError, OperatorCommands
 from orderflow.messaging.settings import KafkaSettings
 
@@ -73,6 +76,9 @@ class Desk:
         self._replays_max = replays_max
         self._commands = commands
 
+    def _logs(self) -> LetterLogs:
+        return LetterLogs(self._settings, self._groups, self._dispositions_topic)
+
     def letters(
         self, letter_filter: LetterFilter = ANY, *, include_closed: bool = False
     ) -> Iterator[Letter]:
@@ -82,21 +88,63 @@ class Desk:
 
         Close the iterator when leaving early. A dead-letter topic that does not exist has none.
         """
-        raise NotImplementedError
+        with self._logs() as logs:
+            its_logs = logs.find(letter_filter)
+            decided = logs.decided(its_logs)
+
+            for log in its_logs:
+                for letter in logs.letters(log, decided):
+                    if letter_filter.takes(letter, replays_max=self._replays_max) and (
+                        include_closed or letter.is_open
+                    ):
+                        yield letter
 
     def summary(
         self, letter_filter: LetterFilter = ANY, *, include_closed: bool = False
     ) -> list[LetterGroup]:
         """The letters that fit, by group, topic, event type and cause: the largest first."""
-        raise NotImplementedError
+        return summarize(
+            self.letters(letter_filter, include_closed=include_closed),
+            replays_max=self._replays_max,
+        )
 
     def find(self, letter_id: LetterId) -> Letter:
         """One letter, open or not. Raises LetterGone, whose message says which of both it is."""
-        raise NotImplementedError
+        with self._logs() as logs:
+            log = next(
+                (
+                    log
+                    for log in logs.find(LetterFilter(ids=frozenset((letter_id,))))
+                    if log.place == letter_id.place
+                ),
+                None,
+            )
+            if log is None:
+                raise LetterGone(
+                    f"there is no letter {letter_id}: {letter_id.topic} is no dead-letter topic of "
+                    "this cluster, or has no such partition"
+                )
+            if letter_id.offset < log.first:
+                raise LetterGone(
+                    f"there is no letter {letter_id} any more: retention has deleted all below "
+                    f"offset {log.first}"
+                )
+
+            letter = (
+                logs.letter_at(log, letter_id.offset, logs.decided([log]))
+                if letter_id.offset < log.end
+                else None
+            )
+            if letter is None:
+                raise LetterGone(
+                    f"there is no letter {letter_id}: the topic has none at this offset"
+                )
+            return letter
 
     def balance(self) -> list[LetterBalance]:
         """The balance of each group, by name. Reads all letters that are retained."""
-        raise NotImplementedError
+        with self._logs() as logs:
+            return balances(logs)
 
     def plan_replay(
         self,

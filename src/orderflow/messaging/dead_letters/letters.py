@@ -81,6 +81,7 @@ class LetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     def takes(self, letter: Letter, *, replays_max: int = REPLAYS_MAX) -> bool:
         """Whether this letter is meant, whatever has become of it."""
         evidence = letter.evidence
+
         return (
             self.takes_log(letter.group, letter.topic, letter.id.topic)
             and (self.ids is None or letter.id in self.ids)
