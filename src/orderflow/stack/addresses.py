@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from orderflow.books.settings import BooksDatabases
 from orderflow.contracts.roster import ROSTER, Roster, Row
 from orderflow.stack.parts import jars, kafka, registry, zipkin
 from orderflow.stack.parts.java import java_home
@@ -80,6 +81,7 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
         },
         **_neighbours_environment(settings),
         **_operations_environment(settings),
+        **books_environment(settings, roster),
         **_demo_environment(settings),
         **zipkin.process_environment(settings),
         **settings.elsewhere,
@@ -129,6 +131,21 @@ def _operations_environment(settings: StackSettings) -> dict[str, str]:
     if "order" not in settings.services:
         return {}
     return {"ORDERFLOW_OPERATIONS__ORDER__URL": api_url(settings, "order")}
+
+
+def books_environment(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
+    """What the books compare, and where they remember how far they have read."""
+    return {
+        **{
+            f"ORDERFLOW_BOOKS__DATABASES__{member.name.upper()}": database_url(
+                settings, member.name
+            )
+            for member in roster
+            if member.has_database and member.name in BooksDatabases.model_fields
+        },
+        "ORDERFLOW_BOOKS__LEDGER_URL": psp_url(settings),
+        "ORDERFLOW_BOOKS__STATE_DIR": str(settings.data / "books"),
+    }
 
 
 def _demo_environment(settings: StackSettings) -> dict[str, str]:
