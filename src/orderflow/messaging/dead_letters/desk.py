@@ -25,6 +25,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orderflow.messaging.dead_letters.balance import balances
+from orderflow.messaging.dead_letters.desk_session import DeskSession
+from orderflow.messaging.dead_letters.desk_work import Rules, find_work, plan_of
 from orderflow.messaging.dead_letters.letter_log import LetterLogs
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.letters import (
@@ -160,7 +162,9 @@ class Desk:
         `max_letters`: send at most so many (None: all). `replays_max`: instead of the desk's.
         `keep_order` False: a letter may overtake an older one of its key that stays behind.
         """
-        raise NotImplementedError
+        rules = self._replay_rules(letter_filter, max_letters, replays_max, keep_order=keep_order)
+        with self._logs() as logs:
+            return plan_of(logs, find_work(logs, rules))
 
     def replay(
         self,
@@ -182,7 +186,8 @@ class Desk:
         (the message says which, and how many letters were sent before); Fenced when another desk
         has begun: what was committed stays, the rest is left to it.
         """
-        raise NotImplementedError
+        rules = self._replay_rules(letter_filter, max_letters, replays_max, keep_order=keep_order)
+        return self._work(rules, by, reason, on_progress, stop)
 
     def discard(
         self,
@@ -200,4 +205,54 @@ class Desk:
 
         Raises as `replay`, and ConfigurationError without a reason.
         """
-        raise NotImplementedError
+        if not reason.strip():
+            raise ConfigurationError("a discard needs a reason: it is for good")
+
+        rules = Rules(
+            letter_filter=letter_filter,
+            is_replay=False,
+            max_letters=max_letters,
+            replays_max=self._replays_max,
+            parked_at=self._replays_max,
+        )
+        return self._work(rules, by, reason, on_progress, stop)
+
+    def _replay_rules(
+        self,
+        letter_filter: LetterFilter,
+        max_letters: int | None,
+        replays_max: int | None,
+        *,
+        keep_order: bool,
+    ) -> Rules:
+        return Rules(
+            letter_filter=letter_filter,
+            is_replay=True,
+            max_letters=max_letters,
+            replays_max=self._replays_max if replays_max is None else replays_max,
+            parked_at=self._replays_max,
+            keep_order=keep_order,
+        )
+
+    def _work(
+        self,
+        rules: Rules,
+        by: str,
+        reason: str,
+        on_progress: Callable[[DeskProgress], None],
+        stop: Callable[[], bool],
+    ) -> DeskReport:
+        if not by.strip():
+            raise ConfigurationError("say who decides: it is recorded")
+
+        with self._logs() as logs:
+            session = DeskSession(
+                self._settings,
+                logs,
+                dispositions=self._dispositions_topic,
+                rules=rules,
+                by=by,
+                reason=reason,
+                commands=self._commands,
+            )
+            return session.run(on_progress, stop)

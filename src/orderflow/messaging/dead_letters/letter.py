@@ -45,6 +45,7 @@ from orderflow.messaging.event import (
     ORIGINAL_SHA256,
     ORIGINAL_SIZE,
     REPLAY_COUNT,
+    REPLAY_OF,
     REPLAY_OFFSET,
     REPLAY_PARTITION,
     REPLAY_TOPIC,
@@ -137,6 +138,24 @@ def letter(  # noqa: PLR0913 - a record has that many parts
     if record_bytes(key, value, [*own, *added]) <= LETTER_BYTES_MAX:
         return dlt, key, value, [*own, *added]
     return _cut_to_fit(dlt, key, value, own, added)
+
+
+def copy_to_replay(
+    *, to: str, letter_id: str, key: bytes | None, value: bytes | None, headers: RawHeaders | None
+) -> Produced:
+    """
+    The record of a letter that was not cut, to produce to the group's replay topic: key, value and
+    own headers as they were, with the place of the first failure, how often it was sent back, this
+    time included, and of which letter it is a copy.
+    """
+    place = [pair for pair in headers or () if pair[0] in _PLACE]
+    count = str(replay_count(headers) + 1).encode()
+    added: list[tuple[str, bytes | None]] = [
+        *place,
+        (REPLAY_COUNT, count),
+        (REPLAY_OF, letter_id.encode()),
+    ]
+    return to, key, value, [*without_evidence(headers), *added]
 
 
 def _cut_to_fit(
@@ -268,5 +287,6 @@ _EVIDENCE = frozenset(
         FIRST_FAILURE_TIME,
         LAST_FAILURE_TIME,
         REPLAY_COUNT,
+        REPLAY_OF,
     }
 )

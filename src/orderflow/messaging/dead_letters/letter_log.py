@@ -172,6 +172,7 @@ def _letter(record: ConsumerRecord, log: LetterLog, decided: Decided) -> Letter:
         key=record.key,
         value=record.value,
         headers=without_evidence(record.headers),
+        all_headers=record.headers,
         written_at=record.timestamp,
         size=record_bytes(record.key, record.value, record.headers),
         disposition=decided.of(log.place, record.offset),

@@ -24,6 +24,8 @@ class Held(StrEnum):
     """It was too large to be kept whole: it is evidence, and no record any more."""
     OLDER_OPEN = "OLDER_OPEN"
     """An older letter of its key is open and stays behind: it would overtake that one."""
+    FOREIGN = "FOREIGN"
+    """It has no evidence: no listener wrote it, or its headers can't be read."""
     DEALT_WITH = "DEALT_WITH"
     """It was replayed or discarded before."""
     GONE = "GONE"
