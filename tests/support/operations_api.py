@@ -37,6 +37,7 @@ from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.testing.registry import InMemoryRegistry
 from orderflow.services.operations.api import Sources, build_api
+from orderflow.services.operations.auditor import LastAudit
 from orderflow.services.operations.orders import OrderApi
 from orderflow.services.operations.questions import Questions
 from orderflow.services.operations.surveys import Surveys
@@ -228,6 +229,7 @@ def a_letter(offset: int, *, value: bytes | None = b"\xff", **more: Any) -> Lett
         group=GROUP,
         topic="orders",
         evidence=evidence,
+        all_headers=[],
         **{
             "key": f"order-{offset}".encode(),
             "value": value,
@@ -256,6 +258,7 @@ def operations_api(
             "decoder": Decoder(InMemoryRegistry()),
             "letters": questions(opened, "dead letters", threads=2),
             "acts": questions(opened, "replays", threads=1),
+            "last_audit": LastAudit(),
         }
         yield OperationsApi(Sources(**{**sources, **more}))
 

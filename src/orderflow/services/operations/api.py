@@ -13,6 +13,8 @@ from orderflow.messaging.http import problems
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.schemas.avro import Decoder
+from orderflow.services.operations.auditor import LastAudit
+from orderflow.services.operations.books_routes import BooksRoutes
 from orderflow.services.operations.cluster import ClusterRoutes
 from orderflow.services.operations.desk_routes import DeskRoutes
 from orderflow.services.operations.openapi import TITLE, document
@@ -25,7 +27,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """
     What the API asks, and on which threads. `brokers`: one thread, which alone uses `surveys`.
     `others`: the order service. `letters`: dead letters are read. `acts`: one thread, which alone
-    replays and discards.
+    replays and discards. `last_audit`: what the auditor of this process has found.
     """
 
     surveys: Surveys
@@ -36,6 +38,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     others: Questions
     letters: Questions
     acts: Questions
+    last_audit: LastAudit
 
 
 def build_api(sources: Sources, reasons: Reasons) -> ASGIApp:
@@ -44,7 +47,7 @@ def build_api(sources: Sources, reasons: Reasons) -> ASGIApp:
     )
     desk = DeskRoutes(sources.desk, sources.decoder, reads=sources.letters, acts=sources.acts)
     return http_api(
-        [*desk.routes(), *cluster.routes()],
+        [*desk.routes(), *cluster.routes(), *BooksRoutes(sources.last_audit).routes()],
         title=TITLE,
         document=document,
         reasons=reasons,

@@ -18,6 +18,7 @@ from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.services.operations.api import Sources, build_api
+from orderflow.services.operations.auditor import LastAudit
 from orderflow.services.operations.config import Settings
 from orderflow.services.operations.gauges import Gauges
 from orderflow.services.operations.observer import Observer
@@ -27,6 +28,10 @@ from orderflow.services.operations.surveys import Surveys
 
 WAITING_MAX = 32
 """Questions that wait for a thread; one more is 503 at once."""
+
+
+LAST_AUDIT = LastAudit()
+"""What this process knows of the books: its auditor writes it, its API reads it."""
 
 
 def api(launch: Launch[Settings]) -> Role:
@@ -44,6 +49,7 @@ def api(launch: Launch[Settings]) -> Role:
         orders=orders,
         desk=lambda: _desk(kafka),
         decoder=Decoder(registry),
+        last_audit=LAST_AUDIT,
         **threads,
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from orderflow.books.settings import BooksSection
 from orderflow.contracts import roster
 from orderflow.messaging.process.settings import RolesSection
 from orderflow.messaging.settings import ApiSection, ProcessSettings, RoleSection, Section
@@ -15,6 +16,12 @@ class ObserverSection(RoleSection):
     """`every_s`: how often it looks at the cluster."""
 
     every_s: Annotated[float, Field(ge=0.5, le=300)] = 5.0
+
+
+class AuditorSection(RoleSection):
+    """`every_s`: from the beginning of one audit of the books to that of the next."""
+
+    every_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
 
 
 class OrderSection(Section):
@@ -33,3 +40,4 @@ class OperationsSettings(RolesSection):
 
 class Settings(ProcessSettings):
     operations: OperationsSettings
+    books: BooksSection = BooksSection()

@@ -137,6 +137,7 @@ def _act(schemas: Schemas, summary: str, request: Schema) -> Schema:
             }
         ),
     }
+
     return {
         **operation(summary, answers, parameters=[openapi.ACTOR]),
         "requestBody": request,

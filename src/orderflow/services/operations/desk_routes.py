@@ -58,7 +58,8 @@ READ_WITHIN_S = 10.0
 ACT_WITHIN_S = 20.0
 """After so long a command begins no further transaction, and says how many letters are left."""
 
-ACT_LATE_S = 45.0
+ACT_LATE_S = 75.0
+"""Longer than brokers may take to fence whoever was the desk before: 60 s."""
 READ_LATE = "reading the dead letters takes too long: narrow it by group, topic or time"
 ACT_LATE = (
     "the brokers have not answered in time; what was committed stays: "
@@ -129,6 +130,8 @@ class DeskRoutes:
     async def post_discard(self, request: Request) -> Response:
         refuse_unknown(request.query_params, ())
         body = await read_json(request, self._discards)
+        if not body.reason.strip():
+            raise problems.invalid("reason: say why, for nobody sends a discarded letter again")
         wanted, actor = body_filter(body), actor_of(request)
         return await self._act(lambda: self._discard(body, wanted, actor), "discarded")
 
@@ -217,7 +220,7 @@ def _is_meant(letter: Letter, state: WantedState) -> bool:
 
 def _without_value(letter: Letter) -> Letter:
     """A page is in memory: 200 payloads of 2 MiB would be too."""
-    return msgspec.structs.replace(letter, value=None, headers=[])
+    return msgspec.structs.replace(letter, value=None, headers=[], all_headers=[])
 
 
 def _discard_plan(desk: Desk, wanted: LetterFilter, most: int) -> ReplayPlan:

@@ -223,3 +223,39 @@ DESK_ANSWER: Schema = {
     "left": 0,
     "letters": [_SENT, _HELD],
 }
+
+_DIFFERENCE: Schema = {
+    "check": "ledger",
+    "subject": "order",
+    "id": ORDER_ID,
+    "expected": "payment: captured 12990 EUR",
+    "actual": "the provider's ledger: nothing",
+    "command": f"orderflow trace {ORDER_ID}",
+}
+BOOKS: Schema = {
+    "verdict": "DIFFERENT",
+    "at": AT,
+    "ageS": 12.5,
+    "durationS": 1.25,
+    "missing": "",
+    "isFull": True,
+    "orders": 1043,
+    "compared": 1043,
+    "checks": [
+        {
+            "check": "ledger",
+            "meaning": "payment's rows = the provider's ledger",
+            "checked": 1043,
+            "differences": 1,
+            "inFlight": 0,
+            "explained": 0,
+        }
+    ],
+    "differences": [_DIFFERENCE],
+    "inFlight": [],
+    "explained": [],
+    "awaited": [{"who": "inventory-service", "what": "lag 12", "accounts": 3}],
+    "repeats": 0,
+    "positions": {"orders-0": 5231},
+    "notes": [],
+}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
+from orderflow.books.report import DIFFERENCES_MAX, Check
 from orderflow.messaging.documents import openapi
 from orderflow.messaging.documents.openapi import Schema, Schemas, operation, query_parameter
-from orderflow.services.operations import examples
+from orderflow.services.operations import books_routes, examples
+from orderflow.services.operations.books_routes import BooksView
 from orderflow.services.operations.cluster import LIMIT_DEFAULT, LIMIT_MAX
 from orderflow.services.operations.desk_openapi import DESK_TYPES, desk_paths
 from orderflow.services.operations.orders import StuckPage
@@ -27,9 +29,31 @@ PAGE: list[Schema] = [
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(LagPage, GroupsPage, StuckPage, *DESK_TYPES)
-    paths = {**desk_paths(schemas), **_cluster(schemas)}
+    schemas = Schemas(LagPage, GroupsPage, StuckPage, BooksView, *DESK_TYPES)
+    paths = {**desk_paths(schemas), **_cluster(schemas), "/books": {"get": _books(schemas)}}
     return openapi.document(TITLE, paths=paths, schemas=schemas)
+
+
+def _books(schemas: Schemas) -> Schema:
+    answers = {
+        "200": schemas.answer("The last audit", BooksView, example=examples.BOOKS),
+        **schemas.problems(
+            {"422": "A parameter is not valid, or not known", "503": "No audit has ended yet"}
+        ),
+    }
+    check = query_parameter("check", {"type": "string", "enum": [*Check]}, "This check alone")
+    limit = query_parameter(
+        "limit",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": DIFFERENCES_MAX,
+            "default": books_routes.LIMIT_DEFAULT,
+        },
+        "How many of each list",
+    )
+
+    return operation("What the last audit of the books found", answers, parameters=[check, limit])
 
 
 def _cluster(schemas: Schemas) -> Schema:

@@ -233,6 +233,7 @@ def test_a_replay_that_takes_too_long_stops_between_transactions(
         ("replay", {"filter": {}, "dryrun": True}, "dryrun"),
         ("discard", {"filter": {}}, "reason"),
         ("discard", {"filter": {}, "reason": ""}, "length >= 1"),
+        ("discard", {"filter": {}, "reason": " "}, "say why"),
     ],
 )
 def test_a_wrong_command_is_refused_before_anything_is_done(
