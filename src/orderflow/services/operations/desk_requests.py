@@ -93,6 +93,7 @@ def query_filter(query: QueryParams) -> tuple[LetterFilter, WantedState]:
     """The query as a filter. Raises a problem (422) that names the parameter that is wrong."""
     state = query_choice(query, "state", WantedState) or WantedState.OPEN
     key = query.get("key")
+
     letter_filter = LetterFilter(
         group=query_value(query, "group", Name),
         topic=query_value(query, "topic", Name),

@@ -232,6 +232,7 @@ def state_of(letter: Letter) -> LetterState:
 
 def letter_view(letter: Letter) -> LetterView:
     evidence = letter.evidence
+
     return LetterView(
         id=str(letter.id),
         state=state_of(letter),
