@@ -6,6 +6,7 @@ put there as a listener does, the desk in this process and in others, and what t
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -150,23 +151,48 @@ class LetterBox:
         ]
 
     def start_worker(
-        self, directory: Path, *arguments: str, failpoints: str = ""
-    ) -> subprocess.Popen[bytes]:
-        """`replay` or `discard`, by a desk in a process of its own."""
-        with (directory / "desk.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "tests.support.desk_worker", *arguments],
+        self, act: str, directory: Path, *, failpoints: str = "", batch: int = 4
+    ) -> DeskWorker:
+        """`replay` or `discard` of everything, in transactions of at most `batch` letters."""
+        path = directory / f"{uuid4().hex}.log"
+        with path.open("wb") as log:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.desk_worker", act],
                 cwd=Path(__file__).parents[2],
                 env={
                     **os.environ,
                     "DESK_BROKER": self.stack.bootstrap_servers,
                     "DESK_TOPIC": self.topic,
                     "DESK_GROUP": self.group,
+                    "DESK_BATCH": str(batch),
                     "ORDERFLOW_FAILPOINTS": failpoints,
                 },
                 stdout=log,
                 stderr=log,
             )
+        return DeskWorker(popen, path)
+
+
+@dataclass
+class DeskWorker:
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    def wait(self) -> int:
+        """Its exit code; EXIT_FENCED if another desk came."""
+        return self.popen.wait(60)
+
+    def wait_until_stopped(self) -> None:
+        """Until it stands at its failpoint."""
+        status = Path(f"/proc/{self.popen.pid}/stat")
+        eventually(
+            lambda: status.read_text().rpartition(") ")[2][0] == "T",
+            within_s=30,
+            why="a desk that stands at its failpoint",
+        )
+
+    def go_on(self) -> None:
+        self.popen.send_signal(signal.SIGCONT)
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""`python -m tests.support.desk_worker replay|discard`: the desk in a process of its own."""
+"""
+`python -m tests.support.desk_worker replay|discard`: the desk in a process of its own, in small
+transactions.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 
 from tests.support.dead_letters import EXIT_FENCED
 
+from orderflow.messaging.dead_letters import desk_session
 from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.dead_letters.letters import ANY
 from orderflow.messaging.errors import Fenced
@@ -14,6 +18,7 @@ from orderflow.messaging.settings import KafkaSettings
 
 
 def main() -> int:
+    desk_session.LETTERS_MAX = int(os.environ["DESK_BATCH"])
     topic = os.environ["DESK_TOPIC"]
     desk = Desk(
         KafkaSettings(bootstrap_servers=os.environ["DESK_BROKER"]),

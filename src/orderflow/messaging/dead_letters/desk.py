@@ -15,9 +15,10 @@ Guarantees:
 - Copies of one key are sent in the order of their originals, and none is sent while an older letter
   of its key stays behind open, unless that is asked for.
 
-Letters are read as a stream: in memory are some MiB of them, and about 100 bytes for each that is
-retained. Every function raises Unavailable when the cluster can't be reached, ConfigurationError
-when it refuses what is asked of it.
+Letters are read as a stream: in memory are some MiB of them, about 100 bytes for each that somebody
+has dealt with, and during a replay 140 bytes for each open one of the topic that is at work. Every
+function raises Unavailable when the cluster can't be reached, ConfigurationError when it refuses
+what is asked of it.
 """
 
 from __future__ import annotations

@@ -4,16 +4,20 @@ The desk at work: copies and dispositions, transaction after transaction.
 The order of the steps is the guarantee: fence whoever was the desk before; wait until none of its
 transactions is open; read what is decided; only then send. After a commit whose outcome is unknown
 all of that is done again, and a letter is sent only if it is still open.
+
+An outage of brokers can undo a commit that they have acknowledged, also in part
+(`docs/decisions/0026-commits-that-kafka-undoes.md`). So at the end the copies are read back: a
+letter whose copy is not there gets its disposition taken back, and is open again.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from orderflow.messaging.dead_letters.desk_work import LogWork, Rules, Work, find_work, planned
+from orderflow.messaging.dead_letters.desk_work import LogWork, Rules, Work, find_work, held_letter
 from orderflow.messaging.dead_letters.dispositions import (
     Disposition,
     DispositionKind,
@@ -22,6 +26,7 @@ from orderflow.messaging.dead_letters.dispositions import (
 from orderflow.messaging.dead_letters.letter import copy_to_replay
 from orderflow.messaging.dead_letters.letter_index import key_digest
 from orderflow.messaging.dead_letters.letter_log import LetterLogs
+from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.letters import Letter
 from orderflow.messaging.dead_letters.replay_plan import (
     SHOWN_MAX,
@@ -39,6 +44,7 @@ from orderflow.messaging.errors import (
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, transactional_producer
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.transactions import (
     Produced,
     ProducerLost,
@@ -54,6 +60,8 @@ BYTES_MAX = 4 * 1024 * 1024
 BROKER_WITHIN_S = 30.0
 STABLE_WITHIN_S = 30.0
 """Longer than a transaction that nobody ends stays open: 15 s, and up to 10 s for the broker."""
+CHECKED_MAX = 50_000
+"""So many copies are sent before they are read back."""
 TRIES_MAX = 5
 ASK_AGAIN_S = 0.1
 
@@ -94,6 +102,9 @@ class DeskSession:
         self._held: Counter[Held] = Counter()
         self._shown: list[PlannedLetter] = []
         self._refused_keys: set[bytes] = set()
+        self._sent: dict[LetterId, str] = {}
+        self._checked: Mapping[Place, int] = {}
+        self._undone = 0
         self._transaction_count = 0
         self._give_up_at = 0.0
 
@@ -107,6 +118,7 @@ class DeskSession:
         work = find_work(self._logs, self._rules)
         self._refuse_missing(self._targets(work))
         self._held, self._shown = work.held, work.shown
+        self._checked = self._logs.logs.ends(self._logs.places(self._targets(work)))
 
         on_progress(DeskProgress(done=0, total=work.total))
         reached, stopped = 0, False
@@ -115,18 +127,22 @@ class DeskSession:
                 stopped = True
                 break
             self._deal_with(part, letters)
+            if len(self._sent) >= CHECKED_MAX:
+                self._take_back_undone()
             reached += len(letters)
             on_progress(DeskProgress(done=reached, total=work.total))
 
+        self._take_back_undone()
         return DeskReport(
             done=self._done.total(),
-            by_topic=dict(self._done),
+            by_topic=dict(+self._done),
             held=dict(+self._held),
             beyond_max=work.beyond_max,
             letters=tuple(self._shown),
             transactions=self._transaction_count,
             stopped=stopped,
             left=work.total - reached,
+            undone=self._undone,
         )
 
     def _batches(self, work: Work) -> Iterator[tuple[LogWork, list[Letter]]]:
@@ -186,7 +202,7 @@ class DeskSession:
             if aborted.refused is Refusal.RECORD:
                 return self._without_refused(part, letters, records)
             return letters
-        self._count(part, len(letters))
+        self._count(part, letters)
         return []
 
     def _commit(self, records: Iterable[Produced]) -> None:
@@ -237,7 +253,7 @@ class DeskSession:
             raise self._refused_at_start(lost) from lost
 
         failpoint("desk.after_fence")
-        self._await_no_open_transaction()
+        self._await_no_open_transaction([self._dispositions])
 
     def _give_up_in_time(self) -> None:
         if time.monotonic() > self._give_up_at:
@@ -246,12 +262,11 @@ class DeskSession:
                 resource="broker",
             )
 
-    def _await_no_open_transaction(self) -> None:
+    def _await_no_open_transaction(self, topics: Iterable[str]) -> None:
         """
         An open transaction hides what is written behind it: a disposition, and we would not see it.
         """
-        logs, name = self._logs.logs, self._dispositions
-        places = [(name, number) for number in range(logs.partitions([name])[name])]
+        logs, places = self._logs.logs, self._logs.places(topics)
         deadline = time.monotonic() + STABLE_WITHIN_S
         # The ends first: what is written later is not the former desk's.
         ends = logs.ends(places)
@@ -261,9 +276,11 @@ class DeskSession:
             if all(stable_ends[place] >= ends[place] for place in places):
                 return
             if time.monotonic() > deadline:
+                hidden = sorted(place[0] for place in places if stable_ends[place] < ends[place])
                 raise Unavailable(
-                    f"a transaction on {name} is open for longer than {STABLE_WITHIN_S:.0f} s: "
-                    "nobody can tell which letters are dealt with; nothing was sent",
+                    f"a transaction on {', '.join(hidden)} is open for longer than "
+                    f"{STABLE_WITHIN_S:.0f} s, and hides which letters are dealt with; "
+                    f"{self._so_far()}",
                     resource="broker",
                 )
             time.sleep(ASK_AGAIN_S)
@@ -273,16 +290,17 @@ class DeskSession:
         self._open()
         self._refuse_missing(self._topics(part))
         decided = self._logs.decided([part.log])
-        still_open = [it for it in letters if decided.of(part.log.place, it.id.offset) is None]
-        self._count(part, len(letters) - len(still_open))
-        return still_open
+        is_open = {it.id: decided.of(part.log.place, it.id.offset) is None for it in letters}
+        self._count(part, [it for it in letters if not is_open[it.id]])
+        return [it for it in letters if is_open[it.id]]
 
     def _taken(self, part: LogWork, letters: Sequence[Letter]) -> DeskTaken:
         # Its answer may have been lost before: what is committed of it is told by the dispositions.
         with suppress(Unavailable):
             decided = self._logs.decided([part.log])
-            ours = (decided.of(part.log.place, letter.id.offset) for letter in letters)
-            self._count(part, sum(it is not None and it.by == self._by for it in ours))
+            decisions = ((it, decided.of(part.log.place, it.id.offset)) for it in letters)
+            ours = [it for it, decision in decisions if decision and decision.by == self._by]
+            self._count(part, ours)
         return DeskTaken(
             "another desk has begun, or this one stood still for longer than 15 s: "
             f"{self._so_far()}; the rest is open, or with the other desk"
@@ -311,21 +329,34 @@ class DeskSession:
     def _hold(self, letter: Letter, held: Held, why: str) -> None:
         self._held[held] += 1
         if len(self._shown) < SHOWN_MAX:
-            entry = planned(letter, held)
-            self._shown.append(
-                PlannedLetter(
-                    id=entry.id,
-                    held=held,
-                    why=why,
-                    replays=entry.replays,
-                    key=entry.key,
-                    evidence=entry.evidence,
-                )
-            )
+            self._shown.append(held_letter(letter, held, why=why))
 
-    def _count(self, part: LogWork, letters: int) -> None:
-        if letters:
-            self._done[part.target if self._rules.is_replay else part.log.place[0]] += letters
+    def _count(self, part: LogWork, letters: Sequence[Letter]) -> None:
+        """These are committed."""
+        if not letters:
+            return
+        topic = part.target if self._rules.is_replay else part.log.place[0]
+        self._done[topic] += len(letters)
+        if self._rules.is_replay:
+            self._sent.update((letter.id, topic) for letter in letters)
+
+    def _take_back_undone(self) -> None:
+        """Make the letters open again whose copies were acknowledged and are not there."""
+        if not self._sent:
+            return
+        # What is hidden for a while is not gone.
+        self._await_no_open_transaction({topic for topic, _ in self._checked})
+        ends = self._logs.logs.stable_ends(self._checked)
+        for letter_id in self._logs.copies(self._checked, ends):
+            self._sent.pop(letter_id, None)
+
+        undone = sorted(self._sent)
+        for start in range(0, len(undone), LETTERS_MAX):
+            batch = undone[start : start + LETTERS_MAX]
+            self._commit([(self._dispositions, str(it).encode(), None, []) for it in batch])
+            self._done.subtract(Counter(self._sent[it] for it in batch))
+        self._undone += len(undone)
+        self._checked, self._sent = ends, {}
 
     def _topics(self, part: LogWork) -> list[str]:
         return [part.target, self._dispositions] if self._rules.is_replay else [self._dispositions]

@@ -136,19 +136,23 @@ def plan_of(logs: LetterLogs, work: Work) -> ReplayPlan:
     )
 
 
-def planned(letter: Letter, held: Held, *, older: LetterId | None = None) -> PlannedLetter:
-    """A letter that is not sent, with the reason in words."""
-    why = _WHY[held].format(
+def held_letter(
+    letter: Letter, held: Held, *, older: LetterId | None = None, why: str = ""
+) -> PlannedLetter:
+    """A letter that is not sent, with the reason in words: `why`, else the usual ones."""
+    disposition = letter.disposition
+    usual = _WHY[held].format(
         replays=letter.evidence.replays,
         parts=" and ".join(letter.evidence.cut),
         older=older,
-        done=letter.disposition.kind.lower() if letter.disposition else "dealt with",
-        by=letter.disposition.by if letter.disposition else "",
+        done=disposition.kind.lower() if disposition else "",
+        by=disposition.by if disposition else "",
     )
+
     return PlannedLetter(
         id=letter.id,
         held=held,
-        why=why,
+        why=why or usual,
         older=older,
         replays=letter.evidence.replays,
         key=letter.key,
@@ -188,4 +192,4 @@ def _shown(
         letter = logs.letter_at(log, entry.offset, decided)
         if letter is not None:
             older = None if entry.older is None else LetterId(*log.place, entry.older)
-            yield planned(letter, entry.held, older=older)
+            yield held_letter(letter, entry.held, older=older)

@@ -68,6 +68,9 @@ HEADERS_KEPT_BYTES = 512 * 1024
 CUT_EVIDENCE_BYTES = 1024
 """Room for the headers that say what was cut."""
 
+REPLAYS_COUNTED_MAX = 1_000_000
+"""Anybody may write a number there, of any size."""
+
 RawHeaders = Sequence[tuple[str, bytes | None]]
 
 _CUT = b"\n[...]\n"
@@ -226,7 +229,7 @@ def replay_count(headers: RawHeaders | None) -> int:
     for name, value in reversed(headers or ()):
         if name == REPLAY_COUNT and value is not None:
             with suppress(ValueError):
-                return max(0, int(value))
+                return min(max(0, int(value)), REPLAYS_COUNTED_MAX)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -12,6 +12,7 @@ from orderflow.messaging.dead_letters.evidence import read_evidence
 from orderflow.messaging.dead_letters.letter import without_evidence
 from orderflow.messaging.dead_letters.letter_place import LetterId, letter_id_of
 from orderflow.messaging.dead_letters.letters import Letter, LetterFilter
+from orderflow.messaging.event import REPLAY_OF
 from orderflow.messaging.kafka.group_topics import (
     dead_letter_topic_name,
     group_of,
@@ -128,11 +129,22 @@ class LetterLogs:
         record = self._reader.at(log.place, offset)
         return _letter(record, log, decided) if record is not None else None
 
+    def copies(self, firsts: Mapping[Place, int], ends: Mapping[Place, int]) -> Iterator[LetterId]:
+        """The letters of which a copy is there, between these offsets of replay topics."""
+        for place, first in firsts.items():
+            for record in self._reader.read(place, first=first, end=ends[place]):
+                letter_id = letter_id_of(dict(record.headers).get(REPLAY_OF))
+                if letter_id is not None:
+                    yield letter_id
+
+    def places(self, topics: Iterable[str]) -> list[Place]:
+        """The partitions of those topics that exist."""
+        counts = self.logs.partitions(topics)
+        return [(name, number) for name, count in counts.items() for number in range(count)]
+
     def _dispositions(self) -> Iterator[ConsumerRecord]:
-        name = self._dispositions_topic
         # Before anything was decided for the first time the topic may not be there.
-        count = self.logs.partitions([name]).get(name, 0)
-        places = [(name, number) for number in range(count)]
+        places = self.places([self._dispositions_topic])
         firsts, ends = self.logs.firsts(places), self.logs.stable_ends(places)
 
         for place in places:

@@ -83,7 +83,8 @@ class DeskReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `by_topic`: the letters that were dealt with, by replay topic (discard: by dead-letter topic).
     `held`, `letters`: what was not, and why, as in a plan. `stopped`: `stop` ended it early, and
-    `left` letters were not reached.
+    `left` letters were not reached. `undone`: of how many letters the brokers undid the commit that
+    they had acknowledged; these are open again, and not in `done`.
     """
 
     done: int = 0
@@ -94,3 +95,4 @@ class DeskReport(msgspec.Struct, frozen=True, kw_only=True):
     transactions: int = 0
     stopped: bool = False
     left: int = 0
+    undone: int = 0
