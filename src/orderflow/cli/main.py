@@ -43,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "tail": ("orderflow.cli.tail:tail", "Print a topic's records, decoded."),
     "mail": ("orderflow.cli.mail:mail", "What the local mail sink got."),
+    "dlt": (
+        "orderflow.cli.dlt.command:app",
+        "Dead letters: find, explain, send back, lay aside.",
+    ),
     "stuck": ("orderflow.cli.stuck:app", "Orders past their deadline, and what to do about them."),
     "product": ("orderflow.cli.product:app", "The catalogue: list, change, see who changed what."),
     "revenue": (
