@@ -111,14 +111,22 @@ def test_what_an_audit_counted_is_exported_check_by_check() -> None:
     assert exported("orderflow_books_in_flight", check="ledger") == 2
 
 
-def test_differences_are_a_reason_that_leaves_the_process_ready() -> None:
-    against, degraded = split(ScriptedBooks(DIFFERENT).audited().reasons())
-    assert (against, degraded) == ([], ["books: 3 differences: see GET /books"])
+@pytest.mark.parametrize(
+    "end", [report(), report(Verdict.UNSETTLED), report(Verdict.DIFFERENT, differences=3)]
+)
+def test_whatever_an_audit_finds_the_process_does_what_it_is_for(end: BooksReport) -> None:
+    assert ScriptedBooks(end).audited().reasons() == []
 
 
-@pytest.mark.parametrize("verdict", [Verdict.BALANCED, Verdict.UNSETTLED])
-def test_without_a_difference_there_is_no_reason(verdict: Verdict) -> None:
-    assert ScriptedBooks(report(verdict)).audited().reasons() == []
+def test_an_audit_that_fails_is_a_reason_that_leaves_the_process_ready() -> None:
+    auditor = ScriptedBooks(AWAY).audited()
+    assert split(auditor.reasons()) == ([], ["books: order's database: away"])
+
+
+def test_before_the_first_audit_has_ended_there_is_no_reason_and_no_report() -> None:
+    books = ScriptedBooks(report())
+    assert books.auditor.reasons() == []
+    assert (books.last.report, books.last.missing) == (None, "the first audit has not ended yet")
 
 
 def test_while_a_side_is_away_the_last_report_stays_and_no_number_is_told_as_new() -> None:

@@ -14,7 +14,7 @@ from orderflow.services.operations.questions import Questions
 
 @pytest.fixture
 def questions() -> Iterator[Questions]:
-    made = Questions("tests", threads=1, waiting_max=1)
+    made = Questions("tests", threads=1, waiting_max=2)
     made.start()
     yield made
     made.close()
@@ -61,16 +61,16 @@ def test_without_room_a_question_is_refused_at_once_and_room_comes_back(
 ) -> None:
     runs = Work()
 
-    async def three() -> list[object]:
+    async def four() -> list[object]:
         asked_for = [
             asyncio.create_task(questions.ask(work, within_s=10, late=""))
-            for work in (runs, lambda: "waited", lambda: "too many")
+            for work in (runs, lambda: "waited", lambda: "waited too", lambda: "too many")
         ]
-        refused = await asyncio.gather(asked_for[2], return_exceptions=True)
+        refused = await asyncio.gather(asked_for[3], return_exceptions=True)
         runs.go_on.set()
-        return [*refused, *await asyncio.gather(*asked_for[:2])]
+        return [*refused, *await asyncio.gather(*asked_for[:3])]
 
-    [refused, *answers] = asyncio.run(three())
+    [refused, *answers] = asyncio.run(four())
     assert isinstance(refused, Problem)
-    assert (refused.status, answers) == (503, ["answer", "waited"])
+    assert (refused.status, answers) == (503, ["answer", "waited", "waited too"])
     assert asyncio.run(questions.ask(lambda: "room", within_s=5, late="")) == "room"
