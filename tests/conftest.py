@@ -43,6 +43,7 @@ SECONDS = {
     "integration/stack/test_local_stack_commands.py": 75,
     "chaos/test_outages.py": 59,
     "chaos/test_listener_without_a_broker.py": 59,
+    "integration/kit/test_desk.py": 60,
     "integration/kit/test_relay_resync.py": 55,
     "integration/order/test_stuck.py": 55,
     "integration/order/test_sweeper.py": 51,

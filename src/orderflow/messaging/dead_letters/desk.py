@@ -16,7 +16,7 @@ Guarantees:
   of its key stays behind open, unless that is asked for.
 
 Letters are read as a stream: in memory are some MiB of them, about 100 bytes for each that somebody
-has dealt with, and during a replay 140 bytes for each open one of the topic that is at work. Every
+has dealt with, and during a replay 170 bytes for each open one of the topic that is at work. Every
 function raises Unavailable when the cluster can't be reached, ConfigurationError when it refuses
 what is asked of it.
 """
@@ -165,7 +165,8 @@ class Desk:
         """
         rules = self._replay_rules(letter_filter, max_letters, replays_max, keep_order=keep_order)
         with self._logs() as logs:
-            return plan_of(logs, find_work(logs, rules))
+            work = find_work(logs, rules)
+            return plan_of(logs, work, dispositions=self._dispositions_topic)
 
     def replay(
         self,

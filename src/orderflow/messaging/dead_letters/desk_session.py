@@ -22,6 +22,7 @@ from orderflow.messaging.dead_letters.dispositions import (
     Disposition,
     DispositionKind,
     disposition_record,
+    disposition_text,
 )
 from orderflow.messaging.dead_letters.letter import copy_to_replay
 from orderflow.messaging.dead_letters.letter_index import key_digest
@@ -96,16 +97,18 @@ class DeskSession:
         self._settings, self._logs = settings, logs
         self._dispositions = dispositions
         self._rules = rules
-        self._by, self._reason = by, reason
+        self._by, self._reason = disposition_text(by), reason
         self._commands = commands
+
         self._done: Counter[str] = Counter()
         self._held: Counter[Held] = Counter()
         self._shown: list[PlannedLetter] = []
         self._refused_keys: set[bytes] = set()
         self._sent: dict[LetterId, str] = {}
         self._checked: Mapping[Place, int] = {}
-        self._undone = 0
+        self._undone = self._vanished = 0
         self._transaction_count = 0
+        self._at = read_clock()
         self._give_up_at = 0.0
 
     def run(
@@ -141,7 +144,7 @@ class DeskSession:
             letters=tuple(self._shown),
             transactions=self._transaction_count,
             stopped=stopped,
-            left=work.total - reached,
+            left=work.total - reached - self._vanished,
             undone=self._undone,
         )
 
@@ -154,6 +157,7 @@ class DeskSession:
                 if letter is None:
                     # Retention has deleted it meanwhile.
                     self._held[Held.GONE] += 1
+                    self._vanished += 1
                     continue
                 if batch and (len(batch) >= LETTERS_MAX or size + letter.size > BYTES_MAX):
                     yield part, batch
@@ -166,7 +170,7 @@ class DeskSession:
 
     def _deal_with(self, part: LogWork, letters: Sequence[Letter]) -> None:
         """Commit this batch, but for what the broker refuses."""
-        left = list(letters)
+        left = [letter for letter in letters if not self._would_overtake(letter)]
         failures = 0
         while left:
             before = len(left)
@@ -187,9 +191,7 @@ class DeskSession:
 
     def _try(self, part: LogWork, letters: list[Letter]) -> list[Letter]:
         """One transaction. Returns the letters that are to be tried again."""
-        letters = [letter for letter in letters if not self._would_overtake(letter)]
-        if not letters:
-            return []
+        self._at = read_clock()
         records = [record for letter in letters for record in self._records(part, letter)]
 
         try:
@@ -200,7 +202,7 @@ class DeskSession:
                 raise self._not_writable(part, aborted) from aborted
             self._refuse_missing(self._topics(part))
             if aborted.refused is Refusal.RECORD:
-                return self._without_refused(part, letters, records)
+                return self._without_refused(letters, records)
             return letters
         self._count(part, letters)
         return []
@@ -222,7 +224,7 @@ class DeskSession:
             kind=DispositionKind.REPLAYED if self._rules.is_replay else DispositionKind.DISCARDED,
             by=self._by,
             reason=self._reason,
-            at=read_clock(),
+            at=self._at,
             replays=letter.evidence.replays + self._rules.is_replay,
             replayed_to=part.target if self._rules.is_replay else None,
         )
@@ -258,7 +260,8 @@ class DeskSession:
     def _give_up_in_time(self) -> None:
         if time.monotonic() > self._give_up_at:
             raise Unavailable(
-                f"the broker did not answer within {BROKER_WITHIN_S:.0f} s; {self._so_far()}",
+                f"the broker did not answer within {BROKER_WITHIN_S:.0f} s; {self._so_far()}, and "
+                "what was under way is whole or not there",
                 resource="broker",
             )
 
@@ -290,35 +293,39 @@ class DeskSession:
         self._open()
         self._refuse_missing(self._topics(part))
         decided = self._logs.decided([part.log])
-        is_open = {it.id: decided.of(part.log.place, it.id.offset) is None for it in letters}
-        self._count(part, [it for it in letters if not is_open[it.id]])
-        return [it for it in letters if is_open[it.id]]
+        decisions = [(it, decided.of(part.log.place, it.id.offset)) for it in letters]
+        self._count(part, [it for it, decision in decisions if self._is_ours(decision)])
+        return [it for it, decision in decisions if decision is None]
 
     def _taken(self, part: LogWork, letters: Sequence[Letter]) -> DeskTaken:
         # Its answer may have been lost before: what is committed of it is told by the dispositions.
         with suppress(Unavailable):
             decided = self._logs.decided([part.log])
-            decisions = ((it, decided.of(part.log.place, it.id.offset)) for it in letters)
-            ours = [it for it, decision in decisions if decision and decision.by == self._by]
-            self._count(part, ours)
+            decisions = [(it, decided.of(part.log.place, it.id.offset)) for it in letters]
+            self._count(part, [it for it, decision in decisions if self._is_ours(decision)])
         return DeskTaken(
             "another desk has begun, or this one stood still for longer than 15 s: "
             f"{self._so_far()}; the rest is open, or with the other desk"
         )
 
-    def _without_refused(
-        self, part: LogWork, letters: list[Letter], records: Sequence[Produced]
-    ) -> list[Letter]:
+    def _is_ours(self, decision: Disposition | None) -> bool:
+        """Whether the last transaction that was tried decided this."""
+        return decision is not None and (decision.by, decision.at) == (self._by, self._at)
+
+    def _without_refused(self, letters: list[Letter], records: Sequence[Produced]) -> list[Letter]:
         """Find the copy that the broker refuses for good; it stays open, and its key behind it."""
         refused = self._transactions.find_refused(records)
         if refused is None:
             return letters
 
         number, words = refused
-        letter = letters[number // len(self._records(part, letters[0]))]
+        place = number // (len(records) // len(letters))
+        letter = letters[place]
         self._hold(letter, Held.REFUSED, f"the broker refuses its copy: {words}")
         self._refused_keys.add(key_digest(letter.key))
-        return [it for it in letters if it is not letter]
+        # Older letters of its key are before it, and may go.
+        younger = [it for it in letters[place + 1 :] if not self._would_overtake(it)]
+        return [*letters[:place], *younger]
 
     def _would_overtake(self, letter: Letter) -> bool:
         if key_digest(letter.key) not in self._refused_keys or not self._rules.keep_order:

@@ -121,8 +121,9 @@ def _select(
     return Selection(selection.offsets, selection.held, [*dealt_with, *selection.shown])
 
 
-def plan_of(logs: LetterLogs, work: Work) -> ReplayPlan:
+def plan_of(logs: LetterLogs, work: Work, *, dispositions: str) -> ReplayPlan:
     """The work as people see it, with the first 1,000 letters that are to be sent."""
+    wanted = {dispositions, *(part.target for part in work.parts)}
     letters = islice(_to_be_sent(logs, work), SHOWN_MAX)
     to_send = Counter[str]()
     for part in work.parts:
@@ -132,6 +133,7 @@ def plan_of(logs: LetterLogs, work: Work) -> ReplayPlan:
         to_send=dict(to_send),
         held=dict(work.held),
         beyond_max=work.beyond_max,
+        missing=tuple(sorted(wanted - logs.logs.partitions(wanted).keys())),
         letters=(*letters, *work.shown),
     )
 

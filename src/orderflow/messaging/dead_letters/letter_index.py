@@ -3,7 +3,7 @@ The open letters of one log, and in which order those that are meant go back. Pu
 
 Between two letters of different keys the log's order stays, so that the log is read once, from its
 beginning to its end. Those of one key change places among themselves, into the order of their
-originals. In memory: about 140 bytes for each open letter, without key or value.
+originals. In memory: about 170 bytes for each open letter, without key or value.
 """
 
 from __future__ import annotations

@@ -63,6 +63,7 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     to_send: dict[str, int] = {}
     held: dict[Held, int] = {}
     beyond_max: int = 0
+    missing: tuple[str, ...] = ()
     letters: tuple[PlannedLetter, ...] = ()
 
     @property

@@ -1,7 +1,7 @@
 """
 Reads stretches of logs whose ends are known, one after the other: over one connection, no group.
 
-In memory are at most 16 MiB that the client has fetched ahead.
+In memory are at most 16 MiB that the client has fetched ahead, and 8 MiB that were passed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from orderflow.messaging.errors import ConfigurationError, Unavailable
 from orderflow.messaging.kafka.clients import KafkaError, KafkaException, TopicPartition, consumer
+from orderflow.messaging.kafka.headers import record_bytes
 from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.reader import GROUP, ConsumerRecord, is_passing, record_of
 from orderflow.messaging.settings import KafkaSettings
@@ -21,6 +22,8 @@ SILENCE_MAX_S = 15.0
 SKIP_MAX = 500
 """Offsets that are read and dropped rather than sought over: a seek throws away what is fetched."""
 FETCHED_KIB = 16 * 1024
+PASSED_BYTES_MAX = 8 * 1024 * 1024
+"""Of records that were passed on the way to another: the next one is often just before."""
 
 
 class LogReader:
@@ -35,6 +38,8 @@ class LogReader:
         self._place: Place | None = None
         self._position = 0
         self._known: set[str] = set()
+        self._passed: dict[tuple[Place, int], ConsumerRecord] = {}
+        self._passed_bytes = 0
 
     def read(self, place: Place, *, first: int, end: int) -> Iterator[ConsumerRecord]:
         """
@@ -54,8 +59,13 @@ class LogReader:
         """
         The committed record at `offset`, which is below the log's stable end; None: there is none.
 
-        Cheap for offsets that rise. Raises as `read`.
+        Cheap for offsets that rise, or nearly do. Raises as `read`.
         """
+        passed = self._passed.pop((place, offset), None)
+        if passed is not None:
+            self._passed_bytes -= _size(passed)
+            return passed
+
         # What lies between is dropped: a seek is a new request, and throws away what was fetched.
         start = offset
         if self._place == place and 0 <= offset - self._position <= SKIP_MAX:
@@ -67,6 +77,7 @@ class LogReader:
                 return None
             if record.offset >= offset:
                 return record if record.offset == offset else None
+            self._keep(place, record)
             start = record.offset + 1
         return None
 
@@ -109,6 +120,13 @@ class LogReader:
             f"nothing came of {topic} within {SILENCE_MAX_S:.0f} s", resource="broker"
         )
 
+    def _keep(self, place: Place, record: ConsumerRecord) -> None:
+        self._passed[place, record.offset] = record
+        self._passed_bytes += _size(record)
+        while self._passed and self._passed_bytes > PASSED_BYTES_MAX:
+            oldest = next(iter(self._passed))
+            self._passed_bytes -= _size(self._passed.pop(oldest))
+
     def _ask_for_leaders(self, topic: str) -> None:
         # A client that does not know them yet asks once a second.
         try:
@@ -118,3 +136,7 @@ class LogReader:
                 f"could not look up topic {topic}: {error.args[0].str()}", resource="broker"
             ) from error
         self._known.add(topic)
+
+
+def _size(record: ConsumerRecord) -> int:
+    return record_bytes(record.key, record.value, record.headers)

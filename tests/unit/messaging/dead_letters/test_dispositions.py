@@ -79,6 +79,8 @@ def test_a_time_is_utc_on_the_wire_and_long_texts_are_cut() -> None:
     long = Disposition(kind=DispositionKind.DISCARDED, reason="x" * 5_000, at=elsewhere)
     read = read_disposition(disposition_bytes(long))
     assert (read.at, read.at.tzinfo, len(read.reason)) == (AT, UTC, TEXT_MAX)
+    no_text = Disposition(kind=DispositionKind.DISCARDED, reason="caf\udce9", at=AT)
+    assert read_disposition(disposition_bytes(no_text)).reason == r"caf\udce9"
 
 
 def test_its_record_has_the_letters_place_as_key() -> None:
