@@ -8,6 +8,7 @@ setting, 130 interrupted.
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -150,6 +151,11 @@ def root(
 
 def main() -> None:
     """Run a command; every error of our own becomes one line on stderr and an exit code."""
+    # A terminal of another encoding shows `?` for what it does not have.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
     try:
         app()
     except ConfigurationError as error:

@@ -18,7 +18,7 @@ from orderflow.cli.api_client import Api
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.dlt.answers import answer, letter_answer
 from orderflow.cli.dlt.asking import actor, desk, is_any, letter_filter
-from orderflow.cli.dlt.order_history import order_history, order_of
+from orderflow.cli.dlt.order_history import order_history, order_named
 from orderflow.cli.dlt.payload import payload_of
 from orderflow.cli.dlt.view import (
     discard_lines,
@@ -33,7 +33,7 @@ from orderflow.cli.terminal import Terminal
 from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.letters import LetterFilter
-from orderflow.messaging.dead_letters.replay_plan import DeskProgress, DeskReport, Held
+from orderflow.messaging.dead_letters.replay_plan import DeskProgress, DeskReport, Held, ReplayPlan
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
@@ -46,7 +46,7 @@ app = typer.Typer(
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[LETTER]...", help="Letters, as `list` names them."),
+    typer.Argument(metavar="LETTER", help="Letters, as `list` names them."),
 ]
 Group = Annotated[str, typer.Option("--group", "-g", help="The group that gave them up.")]
 Topic = Annotated[str, typer.Option("--topic", "-t", help="Where the records came from.")]
@@ -217,12 +217,12 @@ def replay_letters(
     sent once, whoever tries, and Ctrl-C leaves nothing half done. Mend the cause first.
 
     Exit 1 if a letter that was meant stays open (it was sent back too often, was cut, or an older
-    one of its key stays); 130 if Ctrl-C ended it.
+    one of its key stays), 130 if Ctrl-C ended it.
 
     \b
     Examples:
       orderflow dlt replay orders.payment-service.dlt/0/12 --reason "ticket 4711"
-      orderflow dlt replay --group payment-service --cause UndefinedTable --dry-run
+      orderflow dlt replay --group payment-service --since 2h --dry-run
       orderflow dlt replay --order 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10
       orderflow dlt replay --all --max 100 --yes --reason "provider is back"
     """
@@ -266,7 +266,7 @@ def replay_letters(
             on_progress=on_progress,
             stop=stop,
         )
-    _finish(report, "sent back", as_json=as_json, next_commands=_next_commands(at_desk, chosen))
+    _finish(report, "sent back", as_json=as_json, next_commands=_next_commands(chosen, plan))
 
 
 @app.command("discard", short_help="Lay some aside for good, with a reason.")
@@ -353,6 +353,7 @@ def _list_each(
     at_desk: Desk, chosen: LetterFilter, *, closed: bool, as_json: bool, now: datetime
 ) -> None:
     count = 0
+    console = Terminal(highlight=False, soft_wrap=True)
     letters: Any = at_desk.letters(chosen, include_closed=closed)
     with closing(letters):
         for letter in letters:
@@ -360,17 +361,15 @@ def _list_each(
             if as_json:
                 write_json(letter_answer(letter))
             else:
-                _print([letter_line(letter, now=now)])
+                console.print(letter_line(letter, now=now))
     if not count:
         _hint("no such dead letter" if closed else "no such dead letter is open")
 
 
-def _next_commands(at_desk: Desk, chosen: LetterFilter) -> list[str]:
-    """What shows whether a replay has helped: one of its orders, if it names any."""
-    example = chosen.order_id
-    if example is None and chosen.ids:
-        letter = at_desk.find(min(chosen.ids))
-        example = order_of(letter)
+def _next_commands(chosen: LetterFilter, plan: ReplayPlan) -> list[str]:
+    """What shows whether a replay has helped: the list, and one of its orders."""
+    orders = (order_named(each.evidence, each.key) for each in plan.letters if each.to)
+    example = chosen.order_id or next(filter(None, orders), None)
     return ["orderflow dlt list", f"orderflow trace {example or '<order>'}"]
 
 
@@ -398,7 +397,7 @@ def _finish(report: DeskReport, verb: str, *, as_json: bool, next_commands: Sequ
     )
     if report.stopped:
         raise typer.Exit(130)
-    if any(report.held.get(why) for why in STAYS_OPEN):
+    if report.undone or any(report.held.get(why) for why in STAYS_OPEN):
         raise typer.Exit(1)
 
 
@@ -435,7 +434,8 @@ def _progress(verb: str) -> Iterator[tuple[Callable[[DeskProgress], None], Calla
         TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=Terminal(stderr=True, highlight=False), transient=True)
+    console = Terminal(stderr=True, highlight=False)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task(verb, total=None, visible=False)
 
     def on_progress(progress: DeskProgress) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from orderflow.cli.api_client import Api, NoAnswer, Refused
 from orderflow.contracts.ids import order_id_of
+from orderflow.messaging.dead_letters.evidence import LetterEvidence
 from orderflow.messaging.dead_letters.letters import Letter
 
 AROUND = 4
@@ -32,8 +33,12 @@ class OrderHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 def order_of(letter: Letter) -> str | None:
     """The order that the letter is about; None if neither its headers nor its key name one."""
-    key = None if letter.key is None else letter.key.decode(errors="replace")
-    for text in (letter.evidence.order_id, key):
+    return order_named(letter.evidence, letter.key)
+
+
+def order_named(evidence: LetterEvidence, key: bytes | None) -> str | None:
+    """The order that evidence or key name, if either does."""
+    for text in (evidence.order_id, (key or b"").decode(errors="replace")):
         try:
             return order_id_of(text or "")
         except ValueError:

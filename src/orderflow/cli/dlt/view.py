@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
+import msgspec
 from rich.text import Text
 
 from orderflow.cli.dlt.order_history import Entry, OrderHistory, around, order_of
@@ -22,11 +22,13 @@ from orderflow.cli.dlt.words import (
 from orderflow.cli.output import printable
 from orderflow.cli.records import header
 from orderflow.cli.trace.words import lasted
-from orderflow.messaging.dead_letters.evidence import LetterEvidence
+from orderflow.messaging.dead_letters.evidence import LetterEvidence, short_name
 from orderflow.messaging.dead_letters.letters import Letter, LetterGroup
 from orderflow.messaging.dead_letters.replay_plan import DeskReport, Held, PlannedLetter, ReplayPlan
 
-WIDTH, LABEL, COUNT, AGE = 80, 12, 8, 14
+WIDTH, COUNT, AGE = 80, 8, 14
+LABEL, NAME = 12, 18
+"""Columns of a label, and of a header's name."""
 NAME_MAX = 60
 HEX_BYTES_MAX = 256
 STAYING_SHOWN = 10
@@ -39,7 +41,9 @@ def list_lines(groups: Sequence[LetterGroup], *, now: datetime) -> Iterator[Text
         figures = (
             f"{row.letters:>{COUNT},} {lasted(now - row.oldest):>{AGE}} {row.orders:>{COUNT},}  "
         )
-        what = " · ".join(shortened(part, NAME_MAX) for part in (row.group, row.topic, row.type))
+        what = " · ".join(
+            shortened(part, NAME_MAX) for part in (row.group, row.topic, short_name(row.type))
+        )
         yield from _beside(figures, what, "bold")
 
         words = shortened(row.message, 200)
@@ -105,6 +109,12 @@ def report_lines(report: DeskReport, *, verb: str, now_what: Sequence[str]) -> I
         yield Text(f"{count:>{COUNT},}  {topic}")
     yield from _staying(report.held, report.letters, report.beyond_max)
 
+    if report.undone:
+        yield from _wrapped(
+            f"{times(report.undone, 'letter')} open again: the brokers undid a commit that they "
+            "had acknowledged; give the same command once more",
+            "bold yellow",
+        )
     if report.stopped:
         yield from _wrapped(
             f"stopped: what is counted here is done, {times(report.left, 'letter')} not reached "
@@ -123,7 +133,7 @@ def discard_lines(groups: Sequence[LetterGroup], *, most: int | None) -> Iterato
     count = total if most is None else min(total, most)
     yield Text(f"{times(count, 'letter')} would be discarded", "bold")
     for row in groups:
-        what = f"{row.group} · {row.topic} · {shortened(row.type, NAME_MAX)}"
+        what = f"{row.group} · {row.topic} · {shortened(short_name(row.type), NAME_MAX)}"
         yield from _beside(f"{row.letters:>{COUNT},}  ", f"{what} · {printable(row.cause)}")
     if count < total:
         yield Text(f"{total - count:,} more fit, beyond --max", "yellow")
@@ -182,10 +192,11 @@ def _record(letter: Letter) -> Iterator[Text]:
     place = original_place(evidence) or f"{letter.topic}, where is not said"
     of = f" of {_stamp(evidence.original_timestamp)}" if evidence.original_timestamp else ""
     yield Text("record", "bold")
-    yield from _entry("was", f"{place}{of}")
-    yield from _entry("key", shortened(_text(letter.key), None))
+    yield from _entry("was", f"{place}{of}", width=NAME)
+    yield from _entry("key", shortened(_text(letter.key), None), width=NAME)
     for name, content in letter.headers:
-        yield from _entry(shortened(name, NAME_MAX), shortened(str(header(name, content)), None))
+        words = shortened(str(header(name, content)), None)
+        yield from _entry(shortened(name, NAME_MAX), words, width=NAME)
 
 
 def _payload(letter: Letter, payload: Payload, *, verbose: bool) -> Iterator[Text]:
@@ -199,7 +210,9 @@ def _payload(letter: Letter, payload: Payload, *, verbose: bool) -> Iterator[Tex
         for row in hex_rows(letter.value or b"", most=most):
             yield Text(f"  {row}", "dim")
         return
-    for line in json.dumps(payload.value, indent=2, default=str, ensure_ascii=False).splitlines():
+
+    text = msgspec.json.format(msgspec.json.encode(payload.value), indent=2).decode()
+    for line in text.splitlines():
         yield Text(f"  {printable(line)}")
 
 
@@ -263,11 +276,12 @@ def _staying(
         yield Text(f"{beyond_max:,} more fit, beyond --max", "yellow")
 
 
-def _entry(label: str, words: str, style: str = "") -> Iterator[Text]:
-    first = f"  {label:<{LABEL}}"
-    if len(label) >= LABEL:
+def _entry(label: str, words: str, style: str = "", *, width: int = LABEL) -> Iterator[Text]:
+    """A label with its words beside it; below it, if it is long."""
+    first = f"  {label:<{width}}"
+    if len(label) >= width:
         yield Text(f"  {label}", "dim")
-        first = " " * (2 + LABEL)
+        first = " " * (2 + width)
     yield from _beside(first, words, style)
 
 

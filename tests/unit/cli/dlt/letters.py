@@ -57,7 +57,8 @@ def a_letter(offset: int = 12, **changes: Any) -> Letter:
         "written_at": FAILED + timedelta(seconds=32),
         "size": 812,
     }
-    return Letter(**fields | changes)
+    fields |= changes
+    return Letter(**{"all_headers": fields["headers"], **fields})
 
 
 def evil_letter() -> Letter:

@@ -201,7 +201,8 @@ def test_whoever_is_there_is_asked_and_sees_what_it_is_about(
 
 
 def test_one_letter_is_not_asked_for(desk: AnsweringDesk) -> None:
-    desk.plan = ReplayPlan(to_send={REPLAY: 1})
+    sent = PlannedLetter(id=LetterId(DLT, 0, 12), to=REPLAY, key=ORDER.encode())
+    desk.plan = ReplayPlan(to_send={REPLAY: 1}, letters=(sent,))
     desk.report = DeskReport(done=1, by_topic={REPLAY: 1})
     done = run("replay", ONE, "--as", "ada", "--reason", "ticket 4711")
     assert done.exit_code == 0, done.output
@@ -229,6 +230,13 @@ def test_a_letter_that_stays_open_is_no_success(why: Held, code: int, desk: Answ
     done = run("replay", "--all", "--yes")
     assert done.exit_code == code
     assert f"{DLT}/0/12: {why}: because" in done.output
+
+
+def test_a_commit_that_the_brokers_undid_is_said_and_is_no_success(desk: AnsweringDesk) -> None:
+    desk.report = DeskReport(done=2, undone=1)
+    done = run("replay", "--all", "--yes")
+    assert done.exit_code == 1
+    assert "1 letter open again" in done.output
 
 
 def test_ctrl_c_ends_it_between_two_transactions_and_says_how_far_it_came(
