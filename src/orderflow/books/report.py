@@ -43,7 +43,6 @@ class Check(StrEnum):
     REVENUE = "revenue"
     SEQUENCES = "sequences"
     DEAD_LETTERS = "dead letters"
-    OUTBOX = "outbox"
 
 
 MEANINGS: Mapping[Check, str] = {
@@ -63,7 +62,6 @@ MEANINGS: Mapping[Check, str] = {
     Check.REVENUE: "per customer: revenue = what payment announced",
     Check.SEQUENCES: "per customer: notifications are numbered without a gap",
     Check.DEAD_LETTERS: "dead letters = replayed + discarded + open",
-    Check.OUTBOX: "outbox rows behind the relay are on their topics",
 }
 
 
