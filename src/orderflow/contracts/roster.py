@@ -143,7 +143,7 @@ ROSTER: Roster = (
     ),
     Row(
         name="operations",
-        ports={"api": 8086, "observer": 8290},
+        ports={"api": 8086, "observer": 8290, "auditor": 8310},
         has_database=False,
     ),
 )

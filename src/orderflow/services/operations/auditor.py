@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Protocol
 
 from orderflow.books.report import BooksReport, Verdict
-from orderflow.messaging.errors import ConfigurationError, OrderflowError, plain
+from orderflow.messaging.errors import ConfigurationError, OrderflowError, Stopped, plain
 from orderflow.messaging.telemetry import ComputedGauge, MeasuredGauge, histogram, logger
 from orderflow.messaging.work.clock import CLOCK, Clock
 from orderflow.messaging.work.reasons import Degraded
@@ -37,8 +37,12 @@ DURATION = histogram(
 log = logger("books")
 
 
+Pause = Callable[[float], object]
+"""Waits for so many seconds."""
+
+
 class Audited(Protocol):
-    """What can be audited. Both are called by one thread."""
+    """Books that can be audited, by one thread."""
 
     def run(self) -> BooksReport:
         """
@@ -65,19 +69,20 @@ class Auditor:
     """
     `run(stop)` on one thread; `reasons` and `age_s` from any.
 
-    `audit` is made by that thread, which alone uses it. Nothing here makes the process unready: the
+    `books` are opened by that thread, which alone uses them; they wait by the `pause` that they are
+    given, which ends an audit when the process stops. Nothing here makes the process unready: the
     books are looked at, and nobody waits for them.
     """
 
     def __init__(
         self,
-        audit: Callable[[], Audited],
+        books: Callable[[Pause], Audited],
         last: LastAudit,
         *,
         every_s: float,
         clock: Clock = CLOCK,
     ) -> None:
-        self._make_audit = audit
+        self._open_books = books
         self._last = last
         self._every_s = every_s
         self._clock = clock
@@ -87,18 +92,23 @@ class Auditor:
 
     def run(self, stop: threading.Event) -> None:
         AGE.follow(lambda: {(): self.age_s()})
+
+        def pause(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise Stopped("the process stops, and its audit with it")
+
         try:
-            audit = self._make_audit()
+            books = self._open_books(pause)
         except ConfigurationError as error:
             # Whoever has not said where the books are kept still has all the rest.
             self._missed(str(error))
             stop.wait()
             return
 
-        with closing(audit):
+        with closing(books):
             while not stop.is_set():
                 began = self._clock.monotonic()
-                self._turn(audit)
+                self._turn(books)
                 took_s = self._clock.monotonic() - began
                 # From beginning to beginning; but never one audit right after the other.
                 stop.wait(max(self._every_s - took_s, self._every_s / 10))
@@ -114,10 +124,12 @@ class Auditor:
         """How long ago the last audit ended that was decided."""
         return self._clock.monotonic() - self._decided_at
 
-    def _turn(self, audit: Audited) -> None:
+    def _turn(self, books: Audited) -> None:
         began = self._clock.monotonic()
         try:
-            report = audit.run()
+            report = books.run()
+        except Stopped:
+            return
         except OrderflowError as error:
             log.warning("the books could not be audited", why=str(error))
             self._missed(plain(error))

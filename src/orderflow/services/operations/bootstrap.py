@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 
+from orderflow.books.audit import Books
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import GROUPS, OBSERVED, SECTIONS, subscribed
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
@@ -18,7 +19,7 @@ from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.services.operations.api import Sources, build_api
-from orderflow.services.operations.auditor import LastAudit
+from orderflow.services.operations.auditor import Auditor, LastAudit
 from orderflow.services.operations.config import Settings
 from orderflow.services.operations.gauges import Gauges
 from orderflow.services.operations.observer import Observer
@@ -84,6 +85,20 @@ def observer(launch: Launch[Settings]) -> Role:
     return worker_role(launch, run=observing.run, reasons=observing.reasons)
 
 
+def auditor(launch: Launch[Settings]) -> Role:
+    settings = launch.settings
+    # A store of its own: `orderflow books` may read at the same time.
+    section = settings.books.model_copy(
+        update={"state_dir": settings.books.state_dir / launch.service}
+    )
+    auditing = Auditor(
+        lambda pause: Books(section, settings.kafka, settings.registry, pause=pause),
+        LAST_AUDIT,
+        every_s=settings.operations.auditor.every_s,
+    )
+    return worker_role(launch, run=auditing.run, reasons=auditing.reasons)
+
+
 def _desk(kafka: KafkaSettings) -> Desk:
     topics = {group: [topic.name for topic in listened] for group, listened in GROUPS.items()}
     return Desk(kafka, topics, DEAD_LETTER_DISPOSITIONS.name, commands=OPERATOR_COMMANDS)
@@ -97,6 +112,6 @@ SERVICE = Service(
     name="operations",
     program="python -m orderflow.services.operations",
     settings=Settings,
-    roles={"api": api, "observer": observer},
+    roles={"api": api, "observer": observer, "auditor": auditor},
     neighbours=SECTIONS,
 )

@@ -35,6 +35,7 @@ class OperationsSettings(RolesSection):
 
     api: ApiSection
     observer: ObserverSection
+    auditor: AuditorSection
     order: OrderSection = OrderSection()
 
 

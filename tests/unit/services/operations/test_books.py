@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from orderflow.books.report import (
     Verdict,
 )
 from orderflow.messaging.errors import ConfigurationError, Unavailable
+from orderflow.messaging.testing.eventually import eventually
 from orderflow.messaging.work.reasons import split
 from orderflow.services.operations.auditor import DIFFERENCES, IN_FLIGHT, Auditor, LastAudit
 from orderflow.services.operations.openapi import document
@@ -73,7 +74,7 @@ class ScriptedBooks:
         self.clock = FakeClock()
         self.last = LastAudit()
         self.closed = False
-        self.auditor = Auditor(lambda: self, self.last, every_s=0.01, clock=self.clock)
+        self.auditor = Auditor(lambda _pause: self, self.last, every_s=0.01, clock=self.clock)
 
     def run(self) -> BooksReport:
         end = self.ends.pop(0)
@@ -154,7 +155,7 @@ def test_the_age_is_that_of_the_last_audit_that_was_decided() -> None:
 def test_books_that_nobody_has_set_up_are_said_so_and_end_nothing() -> None:
     stop, last = threading.Event(), LastAudit()
 
-    def no_books() -> ScriptedBooks:
+    def no_books(_pause: Any) -> ScriptedBooks:
         raise ConfigurationError("ORDERFLOW_BOOKS__DATABASES__ORDER is not set")
 
     auditor = Auditor(no_books, last, every_s=60)
@@ -165,6 +166,39 @@ def test_books_that_nobody_has_set_up_are_said_so_and_end_nothing() -> None:
     assert not thread.is_alive()
     assert auditor.reasons() == ["books: ORDERFLOW_BOOKS__DATABASES__ORDER is not set"]
     assert last.report is None
+
+
+class WaitingBooks:
+    """An audit that waits for what is in flight, for ever."""
+
+    def __init__(self, pause: Callable[[float], object]) -> None:
+        self.pause = pause
+        self.begun = threading.Event()
+
+    def run(self) -> BooksReport:
+        self.begun.set()
+        self.pause(3600)
+        raise AssertionError("it went on")
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_audit_that_waits_ends_with_the_process_and_that_is_no_failure() -> None:
+    stop, opened = threading.Event(), []
+
+    def books(pause: Callable[[float], object]) -> WaitingBooks:
+        opened.append(WaitingBooks(pause))
+        return opened[0]
+
+    auditor = Auditor(books, LastAudit(), every_s=60)
+    thread = threading.Thread(target=auditor.run, args=(stop,), daemon=True)
+    thread.start()
+    eventually(lambda: opened and opened[0].begun.is_set(), within_s=5)
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert auditor.reasons() == []
 
 
 def test_an_error_that_nobody_expected_ends_the_role() -> None:
