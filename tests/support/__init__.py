@@ -53,6 +53,7 @@ Without processes
     flaky_provider      a payment provider in memory, behind a network that loses and delays
     payment_books       the payment service's books in memory
     scripted_provider   a payment provider that answers byte for byte as scripted
+    operations_api      the operations API, in front of what a test gives it
     scripted_smtp       a mail server that answers as scripted
     log_lines           *kit*: the log lines of a test, as a program reads them
 

@@ -11,11 +11,12 @@ import typer
 from rich.console import RenderableType
 
 from orderflow.cli.configuration import tool_settings
-from orderflow.cli.lag_report import Report, lines, report, screen
+from orderflow.cli.lag_report import lines, screen
 from orderflow.cli.terminal import Terminal
 from orderflow.cli.watching import REFRESH_S, Answer, show, watch
 from orderflow.contracts.roster import GROUPS, OBSERVED, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
+from orderflow.messaging.kafka.lag_report import Report, report
 from orderflow.messaging.kafka.survey import Survey, Surveyor
 
 SAMPLES = 5
