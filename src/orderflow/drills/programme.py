@@ -91,6 +91,7 @@ def staged(
         "ORDERFLOW_TELEMETRY__LOG_RECORDS": "false",
         **ground.environment,
     }
+
     with temporary_stack(
         (*INFRASTRUCTURE, *(name for name in SERVICES if name not in INFRASTRUCTURE)),
         brokers=ground.brokers,
@@ -120,6 +121,7 @@ def run_all(
     whatever goes wrong in a drill is in its outcome.
     """
     outcomes: list[Outcome] = []
+
     for batch in batches(drills):
         left = list(batch)
         while left:

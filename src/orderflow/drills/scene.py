@@ -202,6 +202,7 @@ class Scene:
             )
         except httpx2.HTTPError as error:
             raise OrderflowError(f"{method} {url}: {error}") from error
+
         if not answer.is_success:
             raise OrderflowError(f"{method} {url} answered {answer.status_code}: {answer.text}")
         return answer.json() if answer.content else None
