@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from orderflow.drills.drill import Drill
-from orderflow.drills.incidents import poison_record
+from orderflow.drills.incidents import (
+    handler_bug,
+    killed_processes,
+    poison_record,
+    servers_away,
+    slow_consumer,
+    zombie_worker,
+)
 from orderflow.messaging.errors import ConfigurationError
 
-DRILLS: tuple[Drill, ...] = (poison_record.DRILL,)
+DRILLS: tuple[Drill, ...] = (
+    poison_record.DRILL,
+    handler_bug.DRILL,
+    slow_consumer.DRILL,
+    killed_processes.PAYMENT,
+    killed_processes.RELAY,
+    zombie_worker.DRILL,
+    servers_away.BROKER,
+    servers_away.LEADER,
+    servers_away.REGISTRY,
+    servers_away.DATABASE,
+)
 
 
 def find(name: str) -> Drill:
