@@ -1,0 +1,18 @@
+"""All drills, in the order in which `run --all` begins with them."""
+
+from __future__ import annotations
+
+from orderflow.drills.drill import Drill
+from orderflow.drills.incidents import poison_record
+from orderflow.messaging.errors import ConfigurationError
+
+DRILLS: tuple[Drill, ...] = (poison_record.DRILL,)
+
+
+def find(name: str) -> Drill:
+    """Raises ConfigurationError, naming all drills, if there is none of that name."""
+    for drill in DRILLS:
+        if drill.name == name:
+            return drill
+    names = ", ".join(drill.name for drill in DRILLS)
+    raise ConfigurationError(f"there is no drill {name!r}; there are: {names}")
