@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.log_lines", "tests.support.mock_cluster", "tests.support.stack"]
+pytest_plugins = [
+    "tests.support.campaigns",
+    "tests.support.log_lines",
+    "tests.support.mock_cluster",
+    "tests.support.stack",
+]
 
 TESTS = Path(__file__).parent
 

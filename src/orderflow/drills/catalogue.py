@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from orderflow.drills.drill import Drill
-from orderflow.drills.incidents import poison_record
+from orderflow.drills.incidents import (
+    duplicate_delivery,
+    hot_partition,
+    incompatible_schema,
+    mail_refused,
+    poison_record,
+    provider_down,
+    provider_lies,
+    rebalance_storm,
+    unknown_payment,
+)
 from orderflow.messaging.errors import ConfigurationError
 
-DRILLS: tuple[Drill, ...] = (poison_record.DRILL,)
+DRILLS: tuple[Drill, ...] = (
+    poison_record.DRILL,
+    provider_down.DRILL,
+    provider_lies.DRILL,
+    unknown_payment.DRILL,
+    duplicate_delivery.DRILL,
+    rebalance_storm.DRILL,
+    hot_partition.DRILL,
+    incompatible_schema.DRILL,
+    mail_refused.DRILL,
+)
 
 
 def find(name: str) -> Drill:

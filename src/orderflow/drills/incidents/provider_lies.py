@@ -1,0 +1,86 @@
+"""The payment provider answers what is not so, or what nobody can read, or not yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orderflow.drills.drill import Drill, Expectation, Incident
+from orderflow.drills.scene import Scene, Snapshot
+from orderflow.stack.ports import HOST
+
+LIES = ("error_after_commit", "nonsense", "truncated", "html")
+RATE = 0.15
+"""Of each lie: six of ten calls are answered wrongly."""
+PENDING = 5
+"""So many orders whose charge the provider takes on and decides later."""
+ENOUGH = 20
+WITHIN_S = 60.0
+
+
+def faults_url(scene: Scene) -> str:
+    """Where the simulated provider is told how to misbehave."""
+    return f"http://{HOST}:{scene.stack.settings.ports.psp}/faults"
+
+
+class ProviderLies(Incident):
+    def break_it(self) -> None:
+        self._before = Snapshot.of(self.scene)
+        rules = [{"fault": lie, "rate": RATE} for lie in LIES]
+        self.scene.ask("PUT", faults_url(self.scene), body={"rules": rules})
+        self._pending = [
+            self.scene.place(paymentMethod="pm_pending", customerId=f"customer-pending-{number}")
+            for number in range(PENDING)
+        ]
+
+    def heal(self) -> None:
+        self.scene.ask("PUT", faults_url(self.scene), body={})
+        self._healed = Snapshot.of(self.scene)
+
+    def while_broken(self) -> Sequence[Expectation]:
+        return (
+            Expectation(
+                what="the provider has lied in each way",
+                is_met=lambda: self._applied() >= set(LIES),
+            ),
+            Expectation(
+                what=f"{ENOUGH} more orders are finished all the same",
+                is_met=lambda: Snapshot.of(self.scene).finished >= self._before.finished + ENOUGH,
+                within_s=WITHIN_S,
+            ),
+        )
+
+    def throughout(self) -> Sequence[Expectation]:
+        return (
+            Expectation(
+                what="no order is refused",
+                is_met=lambda: Snapshot.of(self.scene).refused == self._before.refused,
+            ),
+        )
+
+    def once_healed(self) -> Sequence[Expectation]:
+        return (
+            Expectation(
+                what="the charges that were pending are decided, and their orders PAID",
+                is_met=lambda: all(
+                    self.scene.order(order_id)["status"] == "PAID" for order_id in self._pending
+                ),
+                within_s=WITHIN_S,
+            ),
+        )
+
+    def _applied(self) -> set[str]:
+        told = self.scene.ask("GET", faults_url(self.scene))
+        return {fault for fault, count in told["applied"].items() if count}
+
+
+DRILL = Drill(
+    name="provider-lies",
+    lab="the payment provider answers 500 after it charged, or what nobody can read",
+    breaks="six of ten answers of the provider are wrong; some charges stay pending",
+    should="no answer but a clear no is taken for a no; each order is charged once",
+    degrades="payments take seconds longer",
+    goes_on="everything",
+    runbook="payments-unknown.md",
+    incident=ProviderLies,
+    recovers_within_s=120.0,
+)
