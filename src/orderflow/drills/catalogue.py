@@ -5,19 +5,33 @@ from __future__ import annotations
 from orderflow.drills.drill import Drill
 from orderflow.drills.incidents import (
     duplicate_delivery,
+    handler_bug,
     hot_partition,
     incompatible_schema,
+    killed_processes,
     mail_refused,
     poison_record,
     provider_down,
     provider_lies,
     rebalance_storm,
+    servers_away,
+    slow_consumer,
     unknown_payment,
+    zombie_worker,
 )
 from orderflow.messaging.errors import ConfigurationError
 
 DRILLS: tuple[Drill, ...] = (
     poison_record.DRILL,
+    handler_bug.DRILL,
+    slow_consumer.DRILL,
+    killed_processes.PAYMENT,
+    killed_processes.RELAY,
+    zombie_worker.DRILL,
+    servers_away.BROKER,
+    servers_away.LEADER,
+    servers_away.REGISTRY,
+    servers_away.DATABASE,
     provider_down.DRILL,
     provider_lies.DRILL,
     unknown_payment.DRILL,

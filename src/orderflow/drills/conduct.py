@@ -190,6 +190,7 @@ class _Conduct:
     def _break(self, incident: Incident) -> None:
         self._say(f"breaks: {self._drill.breaks}")
         self._broken_at = time.monotonic()
+
         try:
             incident.break_it()
             throughout = _Throughout(incident.throughout())
@@ -198,6 +199,7 @@ class _Conduct:
                 self._scene.turn()
                 throughout.look()
             self._note(throughout.results())
+
         finally:
             self._say("heals it")
             self._healed_at = time.monotonic()

@@ -31,7 +31,7 @@ class ClusterFigures(msgspec.Struct, frozen=True, kw_only=True):
     """
     `lag`: records that each group has not finished, by its service. `waiting`: those that wait in
     place, each with its key behind it. `letters`: open dead letters. `leaderless`: partitions that
-    nobody serves.
+    nobody serves; `under_replicated`: with fewer copies in sync than they should have.
     """
 
     brokers: int
@@ -39,6 +39,7 @@ class ClusterFigures(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     letters: int
     leaderless: int
+    under_replicated: int
 
     @property
     def behind(self) -> int:
@@ -136,6 +137,7 @@ def _read_cluster(surveyor: Surveyor, letters: LetterWatch) -> ClusterFigures | 
         waiting=waiting,
         letters=sum(count.letters for count in counts.values()),
         leaderless=len(survey.leaderless),
+        under_replicated=sum(log.under_replicated for log in survey.logs.values()),
     )
 
 

@@ -91,6 +91,7 @@ def staged(
         "ORDERFLOW_TELEMETRY__LOG_RECORDS": "false",
         **ground.environment,
     }
+
     with temporary_stack(
         (*INFRASTRUCTURE, *(name for name in SERVICES if name not in INFRASTRUCTURE)),
         brokers=ground.brokers,
@@ -120,6 +121,7 @@ def run_all(
     whatever goes wrong in a drill is in its outcome.
     """
     outcomes: list[Outcome] = []
+
     for batch in batches(drills):
         left = list(batch)
         while left:
@@ -136,8 +138,11 @@ def run_all(
 
 
 def batches(drills: Sequence[Drill]) -> list[list[Drill]]:
-    """The drills by ground, in the order in which each ground comes first."""
+    """
+    The drills by ground, in the order in which each ground comes first; those that spoil their
+    stack last.
+    """
     by_ground: dict[tuple[object, ...], list[Drill]] = {}
     for drill in drills:
         by_ground.setdefault(drill.ground.key, []).append(drill)
-    return list(by_ground.values())
+    return [sorted(batch, key=lambda drill: drill.spoils) for batch in by_ground.values()]

@@ -28,6 +28,7 @@ def markdown(runs: Sequence[tuple[Drill, Outcome]], *, pace: Pace, machine: Mach
         f"{pace.rate_per_s:.0f} orders/s; what is broken stays so for {pace.hold_s:.0f} s "
         f"at least; {machine}. {passed} of {len(runs)} passed."
     )
+
     return "\n".join(
         [
             HEAD,
@@ -70,6 +71,7 @@ def _section(drill: Drill, outcome: Outcome) -> list[str]:
         f"- {outcome.placed:,} orders, {answers(outcome.answers)}; "
         f"{outcome.judged or 'not judged'}: {'; '.join(outcome.wrong) or 'in order'}"
     )
+
     return [
         "",
         f"## {drill.name}",

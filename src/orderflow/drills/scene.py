@@ -12,8 +12,10 @@ from typing import Any
 import httpx2
 import msgspec
 
-from orderflow.contracts.roster import ROSTER
+from orderflow.contracts.roster import GROUPS, ROSTER
+from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
 from orderflow.drills.figures import ClusterFigures, Figures, Gauge, TableFigures
+from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.failpoints import VARIABLE
 from orderflow.messaging.kafka import clients
@@ -140,6 +142,12 @@ class Scene:
             what=f"starting {', '.join(names)}",
         )
 
+    def take_down(self, name: str) -> None:
+        """End a process as a power cut would, and do not start it again."""
+        self.stack.want(name, up=False)
+        self.kill(name)
+        self.stop(name)
+
     def restart(self, name: str, environment: Mapping[str, str] = _NO_HEADERS) -> None:
         """Stop and start a process; `environment` is for this start alone."""
         self.stop(name)
@@ -168,6 +176,10 @@ class Scene:
         if name in self.stack.managed:
             self.stop(name)
             del self.stack.managed[name]
+
+    def log_of(self, name: str) -> str:
+        """What the process has logged, from the first start on."""
+        return self.stack.find(name).log.read_text(errors="replace")
 
     def _next_start_with(self, name: str, environment: Mapping[str, str]) -> None:
         managed = self.stack.find(name)
@@ -202,6 +214,7 @@ class Scene:
             )
         except httpx2.HTTPError as error:
             raise OrderflowError(f"{method} {url}: {error}") from error
+
         if not answer.is_success:
             raise OrderflowError(f"{method} {url} answered {answer.status_code}: {answer.text}")
         return answer.json() if answer.content else None
@@ -236,7 +249,10 @@ class Scene:
         """
         rows: list[tuple[Any, ...]] = []
         with connect(
-            self.databases[service], application_name="drill", autocommit=True
+            self.databases[service],
+            application_name="drill",
+            autocommit=True,
+            session={"lock_timeout": "20s", "statement_timeout": "25s"},
         ) as connection:
             for statement in statements:
                 cursor = connection.execute(statement.encode())
@@ -263,6 +279,23 @@ class Scene:
         )
         if client.flush(SEND_WITHIN_S) or refused:
             raise OrderflowError(f"the record was not written: {refused or 'no answer'}")
+
+    def leaders_of(self, topic: str) -> dict[int, int]:
+        """The node id of the broker that serves each partition; -1 where nobody does."""
+        client = clients.consumer(self.access.kafka, "orderflow.drill")
+        try:
+            partitions = client.list_topics(topic, timeout=ANSWER_WITHIN_S).topics[topic].partitions
+        except clients.KafkaException as error:
+            raise OrderflowError(f"who leads {topic}: {error.args[0].str()}") from error
+        finally:
+            client.close()
+        return {number: partition.leader for number, partition in partitions.items()}
+
+    @property
+    def desk(self) -> Desk:
+        """For dead letters: to look, to send them again, to lay them aside."""
+        groups = {group: [topic.name for topic in topics] for group, topics in GROUPS.items()}
+        return Desk(self.access.kafka, groups, DEAD_LETTER_DISPOSITIONS.name)
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

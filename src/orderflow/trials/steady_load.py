@@ -61,6 +61,7 @@ class SteadyLoad:
         self._orders_max = orders_max
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._begun = 0
+
         self._threads = [
             threading.Thread(target=self._run, args=(random.Random(seed + number),), daemon=True)
             for number in range(CLIENTS)

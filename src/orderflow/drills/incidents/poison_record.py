@@ -7,20 +7,28 @@ from collections.abc import Sequence
 from orderflow.contracts.roster import GROUPS
 from orderflow.contracts.topics import ORDERS
 from orderflow.drills.drill import Drill, Expectation, Incident
+from orderflow.drills.expectations import (
+    ends_as,
+    letters_are_open,
+    nobody_is_refused,
+    nothing_waits,
+    orders_are_finished,
+)
 from orderflow.drills.scene import Snapshot
+from orderflow.messaging.dead_letters.letters import LetterFilter
 
 POISON = b"\x00\xff\xff\xff\xffno schema has this id"
 READERS = tuple(group for group, topics in GROUPS.items() if ORDERS in topics)
 """Each puts the record aside for itself."""
 
-ENOUGH = 20
-"""So many orders must be finished after it: the partitions go on."""
-
 
 class PoisonRecord(Incident):
-    """The order is paid, then the record comes, then the order is cancelled and refunded."""
+    """An order is paid, then the record comes, then the order is cancelled and refunded."""
+
+    _order_id = ""
 
     def break_it(self) -> None:
+        self._before = Snapshot.of(self.scene)
         self._order_id = self.scene.place()
         self.scene.wait_for(
             lambda: self.scene.order(self._order_id)["status"] == "PAID",
@@ -28,49 +36,42 @@ class PoisonRecord(Incident):
             what="an order that is paid",
         )
 
-        self._before = Snapshot.of(self.scene)
         self.scene.produce(ORDERS.name, key=self._order_id.encode(), value=POISON)
         self.scene.ask("POST", self.scene.api("order", f"/orders/{self._order_id}/cancel"))
 
     def heal(self) -> None:
-        """Nothing to mend: the record is aside, with its evidence, for somebody to look at."""
+        if self._order_id:
+            self.scene.desk.discard(
+                LetterFilter(key=self._order_id.encode()), by="drill", reason="nobody can read it"
+            )
 
     def while_broken(self) -> Sequence[Expectation]:
         return (
-            Expectation(
+            letters_are_open(
+                self.scene,
+                self._before,
+                len(READERS),
                 what=f"it is a dead letter of each of the {len(READERS)} groups that read it",
-                is_met=lambda: self._letters() == len(READERS),
             ),
-            Expectation(
-                what="the same order's next record, behind it, is handled: it is refunded",
-                is_met=lambda: self.scene.order(self._order_id)["payment"]["state"] == "REFUNDED",
+            ends_as(
+                self.scene,
+                self._order_id,
+                what="the records of the same key behind it are handled: the order is refunded",
+                status="CANCELLED",
+                payment="REFUNDED",
             ),
-            Expectation(
-                what=f"{ENOUGH} more orders are finished",
-                is_met=lambda: Snapshot.of(self.scene).finished >= self._before.finished + ENOUGH,
-            ),
+            orders_are_finished(self.scene, self._before),
         )
 
     def throughout(self) -> Sequence[Expectation]:
+        return nobody_is_refused(self.scene, self._before), nothing_waits(self.scene)
+
+    def once_healed(self) -> Sequence[Expectation]:
         return (
-            Expectation(
-                what="no order is refused",
-                is_met=lambda: Snapshot.of(self.scene).refused == self._before.refused,
-            ),
-            Expectation(
-                what="no record waits",
-                is_met=lambda: (
-                    self.scene.figures.cluster is None or self.scene.figures.cluster.waiting == 0
-                ),
+            letters_are_open(
+                self.scene, self._before, 0, what="no letter is open once they are discarded"
             ),
         )
-
-    @property
-    def letters(self) -> int:
-        return len(READERS)
-
-    def _letters(self) -> int:
-        return Snapshot.of(self.scene).letters - self._before.letters
 
 
 DRILL = Drill(
@@ -78,7 +79,7 @@ DRILL = Drill(
     lab="a record that nobody can read stops its partition",
     breaks="a record of an unknown schema is written to orders, under the key of a paid order",
     should="each group puts it aside with its evidence; the records behind it go on at once",
-    degrades="nothing but that record",
+    degrades="nothing but that record, which is discarded with a reason",
     goes_on="everything, also the records of the same key behind it",
     runbook="dead-letters.md",
     incident=PoisonRecord,

@@ -69,8 +69,8 @@ class ProviderLies(Incident):
         )
 
     def _applied(self) -> set[str]:
-        told = self.scene.ask("GET", faults_url(self.scene))
-        return {fault for fault, count in told["applied"].items() if count}
+        faults = self.scene.ask("GET", faults_url(self.scene))
+        return {fault for fault, count in faults["applied"].items() if count}
 
 
 DRILL = Drill(

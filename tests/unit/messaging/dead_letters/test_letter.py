@@ -156,7 +156,14 @@ def test_a_record_that_fails_again_has_only_the_new_evidence_and_its_count() -> 
 
 @pytest.mark.parametrize(
     ("values", "count"),
-    [([], 0), ([b"3"], 3), ([b"1", b"2"], 2), ([b"4", b"junk", None], 4), ([b"-1"], 0)],
+    [
+        ([], 0),
+        ([b"3"], 3),
+        ([b"1", b"2"], 2),
+        ([b"4", b"junk", None], 4),
+        ([b"-1"], 0),
+        ([b"9" * 99], 10**6),
+    ],
 )
 def test_the_last_count_that_is_one_counts(values: list[bytes | None], count: int) -> None:
     assert replay_count([("orderflow-replay-count", value) for value in values]) == count
