@@ -37,7 +37,7 @@ def member(mock_cluster: MockCluster) -> Iterator[BrokerClient]:
             kafka=KafkaSettings(bootstrap_servers=mock_cluster.bootstrap_servers),
             registry=RegistrySettings(),
             catalogue=catalogue(listener.name),
-            consumer_overrides={"heartbeat.interval.ms": 200, "session.timeout.ms": 1_500},
+            consumer_overrides={"heartbeat.interval.ms": 200, "session.timeout.ms": 6_000},
         ),
         between=lambda: None,
     )
