@@ -14,6 +14,7 @@ from orderflow.drills.incidents import (
     provider_down,
     provider_lies,
     rebalance_storm,
+    restored_from_old_backup,
     servers_away,
     slow_consumer,
     unknown_payment,
@@ -40,6 +41,7 @@ DRILLS: tuple[Drill, ...] = (
     hot_partition.DRILL,
     incompatible_schema.DRILL,
     mail_refused.DRILL,
+    restored_from_old_backup.DRILL,
 )
 
 

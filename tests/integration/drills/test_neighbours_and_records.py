@@ -26,6 +26,7 @@ ON_ONE_BROKER = (
     "incompatible-schema",
     "mail-refused",
     pytest.param("rebalance-storm", marks=pytest.mark.long),
+    pytest.param("restored-from-old-backup", marks=pytest.mark.long),
 )
 
 
