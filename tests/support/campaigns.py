@@ -1,9 +1,10 @@
 """
 What campaigns of faults counted, as a table at the end of a run: faults, counts, violations.
 
-A pytest plugin. A test says what it did with the fixture `campaign`; a test whose parameter says
-how often something is done (`kills`, `times`, …) is counted without. A violation is a test that
-failed: what was found is in its report. Rows travel with the tests' reports, from workers too.
+A pytest plugin. A test says what it did with the fixture `campaign`. One whose parameter says how
+often something is done (`kills`, `times`) is counted without, and so is each test of `make soak`. A
+violation is a test that failed: what was found is in its report. Rows travel with the tests'
+reports, from workers too.
 """
 
 from __future__ import annotations
@@ -54,10 +55,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """What is counted by its parameter is known before it runs."""
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     counts = [value for name, value in parameters.items() if name in COUNTED]
-    if counts and isinstance(counts[0], int):
-        point = str(parameters.get("point", ""))
-        what = point or item.name.partition("[")[0].removeprefix("test_").replace("_", " ")
-        row = {"what": what, "faults": counts[0], "checked": ""}
+    is_soak = item.get_closest_marker("soak") is not None
+    if "campaign" not in getattr(item, "fixturenames", ()) and (counts or is_soak):
+        what = str(parameters.get("point", ""))
+        row = {
+            "what": what or item.name.partition("[")[0].removeprefix("test_").replace("_", " "),
+            "faults": int(counts[0]) if counts else 1,
+            "checked": f"{parameters['orders']:,} orders" if "orders" in parameters else "",
+        }
         item.user_properties.append((PROPERTY, json.dumps([row])))
 
 
