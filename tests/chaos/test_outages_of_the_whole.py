@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.support.afterwards import differences
 from tests.support.campaigns import Campaign
 from tests.support.outages import FULL_DISK, GROUND, OUTAGES, SHORT_OUTAGES
 from tests.support.quiet_display import QUIET
@@ -32,7 +33,6 @@ def stage() -> Iterator[Stage]:
 def run(stage: Stage, drill: Drill, campaign: Campaign) -> None:
     outcome = stage.run(drill, pace=PACE, judge=RestJudge(), display=QUIET)
     campaign.count(drill.breaks, faults=1, checked=f"{outcome.placed:,} orders")
-    print(outcome)  # noqa: T201
     assert outcome.has_passed, "\n".join(outcome.failures)
 
 
@@ -52,7 +52,14 @@ def test_a_long_outage_under_load_costs_nothing_but_time(
     run(stage, drill, campaign)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.long
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can be had")
 def test_a_full_disk_of_one_broker_costs_nothing_but_time(stage: Stage, campaign: Campaign) -> None:
     run(stage, FULL_DISK, campaign)
+
+
+@pytest.mark.parametrize("outages", ["short", pytest.param("long", marks=pytest.mark.long)])
+def test_afterwards_orders_topics_and_the_providers_ledger_tell_the_same(
+    stage: Stage, outages: str
+) -> None:
+    assert differences(stage.stack) == [], f"after the {outages} outages"

@@ -37,6 +37,7 @@ Services as processes
     psp, mail_sink      the simulated neighbours
     webhook_receiver    takes the simulated provider's webhooks, or refuses them
     outages             outages of the whole stack, in the form of drills
+    afterwards          a stack at rest: orders, topics and the provider's ledger compared
     balancer            an HTTP balancer before two instances of an API
     small_disk          a small file system for one process
     stepped_clock       runs a service under a clock that a test steps

@@ -10,6 +10,7 @@ from orderflow.contracts.events import OrderCreated
 from orderflow.contracts.roster import GROUPS
 from orderflow.contracts.topics import ORDERS
 from orderflow.drills.drill import Drill, Expectation, Incident
+from orderflow.drills.expectations import nobody_is_refused, orders_are_finished
 from orderflow.drills.scene import Scene, Snapshot
 from orderflow.messaging.errors import Incompatible
 from orderflow.messaging.schemas.catalogue import subject
@@ -24,7 +25,6 @@ BREAKING = (
 """`orderId` is a number, and every other field is gone."""
 UNCHECKED = "NONE"
 READERS = tuple(group for group, topics in GROUPS.items() if ORDERS in topics)
-ENOUGH = 20
 
 
 class IncompatibleSchema(Incident):
@@ -71,19 +71,11 @@ class IncompatibleSchema(Incident):
                     Snapshot.of(self.scene).letters == self._before.letters + len(READERS)
                 ),
             ),
-            Expectation(
-                what=f"{ENOUGH} more orders are finished, written with the schema of before",
-                is_met=lambda: Snapshot.of(self.scene).finished >= self._before.finished + ENOUGH,
-            ),
+            orders_are_finished(self.scene, self._before),
         )
 
     def throughout(self) -> Sequence[Expectation]:
-        return (
-            Expectation(
-                what="no order is refused",
-                is_met=lambda: Snapshot.of(self.scene).refused == self._before.refused,
-            ),
-        )
+        return (nobody_is_refused(self.scene, self._before),)
 
     def once_healed(self) -> Sequence[Expectation]:
         return (

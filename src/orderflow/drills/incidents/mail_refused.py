@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderflow.drills.drill import Drill, Expectation, Incident
+from orderflow.drills.expectations import nobody_is_refused, orders_are_finished
 from orderflow.drills.scene import Snapshot
 from orderflow.stack.ports import HOST
 
@@ -27,20 +28,11 @@ class MailRefused(Incident):
                 is_met=lambda: self._unsent() >= ENOUGH,
                 within_s=WITHIN_S,
             ),
-            Expectation(
-                what=f"{ENOUGH} more orders are finished",
-                is_met=lambda: Snapshot.of(self.scene).finished >= self._before.finished + ENOUGH,
-                within_s=WITHIN_S,
-            ),
+            orders_are_finished(self.scene, self._before, within_s=WITHIN_S),
         )
 
     def throughout(self) -> Sequence[Expectation]:
-        return (
-            Expectation(
-                what="no order is refused",
-                is_met=lambda: Snapshot.of(self.scene).refused == self._before.refused,
-            ),
-        )
+        return (nobody_is_refused(self.scene, self._before),)
 
     def _told(self, faults: dict[str, float]) -> None:
         url = f"http://{HOST}:{self.scene.stack.settings.ports.mail_api}/faults"

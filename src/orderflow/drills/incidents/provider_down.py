@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderflow.drills.drill import Drill, Expectation, Incident
+from orderflow.drills.expectations import (
+    no_letter_is_opened,
+    nobody_is_refused,
+    orders_are_finished,
+    orders_are_taken,
+)
 from orderflow.drills.scene import Snapshot
 from orderflow.messaging.errors import OrderflowError
 
 PROVIDER = "psp"
-ENOUGH = 20
-"""So many more orders must be answered while it is away, and finished when it is back."""
 WITHIN_S = 60.0
 
 
@@ -25,10 +29,7 @@ class ProviderDown(Incident):
 
     def while_broken(self) -> Sequence[Expectation]:
         return (
-            Expectation(
-                what=f"{ENOUGH} more orders are answered with 201",
-                is_met=lambda: Snapshot.of(self.scene).placed >= self._before.placed + ENOUGH,
-            ),
+            orders_are_taken(self.scene, self._before),
             Expectation(
                 what="the payment service says that it waits for its provider",
                 is_met=lambda: "provider" in self._readiness(),
@@ -37,24 +38,12 @@ class ProviderDown(Incident):
 
     def throughout(self) -> Sequence[Expectation]:
         return (
-            Expectation(
-                what="no order is refused",
-                is_met=lambda: Snapshot.of(self.scene).refused == self._before.refused,
-            ),
-            Expectation(
-                what="nothing becomes a dead letter",
-                is_met=lambda: Snapshot.of(self.scene).letters in (0, self._before.letters),
-            ),
+            nobody_is_refused(self.scene, self._before),
+            no_letter_is_opened(self.scene, self._before),
         )
 
     def once_healed(self) -> Sequence[Expectation]:
-        return (
-            Expectation(
-                what=f"{ENOUGH} more orders are finished",
-                is_met=lambda: Snapshot.of(self.scene).finished >= self._healed.finished + ENOUGH,
-                within_s=WITHIN_S,
-            ),
-        )
+        return (orders_are_finished(self.scene, self._healed, within_s=WITHIN_S),)
 
     def _readiness(self) -> str:
         """What the payment service says of itself, ready or not."""

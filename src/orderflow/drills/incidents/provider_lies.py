@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderflow.drills.drill import Drill, Expectation, Incident
+from orderflow.drills.expectations import nobody_is_refused, orders_are_finished
 from orderflow.drills.scene import Scene, Snapshot
 from orderflow.stack.ports import HOST
 
@@ -13,7 +14,6 @@ RATE = 0.15
 """Of each lie: six of ten calls are answered wrongly."""
 PENDING = 5
 """So many orders whose charge the provider takes on and decides later."""
-ENOUGH = 20
 WITHIN_S = 60.0
 
 
@@ -42,20 +42,11 @@ class ProviderLies(Incident):
                 what="the provider has lied in each way",
                 is_met=lambda: self._applied() >= set(LIES),
             ),
-            Expectation(
-                what=f"{ENOUGH} more orders are finished all the same",
-                is_met=lambda: Snapshot.of(self.scene).finished >= self._before.finished + ENOUGH,
-                within_s=WITHIN_S,
-            ),
+            orders_are_finished(self.scene, self._before, within_s=WITHIN_S),
         )
 
     def throughout(self) -> Sequence[Expectation]:
-        return (
-            Expectation(
-                what="no order is refused",
-                is_met=lambda: Snapshot.of(self.scene).refused == self._before.refused,
-            ),
-        )
+        return (nobody_is_refused(self.scene, self._before),)
 
     def once_healed(self) -> Sequence[Expectation]:
         return (

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderflow.drills.drill import Drill, Expectation, Incident
+from orderflow.drills.expectations import nobody_is_refused, orders_are_finished
 from orderflow.drills.scene import Scene, Snapshot
 
 JOINERS = ("payment", "inventory", "notification", "fulfilment")
 """Services that get a second listener, some times; the second of each pair is killed at its end."""
 SLOT = 1
-ENOUGH = 20
 WITHIN_S = 90.0
 
 
@@ -38,21 +38,10 @@ class RebalanceStorm(Incident):
             self._leave(self._joined[-1])
 
     def while_broken(self) -> Sequence[Expectation]:
-        return (
-            Expectation(
-                what=f"{ENOUGH} more orders are finished, with two workers on some partitions",
-                is_met=lambda: Snapshot.of(self.scene).finished >= self._joining.finished + ENOUGH,
-                within_s=WITHIN_S,
-            ),
-        )
+        return (orders_are_finished(self.scene, self._joining, within_s=WITHIN_S),)
 
     def throughout(self) -> Sequence[Expectation]:
-        return (
-            Expectation(
-                what="no order is refused",
-                is_met=lambda: Snapshot.of(self.scene).refused == self._before.refused,
-            ),
-        )
+        return (nobody_is_refused(self.scene, self._before),)
 
     def _leave(self, name: str) -> None:
         self.scene.remove_worker(name)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from orderflow.contracts.roster import row
 from orderflow.drills.drill import Drill, Expectation, Incident
+from orderflow.drills.expectations import orders_are_finished, orders_are_taken
 from orderflow.drills.scene import Scene, Snapshot
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.kafka.clients import KafkaException, TopicPartition, consumer
@@ -21,7 +22,6 @@ LOST = 50
 """So many orders are finished between the copy and the loss."""
 RESYNC_WITHIN_S = 120.0
 WITHIN_S = 120.0
-ENOUGH = 20
 
 
 class RestoredFromOldBackup(Incident):
@@ -75,20 +75,11 @@ class RestoredFromOldBackup(Incident):
                 is_met=lambda: "orderflow relay resync" in self._refusal,
                 within_s=1.0,
             ),
-            Expectation(
-                what=f"{ENOUGH} more orders are answered with 201",
-                is_met=lambda: Snapshot.of(self.scene).placed >= self._restored.placed + ENOUGH,
-            ),
+            orders_are_taken(self.scene, self._restored),
         )
 
     def once_healed(self) -> Sequence[Expectation]:
-        return (
-            Expectation(
-                what=f"{ENOUGH} more orders are finished",
-                is_met=lambda: Snapshot.of(self.scene).finished >= self._healed.finished + ENOUGH,
-                within_s=WITHIN_S,
-            ),
-        )
+        return (orders_are_finished(self.scene, self._healed, within_s=WITHIN_S),)
 
     def _resync(self) -> None:
         command = [sys.executable, "-m", "orderflow.cli.main", "relay", "resync", SERVICE, "--yes"]

@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from orderflow.drills.drill import Drill, Expectation, Incident
+from orderflow.drills.expectations import (
+    no_letter_is_opened,
+    nobody_is_refused,
+    orders_are_finished,
+)
 from orderflow.drills.incidents.provider_lies import faults_url
 from orderflow.drills.scene import Snapshot
 
@@ -17,7 +22,6 @@ RULES: tuple[dict[str, Any], ...] = (
     {"fault": "dropped", "operations": ["webhook"]},
 )
 """The charge is made, its answer is lost, no look-up is answered, no webhook arrives."""
-ENOUGH = 20
 WITHIN_S = 90.0
 
 
@@ -36,23 +40,13 @@ class UnknownPayment(Incident):
                 is_met=lambda: self._unknown() >= UNKNOWN,
                 within_s=WITHIN_S,
             ),
-            Expectation(
-                what=f"{ENOUGH} more orders are finished: these wait for no other",
-                is_met=lambda: Snapshot.of(self.scene).finished >= self._before.finished + ENOUGH,
-                within_s=WITHIN_S,
-            ),
+            orders_are_finished(self.scene, self._before, within_s=WITHIN_S),
         )
 
     def throughout(self) -> Sequence[Expectation]:
         return (
-            Expectation(
-                what="no order is refused",
-                is_met=lambda: Snapshot.of(self.scene).refused == self._before.refused,
-            ),
-            Expectation(
-                what="nothing becomes a dead letter",
-                is_met=lambda: Snapshot.of(self.scene).letters in (0, self._before.letters),
-            ),
+            nobody_is_refused(self.scene, self._before),
+            no_letter_is_opened(self.scene, self._before),
         )
 
     def once_healed(self) -> Sequence[Expectation]:
