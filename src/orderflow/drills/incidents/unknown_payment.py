@@ -19,16 +19,17 @@ UNKNOWN = 10
 RULES: tuple[dict[str, Any], ...] = (
     {"fault": "reply_lost", "operations": ["charge"], "first": UNKNOWN},
     {"fault": "503", "operations": ["find"]},
-    {"fault": "dropped", "operations": ["webhook"]},
+    {"fault": "late", "operations": ["webhook"]},
 )
-"""The charge is made, its answer is lost, no look-up is answered, no webhook arrives."""
+LATE_S = 120
+"""The charge is made, its answer is lost, no look-up is answered, webhooks come after `LATE_S`."""
 WITHIN_S = 90.0
 
 
 class UnknownPayment(Incident):
     def break_it(self) -> None:
         self._before = Snapshot.of(self.scene)
-        self.scene.ask("PUT", faults_url(self.scene), body={"rules": [*RULES]})
+        self.scene.ask("PUT", faults_url(self.scene), body={"rules": [*RULES], "slowS": LATE_S})
 
     def heal(self) -> None:
         self.scene.ask("PUT", faults_url(self.scene), body={})
