@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from orderflow.drills.drill import Drill
 from orderflow.drills.incidents import (
+    duplicate_delivery,
     handler_bug,
+    hot_partition,
+    incompatible_schema,
     killed_processes,
+    mail_refused,
     poison_record,
+    provider_down,
+    provider_lies,
+    rebalance_storm,
+    restored_from_old_backup,
     servers_away,
     slow_consumer,
+    unknown_payment,
     zombie_worker,
 )
 from orderflow.messaging.errors import ConfigurationError
@@ -24,6 +33,15 @@ DRILLS: tuple[Drill, ...] = (
     servers_away.LEADER,
     servers_away.REGISTRY,
     servers_away.DATABASE,
+    provider_down.DRILL,
+    provider_lies.DRILL,
+    unknown_payment.DRILL,
+    duplicate_delivery.DRILL,
+    rebalance_storm.DRILL,
+    hot_partition.DRILL,
+    incompatible_schema.DRILL,
+    mail_refused.DRILL,
+    restored_from_old_backup.DRILL,
 )
 
 

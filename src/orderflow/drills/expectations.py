@@ -88,3 +88,13 @@ def comes_back(
         is_met=lambda: scene.restarts(process) > restarts_before and scene.is_up(process),
         within_s=within_s,
     )
+
+
+def no_letter_is_opened(scene: Scene, before: Snapshot) -> Expectation:
+    """For `throughout`: what can't be done now is nobody's failure."""
+    return Expectation(
+        what="nothing becomes a dead letter",
+        is_met=lambda: (
+            scene.figures.cluster is None or scene.figures.cluster.letters == before.letters
+        ),
+    )
