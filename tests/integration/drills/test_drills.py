@@ -13,7 +13,7 @@ from tests.support.quiet_display import QUIET
 from orderflow.drills.catalogue import find
 from orderflow.drills.conduct import SHORT
 from orderflow.drills.drill import Ground
-from orderflow.drills.judge import RestJudge
+from orderflow.drills.judge import BooksJudge
 from orderflow.drills.programme import Stage, staged
 
 ON_ONE_BROKER = (
@@ -39,7 +39,7 @@ def stage() -> Iterator[Stage]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ON_ONE_BROKER)
 def test_a_drill_breaks_something_and_it_heals(stage: Stage, name: str) -> None:
-    outcome = stage.run(find(name), pace=SHORT, judge=RestJudge(), display=QUIET)
+    outcome = stage.run(find(name), pace=SHORT, judge=BooksJudge(), display=QUIET)
     assert outcome.has_passed, "\n".join(outcome.failures)
 
 
@@ -47,5 +47,5 @@ def test_a_drill_breaks_something_and_it_heals(stage: Stage, name: str) -> None:
 def test_the_loss_of_a_leader_heals() -> None:
     drill = find("leader-lost")
     with staged(drill.ground) as three_brokers:
-        outcome = three_brokers.run(drill, pace=SHORT, judge=RestJudge(), display=QUIET)
+        outcome = three_brokers.run(drill, pace=SHORT, judge=BooksJudge(), display=QUIET)
     assert outcome.has_passed, "\n".join(outcome.failures)

@@ -14,7 +14,7 @@ from orderflow.drills.drill import Drill, Expectation, Incident
 from orderflow.drills.figures import ClusterFigures, Figures, Reading, TableFigures
 from orderflow.drills.judge import Judgement
 from orderflow.drills.scene import Scene
-from orderflow.drills.service_tables import OrderCounts
+from orderflow.drills.service_views import OrderCounts
 from orderflow.messaging.errors import OrderflowError
 
 PACE = Pace(rate_per_s=10.0, warm_up=3, hold_s=0.0)

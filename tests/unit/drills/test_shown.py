@@ -13,7 +13,7 @@ from orderflow.drills.conduct import Expected, Outcome, Pace
 from orderflow.drills.figures import ClusterFigures, Figures, TableFigures
 from orderflow.drills.report import markdown
 from orderflow.drills.screen import WIDTH_MAX, Screen, line, rows, screen, verdict
-from orderflow.drills.service_tables import OrderCounts
+from orderflow.drills.service_views import OrderCounts
 from orderflow.trials.machine import this_machine
 
 SERVICES = ("order", "payment", "inventory", "notification", "fulfilment", "analytics", "revenue")
