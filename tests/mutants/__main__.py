@@ -19,6 +19,11 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/integration/kit/test_fenced_instance.py": {
+        "lone-fencing-ends-the-worker": (
+            "test_a_worker_that_is_fenced_by_its_own_lost_join_joins_again"
+        ),
+    },
     "tests/unit/messaging/container/test_record_traces.py": {
         "spans-before-the-commit": "test_an_aborted_transaction_leaves_no_span",
         "trace-of-the-cause": "test_a_record_its_processing_and_what_it_caused_are_one_trace",

@@ -70,6 +70,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Revenue's totals anew from the payments; or compare them.",
     ),
     "prove": ("orderflow.prove.cli:app", "Put a promise to the test, under load and kills."),
+    "drill": ("orderflow.drills.cli:app", "Break something under load, watch it heal, judge."),
     "bench": ("orderflow.bench.cli:app", "Measure, each figure beside its baseline."),
 }
 
