@@ -12,6 +12,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from orderflow.books.settings import BooksSettings
 from orderflow.cli.main import COMMANDS
 from orderflow.contracts.roster import ROSTER
 from orderflow.messaging.kafka.topics import TopicSettings
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
 SETTINGS: tuple[type[BaseModel], ...] = (
     *(import_module(f"{row.package}.bootstrap").SERVICE.settings for row in ROSTER),
+    BooksSettings,
     FollowerSettings,
     MailSettings,
     PspSettings,

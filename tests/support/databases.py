@@ -28,7 +28,7 @@ def empty_database(stack: Stack, prefix: str) -> Iterator[str]:
 
 
 def catalogue(url: str) -> set[tuple[object, ...]]:
-    """Columns, constraints, indexes, tables, routines and triggers; equal for equal schemas."""
+    """Columns, constraints, indexes, tables, views, routines, triggers; equal for equal schemas."""
     with postgres.connect(database_settings(url), application_name="test") as connection:
         return set(connection.execute((_OURS + _CATALOGUE).encode()).fetchall())
 
@@ -51,6 +51,9 @@ UNION ALL
 SELECT 'table', relname, relkind::text,
        pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid), relpersistence::text, ''
 FROM ours
+UNION ALL
+SELECT 'view', relname, pg_get_viewdef(oid), obj_description(oid, 'pg_class'), '', '', ''
+FROM ours WHERE relkind IN ('v', 'm')
 UNION ALL
 SELECT 'routine or trigger', routine.name, '', '', '', '', ''
 FROM (SELECT proname AS name FROM pg_proc WHERE pronamespace = 'public'::regnamespace

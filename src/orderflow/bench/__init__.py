@@ -6,6 +6,6 @@ HTTP), `relay` (outbox rows to records), `payment` (a Kafka transaction for many
 `inventory` (a database transaction for many records; and the way from POST to the last event),
 `revenue` (payments folded into tables, exactly once), each with its `bench`, its `report` and its
 `naive` baseline; `naive_consumer` (what both naive
-listeners share); `service_tables` (all SQL over services' tables); `cli`. Load, arrivals and the
+listeners share); `service_data` (what it reads of the services); `cli`. Load, arrivals and the
 temporary stack come from `trials`.
 """

@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("orderflow.cli.stack:down", "Stop the local stack; its data stays."),
     "status": ("orderflow.cli.stack:status", "What runs, where, and how it is."),
     "lag": ("orderflow.cli.lag:lag", "How far each consumer group is behind, and for how long."),
+    "books": (
+        "orderflow.cli.books:books",
+        "Prove that nothing was lost or doubled: every side against every other.",
+    ),
     "logs": (
         "orderflow.cli.logs:logs",
         "What the processes said, or all they said of an order.",

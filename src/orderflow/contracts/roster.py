@@ -188,7 +188,7 @@ def sections(roster: Roster = ROSTER) -> tuple[str, ...]:
 
     A process reads its own and accepts that the others stand in the same environment.
     """
-    return (*(member.name for member in roster), "psp", "mail", "stack", "topics")
+    return (*(member.name for member in roster), "books", "psp", "mail", "stack", "topics")
 
 
 GROUPS = groups()

@@ -15,7 +15,7 @@ from rich.table import Table
 from orderflow.drills.catalogue import DRILLS, find
 from orderflow.drills.conduct import Outcome, Pace
 from orderflow.drills.drill import Drill
-from orderflow.drills.judge import RestJudge
+from orderflow.drills.judge import BooksJudge
 from orderflow.drills.programme import run_all
 from orderflow.drills.report import markdown
 from orderflow.drills.screen import Screen, verdict
@@ -105,7 +105,7 @@ def run(
         outcomes = run_all(
             drills,
             pace=pace,
-            judge=RestJudge(),
+            judge=BooksJudge(),
             display=screen,
             afterwards=_keep if keep else lambda _stack: None,
         )

@@ -35,14 +35,6 @@ def orders_are_finished(scene: Scene, before: Snapshot, *, within_s: float = 30.
     )
 
 
-def nothing_waits(scene: Scene) -> Expectation:
-    """For `throughout`: no group has put a record off."""
-    return Expectation(
-        what="no record waits",
-        is_met=lambda: scene.figures.cluster is None or scene.figures.cluster.waiting == 0,
-    )
-
-
 def letters_are_open(
     scene: Scene, before: Snapshot, count: int, *, what: str, within_s: float = 30.0
 ) -> Expectation:

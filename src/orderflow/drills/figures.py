@@ -15,7 +15,7 @@ import msgspec
 
 from orderflow.contracts.roster import GROUPS, OBSERVED, ROSTER, subscribed
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
-from orderflow.drills.service_tables import OrderCounts, count_orders, count_unsent
+from orderflow.drills.service_views import OrderCounts, count_orders, count_unsent
 from orderflow.messaging.dead_letters.letter_watch import LetterWatch
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.kafka.survey import Surveyor

@@ -13,7 +13,7 @@ from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
 from orderflow.prove.checker import Finding, Seen, check
-from orderflow.prove.service_tables import MESSAGE_SEQUENCES, ORDER_VERSIONS, ledger
+from orderflow.prove.service_views import MESSAGE_SEQUENCES, ORDER_VERSIONS, ledger
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from orderflow.messaging.schemas.registry import Registry
 from orderflow.prove.checker import Finding
 from orderflow.prove.claims import CLAIMS, VERSIONS, judge
 from orderflow.prove.progress import GROUP, SERVICES, Progress, read_progress
-from orderflow.prove.service_tables import ledger
+from orderflow.prove.service_views import ledger
 from orderflow.prove.workers import disturbances, start_workers
 from orderflow.stack.addresses import api_url, database_url
 from orderflow.stack.local_stack import LocalStack

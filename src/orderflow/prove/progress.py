@@ -9,7 +9,7 @@ import msgspec
 from orderflow.contracts.roster import row, subscribed
 from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
-from orderflow.prove.service_tables import count_messages, count_waiting_orders
+from orderflow.prove.service_views import count_messages, count_waiting_orders
 
 SERVICES = ("order", "payment", "inventory", "notification")
 """What the campaign runs: whatever a message to a customer depends on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from orderflow.books.settings import BooksDatabases
 from orderflow.contracts.roster import ROSTER, Roster, Row
 from orderflow.stack.parts import jars, kafka, registry, zipkin
 from orderflow.stack.parts.java import java_home
@@ -79,6 +80,7 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
             for name, value in _service_environment(settings, member).items()
         },
         **_neighbours_environment(settings),
+        **books_environment(settings, roster),
         **_demo_environment(settings),
         **zipkin.process_environment(settings),
         **settings.elsewhere,
@@ -120,6 +122,21 @@ def _neighbours_environment(settings: StackSettings) -> dict[str, str]:
         "ORDERFLOW_MAIL__SMTP_HOST": HOST,
         "ORDERFLOW_MAIL__SMTP_PORT": str(settings.ports.mail_smtp),
         "ORDERFLOW_MAIL__DIRECTORY": str(settings.data / "mail"),
+    }
+
+
+def books_environment(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
+    """What the books compare, and where they remember how far they have read."""
+    return {
+        **{
+            f"ORDERFLOW_BOOKS__DATABASES__{member.name.upper()}": database_url(
+                settings, member.name
+            )
+            for member in roster
+            if member.has_database and member.name in BooksDatabases.model_fields
+        },
+        "ORDERFLOW_BOOKS__LEDGER_URL": psp_url(settings),
+        "ORDERFLOW_BOOKS__STATE_DIR": str(settings.data / "books"),
     }
 
 

@@ -14,7 +14,7 @@ from tests.support.quiet_display import QUIET
 from orderflow.drills.catalogue import find
 from orderflow.drills.conduct import SHORT
 from orderflow.drills.drill import Ground
-from orderflow.drills.judge import RestJudge
+from orderflow.drills.judge import BooksJudge
 from orderflow.drills.programme import Stage, staged
 
 ON_ONE_BROKER = (
@@ -40,6 +40,6 @@ def stage() -> Iterator[Stage]:
 @pytest.mark.parametrize("name", ON_ONE_BROKER)
 def test_a_drill_breaks_something_and_it_heals(stage: Stage, name: str, campaign: Campaign) -> None:
     drill = find(name)
-    outcome = stage.run(drill, pace=SHORT, judge=RestJudge(), display=QUIET)
+    outcome = stage.run(drill, pace=SHORT, judge=BooksJudge(), display=QUIET)
     campaign.count(f"drill {name}", faults=1, checked=f"{outcome.placed:,} orders")
     assert outcome.has_passed, "\n".join(outcome.failures)

@@ -419,7 +419,8 @@ def test_stock_from_before_movements_were_recorded_gets_its_opening_movements(
                 """ ('2', 'c', 'p', 'SHIPPED', '[{"sku": "CABLE", "quantity": 10},"""
                 """   {"sku": "DOCK", "quantity": 3}]', now(), now())"""
             )
-            connection.execute((MIGRATIONS / "0003.movements.sql").read_bytes())
+            for migration in sorted(MIGRATIONS.glob("*.sql"))[2:]:
+                connection.execute(migration.read_bytes())
         assert audited(old) == []
 
 

@@ -32,6 +32,7 @@ from tests.support.builders import (
 )
 from tests.support.databases import catalogue, database_settings, empty_database
 from tests.support.flaky_provider import FlakyProvider
+from tests.support.payment_views import kept_from_closed
 from tests.support.stack import Stack
 
 import orderflow.services.payment
@@ -279,12 +280,12 @@ def test_the_audit_finds_a_capture_that_a_closed_order_keeps(url: str, worker: W
     order_id = new_order_id()
     worker.handle(received(an_order(order_id)))
     with postgres.connect(database_settings(url), application_name="test") as connection:
-        assert repository.kept_from_closed(connection.cursor()) == []
+        assert kept_from_closed(connection.cursor()) == []
         connection.execute(
             "INSERT INTO closed_order (order_id, customer_id, reason, closed_by, closed_at)"
             " SELECT order_id, 'c', 'CUSTOMER', gen_random_uuid(), now() FROM known_order"
         )
-        assert repository.kept_from_closed(connection.cursor()) == [payment_id(order_id, 1)]
+        assert kept_from_closed(connection.cursor()) == [payment_id(order_id, 1)]
         connection.rollback()
 
 
@@ -463,7 +464,7 @@ def _judge_announcements(announced: list[tuple[UUID, Event]]) -> None:
 def sums(url: str) -> dict[str, tuple[int, int, int, int]]:
     with postgres.connect(database_settings(url), application_name="test") as connection:
         totals = repository.summary(connection.cursor())
-        assert repository.kept_from_closed(connection.cursor()) == []
+        assert kept_from_closed(connection.cursor()) == []
     assert {total.unsettled for total in totals} <= {0}
     assert {total.owed for total in totals} <= {0}
     return {

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import msgspec
 
 from orderflow.bench.inventory import flow, naive
-from orderflow.bench.service_tables import (
+from orderflow.bench.service_data import (
     count_decided,
     count_reserved_and_rejected,
     open_connection,

@@ -13,7 +13,7 @@ import sys
 import msgspec
 
 from orderflow.bench.naive_consumer import Input, messages, open_consumer
-from orderflow.bench.service_tables import open_connection
+from orderflow.bench.service_data import open_connection
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import (
     PaymentSucceeded,

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import msgspec
 
 from orderflow.bench.post import closed_loop
-from orderflow.bench.service_tables import count_orders
+from orderflow.bench.service_data import count_orders
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.addresses import api_url, database_url
 from orderflow.stack.local_stack import LocalStack

@@ -33,7 +33,9 @@ CREATE TABLE IF NOT EXISTS orders (
 CREATE TABLE IF NOT EXISTS outbox (
     id uuid PRIMARY KEY, aggregatetype text NOT NULL, aggregateid text NOT NULL, type text NOT NULL,
     payload bytea NOT NULL, created_at timestamptz NOT NULL DEFAULT now());
+CREATE OR REPLACE VIEW books_order AS SELECT order_id FROM orders;
 """
+"""Its own, and of the view that the order service publishes what the orders are counted by."""
 INSERT_ORDER = "INSERT INTO orders VALUES ($1, $2, 'CREATED', $3, $4, 'EUR', $5)"
 INSERT_OUTBOX = "INSERT INTO outbox VALUES ($1, 'orders', $2, 'OrderCreated', $3)"
 

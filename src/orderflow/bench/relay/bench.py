@@ -16,7 +16,7 @@ import msgspec
 
 from orderflow.bench.relay.naive import TABLE
 from orderflow.bench.relay.outbox_writer import TOPIC, Written, preload
-from orderflow.bench.service_tables import open_connection
+from orderflow.bench.service_data import open_connection
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.stack.addresses import database_url
 from orderflow.stack.local_stack import LocalStack

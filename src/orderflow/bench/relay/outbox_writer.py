@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from orderflow.bench.service_tables import open_connection
+from orderflow.bench.service_data import open_connection
 from orderflow.contracts.topics import ORDERS
 from orderflow.messaging.event import started
 from orderflow.messaging.postgres import outbox

@@ -11,7 +11,6 @@ from orderflow.drills.expectations import (
     ends_as,
     letters_are_open,
     nobody_is_refused,
-    nothing_waits,
     orders_are_finished,
 )
 from orderflow.drills.scene import Snapshot
@@ -64,7 +63,7 @@ class PoisonRecord(Incident):
         )
 
     def throughout(self) -> Sequence[Expectation]:
-        return nobody_is_refused(self.scene, self._before), nothing_waits(self.scene)
+        return (nobody_is_refused(self.scene, self._before),)
 
     def once_healed(self) -> Sequence[Expectation]:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TypeVar
 
 import msgspec
@@ -17,9 +18,12 @@ from orderflow.neighbours.psp.faults import EFFECTS, Faults, Operation
 from orderflow.neighbours.psp.ledger import ChargeRequest, RefundRequest, VoidRequest
 from orderflow.neighbours.psp.provider import Answer, Provider
 from orderflow.neighbours.psp.tokens import ChargeStatus
-from orderflow.neighbours.psp.views import ledger_view
+from orderflow.neighbours.psp.views import ledger_view, page_view, references_view
 
 BODY_BYTES_MAX = 16_384
+REFERENCES_MAX = 500
+PAGE_MAX = 2_000
+"""References in one question for the ledger, and entries in one page of it."""
 
 T = TypeVar("T")
 
@@ -78,7 +82,17 @@ def _routes_of_tests(provider: Provider) -> list[Route]:
         body = await _body(request, SettleRequest)
         return _answered(provider.settle(request.path_params["reference"], body.status))
 
-    async def ledger(_request: Request) -> Response:
+    async def ledger(request: Request) -> Response:
+        references = request.query_params.getlist("reference")
+        if len(references) > REFERENCES_MAX:
+            raise Refusal(422, "too-many-references", f"at most {REFERENCES_MAX} at a time")
+        if references:
+            return json_answer(references_view(provider.ledger, references))
+
+        if "after" in request.query_params:
+            after = _whole_number(request, "after", 0, most=sys.maxsize)
+            limit = _whole_number(request, "limit", PAGE_MAX, most=PAGE_MAX)
+            return json_answer(page_view(provider.ledger, after=after, limit=limit))
         return json_answer(ledger_view(provider.ledger))
 
     async def calls(_request: Request) -> Response:
@@ -113,6 +127,13 @@ async def _body(request: Request, kind: type[T]) -> T:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
         raise Refusal(422, "invalid-request", str(error)) from error
+
+
+def _whole_number(request: Request, name: str, default: int, *, most: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) <= most):
+        raise Refusal(422, "invalid-request", f"{name} is a whole number from 0 to {most}")
+    return int(text)
 
 
 def _key(request: Request) -> str:

@@ -146,6 +146,9 @@ class Ledger:
         self._key_window = key_window
         self._accounts: dict[str, Account] = {}
         self._by_key: dict[str, Charge | Refund] = {}
+        self._booked: list[str] = []
+        self._refunds: dict[str, Refund] = {}
+        self._refunded: dict[str, list[str]] = {}
         self.entries: list[Entry] = []
         self.charges: dict[str, Charge] = {}
         self.voids: list[Void] = []
@@ -256,6 +259,26 @@ class Ledger:
     def account(self, reference: str) -> Account:
         return self._accounts.get(reference) or Account()
 
+    def booked(self, *, after: int, limit: int) -> list[Charge | Refund]:
+        """
+        At most `limit` charges and refunds, as they are now, from the `after`-th on, in the order
+        in which they were made: it never changes.
+        """
+        return [self._booking(entry_id) for entry_id in self._booked[after : after + limit]]
+
+    @property
+    def bookings(self) -> int:
+        """How many charges and refunds there are."""
+        return len(self._booked)
+
+    def under(self, reference: str) -> list[Charge | Refund]:
+        """The charges and the refunds that were made with this reference."""
+        refunds = [self._refunds[entry_id] for entry_id in self._refunded.get(reference, ())]
+        return [*self.account(reference).charges, *refunds]
+
+    def _booking(self, entry_id: str) -> Charge | Refund:
+        return self.charges.get(entry_id) or self._refunds[entry_id]
+
     def pending(self) -> list[Charge]:
         return [charge for charge in self.charges.values() if charge.status is ChargeStatus.PENDING]
 
@@ -263,6 +286,7 @@ class Ledger:
         return self._accounts.setdefault(reference, Account())
 
     def _enter_charge(self, charge: Charge) -> None:
+        self._booked.append(charge.charge_id)
         self.charges[charge.charge_id] = charge
         self._account(charge.request.reference).charges.append(charge)
         self._count_charge(charge, 1)
@@ -292,6 +316,9 @@ class Ledger:
             )
 
     def _enter_refund(self, refund: Refund) -> None:
+        self._booked.append(refund.refund_id)
+        self._refunds[refund.refund_id] = refund
+        self._refunded.setdefault(refund.request.reference, []).append(refund.refund_id)
         self.refunds.append(refund)
         self._account(refund.request.charge_reference).refunds.append(refund)
         total = self.totals.setdefault(refund.request.currency, Total())

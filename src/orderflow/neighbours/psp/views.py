@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orderflow.neighbours.psp.ledger import Charge, Ledger, Refund
@@ -54,3 +54,26 @@ def ledger_view(ledger: Ledger) -> Mapping[str, Any]:
         "refunds": [refund_view(refund) for refund in ledger.refunds],
         "totals": ledger.totals,
     }
+
+
+def references_view(ledger: Ledger, references: Sequence[str]) -> Mapping[str, Any]:
+    """The charges and refunds that were made with these references."""
+    entries = [entry for reference in references for entry in ledger.under(reference)]
+    return {"entries": [entry_view(entry) for entry in entries]}
+
+
+def page_view(ledger: Ledger, *, after: int, limit: int) -> Mapping[str, Any]:
+    """
+    Charges and refunds from the `after`-th on, in the order in which they were made, as they are
+    now. `next`: what `after` is for the following page. `end`: how many there are.
+    """
+    entries = ledger.booked(after=after, limit=limit)
+    return {
+        "entries": [entry_view(entry) for entry in entries],
+        "next": after + len(entries),
+        "end": ledger.bookings,
+    }
+
+
+def entry_view(entry: Charge | Refund) -> Mapping[str, Any]:
+    return charge_view(entry) if isinstance(entry, Charge) else refund_view(entry)

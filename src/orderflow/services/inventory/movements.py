@@ -1,5 +1,5 @@
 """
-What people record of stock: receipts and stock-takes, each with a movement; and the books' audit.
+What people record of stock: receipts and stock-takes, each with a movement.
 
 Each command locks the SKU's row first, so it sees, and is seen by, whatever else changes the SKU:
 reservations, shipments, other commands. Its numbers and its movement are one statement.
@@ -126,36 +126,6 @@ def page(cursor: Cursor, sku: Sku, *, before: int, limit: int) -> list[Movement]
     return [_movement(*row) for row in cursor]
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    on_hand: int
-    received: int
-    corrected: int
-    shipped: int
-    reserved: int
-    movements: int
-
-
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """A SKU whose row does not say what its movements and reservations add up to."""
-
-    sku: Sku
-    recorded: Figures
-    added_up: Figures
-
-
-def audit(cursor: Cursor) -> list[Difference]:
-    """
-    Every SKU whose numbers are not those of its movements and of its orders' reservations.
-
-    Reads all movements: for people and tests, not for requests. One statement, so one moment.
-    """
-    cursor.execute(_AUDIT)
-    return [
-        Difference(sku=Sku(sku), recorded=_figures(*row[:6]), added_up=_figures(*row[6:]))
-        for sku, *row in cursor
-    ]
-
-
 def _locked(cursor: Cursor, sku: Sku) -> Stock | None:
     return next(iter(repository.lock_stock(cursor, {sku})), None)
 
@@ -195,10 +165,6 @@ def _movement(*row: object) -> Movement:
     return Movement(**fields)  # type: ignore[arg-type]
 
 
-def _figures(*row: int) -> Figures:
-    return Figures(**dict(zip(Figures.__struct_fields__, map(int, row), strict=True)))
-
-
 _MOVEMENT = """
 SELECT sku, sequence, kind, quantity, on_hand, order_id, receipt_key, actor, reason, occurred_at
 FROM stock_movement
@@ -215,36 +181,4 @@ INSERT INTO stock_movement
     (sku, sequence, on_hand, kind, quantity, receipt_key, actor, reason, occurred_at)
 SELECT moved.sku, moved.movements, moved.on_hand, %s, %s, %s, %s, %s, %s FROM moved
 RETURNING sku, sequence, kind, quantity, on_hand, order_id, receipt_key, actor, reason, occurred_at
-"""
-_AUDIT = """
-WITH movement AS (
-    SELECT *, sum(quantity) OVER (PARTITION BY sku ORDER BY sequence) AS added_up
-    FROM stock_movement
-), moved AS (
-    SELECT sku, sum(quantity) AS on_hand,
-           coalesce(sum(quantity) FILTER (WHERE kind = 'RECEIPT'), 0) AS received,
-           coalesce(sum(quantity) FILTER (WHERE kind = 'CORRECTION'), 0) AS corrected,
-           max(sequence) AS movements,
-           bool_and(on_hand = added_up) AND max(sequence) = count(*) AS is_whole
-    FROM movement GROUP BY sku
-), ordered AS (
-    SELECT line->>'sku' AS sku,
-           sum((line->>'quantity')::bigint) FILTER (WHERE status = 'RESERVED') AS reserved,
-           sum((line->>'quantity')::bigint) FILTER (WHERE status = 'SHIPPED') AS shipped
-    FROM reservation, jsonb_array_elements(lines) AS line GROUP BY 1
-), compared AS (
-    SELECT sku, stock.on_hand, stock.received, stock.corrected, stock.shipped, stock.reserved,
-           stock.movements,
-           coalesce(moved.on_hand, 0) AS on_hand_, coalesce(moved.received, 0) AS received_,
-           coalesce(moved.corrected, 0) AS corrected_, coalesce(ordered.shipped, 0) AS shipped_,
-           coalesce(ordered.reserved, 0) AS reserved_, coalesce(moved.movements, 0) AS movements_,
-           coalesce(is_whole, true) AS is_whole
-    FROM stock LEFT JOIN moved USING (sku) LEFT JOIN ordered USING (sku)
-)
-SELECT sku, on_hand, received, corrected, shipped, reserved, movements,
-       on_hand_, received_, corrected_, shipped_, reserved_, movements_
-FROM compared
-WHERE (on_hand, received, corrected, shipped, reserved, movements)
-   <> (on_hand_, received_, corrected_, shipped_, reserved_, movements_) OR NOT is_whole
-ORDER BY sku
 """

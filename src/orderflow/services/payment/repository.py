@@ -160,15 +160,6 @@ def lock_owed(cursor: Cursor, refund_id: str) -> Payment | None:
     )
 
 
-def kept_from_closed(cursor: Cursor) -> list[PaymentId]:
-    """
-    Audit: payments of closed orders that were captured and have no refund, not even one that is
-    owed. There must be none.
-    """
-    cursor.execute(_KEPT_FROM_CLOSED)
-    return [PaymentId(payment_id) for (payment_id,) in cursor.fetchall()]
-
-
 def summary(cursor: Cursor) -> list[Sum]:
     """The totals of all payments, by currency."""
     cursor.execute(_SUMMARY)
@@ -457,14 +448,6 @@ SET state = 'SUCCEEDED', provider_reference = outcome.provider_reference,
 FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[])
      AS outcome (refund_id, provider_reference, settled_at)
 WHERE refund.refund_id = outcome.refund_id AND refund.settled_at IS NULL
-"""
-_KEPT_FROM_CLOSED = """
-SELECT payment.payment_id::text
-FROM closed_order JOIN payment USING (order_id)
-WHERE payment.state = 'SUCCEEDED'
-  AND NOT EXISTS (SELECT FROM refund WHERE refund.order_id = payment.order_id
-                                       AND refund.attempt = payment.attempt)
-ORDER BY payment.created_at
 """
 # A total of zero never reached the provider, so it counts as neither a capture nor a refund.
 _SUMMARY = """

@@ -202,3 +202,47 @@ def test_old_ledger_files_are_read(tmp_path: Path) -> None:
         assert await statuses(client) == ["CAPTURED"]
 
     during(tmp_path, talk)
+
+
+def test_a_page_of_the_ledger_is_of_now_in_the_order_of_the_charges(tmp_path: Path) -> None:
+    async def talk(client: httpx2.AsyncClient) -> None:
+        await charge(client, reference="p1", token="pm_pending")
+        await charge(client, reference="p2")
+        await client.post("/charges/p1/settle", json={"status": "DECLINED"})
+        page = (await client.get("/ledger", params={"after": 0})).json()
+        stands = [(entry["reference"], entry["status"]) for entry in page["entries"]]
+        assert stands == [("p1", "DECLINED"), ("p2", "CAPTURED")]
+        assert page["next"] == page["end"] == 2
+
+    during(tmp_path, talk)
+
+
+def test_the_ledger_is_read_by_reference_and_in_pages(tmp_path: Path) -> None:
+    """As an audit of millions of charges reads it: never all at once."""
+
+    async def talk(client: httpx2.AsyncClient) -> None:
+        for number in range(5):
+            await charge(client, reference=f"p{number}")
+        refund = {"reference": "r1", "chargeReference": "p1", "amountMinor": 400, "currency": "EUR"}
+        await client.post("/refunds", json=refund, headers={"Idempotency-Key": "r1"})
+        whole = (await client.get("/ledger")).json()
+        assert len(whole["charges"]) == 5
+
+        asked = await client.get("/ledger", params={"reference": ["p1", "unknown", "r1", "p3"]})
+        assert [entry["reference"] for entry in asked.json()["entries"]] == ["p1", "r1", "p3"]
+        assert asked.json()["entries"][1] == whole["refunds"][0]
+
+        pages, after = [], 0
+        while True:
+            page = (await client.get("/ledger", params={"after": after, "limit": 4})).json()
+            if not page["entries"]:
+                break
+            pages.append([entry["reference"] for entry in page["entries"]])
+            after = page["next"]
+        assert pages == [["p0", "p1", "p2", "p3"], ["p4", "r1"]]
+        assert (after, page["end"]) == (6, 6)
+
+        for wrong in ("after=-1", "after=1e1", "after=0&limit=2001", "reference=x&" * 501):
+            assert (await client.get(f"/ledger?{wrong}")).status_code == 422
+
+    during(tmp_path, talk)

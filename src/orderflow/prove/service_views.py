@@ -1,8 +1,6 @@
 """
-All SQL of the proofs over services' tables: what each service has given out, and what is left.
-
-A service's SQL belongs to the service. These queries are the exception until the services publish
-views of their invariants; a change of a service's tables has to look here.
+What the proofs read of the services, from the views that these publish: what each has given out,
+and what is left.
 """
 
 from __future__ import annotations
@@ -13,10 +11,12 @@ from orderflow.messaging.postgres import connect
 from orderflow.messaging.settings import DatabaseSettings
 from orderflow.prove.checker import Ledger
 
-ORDER_VERSIONS = "SELECT order_id::text, version FROM order_history WHERE event_id IS NOT NULL"
+ORDER_VERSIONS = "SELECT order_id::text, version FROM books_order_version"
 """Order and version of every event that the order service has written."""
 
-MESSAGE_SEQUENCES = "SELECT customer_id, sequence FROM delivery WHERE state <> 'OVERTAKEN'"
+MESSAGE_SEQUENCES = (
+    "SELECT customer_id, sequence FROM books_notification WHERE state <> 'OVERTAKEN'"
+)
 """Customer and sequence of every message that the notification service has numbered."""
 
 
@@ -53,8 +53,8 @@ def _row(database: DatabaseSettings, query: bytes) -> tuple[int, ...]:
 _MESSAGES = b"""
 SELECT count(*) FILTER (WHERE state IN ('SENT', 'FAILED')),
        count(*) FILTER (WHERE state IN ('HELD', 'PENDING'))
-FROM delivery
+FROM books_notification
 """
-_WAITING = (
-    b"SELECT count(*) FROM orders WHERE waiting_for IN ('PAYMENT', 'STOCK', 'REFUND', 'RELEASE')"
-)
+_WAITING = b"""
+SELECT count(*) FROM books_order WHERE waiting_for IN ('PAYMENT', 'STOCK', 'REFUND', 'RELEASE')
+"""

@@ -1,9 +1,7 @@
 """
-All SQL of the benchmarks over services' tables: stock to begin with, and what became of it.
-
-A service's SQL belongs to the service. These queries are the exception until the services publish
-views of their invariants; a change of a service's tables has to look here. The naive baselines
-write their own tables with their own SQL.
+What the benchmarks read of the services, from the views that these publish, and the stock that they
+begin with: the one table that is written here. The naive baselines write their own tables with
+their own SQL.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ def open_connection(dsn: str) -> Connection:
 
 def count_orders(dsn: str) -> int:
     with open_connection(dsn) as connection:
-        return _integer(connection, "SELECT count(*) FROM orders")
+        return _integer(connection, "SELECT count(*) FROM books_order")
 
 
 def stock_up(dsn: str, skus: Sequence[str], on_hand: int) -> None:
@@ -64,17 +62,13 @@ SELECT sku, on_hand, on_hand FROM unnest(%s::text[]) AS sku, (SELECT %s::int AS 
 ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand,
     corrected = excluded.on_hand + stock.shipped - stock.received
 """
-_COUNT_DECIDED = "SELECT count(*) FROM reservation WHERE lines->0->>'sku' LIKE %s"
+_COUNT_DECIDED = "SELECT count(*) FROM books_reservation WHERE lines->0->>'sku' LIKE %s"
 _COUNT_BY_STATUS = """
 SELECT count(*) FILTER (WHERE status = 'RESERVED'), count(*) FILTER (WHERE status = 'REJECTED')
-FROM reservation WHERE lines->0->>'sku' LIKE %s
+FROM books_reservation WHERE lines->0->>'sku' LIKE %s
 """
 _COUNT_WRONG_STOCK = """
-WITH held AS (
-    SELECT line->>'sku' AS sku, sum((line->>'quantity')::int) AS pieces
-    FROM reservation, jsonb_array_elements(lines) AS line WHERE status = 'RESERVED' GROUP BY 1
-)
-SELECT count(*) FROM stock LEFT JOIN held USING (sku)
-WHERE stock.reserved <> coalesce(held.pieces, 0)
+SELECT count(*) FROM books_stock AS stock LEFT JOIN books_reserved AS held USING (sku)
+WHERE stock.reserved <> coalesce(held.reserved, 0)
    OR stock.reserved > stock.on_hand OR stock.reserved < 0
 """

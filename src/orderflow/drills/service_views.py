@@ -1,8 +1,6 @@
 """
-All SQL of the drills over services' tables: how many orders and messages are not done yet.
-
-A service's SQL belongs to the service. These queries only count; a change of a service's tables has
-to look here.
+What the drills read of the services, from the views that these publish: how many orders and
+messages are not done yet.
 """
 
 from __future__ import annotations
@@ -15,10 +13,10 @@ from orderflow.messaging.settings import DatabaseSettings
 _ORDERS = b"""
 SELECT count(*),
        count(*) FILTER (WHERE waiting_for IN ('PAYMENT', 'STOCK', 'REFUND', 'RELEASE'))
-FROM orders
+FROM books_order
 """
-_UNSENT = b"SELECT count(*) FROM delivery WHERE state IN ('HELD', 'PENDING')"
-_KNOWN = b"SELECT count(*) FROM orders WHERE order_id = ANY(%s::uuid[])"
+_UNSENT = b"SELECT count(*) FROM books_notification WHERE state IN ('HELD', 'PENDING')"
+_KNOWN = b"SELECT count(*) FROM books_order WHERE order_id = ANY(%s::uuid[])"
 
 
 class OrderCounts(msgspec.Struct, frozen=True, kw_only=True):

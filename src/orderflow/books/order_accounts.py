@@ -1,0 +1,146 @@
+"""Joins what all sides say of orders: one statement for each side and batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+from orderflow.books.accounts import LedgerEntry, OrderAccount, PaymentSide
+from orderflow.books.handled import HANDLED
+from orderflow.books.judge import judge_order
+from orderflow.books.positions import Mark, Positions, waits_of
+from orderflow.books.report import Check
+from orderflow.books.sides.side import IDS_MAX, Sides
+from orderflow.books.store import BooksStore, Events
+from orderflow.messaging.postgres.inbox import RETENTION
+from orderflow.messaging.work.clock import CLOCK, Clock
+
+KEPT_IN_INBOX = RETENTION - timedelta(days=1)
+"""A younger event that was handled is in the inbox."""
+
+
+PUBLISHED_BY: Mapping[Check, str] = {
+    Check.COMMITTED: "order",
+    Check.VERSIONS: "order",
+    Check.RESERVATIONS: "inventory",
+    Check.NOTIFICATIONS: "notification",
+}
+"""The checks that differ while an event is missing that a relay has still to publish."""
+
+
+def relays_of(account: OrderAccount) -> set[str]:
+    """The services with a relay of whose events the account lacks some."""
+    return {PUBLISHED_BY[each.check] for each in judge_order(account) if each.check in PUBLISHED_BY}
+
+
+class OrderAccounts:
+    """A `settling.System` of orders, by order id. `catch_up` brings the store up to the topics."""
+
+    def __init__(
+        self,
+        sides: Sides,
+        store: BooksStore,
+        positions: Positions,
+        catch_up: Callable[[], bool],
+        *,
+        clock: Clock = CLOCK,
+    ) -> None:
+        self._sides = sides
+        self._store = store
+        self._positions = positions
+        self._catch_up = catch_up
+        self._clock = clock
+
+    def mark(self) -> Mark:
+        return self._positions.mark()
+
+    def waits(self, mark: Mark, accounts: Mapping[str, OrderAccount]) -> Mapping[str, str]:
+        progress = self._positions.progress()
+        waits = {
+            order_id: waits_of(
+                mark, progress, relays=relays_of(account), key=order_id, events=account.events
+            )
+            for order_id, account in accounts.items()
+        }
+        return {order_id: who for order_id, who in waits.items() if who}
+
+    def read(self, keys: Sequence[str]) -> Mapping[str, OrderAccount] | None:
+        if not self._catch_up():
+            return None
+
+        accounts: dict[str, OrderAccount] = {}
+        for start in range(0, len(keys), IDS_MAX):
+            accounts |= self.joined(keys[start : start + IDS_MAX])
+        return accounts
+
+    def joined(self, ids: Sequence[str]) -> dict[str, OrderAccount]:
+        """The accounts of at most `IDS_MAX` orders: topics as in the store, all else as it is."""
+        sides, store = self._sides, self._store
+        events = store.events(ids)
+        letters = store.open_letters(ids)
+        unknown_before = store.unknown_before()
+        orders, payments = sides.order.read(ids), sides.payment.read(ids)
+        ledger = self._ledger(payments)
+        reservations, shipments = sides.reservation.read(ids), sides.shipment.read(ids)
+        notifications, followed = sides.notification.read(ids), sides.followed.read(ids)
+        unhandled = self._unhandled(events)
+
+        return {
+            order_id: OrderAccount(
+                order_id=order_id,
+                order=orders.get(order_id),
+                payment=payments.get(order_id),
+                ledger=ledger.get(order_id, ()),
+                reservation=reservations.get(order_id),
+                shipment=shipments.get(order_id),
+                notifications=tuple(notifications.get(order_id, ())),
+                followed=followed.get(order_id),
+                events=events.get(order_id, ()),
+                unhandled=unhandled.get(order_id, {}),
+                letters=tuple(letters.get(order_id, ())),
+                unknown_before=unknown_before,
+            )
+            for order_id in ids
+        }
+
+    def _ledger(self, payments: Mapping[str, PaymentSide]) -> dict[str, tuple[LedgerEntry, ...]]:
+        owners = {
+            reference: order_id
+            for order_id, side in payments.items()
+            for reference in (
+                *(payment.payment_id for payment in side.payments),
+                *(refund.refund_id for refund in side.refunds),
+            )
+        }
+        entries: dict[str, list[LedgerEntry]] = {}
+        references = sorted(owners)
+        for start in range(0, len(references), IDS_MAX):
+            some = references[start : start + IDS_MAX]
+            for reference, under in self._sides.ledger.read(some).items():
+                entries.setdefault(owners[reference], []).extend(under)
+        return {
+            order_id: tuple(sorted(under, key=lambda entry: entry.entry_id))
+            for order_id, under in entries.items()
+        }
+
+    def _unhandled(self, events: Mapping[str, Events]) -> dict[str, dict[str, tuple[str, ...]]]:
+        """By order and group the events that the group's inbox lacks."""
+        oldest_s = (self._clock.now() - KEPT_IN_INBOX).timestamp()
+        unhandled: dict[str, dict[str, tuple[str, ...]]] = {}
+
+        for group, inbox in self._sides.inboxes.items():
+            wanted = {
+                event.event_id: order_id
+                for order_id, of_order in events.items()
+                for event in of_order
+                if event.type in HANDLED[group] and event.written_s > oldest_s
+            }
+            event_ids = sorted(wanted)
+            for start in range(0, len(event_ids), IDS_MAX):
+                some = event_ids[start : start + IDS_MAX]
+                handled = inbox.handled(some)
+                for event_id in some:
+                    if event_id not in handled:
+                        of_group = unhandled.setdefault(wanted[event_id], {})
+                        of_group[group] = (*of_group.get(group, ()), event_id)
+        return unhandled

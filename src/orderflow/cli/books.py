@@ -1,0 +1,211 @@
+"""`orderflow books`: an audit of a live system, read-only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from orderflow.books.audit import Books
+from orderflow.books.report import (
+    MEANINGS,
+    BooksReport,
+    CheckCount,
+    Difference,
+    Verdict,
+)
+from orderflow.books.settings import BooksSection, BooksSettings
+from orderflow.cli.configuration import tool_settings
+from orderflow.contracts.roster import SECTIONS
+from orderflow.messaging.errors import Transient
+from orderflow.messaging.settings import PREFIX, load
+from orderflow.stack.addresses import books_environment
+from orderflow.stack.lifecycle import current
+
+UNSETTLED = 3
+SHOWN_MAX = 10
+WIDTH_MAX = 80
+WATCH_EVERY_S = 5.0
+STYLES = {Verdict.BALANCED: "green", Verdict.DIFFERENT: "red", Verdict.UNSETTLED: "yellow"}
+
+
+def books(
+    *,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare every order, not only what has changed.")
+    ] = False,
+    watching: Annotated[
+        bool, typer.Option("--watch", "-w", help="One audit after the other, until Ctrl-C.")
+    ] = False,
+    order: Annotated[
+        str, typer.Option("--order", metavar="ID", help="Compare this order alone.")
+    ] = "",
+    within: Annotated[
+        float | None,
+        typer.Option(
+            "--within", min=0.0, metavar="S", help="Wait so long for what is in flight, about."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The report as one JSON object and line.")
+    ] = False,
+) -> None:
+    """
+    Compare what every service, every topic and the payment provider say of orders, stock and
+    revenue: that nothing was lost, and nothing done twice. Reads only, on a live system.
+
+    What is still on its way is told apart by positions: somebody who stands still is named, and is
+    no difference. A run goes on where the last one ended.
+
+    Exit 0: balanced. 1: there are differences, each with both figures and the command that shows
+    more. 3: no difference is proved, but some could not be decided in time.
+
+    \b
+    Examples:
+      orderflow books
+      orderflow books --full
+      orderflow books --order 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10
+      orderflow books --watch --within 10
+      orderflow books --json | jq '.differences[] | {check, id, expected, actual}'
+    """
+    settings = tool_settings()
+    console = Console(highlight=False, soft_wrap=False)
+    with closing(Books(_section(), settings.kafka, settings.registry)) as kept:
+        if not watching:
+            report = _run(kept, full=full, order=order, within=within)
+            _show(console, report, as_json=as_json)
+            raise typer.Exit(exit_code(report))
+        try:
+            while True:
+                _turn(console, kept, full=full, order=order, within=within, as_json=as_json)
+                time.sleep(WATCH_EVERY_S)
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
+
+
+def exit_code(report: BooksReport) -> int:
+    return {Verdict.BALANCED: 0, Verdict.DIFFERENT: 1, Verdict.UNSETTLED: UNSETTLED}[report.verdict]
+
+
+def screen(report: BooksReport) -> RenderableType:
+    """Within 80 columns: the checks, the first differences, what is waited for, the verdict."""
+    parts: list[RenderableType] = [_table(report.checks)]
+    parts += [_shown(each, "red") for each in report.differences[:SHOWN_MAX]]
+    parts += [
+        Group(_shown(each.difference, "yellow"), Text(f"  {each.reason}", "yellow"))
+        for each in report.explained[:SHOWN_MAX]
+    ]
+    if not report.differences:
+        parts += [_shown(each, "dim") for each in report.in_flight[:SHOWN_MAX]]
+    parts += [
+        Text(f"{each.accounts:,} in flight, wait for {each.who}: {each.what}".rstrip(": "), "dim")
+        for each in report.awaited
+    ]
+    if report.repeats:
+        parts.append(
+            Text(f"{report.repeats:,} events are on their topics again, under the same id", "dim")
+        )
+    parts += [Text(_plain(note), "dim") for note in report.notes]
+    return Group(*parts, _verdict(report))
+
+
+def _section() -> BooksSection:
+    """The books' settings; an address that is not set is that of this checkout's local stack."""
+    section = load(BooksSettings, neighbours=SECTIONS).books
+    local = books_environment(current())
+    prefix = f"{PREFIX}BOOKS__"
+    databases = {
+        name: local[f"{prefix}DATABASES__{name.upper()}"]
+        for name, dsn in section.databases
+        if dsn is None
+    }
+
+    given = section.model_dump(exclude_unset=True)
+    return BooksSection.model_validate(
+        {
+            "ledger_url": local[f"{prefix}LEDGER_URL"],
+            "state_dir": local[f"{prefix}STATE_DIR"],
+            **given,
+            "databases": {**given.get("databases", {}), **databases},
+        }
+    )
+
+
+def _run(kept: Books, *, full: bool, order: str, within: float | None) -> BooksReport:
+    """With a bar on a terminal, for a run over millions of orders takes its time."""
+    errors = Console(stderr=True, highlight=False)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def watch(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=max(done, total))
+
+        return kept.run(full=full, order_id=order.lower(), within_s=within, watch=watch)
+
+
+def _turn(
+    console: Console, kept: Books, *, full: bool, order: str, within: float | None, as_json: bool
+) -> None:
+    try:
+        _show(console, _run(kept, full=full, order=order, within=within), as_json=as_json)
+    except Transient as error:
+        Console(stderr=True, highlight=False).print(Text(str(error), "yellow"), soft_wrap=True)
+
+
+def _show(console: Console, report: BooksReport, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        sys.stdout.flush()
+    else:
+        console.print(screen(report), width=min(console.width, WIDTH_MAX))
+
+
+def _table(checks: tuple[CheckCount, ...]) -> Table:
+    table = Table("check", box=None, pad_edge=False)
+    for title in ("compared", "differ", "in flight", "explained"):
+        table.add_column(title, justify="right")
+    for row in checks:
+        table.add_row(
+            row.check.value,
+            f"{row.checked:,}",
+            Text(f"{row.differences:,}", "red" if row.differences else ""),
+            f"{row.in_flight:,}",
+            f"{row.explained:,}",
+        )
+    return table
+
+
+def _shown(difference: Difference, style: str) -> RenderableType:
+    lines = [
+        Text(f"{difference.subject} {_plain(difference.id)}: {MEANINGS[difference.check]}", style),
+        Text(f"  {_plain(difference.expected)}"),
+        Text(f"  {_plain(difference.actual)}"),
+    ]
+    if difference.command:
+        lines.append(Text(f"  {_plain(difference.command)}", "cyan"))
+    return Group(*lines)
+
+
+def _verdict(report: BooksReport) -> Text:
+    what = "every order" if report.is_full else f"{report.compared:,} orders"
+    words = {
+        Verdict.BALANCED: "the books balance",
+        Verdict.DIFFERENT: f"the books differ in {report.count('differences'):,} places",
+        Verdict.UNSETTLED: "no difference is proved, but not all could be decided in time",
+    }[report.verdict]
+    return Text(f"{words}: {what} compared in {report.duration_s:.1f} s", STYLES[report.verdict])
+
+
+def _plain(text: str) -> str:
+    """Without what could steer a terminal: ids and names are strangers' words."""
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
