@@ -18,7 +18,7 @@ from tests.support.small_disk import why_not
 
 from orderflow.drills.conduct import Pace
 from orderflow.drills.drill import Drill
-from orderflow.drills.judge import RestJudge
+from orderflow.drills.judge import BooksJudge
 from orderflow.drills.programme import Stage, staged
 
 PACE = Pace(rate_per_s=100, warm_up=100, hold_s=1.0, orders_max=100_000)
@@ -31,7 +31,7 @@ def stage() -> Iterator[Stage]:
 
 
 def run(stage: Stage, drill: Drill, campaign: Campaign) -> None:
-    outcome = stage.run(drill, pace=PACE, judge=RestJudge(), display=QUIET)
+    outcome = stage.run(drill, pace=PACE, judge=BooksJudge(), display=QUIET)
     campaign.count(drill.breaks, faults=1, checked=f"{outcome.placed:,} orders")
     assert outcome.has_passed, "\n".join(outcome.failures)
 
