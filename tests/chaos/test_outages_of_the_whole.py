@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.support.afterwards import differences
+from tests.support.afterwards import charge_another_amount, differences, repeat_an_order
 from tests.support.campaigns import Campaign
 from tests.support.outages import FULL_DISK, GROUND, OUTAGES, SHORT_OUTAGES
 from tests.support.quiet_display import QUIET
@@ -18,7 +18,7 @@ from tests.support.small_disk import why_not
 
 from orderflow.drills.conduct import Pace
 from orderflow.drills.drill import Drill
-from orderflow.drills.judge import RestJudge
+from orderflow.drills.judge import BooksJudge
 from orderflow.drills.programme import Stage, staged
 
 PACE = Pace(rate_per_s=100, warm_up=100, hold_s=1.0, orders_max=100_000)
@@ -31,7 +31,7 @@ def stage() -> Iterator[Stage]:
 
 
 def run(stage: Stage, drill: Drill, campaign: Campaign) -> None:
-    outcome = stage.run(drill, pace=PACE, judge=RestJudge(), display=QUIET)
+    outcome = stage.run(drill, pace=PACE, judge=BooksJudge(), display=QUIET)
     campaign.count(drill.breaks, faults=1, checked=f"{outcome.placed:,} orders")
     assert outcome.has_passed, "\n".join(outcome.failures)
 
@@ -63,3 +63,15 @@ def test_afterwards_orders_topics_and_the_providers_ledger_tell_the_same(
     stage: Stage, outages: str
 ) -> None:
     assert differences(stage.stack) == [], f"after the {outages} outages"
+
+
+def test_a_planted_difference_of_each_kind_is_found(stage: Stage) -> None:
+    """Else that proves nothing. The last test on this stack: it is spoilt."""
+    repeat_an_order(stage.stack)
+    charge_another_amount(stage.stack)
+    kinds = [kind.partition(":")[0] for kind in differences(stage.stack)]
+    assert kinds == [
+        "1 orders without exactly one OrderCreated",
+        "1 event ids that came twice",
+        "1 orders whose money is not what it should be",
+    ]

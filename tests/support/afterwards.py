@@ -14,6 +14,7 @@ from orderflow.contracts.events import OrderCreated
 from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.event import CE_ID, CE_TYPE
+from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.reader import read
 from orderflow.messaging.postgres import connect
 from orderflow.stack.addresses import database_url
@@ -91,3 +92,28 @@ def _wrong_money(stack: LocalStack, rows: Iterable[tuple[Any, ...]]) -> set[str]
 def _said(what: str, found: Iterable[str]) -> list[str]:
     names = sorted(found)
     return [f"{len(names)} {what}: {', '.join(names[:SHOWN])}"] if names else []
+
+
+def repeat_an_order(stack: LocalStack) -> None:
+    """Plant a difference: the first OrderCreated is on its topic twice."""
+    kafka = access(stack).kafka
+    first = next(
+        record
+        for record in read(kafka, ORDERS.name, follow=False)
+        if record is not None and dict(record.headers)[CE_TYPE] == OrderCreated.type_name().encode()
+    )
+    headers: Any = first.headers
+    producer = clients.producer(kafka)
+    producer.produce(ORDERS.name, first.value, first.key, headers=headers)
+    assert producer.flush(30) == 0
+
+
+def charge_another_amount(stack: LocalStack) -> None:
+    """Plant a difference: an order that is paid costs one more than was captured."""
+    with connect(
+        database(database_url(stack.settings, "order")), application_name="afterwards"
+    ) as connection:
+        connection.execute(
+            b"UPDATE orders SET amount_minor = amount_minor + 1 WHERE order_id = "
+            b"(SELECT order_id FROM orders WHERE status = 'PAID' LIMIT 1)"
+        )

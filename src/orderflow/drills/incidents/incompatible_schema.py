@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 
 from orderflow.contracts.events import OrderCreated
-from orderflow.contracts.roster import GROUPS
 from orderflow.contracts.topics import ORDERS
 from orderflow.drills.drill import Drill, Expectation, Incident
 from orderflow.drills.expectations import nobody_is_refused, orders_are_finished
@@ -24,7 +24,8 @@ BREAKING = (
 )
 """`orderId` is a number, and every other field is gone."""
 UNCHECKED = "NONE"
-READERS = tuple(group for group, topics in GROUPS.items() if ORDERS in topics)
+READERS = ("payment-service", "notification-service")
+"""Groups that handle OrderCreated; inventory reads the topic and skips what it has no use for."""
 
 
 class IncompatibleSchema(Incident):
@@ -32,18 +33,17 @@ class IncompatibleSchema(Incident):
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
-        self._registry = Registry(scene.access.registry)
         self._was_refused = False
+        with self._registry() as registry:
+            self._versions = len(registry.versions(SUBJECT))
 
     def break_it(self) -> None:
         self._before = Snapshot.of(self.scene)
-        try:
-            self._registry.register(SUBJECT, BREAKING)
-        except Incompatible:
-            self._was_refused = True
+        self._was_refused = self._is_refused()
+        with self._registry() as registry:
+            registry.set_compatibility(UNCHECKED, SUBJECT)
+            schema_id = registry.register(SUBJECT, BREAKING)
 
-        self._registry.set_compatibility(UNCHECKED, SUBJECT)
-        schema_id = self._registry.register(SUBJECT, BREAKING)
         _, _, headers = encoded(ORDERS.name, orders(1), self.scene.access.registry)[0]
         self.scene.produce(
             ORDERS.name,
@@ -53,10 +53,10 @@ class IncompatibleSchema(Incident):
         )
 
     def heal(self) -> None:
-        url = f"{self._registry.url}/subjects/{SUBJECT}/versions/latest"
-        if len(self._registry.versions(SUBJECT)) > 1:
-            self.scene.ask("DELETE", url)
-        self._registry.set_compatibility(FULL_TRANSITIVE, SUBJECT)
+        with self._registry() as registry:
+            if len(registry.versions(SUBJECT)) > self._versions:
+                self.scene.ask("DELETE", f"{registry.url}/subjects/{SUBJECT}/versions/latest")
+            registry.set_compatibility(FULL_TRANSITIVE, SUBJECT)
 
     def while_broken(self) -> Sequence[Expectation]:
         return (
@@ -91,10 +91,14 @@ class IncompatibleSchema(Incident):
 
     def _is_refused(self) -> bool:
         try:
-            self._registry.register(SUBJECT, BREAKING)
+            with self._registry() as registry:
+                registry.register(SUBJECT, BREAKING)
         except Incompatible:
             return True
         return False
+
+    def _registry(self) -> closing[Registry]:
+        return closing(Registry(self.scene.access.registry))
 
 
 DRILL = Drill(
