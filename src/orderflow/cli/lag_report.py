@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orderflow.cli.output import printable
 from orderflow.messaging.kafka.clients import TRANSACTION_TIMEOUT_MS
 from orderflow.messaging.kafka.lag import Lag
 from orderflow.messaging.kafka.survey import GroupLag, Survey
@@ -169,7 +170,7 @@ def screen(shown: Report, *, partitions: bool = False) -> RenderableType:
         table.add_column(column, justify="right", overflow="fold")
 
     for row in shown.groups:
-        table.add_row(Text(row.group, "bold"), *_cells(row.pace, ""))
+        table.add_row(Text(printable(row.group), "bold"), *_cells(row.pace, ""))
         for topic in row.topics:
             # Replay topics are empty but for a day of repair.
             if topic.is_replay and not topic.pace.records:
@@ -180,7 +181,10 @@ def screen(shown: Report, *, partitions: bool = False) -> RenderableType:
             )
             for of in topic.partitions if partitions else ():
                 table.add_row(*_partition_cells(of, most), style="dim")
-    notes = [*_transaction_lines(shown.transactions), *(Text(t, "yellow") for t in shown.troubles)]
+    notes = [
+        *_transaction_lines(shown.transactions),
+        *(Text(printable(t), "yellow") for t in shown.troubles),
+    ]
     return Group(table, *notes)
 
 

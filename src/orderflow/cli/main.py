@@ -17,6 +17,7 @@ import typer.core
 import typer.main
 
 from orderflow import __version__
+from orderflow.cli.output import say
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 
 # name → "module:attribute", a function (a command) or a typer.Typer (a group), and a line for the
@@ -47,6 +48,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "revenue": (
         "orderflow.cli.revenue:revenue",
         "Net revenue: by customer, by hour, how fresh it is.",
+    ),
+    "listeners": (
+        "orderflow.cli.listeners:listeners",
+        "Each group: topics, types, guarantee, attempts.",
     ),
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
@@ -119,7 +124,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"orderflow {__version__}")
+        say(f"orderflow {__version__}")
         raise typer.Exit
 
 
@@ -162,7 +167,7 @@ def main() -> None:
 
 
 def _fail(line: str, *, code: int) -> None:
-    print(f"orderflow: {line}", file=sys.stderr)
+    say(f"orderflow: {line}", to_stderr=True)
     sys.exit(code)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -13,12 +12,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.outboxes import outbox_table, outboxes
+from orderflow.cli.output import printable, say, write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.contracts.roster import GROUPS, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
@@ -76,7 +76,7 @@ def up(
     """
     wanted = _extras(extras or [])
     settings = from_environment(brokers=_brokers(brokers))
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     _fetch_jars(settings.with_extras(wanted), console)
 
     begun = time.monotonic()
@@ -109,7 +109,7 @@ def down(brokers: BrokersOption = None) -> None:
       orderflow down --brokers 3
     """
     settings = lifecycle.current(brokers=_brokers(brokers))
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     with console.status("stopping …"):
         ran = lifecycle.down(settings)
     console.print("stopped; the data stays" if ran else "nothing was running")
@@ -145,22 +145,24 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
             "groups": groups,
             "outboxes": msgspec.to_builtins(waiting),
         }
-        print(json.dumps(answer))
+        write_json(answer)
     else:
-        console = Console(highlight=False)
+        console = Terminal(highlight=False)
         console.print(_table(processes))
         if waiting:
             console.print(outbox_table(waiting))
         if groups:
             console.print(_lag_table(groups))
         if trouble:
-            console.print(f"lag: {trouble}", style="yellow", markup=False, soft_wrap=True)
+            console.print(
+                f"lag: {printable(trouble)}", style="yellow", markup=False, soft_wrap=True
+            )
         for sentence in filter(None, (outbox.sentence for outbox in waiting)):
             console.print(sentence, style="yellow", markup=False, soft_wrap=True)
         for process in processes:
             if process.reason:
                 console.print(
-                    f"{process.name}: {process.reason}",
+                    f"{process.name}: {printable(process.reason)}",
                     style="yellow",
                     markup=False,
                     soft_wrap=True,
@@ -216,10 +218,10 @@ def env(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
     wanted = exports(lifecycle.current(brokers=_brokers(brokers)))
     if as_json:
-        print(json.dumps(wanted))
+        write_json(wanted)
         return
     for variable, value in wanted.items():
-        print(f"export {variable}={shlex.quote(value)}")
+        say(f"export {variable}={shlex.quote(value)}")
 
 
 def reset(
@@ -236,7 +238,7 @@ def reset(
     """
     settings = lifecycle.current(brokers=_brokers(brokers))
     if not settings.home.exists():
-        print(f"nothing to delete: {settings.home} does not exist")
+        say(f"nothing to delete: {settings.home} does not exist")
         return
     if not yes:
         if not sys.stdin.isatty():
@@ -245,10 +247,10 @@ def reset(
             f"Delete all orders, topics, schemas and logs in {settings.home}?", abort=True
         )
     lifecycle.reset(settings)
-    print(f"deleted {settings.home}")
+    say(f"deleted {settings.home}")
 
 
-def _fetch_jars(settings: StackSettings, console: Console) -> None:
+def _fetch_jars(settings: StackSettings, console: Terminal) -> None:
     """What set-up has fetched is there at once; otherwise fetch it now, with a bar."""
     core = jars.CORE if {"kafka", "registry"} & set(settings.services) else ()
     uses = (*core, *(name for name in jars.ON_DEMAND if name in settings.services))
@@ -267,7 +269,7 @@ def _fetch_jars(settings: StackSettings, console: Console) -> None:
 class _Progress:
     """A line for each process that is ready; a spinner that names those that are not."""
 
-    def __init__(self, console: Console, spin: Any) -> None:
+    def __init__(self, console: Terminal, spin: Any) -> None:
         self._console, self._spin = console, spin
         self._begun: dict[str, float] = {}
 
@@ -283,7 +285,7 @@ class _Progress:
 
 
 def _steer(verb: Literal["start", "stop", "restart"], name: str, brokers: int | None) -> None:
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     with console.status(f"{verb} {name} …"):
         lifecycle.steer(lifecycle.current(brokers=_brokers(brokers)), verb, name)
     console.print(f"{name}: {'stopped' if verb == 'stop' else 'running'}")

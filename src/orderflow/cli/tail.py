@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.output import write_json
 from orderflow.cli.records import ReadableRecord, readable_records
+from orderflow.cli.terminal import Terminal
 from orderflow.messaging.event import CE_TYPE
 from orderflow.messaging.kafka.reader import end_offsets
 from orderflow.messaging.schemas.avro import Decoder
@@ -43,7 +43,7 @@ def tail(
     decoder = Decoder(Registry(settings.registry))
     start = None if from_beginning else end_offsets(settings.kafka, topic)
 
-    console = Console(soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     shown = 0
     try:
         for record in readable_records(settings.kafka, decoder, topic, start=start, follow=follow):
@@ -57,10 +57,9 @@ def tail(
         raise typer.Exit(0) from None
 
 
-def _print(record: ReadableRecord, console: Console, *, as_json: bool) -> None:
+def _print(record: ReadableRecord, console: Terminal, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
-        sys.stdout.flush()
+        write_json(record)
         return
 
     place = Text.assemble(

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 
 from rich.text import Text
 
+from orderflow.cli.output import printable
 from orderflow.cli.trace.evidence import Answer, moment
 from orderflow.cli.trace.story import IN_BULK, Node, Story, walk
 from orderflow.cli.trace.words import duration, in_words, lasted
@@ -38,7 +39,7 @@ def shown(story: Story, *, now: datetime, everything: bool = False) -> Text:
 def _head(story: Story, *, now: datetime) -> Iterator[Text]:
     yield Text.assemble("order ", (story.order_id, "bold"))
     if story.customer_id:
-        yield from _wrapped(f"of customer {_printable(story.customer_id)}")
+        yield from _wrapped(f"of customer {printable(story.customer_id)}")
 
     if (order := story.order) is not None:
         yield from _wrapped(_state(order), "bold")
@@ -135,7 +136,7 @@ class _Tree:
         room = max(BODY_MIN, WIDTH - TIME - len(first))
         first, others = first[: WIDTH - TIME - room], others[: WIDTH - TIME - room]
         time = f"{at.astimezone(UTC):%H:%M:%S.%f}"[:-3] if at is not None else ""
-        for number, line in enumerate(_broken(_printable(words), room)):
+        for number, line in enumerate(_broken(printable(words), room)):
             stamp, guide = (time, first) if not number else ("", others)
             yield Text.assemble((f"{stamp:<{TIME}}", "dim"), (guide, "dim"), (line, style))
 
@@ -154,7 +155,7 @@ def _foot(story: Story, *, everything: bool) -> Iterator[Text]:
     if not story.complete:
         yield Text("this story is not complete:", "bold yellow")
         for missing in story.missing:
-            words = _printable(f"{missing.source}: {missing.why}")
+            words = printable(f"{missing.source}: {missing.why}")
             yield from _wrapped(words, "yellow", indent="  ")
 
     for trace_id in story.trace_ids:
@@ -210,11 +211,6 @@ def _broken(words: str, room: int) -> list[str]:
     joined = _UNIT.sub("\\1\xa0\\2", words)
     lines = textwrap.wrap(joined, room, break_on_hyphens=False) or [""]
     return [line.replace("\xa0", " ") for line in lines]
-
-
-def _printable(text: str) -> str:
-    """Escape what would not print: types and reasons of foreign records go to a terminal."""
-    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 _UNIT = re.compile(r"(\d) (ms|s|min|h|d|[A-Z]{3})\b")
