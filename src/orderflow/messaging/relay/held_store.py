@@ -35,9 +35,13 @@ log = logger("relay.held")
 
 
 class Hold(NamedTuple):
-    """A row to hold. `why`: the broker's words about it; None if it waits behind another."""
+    """
+    A row to hold. `lsn`: where its database transaction ends. `why`: the broker's words about it;
+    None if it waits behind another.
+    """
 
     row: ProducerRecord
+    lsn: int
     why: str | None
 
 
@@ -50,8 +54,9 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 class HeldStore:
     """
-    One session's view. `lanes`: how many rows of each are held; `held`: of all together. Both are
-    as of the last change here, or the last `load`.
+    One session's view, as of the last `load` or change. `held`: of how many rows. `lanes`: how many
+    rows of each the position has passed. `ahead`: the ids of those that are held, and that the log
+    behind the position still has: the relay was killed when it had written them.
 
     `reader`: the slot, and the process that must be its reader for a change; None for a resync,
     which runs while nobody reads it. Each method raises Unavailable when the database is away, or
@@ -62,6 +67,7 @@ class HeldStore:
         self._connection = connection
         self._reader = reader
         self.lanes: Counter[Lane] = Counter()
+        self.ahead: dict[str, tuple[Lane, int]] = {}
         self.held = Held()
 
     def settle(self, resent: int) -> None:
@@ -90,28 +96,38 @@ class HeldStore:
 
     def load(self, *, position: int, resent: int) -> list[Waiting]:
         """
-        The held rows which the position has passed, in their order; sets `lanes` and `held`.
+        The held rows that the position has passed, in their order.
 
-        Those that the log after `position` still has are held, but their turn has not come: the
-        session meets them again. Rows marked with `resent` are on Kafka.
+        Those that the log behind the position still has are held, but their turn has not come: the
+        session meets them again. Rows marked with `resent` are on Kafka, and are not among them.
         """
         with unavailable_when_transient():
-            rows = self._connection.execute(_LOAD, (position, resent)).fetchall()
+            rows = self._connection.execute(_LOAD, (resent,)).fetchall()
 
-        waiting = [
-            (Waiting(event_id, (topic, key.encode()), refused, wanted, size), passed)
-            for event_id, topic, key, refused, wanted, size, passed, _age in rows
-        ]
-        self.lanes = Counter(row.lane for row, _ in waiting)
+        waiting: list[Waiting] = []
+        self.ahead = {}
+        for event_id, topic, key, refused, wanted, size, lsn, _age in rows:
+            lane = topic, key.encode()
+            if lsn <= position:
+                waiting.append(Waiting(event_id, lane, refused, wanted, size))
+            else:
+                self.ahead[str(event_id)] = lane, lsn
+        self.lanes = Counter(row.lane for row in waiting)
         self.held = Held(
             rows=len(rows), oldest_s=max((float(row[-1]) for row in rows), default=0.0)
         )
-        return [row for row, passed in waiting if passed]
+        return waiting
 
-    def hold(self, rows: Sequence[Hold], *, lsn: int) -> None:
+    def passed(self, position: int) -> None:
+        """The position is there now."""
+        for event_id in [each for each, (_, lsn) in self.ahead.items() if lsn <= position]:
+            lane, _ = self.ahead.pop(event_id)
+            self.lanes[lane] += 1
+
+    def hold(self, rows: Sequence[Hold]) -> None:
         """
-        Write rows of the transactions that end at or before `lsn`, in their order; those that are
-        there already stay as they are.
+        Write rows that the position has not passed, in their order; those that are there already
+        stay as they are.
         """
         for part in _parts(rows):
             columns = (
@@ -121,16 +137,18 @@ class HeldStore:
                 [each.row.value for each in part],
                 [_headers_text(each.row.headers) for each in part],
                 [each.why for each in part],
+                [each.lsn for each in part],
             )
-            parameters = [*self._reader_parameters(), lsn, *(array(column) for column in columns)]
+            parameters = [*self._reader_parameters(), *(array(column) for column in columns)]
             with unavailable_when_transient(), self._on_disk():
                 answers = self._connection.execute(_HOLD, parameters).fetchall()
 
             self._refuse_other_reader(may_change=answers[0][0])
-            self.lanes.update(
-                (topic, key.encode()) for _, topic, key in answers if topic is not None
-            )
-        self.held = msgspec.structs.replace(self.held, rows=self.lanes.total())
+            for _, event_id, topic, key, lsn in answers:
+                if event_id is not None:
+                    self.ahead[str(event_id)] = (topic, key.encode()), lsn
+        rows_held = self.lanes.total() + len(self.ahead)
+        self.held = msgspec.structs.replace(self.held, rows=rows_held)
 
     def mark(self, chosen: Sequence[Waiting], number: int) -> list[ProducerRecord]:
         """
@@ -226,18 +244,19 @@ _HOLD = f"""
 WITH permitted AS (SELECT {_OURS} AS may_change),
 held AS (
     INSERT INTO {HELD_TABLE} (event_id, topic, key, payload, headers, why, refusals, lsn)
-    SELECT event_id, topic, key, payload, headers, why, (why IS NOT NULL)::int, %s
-    FROM permitted, unnest(%s::uuid[], %s::text[], %s::text[], %s::bytea[], %s::jsonb[], %s::text[])
-        WITH ORDINALITY AS given (event_id, topic, key, payload, headers, why, number)
+    SELECT event_id, topic, key, payload, headers, why, (why IS NOT NULL)::int, lsn
+    FROM permitted, unnest(%s::uuid[], %s::text[], %s::text[], %s::bytea[], %s::jsonb[], %s::text[],
+                           %s::bigint[])
+        WITH ORDINALITY AS given (event_id, topic, key, payload, headers, why, lsn, number)
     WHERE may_change
     ORDER BY number
     ON CONFLICT (event_id) DO NOTHING
-    RETURNING topic, key
+    RETURNING event_id, topic, key, lsn
 )
-SELECT may_change, topic, key FROM permitted LEFT JOIN held ON true
+SELECT may_change, event_id, topic, key, lsn FROM permitted LEFT JOIN held ON true
 """  # noqa: S608 - the tables' names are constants, here and below
 _LOAD = f"""
-SELECT event_id, topic, key, why IS NOT NULL, wanted, octet_length(payload), lsn <= %s,
+SELECT event_id, topic, key, why IS NOT NULL, wanted, octet_length(payload), lsn,
        extract(epoch FROM clock_timestamp() - since)
 FROM {HELD_TABLE} WHERE sending IS DISTINCT FROM %s ORDER BY place
 """  # noqa: S608

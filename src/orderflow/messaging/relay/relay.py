@@ -207,7 +207,7 @@ class Relay:
             # An idle database's log grows too: without a newer position the slot would retain it.
             now = time.monotonic()
             if rows or now - committed_at >= self._settings.idle_commit_every_s:
-                self._publish(session, rows, end_lsn)
+                self._publish(session, Batch(rows, reader.ends), end_lsn)
                 committed_at = now
                 self._report(
                     RelayState.STREAMING, position=session.position, wal_end=session.stream.wal_end
@@ -217,7 +217,7 @@ class Relay:
             session.keep_alive()
             self._send_held_again(session)
 
-    def _publish(self, session: RelaySession, rows: list[ProducerRecord], end_lsn: int) -> None:
+    def _publish(self, session: RelaySession, batch: Batch, end_lsn: int) -> None:
         """
         Publish until it is committed: after an abort the same producer sends the same again.
 
@@ -229,7 +229,6 @@ class Relay:
         # the database.
         session.increment_tick()
 
-        batch = Batch(rows, end_lsn)
         refusal, is_innocent = "", False
         while True:
             if not self._hold(session, batch):
@@ -333,8 +332,11 @@ class Relay:
 
         self._is_publishing = True
         try:
-            while session.send_held_again():
-                TRANSACTIONS.labels(self._name).inc()
+            began = time.monotonic()
+            while (sent := session.send_held_again()) is not None:
+                self._publish_log.committed(sent, session.reports)
+                self._count(sent, time.monotonic() - began)
+                began = time.monotonic()
         except TransactionAborted as error:
             ABORTS.labels(self._name).inc()
             log.warning("held rows were not sent, and are tried again", reason=str(error))

@@ -191,7 +191,7 @@ class _Resync:
             why |= {division.go[record.place]: record.words for record in refused}
 
         # After they were refused, before the position: until then the relay refuses to start.
-        self._hold([Hold(rows[place], why.get(place)) for place in division.hold])
+        self._hold([Hold(rows[place], 0, why.get(place)) for place in division.hold])
         return len(going)
 
     def _hold(self, rows: list[Hold]) -> None:
@@ -203,7 +203,7 @@ class _Resync:
                 f"more than {self._settings.held_rows_max:,} rows of {service} would be held:"
                 " make their topic take them, then run it again"
             )
-        self._store.hold(rows, lsn=0)
+        self._store.hold(rows)
 
     def _commit_position(self, database: Database, lsn: int, last_tick: int) -> None:
         """Commit the position of the new slot's start: from here on the relay may stream."""

@@ -7,6 +7,7 @@ The order of the start is the guarantee; `open` gives the reason at each step.
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from uuid import UUID
@@ -56,20 +57,26 @@ log = logger("relay")
 
 class Batch:
     """
-    Rows to publish, and the position behind them. `why`: the broker's words about those it refuses,
-    by their places; `held`: the places of those that are written down; `go`: those of the others.
+    Rows to publish, and where each transaction ends among them and in the log: see `BatchReader`.
+
+    `why`: the broker's words about rows that it refuses, by their places; `go`: the places of those
+    that may go, `hold`: of those that are held.
     """
 
-    def __init__(self, rows: list[ProducerRecord], end_lsn: int) -> None:
+    def __init__(self, rows: list[ProducerRecord], ends: Sequence[tuple[int, int]]) -> None:
         self.rows = rows
-        self.end_lsn = end_lsn
         self.why: dict[int, str] = {}
-        self.held: set[int] = set()
         self.go: Sequence[int] = range(len(rows))
+        self.hold: Sequence[int] = ()
+        self._ends = ends
 
     def going(self) -> list[ProducerRecord]:
         """The rows that may go."""
-        return [self.rows[place] for place in self.go] if self.held else self.rows
+        return [self.rows[place] for place in self.go] if self.hold else self.rows
+
+    def lsn_of(self, place: int) -> int:
+        """Where the database transaction of a row ends."""
+        return self._ends[bisect_right(self._ends, place, key=lambda end: end[0])][1]
 
 
 class RelaySession:
@@ -232,6 +239,7 @@ class RelaySession:
 
         # Only now, after the commit; `read_back` has the last word on it.
         self.position, self._resent = end_lsn, resent
+        self._store.passed(end_lsn)
         if self._broken is not None:
             raise self._broken
 
@@ -311,14 +319,15 @@ class RelaySession:
         May be called again, with more refused rows. Raises TooManyHeld, before it has written
         anything, or Unavailable.
         """
-        if not batch.why and not self._store.lanes:
-            return
-        division = divide(batch.rows, lanes=self._store.lanes, refused=batch.why)
-        batch.go = division.go
-        new = [place for place in division.hold if place not in batch.held]
-        if not new:
+        store = self._store
+        if not batch.why and not store.lanes and not store.ahead:
             return
 
+        # By their ids: of what a killed relay has written down, the log has what was before it too,
+        # and that may go.
+        written = {place for place, row in enumerate(batch.rows) if event_id_of(row) in store.ahead}
+        division = divide(batch.rows, lanes=store.lanes, refused=written | batch.why.keys())
+        new = [place for place in division.hold if place not in written]
         if self.held.rows + len(new) > self._settings.held_rows_max:
             service = self._settings.service
             raise TooManyHeld(
@@ -327,10 +336,11 @@ class RelaySession:
             )
 
         # Before the position passes them: from then on nothing else has them.
-        held = [Hold(batch.rows[place], batch.why.get(place)) for place in new]
-        self._store.hold(held, lsn=batch.end_lsn)
-        batch.held.update(new)
-        failpoint("relay.after_hold")
+        held = [Hold(batch.rows[place], batch.lsn_of(place), batch.why.get(place)) for place in new]
+        store.hold(held)
+        batch.go, batch.hold = division
+        if held:
+            failpoint("relay.after_hold")
         for each in held:
             if each.why is not None:
                 log.error(
@@ -340,10 +350,11 @@ class RelaySession:
                     why=each.why,
                 )
 
-    def send_held_again(self) -> bool:
+    def send_held_again(self) -> list[ProducerRecord] | None:
         """
         Publish the held rows whose turn has come, in their order, in a transaction of their own,
-        and pass those that are to be discarded; false if there are none.
+        and pass those that are to be discarded. Returns what was published, None if it was no
+        row's turn.
 
         Once that is read back they are held no more. Raises TransactionAborted: they stay held, and
         those that were refused again wait for a new decision.
@@ -353,7 +364,7 @@ class RelaySession:
             waiting, rows_max=self._settings.rows_max, bytes_max=self._settings.bytes_max
         )
         if not chosen:
-            return False
+            return None
 
         # The mark before the transaction that carries its number: a successor that reads the number
         # knows which rows were sent, and one that reads a lower one knows that none was.
@@ -373,7 +384,7 @@ class RelaySession:
         log.info("held rows are sent", sent=len(rows), discarded=discarded)
         self._store.load(position=self.position, resent=self._resent)
         self._read_back_at = float("-inf")
-        return True
+        return rows
 
     def _hold_again(self, rows: list[ProducerRecord]) -> None:
         found, _ = self.find_refused(rows)
