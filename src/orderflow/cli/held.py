@@ -32,7 +32,7 @@ from orderflow.messaging.relay.held_rows import (
     note_wanted,
 )
 
-app = typer.Typer(help="Rows that a topic refuses for good.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 REASON_MAX = 500
 SHOWN_BYTES = 256

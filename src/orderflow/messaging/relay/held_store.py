@@ -99,7 +99,7 @@ class HeldStore:
         The held rows that the position has passed, in their order.
 
         Those that the log behind the position still has are held, but their turn has not come: the
-        session meets them again. Rows marked with `resent` are on Kafka, and are not among them.
+        session meets them again. Rows marked with `resent` or less are on Kafka, and not among them.
         """
         with unavailable_when_transient():
             rows = self._connection.execute(_LOAD, (resent,)).fetchall()
@@ -152,14 +152,15 @@ class HeldStore:
 
     def mark(self, chosen: Sequence[Waiting], number: int) -> list[ProducerRecord]:
         """
-        Mark `chosen` as to be sent by transaction `number`, and no other row; return the records to
-        send, in their order: those that are to be discarded are marked, and not among them.
+        Mark `chosen` as to be sent by transaction `number`, and no other row; what earlier ones
+        have sent stays marked with theirs. Returns the records to send, in their order: those that
+        are to be discarded are marked, and not among them.
         """
         event_ids = array([str(row.event_id) for row in chosen])
         with unavailable_when_transient(), self._on_disk():
             answer = self._connection.execute(_MAY_CHANGE, self._reader_parameters()).fetchone()
             self._refuse_other_reader(may_change=bool(answer and answer[0]))
-            self._connection.execute(_MARK, (event_ids, number, event_ids))
+            self._connection.execute(_MARK, (event_ids, number, number, event_ids))
             rows = self._connection.execute(_MARKED, (number,)).fetchall()
 
         return [
@@ -258,11 +259,11 @@ SELECT may_change, event_id, topic, key, lsn FROM permitted LEFT JOIN held ON tr
 _LOAD = f"""
 SELECT event_id, topic, key, why IS NOT NULL, wanted, octet_length(payload), lsn,
        extract(epoch FROM clock_timestamp() - since)
-FROM {HELD_TABLE} WHERE sending IS DISTINCT FROM %s ORDER BY place
+FROM {HELD_TABLE} WHERE sending IS NULL OR sending > %s ORDER BY place
 """  # noqa: S608
 _MARK = f"""
 UPDATE {HELD_TABLE} SET sending = CASE WHEN event_id = ANY (%s::uuid[]) THEN %s::bigint END
-WHERE sending IS NOT NULL OR event_id = ANY (%s::uuid[])
+WHERE sending >= %s OR event_id = ANY (%s::uuid[])
 """  # noqa: S608
 _MARKED = f"""
 SELECT topic, key, payload, headers, wanted FROM {HELD_TABLE} WHERE sending = %s ORDER BY place
