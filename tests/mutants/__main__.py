@@ -59,6 +59,17 @@ MUTANTS = {
             "test_a_store_whose_last_commit_was_undone_by_the_brokers_is_set_aside"
         ),
     },
+    "tests/unit/messaging/relay/test_held_rows.py": {
+        "later-row-of-a-held-key-sent": (
+            "test_the_order_of_a_key_holds_and_each_row_is_sent_once_or_discarded"
+        ),
+        "position-before-the-held-row": (
+            "test_the_order_of_a_key_holds_and_each_row_is_sent_once_or_discarded"
+        ),
+        "rows-before-a-held-one-held": (
+            "test_what_is_before_a_refused_row_in_its_transaction_goes"
+        ),
+    },
     "tests/unit/messaging/container/test_partition.py": {
         "restored-window-never-fetched": (
             "test_a_paused_partition_is_fetched_again_if_its_restored_window_is_still_to_come"

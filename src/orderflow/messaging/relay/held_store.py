@@ -99,7 +99,7 @@ class HeldStore:
         The held rows that the position has passed, in their order.
 
         Those that the log behind the position still has are held, but their turn has not come: the
-        session meets them again. Rows marked with `resent` or less are on Kafka, and not among them.
+        session meets them again. Rows marked with `resent` or less are on Kafka, not among them.
         """
         with unavailable_when_transient():
             rows = self._connection.execute(_LOAD, (resent,)).fetchall()

@@ -14,6 +14,7 @@ from orderflow.messaging.relay import relay as module
 from orderflow.messaging.relay.health import RelayState
 from orderflow.messaging.relay.hold_decision import DISCARD, RESEND
 from orderflow.messaging.relay.relay import Relay
+from orderflow.messaging.relay.session import Batch
 from orderflow.messaging.work.reasons import Degraded
 
 KEYS = ("a", "b", "c")
@@ -134,7 +135,7 @@ def test_a_refused_row_delays_no_other_and_degrades_the_relay(
     began = world.clock.monotonic()
     session = world.session()
     rows, end = world.log[0]
-    relay._publish(session, module.Batch(rows, [(2, end)]), end)
+    relay._publish(session, Batch(rows, [(2, end)]), end)
     assert world.clock.monotonic() == began
     assert states == [], "it never had to wait"
 
