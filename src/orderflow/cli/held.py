@@ -206,6 +206,7 @@ def _say_noted(
     for row in done:
         behind = f", {_behind_words(row, rows)}" if _behind(row, rows) else ""
         say(f"{row.type} {row.event_id} on {row.topic} {will} {verb}{behind}")
+
     console = Terminal(stderr=True, highlight=False)
     if not done:
         console.print("no row is held", style="dim")
@@ -289,6 +290,7 @@ def _entry(row: HeldRow, rows: Sequence[HeldRow], *, now: datetime, behind: bool
         f", {_behind_words(row, rows)}\n" if behind else "\n",
         (f"  {printable(why)}\n", "yellow"),
     )
+
     if row.sending:
         text.append("  is being sent just now\n")
     elif row.wanted:

@@ -52,6 +52,7 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
                 f" {'are' if self.held != 1 else 'is'} held, which a topic refused:"
                 f" `orderflow relay held list {self.service}`"
             )
+
         is_late = (self.oldest_s or 0) >= LATE_S or self.slot_active is False
         if not self.pending or not is_late:
             return ""

@@ -144,6 +144,7 @@ class HeldStore:
                 answers = self._connection.execute(_HOLD, parameters).fetchall()
 
             self._refuse_other_reader(may_change=answers[0][0])
+            # Not those that were there already: they are in `lanes` or `ahead` as they are.
             for _, event_id, topic, key, lsn in answers:
                 if event_id is not None:
                     self.ahead[str(event_id)] = (topic, key.encode()), lsn
@@ -157,6 +158,7 @@ class HeldStore:
         are to be discarded are marked, and not among them.
         """
         event_ids = array([str(row.event_id) for row in chosen])
+        # In one transaction: a wish that comes meanwhile waits for the mark, and is then refused.
         with unavailable_when_transient(), self._on_disk():
             answer = self._connection.execute(_MAY_CHANGE, self._reader_parameters()).fetchone()
             self._refuse_other_reader(may_change=bool(answer and answer[0]))

@@ -44,6 +44,7 @@ def divide(
 
     for place, row in enumerate(rows):
         lane = lane_of(row)
+        # Blocked from here on, not from the beginning: what is before it has nothing to wait for.
         if place in refused or lane in blocked or lane in lanes:
             blocked.add(lane)
             hold.append(place)

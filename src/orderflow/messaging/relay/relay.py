@@ -27,7 +27,7 @@ from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.relay.position import lsn_text
 from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.relay.row_traces import RowTraces
-from orderflow.messaging.relay.session import Batch, RelaySession, TooManyHeld
+from orderflow.messaging.relay.session import Batch, RelaySession
 from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.telemetry import BATCH_BUCKETS, counter, histogram, logger
 from orderflow.messaging.work.clock import CLOCK, Clock
@@ -297,14 +297,13 @@ class Relay:
 
     def _hold(self, session: RelaySession, batch: Batch) -> bool:
         """Hold what has to be held; false, after a wait, if that would be too much."""
-        try:
-            session.hold(batch)
-        except TooManyHeld as error:
+        if no_room := session.hold(batch):
             self._broker_is_away = False
-            self._wait(session, str(error), batch.going(), words=str(error))
+            self._wait(session, no_room, batch.going(), words=no_room)
             # What is held is sent or discarded meanwhile, else there would never be room.
             self._send_held_again(session)
             return False
+
         self._held = session.held
         return True
 

@@ -221,6 +221,7 @@ class _Resync:
         the rows that the broker refuses by themselves; nothing is committed then.
         """
         together = None
+
         while True:
             try:
                 self._transactions.begin()

@@ -311,17 +311,17 @@ class RelaySession:
         """The rows that are held."""
         return self._store.held
 
-    def hold(self, batch: Batch) -> None:
+    def hold(self, batch: Batch) -> str:
         """
         Hold the refused rows of `batch`, and those behind a held row of their lane; `batch.go` has
         the rest, which may be published together with its position.
 
-        May be called again, with more refused rows. Raises TooManyHeld, before it has written
-        anything, or Unavailable.
+        May be called again, with more refused rows. Returns why there is no room for more, in which
+        case nothing was written; empty if all is held. Raises Unavailable.
         """
         store = self._store
         if not batch.why and not store.lanes and not store.ahead:
-            return
+            return ""
 
         # By their ids: of what a killed relay has written down, the log has what was before it too,
         # and that may go.
@@ -330,7 +330,7 @@ class RelaySession:
         new = [place for place in division.hold if place not in written]
         if self.held.rows + len(new) > self._settings.held_rows_max:
             service = self._settings.service
-            raise TooManyHeld(
+            return (
                 f"{self.held.rows:,} rows of the outbox of {service} are held, {len(new):,} more"
                 f" would be too many: {self._settings.commands.held_rows.format(service=service)}"
             )
@@ -349,6 +349,7 @@ class RelaySession:
                     topic=each.row.topic,
                     why=each.why,
                 )
+        return ""
 
     def send_held_again(self) -> list[ProducerRecord] | None:
         """
@@ -376,6 +377,7 @@ class RelaySession:
         except TransactionAborted as error:
             if error.refused is Refusal.RECORD:
                 self._hold_again(rows)
+            # It is known that nothing was sent: operators may decide anew, which a mark prevents.
             self._store.unmark(self._resent)
             raise
 
@@ -387,13 +389,15 @@ class RelaySession:
         return rows
 
     def _hold_again(self, rows: list[ProducerRecord]) -> None:
-        found, _ = self.find_refused(rows)
+        records, _ = self.find_refused(rows)
         refused = [
             (UUID(event_id_of(rows[record.place])), record.words)
-            for record in found
+            for record in records
             if record.what is Refusal.RECORD
         ]
         self._store.refused_again(refused)
+
+        # Named once more: whoever mended the topic has not mended it enough.
         for event_id, words in refused:
             log.error("a held row is refused again", event_id=str(event_id), why=words)
 
@@ -484,10 +488,6 @@ class RelaySession:
                 f"{error}; nothing was changed; {self._settings.commands.resync} "
                 "starts a new slot and publishes the retained rows again"
             ) from error
-
-
-class TooManyHeld(Exception):
-    """More rows were to be held than a relay holds; what to do, in words. Nothing was changed."""
 
 
 class _NoMarkerYet(Exception):

@@ -81,7 +81,9 @@ def test_a_refused_topic_is_named_until_it_takes_rows_and_tried_ever_more_rarely
             if aborts:
                 raise aborts.pop(0)
 
-        def hold(self, _batch: object) -> None: ...
+        def hold(self, _batch: object) -> str:
+            return ""
+
         def find_refused(self, _rows: object) -> tuple[list[RefusedRecord], bool]:
             return [RefusedRecord(0, Refusal.TOPIC, "TOPIC_AUTHORIZATION_FAILED")], False
 
