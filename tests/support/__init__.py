@@ -9,6 +9,7 @@ Values
     records             *kit*: metadata, headers and records for any event
     probe_language      *kit*: the events, topics and schemas of the listener probe
     sales               *kit*: sales by shop and by day, counted on the in-memory bus
+    letters             *kit*: dead letters as the desk has read them
     poison              records that nobody can read, kind by kind
 
 Real parts
@@ -42,6 +43,7 @@ Probes: services that belong to the tests
     memory_listener     *kit*: a listener on the in-memory bus, turn by turn
     spans               *kit*: spans kept in memory, and whether a trace is whole
     listener_probe      *kit*: a listener with its own topic, and a diary of its handler's calls
+    dead_letters, desk_worker  *kit*: a group's dead letters on the broker; the desk as a process
     outbox_probe        *kit*: an outbox with its own topic and relay
 
 Without processes

@@ -8,6 +8,7 @@ setting, 130 interrupted.
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -43,6 +44,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "tail": ("orderflow.cli.tail:tail", "Print a topic's records, decoded."),
     "mail": ("orderflow.cli.mail:mail", "What the local mail sink got."),
+    "dlt": (
+        "orderflow.cli.dlt.command:app",
+        "Dead letters: find, explain, send back, lay aside.",
+    ),
     "stuck": ("orderflow.cli.stuck:app", "Orders past their deadline, and what to do about them."),
     "product": ("orderflow.cli.product:app", "The catalogue: list, change, see who changed what."),
     "revenue": (
@@ -149,6 +154,11 @@ def root(
 
 def main() -> None:
     """Run a command; every error of our own becomes one line on stderr and an exit code."""
+    # A terminal of another encoding shows `?` for what it does not have.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
     try:
         app()
     except ConfigurationError as error:

@@ -14,8 +14,10 @@ import msgspec
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.open_letters import OpenOfGroup, open_letters
 from orderflow.cli.outboxes import outbox_table, outboxes
 from orderflow.cli.output import printable, say, write_json
 from orderflow.cli.terminal import Terminal
@@ -118,26 +120,30 @@ def down(brokers: BrokersOption = None) -> None:
 def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
     Every process: pid, address, state, health, restarts; what waits in each outbox to be published;
-    and how many records each consumer group is behind.
+    how many records each consumer group is behind, and how many dead letters of it are open.
 
-    Exit 0 if all processes are running and healthy, else 1. A record that waits, for a provider or
-    for its next try, is behind; those after it that are done are not. A group is not behind what
-    its relay has not published: an outbox is measured every 10 s, by the service's API.
+    Exit 0 if all processes are running and healthy and no dead letter is open, else 1. A record
+    that waits, for a provider or for its next try, is behind; those after it that are done are not.
+    A group is not behind what its relay has not published: an outbox is measured every 10 s, by the
+    service's API. Dead letters are counted every 5 s, by operations.
 
     \b
     Examples:
       orderflow status
       orderflow status --json | jq '.groups[] | {group, lag}'
+      orderflow status --json | jq '.groups[] | select(.dead_letters > 0)'
       orderflow status --json | jq '.outboxes[] | {service, pending, oldest_s}'
       orderflow status --json | jq -r '.processes[] | select(.health != "ok").name'
     """
     settings = lifecycle.current(brokers=_brokers(brokers))
     processes = lifecycle.status(settings)
     # Together: neither what Kafka nor what an API does not answer adds to the other's wait.
-    with ThreadPoolExecutor(1) as asking:
+    with ThreadPoolExecutor(2) as asking:
         measured = asking.submit(outboxes, settings, processes)
+        counted = asking.submit(open_letters, processes)
         groups, trouble = _groups(settings, processes)
-        waiting = measured.result()
+        waiting, letters = measured.result(), counted.result()
+    groups = [{**group, **_dead_letters(letters.of(group["group"]))} for group in groups]
 
     if as_json:
         answer = {
@@ -157,6 +163,8 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
             console.print(
                 f"lag: {printable(trouble)}", style="yellow", markup=False, soft_wrap=True
             )
+        for sentence in letters.sentences:
+            console.print(sentence, style="yellow", markup=False, soft_wrap=True)
         for sentence in filter(None, (outbox.sentence for outbox in waiting)):
             console.print(sentence, style="yellow", markup=False, soft_wrap=True)
         for process in processes:
@@ -167,7 +175,7 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
                     markup=False,
                     soft_wrap=True,
                 )
-    if any(process.health != "ok" for process in processes):
+    if letters.are_there or any(process.health != "ok" for process in processes):
         raise typer.Exit(1)
 
 
@@ -370,15 +378,35 @@ def _group(group: str, behind: list[Lag]) -> dict[str, Any]:
     }
 
 
+def _dead_letters(letters: OpenOfGroup | None) -> dict[str, Any]:
+    """These fields of a group's row are public, too; None: not known."""
+    if letters is None:
+        return {"dead_letters": None, "dead_letters_by_topic": None, "dead_letters_oldest_s": None}
+    return {
+        "dead_letters": letters.letters,
+        "dead_letters_by_topic": dict(letters.topics),
+        "dead_letters_oldest_s": letters.oldest_s,
+    }
+
+
 def _lag_table(groups: list[dict[str, Any]]) -> Table:
     table = Table("consumer group", box=None, pad_edge=False)
     table.add_column("lag", justify="right")
     table.add_column("waiting", justify="right")
+    table.add_column("dead letters", justify="right")
     table.add_column("records behind, by topic")
+
     for group in groups:
         behind = ", ".join(f"{topic} {lag:,}" for topic, lag in group["topics"].items() if lag)
         behind = behind or "none"
         if group["beyond"]:
             behind += f"; committed beyond the end of the log: {', '.join(group['beyond'])}"
-        table.add_row(group["group"], f"{group['lag']:,}", f"{group['waiting']:,}", behind)
+        dead = group["dead_letters"]
+        table.add_row(
+            group["group"],
+            f"{group['lag']:,}",
+            f"{group['waiting']:,}",
+            Text("–" if dead is None else f"{dead:,}", "red" if dead else ""),
+            behind,
+        )
     return table

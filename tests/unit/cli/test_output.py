@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -120,3 +123,16 @@ def test_every_command_writes_through_what_escapes(file: Path) -> None:
     assert not called & {"print", "typer.echo", "sys.stdout.write", "sys.stderr.write"}, (
         "take cli.output.say or write_json"
     )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_of_another_encoding_shows_what_it_can(encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "orderflow.cli.main", "listeners", "--group", "order-processor"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"order-processor" in done.stdout

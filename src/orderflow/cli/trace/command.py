@@ -23,7 +23,13 @@ from orderflow.cli.trace.answers import Answers, Apis, ask_services
 from orderflow.cli.trace.evidence import Evidence, Missing, Seen, moment
 from orderflow.cli.trace.lines import read_lines
 from orderflow.cli.trace.story import Story, customer_of, tell
-from orderflow.cli.trace.topics import decoded, gaps, read_progress, read_records
+from orderflow.cli.trace.topics import (
+    decoded,
+    gaps,
+    read_dispositions,
+    read_progress,
+    read_records,
+)
 from orderflow.cli.trace.view import shown
 from orderflow.contracts.ids import order_id_of
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
@@ -146,6 +152,7 @@ def story_of(
         mails=answers.mails,
         records=records,
         lines=read_lines(logs, order_id, records) if logs is not None else [],
+        dispositions=read_dispositions(tools.kafka, records),
         missing=missing,
         has_lines=has_lines,
     )

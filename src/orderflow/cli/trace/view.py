@@ -11,15 +11,15 @@ from rich.text import Text
 
 from orderflow.cli.output import printable
 from orderflow.cli.trace.evidence import Answer, moment
-from orderflow.cli.trace.story import IN_BULK, Node, Story, walk
+from orderflow.cli.trace.story import IN_BULK, OPEN, Node, Story, walk
 from orderflow.cli.trace.words import duration, in_words, lasted
 from orderflow.contracts.currencies import amount_text
 from orderflow.contracts.roster import row
+from orderflow.messaging.dead_letters.letter_place import LetterId
 
 WIDTH = 80
 BODY_MIN = 24
-OTHER_KEYS = "revenue"
-"""How the topics begin whose records, dead letters too, do not have the order's key."""
+LETTERS_SHOWN = 10
 TIME = len("23:15:40.829 ")
 QUIET_TOPICS = frozenset(
     topic.name for service in ("notification", "revenue") for topic in row(service).publishes
@@ -146,12 +146,13 @@ def _foot(story: Story, *, everything: bool) -> Iterator[Text]:
     hidden = sum(_is_quiet(node) for node in walk(story.story))
     if hidden and not everything:
         yield from _wrapped(f"{hidden} more that changed nothing for the order: --all", "dim")
-    for topic in sorted({str(node.topic) for node in walk(story.story) if _is_dead(node)}):
-        yield from _wrapped(f"what failed in full, for an operator, of {topic}:", "dim")
+    letters = [node for node in walk(story.story) if _is_dead(node)]
+    if letters:
+        yield from _wrapped("what failed in full, for an operator:", "dim")
+    for node in letters[:LETTERS_SHOWN]:
         # Not wrapped: it is there to be copied.
-        key = "" if topic.startswith(OTHER_KEYS) else f" --key {story.order_id}"
-        yield Text(f"  orderflow tail {topic} \\", "dim")
-        yield Text(f"    --from-beginning --no-follow{key}", "dim")
+        letter = LetterId(str(node.topic), int(node.partition or 0), int(node.offset or 0))
+        yield Text(f"  orderflow dlt show {letter}", "dim")
     if not story.complete:
         yield Text("this story is not complete:", "bold yellow")
         for missing in story.missing:
@@ -194,6 +195,8 @@ def _has_trouble(node: Node) -> bool:
 
 
 def _style(node: Node) -> str:
+    if _is_dead(node) and (node.details or {}).get("disposition") not in (None, OPEN):
+        return "magenta"
     if node.kind == "dead letter" or node.outcome in ("pending", "UNKNOWN"):
         return "bold red"
     if node.kind == "refund" and node.outcome != "SUCCEEDED":

@@ -15,15 +15,20 @@ Guarantees:
 - Copies of one key are sent in the order of their originals, and none is sent while an older letter
   of its key stays behind open, unless that is asked for.
 
-Letters are read as a stream: in memory are some MiB of them, and about 100 bytes for each that is
-retained. Every function raises Unavailable when the cluster can't be reached, ConfigurationError
-when it refuses what is asked of it.
+Letters are read as a stream: in memory are some MiB of them, about 100 bytes for each that somebody
+has dealt with, and during a replay 170 bytes for each open one of the topic that is at work. Every
+function raises Unavailable when the cluster can't be reached, ConfigurationError when it refuses
+what is asked of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from orderflow.messaging.dead_letters.balance import balances
+from orderflow.messaging.dead_letters.desk_session import DeskSession
+from orderflow.messaging.dead_letters.desk_work import Rules, find_work, plan_of
+from orderflow.messaging.dead_letters.letter_log import LetterLogs
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.letters import (
     ANY,
@@ -34,6 +39,7 @@ from orderflow.messaging.dead_letters.letters import (
     LetterGroup,
 )
 from orderflow.messaging.dead_letters.replay_plan import DeskProgress, DeskReport, ReplayPlan
+from orderflow.messaging.dead_letters.summary import summarize
 from orderflow.messaging.errors import NEUTRAL, ConfigurationError, OperatorCommands
 from orderflow.messaging.settings import KafkaSettings
 
@@ -73,6 +79,9 @@ class Desk:
         self._replays_max = replays_max
         self._commands = commands
 
+    def _logs(self) -> LetterLogs:
+        return LetterLogs(self._settings, self._groups, self._dispositions_topic)
+
     def letters(
         self, letter_filter: LetterFilter = ANY, *, include_closed: bool = False
     ) -> Iterator[Letter]:
@@ -82,21 +91,63 @@ class Desk:
 
         Close the iterator when leaving early. A dead-letter topic that does not exist has none.
         """
-        raise NotImplementedError
+        with self._logs() as logs:
+            its_logs = logs.find(letter_filter)
+            decided = logs.decided(its_logs)
+
+            for log in its_logs:
+                for letter in logs.letters(log, decided):
+                    if letter_filter.takes(letter, replays_max=self._replays_max) and (
+                        include_closed or letter.is_open
+                    ):
+                        yield letter
 
     def summary(
         self, letter_filter: LetterFilter = ANY, *, include_closed: bool = False
     ) -> list[LetterGroup]:
         """The letters that fit, by group, topic, event type and cause: the largest first."""
-        raise NotImplementedError
+        return summarize(
+            self.letters(letter_filter, include_closed=include_closed),
+            replays_max=self._replays_max,
+        )
 
     def find(self, letter_id: LetterId) -> Letter:
         """One letter, open or not. Raises LetterGone, whose message says which of both it is."""
-        raise NotImplementedError
+        with self._logs() as logs:
+            log = next(
+                (
+                    log
+                    for log in logs.find(LetterFilter(ids=frozenset((letter_id,))))
+                    if log.place == letter_id.place
+                ),
+                None,
+            )
+            if log is None:
+                raise LetterGone(
+                    f"there is no letter {letter_id}: {letter_id.topic} is no dead-letter topic of "
+                    "this cluster, or has no such partition"
+                )
+            if letter_id.offset < log.first:
+                raise LetterGone(
+                    f"there is no letter {letter_id} any more: retention has deleted all below "
+                    f"offset {log.first}"
+                )
+
+            letter = (
+                logs.letter_at(log, letter_id.offset, logs.decided([log]))
+                if letter_id.offset < log.end
+                else None
+            )
+            if letter is None:
+                raise LetterGone(
+                    f"there is no letter {letter_id}: the topic has none at this offset"
+                )
+            return letter
 
     def balance(self) -> list[LetterBalance]:
         """The balance of each group, by name. Reads all letters that are retained."""
-        raise NotImplementedError
+        with self._logs() as logs:
+            return balances(logs)
 
     def plan_replay(
         self,
@@ -112,7 +163,10 @@ class Desk:
         `max_letters`: send at most so many (None: all). `replays_max`: instead of the desk's.
         `keep_order` False: a letter may overtake an older one of its key that stays behind.
         """
-        raise NotImplementedError
+        rules = self._replay_rules(letter_filter, max_letters, replays_max, keep_order=keep_order)
+        with self._logs() as logs:
+            work = find_work(logs, rules)
+            return plan_of(logs, work, dispositions=self._dispositions_topic)
 
     def replay(
         self,
@@ -134,7 +188,8 @@ class Desk:
         (the message says which, and how many letters were sent before); Fenced when another desk
         has begun: what was committed stays, the rest is left to it.
         """
-        raise NotImplementedError
+        rules = self._replay_rules(letter_filter, max_letters, replays_max, keep_order=keep_order)
+        return self._work(rules, by, reason, on_progress, stop)
 
     def discard(
         self,
@@ -152,4 +207,54 @@ class Desk:
 
         Raises as `replay`, and ConfigurationError without a reason.
         """
-        raise NotImplementedError
+        if not reason.strip():
+            raise ConfigurationError("a discard needs a reason: it is for good")
+
+        rules = Rules(
+            letter_filter=letter_filter,
+            is_replay=False,
+            max_letters=max_letters,
+            replays_max=self._replays_max,
+            parked_at=self._replays_max,
+        )
+        return self._work(rules, by, reason, on_progress, stop)
+
+    def _replay_rules(
+        self,
+        letter_filter: LetterFilter,
+        max_letters: int | None,
+        replays_max: int | None,
+        *,
+        keep_order: bool,
+    ) -> Rules:
+        return Rules(
+            letter_filter=letter_filter,
+            is_replay=True,
+            max_letters=max_letters,
+            replays_max=self._replays_max if replays_max is None else replays_max,
+            parked_at=self._replays_max,
+            keep_order=keep_order,
+        )
+
+    def _work(
+        self,
+        rules: Rules,
+        by: str,
+        reason: str,
+        on_progress: Callable[[DeskProgress], None],
+        stop: Callable[[], bool],
+    ) -> DeskReport:
+        if not by.strip():
+            raise ConfigurationError("say who decides: it is recorded")
+
+        with self._logs() as logs:
+            session = DeskSession(
+                self._settings,
+                logs,
+                dispositions=self._dispositions_topic,
+                rules=rules,
+                by=by,
+                reason=reason,
+                commands=self._commands,
+            )
+            return session.run(on_progress, stop)

@@ -57,14 +57,20 @@ def disposition_bytes(disposition: Disposition) -> bytes:
     """The value of a disposition's record. Texts beyond `TEXT_MAX` characters are cut."""
     fields: dict[str, Any] = {
         "kind": disposition.kind.value,
-        "by": disposition.by[:TEXT_MAX],
-        "reason": disposition.reason[:TEXT_MAX],
+        "by": disposition_text(disposition.by),
+        "reason": disposition_text(disposition.reason),
         "at": rfc3339_ms(disposition.at),
         "replays": disposition.replays,
     }
     if disposition.replayed_to is not None:
         fields["replayedTo"] = disposition.replayed_to
     return msgspec.json.encode(fields)
+
+
+def disposition_text(text: str) -> str:
+    """`by` or `reason` as it is written: at most 1,000 characters, and UTF-8 in any case."""
+    # What a terminal hands over as an argument may be no text.
+    return text.encode("utf-8", "backslashreplace").decode()[:TEXT_MAX]
 
 
 def read_disposition(value: bytes) -> Disposition:

@@ -100,6 +100,7 @@ class LetterEvidence(msgspec.Struct, frozen=True, kw_only=True):
 def read_evidence(headers: RawHeaders | None) -> LetterEvidence:
     """The evidence in a letter's headers; of a header that is there twice, the last one."""
     raw = dict(headers or ())
+
     return LetterEvidence(
         original_topic=_text(raw.get(DLT_ORIGINAL_TOPIC)),
         original_partition=_binary(raw.get(DLT_ORIGINAL_PARTITION), INT32_BYTES),

@@ -21,7 +21,8 @@ TEXT_SHOWN_MAX = 200
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One dead letter. `key`, `value` and `headers` are the record's own, whatever their content.
+    One dead letter. `key`, `value` and `headers` are the record's own, whatever their content;
+    `all_headers` are those of the letter, evidence included, as they are.
 
     `group`, `topic`: whose letter it is and which topic the record came from, as the name of the
     dead-letter topic says; what the headers say is in `evidence`. `size`: of the whole letter, in
@@ -35,6 +36,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
+    all_headers: list[tuple[str, bytes | None]]
     written_at: datetime
     size: int
     disposition: Disposition | None = None
@@ -81,6 +83,7 @@ class LetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     def takes(self, letter: Letter, *, replays_max: int = REPLAYS_MAX) -> bool:
         """Whether this letter is meant, whatever has become of it."""
         evidence = letter.evidence
+
         return (
             self.takes_log(letter.group, letter.topic, letter.id.topic)
             and (self.ids is None or letter.id in self.ids)

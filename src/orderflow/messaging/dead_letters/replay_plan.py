@@ -24,6 +24,8 @@ class Held(StrEnum):
     """It was too large to be kept whole: it is evidence, and no record any more."""
     OLDER_OPEN = "OLDER_OPEN"
     """An older letter of its key is open and stays behind: it would overtake that one."""
+    FOREIGN = "FOREIGN"
+    """It has no evidence: no listener wrote it, or its headers can't be read."""
     DEALT_WITH = "DEALT_WITH"
     """It was replayed or discarded before."""
     GONE = "GONE"
@@ -61,6 +63,7 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     to_send: dict[str, int] = {}
     held: dict[Held, int] = {}
     beyond_max: int = 0
+    missing: tuple[str, ...] = ()
     letters: tuple[PlannedLetter, ...] = ()
 
     @property
@@ -81,7 +84,8 @@ class DeskReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `by_topic`: the letters that were dealt with, by replay topic (discard: by dead-letter topic).
     `held`, `letters`: what was not, and why, as in a plan. `stopped`: `stop` ended it early, and
-    `left` letters were not reached.
+    `left` letters were not reached. `undone`: of how many letters the brokers undid the commit that
+    they had acknowledged; these are open again, and not in `done`.
     """
 
     done: int = 0
@@ -92,3 +96,4 @@ class DeskReport(msgspec.Struct, frozen=True, kw_only=True):
     transactions: int = 0
     stopped: bool = False
     left: int = 0
+    undone: int = 0
