@@ -292,7 +292,15 @@ class Transactions:
         refused = _REFUSALS.get(cause.args[0].code()) if isinstance(cause, KafkaException) else None
         raise TransactionAborted(reason, resource=RESOURCE, refused=refused) from cause
 
-    def find_refused(self, records: Sequence[Produced]) -> list[RefusedRecord]:
+    def find_refused(self, records: Sequence[Produced]) -> tuple[int, str] | None:
+        """
+        The first of `records` that is refused by itself: its place, and the broker's words; None if
+        none is. As `find_all_refused`.
+        """
+        refused = self.find_all_refused(records)
+        return (refused[0].place, refused[0].words) if refused else None
+
+    def find_all_refused(self, records: Sequence[Produced]) -> list[RefusedRecord]:
         """
         Which of `records` are refused by themselves, in their order; empty if none is.
 

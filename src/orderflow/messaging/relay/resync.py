@@ -234,7 +234,7 @@ class _Resync:
                 if error.refused is Refusal.RECORD:
                     refused = [
                         record
-                        for record in self._transactions.find_refused(rows)
+                        for record in self._transactions.find_all_refused(rows)
                         if record.what is Refusal.RECORD
                     ]
                     if refused:

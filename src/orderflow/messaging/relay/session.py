@@ -410,7 +410,7 @@ class RelaySession:
         """
         self._in_transaction = True
         try:
-            refused = self._transactions.find_refused(rows)
+            refused = self._transactions.find_all_refused(rows)
         finally:
             self._in_transaction = False
 

@@ -276,7 +276,7 @@ def search(numbers: int, refused: dict[bytes, int]) -> tuple[list[RefusedRecord]
     broker = RefusingBroker(refused)
     transactions = Transactions(cast("Producer", broker), between=lambda: None)
     records: list[Produced] = [("out", b"k", str(n).encode(), []) for n in range(numbers)]
-    return transactions.find_refused(records), broker
+    return transactions.find_all_refused(records), broker
 
 
 def test_all_records_that_are_refused_are_found_among_thousands_in_some_dozen_transactions() -> (

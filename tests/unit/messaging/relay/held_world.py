@@ -195,7 +195,7 @@ class MemoryTransactions:
         self._world.topic += self._rows
         self._world.position, self._world.resent = position.lsn, position.resent
 
-    def find_refused(self, rows: Sequence[ProducerRecord]) -> list[RefusedRecord]:
+    def find_all_refused(self, rows: Sequence[ProducerRecord]) -> list[RefusedRecord]:
         return [
             RefusedRecord(place, Refusal.RECORD, "TOO_LARGE")
             for place, row in enumerate(rows)
