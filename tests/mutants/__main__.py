@@ -61,10 +61,10 @@ MUTANTS = {
     },
     "tests/unit/messaging/relay/test_held_rows.py": {
         "later-row-of-a-held-key-sent": (
-            "test_the_order_of_a_key_holds_and_each_row_is_sent_once_or_discarded"
+            "test_a_later_row_of_a_held_key_waits_behind_it_and_others_go"
         ),
         "position-before-the-held-row": (
-            "test_the_order_of_a_key_holds_and_each_row_is_sent_once_or_discarded"
+            "test_a_row_is_held_once_and_sent_once_wherever_the_relay_is_killed"
         ),
         "rows-before-a-held-one-held": (
             "test_what_is_before_a_refused_row_in_its_transaction_goes"

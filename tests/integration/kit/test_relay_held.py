@@ -24,7 +24,7 @@ from orderflow.messaging.relay.held_rows import (
     held_rows,
     note_wanted,
 )
-from orderflow.messaging.relay.held_store import HeldStore, Hold
+from orderflow.messaging.relay.held_store import HeldStore, Hold, delete_old_decisions
 from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.testing.eventually import eventually
 
@@ -238,3 +238,18 @@ def test_who_does_not_read_the_slot_changes_nothing_that_is_held(probe: Probe) -
         with pytest.raises(Unavailable, match="another process reads the slot"):
             stopped.hold([Hold(row, 1, "refused")])
     assert held_rows(probe.settings) == []
+
+
+def test_what_was_decided_is_kept_for_35_days(probe: Probe) -> None:
+    with probe.connection() as connection:
+        for number, days in enumerate((34, 36)):
+            connection.execute(
+                "INSERT INTO relay_held_decision (event_id, topic, key, type, held_since, why,"
+                " refusals, wanted, wanted_by, because, wanted_at, outcome, decided_at)"
+                " VALUES (%s, 't', 'k', 'T', now(), 'w', 1, 'resend', 'anna', 'b', now(), 'sent',"
+                " now() - make_interval(days => %s))",
+                (UUID(int=number), days),
+            )
+        delete_old_decisions(connection)
+        connection.commit()
+    assert [len(decisions(probe.settings, UUID(int=number))) for number in (0, 1)] == [1, 0]

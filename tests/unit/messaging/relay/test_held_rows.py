@@ -105,6 +105,32 @@ def test_what_is_before_a_refused_row_in_its_transaction_goes(world: World) -> N
     assert [held["why"] for held in world.table.values()] == ["TOO_LARGE", None]
 
 
+def test_a_later_row_of_a_held_key_waits_behind_it_and_others_go(world: World) -> None:
+    (refused,) = world.write(["a"], too_large=[0])
+    assert world.run()
+    later, other = world.write(["a", "b"])
+    assert world.run()
+    assert (list(world.table), world.by_key()) == ([refused, later], {"b": [other]})
+
+
+def test_a_row_is_held_once_and_sent_once_wherever_the_relay_is_killed(world: World) -> None:
+    """At each failpoint, as it is held and as it is sent."""
+    for kill_at in range(12):
+        refused, behind, _ = world.write(["a", "a", "b"], too_large=[0])
+        world.kill_at = kill_at
+        world.run()
+        assert world.run()
+        assert (list(world.table), world.topic[-1].key) == ([refused, behind], b"b")
+
+        world.too_large.clear()
+        world.want(refused, RESEND)
+        world.kill_at = kill_at
+        world.run()
+        assert world.run()
+        assert world.table == {}
+        assert world.by_key() == world.written()
+
+
 def test_a_discarded_row_is_passed_and_the_next_refused_one_of_its_key_stops(world: World) -> None:
     first, second, third, fourth = world.write(["a"] * 4, too_large=[0, 2])
     assert world.run()
