@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from tests.support.kafka_tools import orderflow
 from tests.support.outbox_probe import Probe, drop_slot, probe_service
 from tests.support.stack import Stack
 
@@ -57,6 +58,17 @@ def want(probe: Probe, event_ids: Sequence[UUID], wanted: str) -> None:
         probe.settings, event_ids, wanted=wanted, by="anna", because="the limit was raised"
     )
     assert sorted(noted) == sorted(event_ids)
+
+
+def command(probe: Probe, *words: str) -> str:
+    """`orderflow relay held`, which takes the probe's database for that of `order`."""
+    done = orderflow(
+        probe.stack,
+        *("relay", "held", *words, "--service", "order"),
+        ORDERFLOW_ORDER__DATABASE__DSN=probe.database_url,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def ids_of(probe: Probe, keys: Sequence[str]) -> dict[str, list[str]]:
@@ -124,7 +136,7 @@ def test_ten_rows_that_are_too_large_hold_up_their_keys_alone(probe: Probe) -> N
 
     probe.set_record_bytes_max(1_048_588)
     probe.write_together(REFUSED)
-    want(probe, [too_large[last]], DISCARD)
+    command(probe, "discard", str(too_large[last]), "--reason", "ticket 4711")
     want(probe, [too_large[key] for key in REFUSED[:-1]], RESEND)
     eventually_nothing_held(probe)
     probe.write_together(REFUSED)
@@ -133,7 +145,7 @@ def test_ten_rows_that_are_too_large_hold_up_their_keys_alone(probe: Probe) -> N
     eventually_published(probe, wanted)
 
     (noted,) = decisions(probe.settings, too_large[last])
-    assert (noted.outcome, noted.wanted_by) == ("discarded", "anna")
+    assert (noted.outcome, noted.because) == ("discarded", "ticket 4711")
     assert [each.outcome for each in decisions(probe.settings, too_large[first])] == [
         "refused again",
         "sent",

@@ -45,18 +45,11 @@ class Hold(NamedTuple):
     why: str | None
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """How many rows are held, and for how long the oldest."""
-
-    rows: int = 0
-    oldest_s: float = 0.0
-
-
 class HeldStore:
     """
-    One session's view, as of the last `load` or change. `held`: of how many rows. `lanes`: how many
-    rows of each the position has passed. `ahead`: the ids of those that are held, and that the log
-    behind the position still has: the relay was killed when it had written them.
+    One session's view, as of the last `load` or change. `held`: how many rows are held. `lanes`:
+    how many of each the position has passed. `ahead`: the ids of those that the log behind the
+    position still has: the relay was killed when it had written them.
 
     `reader`: the slot, and the process that must be its reader for a change; None for a resync,
     which runs while nobody reads it. Each method raises Unavailable when the database is away, or
@@ -68,7 +61,7 @@ class HeldStore:
         self._reader = reader
         self.lanes: Counter[Lane] = Counter()
         self.ahead: dict[str, tuple[Lane, int]] = {}
-        self.held = Held()
+        self.held = 0
 
     def settle(self, resent: int) -> None:
         """
@@ -106,16 +99,14 @@ class HeldStore:
 
         waiting: list[Waiting] = []
         self.ahead = {}
-        for event_id, topic, key, refused, wanted, size, lsn, _age in rows:
+        for event_id, topic, key, refused, wanted, size, lsn in rows:
             lane = topic, key.encode()
             if lsn <= position:
                 waiting.append(Waiting(event_id, lane, refused, wanted, size))
             else:
                 self.ahead[str(event_id)] = lane, lsn
         self.lanes = Counter(row.lane for row in waiting)
-        self.held = Held(
-            rows=len(rows), oldest_s=max((float(row[-1]) for row in rows), default=0.0)
-        )
+        self.held = len(rows)
         return waiting
 
     def passed(self, position: int) -> None:
@@ -148,8 +139,7 @@ class HeldStore:
             for _, event_id, topic, key, lsn in answers:
                 if event_id is not None:
                     self.ahead[str(event_id)] = (topic, key.encode()), lsn
-        rows_held = self.lanes.total() + len(self.ahead)
-        self.held = msgspec.structs.replace(self.held, rows=rows_held)
+        self.held = self.lanes.total() + len(self.ahead)
 
     def mark(self, chosen: Sequence[Waiting], number: int) -> list[ProducerRecord]:
         """
@@ -259,8 +249,7 @@ held AS (
 SELECT may_change, event_id, topic, key, lsn FROM permitted LEFT JOIN held ON true
 """  # noqa: S608 - the tables' names are constants, here and below
 _LOAD = f"""
-SELECT event_id, topic, key, why IS NOT NULL, wanted, octet_length(payload), lsn,
-       extract(epoch FROM clock_timestamp() - since)
+SELECT event_id, topic, key, why IS NOT NULL, wanted, octet_length(payload), lsn
 FROM {HELD_TABLE} WHERE sending IS NULL OR sending > %s ORDER BY place
 """  # noqa: S608
 _MARK = f"""

@@ -22,7 +22,6 @@ from orderflow.messaging.kafka.transactions import ProducerLost, Refusal, Transa
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
 from orderflow.messaging.relay.batch_reader import BatchReader
 from orderflow.messaging.relay.health import STREAMING, Health, RelayState, set_gauges
-from orderflow.messaging.relay.held_store import Held
 from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.relay.position import lsn_text
 from orderflow.messaging.relay.records import ProducerRecord
@@ -87,7 +86,7 @@ class Relay:
         self._keeping = Turning("outbox partitions", clock=clock)
         self._publish_log = PublishLog(settings.group)
 
-        self._held = Held()
+        self._held = 0
         self._look_at_held_at = float("-inf")
         self.health = Health()
         self._has_streamed = False
@@ -111,7 +110,7 @@ class Relay:
         return [*reasons, *self._held_reasons(), *turning, *self._keeping.reasons()]
 
     def _held_reasons(self) -> list[str]:
-        held = self._held.rows
+        held = self._held
         if not held:
             return []
         look = self._settings.commands.held_rows.format(service=self._name)
@@ -324,7 +323,7 @@ class Relay:
     def _send_held_again(self, session: RelaySession) -> None:
         """Once a second while rows are held: send those about which an operator has decided."""
         now = time.monotonic()
-        if not session.held.rows or now < self._look_at_held_at:
+        if not session.held or now < self._look_at_held_at:
             return
         self._look_at_held_at = now + LOOK_AT_HELD_EVERY_S
         self._turning.mark("send held rows")
@@ -359,6 +358,8 @@ class Relay:
         if self.health.state is not RelayState.STANDBY:
             self._report(RelayState.STANDBY, "another relay reads the slot")
             log.info("the relay stands by", slot=self._settings.slot)
+            # What is held is the other one's to say.
+            self._held = 0
 
     def _report(
         self,

@@ -29,7 +29,7 @@ from orderflow.messaging.postgres import (
     unavailable_when_transient,
 )
 from orderflow.messaging.relay import relay_state
-from orderflow.messaging.relay.held_store import Held, HeldStore, Hold, event_id_of
+from orderflow.messaging.relay.held_store import HeldStore, Hold, event_id_of
 from orderflow.messaging.relay.hold_decision import DISCARD, divide, may_go
 from orderflow.messaging.relay.position import (
     Position,
@@ -307,8 +307,8 @@ class RelaySession:
             self._noted_sequence = self._sequence
 
     @property
-    def held(self) -> Held:
-        """The rows that are held."""
+    def held(self) -> int:
+        """How many rows are held."""
         return self._store.held
 
     def hold(self, batch: Batch) -> str:
@@ -328,10 +328,10 @@ class RelaySession:
         written = {place for place, row in enumerate(batch.rows) if event_id_of(row) in store.ahead}
         division = divide(batch.rows, lanes=store.lanes, refused=written | batch.why.keys())
         new = [place for place in division.hold if place not in written]
-        if self.held.rows + len(new) > self._settings.held_rows_max:
+        if self.held + len(new) > self._settings.held_rows_max:
             service = self._settings.service
             return (
-                f"{self.held.rows:,} rows of the outbox of {service} are held, {len(new):,} more"
+                f"{self.held:,} rows of the outbox of {service} are held, {len(new):,} more"
                 f" would be too many: {self._settings.commands.held_rows.format(service=service)}"
             )
 

@@ -14,7 +14,7 @@ from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.reports import Reports
 from orderflow.messaging.kafka.transactions import Refusal, RefusedRecord, TransactionAborted
 from orderflow.messaging.relay import session as module
-from orderflow.messaging.relay.held_store import Held, Hold, event_id_of
+from orderflow.messaging.relay.held_store import Hold, event_id_of
 from orderflow.messaging.relay.hold_decision import DISCARD, Lane, Waiting, lane_of
 from orderflow.messaging.relay.position import Database, from_committed
 from orderflow.messaging.relay.records import ProducerRecord
@@ -211,7 +211,7 @@ class MemoryStore:
         self._table = world.table
         self.lanes: Counter[Lane] = Counter()
         self.ahead: dict[str, tuple[Lane, int]] = {}
-        self.held = Held()
+        self.held = 0
 
     def settle(self, resent: int) -> None:
         for event_id, held in list(self._table.items()):
@@ -244,7 +244,7 @@ class MemoryStore:
             else:
                 self.ahead[event_id] = lane_of(row), held["lsn"]
         self.lanes = Counter(row.lane for row in waiting)
-        self.held = Held(rows=len(left))
+        self.held = len(left)
         return waiting
 
     def passed(self, position: int) -> None:
@@ -259,7 +259,7 @@ class MemoryStore:
                     "row": row, "lsn": lsn, "why": why, "sending": None, "wanted": None,
                 }  # fmt: skip
                 self.ahead[event_id] = lane_of(row), lsn
-        self.held = Held(rows=self.lanes.total() + len(self.ahead))
+        self.held = self.lanes.total() + len(self.ahead)
 
     def mark(self, chosen: Sequence[Waiting], number: int) -> list[ProducerRecord]:
         ids = {str(row.event_id) for row in chosen}

@@ -9,7 +9,6 @@ import pytest
 
 from orderflow.messaging.errors import Stopped, Unavailable
 from orderflow.messaging.relay import relay as module
-from orderflow.messaging.relay.held_store import Held
 from orderflow.messaging.relay.relay import Relay
 from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
@@ -59,7 +58,7 @@ def run_with(
 
     class Session:
         position = 1
-        held = Held()
+        held = 0
         stream: Any = type("Stream", (), {"wal_end": 1, "backend_pid": 1})()
 
         def __init__(self, *_arguments: Any, **_options: Any) -> None:
