@@ -208,6 +208,12 @@ def test_rows_that_are_too_large_together_are_no_refused_rows(probe: Probe) -> N
     probe.assert_each_once_in_order()
     assert held_rows(probe.settings) == []
 
+    # Now among batches that are sent apart.
+    large = write_large(probe, ["large"])
+    probe.write_together(["one"] * 200, size=400)
+    eventually_published(probe, ids_of(probe, ["one", *KEYS]))
+    assert [row.event_id for row in held_rows(probe.settings)] == list(large.values())
+
 
 def test_a_resync_leaves_held_what_is_held_and_what_is_refused_now(probe: Probe) -> None:
     keys = KEYS[:12]

@@ -187,13 +187,12 @@ class Transactions:
         self.reports = Reports()
         self._insist("begin_transaction", self._producer.begin_transaction)
 
-    def produce(self, records: Iterable[Produced], *, together: int | None = None) -> None:
+    def produce(self, records: Iterable[Produced]) -> None:
         """
         Hand `records` to the client, in their order; `commit` reports what was not delivered.
 
         Any failure aborts the transaction: a record that was skipped would be lost. `reports` says
-        where they are, if lines at `debug` are wanted. `together`: so many are sent, then their
-        answers awaited; a broker that refuses batches as too large takes smaller ones.
+        where they are, if lines at `debug` are wanted.
         """
         send = self._producer.produce
         # Without delivery callbacks but at `debug`: they cost a fifth of what sending costs.
@@ -205,12 +204,27 @@ class Transactions:
                     send(topic, value, key, headers=headers)
                 else:
                     send(topic, value, key, headers=headers, on_delivery=report(number))
-                if together is not None and (number + 1) % together == 0:
-                    # Not to its end: what was refused is reported by `commit`.
-                    _raised_by_client(lambda: self._producer.flush(SLICE_S))
             _raised_by_client(lambda: self._producer.poll(0))
         except (BufferError, KafkaException) as error:
             self._refused_by_client(error)
+
+    def produce_apart(self, records: Sequence[Produced], *, together: int) -> None:
+        """
+        As `produce`, but send so many at once and wait for their answers: a broker that refuses
+        batches as too large takes smaller ones. Without `reports`.
+        """
+        errors: list[KafkaError] = []
+        for start in range(0, len(records), together):
+            self._send_together(records[start : start + together], errors)
+            if not errors:
+                continue
+
+            # Here, not at `commit`: by then the client only says that it is in no state to send.
+            error = errors[0]
+            innocent = self._aborted_before and not self._tells_of_an_outage(error)
+            if error.code() in _REFUSALS or innocent:
+                self.abort(f"produce: {error.name()} {error.str()}", KafkaException(error))
+            raise _lost("produce", error)
 
     def produce_placed(self, records: Iterable[Placed]) -> None:
         """

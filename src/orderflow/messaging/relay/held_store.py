@@ -77,7 +77,7 @@ class HeldStore:
     def unmark(self, resent: int) -> None:
         """Nothing was sent by transactions beyond `resent`: the turn of their rows comes again."""
         with unavailable_when_transient():
-            self._connection.execute(_UNMARK, (resent,))
+            self._connection.execute(_UNMARK, (resent, *self._reader_parameters()))
 
     def forget_log(self) -> None:
         """
@@ -166,6 +166,7 @@ class HeldStore:
         parameters = (
             array([str(event_id) for event_id, _ in why]),
             array([words for _, words in why]),
+            *self._reader_parameters(),
         )
         with unavailable_when_transient():
             self._connection.execute(_REFUSED_AGAIN, parameters)
@@ -259,7 +260,9 @@ WHERE sending >= %s OR event_id = ANY (%s::uuid[])
 _MARKED = f"""
 SELECT topic, key, payload, headers, wanted FROM {HELD_TABLE} WHERE sending = %s ORDER BY place
 """  # noqa: S608
-_UNMARK = f"UPDATE {HELD_TABLE} SET sending = NULL WHERE sending > %s"  # noqa: S608
+_UNMARK = f"""
+UPDATE {HELD_TABLE} SET sending = NULL WHERE sending > %s AND ({_OURS})
+"""  # noqa: S608
 _FORGET_LOG = f"""
 UPDATE {HELD_TABLE} SET sending = NULL, lsn = 0 WHERE sending IS NOT NULL OR lsn <> 0
 """  # noqa: S608
@@ -286,7 +289,7 @@ noted AS ({_NOTE}
 UPDATE {HELD_TABLE} AS held
 SET why = words, refusals = refusals + 1, sending = NULL,
     wanted = NULL, wanted_by = NULL, because = NULL, wanted_at = NULL
-FROM refused WHERE held.event_id = refused.event_id
+FROM refused WHERE held.event_id = refused.event_id AND ({_OURS})
 """  # noqa: S608
 _BEYOND_RETENTION = f"""
 SELECT DISTINCT topic, key FROM {HELD_TABLE} AS held

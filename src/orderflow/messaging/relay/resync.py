@@ -220,12 +220,15 @@ class _Resync:
         Commit one Kafka transaction, after an abort the same again, until patience ends. Returns
         the rows that the broker refuses by themselves; nothing is committed then.
         """
-        together = None
+        is_apart = False
 
         while True:
             try:
                 self._transactions.begin()
-                self._transactions.produce(rows, together=together)
+                if is_apart:
+                    self._transactions.produce_apart(rows, together=1)
+                else:
+                    self._transactions.produce(rows)
                 if position is not None:
                     metadata = self._consumer.consumer_group_metadata()
                     self._transactions.send_offsets([position_offset(position)], metadata)
@@ -240,7 +243,7 @@ class _Resync:
                     if refused:
                         return refused
                     # Each alone is taken, all together are not.
-                    together = 1
+                    is_apart = True
                 self._give_up_without_progress()
                 time.sleep(RETRY_AFTER_S)
             else:

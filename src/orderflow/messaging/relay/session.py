@@ -228,7 +228,10 @@ class RelaySession:
         try:
             # The position inside the records' transaction: both are committed, or neither.
             self._transactions.begin()
-            self._transactions.produce(rows, together=self._together)
+            if self._together is None:
+                self._transactions.produce(rows)
+            else:
+                self._transactions.produce_apart(rows, together=self._together)
             failpoint("relay.after_produce", before=self._transactions.flush)
             self._transactions.send_offsets([offset], self._group_metadata)
             failpoint("relay.after_send_offsets")

@@ -299,3 +299,23 @@ def test_a_search_blames_nobody_for_failures_that_are_no_refusals_and_ends() -> 
     assert found == []
     assert broker.transactions <= 6
     assert search(0, {})[0] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, TransactionAborted),
+        (KafkaError._MSG_TIMED_OUT, ProducerLost),
+    ],
+)
+def test_what_is_sent_apart_ends_with_the_first_answer_that_is_none(
+    code: int, wanted: type[Exception]
+) -> None:
+    broker = RefusingBroker({b"2": code})
+    transactions = Transactions(cast("Producer", broker), between=lambda: None)
+    transactions.begin()
+    records: list[Produced] = [("out", b"k", str(n).encode(), []) for n in range(9)]
+    with pytest.raises(wanted) as ended:
+        transactions.produce_apart(records, together=2)
+    if isinstance(ended.value, TransactionAborted):
+        assert ended.value.refused is Refusal.RECORD

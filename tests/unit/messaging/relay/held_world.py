@@ -177,8 +177,7 @@ class MemoryTransactions:
     def begin(self) -> None:
         self._rows = []
 
-    def produce(self, rows: Sequence[ProducerRecord], *, together: int | None) -> None:
-        del together
+    def produce(self, rows: Sequence[ProducerRecord]) -> None:
         self._rows = list(rows)
 
     def send_offsets(self, offsets: list[Any], _metadata: object) -> None:
