@@ -258,6 +258,44 @@ def test_who_does_not_read_the_slot_changes_nothing_that_is_held(probe: Probe) -
     assert held_rows(probe.settings) == []
 
 
+def test_the_table_knows_what_is_held_what_is_wanted_and_what_was_sent(probe: Probe) -> None:
+    """Two transactions with held rows, before the position of either was read back."""
+    ids = [UUID(int=number) for number in range(1, 4)]
+    first, behind, other = ids
+    with probe.connection() as connection:
+        connection.autocommit = True
+        store = HeldStore(connection, reader=None)
+        rows = [record(probe, event_id, b"k" if event_id != other else b"l") for event_id in ids]
+        store.hold([Hold(rows[0], 5, 'why "x"'), Hold(rows[1], 5, None), Hold(rows[2], 9, "w")])
+        store.hold([Hold(rows[0], 7, "written by a successor")])
+        assert [row.event_id for row in store.load(position=6, resent=0)] == [first, behind]
+        assert (list(store.ahead), store.held) == ([str(other)], 3)
+
+        noted = note_wanted(probe.settings, [first, behind], wanted=RESEND, by="a", because="b")
+        assert noted == [first], "nothing is to be decided about a row that waits behind"
+        assert store.mark(store.load(position=9, resent=0)[:2], 1) == rows[:2]
+        assert note_wanted(probe.settings, [first], wanted=DISCARD, by="a", because="b") == []
+
+        # Sent by transaction 1, and another one by 2: the first mark stays.
+        want(probe, [other], DISCARD)
+        assert store.mark(store.load(position=9, resent=1), 2) == []
+        stopped = HeldStore(connection, reader=(f"relay_{probe.name}", 1))
+        stopped.unmark(0)
+        stopped.refused_again([(first, "z")])
+        assert all(row.sending for row in held_rows(probe.settings))
+        store.settle(1)
+        assert [row.event_id for row in held_rows(probe.settings)] == [other]
+        store.settle(2)
+    assert held_rows(probe.settings) == []
+    outcomes = [decisions(probe.settings, event_id)[-1].outcome for event_id in (first, other)]
+    assert outcomes == ["sent", "discarded"]
+
+
+def record(probe: Probe, event_id: UUID, key: bytes) -> ProducerRecord:
+    headers = [(CE_ID, str(event_id).encode()), ("ce_type", b'T"\\\n')]
+    return ProducerRecord(probe.topic, key, b"v\x00\xff", headers)
+
+
 def test_what_was_decided_is_kept_for_35_days(probe: Probe) -> None:
     with probe.connection() as connection:
         for number, days in enumerate((34, 36)):
