@@ -64,6 +64,17 @@ MUTANTS = {
             "test_a_store_whose_last_commit_was_undone_by_the_brokers_is_set_aside"
         ),
     },
+    "tests/unit/messaging/relay/test_held_rows.py": {
+        "later-row-of-a-held-key-sent": (
+            "test_a_later_row_of_a_held_key_waits_behind_it_and_others_go"
+        ),
+        "position-before-the-held-row": (
+            "test_a_row_is_held_once_and_sent_once_wherever_the_relay_is_killed"
+        ),
+        "rows-before-a-held-one-held": (
+            "test_what_is_before_a_refused_row_in_its_transaction_goes"
+        ),
+    },
     "tests/unit/messaging/container/test_partition.py": {
         "restored-window-never-fetched": (
             "test_a_paused_partition_is_fetched_again_if_its_restored_window_is_still_to_come"

@@ -64,7 +64,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
-    "relay": ("orderflow.cli.relay:app", "Start a relay anew after it refused."),
+    "relay": (
+        "orderflow.cli.relay:app",
+        "Start a relay anew after it refused; decide about rows that it holds.",
+    ),
     "revenue rebuild": (
         "orderflow.cli.revenue_rebuild:rebuild",
         "Revenue's totals anew from the payments; or compare them.",
