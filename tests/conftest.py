@@ -21,6 +21,7 @@ TESTS = Path(__file__).parent
 
 SECONDS = {
     "chaos/test_outages_of_the_whole.py": 180,
+    "integration/drills/test_drills.py": 120,
     "integration/drills/test_neighbours_and_records.py": 110,
     "integration/tools/test_bench_smoke.py": 187,
     "integration/milestones/test_m5_rebalance.py": 153,
