@@ -19,6 +19,14 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/unit/books/test_settling.py": {
+        "mark-before-the-reading": "test_an_account_that_changes_meanwhile_gets_a_new_mark",
+        "suspect-not-read-again": "test_what_arrives_was_in_flight",
+        "in-flight-for-ever": "test_a_loss_is_found_behind_changes",
+    },
+    "tests/unit/books/test_store.py": {
+        "books-positions-apart": "test_a_kill_in_the_middle_leaves_nothing",
+    },
     "tests/unit/messaging/container/test_record_traces.py": {
         "spans-before-the-commit": "test_an_aborted_transaction_leaves_no_span",
         "trace-of-the-cause": "test_a_record_its_processing_and_what_it_caused_are_one_trace",
