@@ -1,6 +1,8 @@
 """
-A peer that goes silent without a reset, behind a proxy or as a stopped process: it is noticed in
-20 s, waited for, and nothing is lost or doubled. Registry, provider and mail server are in
+A peer that goes silent without a reset, behind a proxy or as a stopped process.
+
+Whoever waits for its answer gives up in 20 s and says so; the peer is waited for, and nothing is
+lost or doubled. Registry, provider and mail server are in
 `integration/kit/test_calls_have_an_end.py`.
 """
 
@@ -21,7 +23,9 @@ from tests.support.stack import OwnStack
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack.ports import HOST
 
-NOTICED_WITHIN_S = 20.0
+GIVEN_UP_WITHIN_S = 20.0
+NOTICED_WITHIN_S = GIVEN_UP_WITHIN_S + 10.0
+"""A role whose turn comes only every few seconds begins to wait that much later."""
 WELL_WITHIN_S = 40.0
 ALL_ROLES = "api,relay,listener,sweeper"
 
@@ -61,9 +65,11 @@ def eventually_complains(process: OrderProcess, *of: str) -> None:
 
     def all_named() -> bool:
         seen.extend(reasons(process))
-        return all(any(words in reason for reason in seen) for words in of)
+        missing = [words for words in of if not any(words in reason for reason in seen)]
+        assert not missing, f"nothing is said of {missing}, only {set(seen)}"
+        return True
 
-    eventually(all_named, within_s=NOTICED_WITHIN_S, why=f"noticed: {of}, not only {set(seen)}")
+    eventually(all_named, within_s=NOTICED_WITHIN_S, why="every role that waits says so")
 
 
 def place(process: OrderProcess, customer: str) -> int:
@@ -98,11 +104,12 @@ def test_a_database_that_falls_silent_is_noticed_by_every_role_and_costs_nothing
     during: list[int] = []
     post = threading.Thread(target=lambda: during.append(place(process, "during")))
     post.start()
-    eventually_complains(process, "database", "relay", "sweeper")
-    post.join(NOTICED_WITHIN_S)
-    assert during == [503], "whoever waits for the answer is told"
-
-    proxy.speak()
+    try:
+        eventually_complains(process, "database", "relay", "sweeper")
+        post.join(GIVEN_UP_WITHIN_S)
+        assert during == [503], "whoever waits for the answer is told"
+    finally:
+        proxy.speak()
     eventually(process.ready, within_s=WELL_WITHIN_S, why="it is well again by itself")
     assert place(process, "after") == 201
     assert_nothing_lost_or_doubled(service, accepted={"before", "after"})

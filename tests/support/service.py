@@ -34,6 +34,7 @@ from orderflow.contracts.topics import SOURCES
 from orderflow.messaging import postgres
 from orderflow.messaging.event import CE_CAUSATION_ID, CE_ID, CE_TYPE
 from orderflow.messaging.kafka import clients
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.reader import ConsumerRecord, end_offsets, read
 from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.schemas.registry import Registry
@@ -182,9 +183,9 @@ class Service:
         return process
 
     @contextmanager
-    def documented_api(self) -> Iterator[httpx2.Client]:
+    def documented_api(self, **environment: str) -> Iterator[httpx2.Client]:
         """Its API. Every answer must be as its own document says; the process must end with 0."""
-        process = self.start("api")
+        process = self.start("api", slot=0, wait=True, **environment)
         document = process.client.get("/openapi.json").json()
         process.client.event_hooks["response"].append(holding_to(document))
         yield process.client
@@ -257,9 +258,13 @@ class Service:
         return [Published.of(record) for record in self.records(topic)]
 
     def lag(self) -> int:
+        """How many records its group has not finished; 0 once it has consumed all."""
+        return sum(self.lags().values())
+
+    def lags(self) -> dict[Place, int]:
         """
-        How far its group's committed offsets are behind the ends of its topics; 0 once it has
-        consumed all.
+        How far its group's committed offsets are behind the ends of its topics' partitions; only
+        those where they are.
         """
         consumer = clients.consumer(self.kafka, self.group)
         try:
@@ -276,11 +281,17 @@ class Service:
         finally:
             consumer.close()
 
-        return sum(end - committed[place] for place, end in ends.items())
+        return {
+            place: end - committed[place] for place, end in ends.items() if end > committed[place]
+        }
 
     def eventually_caught_up(self, *, within_s: float = 90) -> None:
+        def caught_up() -> bool:
+            assert not (lags := self.lags()), f"unfinished: {lags}"
+            return True
+
         eventually(
-            lambda: self.lag() == 0,
+            caught_up,
             within_s=within_s,
             every_s=0.5,
             why=f"{self.group} has consumed everything",

@@ -72,9 +72,10 @@ def payment(deployed: tuple[PaymentService, Process]) -> PaymentService:
     "deployed", [WINDOW_S, pytest.param(NO_WINDOW, marks=pytest.mark.long)], indirect=True
 )
 def test_whatever_the_network_does_every_order_ends_right_and_both_ledgers_agree(
-    payment: PaymentService, orders: int
+    payment: PaymentService, deployed: tuple[PaymentService, Process], orders: int
 ) -> None:
-    _assert_all_ends_right(payment, orders)
+    _, worker = deployed
+    _assert_all_ends_right(payment, worker, orders)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_payments_wait_while_the_provider_is_off_and_then_all_is_well(
     payment.assert_ledgers_agree()
 
 
-def _assert_all_ends_right(payment: PaymentService, orders: int) -> None:
+def _assert_all_ends_right(payment: PaymentService, worker: Process, orders: int) -> None:
     """
     Of these orders under trouble, one in four is declined, and one in five is cancelled while it
     is charged.
@@ -203,7 +204,7 @@ def _assert_all_ends_right(payment: PaymentService, orders: int) -> None:
     # Look-ups are 1 s, 2 s, … 30 s apart, and three calls in ten go wrong: one order in hundreds
     # needs six of them.
     eventually(
-        lambda: _are_ended(payment.published_types(), endings),
+        lambda: _assert_ended(payment, worker, endings),
         within_s=180 + orders / 20,
         every_s=0.5,
         why="every order has one of its endings",
@@ -217,8 +218,17 @@ def _assert_all_ends_right(payment: PaymentService, orders: int) -> None:
     )
 
 
-def _are_ended(types: dict[str, list[str]], endings: dict[str, list[list[str]]]) -> bool:
-    return all(types.get(order) in allowed for order, allowed in endings.items())
+def _assert_ended(
+    payment: PaymentService, worker: Process, endings: dict[str, list[list[str]]]
+) -> bool:
+    types = payment.published_types()
+    open_ = {order: types.get(order) for order in endings if types.get(order) not in endings[order]}
+    assert not open_, (
+        f"{len(open_)} are not, among them {dict(list(open_.items())[:5])};"
+        f" the worker: {worker.reasons or 'ready'}, {worker.outcomes};"
+        f" unfinished records: {payment.service.lags()}"
+    )
+    return True
 
 
 def _fed(payment: PaymentService, for_s: float) -> Iterator[None]:

@@ -12,6 +12,7 @@ repeat, or fenced by another process in this slot; 1 anything else.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,7 +95,6 @@ def run(service: Service[S], arguments: Sequence[str] | None = None) -> int:
         "--slot", type=int, default=0, help="which worker of its group this is (default: 0)"
     )
     options = parser.parse_args(arguments)
-
     try:
         _run(service, _checked(options.roles, roles), options.slot)
     except ConfigurationError as error:
@@ -118,6 +118,10 @@ def _checked(wanted: str, known: Sequence[str]) -> list[str]:
 def _run(service: Service[S], roles: Sequence[str], slot: int) -> None:
     if slot < 0:
         raise ConfigurationError(f"--slot: {slot} is not a number from 0")
+    if sys.__stderr__ is not None:
+        # A crash inside a library in C leaves every thread's stack, not only a signal's number.
+        faulthandler.enable(sys.__stderr__)
+
     settings = service.load()
     configure(service.name, settings.telemetry)
     configure_traces(service.name, settings.telemetry.traces)

@@ -297,7 +297,7 @@ class HttpGateway:
 
         try:
             reply = self._request("refund", "POST", "/refunds", body, key=refund.refund_id)
-            if reply.status in (*REFUSED, 409):
+            if reply.status in (*REFUSED, 409) and not _is_in_progress(reply):
                 log.error(
                     "the provider refuses a refund; it stays owed",
                     refund=refund.refund_id,
@@ -487,6 +487,11 @@ def _is_voided(reply: Reply) -> bool:
     The reference was voided for good, by a call whose answer was lost: it is settled by a void.
     """
     return reply.status == 409 and _error_code(reply) == "reference-voided"
+
+
+def _is_in_progress(reply: Reply) -> bool:
+    """The same request, sent before and not answered in time, is still at work: it decides."""
+    return reply.status == 409 and _error_code(reply) == "in-progress"
 
 
 def _refusal(reply: Reply) -> str:

@@ -333,6 +333,7 @@ REFUNDS: dict[str, tuple[Reply, Verdict]] = {
     "an error with 201": (http(201, {"error": "maintenance"}), Verdict.UNKNOWN),
     "500": (http(500, {}), Verdict.UNKNOWN),
     "409": (http(409, {"error": "refund-exceeds-capture"}), Verdict.REFUSED),
+    "its first request at work": (http(409, {"error": "in-progress"}), Verdict.UNKNOWN),
     "422": (http(422, {"error": "invalid"}), Verdict.REFUSED),
     "404": (http(404, {"error": "unknown"}), Verdict.REFUSED),
 }
