@@ -187,6 +187,35 @@ FLOW = Board(
                 },
             ),
         ),
+        "Whether all is there": (
+            Panel(
+                "Differences in the books, by check",
+                COUNT,
+                "0 is right. Something was lost or done twice. Runbook: books-differ.",
+                {"{{check}}": "max by (check) (orderflow_books_differences)"},
+            ),
+            Panel(
+                "In flight in the books, by check",
+                COUNT,
+                "Not decided, since it is under way. Falls back; grows with the lag behind it.",
+                {"{{check}}": "max by (check) (orderflow_books_in_flight)"},
+            ),
+            Panel(
+                "Last audit of the books, how old",
+                SECONDS,
+                "A minute or two. Above a quarter of an hour: runbook books-differ.",
+                {"last": "max(orderflow_books_age_seconds)"},
+            ),
+            Panel(
+                "Oldest open dead letter",
+                SECONDS,
+                "How long somebody's order has waited for a decision. Runbook: dead-letters.",
+                {
+                    "{{consumergroup}} {{topic}}": "max by (consumergroup, topic)"
+                    " (orderflow_dead_letters_open_oldest_seconds)"
+                },
+            ),
+        ),
         "Listeners": (
             Panel(
                 "Records, by listener and how they ended",

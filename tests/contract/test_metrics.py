@@ -8,6 +8,7 @@ from orderflow.messaging.telemetry import Declared
 from orderflow.services.metrics import FILE, metrics, text
 
 ALLOWED_LABELS = {
+    "check",
     "consumergroup",
     "effect",
     "ended",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -17,6 +18,14 @@ from orderflow.contracts.events import (
 from orderflow.contracts.ids import OrderId, notification_id, payment_id, refund_id
 from orderflow.contracts.roster import TOPICS
 from orderflow.contracts.schemas import CATALOGUE
+from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
+from orderflow.messaging.dead_letters.dispositions import (
+    Disposition,
+    DispositionKind,
+    disposition_record,
+    read_disposition,
+)
+from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.event import EventId, Metadata, derived_id, to_headers
 from orderflow.messaging.relay import RelaySettings
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings
@@ -121,6 +130,26 @@ def test_the_codes_keep_their_texts() -> None:
     ]
     assert [*PaymentFailureReason] == ["DECLINED", "ORDER_CANCELLED", "OPERATOR"]
     assert [*StockRejectionReason] == ["OUT_OF_STOCK", "UNKNOWN_SKU"]
+
+
+def test_a_disposition_keeps_its_form() -> None:
+    """It stays on its compacted topic for ever: what was written once must stay readable."""
+    replayed = Disposition(
+        kind=DispositionKind.REPLAYED,
+        by="ada",
+        reason="the catalogue is mended",
+        at=datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC),
+        replays=1,
+        replayed_to="orders.payment-service.replay",
+    )
+    golden = (Path(__file__).parent / "golden/disposition.json").read_bytes().rstrip(b"\n")
+    topic, key, value, headers = disposition_record(
+        DEAD_LETTER_DISPOSITIONS.name, LetterId("orders.payment-service.dlt", 0, 12), replayed
+    )
+    assert (topic, key) == ("dead-letter-dispositions", b"orders.payment-service.dlt/0/12")
+    assert (value, headers) == (golden, [])
+    assert read_disposition(golden) == replayed
+    assert [*DispositionKind] == ["REPLAYED", "DISCARDED", "OTHER"]
 
 
 def test_the_headers_keep_their_names_order_and_form() -> None:

@@ -58,7 +58,7 @@ def test_the_local_stack_runs_it_on_the_port_of_its_row(settings: StackSettings)
     process, migration = parts[NAME], parts[f"{NAME}-migrate"]
     assert (process.role, process.ports, process.needs) == (
         "api,listener",
-        (8086,),
+        (8088,),
         ("topics", "schemas", f"{NAME}-migrate"),
     )
     assert migration.needs == ("databases",)
@@ -72,12 +72,12 @@ def test_the_local_stack_runs_it_on_the_port_of_its_row(settings: StackSettings)
 
 def test_its_own_processes_find_their_port_and_database(settings: StackSettings) -> None:
     environment = process_environment(settings, WITH_NEWCOMER)
-    assert environment["ORDERFLOW_PARCELS__API__PORT"] == "8086"
+    assert environment["ORDERFLOW_PARCELS__API__PORT"] == "8088"
     assert environment["ORDERFLOW_PARCELS__DATABASE__DSN"].endswith("/parcels")
 
 
 def test_an_outside_client_finds_it(settings: StackSettings) -> None:
-    assert exports(settings, WITH_NEWCOMER)["PARCELS_API_URL"] == "http://127.0.0.1:8086"
+    assert exports(settings, WITH_NEWCOMER)["PARCELS_API_URL"] == "http://127.0.0.1:8088"
 
 
 def test_without_a_database_it_has_a_directory_for_its_state_and_nothing_to_migrate(
@@ -95,13 +95,13 @@ def test_without_a_database_it_has_a_directory_for_its_state_and_nothing_to_migr
 
 
 def test_without_a_listener_it_has_no_group_no_topics_and_no_state(settings: StackSettings) -> None:
-    member = Row(name=NAME, ports={"watcher": 8086}, has_database=False)
+    member = Row(name=NAME, ports={"watcher": 8088}, has_database=False)
     roster = (*ROSTER, member)
     settings = settings.model_copy(update={"ports": ports_model(roster)()})
     assert (groups(roster), topics(roster)) == (groups(), topics())
 
     [process] = [part for part in everything(settings, roster) if part.service == NAME]
-    assert (process.name, process.role, process.ports) == (NAME, "watcher", (8086,))
+    assert (process.name, process.role, process.ports) == (NAME, "watcher", (8088,))
     assert {name for name in process_environment(settings, roster) if "PARCELS" in name} == {
         "ORDERFLOW_PARCELS__WATCHER__HOST",
         "ORDERFLOW_PARCELS__WATCHER__PORT",
@@ -139,7 +139,7 @@ def test_its_settings_can_be_set_for_every_process_and_wrong_ones_are_refused(
         "ORDERFLOW_PARCELS__DATABASE__DSN": "postgresql://nowhere/parcels",
         "ORDERFLOW_PARCELS__LISTENER__PORT": "9001",
     }
-    assert checkout.run("-c", load, **environment).stdout.split() == ["8086", "9001"]
+    assert checkout.run("-c", load, **environment).stdout.split() == ["8088", "9001"]
     with pytest.raises(AssertionError, match="ORDERFLOW_PARCELS__LISTENER__PROT"):
         checkout.run("-c", load, **environment, ORDERFLOW_PARCELS__LISTENER__PROT="9001")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, cast
+from unittest.mock import Mock
 
 import httpx2
 import msgspec
@@ -40,9 +41,11 @@ def application(service: str) -> Starlette:
 
 
 def _parts(service: str) -> tuple[Any, ...]:
-    """What an API reads: its database, or the tables of its topology."""
+    """What an API reads: its database, the tables of its topology, or what it is asked about."""
     if row(service).has_database:
         return (cast("ConnectionPool", None),)
+    if not row(service).listens:
+        return (cast("Any", Mock()),)
 
     topology = import_module(f"{row(service).package}.topology").TOPOLOGY
     directory = cast("Directory", None)

@@ -19,6 +19,19 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/unit/books/test_settling.py": {
+        "mark-before-the-reading": "test_an_account_that_changes_meanwhile_gets_a_new_mark",
+        "suspect-not-read-again": "test_what_arrives_was_in_flight",
+        "in-flight-for-ever": "test_a_loss_is_found_behind_changes",
+    },
+    "tests/unit/books/test_store.py": {
+        "books-positions-apart": "test_a_kill_in_the_middle_leaves_nothing",
+    },
+    "tests/integration/kit/test_fenced_instance.py": {
+        "lone-fencing-ends-the-worker": (
+            "test_a_worker_that_is_fenced_by_its_own_lost_join_joins_again"
+        ),
+    },
     "tests/unit/messaging/container/test_record_traces.py": {
         "spans-before-the-commit": "test_an_aborted_transaction_leaves_no_span",
         "trace-of-the-cause": "test_a_record_its_processing_and_what_it_caused_are_one_trace",
@@ -149,6 +162,33 @@ MUTANTS = {
         "attempts-charged-to-neighbours": (
             "test_a_record_that_fails_alone_becomes_a_dead_letter_and_its_neighbours_do_not"
             "[exactly-once]"
+        ),
+    },
+    "tests/integration/kit/test_desk.py": {
+        "disposition-in-another-transaction": (
+            "test_a_desk_killed_at_any_line_sends_nothing_twice_and_loses_nothing"
+            "[desk.after_commit]"
+        ),
+        "decided-before-the-fence": (
+            "test_a_desk_that_stood_still_while_another_one_worked_sends_nothing_twice"
+            "[desk.before_fence]"
+        ),
+        "dispositions-behind-an-open-transaction": (
+            "test_what_an_open_transaction_hides_is_waited_for"
+        ),
+        "unknown-replay-sent-again": (
+            "test_a_commit_without_an_answer_is_looked_up_and_not_sent_again[True]"
+        ),
+    },
+    "tests/unit/messaging/dead_letters/test_letter.py": {
+        "fresh-id-on-replay": "test_what_is_sent_back_is_the_record_as_it_was",
+    },
+    "tests/unit/messaging/dead_letters/test_letter_index.py": {
+        "younger-letter-overtakes": "test_a_letter_does_not_overtake_an_older_one_that_stays",
+    },
+    "tests/unit/messaging/container/test_replay_beside_source.py": {
+        "two-records-of-a-key-in-a-wave": (
+            "test_a_replay_and_a_record_of_its_key_are_never_in_one_wave[False-inbox-outbox]"
         ),
     },
     "tests/unit/messaging/container/test_prepare_stage.py": {

@@ -9,6 +9,7 @@ Values
     records             *kit*: metadata, headers and records for any event
     probe_language      *kit*: the events, topics and schemas of the listener probe
     sales               *kit*: sales by shop and by day, counted on the in-memory bus
+    letters             *kit*: dead letters as the desk has read them
     poison              records that nobody can read, kind by kind
 
 Real parts
@@ -37,6 +38,12 @@ Services as processes
     whole_stack         `orderflow up` on an instance of its own, asked by the command line
     psp, mail_sink      the simulated neighbours
     webhook_receiver    takes the simulated provider's webhooks, or refuses them
+    outages             outages of the whole stack, in the form of drills
+    afterwards          a stack at rest: orders, topics and the provider's ledger compared
+    balancer            an HTTP balancer before two instances of an API
+    small_disk          a small file system for one process
+    stepped_clock       runs a service under a clock that a test steps
+    quiet_display       watches a drill and says nothing
     recommendation      a service of another team, that consumes the life-cycle feed
     newcomer            a copy of the package with one more service in it
 
@@ -44,6 +51,7 @@ Probes: services that belong to the tests
     memory_listener     *kit*: a listener on the in-memory bus, turn by turn
     spans               *kit*: spans kept in memory, and whether a trace is whole
     listener_probe      *kit*: a listener with its own topic, and a diary of its handler's calls
+    dead_letters, desk_worker  *kit*: a group's dead letters on the broker; the desk as a process
     outbox_probe        *kit*: an outbox with its own topic and relay
 
 Without processes
@@ -51,6 +59,7 @@ Without processes
     flaky_provider      a payment provider in memory, behind a network that loses and delays
     payment_books       the payment service's books in memory
     scripted_provider   a payment provider that answers byte for byte as scripted
+    operations_api      the operations API, in front of what a test gives it
     scripted_smtp       a mail server that answers as scripted
     log_lines           *kit*: the log lines of a test, as a program reads them
 
@@ -59,6 +68,9 @@ Alerts
     alert_rules         Prometheus' rules, and promtool's unit tests of them
     runbooks            the commands that runbooks tell an operator to type
     metric_names        every sample that a process can export, with its labels
+
+Campaigns
+    campaigns           a plugin: what campaigns of faults counted, as a table at the end of a run
 
 Documents
     asyncapi_model      AsyncAPI 3.0.0, as far as our document goes

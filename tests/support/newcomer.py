@@ -21,13 +21,13 @@ from orderflow.contracts.topics import INVENTORY, ORDER_EVENTS
 NAME = "parcels"
 ROW = Row(
     name=NAME,
-    ports={"api": 8086, "listener": 8270},
+    ports={"api": 8088, "listener": 8270},
     group="parcels-service",
     listens_to=(ORDER_EVENTS, INVENTORY),
 )
 _WRITTEN = """    Row(
         name="parcels",
-        ports={"api": 8086, "listener": 8270},
+        ports={"api": 8088, "listener": 8270},
         group="parcels-service",
         listens_to=(ORDER_EVENTS, INVENTORY),
     ),

@@ -7,17 +7,22 @@ import shlex
 from pathlib import Path
 
 RUNBOOKS = sorted((Path(__file__).parents[2] / "docs" / "runbooks").glob("*.md"))
-READING = ("lag", "logs", "mail", "revenue", "status", "stuck", "topics plan", "trace")
+READING = (
+    *("dlt list", "lag", "listeners", "logs", "mail", "revenue", "status", "stuck"),
+    *("topics plan", "trace"),
+)
 """What changes nothing, and ends by itself."""
+LETTER = "orders.payment-service.dlt/0/12"
 
 
 def typed(text: str, *, order: str, process: str = "payment") -> list[list[str]]:
     """
-    The words of each command in the console blocks, as a shell would pass them. `<id>` and
-    `<process>` stand for what the operator knows.
+    The words of each command in the console blocks, as a shell would pass them. `<id>`, `<letter>`
+    and `<process>` stand for what the operator knows.
     """
     blocks = "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
     blocks = blocks.replace("<id>", order).replace("<process>", process)
+    blocks = blocks.replace("<letter>", LETTER)
     lines = [line[2:] for line in blocks.splitlines() if line.startswith("$ ")]
     inner = [command for line in lines for command in re.findall(r"\$\((orderflow [^)]*)\)", line)]
     own = [re.sub(r"^(?:\w+='[^']*' |\w+=\S+ )+", "", line) for line in lines]

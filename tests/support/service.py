@@ -183,9 +183,9 @@ class Service:
         return process
 
     @contextmanager
-    def documented_api(self) -> Iterator[httpx2.Client]:
+    def documented_api(self, **environment: str) -> Iterator[httpx2.Client]:
         """Its API. Every answer must be as its own document says; the process must end with 0."""
-        process = self.start("api")
+        process = self.start("api", slot=0, wait=True, **environment)
         document = process.client.get("/openapi.json").json()
         process.client.event_hooks["response"].append(holding_to(document))
         yield process.client

@@ -122,6 +122,7 @@ class Positions:
             service: self._windows(f"relay.{service}", [(POSITIONS_TOPIC, POSITIONS_PARTITION)])
             for service in self._logs
         }
+
         return Progress(
             relays={
                 service: windows[place].base

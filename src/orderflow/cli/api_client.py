@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 
+from orderflow.cli.output import printable
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.addresses import api_url
 from orderflow.stack.lifecycle import current
@@ -115,7 +116,8 @@ def _refusal(answer: httpx2.Response) -> str:
     """The problem's title and detail; of any other body only that it came."""
     try:
         problem = answer.json()
-        return ": ".join([problem["title"], *filter(None, [problem.get("detail")])])
+        words = ": ".join([problem["title"], *filter(None, [problem.get("detail")])])
+        return printable(words)
     except (ValueError, KeyError, TypeError):
         return f"{answer.request.url} answered {answer.status_code}"
 

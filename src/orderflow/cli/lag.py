@@ -8,13 +8,15 @@ from threading import Event
 from typing import Annotated
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from orderflow.cli.configuration import tool_settings
-from orderflow.cli.lag_report import Report, lines, report, screen
+from orderflow.cli.lag_report import lines, screen
+from orderflow.cli.terminal import Terminal
 from orderflow.cli.watching import REFRESH_S, Answer, show, watch
 from orderflow.contracts.roster import GROUPS, OBSERVED, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
+from orderflow.messaging.kafka.lag_report import Report, report
 from orderflow.messaging.kafka.survey import Survey, Surveyor
 
 SAMPLES = 5
@@ -52,7 +54,7 @@ def lag(
       orderflow lag --json | jq '.groups[] | {group, records, seconds}'
       orderflow lag --json | jq '.openTransactions[] | select(.hanging)'
     """
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     surveyor = Surveyor(
         tool_settings().kafka, {name: subscribed(name) for name in GROUPS}, topics=OBSERVED
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from orderflow.cli.output import printable, say, write_json
 from orderflow.cli.stack import BrokersOption, Json, instance
+from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.order_lines import OrderLine, order_line, order_lines
 from orderflow.stack.supervise.logs import follow, last_lines
@@ -72,7 +71,7 @@ def _order_id(text: str) -> str:
 
 
 def _show_order(paths: list[Path], order_id: str, *, keep_on: bool, as_json: bool) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(highlight=False, soft_wrap=True)
     about = order_lines(paths, order_id)
     for line in about:
         _print_order_line(console, line, as_json=as_json)
@@ -90,16 +89,16 @@ def _show_order(paths: list[Path], order_id: str, *, keep_on: bool, as_json: boo
         )
 
 
-def _print_order_line(console: Console, line: OrderLine, *, as_json: bool) -> None:
+def _print_order_line(console: Terminal, line: OrderLine, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"name": line.source, **line.fields}))
-        sys.stdout.flush()
+        write_json({"name": line.source, **line.fields})
         return
     level = line.fields.get("level", "info")
     text = Text(f"{line.at:%H:%M:%S}.{line.at.microsecond // 1000:03d}  ", style="dim")
     text.append(f"{line.source:<22} ", style="cyan")
+    words = printable(line.text)
     text.append(
-        line.text if level in ("info", "debug") else f"{level.upper()} {line.text}",
+        words if level in ("info", "debug") else f"{printable(level).upper()} {words}",
         style=COLOURS.get(level, ""),
     )
     console.print(text)
@@ -107,7 +106,7 @@ def _print_order_line(console: Console, line: OrderLine, *, as_json: bool) -> No
 
 def _print_line(source: str, line: str, *, as_json: bool, alone: bool) -> None:
     if as_json:
-        print(json.dumps({"name": source, "line": line}))
+        write_json({"name": source, "line": line})
     else:
-        print(line if alone else f"{source:<14} {line}")
-    sys.stdout.flush()
+        words = printable(line.expandtabs())
+        say(words if alone else f"{source:<14} {words}")

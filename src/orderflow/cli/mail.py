@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,9 +9,10 @@ from typing import Annotated, Any
 import httpx2
 import msgspec
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from orderflow.cli.output import printable, write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.addresses import mail_url
 from orderflow.stack.lifecycle import current
@@ -55,17 +55,17 @@ def mail(
       orderflow mail --order 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10
       orderflow mail --customer customer-123 --json
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True, highlight=False)
     count = 0
 
     for message in _mails(mail_url(current()), {"orderId": order, "customerId": customer}):
         count += 1
         if as_json:
-            sys.stdout.write(msgspec.json.encode(message).decode() + "\n")
+            write_json(message)
         else:
             console.print(_shown(message))
     if not count:
-        Console(stderr=True, highlight=False).print("no such mail yet", style="dim")
+        Terminal(stderr=True, highlight=False).print("no such mail yet", style="dim")
 
 
 def _mails(url: str, filters: dict[str, str]) -> Iterator[Mail]:
@@ -97,11 +97,11 @@ def _shown(message: Mail) -> Text:
     return Text.assemble(
         (f"{message.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], "dim"),
         "  ",
-        (", ".join(message.to), "cyan"),
+        (printable(", ".join(message.to)), "cyan"),
         "  ",
-        (message.subject, "bold"),
+        (printable(message.subject), "bold"),
         (often, "yellow"),
-        (f"\n  Message-ID {message.message_id}\n", "dim"),
-        "\n".join(f"  {line}" for line in message.text.rstrip().splitlines()),
+        (f"\n  Message-ID {printable(message.message_id)}\n", "dim"),
+        "\n".join(f"  {printable(line)}" for line in message.text.rstrip().splitlines()),
         "\n",
     )

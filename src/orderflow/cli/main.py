@@ -8,6 +8,7 @@ setting, 130 interrupted.
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ import typer.core
 import typer.main
 
 from orderflow import __version__
+from orderflow.cli.output import say
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 
 # name → "module:attribute", a function (a command) or a typer.Typer (a group), and a line for the
@@ -46,11 +48,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "tail": ("orderflow.cli.tail:tail", "Print a topic's records, decoded."),
     "mail": ("orderflow.cli.mail:mail", "What the local mail sink got."),
+    "dlt": (
+        "orderflow.cli.dlt.command:app",
+        "Dead letters: find, explain, send back, lay aside.",
+    ),
     "stuck": ("orderflow.cli.stuck:app", "Orders past their deadline, and what to do about them."),
     "product": ("orderflow.cli.product:app", "The catalogue: list, change, see who changed what."),
     "revenue": (
         "orderflow.cli.revenue:revenue",
         "Net revenue: by customer, by hour, how fresh it is.",
+    ),
+    "listeners": (
+        "orderflow.cli.listeners:listeners",
+        "Each group: topics, types, guarantee, attempts.",
     ),
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
@@ -60,6 +70,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Revenue's totals anew from the payments; or compare them.",
     ),
     "prove": ("orderflow.prove.cli:app", "Put a promise to the test, under load and kills."),
+    "drill": ("orderflow.drills.cli:app", "Break something under load, watch it heal, judge."),
     "bench": ("orderflow.bench.cli:app", "Measure, each figure beside its baseline."),
 }
 
@@ -123,7 +134,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"orderflow {__version__}")
+        say(f"orderflow {__version__}")
         raise typer.Exit
 
 
@@ -145,6 +156,11 @@ def root(
 
 def main() -> None:
     """Run a command; every error of our own becomes one line on stderr and an exit code."""
+    # A terminal of another encoding shows `?` for what it does not have.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
     try:
         app()
     except ConfigurationError as error:
@@ -166,7 +182,7 @@ def main() -> None:
 
 
 def _fail(line: str, *, code: int) -> None:
-    print(f"orderflow: {line}", file=sys.stderr)
+    say(f"orderflow: {line}", to_stderr=True)
     sys.exit(code)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from typing import Annotated, Any
 
 import httpx2
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from orderflow.cli.api_client import Api, success
+from orderflow.cli.output import printable, say, write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.http.actor import ACTOR_HEADER
 
@@ -48,13 +47,15 @@ def list_products(context: typer.Context, as_json: AsJson = False) -> None:
     Example:
       orderflow product list --json
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True, highlight=False)
     for item in context.obj.items("/products"):
         if as_json:
-            sys.stdout.write(json.dumps(item) + "\n")
+            write_json(item)
         else:
             console.print(
-                Text.assemble((item["sku"], "bold"), f"  {_prices(item)}  {item['name']}")
+                Text.assemble(
+                    (item["sku"], "bold"), f"  {_prices(item)}  {printable(item['name'])}"
+                )
             )
 
 
@@ -94,7 +95,7 @@ def set_product(
     headers = condition | ({ACTOR_HEADER: actor} if actor else {})
     answer = context.obj.ask("PUT", f"/products/{sku}", body=body, headers=headers)
     state = "" if answer["active"] else ", withdrawn"
-    print(f"{sku} costs {_prices(answer)}{state} (version {answer['version']})")
+    say(f"{sku} costs {_prices(answer)}{state} (version {answer['version']})")
 
 
 @app.command("history")
@@ -106,15 +107,16 @@ def show_history(context: typer.Context, sku: Sku, as_json: AsJson = False) -> N
     Example:
       orderflow product history LAMP-01
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True, highlight=False)
     for item in context.obj.items(f"/products/{sku}/history"):
         if as_json:
-            sys.stdout.write(json.dumps(item) + "\n")
+            write_json(item)
             continue
         state = "" if item["active"] else "  withdrawn"
         console.print(
-            f"{item['version']}  {item['occurredAt']}  {item['actor']}  {_prices(item)}{state}"
-            f"  {item['reason'] or ''}",
+            f"{item['version']}  {item['occurredAt']}  {printable(item['actor'])}"
+            f"  {_prices(item)}{state}"
+            f"  {printable(item['reason'] or '')}",
             markup=False,
         )
 

@@ -8,32 +8,55 @@ from typing import Any
 
 import msgspec
 
+from orderflow.messaging.dead_letters.evidence import LetterEvidence, read_evidence
 from orderflow.messaging.errors import Poison
-from orderflow.messaging.event import CE_ID, CE_TYPE
+from orderflow.messaging.event import (
+    CE_ID,
+    CE_TYPE,
+    DLT_ORIGINAL_OFFSET,
+    DLT_ORIGINAL_PARTITION,
+    DLT_ORIGINAL_TIMESTAMP,
+    DLT_ORIGINAL_TOPIC,
+    RETRY_ATTEMPTS,
+)
 from orderflow.messaging.kafka.reader import ConsumerRecord, Offsets, read
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.settings import KafkaSettings
 
+Header = str | int | None
+
+INTEGERS = {
+    DLT_ORIGINAL_PARTITION: 4,
+    DLT_ORIGINAL_OFFSET: 8,
+    DLT_ORIGINAL_TIMESTAMP: 8,
+    RETRY_ATTEMPTS: 4,
+}
+"""Headers that are big-endian integers, as Spring writes them, with their bytes."""
+
 
 class ReadableRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`value` is decoded Avro, None where there is none; `problem`: why it can't be decoded."""
+    """
+    `value` is decoded Avro, None where there is none; `problem`: why it can't be decoded. A header
+    that is no text is hexadecimal, as `0x00ff`. `evidence`: of a dead letter, or of its replay.
+    """
 
     topic: str
     partition: int
     offset: int
     timestamp: datetime
     key: str | None
-    headers: dict[str, str | None]
+    headers: dict[str, Header]
     value: dict[str, Any] | None
     problem: str | None = None
+    evidence: LetterEvidence | None = None
 
     @property
     def type(self) -> str | None:
-        return self.headers.get(CE_TYPE)
+        return _as_text(self.headers.get(CE_TYPE))
 
     @property
     def id(self) -> str | None:
-        return self.headers.get(CE_ID)
+        return _as_text(self.headers.get(CE_ID))
 
 
 def readable(record: ConsumerRecord, decoder: Decoder) -> ReadableRecord:
@@ -50,9 +73,10 @@ def readable(record: ConsumerRecord, decoder: Decoder) -> ReadableRecord:
         offset=record.offset,
         timestamp=record.timestamp,
         key=_text(record.key),
-        headers={name: _text(content) for name, content in record.headers},
+        headers={name: header(name, content) for name, content in record.headers},
         value=value,
         problem=problem,
+        evidence=read_evidence(record.headers) if _has_evidence(record) else None,
     )
 
 
@@ -67,6 +91,28 @@ def readable_records(
     """As `messaging.kafka.reader.read`, as text; None is a quiet moment."""
     for record in read(kafka, topic, start=start, follow=follow):
         yield None if record is None else readable(record, decoder)
+
+
+def header(name: str, content: bytes | None) -> Header:
+    """A header's value as it is meant: an integer, or a text; else in hexadecimal."""
+    if content is None:
+        return None
+    if len(content) == INTEGERS.get(name):
+        return int.from_bytes(content, "big", signed=True)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return f"0x{content.hex()}"
+    # No text has it; a number that nobody told us of has.
+    return f"0x{content.hex()}" if "\0" in text else text
+
+
+def _has_evidence(record: ConsumerRecord) -> bool:
+    return any(name == DLT_ORIGINAL_TOPIC for name, _ in record.headers)
+
+
+def _as_text(content: Header) -> str | None:
+    return None if content is None else str(content)
 
 
 def _text(content: bytes | None) -> str | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
 from pydantic import ConfigDict, create_model
-from rich.console import Console
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.output import say, write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import ROSTER, SECTIONS
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
@@ -68,7 +68,7 @@ def resync_relay(
     if not yes:
         typer.confirm(_question(service, rows), abort=True)
 
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     with console.status("making a new slot …") as spinner:
         done = resync(
             settings,
@@ -76,11 +76,9 @@ def resync_relay(
         )
 
     if as_json:
-        print(
-            json.dumps({"service": service, "rows": done.rows, "position": lsn_text(done.position)})
-        )
+        write_json({"service": service, "rows": done.rows, "position": lsn_text(done.position)})
     else:
-        print(
+        say(
             f"published {done.rows:,} rows; the relay of {service} will go on from "
             f"{lsn_text(done.position)}"
         )

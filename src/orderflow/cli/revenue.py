@@ -9,11 +9,12 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from orderflow.cli.api_client import Api, NoAnswer, Refused
+from orderflow.cli.terminal import Terminal
 from orderflow.cli.watching import Answer, show, watch
 from orderflow.contracts.currencies import amount_text
 from orderflow.messaging.errors import OrderflowError
@@ -94,7 +95,7 @@ def revenue(
         answer = api.ask("GET", "/revenue", parameters=query)
         return answer, top_table(answer, why)
 
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     if watching:
         watch(console, look, as_json=as_json, patience=_patience)
         return

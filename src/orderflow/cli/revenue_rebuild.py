@@ -11,11 +11,12 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from orderflow.cli.acting import actor_headers
+from orderflow.cli.output import say, write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.http.actor import ACTOR_HEADER
 from orderflow.stack.addresses import process_environment
@@ -118,7 +119,7 @@ def _differences(lines: Iterator[Line]) -> tuple[list[Line], int]:
         TextColumn("{task.fields[per_s]:,.0f}/s"),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
 
     with Progress(*columns, console=console, transient=True) as progress:
         step = progress.add_task("starting", total=0, per_s=0.0)
@@ -144,22 +145,20 @@ def _show(progress: Progress, step: Any, line: Line) -> Any:
 
 
 def _print(differences: Sequence[Line], *, dry_run: bool, unreadable: int, as_json: bool) -> None:
-    notes = Console(stderr=True, highlight=False)
+    notes = Terminal(stderr=True, highlight=False)
     if unreadable:
         notes.print(f"{unreadable:,} records are dead letters, and count in no total", style="dim")
     if as_json:
         for line in differences:
-            sys.stdout.write(json.dumps(line) + "\n")
+            write_json(line)
         return
 
     if values := [line for line in differences if "facts" not in line]:
-        Console(width=WIDTH, highlight=False).print(_table(values))
+        Terminal(width=WIDTH, highlight=False).print(_table(values))
     for line in differences:
         if facts := line.get("facts"):
             missing, surplus = f"{facts['missing']:,}", f"{facts['surplus']:,}"
-            print(
-                f"{line['table']}-{line['partition']}: {missing} facts missing, {surplus} surplus"
-            )
+            say(f"{line['table']}-{line['partition']}: {missing} facts missing, {surplus} surplus")
     if dry_run and not differences:
         notes.print("nothing differs", style="dim")
     if not dry_run:

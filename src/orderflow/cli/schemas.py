@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.output import say, write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.contracts.events import EVENT_TYPES
 from orderflow.contracts.roster import TYPES_BY_TOPIC
 from orderflow.contracts.schemas import CATALOGUE, DIRECTORY
@@ -60,17 +59,13 @@ def check(
     catalogue = SchemaCatalogue.read(directory, TYPES_BY_TOPIC)
     complaints = find_complaints(catalogue, directory)
     if as_json:
-        sys.stdout.write(
-            msgspec.json.encode({"ok": not complaints, "complaints": complaints}).decode() + "\n"
-        )
+        write_json({"ok": not complaints, "complaints": complaints})
         raise typer.Exit(1 if complaints else 0)
 
     if complaints:
         raise Incompatible("\n".join(complaints))
     versions = sum(len(catalogue.versions(name)) for name in catalogue.types)
-    typer.echo(
-        f"{len(catalogue.types)} event types, {versions} versions: unchanged, compatible, as typed"
-    )
+    say(f"{len(catalogue.types)} event types, {versions} versions: unchanged, compatible, as typed")
 
 
 def find_complaints(catalogue: SchemaCatalogue, directory: Path) -> list[str]:
@@ -91,11 +86,11 @@ def find_complaints(catalogue: SchemaCatalogue, directory: Path) -> list[str]:
 
 def _show(planned: SchemaPlan, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(msgspec.json.encode(planned).decode() + "\n")
+        write_json(planned)
         return
     table = Table("subject", "version", "registry", "compatibility", box=None, pad_edge=False)
     for entry in planned.registrations:
         state = "to be registered" if entry.schema_id is None else f"id {entry.schema_id}"
         level = planned.levels[entry.subject] or f"to be set to {FULL_TRANSITIVE}"
         table.add_row(entry.subject, str(entry.version), state, level)
-    Console().print(table)
+    Terminal().print(table)

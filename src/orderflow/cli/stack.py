@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -13,12 +12,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.open_letters import OpenOfGroup, open_letters
 from orderflow.cli.outboxes import outbox_table, outboxes
+from orderflow.cli.output import printable, say, write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.contracts.roster import GROUPS, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
@@ -76,7 +78,7 @@ def up(
     """
     wanted = _extras(extras or [])
     settings = from_environment(brokers=_brokers(brokers))
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     _fetch_jars(settings.with_extras(wanted), console)
 
     begun = time.monotonic()
@@ -109,7 +111,7 @@ def down(brokers: BrokersOption = None) -> None:
       orderflow down --brokers 3
     """
     settings = lifecycle.current(brokers=_brokers(brokers))
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     with console.status("stopping …"):
         ran = lifecycle.down(settings)
     console.print("stopped; the data stays" if ran else "nothing was running")
@@ -118,26 +120,30 @@ def down(brokers: BrokersOption = None) -> None:
 def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
     Every process: pid, address, state, health, restarts; what waits in each outbox to be published;
-    and how many records each consumer group is behind.
+    how many records each consumer group is behind, and how many dead letters of it are open.
 
-    Exit 0 if all processes are running and healthy, else 1. A record that waits, for a provider or
-    for its next try, is behind; those after it that are done are not. A group is not behind what
-    its relay has not published: an outbox is measured every 10 s, by the service's API.
+    Exit 0 if all processes are running and healthy and no dead letter is open, else 1. A record
+    that waits, for a provider or for its next try, is behind; those after it that are done are not.
+    A group is not behind what its relay has not published: an outbox is measured every 10 s, by the
+    service's API. Dead letters are counted every 5 s, by operations.
 
     \b
     Examples:
       orderflow status
       orderflow status --json | jq '.groups[] | {group, lag}'
+      orderflow status --json | jq '.groups[] | select(.dead_letters > 0)'
       orderflow status --json | jq '.outboxes[] | {service, pending, oldest_s}'
       orderflow status --json | jq -r '.processes[] | select(.health != "ok").name'
     """
     settings = lifecycle.current(brokers=_brokers(brokers))
     processes = lifecycle.status(settings)
     # Together: neither what Kafka nor what an API does not answer adds to the other's wait.
-    with ThreadPoolExecutor(1) as asking:
+    with ThreadPoolExecutor(2) as asking:
         measured = asking.submit(outboxes, settings, processes)
+        counted = asking.submit(open_letters, processes)
         groups, trouble = _groups(settings, processes)
-        waiting = measured.result()
+        waiting, letters = measured.result(), counted.result()
+    groups = [{**group, **_dead_letters(letters.of(group["group"]))} for group in groups]
 
     if as_json:
         answer = {
@@ -145,27 +151,31 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
             "groups": groups,
             "outboxes": msgspec.to_builtins(waiting),
         }
-        print(json.dumps(answer))
+        write_json(answer)
     else:
-        console = Console(highlight=False)
+        console = Terminal(highlight=False)
         console.print(_table(processes))
         if waiting:
             console.print(outbox_table(waiting))
         if groups:
             console.print(_lag_table(groups))
         if trouble:
-            console.print(f"lag: {trouble}", style="yellow", markup=False, soft_wrap=True)
+            console.print(
+                f"lag: {printable(trouble)}", style="yellow", markup=False, soft_wrap=True
+            )
+        for sentence in letters.sentences:
+            console.print(sentence, style="yellow", markup=False, soft_wrap=True)
         for sentence in filter(None, (outbox.sentence for outbox in waiting)):
             console.print(sentence, style="yellow", markup=False, soft_wrap=True)
         for process in processes:
             if process.reason:
                 console.print(
-                    f"{process.name}: {process.reason}",
+                    f"{process.name}: {printable(process.reason)}",
                     style="yellow",
                     markup=False,
                     soft_wrap=True,
                 )
-    if any(process.health != "ok" for process in processes):
+    if letters.are_there or any(process.health != "ok" for process in processes):
         raise typer.Exit(1)
 
 
@@ -216,10 +226,10 @@ def env(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
     wanted = exports(lifecycle.current(brokers=_brokers(brokers)))
     if as_json:
-        print(json.dumps(wanted))
+        write_json(wanted)
         return
     for variable, value in wanted.items():
-        print(f"export {variable}={shlex.quote(value)}")
+        say(f"export {variable}={shlex.quote(value)}")
 
 
 def reset(
@@ -236,7 +246,7 @@ def reset(
     """
     settings = lifecycle.current(brokers=_brokers(brokers))
     if not settings.home.exists():
-        print(f"nothing to delete: {settings.home} does not exist")
+        say(f"nothing to delete: {settings.home} does not exist")
         return
     if not yes:
         if not sys.stdin.isatty():
@@ -245,10 +255,10 @@ def reset(
             f"Delete all orders, topics, schemas and logs in {settings.home}?", abort=True
         )
     lifecycle.reset(settings)
-    print(f"deleted {settings.home}")
+    say(f"deleted {settings.home}")
 
 
-def _fetch_jars(settings: StackSettings, console: Console) -> None:
+def _fetch_jars(settings: StackSettings, console: Terminal) -> None:
     """What set-up has fetched is there at once; otherwise fetch it now, with a bar."""
     core = jars.CORE if {"kafka", "registry"} & set(settings.services) else ()
     uses = (*core, *(name for name in jars.ON_DEMAND if name in settings.services))
@@ -267,7 +277,7 @@ def _fetch_jars(settings: StackSettings, console: Console) -> None:
 class _Progress:
     """A line for each process that is ready; a spinner that names those that are not."""
 
-    def __init__(self, console: Console, spin: Any) -> None:
+    def __init__(self, console: Terminal, spin: Any) -> None:
         self._console, self._spin = console, spin
         self._begun: dict[str, float] = {}
 
@@ -283,7 +293,7 @@ class _Progress:
 
 
 def _steer(verb: Literal["start", "stop", "restart"], name: str, brokers: int | None) -> None:
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     with console.status(f"{verb} {name} …"):
         lifecycle.steer(lifecycle.current(brokers=_brokers(brokers)), verb, name)
     console.print(f"{name}: {'stopped' if verb == 'stop' else 'running'}")
@@ -368,15 +378,35 @@ def _group(group: str, behind: list[Lag]) -> dict[str, Any]:
     }
 
 
+def _dead_letters(letters: OpenOfGroup | None) -> dict[str, Any]:
+    """These fields of a group's row are public, too; None: not known."""
+    if letters is None:
+        return {"dead_letters": None, "dead_letters_by_topic": None, "dead_letters_oldest_s": None}
+    return {
+        "dead_letters": letters.letters,
+        "dead_letters_by_topic": dict(letters.topics),
+        "dead_letters_oldest_s": letters.oldest_s,
+    }
+
+
 def _lag_table(groups: list[dict[str, Any]]) -> Table:
     table = Table("consumer group", box=None, pad_edge=False)
     table.add_column("lag", justify="right")
     table.add_column("waiting", justify="right")
+    table.add_column("dead letters", justify="right")
     table.add_column("records behind, by topic")
+
     for group in groups:
         behind = ", ".join(f"{topic} {lag:,}" for topic, lag in group["topics"].items() if lag)
         behind = behind or "none"
         if group["beyond"]:
             behind += f"; committed beyond the end of the log: {', '.join(group['beyond'])}"
-        table.add_row(group["group"], f"{group['lag']:,}", f"{group['waiting']:,}", behind)
+        dead = group["dead_letters"]
+        table.add_row(
+            group["group"],
+            f"{group['lag']:,}",
+            f"{group['waiting']:,}",
+            Text("–" if dead is None else f"{dead:,}", "red" if dead else ""),
+            behind,
+        )
     return table

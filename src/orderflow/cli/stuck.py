@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from orderflow.cli.acting import actor_headers
 from orderflow.cli.api_client import Api
+from orderflow.cli.output import say, write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import OrderflowError
 
 app = typer.Typer(
@@ -48,16 +47,16 @@ def stuck(context: typer.Context, url: Url = "", as_json: AsJson = False) -> Non
     if context.invoked_subcommand is not None:
         return
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True, highlight=False)
     count = 0
     for order in context.obj.items("/orders", {"stuck": "true"}):
         count += 1
         if as_json:
-            sys.stdout.write(json.dumps(order) + "\n")
+            write_json(order)
         else:
             console.print(_shown(order, now=datetime.now(UTC)))
     if not count:
-        Console(stderr=True, highlight=False).print("nothing is stuck", style="dim")
+        Terminal(stderr=True, highlight=False).print("nothing is stuck", style="dim")
 
 
 @app.command("retry")
@@ -93,11 +92,11 @@ def retry_order(
             raise
 
     if as_json:
-        print(json.dumps({"orderId": order_id, "waitsFor": waiting.get("for"), "events": events}))
+        write_json({"orderId": order_id, "waitsFor": waiting.get("for"), "events": events})
         return
     for event in events:
         how = "goes out again" if event["repeated"] else "was made anew"
-        print(f"{event['eventType']} {event['eventId']} {how}")
+        say(f"{event['eventType']} {event['eventId']} {how}")
 
 
 @app.command("cancel")
@@ -114,7 +113,10 @@ def cancel_order(
     """
     path = f"/orders/{order_id}/cancel-by-operator"
     done = context.obj.ask("POST", path, body=_body(reason), headers=actor_headers())
-    print(json.dumps(done) if as_json else f"{done['orderId']} is {done['status']}")
+    if as_json:
+        write_json(done)
+    else:
+        say(f"{done['orderId']} is {done['status']}")
 
 
 def _inventory(url: str, order: Api) -> Api | None:
@@ -138,7 +140,7 @@ def _announced(inventory: Api | None, order_id: str) -> list[dict[str, Any]]:
 
 
 def _warn(message: str) -> None:
-    Console(stderr=True, highlight=False).print(message, style="yellow")
+    Terminal(stderr=True, highlight=False).print(message, style="yellow")
 
 
 def _body(reason: str) -> dict[str, str] | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.output import write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.contracts.roster import TOPICS
 from orderflow.messaging.kafka.admin import Admin, plan
 from orderflow.messaging.kafka.admin import apply as apply_plan
@@ -44,7 +43,7 @@ def apply(as_json: Json = False) -> None:
 
 def _show(planned: TopicPlan, *, as_json: bool, done: bool) -> None:
     if as_json:
-        sys.stdout.write(msgspec.json.encode(planned).decode() + "\n")
+        write_json(planned)
         return
 
     table = Table("topic", "what", "detail", box=None, pad_edge=False)
@@ -70,4 +69,4 @@ def _show(planned: TopicPlan, *, as_json: bool, done: bool) -> None:
         )
     for name in planned.unchanged:
         table.add_row(name, "as promised", "")
-    Console().print(table)
+    Terminal().print(table)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from threading import Event
 from typing import Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from orderflow.cli.output import write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import OrderflowError
 
 REFRESH_S = 1.0
@@ -26,7 +26,7 @@ Patience = Callable[[OrderflowError], float | None]
 """After how many seconds to ask again although that happened; None: never, it will stay so."""
 
 
-def watch(console: Console, look: Look, *, as_json: bool, patience: Patience) -> None:
+def watch(console: Terminal, look: Look, *, as_json: bool, patience: Patience) -> None:
     """Look again each second until Ctrl-C; then the command has ended well."""
     rest = Event()
     in_place = console.is_terminal and not as_json
@@ -44,17 +44,16 @@ def watch(console: Console, look: Look, *, as_json: bool, patience: Patience) ->
             live.stop()
 
 
-def show(console: Console, answer: Answer, shown: RenderableType, *, as_json: bool) -> None:
+def show(console: Terminal, answer: Answer, shown: RenderableType, *, as_json: bool) -> None:
     """One object and line of JSON, or at most 80 columns."""
     if as_json:
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        write_json(answer)
     else:
         console.print(shown, width=min(console.width, WIDTH_MAX))
 
 
 def _look_once(
-    console: Console, look: Look, live: Live | None, *, as_json: bool, patience: Patience
+    console: Terminal, look: Look, live: Live | None, *, as_json: bool, patience: Patience
 ) -> float:
     """Show what there is now, or why there is nothing; seconds until the next look."""
     try:
@@ -78,4 +77,4 @@ def _show_trouble(error: OrderflowError, live: Live | None) -> None:
     if live is not None:
         live.update(trouble, refresh=True)
     else:
-        Console(stderr=True, highlight=False).print(trouble, soft_wrap=True)
+        Terminal(stderr=True, highlight=False).print(trouble, soft_wrap=True)

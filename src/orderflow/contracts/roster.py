@@ -141,7 +141,11 @@ ROSTER: Roster = (
         internal=(REVENUE_FACTS,),
         has_database=False,
     ),
-    Row(name="operations", ports={"observer": 8290}, has_database=False),
+    Row(
+        name="operations",
+        ports={"api": 8086, "observer": 8290, "auditor": 8310},
+        has_database=False,
+    ),
 )
 
 

@@ -4,6 +4,7 @@ Every error that the kit raises, named for what the reader should do next.
 ```
 OrderflowError
 ├── ConfigurationError       correct the setting that it names, start again
+│   └── LetterGone           name another dead letter: there is none there (dead_letters.desk)
 ├── Transient                wait and try again: not an attempt, never a dead letter
 │   ├── Unavailable          a resource (broker, database, registry, provider) can't serve
 │   ├── Contention           others hold what this work needs: less of it, later, and others first
@@ -17,6 +18,7 @@ OrderflowError
 ├── Refused                  an operator decides: going on could lose or repeat records
 │   └── ResyncNeeded         resync the relay: position, slot and database disagree
 ├── Fenced                   another process has taken this one's place: this one ends
+│   ├── DeskTaken            look at what is open, begin again (dead_letters.desk_session)
 │   └── StoreTaken           so it has the state store (streams.store.store)
 ├── StoreDamaged             set the state store aside, restore it (streams.store.store)
 ├── Stopped                  the process was asked to stop: it ends

@@ -80,6 +80,7 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
             for name, value in _service_environment(settings, member).items()
         },
         **_neighbours_environment(settings),
+        **_operations_environment(settings),
         **books_environment(settings, roster),
         **_demo_environment(settings),
         **zipkin.process_environment(settings),
@@ -123,6 +124,13 @@ def _neighbours_environment(settings: StackSettings) -> dict[str, str]:
         "ORDERFLOW_MAIL__SMTP_PORT": str(settings.ports.mail_smtp),
         "ORDERFLOW_MAIL__DIRECTORY": str(settings.data / "mail"),
     }
+
+
+def _operations_environment(settings: StackSettings) -> dict[str, str]:
+    """Whom operations asks over HTTP; an order service that is run elsewhere is the caller's."""
+    if "order" not in settings.services:
+        return {}
+    return {"ORDERFLOW_OPERATIONS__ORDER__URL": api_url(settings, "order")}
 
 
 def books_environment(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:

@@ -32,7 +32,7 @@ DEFAULT_PORTS = {
     "the fulfilment API": 8084,
     "the analytics API": 8085,
     "the revenue API": 8100,
-    "operations' observer": 8290,
+    "the operations API": 8086,
     "the payment provider": 8089,
     "the mail sink": 8025,
     "the mail sink's API": 8087,

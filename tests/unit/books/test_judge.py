@@ -19,12 +19,19 @@ from tests.unit.books.lives import AT, Life
 from orderflow.books.accounts import (
     CustomerAccount,
     CustomerSide,
+    OpenLetter,
     OrderAccount,
     SkuAccount,
     Sums,
     TopicEvent,
 )
-from orderflow.books.judge import judge_customer, judge_order, judge_sku
+from orderflow.books.judge import (
+    explanation,
+    judge_customer,
+    judge_order,
+    judge_sku,
+    unexplained,
+)
 from orderflow.books.report import Check
 
 
@@ -305,6 +312,20 @@ def test_versions_out_of_order_on_the_topic_are_a_difference() -> None:
 
     split = tuple(moved(event) if event.type == "OrderEvent" else event for event in account.events)
     assert Check.VERSIONS in {each.check for each in judge_order(replace(account, events=split))}
+
+
+@pytest.mark.parametrize(
+    ("group", "explained"),
+    [("payment-service", True), ("order-service", True), ("analytics-service", False)],
+)
+def test_an_open_dead_letter_explains_what_its_group_holds_up(group: str, explained: bool) -> None:
+    letter = OpenLetter(topic=f"orders.{group}.dlt", partition=0, offset=7, group=group)
+    account = with_payment(replace(delivered(), letters=(letter,)), captured_minor=1)
+    [difference] = judge_order(account)
+    assert difference.check is Check.MONEY
+    assert (unexplained(account) == []) is explained
+    reason = f"open dead letter: orderflow dlt show orders.{group}.dlt/0/7"
+    assert explanation(account, difference) == (reason if explained else "")
 
 
 STOCK = SkuAccount(

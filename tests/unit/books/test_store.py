@@ -112,20 +112,20 @@ def test_a_gap_says_what_may_be_missing(store: BooksStore) -> None:
 def test_letters_are_open_until_somebody_deals_with_them(store: BooksStore) -> None:
     store.write(Batch(letters=[LetterRow(order_id="1", letter=LETTER)]), {})
     store.settle_orders(["1"])
-    assert store.open_letters(["1", "2"]) == {"1": [LETTER]}
+    assert store.letters(["1", "2"]) == {"1": [LetterRow(order_id="1", letter=LETTER)]}
     assert store.letter_counts() == (1, 1)
 
-    store.write(Batch(dispositions={LETTER.name: True}), {})
-    assert store.open_letters(["1"]) == {}
+    store.write(Batch(dispositions={LETTER.name: "REPLAYED"}), {})
+    assert [row.disposition for row in store.letters(["1"])["1"]] == ["REPLAYED"]
     assert store.letter_counts() == (1, 0)
     assert store.touched_orders("", 10) == ["1"], "its order is to be compared again"
 
-    store.write(Batch(dispositions={LETTER.name: False}), {})
+    store.write(Batch(dispositions={LETTER.name: ""}), {})
     assert store.letter_counts() == (1, 1)
 
 
 def test_a_disposition_of_no_letter_is_strange(store: BooksStore) -> None:
-    store.write(Batch(dispositions={"x.dlt/0/1": True}), {})
+    store.write(Batch(dispositions={"x.dlt/0/1": "DISCARDED"}), {})
     assert store.strange_dispositions(10) == ["x.dlt/0/1"]
 
 

@@ -14,10 +14,11 @@ from typer.testing import CliRunner, Result
 
 from orderflow.cli import lag as command
 from orderflow.cli import watching
-from orderflow.cli.lag_report import duration, lines, report, screen
+from orderflow.cli.lag_report import duration, lines, screen
 from orderflow.contracts.roster import ROSTER
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.kafka.lag import Lag
+from orderflow.messaging.kafka.lag_report import report
 from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.survey import GroupLag, Log, Survey
 

@@ -67,6 +67,16 @@ def test_a_mail_server_that_is_elsewhere_is_not_run_here_and_notification_is_tol
     assert told["ORDERFLOW_NOTIFICATION__SMTP__PORT"] == "25"
 
 
+def test_operations_is_told_where_the_order_api_is_unless_that_is_run_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "ORDERFLOW_OPERATIONS__ORDER__URL"
+    monkeypatch.setenv("ORDERFLOW_STACK__PORT_OFFSET", "1000")
+    assert process_environment(from_environment())[url] == "http://127.0.0.1:9080"
+    monkeypatch.setenv("ORDERFLOW_STACK__SERVICES", '["kafka", "operations"]')
+    assert url not in process_environment(from_environment())
+
+
 def test_zipkin_runs_only_where_it_is_asked_for_and_then_our_processes_trace_to_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,7 +15,6 @@ from threading import Event, Thread
 from typing import Any
 
 import msgspec
-from rich.console import Console
 
 from orderflow.cli import stack as stack_commands
 from orderflow.cli.api_client import Api
@@ -26,6 +25,7 @@ from orderflow.cli.demo.revenue import LOOK_THERE, Revenue
 from orderflow.cli.demo.services import NEEDED, NEIGHBOURS, Services
 from orderflow.cli.demo.stories import SLOW, SOLD_OUT, STORIES, WRITERS, Story
 from orderflow.cli.records import ReadableRecord
+from orderflow.cli.terminal import Terminal
 from orderflow.cli.trace.answers import ASKED
 from orderflow.cli.trace.command import story_of, zipkin_port
 from orderflow.cli.trace.view import shown as story_text
@@ -75,7 +75,7 @@ def demo() -> None:
     Example:
       orderflow demo
     """
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     stack_commands.up(brokers=current().brokers)
     settings, tools = current(), tool_settings()
     _refuse_partial(settings)
@@ -107,7 +107,7 @@ def _refuse_partial(settings: StackSettings) -> None:
         )
 
 
-def _place_orders(services: Services, console: Console) -> dict[str, Placed]:
+def _place_orders(services: Services, console: Terminal) -> dict[str, Placed]:
     """Place an order for each story; returns them by order id."""
     view.heading(console, "five kinds of order, over HTTP")
     orders: dict[str, Placed] = {}
@@ -124,7 +124,7 @@ def _place_orders(services: Services, console: Console) -> dict[str, Placed]:
 
 
 def _show_arrivals(
-    console: Console, orders: dict[str, Placed], arrivals: Arrivals
+    console: Terminal, orders: dict[str, Placed], arrivals: Arrivals
 ) -> list[ReadableRecord]:
     """Every record as it comes, until each order has all of its records."""
     view.heading(console, "what comes of it, record by record")
@@ -145,7 +145,7 @@ def _show_arrivals(
 
 
 def _show_arrival(
-    console: Console, placed: Placed, arrival: ReadableRecord | Unknown | Commanded
+    console: Terminal, placed: Placed, arrival: ReadableRecord | Unknown | Commanded
 ) -> None:
     late_s = max(0.0, (arrival.timestamp - placed.at).total_seconds())
     if isinstance(arrival, Unknown):
@@ -157,7 +157,7 @@ def _show_arrival(
         view.record(console, placed.story, arrival, late_s)
 
 
-def _show_witness(console: Console, shown: list[ReadableRecord], arrivals: Arrivals) -> None:
+def _show_witness(console: Terminal, shown: list[ReadableRecord], arrivals: Arrivals) -> None:
     """Wait until Kafka's own consumer has seen each record too; show one of them in full."""
     until = time.monotonic() + WITNESSED_WITHIN_S
     wanted = {str(record.id) for record in shown}
@@ -190,7 +190,7 @@ def _missing(orders: dict[str, Placed]) -> str:
     return f"after {ARRIVED_WITHIN_S:.0f} s {names}: see `orderflow status`, then {logs}"
 
 
-def _show_ends(console: Console, services: Services, orders: dict[str, Placed]) -> None:
+def _show_ends(console: Terminal, services: Services, orders: dict[str, Placed]) -> None:
     """Each order at its end, beside the provider's ledger. Raises OrderflowError if one differs."""
     until = time.monotonic() + ENDED_WITHIN_S
     rows, wrong = [], []
@@ -215,7 +215,7 @@ def _show_ends(console: Console, services: Services, orders: dict[str, Placed]) 
         )
 
 
-def _show_followers(console: Console, services: Services, orders: dict[str, Placed]) -> None:
+def _show_followers(console: Terminal, services: Services, orders: dict[str, Placed]) -> None:
     """The orders' mails and shipments, and the funnel. Raises OrderflowError if one differs."""
     until = time.monotonic() + ENDED_WITHIN_S
     patience = Event()
@@ -243,7 +243,7 @@ def _show_followers(console: Console, services: Services, orders: dict[str, Plac
         )
 
 
-def _show_revenue(console: Console, revenue: Revenue, orders: dict[str, Placed]) -> None:
+def _show_revenue(console: Terminal, revenue: Revenue, orders: dict[str, Placed]) -> None:
     """The customers' revenue, before and after. Raises OrderflowError if one differs."""
     rows = revenue.moved((placed.story, placed.order) for placed in orders.values())
     view.revenue(console, rows)
@@ -254,7 +254,7 @@ def _show_revenue(console: Console, revenue: Revenue, orders: dict[str, Placed])
 
 
 def _show_trace(
-    console: Console, settings: StackSettings, tools: ToolSettings, orders: dict[str, Placed]
+    console: Terminal, settings: StackSettings, tools: ToolSettings, orders: dict[str, Placed]
 ) -> None:
     """What `orderflow trace` says of the order that has the shortest story."""
     placed = min(orders.values(), key=lambda placed: placed.story.records.total())

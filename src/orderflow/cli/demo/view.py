@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
-from rich.console import Console
 from rich.highlighter import JSONHighlighter
 from rich.padding import Padding
 from rich.table import Table
@@ -17,6 +16,7 @@ from orderflow.cli.demo.revenue import Moved
 from orderflow.cli.demo.services import Captured
 from orderflow.cli.demo.stories import Story
 from orderflow.cli.records import ReadableRecord
+from orderflow.cli.terminal import Terminal
 from orderflow.contracts.currencies import amount_text
 from orderflow.contracts.events import (
     OrderCancelled,
@@ -45,12 +45,12 @@ COLOURS = {
 Value = dict[str, Any]
 
 
-def heading(console: Console, title: str) -> None:
+def heading(console: Terminal, title: str) -> None:
     console.print()
     console.rule(title, align="left")
 
 
-def placed(console: Console, story: Story, order: Value) -> None:
+def placed(console: Terminal, story: Story, order: Value) -> None:
     """The story, under it the ordered goods and the order's id."""
     console.print(
         Text.assemble(_customer(story), (story.name, "bold"), f": {story.about}"), soft_wrap=True
@@ -59,7 +59,7 @@ def placed(console: Console, story: Story, order: Value) -> None:
     console.print(Text(f"{'':<10}201  {wanted}  {order['orderId']}", "dim"), soft_wrap=True)
 
 
-def record(console: Console, story: Story, seen: ReadableRecord, late_s: float) -> None:
+def record(console: Terminal, story: Story, seen: ReadableRecord, late_s: float) -> None:
     """Customer, event, place, delay since the answer; under it the record's content in words."""
     name = str(seen.type).rpartition(".")[2]
     place = f"{seen.topic}-{seen.partition}@{seen.offset}"
@@ -70,7 +70,7 @@ def record(console: Console, story: Story, seen: ReadableRecord, late_s: float) 
     console.print(Padding(Text(_in_words(seen), "dim"), (0, 0, 0, 10), expand=False))
 
 
-def unknown(console: Console, story: Story, late_s: float) -> None:
+def unknown(console: Terminal, story: Story, late_s: float) -> None:
     """A payment without an answer from the provider, from payment's API."""
     head = Text.assemble(
         _customer(story),
@@ -84,7 +84,7 @@ def unknown(console: Console, story: Story, late_s: float) -> None:
 
 
 def commanded(
-    console: Console, story: Story, step: str, answered: int, order: Value, late_s: float
+    console: Terminal, story: Story, step: str, answered: int, order: Value, late_s: float
 ) -> None:
     """A command that was given by hand, and the order's status after it."""
     call, became = f"POST …/{step}", f"{answered} {order['status']}"
@@ -98,7 +98,7 @@ def waiting_for(customers: Iterable[str]) -> str:
     return f"waiting for what else comes of the orders of {', '.join(customers)}"
 
 
-def in_full(console: Console, count: int, seen: ReadableRecord, witness: Witnessed) -> None:
+def in_full(console: Terminal, count: int, seen: ReadableRecord, witness: Witnessed) -> None:
     """A record as we read it, and under it as Kafka's console consumer printed it."""
     heading(console, f"all {count} seen by Kafka's console consumer too, the last in full")
     name = str(seen.type).rpartition(".")[2]
@@ -113,7 +113,7 @@ def in_full(console: Console, count: int, seen: ReadableRecord, witness: Witness
     console.print(table)
 
 
-def summary(console: Console, rows: Sequence[tuple[Story, Value, Captured]]) -> None:
+def summary(console: Terminal, rows: Sequence[tuple[Story, Value, Captured]]) -> None:
     """A row for each order: how it ended, and the provider's own ledger."""
     heading(console, "how they ended")
     table = Table(
@@ -136,7 +136,7 @@ def summary(console: Console, rows: Sequence[tuple[Story, Value, Captured]]) -> 
     console.print(table)
 
 
-def followers(console: Console, rows: Sequence[tuple[Story, Sequence[str], str]]) -> None:
+def followers(console: Terminal, rows: Sequence[tuple[Story, Sequence[str], str]]) -> None:
     """A row for each order: its shipment, and the mails that its customer got."""
     heading(console, "who follows: mails that customers got, shipments")
     table = Table("order of", "shipment", "mails, in their order", box=None, pad_edge=False)
@@ -147,7 +147,7 @@ def followers(console: Console, rows: Sequence[tuple[Story, Sequence[str], str]]
     console.print(table)
 
 
-def funnel(console: Console, counts: Value) -> None:
+def funnel(console: Terminal, counts: Value) -> None:
     """The funnel of all orders that this system has ever seen."""
     console.print()
     console.print(Text(f"the funnel, of all {counts['orders']:,} orders here", "bold"))
@@ -162,7 +162,7 @@ def funnel(console: Console, counts: Value) -> None:
     console.print(table)
 
 
-def revenue(console: Console, rows: Sequence[Moved]) -> None:
+def revenue(console: Terminal, rows: Sequence[Moved]) -> None:
     """A row for each customer: what the demo's payments and refunds made of the revenue."""
     heading(console, "revenue by customer, as payments and refunds moved it")
     table = Table("customer", box=None, pad_edge=False, collapse_padding=True)
@@ -189,14 +189,14 @@ def revenue(console: Console, rows: Sequence[Moved]) -> None:
     console.print(Text(f"{words} {', '.join(agreeing)}", "dim"))
 
 
-def traced(console: Console, story: Story, order_id: str, text: Text) -> None:
+def traced(console: Terminal, story: Story, order_id: str, text: Text) -> None:
     """What `orderflow trace` says of one order."""
     heading(console, f"what happened to {story.customer}'s order, in one command")
     console.print(Text(f"  .venv/bin/orderflow trace {order_id}\n", "bold"), soft_wrap=True)
     console.print(text, soft_wrap=True)
 
 
-def farewell(console: Console, url: str) -> None:
+def farewell(console: Terminal, url: str) -> None:
     """The next commands, each on lines of its own, to be copied."""
     console.print(f"\norder API  {url}\n     docs  {url}/docs\n", soft_wrap=True)
     console.print(

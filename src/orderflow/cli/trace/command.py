@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +14,22 @@ from uuid import UUID
 import httpx2
 import msgspec
 import typer
-from rich.console import Console
 
 from orderflow.cli.api_client import Api
 from orderflow.cli.configuration import ToolSettings, tool_settings
+from orderflow.cli.output import write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.cli.trace.answers import Answers, Apis, ask_services
 from orderflow.cli.trace.evidence import Evidence, Missing, Seen, moment
 from orderflow.cli.trace.lines import read_lines
 from orderflow.cli.trace.story import Story, customer_of, tell
-from orderflow.cli.trace.topics import decoded, gaps, read_progress, read_records
+from orderflow.cli.trace.topics import (
+    decoded,
+    gaps,
+    read_dispositions,
+    read_progress,
+    read_records,
+)
 from orderflow.cli.trace.view import shown
 from orderflow.contracts.ids import order_id_of
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
@@ -105,9 +111,9 @@ def trace(
         records_max=records_max,
     )
     if as_json:
-        sys.stdout.write(msgspec.json.encode(story).decode() + "\n")
+        write_json(story)
     else:
-        Console(soft_wrap=True, highlight=False).print(
+        Terminal(soft_wrap=True, highlight=False).print(
             shown(story, now=datetime.now(UTC), everything=everything)
         )
     if any(missing.unasked for missing in story.missing):
@@ -146,6 +152,7 @@ def story_of(
         mails=answers.mails,
         records=records,
         lines=read_lines(logs, order_id, records) if logs is not None else [],
+        dispositions=read_dispositions(tools.kafka, records),
         missing=missing,
         has_lines=has_lines,
     )
@@ -260,7 +267,7 @@ def _apis(url: str, others: dict[str, str]) -> dict[str, Api | None]:
 @contextmanager
 def _watching(order_id: str) -> Iterator[Watch]:
     """Shows on a terminal how far the reading is."""
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     with console.status(f"looking for {order_id} …") as spinner:
 
         def watch(read: int, there: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from orderflow.messaging.dead_letters.dispositions import Disposition
 from orderflow.messaging.dead_letters.letter import replay_count
 from orderflow.messaging.event import (
     CE_CAUSATION_ID,
@@ -116,8 +117,9 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """
     `order`, `payments`, `reservation`, `shipment`: the answers of the services' APIs; None where
-    there is none. `progress`: how far each group has come, where it was asked. `has_lines`: whether
-    listeners' lines could be read at all.
+    there is none. `progress`: how far each group has come, where it was asked. `dispositions`: what
+    has become of dead letters, where that was asked; None: open. `has_lines`: whether listeners'
+    lines could be read at all.
     """
 
     order_id: str
@@ -130,6 +132,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     records: Sequence[Seen] = ()
     lines: Sequence[Handled] = ()
     progress: Mapping[tuple[str, str, int], Window] = msgspec.field(default_factory=dict)
+    dispositions: Mapping[Position, Disposition | None] = msgspec.field(default_factory=dict)
     missing: Sequence[Missing] = ()
     has_lines: bool = True
 

@@ -17,7 +17,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from orderflow.cli.trace.evidence import Answer, Evidence, Handled, Missing, Seen, moment
+from orderflow.cli.trace.evidence import (
+    Answer,
+    Evidence,
+    Handled,
+    Missing,
+    Position,
+    Seen,
+    moment,
+)
 from orderflow.contracts.events import (
     OrderCancelled,
     OrderCreated,
@@ -28,6 +36,7 @@ from orderflow.contracts.events import (
 )
 from orderflow.contracts.roster import ROSTER, row
 from orderflow.contracts.topics import ORDER_EVENTS, source_of
+from orderflow.messaging.dead_letters.dispositions import Disposition
 from orderflow.messaging.kafka.group_topics import replay_topic
 
 Kind = Literal[
@@ -46,6 +55,9 @@ Kind = Literal[
 GIVEN = ("command", "deadline", "operator")
 """Causes of a change that are no records."""
 
+OPEN = "OPEN"
+"""A dead letter that nobody has dealt with."""
+
 DEPTH_MAX = 40
 """Causes in a row. Our own chains have six; who goes on and on, or in a circle, is not ours."""
 PLACES_SHOWN = 3
@@ -58,7 +70,8 @@ class Node(msgspec.Struct, kw_only=True, rename="camel"):
     `at`: a record's time, or when it was handled, given, decided, sent. `took_ms`: of a record from
     the effect to its publication, of a handling from the record's time to its end, of a payment,
     refund or mail from its beginning to its end. `waited_ms`: of a handling since the record had
-    failed first, or is there to be handled; of a dead letter from its first to its last failure.
+    failed first, or is there to be handled; of a dead letter from its first to its last failure;
+    whose `details` say what has become of it, and `actor` and `reason` by whom and why.
     `span_id`: of the record's sending, of the handling.
 
     `outcome` of a handling: handled, repeat, skipped, dead letter; pending: not yet; finished: by
@@ -373,7 +386,7 @@ class _Telling:
     def _add_letters_and_replays(self) -> None:
         letters: dict[tuple[str | None, str], list[Node]] = defaultdict(list)
         for seen in self._letters:
-            node = _letter(seen)
+            node = _letter(seen, self._evidence.dispositions)
             letters[seen.event_id, str(node.group)].append(node)
             self._hang(node, self._given_up(seen))
 
@@ -566,9 +579,11 @@ def _mail(mail: Answer) -> Node:
     )
 
 
-def _letter(seen: Seen) -> Node:
+def _letter(seen: Seen, dispositions: Mapping[Position, Disposition | None]) -> Node:
     letter = seen.letter
     assert letter is not None
+    decided = dispositions.get(seen.position)
+    became = OPEN if decided is None else decided.kind.value
 
     return Node(
         kind="dead letter",
@@ -586,7 +601,12 @@ def _letter(seen: Seen) -> Node:
         attempts=letter.attempts,
         waited_ms=_ms(letter.first_failure, letter.last_failure),
         outcome="dead letter",
-        details={"replays": seen.replays},
+        actor=None if decided is None else decided.by,
+        reason=None if decided is None else decided.reason,
+        details={
+            "replays": seen.replays,
+            "disposition": became if seen.position in dispositions else None,
+        },
     )
 
 

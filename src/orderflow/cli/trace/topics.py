@@ -7,10 +7,13 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-from orderflow.cli.trace.evidence import Answer, Missing, Seen, seen
+from orderflow.cli.dlt.asking import desk
+from orderflow.cli.trace.evidence import Answer, Missing, Position, Seen, seen
 from orderflow.contracts import roster
 from orderflow.contracts.roster import ROSTER
-from orderflow.messaging.errors import Poison, Unavailable
+from orderflow.messaging.dead_letters.dispositions import Disposition
+from orderflow.messaging.dead_letters.letter_place import LetterId
+from orderflow.messaging.errors import OrderflowError, Poison, Unavailable
 from orderflow.messaging.event import CE_CORRELATION_ID
 from orderflow.messaging.kafka.extract import Extract, Watch, extract
 from orderflow.messaging.kafka.finished_offsets import Window
@@ -23,6 +26,7 @@ from orderflow.messaging.settings import KafkaSettings
 
 BY_ORDER, BY_CUSTOMER = "orderId", "customerId"
 PROGRESS_TIMEOUT_S = 3.0
+LETTERS_MAX = 10
 
 
 def wanted_topics(order_id: str, customer_id: str | None) -> dict[str, bytes | None]:
@@ -123,6 +127,21 @@ def read_progress(
         # Who never committed has everything before it.
         progress |= {(group, *place): windows.get(place, Window(0)) for place in places_of_group}
     return progress
+
+
+def read_dispositions(
+    kafka: KafkaSettings, records: Iterable[Seen]
+) -> dict[Position, Disposition | None]:
+    """What has become of the first dead letters among the records; None: open."""
+    letters = [seen.position for seen in records if seen.letter is not None]
+    at_desk, known = desk(kafka), dict[Position, Disposition | None]()
+    for position in letters[:LETTERS_MAX]:
+        try:
+            known[position] = at_desk.find(LetterId(*position)).disposition
+        except OrderflowError:
+            # The story goes without.
+            break
+    return known
 
 
 def _key(topic: Topic, order_id: str, customer_id: str | None) -> bytes | None:

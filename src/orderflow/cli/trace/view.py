@@ -9,16 +9,17 @@ from datetime import UTC, date, datetime
 
 from rich.text import Text
 
+from orderflow.cli.output import printable
 from orderflow.cli.trace.evidence import Answer, moment
-from orderflow.cli.trace.story import IN_BULK, Node, Story, walk
+from orderflow.cli.trace.story import IN_BULK, OPEN, Node, Story, walk
 from orderflow.cli.trace.words import duration, in_words, lasted
 from orderflow.contracts.currencies import amount_text
 from orderflow.contracts.roster import row
+from orderflow.messaging.dead_letters.letter_place import LetterId
 
 WIDTH = 80
 BODY_MIN = 24
-OTHER_KEYS = "revenue"
-"""How the topics begin whose records, dead letters too, do not have the order's key."""
+LETTERS_SHOWN = 10
 TIME = len("23:15:40.829 ")
 QUIET_TOPICS = frozenset(
     topic.name for service in ("notification", "revenue") for topic in row(service).publishes
@@ -38,7 +39,7 @@ def shown(story: Story, *, now: datetime, everything: bool = False) -> Text:
 def _head(story: Story, *, now: datetime) -> Iterator[Text]:
     yield Text.assemble("order ", (story.order_id, "bold"))
     if story.customer_id:
-        yield from _wrapped(f"of customer {_printable(story.customer_id)}")
+        yield from _wrapped(f"of customer {printable(story.customer_id)}")
 
     if (order := story.order) is not None:
         yield from _wrapped(_state(order), "bold")
@@ -135,7 +136,7 @@ class _Tree:
         room = max(BODY_MIN, WIDTH - TIME - len(first))
         first, others = first[: WIDTH - TIME - room], others[: WIDTH - TIME - room]
         time = f"{at.astimezone(UTC):%H:%M:%S.%f}"[:-3] if at is not None else ""
-        for number, line in enumerate(_broken(_printable(words), room)):
+        for number, line in enumerate(_broken(printable(words), room)):
             stamp, guide = (time, first) if not number else ("", others)
             yield Text.assemble((f"{stamp:<{TIME}}", "dim"), (guide, "dim"), (line, style))
 
@@ -145,16 +146,17 @@ def _foot(story: Story, *, everything: bool) -> Iterator[Text]:
     hidden = sum(_is_quiet(node) for node in walk(story.story))
     if hidden and not everything:
         yield from _wrapped(f"{hidden} more that changed nothing for the order: --all", "dim")
-    for topic in sorted({str(node.topic) for node in walk(story.story) if _is_dead(node)}):
-        yield from _wrapped(f"what failed in full, for an operator, of {topic}:", "dim")
+    letters = [node for node in walk(story.story) if _is_dead(node)]
+    if letters:
+        yield from _wrapped("what failed in full, for an operator:", "dim")
+    for node in letters[:LETTERS_SHOWN]:
         # Not wrapped: it is there to be copied.
-        key = "" if topic.startswith(OTHER_KEYS) else f" --key {story.order_id}"
-        yield Text(f"  orderflow tail {topic} \\", "dim")
-        yield Text(f"    --from-beginning --no-follow{key}", "dim")
+        letter = LetterId(str(node.topic), int(node.partition or 0), int(node.offset or 0))
+        yield Text(f"  orderflow dlt show {letter}", "dim")
     if not story.complete:
         yield Text("this story is not complete:", "bold yellow")
         for missing in story.missing:
-            words = _printable(f"{missing.source}: {missing.why}")
+            words = printable(f"{missing.source}: {missing.why}")
             yield from _wrapped(words, "yellow", indent="  ")
 
     for trace_id in story.trace_ids:
@@ -193,6 +195,8 @@ def _has_trouble(node: Node) -> bool:
 
 
 def _style(node: Node) -> str:
+    if _is_dead(node) and (node.details or {}).get("disposition") not in (None, OPEN):
+        return "magenta"
     if node.kind == "dead letter" or node.outcome in ("pending", "UNKNOWN"):
         return "bold red"
     if node.kind == "refund" and node.outcome != "SUCCEEDED":
@@ -210,11 +214,6 @@ def _broken(words: str, room: int) -> list[str]:
     joined = _UNIT.sub("\\1\xa0\\2", words)
     lines = textwrap.wrap(joined, room, break_on_hyphens=False) or [""]
     return [line.replace("\xa0", " ") for line in lines]
-
-
-def _printable(text: str) -> str:
-    """Escape what would not print: types and reasons of foreign records go to a terminal."""
-    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 _UNIT = re.compile(r"(\d) (ms|s|min|h|d|[A-Z]{3})\b")

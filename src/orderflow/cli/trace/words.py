@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from orderflow.cli.trace.story import Node
+from orderflow.cli.trace.story import OPEN, Node
 from orderflow.contracts.currencies import amount_text
 from orderflow.messaging.errors import Poison
 
@@ -82,7 +82,15 @@ def _dead_letter(node: Node) -> str:
         attempts = "" if not node.attempts else f" after {_tries(node.attempts)}"
     span = f" in {duration(node.waited_ms)}" if node.waited_ms else ""
     error = f"it can't be read ({node.what})" if node.what == Poison.__name__ else node.what
-    return f"DEAD LETTER of {node.group}: {error}{attempts}{span}, on {node.place}"
+    return f"DEAD LETTER of {node.group}: {error}{attempts}{span}, on {node.place}{_became(node)}"
+
+
+def _became(node: Node) -> str:
+    became = (node.details or {}).get("disposition")
+    if became is None or became == OPEN:
+        return "" if became is None else ", still OPEN"
+    why = f' ("{node.reason}")' if node.reason else ""
+    return f", {became} by {node.actor or 'somebody'}{why}"
 
 
 def _handling(node: Node) -> str:

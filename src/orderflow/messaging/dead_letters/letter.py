@@ -45,6 +45,7 @@ from orderflow.messaging.event import (
     ORIGINAL_SHA256,
     ORIGINAL_SIZE,
     REPLAY_COUNT,
+    REPLAY_OF,
     REPLAY_OFFSET,
     REPLAY_PARTITION,
     REPLAY_TOPIC,
@@ -66,6 +67,9 @@ HEADERS_KEPT_BYTES = 512 * 1024
 """What a letter that must be cut keeps at least of its record's key and headers."""
 CUT_EVIDENCE_BYTES = 1024
 """Room for the headers that say what was cut."""
+
+REPLAYS_COUNTED_MAX = 1_000_000
+"""Anybody may write a number there, of any size."""
 
 RawHeaders = Sequence[tuple[str, bytes | None]]
 
@@ -139,6 +143,24 @@ def letter(  # noqa: PLR0913 - a record has that many parts
     return _cut_to_fit(dlt, key, value, own, added)
 
 
+def copy_to_replay(
+    *, to: str, letter_id: str, key: bytes | None, value: bytes | None, headers: RawHeaders | None
+) -> Produced:
+    """
+    The record of a letter that was not cut, to produce to the group's replay topic: key, value and
+    own headers as they were, with the place of the first failure, how often it was sent back, this
+    time included, and of which letter it is a copy.
+    """
+    place = [pair for pair in headers or () if pair[0] in _PLACE]
+    count = str(replay_count(headers) + 1).encode()
+    added: list[tuple[str, bytes | None]] = [
+        *place,
+        (REPLAY_COUNT, count),
+        (REPLAY_OF, letter_id.encode()),
+    ]
+    return to, key, value, [*without_evidence(headers), *added]
+
+
 def _cut_to_fit(
     dlt: str,
     key: bytes | None,
@@ -207,7 +229,7 @@ def replay_count(headers: RawHeaders | None) -> int:
     for name, value in reversed(headers or ()):
         if name == REPLAY_COUNT and value is not None:
             with suppress(ValueError):
-                return max(0, int(value))
+                return min(max(0, int(value)), REPLAYS_COUNTED_MAX)
     return 0
 
 
@@ -268,5 +290,6 @@ _EVIDENCE = frozenset(
         FIRST_FAILURE_TIME,
         LAST_FAILURE_TIME,
         REPLAY_COUNT,
+        REPLAY_OF,
     }
 )

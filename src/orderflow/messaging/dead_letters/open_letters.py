@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from orderflow.messaging.dead_letters.letter_place import letter_id_of
 from orderflow.messaging.kafka.place import Place
 
 LETTERS_MAX = 1_000_000
@@ -37,11 +38,8 @@ NONE = OpenCount(letters=0, oldest_written_s=None)
 
 def letter_of(key: bytes | None) -> tuple[Place, int] | None:
     """The letter that a disposition's key names; None if it names none."""
-    parts = (key or b"").decode(errors="replace").rsplit("/", 2)
-    if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
-        return None
-    topic, partition, offset = parts
-    return (topic, int(partition)), int(offset)
+    letter_id = letter_id_of(key)
+    return None if letter_id is None else (letter_id.place, letter_id.offset)
 
 
 class OpenLetters:

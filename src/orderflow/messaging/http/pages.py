@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -34,3 +36,27 @@ def cursor_value(query: QueryParams, matches: Callable[[str], object], *, defaul
     if cursor and not matches(cursor):
         raise problems.invalid("cursor is the nextCursor of the page before")
     return cursor or default
+
+
+def opaque(item: str) -> str:
+    """A cursor that says nothing to a client: what it is made of may change."""
+    return urlsafe_b64encode(item.encode()).rstrip(b"=").decode()
+
+
+def opened(query: QueryParams, matches: Callable[[str], object]) -> str | None:
+    """
+    What `opaque` made the query parameter `cursor` of; None if it was not sent.
+
+    Raises a problem (422) if it was made of nothing, or of what does not match.
+    """
+    cursor = query.get("cursor")
+    if cursor is None:
+        return None
+    try:
+        item = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except (binascii.Error, ValueError):
+        item = ""
+
+    if not item or opaque(item) != cursor or not matches(item):
+        raise problems.invalid("cursor is the nextCursor of the page before")
+    return item

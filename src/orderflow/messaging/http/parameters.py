@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -22,6 +23,18 @@ _IDENTIFIER = re.compile(IDENTIFIER)
 def is_identifier(text: str) -> bool:
     """Whether all of `text` is an identifier."""
     return _IDENTIFIER.fullmatch(text) is not None
+
+
+def refuse_unknown(query: QueryParams, known: Collection[str]) -> None:
+    """
+    A misspelt filter must not be a list of everything. Raises a problem (422) that names a
+    parameter that is not among the `known` ones, or was given twice.
+    """
+    for name, _value in query.multi_items():
+        if name not in known:
+            raise problems.invalid(f"{name} is no parameter; there are {', '.join(known)}")
+        if len(query.getlist(name)) > 1:
+            raise problems.invalid(f"{name} can be given once")
 
 
 def query_value(query: QueryParams, name: str, wanted: Any, *, default: Any = None) -> Any:

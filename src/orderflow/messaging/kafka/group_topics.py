@@ -24,7 +24,7 @@ def group_topics(topics: Iterable[Topic], group: str) -> tuple[Topic, ...]:
 def dead_letter_topic(topic: Topic, group: str) -> Topic:
     """For records of `topic` that `group` could not handle: original bytes, key, and evidence."""
     return Topic(
-        name=f"{topic.name}.{group}{_DEAD_LETTERS}",
+        name=dead_letter_topic_name(topic.name, group),
         key=topic.key,
         retention=DLT_RETENTION,
         partitions=1,
@@ -35,12 +35,20 @@ def dead_letter_topic(topic: Topic, group: str) -> Topic:
 def replay_topic(topic: Topic, group: str) -> Topic:
     """For dead letters of `topic` that are sent again, to `group` alone."""
     return Topic(
-        name=f"{topic.name}.{group}{_REPLAY}",
+        name=replay_topic_name(topic.name, group),
         key=topic.key,
         retention=REPLAY_RETENTION,
         partitions=1,
         record_bytes_max=GROUP_RECORD_BYTES_MAX,
     )
+
+
+def dead_letter_topic_name(topic: str, group: str) -> str:
+    return f"{topic}.{group}{_DEAD_LETTERS}"
+
+
+def replay_topic_name(topic: str, group: str) -> str:
+    return f"{topic}.{group}{_REPLAY}"
 
 
 def group_of(name: str, topics: Iterable[str]) -> str | None:

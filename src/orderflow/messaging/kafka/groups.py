@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -17,6 +18,55 @@ from orderflow.messaging.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S = 10.0
 ASSIGNED_TIMEOUT_S = 2.0
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer in a group. `host`: from where it is connected, as its coordinator sees it."""
+
+    client_id: str
+    host: str
+    partitions: tuple[Place, ...]
+
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A group as its coordinator has it. `state`: in Kafka's words (Stable, PreparingRebalance,
+    CompletingRebalance, Empty, Dead); members have partitions in a stable group only.
+
+    Of a group of the next generation's protocol (KIP-848) the members are not told.
+    """
+
+    group: str
+    state: str
+    members: tuple[Member, ...]
+
+
+class Groups:
+    """Who is in which group, asked again and again over one connection."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._admin = AdminClient(client_config(settings))
+
+    def memberships(self) -> dict[str, Membership]:
+        """
+        All groups that the brokers know, by their names. Raises Unavailable when the brokers do not
+        answer within 2 s.
+        """
+        return {
+            described.id: Membership(
+                group=described.id,
+                state=described.state,
+                members=tuple(
+                    Member(
+                        client_id=member.client_id,
+                        host=member.client_host.removeprefix("/"),
+                        partitions=tuple(sorted(_places(member.assignment or b""))),
+                    )
+                    for member in described.members
+                ),
+            )
+            for described in _described(self._admin, None, "could not ask who is in which group")
+        }
 
 
 class Members:
@@ -31,16 +81,9 @@ class Members:
         The client id of the member that each partition is assigned to; empty while the group
         rebalances. Raises Unavailable when the brokers do not answer within 2 s.
         """
-        # The old call that waits: with the new one, a connection that breaks meanwhile can end the
-        # process (librdkafka issue 4605).
-        try:
-            groups: Any = self._admin.list_groups(self._group, ASSIGNED_TIMEOUT_S)
-        except KafkaException as error:
-            raise Unavailable(
-                f"could not ask who is in group {self._group}: {error.args[0].str()}",
-                resource="broker",
-            ) from error
-
+        groups = _described(
+            self._admin, self._group, f"could not ask who is in group {self._group}"
+        )
         return {
             place: member.client_id
             for described in groups
@@ -74,6 +117,16 @@ def forget(settings: KafkaSettings, group: str) -> None:
     admin = AdminClient(client_config(settings))
     with suppress(KafkaException):
         admin.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group].result()
+
+
+def _described(admin: AdminClient, group: str | None, failure: str) -> Any:
+    """Groups with their members; None: all. Raises Unavailable, which says `failure`."""
+    # The old call that waits: with the new one, a connection that breaks meanwhile can end the
+    # process (librdkafka issue 4605).
+    try:
+        return admin.list_groups(group, ASSIGNED_TIMEOUT_S)
+    except KafkaException as error:
+        raise Unavailable(f"{failure}: {error.args[0].str()}", resource="broker") from error
 
 
 def _places(assignment: bytes) -> list[Place]:

@@ -53,8 +53,13 @@ class Logs:
 
     def partitions(self, topics: Iterable[str]) -> dict[str, int]:
         """How many partitions each of those topics that exist has."""
+        known = self.all_partitions()
+        return {name: known[name] for name in topics if name in known}
+
+    def all_partitions(self) -> dict[str, int]:
+        """How many partitions each topic of the cluster has."""
         known = _answered(lambda: self._admin.list_topics(timeout=TIMEOUT_S).topics)
-        return {name: len(known[name].partitions) for name in topics if name in known}
+        return {name: len(topic.partitions) for name, topic in known.items()}
 
 
 def _answered(question: Callable[[], T]) -> T:

@@ -160,8 +160,9 @@ class Decoder:
         try:
             value: Any = fastavro.schemaless_reader(body, schema, None)
         except (EOFError, IndexError, ValueError, OverflowError, MemoryError, TypeError) as error:
+            where = f"at byte {body.tell()} of {len(payload)}"
             raise Poison(
-                f"the body can't be read as {schema['name']}: {error_text(error)}"
+                f"the body can't be read as {schema['name']}: {error_text(error)}, {where}"
             ) from error
 
         left = len(payload) - body.tell()

@@ -27,6 +27,7 @@ from orderflow.cli.trace.evidence import DeadLetter, Evidence, Missing, Seen
 from orderflow.cli.trace.story import tell
 from orderflow.cli.trace.view import shown
 from orderflow.cli.trace.words import duration
+from orderflow.messaging.dead_letters.dispositions import Disposition, DispositionKind
 from orderflow.messaging.kafka.finished_offsets import Window
 
 NOW = NOON + timedelta(minutes=1)
@@ -156,7 +157,41 @@ def test_a_record_that_can_not_be_read_is_said_to_be_so_and_where_an_operator_lo
     dead = msgspec.structs.replace(SUCCEEDED, topic=topic, offset=4, letter=letter)
     rows = text(evidence([CREATED, SUCCEEDED, dead]))
     assert "DEAD LETTER of inventory-service: it can't be read (Poison), on" in sentences(rows)
-    assert f"  orderflow tail {topic} \\\n    --from-beginning --no-follow --key {ORDER}\n" in rows
+    assert f"  orderflow dlt show {topic}/0/4\n" in rows
+
+
+@pytest.mark.parametrize(
+    ("disposition", "words"),
+    [
+        (None, ", still OPEN"),
+        (
+            Disposition(kind=DispositionKind.REPLAYED, by="ada", reason="mended", at=after(900)),
+            ', REPLAYED by ada ("mended")',
+        ),
+        (
+            Disposition(kind=DispositionKind.DISCARDED, by="ada", at=after(900)),
+            ", DISCARDED by ada",
+        ),
+    ],
+)
+def test_a_dead_letter_says_what_has_become_of_it(
+    disposition: Disposition | None, words: str
+) -> None:
+    letter = DeadLetter(
+        group="inventory-service",
+        given_up=SUCCEEDED.position,
+        error="Poison",
+        attempts=0,
+        first_failure=after(200),
+        last_failure=after(200),
+    )
+    dead = msgspec.structs.replace(
+        SUCCEEDED, topic="payments.inventory-service.dlt", offset=4, letter=letter
+    )
+    known = msgspec.structs.replace(
+        evidence([CREATED, SUCCEEDED, dead]), dispositions={dead.position: disposition}
+    )
+    assert f"inventory-service.dlt-0@4{words}" in sentences(text(known))
 
 
 def test_an_order_at_its_end_is_said_to_wait_for_nothing() -> None:

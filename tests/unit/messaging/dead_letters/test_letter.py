@@ -14,6 +14,7 @@ from orderflow.messaging.dead_letters.letter import (
     MESSAGE_BYTES_MAX,
     STACKTRACE_BYTES_MAX,
     Evidence,
+    copy_to_replay,
     letter,
     replay_count,
     without_evidence,
@@ -156,7 +157,14 @@ def test_a_record_that_fails_again_has_only_the_new_evidence_and_its_count() -> 
 
 @pytest.mark.parametrize(
     ("values", "count"),
-    [([], 0), ([b"3"], 3), ([b"1", b"2"], 2), ([b"4", b"junk", None], 4), ([b"-1"], 0)],
+    [
+        ([], 0),
+        ([b"3"], 3),
+        ([b"1", b"2"], 2),
+        ([b"4", b"junk", None], 4),
+        ([b"-1"], 0),
+        ([b"9" * 99], 10**6),
+    ],
 )
 def test_the_last_count_that_is_one_counts(values: list[bytes | None], count: int) -> None:
     assert replay_count([("orderflow-replay-count", value) for value in values]) == count
@@ -247,6 +255,31 @@ def test_nobody_can_forge_a_place_on_a_topic_of_events() -> None:
     assert "orderflow-replay-topic" not in dict(found)
 
 
+@given(st.none() | st.binary(), st.none() | st.binary(), HEADERS)
+def test_what_is_sent_back_is_the_record_as_it_was(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    first = made(headers=[*OWN, *headers, ("orderflow-replay-count", b"1")])
+    to, new_key, new_value, found = copy_to_replay(
+        to=REPLAY, letter_id="orders.payment-service.dlt/0/3", key=key, value=value, headers=first
+    )
+    assert (to, new_key, new_value) == (REPLAY, key, value)
+    assert without_evidence(found) == found[: len(OWN) + len(headers)] == [*OWN, *headers]
+    assert found[len(OWN) + len(headers) :] == [
+        *(pair for pair in first if pair[0] in PLACE),
+        ("orderflow-replay-count", b"2"),
+        ("orderflow-replay-of", b"orders.payment-service.dlt/0/3"),
+    ]
+
+    *_, again = sent(key=key, value=value, headers=found, topic=REPLAY)
+    assert dict(again)["kafka_dlt-original-offset"] == dict(first)["kafka_dlt-original-offset"]
+    assert dict(again)["orderflow-replay-count"] == b"2"
+    assert "orderflow-replay-of" not in dict(again)
+
+
+PLACE = {f"kafka_dlt-original-{name}" for name in ("topic", "partition", "offset", "timestamp")} | {
+    "kafka_dlt-original-timestamp-type"
+}
 REPLAY = "orders.payment-service.replay"
 
 

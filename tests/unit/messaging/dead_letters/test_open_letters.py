@@ -38,11 +38,13 @@ def test_a_letter_is_open_until_it_has_a_disposition_and_again_once_that_is_take
 
 def test_what_is_no_letter_or_no_key_changes_nothing() -> None:
     letters = with_letters(3)
-    for text in (None, b"", b"\xff", b"orders.group.dlt/0", b"orders.group.dlt/0/-3", key(2)):
+    endless = b"orders.group.dlt/0/" + b"9" * 5_000
+    for text in (None, b"", b"\xff", b"a/0", b"orders.group.dlt/0/-3", key(2), endless):
         letters.add_disposition(text, is_there=True)
     assert letters.count(DLT).letters == 1
     assert letters.count(SECOND).letters == 0
-    assert letter_of(b"a/b/1/2") == (("a/b", 1), 2)
+    assert letter_of(b"a/b/1/2") is None, "no topic has such a name"
+    assert letter_of(key(3)) == (DLT, 3)
 
 
 def test_letters_that_retention_deleted_and_topics_that_are_gone_are_not_open() -> None:

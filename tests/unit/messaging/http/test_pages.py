@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import QueryParams
 
-from orderflow.messaging.http.pages import cursor_value, page
+from orderflow.messaging.http.pages import cursor_value, opaque, opened, page
 from orderflow.messaging.http.parameters import is_identifier
 from orderflow.messaging.http.problems import Problem
 
@@ -39,3 +39,18 @@ def test_a_cursor_that_no_page_ends_with_is_refused() -> None:
 @pytest.mark.parametrize("text", ["", "-a", "a b", "a\n", "a" * 65, "ä"])
 def test_what_is_no_identifier(text: str) -> None:
     assert not is_identifier(text)
+
+
+@pytest.mark.parametrize("item", ["a", "payment-service", "orders.payment-service.dlt/0/12", "ä"])
+def test_an_opaque_cursor_opens_to_what_it_was_made_of(item: str) -> None:
+    assert opened(QueryParams({"cursor": opaque(item)}), len) == item
+
+
+def test_without_an_opaque_cursor_there_is_none() -> None:
+    assert opened(QueryParams(""), len) is None
+
+
+@pytest.mark.parametrize("cursor", ["", "a", "%00", "YQ==", "YR", "gA", opaque("no match")])
+def test_an_opaque_cursor_that_no_page_ends_with_is_refused(cursor: str) -> None:
+    with pytest.raises(Problem, match="The request is not valid"):
+        opened(QueryParams({"cursor": cursor}), lambda item: item == "a")

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Meta
 from starlette.datastructures import QueryParams
 
-from orderflow.messaging.http.parameters import query_value
+from orderflow.messaging.http.parameters import query_value, refuse_unknown
 from orderflow.messaging.http.problems import Problem
 
 LIMIT = Annotated[int, Meta(ge=1, le=200)]
@@ -29,3 +29,20 @@ def test_anything_else_is_a_problem_that_names_the_parameter(text: str) -> None:
         limit(text)
     assert refused.value.status == 422
     assert str(refused.value.detail).startswith("limit")
+
+
+@pytest.mark.parametrize("query", ["", "group=a", "group=a&topic=b"])
+def test_parameters_that_are_known_pass(query: str) -> None:
+    refuse_unknown(QueryParams(query), ("group", "topic"))
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [("gruop=a", "gruop is no parameter; there are group, topic"), ("group=a&group=b", "once")],
+)
+def test_a_parameter_that_nobody_knows_or_that_comes_twice_is_refused(
+    query: str, words: str
+) -> None:
+    with pytest.raises(Problem) as refused:
+        refuse_unknown(QueryParams(query), ("group", "topic"))
+    assert words in str(refused.value.detail)

@@ -186,6 +186,20 @@ def test_a_dead_letter_sent_back_counts_on_the_partition_of_its_key() -> None:
     assert tally.shops == tally.changelog
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["in bulk", "one by one"])
+def test_a_dead_letter_sent_back_beside_records_of_its_key_adds_up(waits: bool) -> None:
+    """Both are folded in one transaction, from two partitions, into one value."""
+    tally = Tally()
+    tally.run()
+    if waits:
+        tally.bus.append([(SALES.name, b"north", b"no sale", [])])
+    tally.sell("north", "r1", 5)
+    tally.sell("north", "r2", 4, to=replay_topic(SALES, GROUP).name)
+    tally.sell("north", "r3", 3)
+    tally.run()
+    assert tally.shops == tally.changelog == {"north": (12, 3)}
+
+
 def test_a_late_record_restates_its_window() -> None:
     tally = Tally()
     tally.sell("north", "r1", 2)

@@ -1,0 +1,53 @@
+"""
+What the commands write as text: nothing of a stranger can do anything on a terminal but be read.
+
+Anybody may put an escape sequence into a record's key, a mail's subject or an error's words. So
+every command writes through here: `say` for plain lines, `write_json` for `--json`, and
+`terminal.Terminal` for what is styled. A text that must stay on its line goes through `printable`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from typing import Any
+
+import msgspec
+
+_LAYOUT = "\n\t"
+"""What only moves text, and is written by the commands themselves."""
+
+
+def printable(text: str) -> str:
+    """The text on one line: control characters, line ends and invisible marks are escaped."""
+    return _escaped(text, keep="")
+
+
+def harmless(text: str) -> str:
+    """The text with its lines and tabs as they are, and all else that `printable` escapes so."""
+    return _escaped(text, keep=_LAYOUT)
+
+
+def say(text: str, *, to_stderr: bool = False) -> None:
+    """Write plain lines at once."""
+    print(harmless(text), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def write_json(value: Any) -> None:
+    """Write one JSON text and line at once, in ASCII; bytes are base64."""
+    say(json.dumps(msgspec.to_builtins(value)))
+
+
+def _escaped(text: str, *, keep: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        character if _is_harmless(character) or character in keep else ascii(character)[1:-1]
+        for character in text
+    )
+
+
+def _is_harmless(character: str) -> bool:
+    # A no-break space is none of Python's printable characters.
+    return character.isprintable() or unicodedata.category(character) == "Zs"
