@@ -34,6 +34,7 @@ Services as processes
     notification_service  notification with its mail sink
     revenue_service     revenue: its instances, and what its tables say
     all_services        all of them
+    books               a small system whose books balance, for what is planted in them
     whole_stack         `orderflow up` on an instance of its own, asked by the command line
     psp, mail_sink      the simulated neighbours
     webhook_receiver    takes the simulated provider's webhooks, or refuses them

@@ -18,9 +18,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from orderflow.books.accounts import CustomerAccount, OrderAccount
+from orderflow.books.accounts import CustomerAccount, LedgerEntry, OrderAccount
 from orderflow.books.customer_accounts import CustomerAccounts
-from orderflow.books.judge import RULES, judge_customer, judge_order, judge_sku
+from orderflow.books.judge import (
+    RULES,
+    explanation,
+    judge_customer,
+    judge_order,
+    judge_sku,
+    unexplained,
+)
 from orderflow.books.order_accounts import OrderAccounts
 from orderflow.books.positions import Positions
 from orderflow.books.report import (
@@ -120,10 +127,11 @@ class Books:
         if order_id:
             audit.compare_orders(self._orders, [order_id])
         else:
+            # First: it names orders that are to be compared.
+            self._compare_ledger(audit)
             self._compare_orders(audit, full=full, watch=watch)
             self._compare_customers(audit, full=full)
             self._compare_stock(audit)
-            self._compare_ledger(audit)
             self._compare_letters(audit)
         self._settle(audit, self._section.within_s if within_s is None else within_s)
 
@@ -205,30 +213,23 @@ class Books:
             after = skus[-1].sku
 
     def _compare_ledger(self, audit: _Audit) -> None:
-        """What the provider has under references that are no order's."""
+        """What the provider has under references that are no order's; its orders are compared."""
         at = int(self._store.cursor("ledger") or 0)
         strange: list[Difference] = []
+
         while entries := self._sides.ledger.entries(at, IDS_MAX):
-            # What was charged was asked for on a topic before: it is there by now.
-            self._topics.catch_up()
+            # What was charged was asked for on a topic before: by now it is known.
+            if not self._topics.catch_up():
+                return
             known = self._store.orders_of(sorted({entry.charge_reference for entry in entries}))
+            strange += [_strange(each) for each in entries if each.charge_reference not in known]
             audit.checked[Check.LEDGER] += len(entries)
-            for entry in entries:
-                if entry.charge_reference not in known:
-                    strange.append(
-                        Difference(
-                            check=Check.LEDGER,
-                            subject=Subject.REFERENCE,
-                            id=entry.charge_reference,
-                            expected="topics: a payment that was asked for",
-                            actual=f"ledger: {entry.status} {entry.amount_minor} {entry.currency}",
-                        )
-                    )
             self._store.touch_orders(known.values())
             at += len(entries)
             if not strange:
-                # Beyond it nothing is strange: the next run begins there.
+                # Before it nothing is strange: the next run begins there.
                 self._store.set_cursor("ledger", str(at))
+
         if "orders" not in self._store.unknown_before():
             audit.prove(strange[:DIFFERENCES_MAX])
 
@@ -237,6 +238,7 @@ class Books:
         audit.checked[Check.DEAD_LETTERS] += known
         if opened:
             audit.notes.append(f"{opened:,} dead letters are open")
+
         audit.prove(
             Difference(
                 check=Check.DEAD_LETTERS,
@@ -254,11 +256,12 @@ class Books:
         orders = settle(
             audit.unexplained_orders(),
             self._orders,
-            judge_order,
+            unexplained,
             within_s=within_s,
             pause=self._pause,
             clock=self._clock,
         )
+
         customers = settle(
             audit.customers,
             self._customers,
@@ -281,6 +284,7 @@ class _Audit:
         self.checked: Counter[Check] = Counter()
         self.orders: dict[str, Suspect[OrderAccount]] = {}
         self.customers: dict[str, Suspect[CustomerAccount]] = {}
+
         self.proved: list[Difference] = []
         self.in_flight: list[Difference] = []
         self.explained: list[Explained] = []
@@ -327,17 +331,20 @@ class _Audit:
         self.proved += differences
 
     def unexplained_orders(self) -> dict[str, Suspect[OrderAccount]]:
-        """Suspects without an open dead letter; those with one are reported apart."""
-        for suspect in self.orders.values():
-            self._explain(suspect)
-        return {key: each for key, each in self.orders.items() if not each.account.letters}
+        """Suspects with differences that no open dead letter explains; the others are noted."""
+        suspects = {}
+        for order_id, suspect in self.orders.items():
+            for each in suspect.differences:
+                if reason := explanation(suspect.account, each):
+                    self.explained.append(Explained(difference=each, reason=reason))
+
+            if differences := unexplained(suspect.account):
+                suspects[order_id] = Suspect(suspect.account, differences)
+        return suspects
 
     def settled(self, orders: Settled[OrderAccount], customers: Settled[CustomerAccount]) -> None:
         for order in orders.wrong.values():
-            if order.account.letters:
-                self._explain(order)
-            else:
-                self.prove(order.differences)
+            self.prove(order.differences)
         for customer in customers.wrong.values():
             self.prove(customer.differences)
 
@@ -348,14 +355,6 @@ class _Audit:
         for who, differences in waiting:
             self.in_flight += differences
             self.awaited[who or "what happens meanwhile"] += 1
-
-    def _explain(self, suspect: Suspect[OrderAccount]) -> None:
-        letters = suspect.account.letters
-        if letters:
-            reason = f"open dead letter: orderflow dlt show {letters[0].name}"
-            self.explained += [
-                Explained(difference=each, reason=reason) for each in suspect.differences
-            ]
 
     def report(self, **fields: Any) -> BooksReport:
         differ, fly = (
@@ -393,6 +392,16 @@ class _Audit:
             notes=notes,
             **fields,
         )
+
+
+def _strange(entry: LedgerEntry) -> Difference:
+    return Difference(
+        check=Check.LEDGER,
+        subject=Subject.REFERENCE,
+        id=entry.charge_reference,
+        expected="topics: a payment that was asked for",
+        actual=f"ledger: {entry.status} {entry.amount_minor} {entry.currency}",
+    )
 
 
 def _paged(pages: Callable[[str, int], Sequence[str]], first: str = "") -> Iterator[str]:

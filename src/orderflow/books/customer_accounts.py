@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from orderflow.books.accounts import CustomerAccount
+from orderflow.books.judge import judge_customer
 from orderflow.books.positions import Mark, Positions, waits_of
+from orderflow.books.report import Check
 from orderflow.books.sides.side import IDS_MAX, Sides
 from orderflow.books.store import BooksStore, CustomerFold
 from orderflow.contracts.topics import BY_CUSTOMER_REPARTITION, NOTIFICATIONS, PAYMENTS
@@ -34,8 +36,16 @@ class CustomerAccounts:
 
     def waits(self, mark: Mark, accounts: Mapping[str, CustomerAccount]) -> Mapping[str, str]:
         # A customer's orders are on all partitions: all customers wait for the same.
-        who = waits_of(mark, self._positions.progress(), key=None, events=())
-        return dict.fromkeys(accounts, who) if who else {}
+        progress = self._positions.progress()
+        relay = waits_of(mark, progress, relays=("notification",), key=None)
+        group = waits_of(mark, progress, relays=(), key=None)
+
+        waits = {}
+        for customer_id, account in accounts.items():
+            checks = {each.check for each in judge_customer(account)}
+            if who := relay if Check.SEQUENCES in checks else group:
+                waits[customer_id] = who
+        return waits
 
     def read(self, keys: Sequence[str]) -> Mapping[str, CustomerAccount] | None:
         if not self._catch_up():

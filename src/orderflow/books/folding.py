@@ -60,7 +60,7 @@ def fold(
 def _was_taken(record: ConsumerRecord, batch: Batch) -> bool:
     """Take a dead letter, or what became of it; False for all other records."""
     if record.topic == DEAD_LETTER_DISPOSITIONS.name:
-        batch.dispositions[_text(record.key)] = record.value is not None
+        batch.dispositions[_text(record.key)] = _kind(record.value)
         return True
     if not is_dead_letter_topic(record.topic):
         return False
@@ -143,6 +143,20 @@ class _Known:
 
 def _fact(entry: OrderRecord) -> str:
     return entry.event.subject_id
+
+
+class _Disposition(msgspec.Struct):
+    kind: str
+
+
+def _kind(value: bytes | None) -> str:
+    """What became of a letter; "" if that is taken back, OTHER if it can't be read."""
+    if value is None:
+        return ""
+    try:
+        return msgspec.json.decode(value, type=_Disposition).kind or "OTHER"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "OTHER"
 
 
 def _text(raw: bytes | None) -> str:

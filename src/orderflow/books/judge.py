@@ -75,6 +75,19 @@ def judge_order(account: OrderAccount) -> list[Difference]:
     ]
 
 
+def explanation(account: OrderAccount, difference: Difference) -> str:
+    """Which open dead letter of the order is why, and what shows it; "" if none is."""
+    for letter in account.letters:
+        if difference.check in EXPLAINS.get(letter.group, ALL_CHECKS):
+            return f"open dead letter: orderflow dlt show {letter.name}"
+    return ""
+
+
+def unexplained(account: OrderAccount) -> list[Difference]:
+    """The differences of an order that no open dead letter explains."""
+    return [each for each in judge_order(account) if not explanation(account, each)]
+
+
 def judge_sku(account: SkuAccount) -> list[Difference]:
     """Every difference of one SKU: between its numbers, its movements and its reservations."""
     pairs = (
@@ -579,6 +592,18 @@ SHIPMENT_OF: Mapping[str, str] = {
     CANCELLED: "CALLED_OFF",
 }
 
+ALL_CHECKS = frozenset(Check)
+EXPLAINS: Mapping[str, frozenset[Check]] = {
+    "analytics-service": frozenset({Check.ANALYTICS}),
+    "order-processor": frozenset({Check.SHIPMENTS}),
+    "notification-service": frozenset({Check.NOTIFICATIONS}),
+    "revenue-service": frozenset(),
+}
+"""
+What a dead letter of a group can be the reason of; those of others hold up all that follows in an
+order's life.
+"""
+
 KINDS: Mapping[str, str] = {
     OrderCreated.__name__: "ORDER_CREATED",
     PaymentSucceeded.__name__: "PAYMENT_SUCCEEDED",
@@ -648,6 +673,7 @@ def _customer_difference(account: CustomerAccount, check: Check, words: Words) -
         if check is Check.REVENUE
         else f"orderflow tail notifications --from-beginning --key {account.customer_id}"
     )
+
     return Difference(
         check=check,
         subject=Subject.CUSTOMER,

@@ -7,14 +7,30 @@ from datetime import timedelta
 
 from orderflow.books.accounts import LedgerEntry, OrderAccount, PaymentSide
 from orderflow.books.handled import HANDLED
+from orderflow.books.judge import judge_order
 from orderflow.books.positions import Mark, Positions, waits_of
+from orderflow.books.report import Check
 from orderflow.books.sides.side import IDS_MAX, Sides
-from orderflow.books.store import BooksStore, Events
+from orderflow.books.store import REPLAYED, BooksStore, Events, LetterRow
 from orderflow.messaging.postgres.inbox import RETENTION
 from orderflow.messaging.work.clock import CLOCK, Clock
 
 KEPT_IN_INBOX = RETENTION - timedelta(days=1)
 """A younger event that was handled is in the inbox."""
+
+
+PUBLISHED_BY: Mapping[Check, str] = {
+    Check.COMMITTED: "order",
+    Check.VERSIONS: "order",
+    Check.RESERVATIONS: "inventory",
+    Check.NOTIFICATIONS: "notification",
+}
+"""The checks that differ while an event is missing that a relay has still to publish."""
+
+
+def relays_of(account: OrderAccount) -> set[str]:
+    """The services with a relay of whose events the account lacks some."""
+    return {PUBLISHED_BY[each.check] for each in judge_order(account) if each.check in PUBLISHED_BY}
 
 
 class OrderAccounts:
@@ -41,7 +57,9 @@ class OrderAccounts:
     def waits(self, mark: Mark, accounts: Mapping[str, OrderAccount]) -> Mapping[str, str]:
         progress = self._positions.progress()
         waits = {
-            order_id: waits_of(mark, progress, key=order_id, events=account.events)
+            order_id: waits_of(
+                mark, progress, relays=relays_of(account), key=order_id, events=account.events
+            )
             for order_id, account in accounts.items()
         }
         return {order_id: who for order_id, who in waits.items() if who}
@@ -59,13 +77,13 @@ class OrderAccounts:
         """The accounts of at most `IDS_MAX` orders: topics as in the store, all else as it is."""
         sides, store = self._sides, self._store
         events = store.events(ids)
-        letters = store.open_letters(ids)
+        letters = store.letters(ids)
         unknown_before = store.unknown_before()
         orders, payments = sides.order.read(ids), sides.payment.read(ids)
         ledger = self._ledger(payments)
         reservations, shipments = sides.reservation.read(ids), sides.shipment.read(ids)
         notifications, followed = sides.notification.read(ids), sides.followed.read(ids)
-        unhandled = self._unhandled(events)
+        unhandled = self._unhandled(events, letters)
 
         return {
             order_id: OrderAccount(
@@ -79,7 +97,9 @@ class OrderAccounts:
                 followed=followed.get(order_id),
                 events=events.get(order_id, ()),
                 unhandled=unhandled.get(order_id, {}),
-                letters=tuple(letters.get(order_id, ())),
+                letters=tuple(
+                    row.letter for row in letters.get(order_id, ()) if not row.disposition
+                ),
                 unknown_before=unknown_before,
             )
             for order_id in ids
@@ -94,6 +114,7 @@ class OrderAccounts:
                 *(refund.refund_id for refund in side.refunds),
             )
         }
+
         entries: dict[str, list[LedgerEntry]] = {}
         references = sorted(owners)
         for start in range(0, len(references), IDS_MAX):
@@ -105,8 +126,19 @@ class OrderAccounts:
             for order_id, under in entries.items()
         }
 
-    def _unhandled(self, events: Mapping[str, Events]) -> dict[str, dict[str, tuple[str, ...]]]:
-        """By order and group the events that the group's inbox lacks."""
+    def _unhandled(
+        self, events: Mapping[str, Events], letters: Mapping[str, Sequence[LetterRow]]
+    ) -> dict[str, dict[str, tuple[str, ...]]]:
+        """
+        By order and group the events that the group's inbox lacks, and that are no dead letters: a
+        letter that was replayed is one no more.
+        """
+        given_up = {
+            (row.letter.group, row.letter.event_id)
+            for rows in letters.values()
+            for row in rows
+            if row.disposition != REPLAYED
+        }
         oldest_s = (self._clock.now() - KEPT_IN_INBOX).timestamp()
         unhandled: dict[str, dict[str, tuple[str, ...]]] = {}
 
@@ -122,7 +154,7 @@ class OrderAccounts:
                 some = event_ids[start : start + IDS_MAX]
                 handled = inbox.handled(some)
                 for event_id in some:
-                    if event_id not in handled:
+                    if event_id not in handled and (group, event_id) not in given_up:
                         of_group = unhandled.setdefault(wanted[event_id], {})
                         of_group[group] = (*of_group.get(group, ()), event_id)
         return unhandled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -40,15 +40,23 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def waits_of(
-    mark: Mark, progress: Progress, *, key: str | None, events: Sequence[TopicEvent]
+    mark: Mark,
+    progress: Progress,
+    *,
+    relays: Collection[str],
+    key: str | None,
+    events: Sequence[TopicEvent] = (),
 ) -> str:
     """
     For whom an account waits until all below `mark` has had its effect; "" for nobody.
 
-    `key` of the records of an order: only its partitions count, and of what a group has left open
-    in between only its own `events`. None (a customer): everything counts.
+    `relays`: those whose events the account lacks some of; a service's rows and its outbox commit
+    together, so nothing of the account is with the others. `key` of the records of an order: only
+    its partitions count, and of what a group has left open in between only its own `events`. None
+    (a customer): everything counts.
     """
-    for service, end in sorted(mark.logs.items()):
+    for service in sorted(relays):
+        end = mark.logs[service]
         if (behind := end - progress.relays.get(service, 0)) > 0:
             return f"the relay of {service}, {behind:,} bytes behind"
 
@@ -114,6 +122,7 @@ class Positions:
             service: self._windows(f"relay.{service}", [(POSITIONS_TOPIC, POSITIONS_PARTITION)])
             for service in self._logs
         }
+
         return Progress(
             relays={
                 service: windows[place].base

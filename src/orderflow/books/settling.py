@@ -6,9 +6,10 @@ difference is only a *suspect*. For each suspect:
 
 1. Its account was read. **After** that a *mark* is taken: the end of every service's write-ahead
    log, and the end of every topic. All that was committed while the account was read is below it.
-2. Wait until every relay has published, and every group has finished, what is below the mark.
-3. Read the account again. No difference: it was in flight. The same account as before, and still a
-   difference: it is **wrong**. Another account: something happened meanwhile; from 1 again.
+2. See how far every relay has published, and every group has finished.
+3. Then read the account again. No difference: it was in flight. Another account: something happened
+   meanwhile; from 1 again. The same account: if all below the mark was published and finished in 2,
+   it is **wrong**; else from 2 again.
 
 Why that is sound. Every side only ever grows (rows have revisions, topics are appended to, inboxes
 keep ids), so an account that is read twice and is the same was the same all the time between: all
@@ -34,8 +35,8 @@ import msgspec
 from orderflow.books.report import Difference
 from orderflow.messaging.work.clock import CLOCK, Clock
 
-PAUSE_S = 0.25
-"""Between two looks at positions. It decides nothing."""
+PAUSES_S = (0.1, 2.0)
+"""Between two looks: the first, doubled up to the last. They decide nothing."""
 
 A = TypeVar("A")
 M = TypeVar("M")
@@ -93,13 +94,13 @@ def settle(
         return settled
     # After the reading: what was committed while the accounts were read must be below the mark.
     rounds: list[tuple[M, dict[str, Suspect[A]]]] = [(system.mark(), dict(suspects))]
-    deadline = clock.monotonic() + within_s
+    deadline, rest_s = clock.monotonic() + within_s, PAUSES_S[0]
 
     while rounds:
         open_rounds: list[tuple[M, dict[str, Suspect[A]]]] = []
         changed: dict[str, Suspect[A]] = {}
         for mark, members in rounds:
-            waiting = _passed_on(mark, members, system, judge, settled=settled, changed=changed)
+            waiting = _look_again(mark, members, system, judge, settled=settled, changed=changed)
             if waiting:
                 open_rounds.append((mark, waiting))
         if changed:
@@ -109,14 +110,15 @@ def settle(
         if rounds and clock.monotonic() >= deadline:
             break
         if rounds:
-            pause(PAUSE_S)
+            pause(rest_s)
+            rest_s = min(2 * rest_s, PAUSES_S[1])
 
     for _mark, members in rounds:
         settled.in_flight |= members
     return settled
 
 
-def _passed_on(
+def _look_again(
     mark: M,
     members: dict[str, Suspect[A]],
     system: System[A, M],
@@ -125,26 +127,25 @@ def _passed_on(
     settled: Settled[A],
     changed: dict[str, Suspect[A]],
 ) -> dict[str, Suspect[A]]:
-    """Read those again that wait for nobody any more; returns those that do."""
+    """Decide about one mark's members as far as that is possible; returns those that still wait."""
+    # Positions first, accounts after: what had passed the mark by then has had its effect.
     waits = system.waits(mark, {key: suspect.account for key, suspect in members.items()})
-    for key, who in waits.items():
-        members[key].waits_for = who
-    passed = {key: suspect for key, suspect in members.items() if key not in waits}
-    waiting = {key: suspect for key, suspect in members.items() if key in waits}
-
-    again = system.read(sorted(passed)) if passed else {}
+    again = system.read(sorted(members))
     if again is None:
-        for suspect in passed.values():
+        for suspect in members.values():
             suspect.waits_for = "a transaction that is open on a topic"
         return members
 
-    for key, before in passed.items():
+    waiting: dict[str, Suspect[A]] = {}
+    for key, before in members.items():
         account = again[key]
         differences = judge(account)
         if not differences:
             continue
-        if account == before.account:
-            settled.wrong[key] = Suspect(account, differences)
+        if account != before.account:
+            changed[key] = Suspect(account, differences, waits.get(key, ""))
+        elif key in waits:
+            waiting[key] = Suspect(account, differences, waits[key])
         else:
-            changed[key] = Suspect(account, differences, before.waits_for)
+            settled.wrong[key] = Suspect(account, differences)
     return waiting

@@ -26,7 +26,7 @@ from orderflow.books.accounts import OpenLetter, Sums, TopicEvent
 from orderflow.messaging.errors import ConfigurationError, Unavailable
 from orderflow.messaging.kafka.place import Place
 
-FORMAT = "1"
+FORMAT = "2"
 FILE = "books.sqlite"
 IN_MAX = 500
 BUSY_S = 5.0
@@ -45,22 +45,31 @@ class CustomerFold(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     last_announced: int = 0
 
 
+REPLAYED = "REPLAYED"
+
+
 class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter of an order, or of nobody ("")."""
+    """
+    A dead letter of an order, or of nobody (""). `disposition`: what became of it, "" while open.
+    """
 
     order_id: str
     letter: OpenLetter
+    disposition: str = ""
 
 
 class Batch(msgspec.Struct, kw_only=True):
-    """What one batch of records changes; all of it is written at once."""
+    """
+    What one batch of records changes; all of it is written at once. `dispositions`: by the name of
+    the letter what became of it; "" takes it back.
+    """
 
     orders: dict[str, Events] = {}
     customers: dict[str, CustomerFold] = {}
     facts: set[str] = set()
     references: dict[str, str] = {}
     letters: list[LetterRow] = []
-    dispositions: dict[str, bool] = {}
+    dispositions: dict[str, str] = {}
     unreadable: int = 0
 
 
@@ -141,15 +150,17 @@ class BooksStore:
         """The orders of these payments, as far as a topic names them."""
         return dict(self._among("SELECT id, order_id FROM reference WHERE id IN ({})", references))
 
-    def open_letters(self, order_ids: Sequence[str]) -> dict[str, list[OpenLetter]]:
-        """The dead letters of these orders that nobody has dealt with."""
-        letters: dict[str, list[OpenLetter]] = {}
-        for order_id, packed in self._among(
-            "SELECT order_id, letter FROM letter WHERE order_id IN ({}) "
-            "AND name NOT IN (SELECT name FROM disposition)",
+    def letters(self, order_ids: Sequence[str]) -> dict[str, list[LetterRow]]:
+        """The dead letters of these orders, with what became of them."""
+        letters: dict[str, list[LetterRow]] = {}
+        for order_id, packed, kind in self._among(
+            "SELECT order_id, letter, COALESCE(kind, '') FROM letter "
+            "LEFT JOIN disposition USING (name) WHERE order_id IN ({}) ORDER BY name",
             order_ids,
         ):
-            letters.setdefault(order_id, []).append(msgspec.msgpack.decode(packed, type=OpenLetter))
+            letter = msgspec.msgpack.decode(packed, type=OpenLetter)
+            row = LetterRow(order_id=order_id, letter=letter, disposition=kind)
+            letters.setdefault(order_id, []).append(row)
         return letters
 
     def letter_counts(self) -> tuple[int, int]:
@@ -247,9 +258,10 @@ class BooksStore:
             "INSERT OR IGNORE INTO touched_order VALUES (?)",
             [(row.order_id,) for row in batch.letters if row.order_id],
         )
-        for name, is_there in batch.dispositions.items():
-            if is_there:
-                connection.execute("INSERT OR IGNORE INTO disposition VALUES (?)", (name,))
+
+        for name, kind in batch.dispositions.items():
+            if kind:
+                connection.execute("INSERT OR REPLACE INTO disposition VALUES (?, ?)", (name, kind))
             else:
                 connection.execute("DELETE FROM disposition WHERE name = ?", (name,))
             connection.execute(
@@ -356,7 +368,7 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS reference (id TEXT PRIMARY KEY, order_id TEXT) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS letter (name TEXT PRIMARY KEY, order_id TEXT, letter BLOB)",
     "CREATE INDEX IF NOT EXISTS letter_of_order ON letter (order_id)",
-    "CREATE TABLE IF NOT EXISTS disposition (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS disposition (name TEXT PRIMARY KEY, kind TEXT) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS touched_order (id TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS touched_customer (id TEXT PRIMARY KEY) WITHOUT ROWID",
 )

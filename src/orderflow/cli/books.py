@@ -83,6 +83,7 @@ def books(
             report = _run(kept, full=full, order=order, within=within)
             _show(console, report, as_json=as_json)
             raise typer.Exit(exit_code(report))
+
         try:
             while True:
                 _turn(console, kept, full=full, order=order, within=within, as_json=as_json)
@@ -103,6 +104,7 @@ def screen(report: BooksReport) -> RenderableType:
         Group(_shown(each.difference, "yellow"), Text(f"  {each.reason}", "yellow"))
         for each in report.explained[:SHOWN_MAX]
     ]
+
     if not report.differences:
         parts += [_shown(each, "dim") for each in report.in_flight[:SHOWN_MAX]]
     parts += [
@@ -197,10 +199,11 @@ def _shown(difference: Difference, style: str) -> RenderableType:
 
 
 def _verdict(report: BooksReport) -> Text:
+    count = report.count("differences")
     what = "every order" if report.is_full else f"{report.compared:,} orders"
     words = {
         Verdict.BALANCED: "the books balance",
-        Verdict.DIFFERENT: f"the books differ in {report.count('differences'):,} places",
+        Verdict.DIFFERENT: f"the books differ in {count:,} place{'s'[: count != 1]}",
         Verdict.UNSETTLED: "no difference is proved, but not all could be decided in time",
     }[report.verdict]
     return Text(f"{words}: {what} compared in {report.duration_s:.1f} s", STYLES[report.verdict])

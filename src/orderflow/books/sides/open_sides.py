@@ -27,6 +27,8 @@ WITH_INBOX = ("order", "inventory", "notification", "fulfilment", "analytics")
 WITH_RELAY = ("order", "inventory", "notification")
 ADDING_UP: Mapping[str, str] = {}
 """Sums over many rows: the server chooses how to read them."""
+SUMS_WITHIN_S = 60
+"""All movements of a page of SKUs are read."""
 
 
 @contextmanager
@@ -43,7 +45,8 @@ def open_sides(settings: BooksSection) -> Iterator[Sides]:
             name: opened.enter_context(closing(Views(database)))
             for name, database in databases.items()
         }
-        stock = opened.enter_context(closing(Views(databases["inventory"], session=ADDING_UP)))
+        adding_up = Views(databases["inventory"], session=ADDING_UP, within_s=SUMS_WITHIN_S)
+        stock = opened.enter_context(closing(adding_up))
         ledger = opened.enter_context(closing(ProviderLedger(settings.ledger())))
 
         yield Sides(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
-from orderflow.messaging.postgres import BY_KEY, Cursor, Session
+from orderflow.messaging.postgres import BY_KEY, Connection, Cursor, Session
 from orderflow.messaging.settings import DatabaseSettings
 
 APPLICATION_NAME = "books"
@@ -15,6 +15,10 @@ READ_ONLY = {
     # All statements of one transaction see the same moment.
     "default_transaction_isolation": "repeatable\\ read",
 }
+ANSWER_WITHIN_S = 10
+NETWORK_S = 5.0
+"""Longer than the server may take: a server that lives answers before, if only that it was slow."""
+
 FIRST_UUID = str(UUID(int=0))
 
 Row = tuple[object, ...]
@@ -24,20 +28,32 @@ class Views:
     """
     Reads views of one database, which a user who may SELECT them is enough for.
 
-    Looks rows up by their keys, unless `session` has other settings for the server. Every method
-    raises Transient when the database can't answer now, or lacks a view.
+    Looks rows up by their keys, unless `session` has other settings for the server. A statement may
+    take `within_s`. Every method raises Transient when the database can't answer now, or lacks a
+    view.
     """
 
-    def __init__(self, settings: DatabaseSettings, *, session: Mapping[str, str] = BY_KEY) -> None:
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        *,
+        session: Mapping[str, str] = BY_KEY,
+        within_s: int = ANSWER_WITHIN_S,
+    ) -> None:
+        limits = {**READ_ONLY, "statement_timeout": f"{within_s}s"}
         self._session = Session(
-            settings, application_name=APPLICATION_NAME, session={**READ_ONLY, **session}
+            settings, application_name=APPLICATION_NAME, session={**limits, **session}
         )
+        self._within_s = within_s
 
     @contextmanager
     def moment(self) -> Iterator[Cursor]:
         """A cursor whose statements all see the database as it was at the first one."""
         with self._session.transaction() as cursor:
-            yield cursor
+            connection = cursor.connection
+            assert isinstance(connection, Connection)
+            with connection.answering_within(self._within_s + NETWORK_S):
+                yield cursor
 
     def rows(self, query: str, parameters: Sequence[object]) -> list[Row]:
         with self.moment() as cursor:

@@ -9,6 +9,7 @@ import msgspec
 from orderflow.messaging.dead_letters.dispositions import Disposition
 from orderflow.messaging.dead_letters.evidence import LetterEvidence, short_name
 from orderflow.messaging.dead_letters.letter_place import LetterId
+from orderflow.messaging.errors import ConfigurationError
 
 REPLAYS_MAX = 3
 """After so many replays that failed again a letter is *parked*: somebody has to look at it first"""
@@ -58,7 +59,8 @@ class LetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     of the event, with or without its namespace. `cause`: class of the failure or of its cause, with
     or without its module. `key`: the record's, exactly. `order_id`: the event's correlation id,
     subject, or key. `since` (inclusive), `until` (exclusive): when the letter was written, aware.
-    `ids`: at most 10,000 letters. `parked`: only those that are parked, or only those that are not.
+    `ids`: at most 10,000 letters, else ConfigurationError. `parked`: only those that are parked, or
+    only those that are not.
     """
 
     group: str | None = None
@@ -71,6 +73,12 @@ class LetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     ids: frozenset[LetterId] | None = None
     parked: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.ids is not None and len(self.ids) > IDS_MAX:
+            raise ConfigurationError(
+                f"{len(self.ids)} letters by name are too many: at most {IDS_MAX} at a time"
+            )
 
     def takes_log(self, group: str, topic: str, dead_letter_topic: str) -> bool:
         """Whether letters of this dead-letter topic can fit; the others need not be read."""

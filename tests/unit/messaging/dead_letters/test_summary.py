@@ -11,6 +11,7 @@ from orderflow.messaging.dead_letters.dispositions import Disposition, Dispositi
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.letters import LetterFilter
 from orderflow.messaging.dead_letters.summary import OTHERS, ROWS_MAX, summarize
+from orderflow.messaging.errors import ConfigurationError
 
 
 def test_letters_with_all_in_common_are_a_row_and_the_largest_comes_first() -> None:
@@ -96,3 +97,8 @@ def test_a_letter_fits_what_is_said(letter_filter: LetterFilter, takes: bool) ->
 def test_a_letter_is_open_until_somebody_decides() -> None:
     assert LETTER.is_open
     assert not a_letter(1, disposition=Disposition(kind=DispositionKind.OTHER)).is_open
+
+
+def test_a_filter_by_name_has_a_limit() -> None:
+    with pytest.raises(ConfigurationError, match="10000 at a time"):
+        LetterFilter(ids=frozenset(LetterId(DLT, 0, offset) for offset in range(10_001)))
