@@ -56,7 +56,7 @@ $(ROOM_TESTS): test-%: setup-dev ## one room of the real tests: chaos, kit, orde
 test-long: setup-dev ## ten kills at each point instead of three
 	$(BIN)/pytest $(REAL) -m long --timeout 1800
 
-soak: setup-dev ## the long campaigns: hundreds of kills
+soak: setup-dev ## the long campaigns: hundreds of kills; at the end a table of faults, counts, violations
 	$(BIN)/pytest $(REAL) -m soak --timeout 3600
 
 mutants: setup-dev ## plant known bugs in a scratch copy and expect their tests to fail

@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.log_lines", "tests.support.mock_cluster", "tests.support.stack"]
+pytest_plugins = [
+    "tests.support.campaigns",
+    "tests.support.log_lines",
+    "tests.support.mock_cluster",
+    "tests.support.stack",
+]
 
 TESTS = Path(__file__).parent
 
 SECONDS = {
+    "chaos/test_outages_of_the_whole.py": 180,
+    "integration/drills/test_neighbours_and_records.py": 110,
     "integration/tools/test_bench_smoke.py": 187,
     "integration/milestones/test_m5_rebalance.py": 153,
     "integration/milestones/test_m3_payment.py": 137,
@@ -41,7 +48,7 @@ SECONDS = {
     "integration/followers/test_replay_of_everything.py": 66,
     "chaos/test_silent_peers.py": 65,
     "integration/stack/test_local_stack_commands.py": 75,
-    "chaos/test_outages.py": 59,
+    "chaos/test_outages.py": 40,
     "chaos/test_listener_without_a_broker.py": 59,
     "integration/kit/test_desk.py": 60,
     "integration/kit/test_relay_resync.py": 55,
@@ -52,6 +59,7 @@ SECONDS = {
     "integration/tools/test_demo.py": 80,
     "integration/stack/test_setup.py": 42,
     "integration/kit/test_listener.py": 40,
+    "integration/kit/test_fenced_instance.py": 30,
 }
 """
 Roughly, by file: `make test` prints at its end what each took. What is not here is short.

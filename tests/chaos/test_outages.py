@@ -105,6 +105,7 @@ def assert_nothing_lost_or_doubled(service: OrderService, traffic: Traffic) -> N
         )
 
 
+@pytest.mark.long  # In each run two of three brokers are away: `test_outages_of_the_whole`.
 @pytest.mark.timeout(240)
 def test_a_broker_off_for_15_seconds_stops_no_order_and_loses_no_event(
     own_stack: OwnStack, service: OrderService, api: OrderProcess, relay: OrderProcess

@@ -19,6 +19,11 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/integration/kit/test_fenced_instance.py": {
+        "lone-fencing-ends-the-worker": (
+            "test_a_worker_that_is_fenced_by_its_own_lost_join_joins_again"
+        ),
+    },
     "tests/unit/messaging/container/test_record_traces.py": {
         "spans-before-the-commit": "test_an_aborted_transaction_leaves_no_span",
         "trace-of-the-cause": "test_a_record_its_processing_and_what_it_caused_are_one_trace",
@@ -57,6 +62,17 @@ MUTANTS = {
     "tests/unit/messaging/streams/test_restore.py": {
         "undone-commit-kept": (
             "test_a_store_whose_last_commit_was_undone_by_the_brokers_is_set_aside"
+        ),
+    },
+    "tests/unit/messaging/relay/test_held_rows.py": {
+        "later-row-of-a-held-key-sent": (
+            "test_a_later_row_of_a_held_key_waits_behind_it_and_others_go"
+        ),
+        "position-before-the-held-row": (
+            "test_a_row_is_held_once_and_sent_once_wherever_the_relay_is_killed"
+        ),
+        "rows-before-a-held-one-held": (
+            "test_what_is_before_a_refused_row_in_its_transaction_goes"
         ),
     },
     "tests/unit/messaging/container/test_partition.py": {

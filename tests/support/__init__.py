@@ -38,6 +38,12 @@ Services as processes
     whole_stack         `orderflow up` on an instance of its own, asked by the command line
     psp, mail_sink      the simulated neighbours
     webhook_receiver    takes the simulated provider's webhooks, or refuses them
+    outages             outages of the whole stack, in the form of drills
+    afterwards          a stack at rest: orders, topics and the provider's ledger compared
+    balancer            an HTTP balancer before two instances of an API
+    small_disk          a small file system for one process
+    stepped_clock       runs a service under a clock that a test steps
+    quiet_display       watches a drill and says nothing
     recommendation      a service of another team, that consumes the life-cycle feed
     newcomer            a copy of the package with one more service in it
 
@@ -62,6 +68,9 @@ Alerts
     alert_rules         Prometheus' rules, and promtool's unit tests of them
     runbooks            the commands that runbooks tell an operator to type
     metric_names        every sample that a process can export, with its labels
+
+Campaigns
+    campaigns           a plugin: what campaigns of faults counted, as a table at the end of a run
 
 Documents
     asyncapi_model      AsyncAPI 3.0.0, as far as our document goes

@@ -32,6 +32,7 @@ from orderflow.messaging.event import CE_ID, EventId, Metadata
 from orderflow.messaging.kafka.reader import read
 from orderflow.messaging.postgres import outbox
 from orderflow.messaging.postgres.outbox import OutboxRow
+from orderflow.messaging.relay import RelaySettings
 from orderflow.messaging.settings import KafkaSettings
 from orderflow.messaging.testing.eventually import eventually
 
@@ -65,10 +66,17 @@ class Probe:
     running: ExitStack
     committed: dict[str, list[UUID]] = field(default_factory=lambda: defaultdict(list))
     lock: threading.Lock = field(default_factory=threading.Lock)
+    last: RelayProcess | None = None
+    """Of the relays, and resyncs, the one that was started last."""
 
     @property
     def kafka(self) -> KafkaSettings:
         return KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
+
+    @property
+    def settings(self) -> RelaySettings:
+        database = database_settings(self.database_url)
+        return RelaySettings(service=self.name, database=database, kafka=self.kafka)
 
     def relay(
         self, *, failpoints: str = "", database_url: str | None = None, wait: bool = True
@@ -122,7 +130,8 @@ class Probe:
                 cwd=ROOT,
             )
         self.running.callback(_end, popen)
-        return RelayProcess(popen=popen, log=log)
+        self.last = RelayProcess(popen=popen, log=log)
+        return self.last
 
     @contextmanager
     def connection(self) -> Iterator[postgres.Connection]:
@@ -138,12 +147,13 @@ class Probe:
         *,
         hold: Callable[[], None] = lambda: None,
         keep: bool = True,
-    ) -> None:
+        size: int = 40,
+    ) -> UUID:
         """
-        Run a transaction with one row: insert, call `hold`, then commit, or roll back if not
-        `keep`.
+        Run a transaction with one row of `size` bytes: insert, call `hold`, then commit, or roll
+        back if not `keep`. Returns the event's id.
         """
-        row = _row(self.topic, key)
+        row = _row(self.topic, key, size)
         with connection.cursor() as cursor:
             outbox.append(cursor, [row])
         hold()
@@ -153,6 +163,17 @@ class Probe:
                 self.committed[key].append(row.metadata.id)
         else:
             connection.rollback()
+        return row.metadata.id
+
+    def write_together(self, keys: list[str], *, size: int = 40) -> None:
+        """One transaction with a row for each of `keys`."""
+        rows = [_row(self.topic, key, size) for key in keys]
+        with self.connection() as connection, connection.cursor() as cursor:
+            outbox.append(cursor, rows)
+            connection.commit()
+        with self.lock:
+            for row in rows:
+                self.committed[row.key].append(row.metadata.id)
 
     def write_all(self, keys: list[str], *, each: int) -> None:
         with self.connection() as connection:
@@ -250,7 +271,7 @@ def _server(stack: Stack, statement: str) -> bool:
     return True
 
 
-def _row(topic: str, key: str) -> OutboxRow:
+def _row(topic: str, key: str, size: int) -> OutboxRow:
     metadata = Metadata(
         id=EventId(uuid4()),
         type="probe.Written",
@@ -259,7 +280,7 @@ def _row(topic: str, key: str) -> OutboxRow:
         subject=key,
         correlation_id=key,
     )
-    return OutboxRow(topic=topic, key=key, payload=os.urandom(40), metadata=metadata)
+    return OutboxRow(topic=topic, key=key, payload=os.urandom(size), metadata=metadata)
 
 
 def _end(popen: subprocess.Popen[bytes]) -> None:

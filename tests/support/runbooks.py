@@ -42,6 +42,8 @@ def reading_commands(order: str) -> list[list[str]]:
 def reads(words: tuple[str, ...]) -> bool:
     if words[0] == "stuck":
         return len(words) == 1
+    if words[:2] == ("relay", "held"):
+        return words[2] == "list"
     return " ".join(words[:2]) in READING or (
         words[:2] != ("revenue", "rebuild") and (words[0] in READING or "--no-follow" in words)
     )

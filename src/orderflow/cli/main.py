@@ -64,12 +64,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
-    "relay": ("orderflow.cli.relay:app", "Start a relay anew after it refused."),
+    "relay": (
+        "orderflow.cli.relay:app",
+        "Start a relay anew after it refused; decide about rows that it holds.",
+    ),
     "revenue rebuild": (
         "orderflow.cli.revenue_rebuild:rebuild",
         "Revenue's totals anew from the payments; or compare them.",
     ),
     "prove": ("orderflow.prove.cli:app", "Put a promise to the test, under load and kills."),
+    "drill": ("orderflow.drills.cli:app", "Break something under load, watch it heal, judge."),
     "bench": ("orderflow.bench.cli:app", "Measure, each figure beside its baseline."),
 }
 

@@ -38,6 +38,7 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
     oldest_s: float | None = None
     slot_active: bool | None = None
     slot_lag_bytes: int | None = None
+    held: int | None = None
     reason: str = ""
 
     @property
@@ -45,6 +46,13 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
         """What is wrong with it, and with whom to begin; empty if nothing is."""
         if self.pending is None:
             return f"{self.service}: {self.reason}"
+        if self.held:
+            return (
+                f"{self.service}: {self.held:,} row{'s'[: self.held != 1]}"
+                f" {'are' if self.held != 1 else 'is'} held, which a topic refused:"
+                f" `orderflow relay held list {self.service}`"
+            )
+
         is_late = (self.oldest_s or 0) >= LATE_S or self.slot_active is False
         if not self.pending or not is_late:
             return ""
@@ -79,7 +87,7 @@ def outboxes(settings: StackSettings, processes: Sequence[ProcessRow]) -> list[O
 def outbox_table(known: Sequence[Outbox]) -> Table:
     """Within 80 columns."""
     table = Table("outbox", box=None, pad_edge=False)
-    for title in ("pending", "oldest", "slot lag"):
+    for title in ("pending", "oldest", "held", "slot lag"):
         table.add_column(title, justify="right")
     table.add_column("relay", no_wrap=True)
 
@@ -88,6 +96,7 @@ def outbox_table(known: Sequence[Outbox]) -> Table:
             outbox.service,
             _shown(outbox.pending),
             _shown(outbox.oldest_s, " s"),
+            _shown(outbox.held),
             "–" if outbox.slot_lag_bytes is None else decimal(outbox.slot_lag_bytes),
             _relay(outbox),
         )
@@ -120,6 +129,7 @@ def with_samples(outbox: Outbox, samples: Mapping[tuple[str, Any], float]) -> Ou
 
     rows, oldest_s = sample("pending_rows"), sample("pending_oldest_seconds")
     active, lag = sample("slot_active"), sample("slot_lag_bytes")
+    held = sample("held_rows")
     if rows is None:
         return _unknown(outbox, f"{outbox.api} could not measure its outbox: see its log")
     return msgspec.structs.replace(
@@ -128,6 +138,7 @@ def with_samples(outbox: Outbox, samples: Mapping[tuple[str, Any], float]) -> Ou
         oldest_s=oldest_s,
         slot_active=None if active is None else bool(active),
         slot_lag_bytes=None if lag is None else int(lag),
+        held=None if held is None else int(held),
     )
 
 

@@ -1,36 +1,25 @@
-"""`orderflow relay resync`: the way out when a relay refuses to start."""
+"""`orderflow relay`: the way out when a relay refuses to start; the rows that it holds."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ConfigDict, create_model
 
-from orderflow.cli.configuration import tool_settings
+from orderflow.cli import held
 from orderflow.cli.output import say, write_json
+from orderflow.cli.relay_settings import relay_settings
 from orderflow.cli.terminal import Terminal
-from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
-from orderflow.contracts.roster import ROSTER, SECTIONS
-from orderflow.messaging.errors import ConfigurationError, OrderflowError
-from orderflow.messaging.relay import RelaySettings
+from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.relay.position import lsn_text
 from orderflow.messaging.relay.resync import resync
 from orderflow.messaging.relay.retained_rows import Retained, retained
-from orderflow.messaging.settings import DatabaseSettings, ProcessSettings, Section, load
-from orderflow.stack.addresses import database_url
-from orderflow.stack.lifecycle import current
 
 app = typer.Typer(help="Outbox relays, when they need a hand.", no_args_is_help=True)
 
 
-class _Database(Section):
-    """The database of a service's section; the rest is not read."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    database: DatabaseSettings | None = None
+app.add_typer(held.app, name="held")
 
 
 @app.callback()
@@ -59,7 +48,7 @@ def resync_relay(
       orderflow relay resync order
       orderflow relay resync inventory --yes --json
     """
-    settings = _settings(service)
+    settings = relay_settings(service)
     if not yes and not sys.stdin.isatty():
         raise OrderflowError(
             "a resync publishes records again and nobody is here to be asked: say --yes"
@@ -88,23 +77,3 @@ def resync_relay(
 def _question(service: str, rows: Retained) -> str:
     since = f" (the oldest of {rows.since:%Y-%m-%d %H:%M} UTC)" if rows.since else ""
     return f"Publish {rows.rows:,} rows of {service}{since} again?"
-
-
-def _settings(service: str) -> RelaySettings:
-    """A service's relay, in the database of its own settings, else in that of the local stack."""
-    relayed = [row.name for row in ROSTER if "relay" in row.roles]
-    if service not in relayed:
-        raise ConfigurationError(
-            f"no service is called {service!r} that has a relay; there are: {', '.join(relayed)}"
-        )
-
-    section: dict[str, Any] = {service: (_Database, _Database())}
-    model = create_model("Settings", __base__=ProcessSettings, **section)
-    database = getattr(load(model, neighbours=SECTIONS), service).database
-    return RelaySettings(
-        service=service,
-        database=database
-        or DatabaseSettings.model_validate({"dsn": database_url(current(), service)}),
-        kafka=tool_settings().kafka,
-        commands=OPERATOR_COMMANDS,
-    )

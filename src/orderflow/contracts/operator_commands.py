@@ -8,4 +8,5 @@ OPERATOR_COMMANDS = OperatorCommands(
     apply_topics="`orderflow topics apply`",
     apply_schemas="`orderflow schemas apply`",
     check_schemas="`orderflow schemas check`",
+    held_rows="`orderflow relay held list {service}`",
 )

@@ -151,7 +151,7 @@ class OperatorCommands:
     """
     The commands that an operator runs, as messages name them: whoever embeds the kit names its own.
 
-    `stop_relay` is a clause; `{service}` in it stands for the service's name.
+    `stop_relay` is a clause; `{service}` in it and in `held_rows` stands for the service's name.
     """
 
     resync: str = "a resync"
@@ -159,6 +159,7 @@ class OperatorCommands:
     apply_topics: str = "create it first"
     apply_schemas: str = "the registration of the schemas"
     check_schemas: str = "a check of the schemas"
+    held_rows: str = "the table of held rows"
 
 
 NEUTRAL = OperatorCommands()

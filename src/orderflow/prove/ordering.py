@@ -20,7 +20,6 @@ from orderflow.prove.checker import Finding
 from orderflow.prove.claims import CLAIMS, VERSIONS, judge
 from orderflow.prove.progress import GROUP, SERVICES, Progress, read_progress
 from orderflow.prove.service_views import ledger
-from orderflow.prove.stock_up import stock_up
 from orderflow.prove.workers import disturbances, start_workers
 from orderflow.stack.addresses import api_url, database_url
 from orderflow.stack.local_stack import LocalStack
@@ -30,6 +29,7 @@ from orderflow.stack.temporary_stack import INFRASTRUCTURE, temporary_stack
 from orderflow.trials.disturbances import Disturbed, Planned
 from orderflow.trials.harness import access, database, keep
 from orderflow.trials.order_load import OrderLoad
+from orderflow.trials.stock_up import stock_up
 
 PARTS: tuple[Service, ...] = (*INFRASTRUCTURE, *SERVICES, "psp", "mail")
 READ_EVERY_S = 0.5
@@ -120,7 +120,7 @@ class _Proof:
         workers = start_workers(self._stack, self._plan.workers)
         load = OrderLoad(
             api_url(self._stack.settings, "order"),
-            skus=stock_up(self._stack.settings),
+            skus=stock_up(self._stack.settings, actor="prove"),
             customers=self._plan.customers,
             orders=self._plan.orders,
             seed=self._plan.seed,

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from orderflow.stack.blueprint import everything
 from orderflow.stack.local_stack import LocalStack, Progress
@@ -23,6 +24,7 @@ _NOTHING: Mapping[str, str] = {}
 def temporary_stack(
     services: tuple[Service, ...] = (*INFRASTRUCTURE, "order"),
     *,
+    brokers: Literal[1, 3] = 1,
     environment: Mapping[str, str] = _NOTHING,
     progress: Progress = lambda _name, _state, _reason: None,
 ) -> Iterator[LocalStack]:
@@ -38,6 +40,7 @@ def temporary_stack(
         settings = StackSettings(
             home=directory / "stack",
             cache_dir=jars.default_cache_dir(),
+            brokers=brokers,
             services=services,
             ports=Ports.free(start=os.getpid() * 40),
             environment=dict(environment),

@@ -21,6 +21,7 @@ from orderflow.messaging.testing.eventually import eventually
 
 KEYS = [f"key-{number}" for number in range(60)]
 EXACTLY_ONCE = "exactly-once"
+INBOX_OUTBOX = "inbox-outbox"
 INSIDE = (
     "listener.after_produce",
     "listener.before_send_offsets",
@@ -135,6 +136,18 @@ def test_of_two_workers_with_one_id_the_older_one_ends_and_says_why(probe: Probe
     assert older.popen.returncode == 3, older.log.read_text()
     assert "runs elsewhere" in older.log.read_text()
     probe.assert_each_once_in_order(EXACTLY_ONCE)
+
+
+def test_of_two_idle_workers_with_one_id_the_older_one_ends_too(probe: Probe) -> None:
+    """Nobody's producer is fenced: only the group says that there are two."""
+    older = probe.worker(INBOX_OUTBOX)
+    newer = probe.worker(INBOX_OUTBOX, wait=False)
+    assert eventually(
+        lambda: older.popen.poll() is not None, within_s=90, every_s=0.5, why="the older one ends"
+    )
+    assert older.popen.returncode == 3, older.log.read_text()
+    assert "runs elsewhere" in older.log.read_text()
+    eventually(lambda: newer.is_ready, within_s=60, why="the newer one has the slot")
 
 
 def _uncommitted(probe: Probe) -> int:

@@ -19,6 +19,7 @@ METRICS = """\
 orderflow_outbox_pending_rows{service="order"} 120.0
 orderflow_outbox_pending_rows{service="inventory"} 7.0
 orderflow_outbox_pending_oldest_seconds{service="order"} 34.2
+orderflow_outbox_held_rows{service="inventory"} 2.0
 orderflow_outbox_slot_active{service="order"} 0.0
 orderflow_outbox_slot_lag_bytes{service="order"} 98304.0
 """
@@ -45,6 +46,14 @@ def test_with_a_stopped_relay_the_relay_is_blamed() -> None:
     assert outbox.sentence == (
         "order: 120 rows wait to be published, the oldest for 34 s: is order-relay running?"
     )
+
+
+def test_held_rows_are_said_with_what_to_type() -> None:
+    inventory = Outbox(service="inventory", relay="inventory", api="inventory")
+    assert with_samples(inventory, read_samples(METRICS)).sentence == (
+        "inventory: 2 rows are held, which a topic refused: `orderflow relay held list inventory`"
+    )
+    assert with_samples(ORDER, read_samples(METRICS)).held is None
 
 
 @pytest.mark.parametrize(
@@ -97,6 +106,7 @@ def test_the_table_fits_80_columns() -> None:
         oldest_s=86_400.0,
         slot_active=False,
         slot_lag_bytes=10**12,
+        held=1_000,
     )
     console.print(outbox_table([busy, ORDER]))
     lines = console.export_text().splitlines()

@@ -12,6 +12,7 @@ wrong in it.
 | 20 records of 5 keys, alone, no success in between | the handler is suspected: it is probed |
 | the transaction was aborted | its records go back to the heads of their lanes; nothing is sought |
 | its outcome is unknown | all state is dropped; new producer; again from `committed()` |
+| the consumer is fenced by its own lost join | a new consumer; again from `committed()` |
 | another process runs in this slot | Fenced: this one ends |
 """
 

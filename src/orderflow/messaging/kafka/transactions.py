@@ -55,6 +55,7 @@ HANGING_S = 6.0
 """A call that was given `SLICE_S` and has not returned after this time never will."""
 ASK_AGAIN_S = 0.01
 """A coordinator that loads says so at once."""
+ANSWER_SLICE_S = 0.05
 
 T = TypeVar("T")
 Between = Callable[[], None]
@@ -85,6 +86,14 @@ class Refusal(Enum):
 
     RECORD = "one of its records"
     TOPIC = "the topic of one of its records: it is missing, or may not be written"
+
+
+class RefusedRecord(NamedTuple):
+    """`place` of a record among those that were searched; `words`: the broker's, for log lines."""
+
+    place: int
+    what: Refusal
+    words: str
 
 
 class TransactionAborted(Transient):
@@ -199,6 +208,24 @@ class Transactions:
         except (BufferError, KafkaException) as error:
             self._refused_by_client(error)
 
+    def produce_apart(self, records: Sequence[Produced], *, together: int) -> None:
+        """
+        As `produce`, but send so many at once and wait for their answers: a broker that refuses
+        batches as too large takes smaller ones. Without `reports`.
+        """
+        errors: list[KafkaError] = []
+        for start in range(0, len(records), together):
+            self._send_together(records[start : start + together], errors)
+            if not errors:
+                continue
+
+            # Here, not at `commit`: by then the client only says that it is in no state to send.
+            error = errors[0]
+            innocent = self._aborted_before and not self._tells_of_an_outage(error)
+            if error.code() in _REFUSALS or innocent:
+                self.abort(f"produce: {error.name()} {error.str()}", KafkaException(error))
+            raise _lost("produce", error)
+
     def produce_placed(self, records: Iterable[Placed]) -> None:
         """
         As `produce`, each record to its own partition.
@@ -281,47 +308,69 @@ class Transactions:
 
     def find_refused(self, records: Sequence[Produced]) -> tuple[int, str] | None:
         """
-        Which of `records` is refused by itself, and in which words; None if none is.
-
-        Nothing becomes visible: each is sent alone, in a transaction that is undone. To be called
-        after `commit` was refused, outside a transaction. Raises ProducerLost.
+        The first of `records` that is refused by itself: its place, and the broker's words; None if
+        none is. As `find_all_refused`.
         """
-        place = 0
-        for _ in range(_TRIES_MAX):
+        refused = self.find_all_refused(records)
+        return (refused[0].place, refused[0].words) if refused else None
+
+    def find_all_refused(self, records: Sequence[Produced]) -> list[RefusedRecord]:
+        """
+        Which of `records` are refused by themselves, in their order; empty if none is.
+
+        Nothing becomes visible: they are sent in transactions that are undone, all together first,
+        and of what is refused the parts, down to single records. To be called after `commit` was
+        refused, outside a transaction. What can't be judged is left out: then the broker fails for
+        other reasons. Raises ProducerLost.
+        """
+        refused: list[RefusedRecord] = []
+        groups = [range(len(records))] if records else []
+        tries = 0
+
+        while groups and tries < _TRIES_MAX:
             self.begin()
             errors: list[KafkaError] = []
-            while place < len(records) and not errors:
-                self._send_alone(records[place], errors)
-                place += 1
-            if not errors:
-                self._forget("no record was refused by itself")
-                return None
+            while groups:
+                self._send_together([records[place] for place in groups[-1]], errors)
+                if errors:
+                    break
+                groups.pop()
+                tries = 0
+            self._forget(f"{errors[0].name()} {errors[0].str()}" if errors else "all were taken")
 
-            place -= 1
-            self._forget(f"{errors[0].name()} {errors[0].str()}")
             # After a refusal the next transaction is aborted for a reason that is nobody's: again.
-            if errors[0].code() in _REFUSALS:
-                return place, f"{errors[0].name()} {errors[0].str()}"
-        return None
+            refusal = next((error for error in errors if error.code() in _REFUSALS), None)
+            tries += bool(errors) and refusal is None
+            if refusal is not None:
+                tries = 0
+                group = groups.pop()
+                if len(group) > 1:
+                    groups += reversed(_parts(group))
+                else:
+                    words = f"{refusal.name()} {refusal.str()}"
+                    refused.append(RefusedRecord(group[0], _REFUSALS[refusal.code()], words))
+        return refused
 
-    def _send_alone(self, record: Produced, errors: list[KafkaError]) -> None:
-        """Send one record and wait for the answer to it; what it is goes into `errors`."""
-        topic, key, value, headers = record
+    def _send_together(self, records: Sequence[Produced], errors: list[KafkaError]) -> None:
+        """Send records and wait until all are answered or one is refused; why goes into `errors`"""
 
         def answered(error: KafkaError | None, _message: object) -> None:
             if error is not None:
                 errors.append(error)
 
         try:
-            self._producer.produce(topic, value, key, headers=headers, on_delivery=answered)
+            for topic, key, value, headers in records:
+                self._producer.produce(topic, value, key, headers=headers, on_delivery=answered)
         except KafkaException as error:
             errors.append(error.args[0])
             return
+
+        # In short slices: after a refusal the client keeps the others back until they are aborted.
         deadline = time.monotonic() + BUDGET_S
-        while self._producer.flush(SLICE_S):
+        while self._producer.flush(ANSWER_SLICE_S) and not errors:
             self._between()
             if time.monotonic() >= deadline:
-                raise ProducerLost("a record that was sent alone was not answered", fenced=False)
+                raise ProducerLost("records of a search were not answered", fenced=False)
 
     def _forget(self, reason: str) -> None:
         with suppress(TransactionAborted):
@@ -463,6 +512,12 @@ def topic_exists(client: Consumer | Producer, topic: str) -> bool:
     return metadata.error is None and len(metadata.partitions) > 0
 
 
+def _parts(group: range) -> list[range]:
+    """A group of records in some parts, each at least a record."""
+    size = -(-len(group) // _PARTS)
+    return [group[start : start + size] for start in range(0, len(group), size)]
+
+
 def _raised_by_client(call: Callable[[], object]) -> None:
     """
     Run a call of the client that may serve its callbacks.
@@ -491,6 +546,8 @@ _FINISHED = {
 """A producer that says so enqueues nothing ever again."""
 
 _TRIES_MAX = 3
+_PARTS = 8
+"""Each refusal costs two transactions that are undone, a group that is taken costs one answer."""
 
 _REFUSALS = {
     KafkaError.MSG_SIZE_TOO_LARGE: Refusal.RECORD,

@@ -37,6 +37,8 @@ KEY_BYTES_MAX = 512
 
 TABLE = "outbox"
 STATE_TABLE = "relay_state"
+HELD_TABLE = "relay_held"
+DECISIONS_TABLE = "relay_held_decision"
 RETENTION_DAYS = 7
 
 
@@ -66,9 +68,52 @@ _BY_SEQUENCE = f"""\
 CREATE INDEX {TABLE}_sequence_range ON {TABLE} USING brin (sequence) WITH (autosummarize = on);"""
 
 
+HOLD = f"""\
+-- Rows that a topic refuses for good, and those of their key behind them: whole copies, so the
+-- outbox's days can be dropped. `why` is null for a row that only waits behind another.
+CREATE TABLE {HELD_TABLE} (
+    event_id   uuid        PRIMARY KEY,
+    place      bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    topic      text        NOT NULL,
+    key        text        NOT NULL,
+    payload    bytea       NOT NULL,
+    headers    jsonb       NOT NULL,
+    lsn        bigint      NOT NULL,
+    since      timestamptz NOT NULL DEFAULT now(),
+    why        text,
+    refusals   integer     NOT NULL DEFAULT 0,
+    sending    bigint,
+    wanted     text        CHECK (wanted IN ('resend', 'discard')),
+    wanted_by  text,
+    because    text,
+    wanted_at  timestamptz
+);
+
+-- What became of an operator's wish, kept for 35 days.
+CREATE TABLE {DECISIONS_TABLE} (
+    id         bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    event_id   uuid        NOT NULL,
+    topic      text        NOT NULL,
+    key        text        NOT NULL,
+    type       text        NOT NULL,
+    held_since timestamptz NOT NULL,
+    why        text        NOT NULL,
+    refusals   integer     NOT NULL,
+    wanted     text        NOT NULL,
+    wanted_by  text        NOT NULL,
+    because    text        NOT NULL,
+    wanted_at  timestamptz NOT NULL,
+    outcome    text        NOT NULL CHECK (outcome IN ('sent', 'discarded', 'refused again')),
+    decided_at timestamptz NOT NULL DEFAULT now()
+);
+"""
+"""The migration by which an older outbox's relay can hold rows, word for word."""
+
+
 def ddl(topics: Iterable[str]) -> str:
     """
-    The tables of a service's migration, word for word: the outbox for `topics`, the relay's state.
+    The tables of a service's migration, word for word: the outbox for `topics`, the relay's state,
+    the rows that it holds.
 
     There is no primary key, because a row is written once and read from the log; the index is of
     ranges of pages (BRIN), which costs an insert nothing: by it the rows behind the last published
@@ -121,7 +166,8 @@ CREATE TABLE {STATE_TABLE} (
     tick               bigint      NOT NULL DEFAULT 0,
     published_sequence bigint      NOT NULL DEFAULT 0
 );
-"""
+
+{HOLD}"""
 
 
 UPGRADE = f"""\

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orderflow.messaging.postgres import Cursor
 from orderflow.messaging.process.measuring import Measurement
 from orderflow.messaging.relay import backlog
+from orderflow.messaging.relay.held_rows import count_held
 from orderflow.messaging.relay.settings import slot_of
 from orderflow.messaging.telemetry import MeasuredGauge
 
@@ -19,6 +20,13 @@ LAG_BYTES = MeasuredGauge(
 )
 ACTIVE = MeasuredGauge(
     "outbox_slot_active", "1 while a relay reads the slot; 0 too if there is no slot.", ["service"]
+)
+
+HELD_ROWS = MeasuredGauge(
+    "outbox_held_rows", "Outbox rows that a topic refused, and those of their key.", ["service"]
+)
+HELD_OLDEST_S = MeasuredGauge(
+    "outbox_held_oldest_seconds", "For how long the oldest row is held; 0 without any.", ["service"]
 )
 
 
@@ -39,7 +47,13 @@ def outbox_backlog(service: str) -> tuple[Measurement, ...]:
         else:
             LAG_BYTES.set(state.lag_bytes, service)
 
+    def held(cursor: Cursor) -> None:
+        rows, oldest_s = count_held(cursor)
+        HELD_ROWS.set(rows, service)
+        HELD_OLDEST_S.set(oldest_s, service)
+
     return (
+        Measurement(what="held rows", gauges=(HELD_ROWS, HELD_OLDEST_S), measure=held),
         Measurement(what="outbox", gauges=(ROWS, OLDEST_S), measure=pending),
         Measurement(what="replication slot", gauges=(LAG_BYTES, ACTIVE), measure=slot),
     )

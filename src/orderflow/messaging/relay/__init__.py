@@ -9,6 +9,8 @@ The relay publishes the rows of an outbox table to Kafka, in commit order, exact
   steps; `start_decision`: whether it may go on, as a pure function
 - `position`: how far the outbox is published, kept on Kafka
 - `replication`: PostgreSQL's walsender protocol; `pgoutput`: its messages; `records`: their rows
+- `hold_decision`: which rows go and which are held, as pure functions; `held_store`: the held rows
+  in the database; `held_rows`: what operators see of them, and want
 - `pg_catalog`, `relay_state`, `outbox_partitions`: the database over an ordinary connection
 - `backlog`: what is not published yet, asked by whoever is alive
 - `resync`: a new slot and a new position, after a refusal; `retained_rows`: what it publishes again

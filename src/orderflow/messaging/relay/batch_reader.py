@@ -26,7 +26,8 @@ class BatchReader:
 
     `published` is the position at which the session starts: transactions that end at or before it
     are on Kafka already, so the reader drops them. `sequence` is the highest of all transactions
-    that it has returned or dropped.
+    that it has returned or dropped. `ends`: of each transaction of the last batch, how many rows
+    the batch has up to its end, and where in the log that is.
     """
 
     def __init__(self, stream: Stream, *, published: int, rows_max: int, bytes_max: int) -> None:
@@ -36,6 +37,7 @@ class BatchReader:
         self._parser = Parser(lambda relation: record_reader(relation, self._highest))
         self._published = self._end_lsn = published
         self.sequence = 0
+        self.ends: list[tuple[int, int]] = []
 
     def next_batch(self) -> tuple[list[ProducerRecord], int]:
         """
@@ -46,6 +48,7 @@ class BatchReader:
         """
         stream, feed = self._stream, self._parser.feed
         rows: list[ProducerRecord] = []
+        self.ends = []
         size = 0
         waited = False
 
@@ -78,4 +81,5 @@ class BatchReader:
 
         self._end_lsn = transaction.end_lsn
         rows += transaction.rows
+        self.ends.append((len(rows), transaction.end_lsn))
         return sum(len(row.value) for row in transaction.rows)

@@ -1,5 +1,6 @@
 """
 The partitions of the outbox table: one per UTC day, made 7 days ahead, dropped 7 days after it.
+And what was decided about held rows, deleted after 35 days.
 
 A partition is dropped only when all its rows are published. A DEFAULT partition takes the rows of a
 day that has none, as after a long stop. Nothing here waits long for a lock: what can't be locked
@@ -15,6 +16,7 @@ import msgspec
 
 from orderflow.messaging.postgres import CheckViolation, Connection
 from orderflow.messaging.postgres.outbox import RETENTION_DAYS, TABLE
+from orderflow.messaging.relay.held_store import delete_old_decisions
 from orderflow.messaging.telemetry import logger
 
 DAYS_AHEAD = 7
@@ -88,6 +90,7 @@ class PartitionKeeper:
         if self._published_through is not None:
             stale = _midnight(horizon(now, self._published_through))
             connection.execute(_DELETE_STALE, (stale,))
+        delete_old_decisions(connection)
         return days
 
     def _note_published(self, connection: Connection, position: int) -> datetime:

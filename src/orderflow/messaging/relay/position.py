@@ -40,18 +40,21 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
     `tick` is the database's counter as it was before this position was committed. The database's
     counter is never lower, unless the database was restored from a backup. `resyncing`: a resync
-    has begun and not ended, so the first sentence does not hold yet.
+    has begun and not ended, so the first sentence does not hold yet. `resent` counts the
+    transactions with held rows: those that the database has marked with it, or less, are on Kafka.
     """
 
     lsn: int
     database: Database
     tick: int = 0
     resyncing: bool = False
+    resent: int = 0
 
 
 class _Metadata(Database, frozen=True, kw_only=True, omit_defaults=True):
     tick: int = 0
     resyncing: bool = False
+    resent: int = 0
 
 
 def read_position(consumer: Consumer, *, between: Callable[[], None]) -> Position | None:
@@ -73,10 +76,12 @@ def position_offset(position: Position) -> TopicPartition:
 
 
 def to_metadata(position: Position) -> str:
-    """All but the LSN, which is the offset: at most some 180 bytes, of 4,095 that Kafka accepts."""
+    """All but the LSN, which is the offset: at most some 200 bytes, of 4,095 that Kafka accepts."""
     database = msgspec.structs.asdict(position.database)
     return msgspec.json.encode(
-        _Metadata(**database, tick=position.tick, resyncing=position.resyncing)
+        _Metadata(
+            **database, tick=position.tick, resyncing=position.resyncing, resent=position.resent
+        )
     ).decode()
 
 
@@ -91,7 +96,13 @@ def from_committed(lsn: int, metadata: str | None) -> Position:
         ) from error
 
     database = Database(**{name: getattr(fields, name) for name in Database.__struct_fields__})
-    return Position(lsn=lsn, database=database, tick=fields.tick, resyncing=fields.resyncing)
+    return Position(
+        lsn=lsn,
+        database=database,
+        tick=fields.tick,
+        resyncing=fields.resyncing,
+        resent=fields.resent,
+    )
 
 
 def lsn_text(lsn: int) -> str:

@@ -18,7 +18,7 @@ from orderflow.messaging.errors import Fenced, Refused, Stopped, Transient, Unav
 from orderflow.messaging.kafka.publish_log import PublishLog, unpublished
 from orderflow.messaging.kafka.sent import count_sent
 from orderflow.messaging.kafka.transactions import RESOURCE as BROKER
-from orderflow.messaging.kafka.transactions import ProducerLost, TransactionAborted
+from orderflow.messaging.kafka.transactions import ProducerLost, Refusal, TransactionAborted
 from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
 from orderflow.messaging.relay.batch_reader import BatchReader
 from orderflow.messaging.relay.health import STREAMING, Health, RelayState, set_gauges
@@ -26,7 +26,7 @@ from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
 from orderflow.messaging.relay.position import lsn_text
 from orderflow.messaging.relay.records import ProducerRecord
 from orderflow.messaging.relay.row_traces import RowTraces
-from orderflow.messaging.relay.session import RelaySession
+from orderflow.messaging.relay.session import Batch, RelaySession
 from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.telemetry import BATCH_BUCKETS, counter, histogram, logger
 from orderflow.messaging.work.clock import CLOCK, Clock
@@ -35,6 +35,7 @@ from orderflow.messaging.work.turning import Turning
 
 BACK_OFF_S = (0.1, 5.0)
 KEEP_PARTITIONS_EVERY_S = 60.0
+LOOK_AT_HELD_EVERY_S = 1.0
 TURNS_WITHIN_S = 18.0
 """Longer than a database's silence (15 s); a Kafka transaction of a relay that is well takes ms."""
 
@@ -85,6 +86,8 @@ class Relay:
         self._keeping = Turning("outbox partitions", clock=clock)
         self._publish_log = PublishLog(settings.group)
 
+        self._held = 0
+        self._look_at_held_at = float("-inf")
         self.health = Health()
         self._has_streamed = False
         self._broker_is_away = False
@@ -104,7 +107,15 @@ class Relay:
         if self._is_publishing:
             # What a transaction of a relay waits for is the brokers, and nothing else.
             turning = [Degraded(reason) for reason in turning]
-        return [*reasons, *turning, *self._keeping.reasons()]
+        return [*reasons, *self._held_reasons(), *turning, *self._keeping.reasons()]
+
+    def _held_reasons(self) -> list[str]:
+        held = self._held
+        if not held:
+            return []
+        look = self._settings.commands.held_rows.format(service=self._name)
+        what = "row of the outbox is" if held == 1 else "rows of the outbox are"
+        return [Degraded(f"relay: {held:,} {what} held, which a topic refused: {look}")]
 
     def run(self, stop: threading.Event) -> None:
         """
@@ -177,6 +188,7 @@ class Relay:
         """Read, publish, confirm, until a failure or a stop. Without rows: a position a minute."""
         self._back_off_s = BACK_OFF_S[0]
         self._has_streamed = True
+        self._held = session.held
         self._report(RelayState.STREAMING, position=session.position)
         log.info("the relay streams", slot=self._settings.slot, position=lsn_text(session.position))
 
@@ -194,7 +206,7 @@ class Relay:
             # An idle database's log grows too: without a newer position the slot would retain it.
             now = time.monotonic()
             if rows or now - committed_at >= self._settings.idle_commit_every_s:
-                self._publish(session, rows, end_lsn)
+                self._publish(session, Batch(rows, reader.ends), end_lsn)
                 committed_at = now
                 self._report(
                     RelayState.STREAMING, position=session.position, wal_end=session.stream.wal_end
@@ -202,58 +214,135 @@ class Relay:
             session.note_published(reader.sequence)
             session.read_back()
             session.keep_alive()
+            self._send_held_again(session)
 
-    def _publish(self, session: RelaySession, rows: list[ProducerRecord], end_lsn: int) -> None:
+    def _publish(self, session: RelaySession, batch: Batch, end_lsn: int) -> None:
         """
         Publish until it is committed: after an abort the same producer sends the same again.
 
-        A row that the broker refuses for good holds up what is behind it, for skipping it would
-        lose it: the reason names it, from the first refusal until it is published.
+        A row that the broker refuses for good is held, and with it those behind it of its key; all
+        others go. While it refuses a topic, everything waits for that, with the reason.
         """
         self._turning.mark("publish")
         # Before the transaction, which carries the count: Kafka must never have a higher one than
         # the database.
         session.increment_tick()
 
-        rows = self._traces.begin(rows)
-        refusal = ""
+        refusal, is_innocent = "", False
         while True:
+            if not self._hold(session, batch):
+                continue
+            going = self._traces.begin(batch.going())
             began, self._is_publishing = time.monotonic(), True
             try:
-                session.publish(rows, end_lsn)
+                session.publish(going, end_lsn)
             except TransactionAborted as error:
                 self._is_publishing = False
                 ABORTS.labels(self._name).inc()
-                # Kept: the next abort's reason is only that this producer was refused something.
-                if error.refused and not refusal:
-                    refusal = session.refusal(rows)
+                # After a search the next abort's reason is only that something was refused in it.
+                if is_innocent and not error.refused:
+                    is_innocent = False
+                    continue
+                if error.refused:
+                    refusal, is_innocent = self._judge(session, batch, going)
+                    if is_innocent:
+                        continue
                 self._broker_is_away = not error.refused and not refusal
-                reason = refusal or plain(error)
-                self._report(RelayState.WAITING, reason, position=session.position)
-                log.warning(
-                    "the Kafka transaction was undone and is sent again",
-                    reason=refusal or str(error),
-                    rows=len(rows),
-                    **unpublished(rows),
-                )
-                session.pause(self._back_off_s)
-                self._back_off_s = min(self._back_off_s * 2, BACK_OFF_S[1])
+                self._wait(session, refusal or plain(error), going, words=str(error))
             except ProducerLost as error:
-                if rows:
+                if going:
                     log.warning(
                         "whether these are published is unknown: the committed position tells",
                         reason=str(error),
-                        rows=len(rows),
-                        **unpublished(rows),
+                        rows=len(going),
+                        **unpublished(going),
                     )
                 raise
             else:
-                self._publish_log.committed(rows, session.reports)
+                self._publish_log.committed(going, session.reports)
                 self._is_publishing = False
                 self._back_off_s = BACK_OFF_S[0]
                 self._traces.end()
-                self._count(rows, time.monotonic() - began)
+                self._count(going, time.monotonic() - began)
                 return
+
+    def _judge(
+        self, session: RelaySession, batch: Batch, going: list[ProducerRecord]
+    ) -> tuple[str, bool]:
+        """
+        Find what was refused of `going`. Returns why everything waits, empty if it is no topic; and
+        whether there is something else to try at once: refused rows are to be held, or batches to
+        be smaller.
+        """
+        refused, is_smaller = session.find_refused(going)
+        for record in refused:
+            if record.what is Refusal.RECORD:
+                batch.why[batch.go[record.place]] = record.words
+
+        for record in refused:
+            if record.what is Refusal.TOPIC:
+                topic = going[record.place].topic
+                log.error("the broker refuses a topic", topic=topic, why=record.words)
+                return (
+                    f"the broker refuses topic {topic}: it is missing, or may not be written;"
+                    f" nothing of the outbox of {self._name} is published until it takes rows"
+                ), False
+        if not refused and not is_smaller:
+            return (
+                f"the broker refuses one of {len(going)} rows of the outbox of {self._name}",
+                False,
+            )
+        return "", True
+
+    def _hold(self, session: RelaySession, batch: Batch) -> bool:
+        """Hold what has to be held; false, after a wait, if that would be too much."""
+        if no_room := session.hold(batch):
+            self._broker_is_away = False
+            self._wait(session, no_room, batch.going(), words=no_room)
+            # What is held is sent or discarded meanwhile, else there would never be room.
+            self._send_held_again(session)
+            return False
+
+        self._held = session.held
+        return True
+
+    def _wait(
+        self, session: RelaySession, reason: str, rows: list[ProducerRecord], *, words: str
+    ) -> None:
+        """Say why `rows` are not published, and wait before they are tried again."""
+        self._report(RelayState.WAITING, reason, position=session.position)
+        log.warning(
+            "rows are not published, and are tried again",
+            reason=words,
+            rows=len(rows),
+            **unpublished(rows),
+        )
+        session.pause(self._back_off_s)
+        self._back_off_s = min(self._back_off_s * 2, BACK_OFF_S[1])
+
+    def _send_held_again(self, session: RelaySession) -> None:
+        """Once a second while rows are held: send those about which an operator has decided."""
+        now = time.monotonic()
+        if not session.held or now < self._look_at_held_at:
+            return
+        self._look_at_held_at = now + LOOK_AT_HELD_EVERY_S
+        self._turning.mark("send held rows")
+
+        self._is_publishing = True
+        try:
+            began = time.monotonic()
+            while (sent := session.send_held_again()) is not None:
+                self._publish_log.committed(sent, session.reports)
+                self._count(sent, time.monotonic() - began)
+                began = time.monotonic()
+        except TransactionAborted as error:
+            ABORTS.labels(self._name).inc()
+            log.warning("held rows were not sent, and are tried again", reason=str(error))
+            if error.refused is Refusal.TOPIC:
+                self._look_at_held_at = now + BACK_OFF_S[1]
+        finally:
+            self._is_publishing = False
+        self._held = session.held
 
     def _count(self, rows: list[ProducerRecord], seconds: float) -> None:
         """Count a committed transaction."""
@@ -269,6 +358,8 @@ class Relay:
         if self.health.state is not RelayState.STANDBY:
             self._report(RelayState.STANDBY, "another relay reads the slot")
             log.info("the relay stands by", slot=self._settings.slot)
+            # What is held is the other one's to say.
+            self._held = 0
 
     def _report(
         self,

@@ -3,8 +3,9 @@ Resync: gives a relay that refused to start a new slot, all retained rows again,
 
 Guarantee: every row that the database has, retained or yet to come, is on Kafka at least once under
 its own id, and the rows of each key are in their order again. Rows that were published before are
-there twice; their readers recognise them by the id. Cut off at any line, a resync leaves a position
-that is marked as resyncing: the relay refuses to start until a resync has ended.
+there twice; their readers recognise them by the id. Rows that the relay holds stay held, and so
+does what the broker refuses now, with what is behind it of its key. Cut off at any line, a resync
+leaves a position that is marked as resyncing: the relay refuses to start until a resync has ended.
 
 What can't come back: rows that only a lost copy of the database had, and rows older than the
 outbox's retention.
@@ -22,12 +23,16 @@ from orderflow.messaging.errors import ConfigurationError, Refused, Unavailable
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.transactions import (
+    Refusal,
+    RefusedRecord,
     TransactionAborted,
     Transactions,
     topic_exists,
 )
 from orderflow.messaging.postgres import unavailable_when_transient
 from orderflow.messaging.relay import pg_catalog, relay_state
+from orderflow.messaging.relay.held_store import HeldStore, Hold, event_id_of
+from orderflow.messaging.relay.hold_decision import Lane, divide, lane_of
 from orderflow.messaging.relay.position import (
     POSITIONS_TOPIC,
     Database,
@@ -74,6 +79,8 @@ class _Resync:
         self._settings = settings
         self._progressed_at = time.monotonic()
         self._highest = 0
+        self._held_ids: set[str] = set()
+        self._held_lanes: set[Lane] = set()
 
         self._admin = opened.enter_context(connect_for_long_reads(settings))
         self._reading = opened.enter_context(connect_for_long_reads(settings))
@@ -108,6 +115,7 @@ class _Resync:
         failpoint("resync.after_mark")
 
         slot = self._replace_slot()
+        self._load_held()
         rows = self._publish_retained(slot.snapshot, progress)
         self._commit_position(database, slot.start, last_tick)
         return Resynced(rows=rows, position=slot.start)
@@ -153,16 +161,49 @@ class _Resync:
             )
         return slot
 
+    def _load_held(self) -> None:
+        """What is held already: its rows are not published, nor what is behind them of their key"""
+        self._store = HeldStore(self._admin, reader=None)
+        self._store.forget_log()
+        self._held_ids = self._store.event_ids()
+        self._held_lanes = self._store.lanes_beyond_retention()
+
     def _publish_retained(self, snapshot: str, progress: Callable[[int], None]) -> int:
         rows, highest = 0, Highest()
         for batch in read_batches(self._reading, snapshot, self._settings, highest):
             # Without a position: only the last transaction of a resync ends the mark.
-            self._commit(batch, None)
-            rows += len(batch)
+            rows += self._commit_or_hold(batch)
             progress(rows)
             failpoint("resync.after_rows")
         self._highest = highest.sequence
         return rows
+
+    def _commit_or_hold(self, rows: list[ProducerRecord]) -> int:
+        """Publish what the broker takes, and hold the rest; returns how many rows were published"""
+        held = {place for place, row in enumerate(rows) if event_id_of(row) in self._held_ids}
+        why: dict[int, str] = {}
+        while True:
+            division = divide(rows, lanes=self._held_lanes, refused=held | why.keys())
+            going = [rows[place] for place in division.go]
+            refused = self._commit(going, None)
+            if not refused:
+                break
+            why |= {division.go[record.place]: record.words for record in refused}
+
+        # After they were refused, before the position: until then the relay refuses to start.
+        self._hold([Hold(rows[place], 0, why.get(place)) for place in division.hold])
+        return len(going)
+
+    def _hold(self, rows: list[Hold]) -> None:
+        self._held_ids |= {event_id_of(each.row) for each in rows}
+        self._held_lanes |= {lane_of(each.row) for each in rows}
+        if len(self._held_ids) > self._settings.held_rows_max:
+            service = self._settings.service
+            raise Refused(
+                f"more than {self._settings.held_rows_max:,} rows of {service} would be held:"
+                " make their topic take them, then run it again"
+            )
+        self._store.hold(rows)
 
     def _commit_position(self, database: Database, lsn: int, last_tick: int) -> None:
         """Commit the position of the new slot's start: from here on the relay may stream."""
@@ -174,22 +215,40 @@ class _Resync:
         tick = relay_state.increment_tick(self._admin, service, above=last_tick)
         self._commit([], Position(lsn=lsn, database=database, tick=tick))
 
-    def _commit(self, rows: list[ProducerRecord], position: Position | None) -> None:
-        """Commit one Kafka transaction, after an abort the same again, until patience ends."""
+    def _commit(self, rows: list[ProducerRecord], position: Position | None) -> list[RefusedRecord]:
+        """
+        Commit one Kafka transaction, after an abort the same again, until patience ends. Returns
+        the rows that the broker refuses by themselves; nothing is committed then.
+        """
+        is_apart = False
+
         while True:
             try:
                 self._transactions.begin()
-                self._transactions.produce(rows)
+                if is_apart:
+                    self._transactions.produce_apart(rows, together=1)
+                else:
+                    self._transactions.produce(rows)
                 if position is not None:
                     metadata = self._consumer.consumer_group_metadata()
                     self._transactions.send_offsets([position_offset(position)], metadata)
                 self._transactions.commit()
-            except TransactionAborted:
+            except TransactionAborted as error:
+                if error.refused is Refusal.RECORD:
+                    refused = [
+                        record
+                        for record in self._transactions.find_all_refused(rows)
+                        if record.what is Refusal.RECORD
+                    ]
+                    if refused:
+                        return refused
+                    # Each alone is taken, all together are not.
+                    is_apart = True
                 self._give_up_without_progress()
                 time.sleep(RETRY_AFTER_S)
             else:
                 self._progressed_at = time.monotonic()
-                return
+                return []
 
     def _refuse_while_read(self) -> None:
         reader = pg_catalog.slot_reader(self._admin, self._settings.slot)

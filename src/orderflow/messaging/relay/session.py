@@ -7,15 +7,21 @@ The order of the start is the guarantee; `open` gives the reason at each step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from uuid import UUID
 
 from orderflow.messaging.errors import ResyncNeeded, Stopped, Unavailable
-from orderflow.messaging.event import CE_ID
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.reports import Reports
-from orderflow.messaging.kafka.transactions import Transactions
+from orderflow.messaging.kafka.transactions import (
+    Refusal,
+    RefusedRecord,
+    TransactionAborted,
+    Transactions,
+)
 from orderflow.messaging.postgres import (
     Connection,
     DatabaseError,
@@ -23,6 +29,8 @@ from orderflow.messaging.postgres import (
     unavailable_when_transient,
 )
 from orderflow.messaging.relay import relay_state
+from orderflow.messaging.relay.held_store import HeldStore, Hold, event_id_of
+from orderflow.messaging.relay.hold_decision import DISCARD, divide, may_go
 from orderflow.messaging.relay.position import (
     Position,
     lsn_text,
@@ -39,10 +47,36 @@ from orderflow.messaging.work.turning import Turning
 CONFIRM_EVERY_S = 2.0
 NOTE_EVERY_S = 1.0
 GIVE_UP_AFTER_STOP_S = 4.0
+TOGETHER = (16, 4, 1)
+"""Records that are sent at once to a broker that takes each of them, and not a batch of them."""
 READ_BACK_WITHIN_S = 1.0
 """A commit's marker reaches the group's coordinator some ms after the acknowledgement."""
 
 log = logger("relay")
+
+
+class Batch:
+    """
+    Rows to publish, and where each transaction ends among them and in the log: see `BatchReader`.
+
+    `why`: the broker's words about rows that it refuses, by their places; `go`: the places of those
+    that may go, `hold`: of those that are held.
+    """
+
+    def __init__(self, rows: list[ProducerRecord], ends: Sequence[tuple[int, int]]) -> None:
+        self.rows = rows
+        self.why: dict[int, str] = {}
+        self.go: Sequence[int] = range(len(rows))
+        self.hold: Sequence[int] = ()
+        self._ends = ends
+
+    def going(self) -> list[ProducerRecord]:
+        """The rows that may go."""
+        return [self.rows[place] for place in self.go] if self.hold else self.rows
+
+    def lsn_of(self, place: int) -> int:
+        """Where the database transaction of a row ends."""
+        return self._ends[bisect_right(self._ends, place, key=lambda end: end[0])][1]
 
 
 class RelaySession:
@@ -77,7 +111,9 @@ class RelaySession:
         self._ticked_at = float("-inf")
         self.position = 0
         self._read_position = 0
+        self._resent = self._read_resent = 0
         self._read_back_at = 0.0
+        self._together: int | None = None
         self._sequence = self._noted_sequence = 0
         self._noted_at = float("-inf")
 
@@ -98,6 +134,8 @@ class RelaySession:
             self.admin.close()
             self._consumer.close()
             raise
+        reader = settings.slot, self.stream.backend_pid
+        self._store = HeldStore(self.admin, reader=reader)
 
     def open(
         self, *, on_standby: Callable[[], None], before_first: Callable[[Connection], None]
@@ -146,9 +184,16 @@ class RelaySession:
             if position is None:
                 # The partitions first: the API accepts work once the position is committed.
                 before_first(self.admin)
+                self._store.forget_log()
                 self.publish([], slot.confirmed_flush)
             else:
                 self.position = self._read_position = position.lsn
+                self._resent = self._read_resent = position.resent
+
+            # By what was read from Kafka: it alone knows whether a killed relay sent held rows.
+            self._store.settle(self._read_resent)
+            self._store.unmark(self._resent)
+            self._store.load(position=self.position, resent=self._resent)
 
             # Last, after the position is on Kafka: the API is ready when it finds this note, and a
             # row that it writes then can't be missed.
@@ -159,9 +204,12 @@ class RelaySession:
                 lsn=self.position,
             )
 
-    def publish(self, rows: list[ProducerRecord], end_lsn: int) -> None:
+    def publish(
+        self, rows: list[ProducerRecord], end_lsn: int, *, resent: int | None = None
+    ) -> None:
         """
-        Commit `rows` and the position behind them to Kafka, in one transaction.
+        Commit `rows` and the position behind them to Kafka, in one transaction. `resent`: the
+        number of a transaction with held rows.
 
         Raises TransactionAborted (nothing is visible, the same call again is right), ProducerLost
         (the outcome is unknown: a new session reads it) or Stopped. A database connection that is
@@ -172,12 +220,18 @@ class RelaySession:
                 f"position {lsn_text(end_lsn)} is behind {lsn_text(self.position)}"
             )
 
-        offset = position_offset(Position(lsn=end_lsn, database=self._database, tick=self._tick))
+        resent = self._resent if resent is None else resent
+        offset = position_offset(
+            Position(lsn=end_lsn, database=self._database, tick=self._tick, resent=resent)
+        )
         self._in_transaction = True
         try:
             # The position inside the records' transaction: both are committed, or neither.
             self._transactions.begin()
-            self._transactions.produce(rows)
+            if self._together is None:
+                self._transactions.produce(rows)
+            else:
+                self._transactions.produce_apart(rows, together=self._together)
             failpoint("relay.after_produce", before=self._transactions.flush)
             self._transactions.send_offsets([offset], self._group_metadata)
             failpoint("relay.after_send_offsets")
@@ -187,7 +241,8 @@ class RelaySession:
             self._in_transaction = False
 
         # Only now, after the commit; `read_back` has the last word on it.
-        self.position = end_lsn
+        self.position, self._resent = end_lsn, resent
+        self._store.passed(end_lsn)
         if self._broken is not None:
             raise self._broken
 
@@ -205,7 +260,8 @@ class RelaySession:
         session publishes the rows between again, which PostgreSQL still has.
         """
         now = time.monotonic()
-        if self._read_position == self.position or now - self._read_back_at < CONFIRM_EVERY_S:
+        is_read = (self._read_position, self._read_resent) == (self.position, self._resent)
+        if is_read or now - self._read_back_at < CONFIRM_EVERY_S:
             return
         self._read_back_at = now
 
@@ -218,7 +274,7 @@ class RelaySession:
             position = read_position(self._consumer, between=between)
         except _NoMarkerYet:
             return
-        if position is None or position.lsn < self.position:
+        if position is None or position.lsn < self.position or position.resent < self._resent:
             raise Unavailable(
                 f"Kafka had acknowledged position {lsn_text(self.position)}, and has "
                 f"{lsn_text(position.lsn) if position else 'none'}: its commit was undone",
@@ -228,6 +284,11 @@ class RelaySession:
         # so could not correct the note that a kill has left behind.
         self._note()
         self._read_position = self.position
+
+        # Not before: of a commit that was only acknowledged the rows may have to be sent again.
+        if self._read_resent != self._resent:
+            self._store.settle(self._resent)
+            self._read_resent = self._resent
 
     def note_published(self, sequence: int) -> None:
         """
@@ -248,31 +309,119 @@ class RelaySession:
             relay_state.note_published(self.admin, self._settings.service, self._sequence)
             self._noted_sequence = self._sequence
 
-    def refusal(self, rows: list[ProducerRecord]) -> str:
+    @property
+    def held(self) -> int:
+        """How many rows are held."""
+        return self._store.held
+
+    def hold(self, batch: Batch) -> str:
         """
-        Which of `rows` the broker refuses, and what to do about it; for a reason that is shown.
-        The broker's own words are only logged.
+        Hold the refused rows of `batch`, and those behind a held row of their lane; `batch.go` has
+        the rest, which may be published together with its position.
+
+        May be called again, with more refused rows. Returns why there is no room for more, in which
+        case nothing was written; empty if all is held. Raises Unavailable.
+        """
+        store = self._store
+        if not batch.why and not store.lanes and not store.ahead:
+            return ""
+
+        # By their ids: of what a killed relay has written down, the log has what was before it too,
+        # and that may go.
+        written = {place for place, row in enumerate(batch.rows) if event_id_of(row) in store.ahead}
+        division = divide(batch.rows, lanes=store.lanes, refused=written | batch.why.keys())
+        new = [place for place in division.hold if place not in written]
+        if self.held + len(new) > self._settings.held_rows_max:
+            service = self._settings.service
+            return (
+                f"{self.held:,} rows of the outbox of {service} are held, {len(new):,} more"
+                f" would be too many: {self._settings.commands.held_rows.format(service=service)}"
+            )
+
+        # Before the position passes them: from then on nothing else has them.
+        held = [Hold(batch.rows[place], batch.lsn_of(place), batch.why.get(place)) for place in new]
+        store.hold(held)
+        batch.go, batch.hold = division
+        if held:
+            failpoint("relay.after_hold")
+        for each in held:
+            if each.why is not None:
+                log.error(
+                    "a row is held: the broker refuses it",
+                    event_id=event_id_of(each.row),
+                    topic=each.row.topic,
+                    why=each.why,
+                )
+        return ""
+
+    def send_held_again(self) -> list[ProducerRecord] | None:
+        """
+        Publish the held rows whose turn has come, in their order, in a transaction of their own,
+        and pass those that are to be discarded. Returns what was published, None if it was no
+        row's turn.
+
+        Once that is read back they are held no more. Raises TransactionAborted: they stay held, and
+        those that were refused again wait for a new decision.
+        """
+        waiting = self._store.load(position=self.position, resent=self._resent)
+        chosen = may_go(
+            waiting, rows_max=self._settings.rows_max, bytes_max=self._settings.bytes_max
+        )
+        if not chosen:
+            return None
+
+        # The mark before the transaction that carries its number: a successor that reads the number
+        # knows which rows were sent, and one that reads a lower one knows that none was.
+        number = self._resent + 1
+        rows = self._store.mark(chosen, number)
+        failpoint("relay.after_mark")
+        try:
+            self.publish(rows, self.position, resent=number)
+        except TransactionAborted as error:
+            if error.refused is Refusal.RECORD:
+                self._hold_again(rows)
+            # It is known that nothing was sent: operators may decide anew, which a mark prevents.
+            self._store.unmark(self._resent)
+            raise
+
+        failpoint("relay.after_resend")
+        discarded = sum(row.wanted == DISCARD for row in chosen)
+        log.info("held rows are sent", sent=len(rows), discarded=discarded)
+        self._store.load(position=self.position, resent=self._resent)
+        self._read_back_at = float("-inf")
+        return rows
+
+    def _hold_again(self, rows: list[ProducerRecord]) -> None:
+        records, _ = self.find_refused(rows)
+        refused = [
+            (UUID(event_id_of(rows[record.place])), record.words)
+            for record in records
+            if record.what is Refusal.RECORD
+        ]
+        self._store.refused_again(refused)
+
+        # Named once more: whoever mended the topic has not mended it enough.
+        for event_id, words in refused:
+            log.error("a held row is refused again", event_id=str(event_id), why=words)
+
+    def find_refused(self, rows: list[ProducerRecord]) -> tuple[list[RefusedRecord], bool]:
+        """
+        Which of `rows` the broker refuses, each by itself. If it refuses none, it refuses them
+        together: then this session sends smaller batches from now on, if there are any; true.
 
         Raises ProducerLost.
         """
         self._in_transaction = True
         try:
-            refused = self._transactions.find_refused(rows)
+            refused = self._transactions.find_all_refused(rows)
         finally:
             self._in_transaction = False
 
-        service = self._settings.service
-        if refused is None:
-            return f"the broker refuses one of {len(rows)} rows of the outbox of {service}"
-        place, words = refused
-        row = rows[place]
-        event_id = dict(row.headers)[CE_ID].decode()
-        log.error("the broker refuses a row", event_id=event_id, topic=row.topic, why=words)
-        return (
-            f"the broker refuses row {event_id} of the outbox of {service} (topic {row.topic});"
-            " nothing behind it is published until the topic takes it:"
-            " see the topic's settings and rights"
-        )
+        sizes = [size for size in TOGETHER if self._together is None or size < self._together]
+        if refused or not sizes:
+            return refused, False
+        self._together = sizes[0]
+        return refused, True
 
     def increment_tick(self) -> None:
         """

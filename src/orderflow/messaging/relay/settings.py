@@ -29,6 +29,8 @@ class RelaySettings(msgspec.Struct, frozen=True, kw_only=True):
     idle_commit_every_s: float = 60.0
     tick_every_s: float = 60.0
     """How often the relay increments the counter that tells a restored backup from the original."""
+    held_rows_max: int = 1_000
+    """With more rows to hold it is the topic that is wrong, not they: the relay stops and waits."""
     commands: OperatorCommands = NEUTRAL
 
     @property

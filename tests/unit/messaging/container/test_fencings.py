@@ -21,3 +21,10 @@ def test_a_second_newer_producer_much_later_is_the_first_one_again() -> None:
     assert not fencings.is_replaced(open_s=0.1, now=1_000.0)
     assert not fencings.is_replaced(open_s=15.2, now=1_030.0)
     assert not fencings.is_replaced(open_s=0.1, now=1_061.0)
+
+
+def test_an_instance_id_that_is_taken_twice_within_a_minute_is_another_workers() -> None:
+    fencings = Fencings()
+    assert not fencings.is_second_instance(1_000.0)
+    assert fencings.is_second_instance(1_059.0)
+    assert not fencings.is_second_instance(1_120.0)

@@ -14,8 +14,10 @@ from orderflow.messaging.kafka.clients import (
     TopicPartition,
 )
 from orderflow.messaging.kafka.transactions import (
+    Produced,
     ProducerLost,
     Refusal,
+    RefusedRecord,
     TransactionAborted,
     Transactions,
     Verdict,
@@ -231,3 +233,89 @@ def test_a_full_client_queue_undoes_the_transaction(monkeypatch: pytest.MonkeyPa
     with pytest.raises(TransactionAborted, match="queue is full"):
         sends.produce([("t", b"k", b"v", [])])
     assert producer.calls == ["abort_transaction"]
+
+
+class RefusingBroker:
+    """
+    A producer whose broker refuses values, and with them what else came in the request; then it
+    aborts the next transaction too, whatever it has.
+    """
+
+    def __init__(self, refused: dict[bytes, int]) -> None:
+        self.refused = refused
+        self.transactions = 0
+        self._waiting: list[tuple[bytes, Any]] = []
+        self._is_innocent = False
+
+    def begin_transaction(self) -> None:
+        self.transactions += 1
+
+    def produce(
+        self, _topic: str, value: bytes, _key: bytes, *, headers: object, on_delivery: Any
+    ) -> None:
+        del headers
+        self._waiting.append((value, on_delivery))
+
+    def flush(self, _timeout: float) -> int:
+        waiting, self._waiting = self._waiting, []
+        codes = [self.refused[value] for value, _ in waiting if value in self.refused]
+        code = codes[0] if codes else None
+        if waiting and self._is_innocent:
+            code, self._is_innocent = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, False
+        elif code is not None:
+            self._is_innocent = True
+        for _, answered in waiting:
+            answered(None if code is None else error(code, aborts=True), None)
+        return 0
+
+    def abort_transaction(self, _timeout: float) -> None:
+        self._waiting = []
+
+
+def search(numbers: int, refused: dict[bytes, int]) -> tuple[list[RefusedRecord], RefusingBroker]:
+    broker = RefusingBroker(refused)
+    transactions = Transactions(cast("Producer", broker), between=lambda: None)
+    records: list[Produced] = [("out", b"k", str(n).encode(), []) for n in range(numbers)]
+    return transactions.find_all_refused(records), broker
+
+
+def test_all_records_that_are_refused_are_found_among_thousands_in_some_dozen_transactions() -> (
+    None
+):
+    refused = {str(n).encode(): KafkaError.MSG_SIZE_TOO_LARGE for n in (0, 7, 8, 1_234, 1_999)}
+    found, broker = search(2_000, refused)
+    assert [record.place for record in found] == [0, 7, 8, 1_234, 1_999]
+    assert {record.what for record in found} == {Refusal.RECORD}
+    assert broker.transactions < 60
+
+
+def test_a_search_tells_a_refused_topic_from_a_refused_record() -> None:
+    found, _ = search(3, {b"1": KafkaError.TOPIC_AUTHORIZATION_FAILED})
+    assert [(record.place, record.what) for record in found] == [(1, Refusal.TOPIC)]
+
+
+def test_a_search_blames_nobody_for_failures_that_are_no_refusals_and_ends() -> None:
+    found, broker = search(100, {b"50": KafkaError.UNKNOWN_PRODUCER_ID})
+    assert found == []
+    assert broker.transactions <= 6
+    assert search(0, {})[0] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, TransactionAborted),
+        (KafkaError._MSG_TIMED_OUT, ProducerLost),
+    ],
+)
+def test_what_is_sent_apart_ends_with_the_first_answer_that_is_none(
+    code: int, wanted: type[Exception]
+) -> None:
+    broker = RefusingBroker({b"2": code})
+    transactions = Transactions(cast("Producer", broker), between=lambda: None)
+    transactions.begin()
+    records: list[Produced] = [("out", b"k", str(n).encode(), []) for n in range(9)]
+    with pytest.raises(wanted) as ended:
+        transactions.produce_apart(records, together=2)
+    if isinstance(ended.value, TransactionAborted):
+        assert ended.value.refused is Refusal.RECORD

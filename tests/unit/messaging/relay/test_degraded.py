@@ -58,6 +58,7 @@ def run_with(
 
     class Session:
         position = 1
+        held = 0
         stream: Any = type("Stream", (), {"wal_end": 1, "backend_pid": 1})()
 
         def __init__(self, *_arguments: Any, **_options: Any) -> None:

@@ -44,6 +44,7 @@ class Assignment:
     """
 
     def __init__(self, settings: ContainerSettings, consumer: Consumer) -> None:
+        self._settings = settings
         self._name = settings.listener.name
         self._topics = list(settings.listener.subscribed)
         self._committed_within_s = settings.committed_within_s
@@ -60,6 +61,13 @@ class Assignment:
         self._consumer.subscribe(
             self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
+
+    def of_new_consumer(self, consumer: Consumer) -> Assignment:
+        """One that joins the same group with another consumer, and is told of the same."""
+        new = Assignment(self._settings, consumer)
+        if self._before_revoke is not None and self._on_assigned is not None:
+            new.subscribe(self._before_revoke, self._on_assigned)
+        return new
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Fetch no more of these. If one was taken away this very moment, none is changed."""

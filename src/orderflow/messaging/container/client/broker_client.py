@@ -87,15 +87,7 @@ class BrokerClient:
         self._in_flight_since = 0.0
         self._answer: list[KafkaError | None] = []
 
-        self._consumer = clients.listener_consumer(
-            settings.kafka,
-            settings.listener.group,
-            instance_id=settings.instance_id,
-            protocol=settings.protocol,
-            error_cb=self._on_error,
-            on_commit=self._on_commit,
-            **settings.consumer_overrides,
-        )
+        self._consumer = self._new_consumer()
         self._assignment = Assignment(settings, self._consumer)
         self._transactions = self._new_producer()
 
@@ -129,6 +121,9 @@ class BrokerClient:
 
         first = self._consumer.poll(timeout_s)
         messages = [] if first is None else [first, *self._consumer.consume(records_max - 1, 0)]
+        if (fenced := self._first_fencing(messages)) is not None:
+            self._join_anew(fenced)
+            messages = []
 
         # Taken here, after the turn's last rebalance and before its transaction: metadata taken
         # later could belong to a newer generation, and would let through offsets of partitions that
@@ -329,11 +324,53 @@ class BrokerClient:
         while time.monotonic() < until:
             self._poll_paused()
 
+    def _first_fencing(self, messages: Sequence[Any]) -> KafkaError | None:
+        """
+        The broker's word that another member has this slot's instance id, unless it is the second
+        one within a minute.
+
+        A coordinator that could not write down our own join, or whose answer got lost, knows us by
+        a member id that we never heard of, and fences the one that we have. Another process with
+        this slot joins again too, and so fences us again.
+        """
+        errors = (message.error() for message in messages)
+        fencing = next(
+            (error for error in errors if error is not None and _is_fencing(error)), None
+        )
+        is_second = fencing is not None and self._fencings.is_second_instance(time.monotonic())
+        return None if is_second else fencing
+
+    def _join_anew(self, fencing: KafkaError) -> None:
+        """
+        Go on with a new consumer: one that was fenced is finished for good. What was read and not
+        committed is read again.
+        """
+        log.warning("the consumer is replaced", listener=self._name, why=redacted(fencing.str()))
+        self._assignment.forget_all()
+        if self._in_flight:
+            self._answer = [fencing]
+
+        fenced, self._consumer = self._consumer, self._new_consumer()
+        self._assignment = self._assignment.of_new_consumer(self._consumer)
+        fenced.close()
+
     def _replaced(self, why: str) -> Fenced:
         slot = self._settings.slot
         return Fenced(
             f"slot {slot} of {self._name} runs elsewhere ({why}): nothing of this worker's last "
             f"batch is visible; it ends. Give each worker a slot of its own: --slot {slot + 1}"
+        )
+
+    def _new_consumer(self) -> clients.Consumer:
+        settings = self._settings
+        return clients.listener_consumer(
+            settings.kafka,
+            settings.listener.group,
+            instance_id=settings.instance_id,
+            protocol=settings.protocol,
+            error_cb=self._on_error,
+            on_commit=self._on_commit,
+            **settings.consumer_overrides,
         )
 
     def _new_producer(self) -> Transactions:
@@ -397,12 +434,9 @@ class BrokerClient:
             self._assignment.refused.add((message.topic(), message.partition()))
             return
 
-        # A fatal error comes as _FATAL, whose own `fatal()` is false; which one it was, only its
-        # text says.
-        is_fatal = error.fatal() or code == FATAL
-        if code == KafkaError.FENCED_INSTANCE_ID or (is_fatal and "group.instance.id" in text):
+        if _is_fencing(error):
             raise self._replaced(text)
-        if is_fatal:
+        if _is_fatal(error):
             raise Unavailable(
                 f"the consumer of {self._name} is finished: {text}", resource="broker"
             )
@@ -417,6 +451,19 @@ class BrokerClient:
         if self.broker_error != text:
             log.warning("consumer", listener=self._name, error=redacted(text))
         self.broker_error = text
+
+
+def _is_fatal(error: KafkaError) -> bool:
+    return error.fatal() or error.code() == FATAL
+
+
+def _is_fencing(error: KafkaError) -> bool:
+    """Whether another member has the instance id."""
+    # A fatal error comes as _FATAL, whose own `fatal()` is false; which one it was, only its text
+    # says.
+    return error.code() == KafkaError.FENCED_INSTANCE_ID or (
+        _is_fatal(error) and "group.instance.id" in error.str()
+    )
 
 
 def _commit_of(partition: Partition, window: Window) -> TopicPartition:

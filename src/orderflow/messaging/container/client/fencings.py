@@ -1,4 +1,6 @@
-"""Whether a producer was fenced by another worker in its slot, or only by the broker's time-out."""
+"""
+Whether another worker has this one's slot, or a producer or consumer was fenced for another reason.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ TWICE_WITHIN_S = 60.0
 
 class Fencings:
     """
-    Remembers when this worker's producers were fenced by another producer.
+    Remembers when this worker's producers were fenced by another producer, its consumers by another
+    member.
 
     The broker fences with the same answer for two reasons. After `transaction.timeout.ms` it ends a
     transaction by itself: however often that happens, nobody else is there. A transaction that was
@@ -18,6 +21,13 @@ class Fencings:
 
     def __init__(self) -> None:
         self._last_at = -TWICE_WITHIN_S
+        self._instance_at = -TWICE_WITHIN_S
+
+    def is_second_instance(self, now: float) -> bool:
+        """Whether this worker's instance id was taken for the second time within a minute."""
+        is_second = now - self._instance_at < TWICE_WITHIN_S
+        self._instance_at = now
+        return is_second
 
     def is_replaced(self, *, open_s: float, now: float) -> bool:
         """

@@ -1,4 +1,4 @@
-"""A row that the broker refuses: the reason names it, and it is tried ever more rarely."""
+"""A topic that the broker refuses: the reason names it, and it is tried ever more rarely."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.support.log_lines import LogLines, log_lines
 
 from orderflow.messaging.kafka.reports import Reports
-from orderflow.messaging.kafka.transactions import Refusal, TransactionAborted
+from orderflow.messaging.kafka.transactions import Refusal, RefusedRecord, TransactionAborted
 from orderflow.messaging.relay import relay as module
 from orderflow.messaging.relay.health import RelayState
 from orderflow.messaging.relay.records import ProducerRecord
@@ -28,10 +28,22 @@ SETTINGS = RelaySettings(
 )
 EVENT = "0198a0b2-0000-7000-8000-000000000001"
 ROW = ProducerRecord("parcels", b"k", b"v", [("ce_id", EVENT.encode())])
-REFUSAL = "the broker refuses row 1 of the outbox of probe"
+REFUSAL = (
+    "the broker refuses topic parcels: it is missing, or may not be written; "
+    "nothing of the outbox of probe is published until it takes rows"
+)
 
 
-def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely(
+class OneBatch:
+    sequence = 1
+    ends = ((1, 2),)
+
+    def __init__(self, *_arguments: Any, **_options: Any) -> None: ...
+    def next_batch(self) -> tuple[list[ProducerRecord], int]:
+        return [ROW], 2
+
+
+def test_a_refused_topic_is_named_until_it_takes_rows_and_tried_ever_more_rarely(
     monkeypatch: pytest.MonkeyPatch, log_lines: LogLines
 ) -> None:
     stop = threading.Event()
@@ -41,7 +53,7 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
     aborts = [
         TransactionAborted(words, resource="broker", refused=refused)
         for words, refused in [
-            ("MSG_SIZE_TOO_LARGE", Refusal.RECORD),
+            ("TOPIC_AUTHORIZATION_FAILED", Refusal.TOPIC),
             ("OUT_OF_ORDER_SEQUENCE_NUMBER", None),
         ]
         * 5
@@ -52,9 +64,9 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
         reports = Reports()
         stream: Any = type("Stream", (), {"wal_end": 1, "backend_pid": 1})()
 
-        def __init__(self, *_arguments: Any, **_options: Any) -> None:
-            self.searches = 0
+        held = 0
 
+        def __init__(self, *_arguments: Any, **_options: Any) -> None: ...
         def open(self, **_options: Any) -> None: ...
         def close(self) -> None: ...
         def increment_tick(self, *_: int) -> None: ...
@@ -68,22 +80,16 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
             if aborts:
                 raise aborts.pop(0)
 
-        def refusal(self, _rows: list[ProducerRecord]) -> str:
-            self.searches += 1
-            assert self.searches == 1, "the row is searched for once"
-            return REFUSAL
+        def hold(self, _batch: object) -> str:
+            return ""
+
+        def find_refused(self, _rows: object) -> tuple[list[RefusedRecord], bool]:
+            return [RefusedRecord(0, Refusal.TOPIC, "TOPIC_AUTHORIZATION_FAILED")], False
 
         def pause(self, seconds: float) -> None:
             # As another thread asks, while this one waits.
             seen.append(relay.reasons())
             pauses.append(seconds)
-
-    class OneBatch:
-        sequence = 1
-
-        def __init__(self, *_arguments: Any, **_options: Any) -> None: ...
-        def next_batch(self) -> tuple[list[ProducerRecord], int]:
-            return [ROW], 2
 
     monkeypatch.setattr(module, "RelaySession", RefusingSession)
     monkeypatch.setattr(module, "BatchReader", OneBatch)
@@ -96,7 +102,7 @@ def test_a_refused_row_is_named_until_it_is_published_and_tried_ever_more_rarely
     assert pauses[-1] == BACK_OFF_S[1]
     assert states[-2:] == [RelayState.STREAMING, RelayState.STOPPED]
 
-    undone = log_lines.of("the Kafka transaction was undone and is sent again")
+    undone = log_lines.of("rows are not published, and are tried again")
     assert [line["event_ids"] for line in undone] == [[EVENT]] * 10
     # Told once, when it was committed, and by whom.
     (line,) = log_lines.of("published")

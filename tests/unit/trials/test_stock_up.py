@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx2
 
-from orderflow.prove.stock_up import _skus
+from orderflow.trials.stock_up import _skus
 
 
 def test_the_products_of_all_pages_are_read() -> None:

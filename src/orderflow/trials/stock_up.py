@@ -15,8 +15,12 @@ TIMEOUT_S = 30.0
 PAGE = 100
 
 
-def stock_up(settings: StackSettings) -> list[str]:
-    """Put every product in stock; returns the SKUs. Raises OrderflowError if an API refuses."""
+def stock_up(settings: StackSettings, *, actor: str) -> list[str]:
+    """
+    Put every product in stock, as `actor`, once; returns the SKUs.
+
+    Raises OrderflowError if an API refuses.
+    """
     order, inventory = api_url(settings, "order"), api_url(settings, "inventory")
 
     try:
@@ -26,8 +30,8 @@ def stock_up(settings: StackSettings) -> list[str]:
                 # The same key at each run: the shelf is filled once.
                 client.post(
                     f"{inventory}/stock/{sku}/receipts",
-                    json={"quantity": QUANTITY, "reason": "orderflow prove"},
-                    headers={"Idempotency-Key": "orderflow-prove", "Orderflow-Actor": "prove"},
+                    json={"quantity": QUANTITY, "reason": f"orderflow {actor}"},
+                    headers={"Idempotency-Key": f"orderflow-{actor}", "Orderflow-Actor": actor},
                 ).raise_for_status()
     except httpx2.HTTPError as error:
         raise OrderflowError(f"the shelf could not be filled: {error}") from error
