@@ -78,10 +78,10 @@ def books(
     """
     settings = tool_settings()
     console = Terminal(highlight=False, soft_wrap=False)
-    with closing(Books(_section(), settings.kafka, settings.registry)) as kept:
+    with closing(Books(books_section(), settings.kafka, settings.registry)) as kept:
         if not watching:
             report = _run(kept, full=full, order=order, within=within)
-            _show(console, report, as_json=as_json)
+            show(console, report, as_json=as_json)
             raise typer.Exit(exit_code(report))
 
         try:
@@ -119,7 +119,7 @@ def screen(report: BooksReport) -> RenderableType:
     return Group(*parts, _verdict(report))
 
 
-def _section() -> BooksSection:
+def books_section() -> BooksSection:
     """The books' settings; an address that is not set is that of this checkout's local stack."""
     section = load(BooksSettings, neighbours=SECTIONS).books
     local = books_environment(current())
@@ -159,12 +159,12 @@ def _turn(
     console: Terminal, kept: Books, *, full: bool, order: str, within: float | None, as_json: bool
 ) -> None:
     try:
-        _show(console, _run(kept, full=full, order=order, within=within), as_json=as_json)
+        show(console, _run(kept, full=full, order=order, within=within), as_json=as_json)
     except Transient as error:
         Terminal(stderr=True, highlight=False).print(Text(str(error), "yellow"), soft_wrap=True)
 
 
-def _show(console: Terminal, report: BooksReport, *, as_json: bool) -> None:
+def show(console: Terminal, report: BooksReport, *, as_json: bool) -> None:
     if as_json:
         write_json(report)
     else:
