@@ -71,7 +71,7 @@ def demo() -> None:
     refunded; one is declined; one is out of stock; and of one nobody knows for a while whether it
     was paid. Each record is read by us and by Kafka's own console consumer, a Java program. At the
     end each order is compared with how it should end, with the payment provider's own ledger, with
-    its shipment, with the mails that its customer got, and with its customer's revenue; and the books
+    its shipment, with the mails that its customer got, and with its customer's revenue. The books
     compare what every service says of every order. Exit 0 only if all of that is so. The stack
     stays up.
 
