@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from orderflow.cli.dlt.payload import Payload
 from orderflow.cli.records import header
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.letters import Letter
+from orderflow.messaging.dead_letters.payload import Payload
 from orderflow.messaging.event import rfc3339_ms
 
 Answer = dict[str, Any]

@@ -19,7 +19,6 @@ from orderflow.cli.configuration import tool_settings
 from orderflow.cli.dlt.answers import answer, letter_answer
 from orderflow.cli.dlt.asking import actor, desk, is_any, letter_filter
 from orderflow.cli.dlt.order_history import order_history, order_named
-from orderflow.cli.dlt.payload import payload_of
 from orderflow.cli.dlt.view import (
     discard_lines,
     letter_line,
@@ -30,9 +29,11 @@ from orderflow.cli.dlt.view import (
 )
 from orderflow.cli.output import write_json
 from orderflow.cli.terminal import Terminal
+from orderflow.contracts.events import EVENT_TYPES
 from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.letters import LetterFilter
+from orderflow.messaging.dead_letters.payload import payload_of
 from orderflow.messaging.dead_letters.replay_plan import DeskProgress, DeskReport, Held, ReplayPlan
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.schemas.avro import Decoder
@@ -165,7 +166,7 @@ def show_letter(
         plan = at_desk.plan_replay(LetterFilter(ids=frozenset([letter_id])))
 
     planned = next((each for each in plan.letters if each.id == letter_id), None)
-    payload = payload_of(there.value, Decoder(Registry(settings.registry)))
+    payload = payload_of(there.value, Decoder(Registry(settings.registry)), EVENT_TYPES)
     history = order_history(there, Api("order", url))
     if as_json:
         write_json(

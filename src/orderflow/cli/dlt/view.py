@@ -10,7 +10,7 @@ import msgspec
 from rich.text import Text
 
 from orderflow.cli.dlt.order_history import Entry, OrderHistory, around, order_of
-from orderflow.cli.dlt.payload import Payload, hex_rows
+from orderflow.cli.dlt.payload import hex_rows
 from orderflow.cli.dlt.words import (
     attempts,
     failure,
@@ -24,6 +24,7 @@ from orderflow.cli.records import header
 from orderflow.cli.trace.words import lasted
 from orderflow.messaging.dead_letters.evidence import LetterEvidence, short_name
 from orderflow.messaging.dead_letters.letters import Letter, LetterGroup
+from orderflow.messaging.dead_letters.payload import Payload
 from orderflow.messaging.dead_letters.replay_plan import DeskReport, Held, PlannedLetter, ReplayPlan
 
 WIDTH, COUNT, AGE = 80, 8, 14

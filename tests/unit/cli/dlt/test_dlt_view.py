@@ -20,7 +20,7 @@ from tests.unit.cli.dlt.letters import (
 )
 
 from orderflow.cli.dlt.order_history import OrderHistory, around, order_of
-from orderflow.cli.dlt.payload import Payload, hex_rows
+from orderflow.cli.dlt.payload import hex_rows
 from orderflow.cli.dlt.view import (
     discard_lines,
     letter_line,
@@ -33,6 +33,7 @@ from orderflow.cli.dlt.words import evidence_line
 from orderflow.messaging.dead_letters.dispositions import Disposition, DispositionKind
 from orderflow.messaging.dead_letters.evidence import LetterEvidence
 from orderflow.messaging.dead_letters.letter_place import LetterId
+from orderflow.messaging.dead_letters.payload import Payload
 from orderflow.messaging.dead_letters.replay_plan import (
     DeskReport,
     Held,
