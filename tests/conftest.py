@@ -21,6 +21,7 @@ TESTS = Path(__file__).parent
 
 SECONDS = {
     "chaos/test_outages_of_the_whole.py": 180,
+    "integration/drills/test_drills.py": 120,
     "integration/drills/test_neighbours_and_records.py": 110,
     "integration/tools/test_bench_smoke.py": 187,
     "integration/milestones/test_m5_rebalance.py": 153,
@@ -58,6 +59,10 @@ SECONDS = {
     "integration/milestones/test_m6_schemas.py": 47,
     "integration/tools/test_demo.py": 80,
     "integration/stack/test_setup.py": 42,
+    "integration/milestones/test_m5_desk.py": 95,
+    "integration/kit/test_relay_held.py": 60,
+    "integration/tools/test_books_planted.py": 80,
+    "integration/tools/test_books.py": 60,
     "integration/kit/test_listener.py": 40,
     "integration/kit/test_fenced_instance.py": 30,
 }

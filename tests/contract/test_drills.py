@@ -1,4 +1,4 @@
-"""Each drill has a runbook that names it, and a row in the report of the last run of all."""
+"""Each drill has a runbook that says how to practise it, and is told in words that fit a table."""
 
 from __future__ import annotations
 
@@ -21,14 +21,6 @@ def test_names_are_unique() -> None:
 def test_a_drill_has_a_runbook_that_says_how_to_practise_it(drill: Drill) -> None:
     text = (ROOT / drill.runbook_path).read_text()
     assert f"$ orderflow drill run {drill.name}\n" in text
-
-
-@EACH
-def test_the_report_has_the_drill_as_the_code_has_it_and_it_passed(drill: Drill) -> None:
-    text = (ROOT / "docs" / "drills.md").read_text()
-    assert f"| {drill.name} | {drill.degrades} | {drill.goes_on} |" in text
-    assert f"\n## {drill.name}\n" in text
-    assert f"{drill.name} (**failed**)" not in text
 
 
 @EACH

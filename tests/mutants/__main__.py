@@ -19,6 +19,14 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/unit/books/test_settling.py": {
+        "mark-before-the-reading": "test_an_account_that_changes_meanwhile_gets_a_new_mark",
+        "suspect-not-read-again": "test_what_arrives_was_in_flight",
+        "in-flight-for-ever": "test_a_loss_is_found_behind_changes",
+    },
+    "tests/unit/books/test_store.py": {
+        "books-positions-apart": "test_a_kill_in_the_middle_leaves_nothing",
+    },
     "tests/integration/kit/test_fenced_instance.py": {
         "lone-fencing-ends-the-worker": (
             "test_a_worker_that_is_fenced_by_its_own_lost_join_joins_again"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -63,15 +63,16 @@ class SmallSystem:
     stack: LocalStack
     orders: Mapping[str, str]
     sides: Sides
+    registry: Registry
     topics: _Topics | None = None
 
     @cached_property
     def decoder(self) -> Decoder:
-        return Decoder(Registry(access(self.stack).registry))
+        return Decoder(self.registry)
 
     @cached_property
     def encoder(self) -> Encoder:
-        return Encoder.load(Registry(access(self.stack).registry), CATALOGUE)
+        return Encoder.load(self.registry, CATALOGUE)
 
     def differences(self) -> set[Difference]:
         """Where the sides do not agree now."""
@@ -145,8 +146,9 @@ def small_system() -> Iterator[SmallSystem]:
             ),
             ledger_url=psp_url(stack.settings),
         )
-        with open_sides(settings) as sides:
-            system = SmallSystem(stack=stack, orders=_orders(stack), sides=sides)
+        registry = Registry(access(stack).registry)
+        with closing(registry), open_sides(settings) as sides:
+            system = SmallSystem(stack=stack, orders=_orders(stack), sides=sides, registry=registry)
             eventually(partial(_balances, system), within_s=90, every_s=1)
             for member in ROSTER:
                 for process in member.runs if member.name in SERVICES else ():

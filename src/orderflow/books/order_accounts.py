@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-from orderflow.books.accounts import LedgerEntry, OrderAccount, PaymentSide
+from orderflow.books.accounts import LedgerEntry, OrderAccount, OrderSide, PaymentSide
 from orderflow.books.handled import HANDLED
-from orderflow.books.judge import judge_order
+from orderflow.books.judge import EVENTS_OF
 from orderflow.books.positions import Mark, Positions, waits_of
-from orderflow.books.report import Check
 from orderflow.books.sides.side import IDS_MAX, Sides
 from orderflow.books.store import REPLAYED, BooksStore, Events, LetterRow
+from orderflow.contracts.topics import NOTIFICATIONS
 from orderflow.messaging.postgres.inbox import RETENTION
 from orderflow.messaging.work.clock import CLOCK, Clock
 
@@ -19,18 +19,37 @@ KEPT_IN_INBOX = RETENTION - timedelta(days=1)
 """A younger event that was handled is in the inbox."""
 
 
-PUBLISHED_BY: Mapping[Check, str] = {
-    Check.COMMITTED: "order",
-    Check.VERSIONS: "order",
-    Check.RESERVATIONS: "inventory",
-    Check.NOTIFICATIONS: "notification",
-}
-"""The checks that differ while an event is missing that a relay has still to publish."""
-
-
 def relays_of(account: OrderAccount) -> set[str]:
-    """The services with a relay of whose events the account lacks some."""
-    return {PUBLISHED_BY[each.check] for each in judge_order(account) if each.check in PUBLISHED_BY}
+    """
+    The services with a relay of whose events the account lacks some that their rows speak of.
+
+    A row and its outbox commit together: what no row speaks of is not on its way.
+    """
+    relays = set()
+    if account.order is not None and _lacks_of_order(account, account.order):
+        relays.add("order")
+
+    reservation = account.reservation
+    announced = account.of_type("StockReserved", "StockRejected", "StockReleased")
+    if reservation is not None and len(announced) < sum(EVENTS_OF[reservation.status]):
+        relays.add("inventory")
+
+    outcomes = {event.subject_id for event in account.events if event.topic == NOTIFICATIONS.name}
+    if any(row.sequence and row.notification_id not in outcomes for row in account.notifications):
+        relays.add("notification")
+    return relays
+
+
+def _lacks_of_order(account: OrderAccount, order: OrderSide) -> bool:
+    event_ids = {event.event_id for event in account.events}
+    first = 2 if order.payment_mode == "AUTOMATIC" else 1
+    attempts = {event.number for event in account.of_type("PaymentRequested")}
+    return (
+        not account.of_type("OrderCreated")
+        # What a status change publishes on `orders` is in the same transaction as its OrderEvent.
+        or any(change.event_id not in event_ids for change in order.changes)
+        or not attempts.issuperset(range(first, order.payment_attempt + 1))
+    )
 
 
 class OrderAccounts:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import closing
 from typing import Annotated, Any
 
-import msgspec
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +22,8 @@ from orderflow.books.report import (
 )
 from orderflow.books.settings import BooksSection, BooksSettings
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.output import printable, write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.contracts.roster import SECTIONS
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.settings import PREFIX, load
@@ -77,11 +77,11 @@ def books(
       orderflow books --json | jq '.differences[] | {check, id, expected, actual}'
     """
     settings = tool_settings()
-    console = Console(highlight=False, soft_wrap=False)
-    with closing(Books(_section(), settings.kafka, settings.registry)) as kept:
+    console = Terminal(highlight=False, soft_wrap=False)
+    with closing(Books(books_section(), settings.kafka, settings.registry)) as kept:
         if not watching:
             report = _run(kept, full=full, order=order, within=within)
-            _show(console, report, as_json=as_json)
+            show(console, report, as_json=as_json)
             raise typer.Exit(exit_code(report))
 
         try:
@@ -115,11 +115,11 @@ def screen(report: BooksReport) -> RenderableType:
         parts.append(
             Text(f"{report.repeats:,} events are on their topics again, under the same id", "dim")
         )
-    parts += [Text(_plain(note), "dim") for note in report.notes]
+    parts += [Text(printable(note), "dim") for note in report.notes]
     return Group(*parts, _verdict(report))
 
 
-def _section() -> BooksSection:
+def books_section() -> BooksSection:
     """The books' settings; an address that is not set is that of this checkout's local stack."""
     section = load(BooksSettings, neighbours=SECTIONS).books
     local = books_environment(current())
@@ -143,7 +143,7 @@ def _section() -> BooksSection:
 
 def _run(kept: Books, *, full: bool, order: str, within: float | None) -> BooksReport:
     """With a bar on a terminal, for a run over millions of orders takes its time."""
-    errors = Console(stderr=True, highlight=False)
+    errors = Terminal(stderr=True, highlight=False)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         tasks: dict[str, Any] = {}
 
@@ -156,18 +156,17 @@ def _run(kept: Books, *, full: bool, order: str, within: float | None) -> BooksR
 
 
 def _turn(
-    console: Console, kept: Books, *, full: bool, order: str, within: float | None, as_json: bool
+    console: Terminal, kept: Books, *, full: bool, order: str, within: float | None, as_json: bool
 ) -> None:
     try:
-        _show(console, _run(kept, full=full, order=order, within=within), as_json=as_json)
+        show(console, _run(kept, full=full, order=order, within=within), as_json=as_json)
     except Transient as error:
-        Console(stderr=True, highlight=False).print(Text(str(error), "yellow"), soft_wrap=True)
+        Terminal(stderr=True, highlight=False).print(Text(str(error), "yellow"), soft_wrap=True)
 
 
-def _show(console: Console, report: BooksReport, *, as_json: bool) -> None:
+def show(console: Terminal, report: BooksReport, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-        sys.stdout.flush()
+        write_json(report)
     else:
         console.print(screen(report), width=min(console.width, WIDTH_MAX))
 
@@ -189,12 +188,14 @@ def _table(checks: tuple[CheckCount, ...]) -> Table:
 
 def _shown(difference: Difference, style: str) -> RenderableType:
     lines = [
-        Text(f"{difference.subject} {_plain(difference.id)}: {MEANINGS[difference.check]}", style),
-        Text(f"  {_plain(difference.expected)}"),
-        Text(f"  {_plain(difference.actual)}"),
+        Text(
+            f"{difference.subject} {printable(difference.id)}: {MEANINGS[difference.check]}", style
+        ),
+        Text(f"  {printable(difference.expected)}"),
+        Text(f"  {printable(difference.actual)}"),
     ]
     if difference.command:
-        lines.append(Text(f"  {_plain(difference.command)}", "cyan"))
+        lines.append(Text(f"  {printable(difference.command)}", "cyan"))
     return Group(*lines)
 
 
@@ -207,8 +208,3 @@ def _verdict(report: BooksReport) -> Text:
         Verdict.UNSETTLED: "no difference is proved, but not all could be decided in time",
     }[report.verdict]
     return Text(f"{words}: {what} compared in {report.duration_s:.1f} s", STYLES[report.verdict])
-
-
-def _plain(text: str) -> str:
-    """Without what could steer a terminal: ids and names are strangers' words."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

@@ -1,6 +1,7 @@
 """
 Drills in their short form, one after the other on one stack: records and handlers that fail,
-processes that are slow, killed or stopped, servers that are away.
+processes that are slow, killed or stopped, servers that are away. `long`: what waits for three
+attempts or a session, and what needs three brokers.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ ON_ONE_BROKER = (
     "registry-down",
     "database-down",
     "broker-down",
-    "handler-bug",
+    pytest.param("handler-bug", marks=pytest.mark.long),
     # The last one: its second worker keeps partitions for a session.
-    "zombie-worker",
+    pytest.param("zombie-worker", marks=pytest.mark.long),
 )
 
 
@@ -43,6 +44,7 @@ def test_a_drill_breaks_something_and_it_heals(stage: Stage, name: str) -> None:
     assert outcome.has_passed, "\n".join(outcome.failures)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_loss_of_a_leader_heals() -> None:
     drill = find("leader-lost")

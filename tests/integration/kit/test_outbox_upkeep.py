@@ -134,23 +134,6 @@ def test_two_relays_that_start_at_once_on_a_new_database_agree(probe: Probe) -> 
     assert all(relay.popen.poll() is None for relay in relays)
 
 
-def test_a_row_that_the_topic_refuses_is_named_and_published_once_the_topic_takes_it(
-    probe: Probe,
-) -> None:
-    relay = probe.relay()
-    probe.set_record_bytes_max(100)
-    probe.write_all(["a"], each=1)
-    (refused,) = probe.committed["a"]
-    eventually(
-        lambda: relay.logged(f"the broker refuses row {refused} of the outbox of {probe.name}"),
-        within_s=30,
-    )
-    assert relay.logged("MSG_SIZE_TOO_LARGE")
-    probe.set_record_bytes_max(1_000_000)
-    probe.write_all(["a", "b"], each=2)
-    probe.assert_each_once_in_order()
-
-
 def test_a_relay_stops_cleanly_and_its_successor_goes_on_behind_it(probe: Probe) -> None:
     for _ in range(2):
         relay = probe.relay()

@@ -287,7 +287,7 @@ def told_by_handlers(topic: str) -> list[tuple[str, Event, dict[str, Verdict]]]:
             ]
         case PAYMENTS.name:
             return [
-                ("nobody's order", payment_failed(nobody), {ORDER: (UNKNOWN_ORDER, once)}),
+                ("nobody's order", payment_failed(nobody), {ORDER: (UNKNOWN_ORDER, thrice)}),
                 ("an order that is no UUID", payment_failed(no_uuid), {ORDER: (NO_UUID, thrice)}),
             ]
         case ORDER_EVENTS.name:
@@ -298,7 +298,7 @@ def told_by_handlers(topic: str) -> list[tuple[str, Event, dict[str, Verdict]]]:
             ]
         case _:
             return [
-                ("nobody's order", GOOD[topic](nobody), {ORDER: (UNKNOWN_ORDER, once)}),
+                ("nobody's order", GOOD[topic](nobody), {ORDER: (UNKNOWN_ORDER, thrice)}),
                 ("an order that is no UUID", GOOD[topic](no_uuid), {ORDER: (NO_UUID, thrice)}),
             ]
 

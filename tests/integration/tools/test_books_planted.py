@@ -114,7 +114,7 @@ PLANTED: Mapping[str, Planted] = {
         " waiting_since FROM orders WHERE order_id = '{paid}';"
         " INSERT INTO order_history SELECT ('019ac5d2' || substr(order_id::text, 9))::uuid,"
         " revision, version, status, description, occurred_at, gen_random_uuid(), cause_type,"
-        " cause_id FROM order_history WHERE order_id = '{paid}' AND version = 1",
+        " cause_id FROM order_history WHERE order_id = '{paid}' AND revision = 1",
         about="019ac5d2{paid tail}",
         says=(Check.COMMITTED, "order: committed, 8270 EUR", "orders: no OrderCreated"),
         besides=of(Check.VERSIONS, Check.ANALYTICS),

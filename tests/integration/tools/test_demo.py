@@ -26,6 +26,7 @@ from tests.support.stack import temporary_home
 from tests.support.whole_stack import WholeStack, free_offset
 
 from orderflow.contracts.roster import GROUPS, ROSTER, subscribed
+from orderflow.messaging.testing.eventually import eventually
 from orderflow.services.metrics import exported_by, metrics
 
 END_OF_A_HISTOGRAMS_NAME = r"_(bucket|sum|count)$"
@@ -100,7 +101,8 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def ran() -> Iterator[Ran]:
-    with temporary_home() as state:
+    with temporary_home() as state, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ORDERFLOW_OPERATIONS__AUDITOR__EVERY_S", "5")
         stack = WholeStack(state, free_offset())
         try:
             first = stack.orderflow("demo")
@@ -230,3 +232,27 @@ def test_what_runbooks_tell_to_look_at_can_be_looked_at(ran: Ran) -> None:
         for words, result in zip(commands, results, strict=True)
         if result.returncode != 0
     ]
+
+
+def test_the_books_of_both_runs_balance_and_operations_says_so_over_http(ran: Ran) -> None:
+    placed = order_ids(ran.first.stdout) | order_ids(ran.second.stdout)
+    with ran.stack.api("operations") as api:
+
+        def balanced() -> dict[str, Any] | None:
+            books: dict[str, Any] = api.get("/books").raise_for_status().json()
+            return books if books["verdict"] == "BALANCED" and not books["missing"] else None
+
+        books = eventually(balanced, within_s=120, every_s=1, why="the books balance") or {}
+        differences = scraped(api)
+        assert api.get("/orders/stuck").json() == {"items": [], "nextCursor": None}
+        assert api.get("/dead-letters").json() == {"items": [], "nextCursor": None}
+    assert books["orders"] == len(placed)
+    assert books["differences"] == books["inFlight"] == []
+    checked = {row["check"]: row["checked"] for row in books["checks"]}
+    assert checked["stock"] > 0
+    exported = {
+        dict(labels)["check"]: number
+        for (name, labels), number in differences.items()
+        if name == "orderflow_books_differences"
+    }
+    assert exported == dict.fromkeys(checked, 0)

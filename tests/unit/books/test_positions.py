@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
+from msgspec.structs import replace
+from tests.unit.books.lives import Life
 
-from orderflow.books.accounts import TopicEvent
+from orderflow.books.accounts import OrderAccount, TopicEvent
+from orderflow.books.order_accounts import relays_of
 from orderflow.books.positions import Mark, Progress, waits_of
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.partitioner import partition_of
@@ -82,3 +85,37 @@ def test_who_has_never_committed_has_nothing_behind_it() -> None:
     progress = Progress(relays={}, groups={"payment-service": {}})
     assert waits_of(MARK, progress, relays=["order"], key=ORDER).startswith("the relay of order")
     assert waits_of(MARK, progress, relays=[], key=ORDER) == "payment-service, 104 to go"
+
+
+def without(account: OrderAccount, *kinds: str) -> OrderAccount:
+    events = tuple(event for event in account.events if event.type not in kinds)
+    return replace(account, events=events)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "relays"),
+    [
+        ((), set()),
+        (("OrderCreated",), {"order"}),
+        (("OrderEvent",), {"order"}),
+        (("PaymentRequested",), {"order"}),
+        (("PaymentSucceeded",), set()),
+        (("StockReserved",), {"inventory"}),
+        (("NotificationSent",), {"notification"}),
+        (("OrderEvent", "StockReserved"), {"order", "inventory"}),
+    ],
+)
+def test_an_account_waits_for_the_relays_whose_events_it_lacks(
+    lacking: tuple[str, ...], relays: set[str]
+) -> None:
+    life = Life(mode="ON_REQUEST")
+    life.pay()
+    life.succeeds()
+    assert relays_of(without(life.account(), *lacking)) == relays
+
+
+def test_a_row_that_is_gone_is_not_waited_for() -> None:
+    life = Life()
+    life.succeeds()
+    gone = replace(life.account(), reservation=None, notifications=(), order=None)
+    assert relays_of(gone) == set()

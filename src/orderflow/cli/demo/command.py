@@ -16,6 +16,9 @@ from typing import Any
 
 import msgspec
 
+from orderflow.books.audit import Books
+from orderflow.books.report import Verdict
+from orderflow.cli import books as books_command
 from orderflow.cli import stack as stack_commands
 from orderflow.cli.api_client import Api
 from orderflow.cli.configuration import ToolSettings, tool_settings
@@ -68,8 +71,9 @@ def demo() -> None:
     refunded; one is declined; one is out of stock; and of one nobody knows for a while whether it
     was paid. Each record is read by us and by Kafka's own console consumer, a Java program. At the
     end each order is compared with how it should end, with the payment provider's own ledger, with
-    its shipment, with the mails that its customer got, and with its customer's revenue. Exit 0 only
-    if all of that is so. The stack stays up.
+    its shipment, with the mails that its customer got, and with its customer's revenue. The books
+    compare what every service says of every order. Exit 0 only if all of that is so. The stack
+    stays up.
 
     \b
     Example:
@@ -95,7 +99,19 @@ def demo() -> None:
         _show_followers(console, services, orders)
         _show_revenue(console, revenue, orders)
         _show_trace(console, settings, tools, orders)
+        _show_books(console, tools)
         view.farewell(console, services.order_url)
+
+
+def _show_books(console: Terminal, tools: ToolSettings) -> None:
+    """What every side says of all orders there are, this demo's and earlier ones'."""
+    view.heading(console, "the books: does every side say the same?")
+    section = books_command.books_section()
+    with closing(Books(section, tools.kafka, tools.registry)) as books:
+        report = books.run(full=True)
+    books_command.show(console, report, as_json=False)
+    if report.verdict is Verdict.DIFFERENT:
+        raise OrderflowError("the books differ: see `orderflow books`, and docs/runbooks")
 
 
 def _refuse_partial(settings: StackSettings) -> None:

@@ -95,6 +95,7 @@ def run(service: Service[S], arguments: Sequence[str] | None = None) -> int:
         "--slot", type=int, default=0, help="which worker of its group this is (default: 0)"
     )
     options = parser.parse_args(arguments)
+
     try:
         _run(service, _checked(options.roles, roles), options.slot)
     except ConfigurationError as error:

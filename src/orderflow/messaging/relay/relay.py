@@ -185,7 +185,7 @@ class Relay:
         return None
 
     def _stream(self, session: RelaySession) -> None:
-        """Read, publish, confirm, until a failure or a stop. Without rows: a position a minute."""
+        """Read, publish, confirm, until a failure or a stop. Without rows: a position every 5 s."""
         self._back_off_s = BACK_OFF_S[0]
         self._has_streamed = True
         self._held = session.held

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import OrderEvent
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging.errors import Poison
+from orderflow.messaging.errors import RecordFault
 from orderflow.messaging.event import Metadata, derived_id, read_clock
 from orderflow.messaging.listener import Caused, Received
 from orderflow.messaging.postgres import Cursor
@@ -19,11 +19,13 @@ from orderflow.services.order.repository import Saved
 from orderflow.services.order.rules import Change, on_fact
 
 
-class UnknownOrder(Poison):
+class UnknownOrder(RecordFault):
     """
-    A fact about an order that this database does not contain.
+    A fact about an order that this database does not contain, or does not show yet.
 
-    An order is committed before its first event is published, so waiting would not help.
+    PostgreSQL hands a commit to the relay once it is on disk, and shows it to others a moment
+    later; on a busy machine the order can be published, paid and back here before that. So it is
+    tried again, and is a dead letter only then.
     """
 
 
