@@ -418,7 +418,11 @@ class BrokerClient:
         """
         message: Any = self._consumer.poll(PAUSED_POLL_S)
         if message is not None and message.error() is not None:
-            self._judge(message)
+            # A producer is renewed in the same outages in which a join gets lost.
+            if (fenced := self._first_fencing([message])) is not None:
+                self._join_anew(fenced)
+            else:
+                self._judge(message)
         if self._assignment.problem is not None:
             raise self._assignment.problem
         self._assignment.pause_all()
