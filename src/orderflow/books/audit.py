@@ -86,7 +86,7 @@ class Books:
         with ExitStack() as opened:
             sides = opened.enter_context(open_sides(section))
             self._store = opened.enter_context(closing(BooksStore(section.state_dir)))
-            decoder = Decoder(Registry(registry))
+            decoder = Decoder(opened.enter_context(closing(Registry(registry))))
             self._topics = opened.enter_context(closing(TopicBooks(kafka, self._store, decoder)))
 
             groups = [group for group in GROUPS if group != REVENUE_GROUP]
