@@ -28,3 +28,11 @@ def test_a_drill_is_told_in_sentences(drill: Drill) -> None:
     for words in (drill.lab, drill.breaks, drill.should, drill.degrades, drill.goes_on):
         assert words == words.strip().rstrip(".")
         assert "|" not in words
+
+
+@EACH
+def test_the_report_has_the_drill_as_the_code_has_it_and_it_passed(drill: Drill) -> None:
+    text = (ROOT / "docs" / "drills.md").read_text()
+    assert f"| {drill.name} | {drill.degrades} | {drill.goes_on} |" in text
+    assert f"\n## {drill.name}\n" in text
+    assert f"{drill.name} (**failed**)" not in text
