@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from tests.support.listener_probe import Probe, Worker, listener_probe
 from tests.support.stack import OwnStack
 
@@ -21,6 +22,7 @@ KEYS = [f"key-{number}" for number in range(100)]
 OFF_S = 20.0
 
 
+@pytest.mark.long  # In each run brokers are away under all services: `test_outages_of_the_whole`.
 def test_a_broker_that_is_away_for_twenty_seconds_costs_nothing_but_time(
     own_stack: OwnStack, tmp_path: Path
 ) -> None:
