@@ -78,7 +78,7 @@ def _wrong_money(stack: LocalStack, rows: Iterable[tuple[Any, ...]]) -> set[str]
         if charge["status"] == "CAPTURED":
             kept[charge["reference"]] += charge["amountMinor"]
     for refund in ledger["refunds"]:
-        kept[refund["reference"]] -= refund["amountMinor"]
+        kept[refund["chargeReference"]] -= refund["amountMinor"]
 
     # Nobody asks for a second attempt here: an order has one payment.
     return {
