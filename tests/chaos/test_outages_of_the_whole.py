@@ -69,9 +69,10 @@ def test_a_planted_difference_of_each_kind_is_found(stage: Stage) -> None:
     """Else that proves nothing. The last test on this stack: it is spoilt."""
     repeat_an_order(stage.stack)
     charge_another_amount(stage.stack)
-    kinds = [kind.partition(":")[0] for kind in differences(stage.stack)]
+    # Not how many ids: whoever handles an event again announces the same again, under its id.
+    kinds = [kind.partition(":")[0].partition(" ")[2] for kind in differences(stage.stack)]
     assert kinds == [
-        "1 orders without exactly one OrderCreated",
-        "1 event ids that came twice",
-        "1 orders whose money is not what it should be",
+        "orders without exactly one OrderCreated",
+        "event ids that came twice",
+        "orders whose money is not what it should be",
     ]

@@ -69,8 +69,9 @@ class Balancer:
 
             try:
                 connection.request(method, path, body, headers)
-                answer = connection.getresponse()
-                text = answer.read()
+                # A response that is left half read keeps its socket open.
+                with connection.getresponse() as answer:
+                    text = answer.read()
                 kept = {name: value for name in PASSED_BACK if (value := answer.headers.get(name))}
                 return answer.status, kept, text
             except (OSError, HTTPException) as error:

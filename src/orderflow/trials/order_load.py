@@ -146,8 +146,9 @@ class OrderLoad:
         headers = {"Prefer": "wait=0", **({"Content-Type": "application/json"} if body else {})}
         while True:
             connection.request("POST", path, body, headers)
-            response = connection.getresponse()
-            text = response.read()
+            # A response that is left half read keeps its socket open.
+            with connection.getresponse() as response:
+                text = response.read()
             if response.status in (OK, CREATED, ACCEPTED, CONFLICT):
                 return response.status, msgspec.json.decode(text)
             if response.status != TOO_BUSY or self._stop.wait(TRY_AGAIN_S):

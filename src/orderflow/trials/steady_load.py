@@ -172,8 +172,9 @@ class _Client:
         kind = {"Content-Type": "application/json"} if body else {}
         try:
             self._connection.request("POST", path, body, {**headers, **kind})
-            response = self._connection.getresponse()
-            return response.status, response.read()
+            # A response that is left half read keeps its socket open.
+            with self._connection.getresponse() as response:
+                return response.status, response.read()
         except (OSError, HTTPException):
             self._connection.close()
             return 0, b""

@@ -97,6 +97,44 @@ CREATE TABLE relay_state (
     published_sequence bigint      NOT NULL DEFAULT 0
 );
 
+-- Rows that a topic refuses for good, and those of their key behind them: whole copies, so the
+-- outbox's days can be dropped. `why` is null for a row that only waits behind another.
+CREATE TABLE relay_held (
+    event_id   uuid        PRIMARY KEY,
+    place      bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    topic      text        NOT NULL,
+    key        text        NOT NULL,
+    payload    bytea       NOT NULL,
+    headers    jsonb       NOT NULL,
+    lsn        bigint      NOT NULL,
+    since      timestamptz NOT NULL DEFAULT now(),
+    why        text,
+    refusals   integer     NOT NULL DEFAULT 0,
+    sending    bigint,
+    wanted     text        CHECK (wanted IN ('resend', 'discard')),
+    wanted_by  text,
+    because    text,
+    wanted_at  timestamptz
+);
+
+-- What became of an operator's wish, kept for 35 days.
+CREATE TABLE relay_held_decision (
+    id         bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    event_id   uuid        NOT NULL,
+    topic      text        NOT NULL,
+    key        text        NOT NULL,
+    type       text        NOT NULL,
+    held_since timestamptz NOT NULL,
+    why        text        NOT NULL,
+    refusals   integer     NOT NULL,
+    wanted     text        NOT NULL,
+    wanted_by  text        NOT NULL,
+    because    text        NOT NULL,
+    wanted_at  timestamptz NOT NULL,
+    outcome    text        NOT NULL CHECK (outcome IN ('sent', 'discarded', 'refused again')),
+    decided_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- What the books compare: the service's published language. Columns are only ever added; a reader needs SELECT on the
 -- views alone.
 CREATE VIEW books_stock AS
@@ -146,41 +184,3 @@ SELECT service, published_sequence, (SELECT last_value FROM outbox_sequence) AS 
 FROM relay_state;
 COMMENT ON VIEW books_relay IS
     'How far the outbox is published, and the last sequence that was drawn.';
-
--- Rows that a topic refuses for good, and those of their key behind them: whole copies, so the
--- outbox's days can be dropped. `why` is null for a row that only waits behind another.
-CREATE TABLE relay_held (
-    event_id   uuid        PRIMARY KEY,
-    place      bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
-    topic      text        NOT NULL,
-    key        text        NOT NULL,
-    payload    bytea       NOT NULL,
-    headers    jsonb       NOT NULL,
-    lsn        bigint      NOT NULL,
-    since      timestamptz NOT NULL DEFAULT now(),
-    why        text,
-    refusals   integer     NOT NULL DEFAULT 0,
-    sending    bigint,
-    wanted     text        CHECK (wanted IN ('resend', 'discard')),
-    wanted_by  text,
-    because    text,
-    wanted_at  timestamptz
-);
-
--- What became of an operator's wish, kept for 35 days.
-CREATE TABLE relay_held_decision (
-    id         bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-    event_id   uuid        NOT NULL,
-    topic      text        NOT NULL,
-    key        text        NOT NULL,
-    type       text        NOT NULL,
-    held_since timestamptz NOT NULL,
-    why        text        NOT NULL,
-    refusals   integer     NOT NULL,
-    wanted     text        NOT NULL,
-    wanted_by  text        NOT NULL,
-    because    text        NOT NULL,
-    wanted_at  timestamptz NOT NULL,
-    outcome    text        NOT NULL CHECK (outcome IN ('sent', 'discarded', 'refused again')),
-    decided_at timestamptz NOT NULL DEFAULT now()
-);
