@@ -47,13 +47,13 @@ from orderflow.books.sides.open_sides import open_sides
 from orderflow.books.sides.side import IDS_MAX, OrderReader
 from orderflow.books.store import BooksStore
 from orderflow.books.topics import TopicBooks, Watch
-from orderflow.contracts.roster import GROUPS
+from orderflow.contracts.roster import GROUPS, row
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 from orderflow.messaging.work.clock import CLOCK, Clock
 
-REVENUE_GROUP = "revenue-service"
+REVENUE_GROUP = row("revenue").group
 OVERLAP = timedelta(minutes=2)
 """New orders are looked for from so long before the newest: ids are drawn before commits."""
 

@@ -8,7 +8,7 @@ from orderflow.books.accounts import CustomerAccount
 from orderflow.books.judge import judge_customer
 from orderflow.books.positions import Mark, Positions, waits_of
 from orderflow.books.report import Check
-from orderflow.books.sides.side import IDS_MAX, Sides
+from orderflow.books.sides.side import Sides, read_in_pages
 from orderflow.books.store import BooksStore, CustomerFold
 from orderflow.contracts.topics import BY_CUSTOMER_REPARTITION, NOTIFICATIONS, PAYMENTS
 
@@ -48,13 +48,7 @@ class CustomerAccounts:
         return waits
 
     def read(self, keys: Sequence[str]) -> Mapping[str, CustomerAccount] | None:
-        if not self._catch_up():
-            return None
-
-        accounts: dict[str, CustomerAccount] = {}
-        for start in range(0, len(keys), IDS_MAX):
-            accounts |= self.joined(keys[start : start + IDS_MAX])
-        return accounts
+        return read_in_pages(self.joined, keys) if self._catch_up() else None
 
     def joined(self, ids: Sequence[str]) -> dict[str, CustomerAccount]:
         """The accounts of at most `IDS_MAX` customers: topics as in the store."""

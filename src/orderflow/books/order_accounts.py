@@ -9,7 +9,7 @@ from orderflow.books.accounts import LedgerEntry, OrderAccount, OrderSide, Payme
 from orderflow.books.handled import HANDLED
 from orderflow.books.judge import EVENTS_OF
 from orderflow.books.positions import Mark, Positions, waits_of
-from orderflow.books.sides.side import IDS_MAX, Sides
+from orderflow.books.sides.side import IDS_MAX, Sides, read_in_pages
 from orderflow.books.store import REPLAYED, BooksStore, Events, LetterRow
 from orderflow.contracts.topics import NOTIFICATIONS
 from orderflow.messaging.postgres.inbox import RETENTION
@@ -84,13 +84,7 @@ class OrderAccounts:
         return {order_id: who for order_id, who in waits.items() if who}
 
     def read(self, keys: Sequence[str]) -> Mapping[str, OrderAccount] | None:
-        if not self._catch_up():
-            return None
-
-        accounts: dict[str, OrderAccount] = {}
-        for start in range(0, len(keys), IDS_MAX):
-            accounts |= self.joined(keys[start : start + IDS_MAX])
-        return accounts
+        return read_in_pages(self.joined, keys) if self._catch_up() else None
 
     def joined(self, ids: Sequence[str]) -> dict[str, OrderAccount]:
         """The accounts of at most `IDS_MAX` orders: topics as in the store, all else as it is."""

@@ -18,6 +18,7 @@ from orderflow.cli.acting import actor_headers
 from orderflow.cli.output import printable, say, write_json
 from orderflow.cli.relay_settings import RELAYED, relay_settings
 from orderflow.cli.terminal import Terminal
+from orderflow.cli.trace.words import roughly
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.http.actor import ACTOR_HEADER
 from orderflow.messaging.relay.held_rows import (
@@ -286,7 +287,7 @@ def _entry(row: HeldRow, rows: Sequence[HeldRow], *, now: datetime, behind: bool
     text = Text.assemble(
         (str(row.event_id), "bold"),
         f"  {printable(row.type)} of {row.service} on {row.topic}\n",
-        f"  key {printable(row.key)}, {row.bytes:,} bytes, held for {_words(row.since, now)}",
+        f"  key {printable(row.key)}, {row.bytes:,} bytes, held for {roughly(now - row.since)}",
         f", {_behind_words(row, rows)}\n" if behind else "\n",
         (f"  {printable(why)}\n", "yellow"),
     )
@@ -312,11 +313,3 @@ def _hex_lines(payload: bytes) -> list[str]:
     shown = payload[:SHOWN_BYTES]
     lines = [shown[start : start + WIDTH].hex() for start in range(0, len(shown), WIDTH)]
     return [*lines, "…"] if len(payload) > len(shown) else lines
-
-
-def _words(since: datetime, now: datetime) -> str:
-    seconds = max(0, int((now - since).total_seconds()))
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"

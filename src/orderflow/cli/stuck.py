@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +12,7 @@ from orderflow.cli.acting import actor_headers
 from orderflow.cli.api_client import Api
 from orderflow.cli.output import say, write_json
 from orderflow.cli.terminal import Terminal
+from orderflow.cli.trace.words import roughly
 from orderflow.messaging.errors import OrderflowError
 
 app = typer.Typer(
@@ -153,14 +154,6 @@ def _shown(order: dict[str, Any], *, now: datetime) -> Text:
     return Text.assemble(
         (order["orderId"], "bold"),
         f"  {order['status']}, waits for {waiting['for']} since {waiting['since']}",
-        (f", {_words(late)} past its deadline\n", "yellow"),
+        (f", {roughly(late)} past its deadline\n", "yellow"),
         f"  {waiting['owner']}: {waiting['nextAction']}\n",
     )
-
-
-def _words(late: timedelta) -> str:
-    seconds = max(0, int(late.total_seconds()))
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"

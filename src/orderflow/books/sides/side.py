@@ -9,7 +9,7 @@ lacks the ids of which the side has nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -29,7 +29,18 @@ from orderflow.books.accounts import (
 IDS_MAX = 2_000
 """Ids in one call, rows in one page."""
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+def read_in_pages(
+    read: Callable[[Sequence[str]], Mapping[str, T]], ids: Sequence[str]
+) -> dict[str, T]:
+    """What `read` answers for any number of ids, `IDS_MAX` at a time."""
+    answers: dict[str, T] = {}
+    for start in range(0, len(ids), IDS_MAX):
+        answers |= read(ids[start : start + IDS_MAX])
+    return answers
 
 
 class OrderReader(Protocol[T_co]):

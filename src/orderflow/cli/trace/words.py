@@ -38,6 +38,15 @@ def lasted(span: timedelta) -> str:
     return duration(span.total_seconds() * 1000)
 
 
+def roughly(span: timedelta) -> str:
+    """`12 s`, `3 min`, `4 h`, `2 d`: whole ones of the largest unit; what is negative is 0 s."""
+    seconds = max(0, int(span.total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
 def _act(node: Node) -> str:
     who = f" by {node.actor}" if node.actor else ""
     why = f', because "{node.reason}"' if node.reason else ""

@@ -121,9 +121,10 @@ class BrokerClient:
 
         first = self._consumer.poll(timeout_s)
         messages = [] if first is None else [first, *self._consumer.consume(records_max - 1, 0)]
-        if (fenced := self._first_fencing(messages)) is not None:
+        read: list[tuple[Any, KafkaError | None]] = [(each, each.error()) for each in messages]
+        if (fenced := self._first_fencing(error for _, error in read)) is not None:
             self._join_anew(fenced)
-            messages = []
+            read = []
 
         # Taken here, after the turn's last rebalance and before its transaction: metadata taken
         # later could belong to a newer generation, and would let through offsets of partitions that
@@ -134,9 +135,7 @@ class BrokerClient:
 
         partitions = self._assignment.partitions
         assigned, ends = [], []
-        message: Any
-        for message in messages:
-            error = message.error()
+        for message, error in read:
             # None: taken away by a callback after it was fetched. The next owner reads it.
             partition = partitions.get((message.topic(), message.partition()))
             if error is None:
@@ -324,7 +323,7 @@ class BrokerClient:
         while time.monotonic() < until:
             self._poll_paused()
 
-    def _first_fencing(self, messages: Sequence[Any]) -> KafkaError | None:
+    def _first_fencing(self, errors: Iterable[KafkaError | None]) -> KafkaError | None:
         """
         The broker's word that another member has this slot's instance id, unless it is the second
         one within a minute.
@@ -333,7 +332,6 @@ class BrokerClient:
         a member id that we never heard of, and fences the one that we have. Another process with
         this slot joins again too, and so fences us again.
         """
-        errors = (message.error() for message in messages)
         fencing = next(
             (error for error in errors if error is not None and _is_fencing(error)), None
         )
@@ -417,9 +415,9 @@ class BrokerClient:
         Keep the membership without fetching; a partition that is assigned now is paused at once.
         """
         message: Any = self._consumer.poll(PAUSED_POLL_S)
-        if message is not None and message.error() is not None:
+        if message is not None and (error := message.error()) is not None:
             # A producer is renewed in the same outages in which a join gets lost.
-            if (fenced := self._first_fencing([message])) is not None:
+            if (fenced := self._first_fencing((error,))) is not None:
                 self._join_anew(fenced)
             else:
                 self._judge(message)
