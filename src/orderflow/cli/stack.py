@@ -375,7 +375,12 @@ def _groups(
     servers = process_environment(settings)["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"]
     try:
         kafka = tool_settings().kafka.model_copy(update={"bootstrap_servers": servers})
-        behind = lags(kafka, subscriptions, timeout_s=LAG_WITHIN_S)
+        behind = lags(
+            kafka,
+            subscriptions,
+            timeout_s=LAG_WITHIN_S,
+            stop_before_markers=[sink.group for sink in SINKS],
+        )
     except Unavailable as error:
         return [], str(error)
     return [
