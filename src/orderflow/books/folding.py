@@ -19,12 +19,21 @@ from orderflow.books.sides.topics import (
 )
 from orderflow.books.store import Batch, BooksStore, CustomerFold, LetterRow
 from orderflow.contracts.events import OrderCreated, PaymentRequested
+from orderflow.contracts.roster import GROUPS
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS, NOTIFICATIONS
-from orderflow.messaging.event import CE_CORRELATION_ID, CE_ID, CE_TYPE, DLT_ORIGINAL_CONSUMER_GROUP
-from orderflow.messaging.kafka.group_topics import is_dead_letter_topic
+from orderflow.messaging.dead_letters.evidence import read_evidence
+from orderflow.messaging.event import CE_CORRELATION_ID, CE_ID, CE_TYPE
+from orderflow.messaging.kafka.group_topics import dead_letter_topic_name, is_dead_letter_topic
 from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.reader import ConsumerRecord
 from orderflow.messaging.schemas.avro import Decoder
+
+OWNERS = {
+    dead_letter_topic_name(topic.name, group): group
+    for group, topics in GROUPS.items()
+    for topic in topics
+}
+"""Whose letters a dead-letter topic has, whatever the headers of a letter say."""
 
 CHANGE = "fact/"
 """A fact is counted once as a payment's event, and once as a change of revenue."""
@@ -70,7 +79,7 @@ def _was_taken(record: ConsumerRecord, batch: Batch) -> bool:
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        group=_text(headers.get(DLT_ORIGINAL_CONSUMER_GROUP)),
+        group=OWNERS.get(record.topic) or read_evidence(record.headers).group or "",
         event_id=_text(headers.get(CE_ID)),
         type=_text(headers.get(CE_TYPE)).rpartition(".")[2],
     )
