@@ -260,5 +260,9 @@ BOOKS: Schema = {
     "awaited": [{"who": "inventory-service", "what": "lag 12", "accounts": 3}],
     "repeats": 0,
     "positions": {"orders-0": 5231},
+    "copies": [
+        {"name": "warehouse", "state": "COMPARED", "why": ""},
+        {"name": "lake", "state": "ABSENT", "why": ""},
+    ],
     "notes": [],
 }
