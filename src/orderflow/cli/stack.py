@@ -21,12 +21,14 @@ from orderflow.cli.open_letters import OpenOfGroup, open_letters
 from orderflow.cli.outboxes import outbox_table, outboxes
 from orderflow.cli.output import printable, say, write_json
 from orderflow.cli.terminal import Terminal
-from orderflow.contracts.roster import GROUPS, subscribed
+from orderflow.connect.deploy import wait_until_running
+from orderflow.connect.rest import ConnectClient
+from orderflow.contracts.roster import ALL_GROUPS, GROUPS, SINKS, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import lifecycle
-from orderflow.stack.addresses import api_url, exports, process_environment
-from orderflow.stack.parts import jars, zipkin
+from orderflow.stack.addresses import api_url, database_url, exports, process_environment
+from orderflow.stack.parts import connect, jars, zipkin
 from orderflow.stack.parts.fetch import fetch_uses
 from orderflow.stack.settings import EXTRAS, StackSettings, from_environment
 from orderflow.stack.supervise.managed import ProcessRow
@@ -59,7 +61,8 @@ def up(
         typer.Option(
             "--with",
             metavar="|".join(EXTRAS),
-            help="zipkin: traces of all orders, until `down`.",
+            help="zipkin: traces of all orders. connect: payments into a warehouse and a lake. "
+            "Until `down`.",
         ),
     ] = None,
 ) -> None:
@@ -67,13 +70,14 @@ def up(
     Start Kafka, PostgreSQL, the registry and the services, and wait until everything is ready.
 
     If the stack runs already, what was stopped in it is started; what `--with` names is added, and
-    the services are restarted, for they trace from then on. On failure nothing is left running.
+    the services are restarted, for they have to know of it. On failure nothing is left running.
 
     \b
     Examples:
       orderflow up
       orderflow up --brokers 3
       orderflow up --with zipkin
+      orderflow up --with connect
       ORDERFLOW_STACK__PORT_OFFSET=1000 orderflow up
     """
     wanted = _extras(extras or [])
@@ -96,8 +100,12 @@ def up(
         f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end=""
     )
     console.print(f"{api_url(settings, 'order')}  (docs: {api_url(settings, 'order')}/docs)")
-    if "zipkin" in lifecycle.current(brokers=settings.brokers).services:
+    running = lifecycle.current(brokers=settings.brokers)
+    if "zipkin" in running.services:
         console.print(f"traces: {zipkin.url(settings)}/zipkin/  (Zipkin starts last; spans wait)")
+    if "connect" in running.services:
+        _await_connectors(running, console)
+        console.print(f"warehouse: {database_url(settings, connect.WAREHOUSE)}")
     console.print("next: orderflow status | orderflow tail orders | orderflow down", style="dim")
 
 
@@ -274,6 +282,16 @@ def _fetch_jars(settings: StackSettings, console: Terminal) -> None:
         )
 
 
+def _await_connectors(settings: StackSettings, console: Terminal) -> None:
+    """Until the sink runs: where the rest ran already, nobody has waited for it yet."""
+    with (
+        console.status("starting the connectors …"),
+        ConnectClient(connect.url(settings)) as client,
+    ):
+        for sink in SINKS:
+            wait_until_running(client, sink.group)
+
+
 class _Progress:
     """A line for each process that is ready; a spinner that names those that are not."""
 
@@ -352,11 +370,17 @@ def _groups(
     if "deploy" not in settings.services:
         return [], ""
 
-    subscriptions = {group: subscribed(group) for group in GROUPS}
+    known = ALL_GROUPS if "connect" in settings.services else GROUPS
+    subscriptions = {group: subscribed(group) for group in known}
     servers = process_environment(settings)["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"]
     try:
         kafka = tool_settings().kafka.model_copy(update={"bootstrap_servers": servers})
-        behind = lags(kafka, subscriptions, timeout_s=LAG_WITHIN_S)
+        behind = lags(
+            kafka,
+            subscriptions,
+            timeout_s=LAG_WITHIN_S,
+            stop_before_markers=[sink.group for sink in SINKS],
+        )
     except Unavailable as error:
         return [], str(error)
     return [

@@ -21,6 +21,13 @@ LEFT_OUT = ("lines",)
 """Fields of the events that are no column: what is bought is the order's."""
 
 
+PASSWORD = "${env:ORDERFLOW_WAREHOUSE_PASSWORD}"  # noqa: S105 - a name
+"""
+The worker looks it up in its own environment: what a connector's configuration holds, Connect's
+topic holds, and its REST interface shows.
+"""
+
+
 class Connector(msgspec.Struct, frozen=True, kw_only=True):
     """A connector by name. `group`: the consumer group of a sink, empty for a source."""
 
@@ -43,7 +50,7 @@ def payments_warehouse(settings: ConnectSettings) -> Connector:
     """
     group = PAYMENTS_WAREHOUSE.group
     (topic,) = PAYMENTS_WAREHOUSE.listens_to
-    url, user, password = _jdbc(settings)
+    url, user = _jdbc(settings)
 
     return Connector(
         name=group,
@@ -54,7 +61,7 @@ def payments_warehouse(settings: ConnectSettings) -> Connector:
             "topics": ",".join(subscribed(group)),
             "connection.url": url,
             "connection.username": user,
-            "connection.password": password,
+            "connection.password": PASSWORD,
             "connection.pool.min_size": "1",
             "connection.pool.max_size": "2",
             "connection.restart.on.errors": "true",
@@ -117,15 +124,17 @@ def _snake_case() -> dict[str, str]:
     }
 
 
-def _jdbc(settings: ConnectSettings) -> tuple[str, str, str]:
-    """The warehouse as the JDBC driver takes it: URL, user, password."""
-    dsn = settings.warehouse.settings().dsn.get_secret_value()
-    parts = conninfo_to_dict(dsn)
-    if not parts.get("host") or not parts.get("dbname"):
+def _jdbc(settings: ConnectSettings) -> tuple[str, str]:
+    """The warehouse as the JDBC driver takes it: URL and user."""
+    parts = conninfo_to_dict(settings.warehouse.settings().dsn.get_secret_value())
+    host, name = parts.get("host"), parts.get("dbname")
+    if not host or not name:
         raise ConfigurationError(
             "ORDERFLOW_WAREHOUSE__DATABASE__DSN names no host or no database: "
             "Connect needs both, as in postgresql://user@host:5432/warehouse"
         )
-    address = f"{parts['host']}:{parts.get('port') or 5432}"
-    url = f"jdbc:postgresql://{address}/{parts['dbname']}"
-    return url, str(parts.get("user") or "postgres"), str(parts.get("password") or "trusted")
+
+    # The server names the row in its details: whoever may read the table finds it there.
+    options = "logServerErrorDetail=false"
+    url = f"jdbc:postgresql://{host}:{parts.get('port') or 5432}/{name}?{options}"
+    return url, str(parts.get("user") or "postgres")

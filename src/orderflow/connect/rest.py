@@ -59,6 +59,11 @@ class ConnectorState(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the connector or a task of it has given up, and waits to be restarted."""
+        return "FAILED" in (self.state, *(task.state for task in self.tasks))
+
+    @property
     def reason(self) -> str:
         """Why it does not run, in Connect's own words; empty if it runs or nobody says."""
         return next(

@@ -156,7 +156,7 @@ ROSTER: Roster = (
     ),
     Row(
         name="operations",
-        ports={"api": 8086, "observer": 8290, "auditor": 8310},
+        ports={"api": 8086, "observer": 8290, "auditor": 8310, "restarter": 8330},
         has_database=False,
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, closing
 
 from orderflow.books.audit import Books
+from orderflow.connect.rest import ConnectClient
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import ALL_GROUPS, GROUPS, OBSERVED, SECTIONS, subscribed
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
@@ -25,6 +26,7 @@ from orderflow.services.operations.gauges import Gauges
 from orderflow.services.operations.observer import Observer
 from orderflow.services.operations.orders import OrderApi
 from orderflow.services.operations.questions import Questions
+from orderflow.services.operations.restarter import Restarter
 from orderflow.services.operations.surveys import Surveys
 
 WAITING_MAX = 32
@@ -99,6 +101,13 @@ def auditor(launch: Launch[Settings]) -> Role:
     return worker_role(launch, run=auditing.run, reasons=auditing.reasons)
 
 
+def restarter(launch: Launch[Settings]) -> Role:
+    section = launch.settings.operations.restarter
+    client = None if section.connect_url is None else ConnectClient(section.connect_url)
+    restarting = Restarter(client, every_s=section.every_s)
+    return worker_role(launch, run=restarting.run, reasons=list)
+
+
 def _desk(kafka: KafkaSettings) -> Desk:
     topics = {group: [topic.name for topic in listened] for group, listened in ALL_GROUPS.items()}
     return Desk(kafka, topics, DEAD_LETTER_DISPOSITIONS.name, commands=OPERATOR_COMMANDS)
@@ -112,6 +121,6 @@ SERVICE = Service(
     name="operations",
     program="python -m orderflow.services.operations",
     settings=Settings,
-    roles={"api": api, "observer": observer, "auditor": auditor},
+    roles={"api": api, "observer": observer, "auditor": auditor, "restarter": restarter},
     neighbours=SECTIONS,
 )

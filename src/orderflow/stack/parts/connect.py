@@ -12,11 +12,16 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from orderflow.connect.deploy import describe
+from orderflow.connect.rest import ConnectClient
+from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.work.reasons import Degraded
 from orderflow.stack.parts import jars, kafka, postgres
 from orderflow.stack.parts.java import SMALL_SERVER, java
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import (
+    PROBE_TIMEOUT_S,
     Command,
     Component,
     http_probe,
@@ -47,6 +52,9 @@ WORKER = {
     "scheduled.rebalance.max.delay.ms": "0",
     "offset.flush.interval.ms": "1000",
     "connector.client.config.override.policy": "All",
+    "config.providers": "env",
+    "config.providers.env.class": "org.apache.kafka.common.config.provider.EnvVarConfigProvider",
+    "config.providers.env.param.allowlist.pattern": "ORDERFLOW_WAREHOUSE_PASSWORD",
 }
 
 
@@ -72,7 +80,7 @@ def components(settings: StackSettings) -> list[Component]:
             ports=(port,),
             prepare=lambda: _prepare(settings),
             command=lambda: _command(settings),
-            probe=http_probe(port, "/health"),
+            probe=lambda: _trouble(settings),
             start_within_s=180.0,
         ),
     ]
@@ -89,10 +97,30 @@ def process_environment(settings: StackSettings) -> dict[str, str]:
         return {}
     return {
         "ORDERFLOW_CONNECT__URL": url(settings),
+        "ORDERFLOW_OPERATIONS__RESTARTER__CONNECT_URL": url(settings),
         "ORDERFLOW_WAREHOUSE__DATABASE__DSN": (
             f"postgresql://postgres@{HOST}:{settings.ports.postgres}/{WAREHOUSE}"
         ),
     }
+
+
+def _trouble(settings: StackSettings) -> str:
+    """What is wrong with the worker; `Degraded` if that is with a connector of it."""
+    wrong = http_probe(settings.ports.connect, "/health")()
+    if wrong:
+        return wrong
+    try:
+        with ConnectClient(url(settings), within_s=PROBE_TIMEOUT_S) as client:
+            states = client.states()
+    except OrderflowError as error:
+        return str(error)
+    return Degraded(
+        "; ".join(
+            f"{state.name} {describe(state)}: {state.reason or 'no reason is said'}"
+            for state in states
+            if not state.is_running
+        )
+    )
 
 
 def _prepare(settings: StackSettings) -> None:
@@ -143,7 +171,8 @@ def _command(settings: StackSettings) -> Command:
             "org.apache.kafka.connect.cli.ConnectDistributed",
             str(_properties(settings)),
         ),
-        env=plain_environment(),
+        # PostgreSQL trusts this machine; the driver wants a value.
+        env=plain_environment(ORDERFLOW_WAREHOUSE_PASSWORD="trusted"),  # noqa: S106
         cwd=str(settings.run),
     )
 
