@@ -328,6 +328,10 @@ class WarehouseAccount(msgspec.Struct, frozen=True, kw_only=True):
     is_complete: bool = True
 
     @property
+    def own_events(self) -> tuple[TopicEvent, ...]:
+        return self.events
+
+    @property
     def size(self) -> int:
         """How many payments are compared."""
         return max(len(self.rows), len({event.number for event in self.events}))
@@ -351,6 +355,10 @@ class LakeAccount(msgspec.Struct, frozen=True, kw_only=True):
     letters: CopyLetters = CopyLetters()
     since: int | None = None
     is_complete: bool = True
+
+    @property
+    def own_events(self) -> tuple[TopicEvent, ...]:
+        return tuple(event for _, event in self.events)
 
     @property
     def size(self) -> int:

@@ -17,7 +17,6 @@ import msgspec
 from orderflow.books.accounts import CopyLetters
 from orderflow.books.copy_positions import CopyAway
 from orderflow.books.judge_copies import CopyDifference, copy_explanation, unexplained_copies
-from orderflow.books.positions import Mark
 from orderflow.books.report import Check, Copy, CopyState, Difference, Explained
 from orderflow.books.settling import Suspect, System, settle
 from orderflow.books.store import BooksStore
@@ -43,7 +42,7 @@ class CopyAccount(Protocol):
 A = TypeVar("A", bound=CopyAccount)
 
 
-class CopySystem(System[A, Mark], Protocol[A]):
+class CopySystem(System[A, None], Protocol[A]):
     """Accounts of a copy, by their keys. Raises CopyAway while the copy can't be asked."""
 
     def of_span(self, partition: int, first: int, end: int) -> Mapping[str, A]:
@@ -208,7 +207,7 @@ class _Run(Generic[A]):
 
     def settle(
         self,
-        system: System[A, Mark],
+        system: System[A, None],
         *,
         within_s: float,
         pause: Callable[[float], object],

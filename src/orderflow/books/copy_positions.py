@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 from orderflow.books.accounts import CopyLetters, TopicEvent
-from orderflow.books.positions import Mark, Positions, Progress
+from orderflow.books.positions import Positions
 from orderflow.books.store import REPLAYED, BooksStore, LetterRow
 from orderflow.contracts.topics import PAYMENTS
 from orderflow.messaging.errors import Transient, Unavailable, plain
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.kafka.group_topics import replay_topic_name
+from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.kafka.logs import Logs
+from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.settings import KafkaSettings
 
 FIRST = "first"
@@ -42,15 +45,21 @@ class CopyPositions:
 
     def __init__(self, kafka: KafkaSettings, group: str, store: BooksStore) -> None:
         self.group = group
+        self._kafka = kafka
         self._positions = Positions(kafka, (group,), {})
         self._logs = Logs(kafka)
         self._store = store
 
-    def mark(self) -> Mark:
-        return self._positions.mark()
+    def windows(self) -> Mapping[Place, Window]:
+        """What the group has finished, by the partitions on which it has committed."""
+        return self._positions.progress().groups[self.group]
 
-    def progress(self) -> Progress:
-        return self._positions.progress()
+    def replays_left(self) -> int:
+        """How many copies of dead letters it has still to read."""
+        replays = {self.group: (replay_topic_name(PAYMENTS.name, self.group),)}
+        # Connect never passes the marker behind the last record.
+        behind = lags(self._kafka, replays, stop_before_markers=(self.group,))
+        return sum(lag.records for lag in behind)
 
     def close(self) -> None:
         self._positions.close()
@@ -68,9 +77,7 @@ class CopyPositions:
             if (cursor := self._store.cursor(self._cursor(partition)))
         }
         committed = [
-            place
-            for place in self.progress().groups[self.group]
-            if place[0] == PAYMENTS.name and place[1] not in known
+            place for place in self.windows() if place[0] == PAYMENTS.name and place[1] not in known
         ]
         if committed:
             for (_, partition), first in self._logs.firsts(committed).items():
@@ -89,33 +96,49 @@ class CopyPositions:
         return f"{FIRST} {self.group} {partition}"
 
 
-def waits_for_copy(
-    group: str,
-    mark: Mark,
-    progress: Progress,
+class _Waiting(Protocol):
+    @property
+    def letters(self) -> CopyLetters: ...
+
+    @property
+    def own_events(self) -> Sequence[TopicEvent]: ...
+
+
+W = TypeVar("W", bound=_Waiting)
+
+
+def waits_for_copy(positions: CopyPositions, accounts: Mapping[str, W]) -> dict[str, str]:
+    """By key, for whom an account still waits; left out: nobody."""
+    windows = positions.windows()
+    was_sent_back = any(account.letters.sent_back for account in accounts.values())
+    replays_left = positions.replays_left() if was_sent_back else 0
+    left = {
+        key: left_for_copy(windows, account.own_events, account.letters, replays_left=replays_left)
+        for key, account in accounts.items()
+    }
+    return {key: f"{positions.group}, {count:,} to go" for key, count in left.items() if count}
+
+
+def left_for_copy(
+    windows: Mapping[Place, Window],
     events: Iterable[TopicEvent],
     letters: CopyLetters,
-) -> str:
+    *,
+    replays_left: int = 0,
+) -> int:
     """
-    For whom an account waits until all of its events have had their effects; "" for nobody. Pure.
+    How many records of an account the group has still to finish. Pure.
 
     Only its own events count: the copy has nothing else to do with it. What was sent back waits
-    until the replay topic is read.
+    until all replays are read.
     """
-    windows: Mapping[tuple[str, int], Window] = progress.groups[group]
     nothing = Window(0)
     left = sum(
         not windows.get((event.topic, event.partition), nothing).is_finished(event.offset)
         for event in events
         if event.event_id not in letters.open and event.event_id not in letters.discarded
     )
-    if letters.sent_back:
-        replays = replay_topic_name(PAYMENTS.name, group)
-        for place, end in mark.ends.items():
-            if place[0] == replays:
-                window = windows.get(place, nothing)
-                left += max(0, end - window.end) + len(window.unfinished)
-    return f"{group}, {left:,} to go" if left else ""
+    return left + (replays_left if letters.sent_back else 0)
 
 
 def _of_group(rows: Sequence[LetterRow], group: str) -> CopyLetters:

@@ -11,7 +11,6 @@ from orderflow.books.copy_positions import (
     of_letters,
     waits_for_copy,
 )
-from orderflow.books.positions import Mark
 from orderflow.books.sides.side import LakeReader
 from orderflow.books.store import BooksStore
 from orderflow.contracts.topics import PAYMENTS
@@ -37,18 +36,11 @@ class LakeAccounts:
         self._positions = positions
         self._catch_up = catch_up
 
-    def mark(self) -> Mark:
-        return self._positions.mark()
+    def mark(self) -> None:
+        """None is needed: an account waits for the events that it has itself."""
 
-    def waits(self, mark: Mark, accounts: Mapping[str, LakeAccount]) -> Mapping[str, str]:
-        progress = self._positions.progress()
-        group = self._positions.group
-        waits = {}
-        for key, account in accounts.items():
-            events = (event for _, event in account.events)
-            if who := waits_for_copy(group, mark, progress, events, account.letters):
-                waits[key] = who
-        return waits
+    def waits(self, _mark: None, accounts: Mapping[str, LakeAccount]) -> Mapping[str, str]:
+        return waits_for_copy(self._positions, accounts)
 
     def read(self, keys: Sequence[str]) -> Mapping[str, LakeAccount] | None:
         return {key: self.joined(key) for key in keys} if self._catch_up() else None

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from orderflow.books.accounts import CopyLetters, WarehouseAccount
 from orderflow.books.copy_positions import CopyPositions, away_is_said, waits_for_copy
-from orderflow.books.positions import Mark
 from orderflow.books.sides.side import WarehouseReader, read_in_pages
 from orderflow.books.store import BooksStore
 from orderflow.contracts.topics import PAYMENTS
@@ -27,17 +26,11 @@ class WarehouseAccounts:
         self._positions = positions
         self._catch_up = catch_up
 
-    def mark(self) -> Mark:
-        return self._positions.mark()
+    def mark(self) -> None:
+        """None is needed: an account waits for the events that it has itself."""
 
-    def waits(self, mark: Mark, accounts: Mapping[str, WarehouseAccount]) -> Mapping[str, str]:
-        progress = self._positions.progress()
-        group = self._positions.group
-        waits = {
-            order_id: waits_for_copy(group, mark, progress, account.events, account.letters)
-            for order_id, account in accounts.items()
-        }
-        return {order_id: who for order_id, who in waits.items() if who}
+    def waits(self, _mark: None, accounts: Mapping[str, WarehouseAccount]) -> Mapping[str, str]:
+        return waits_for_copy(self._positions, accounts)
 
     def read(self, keys: Sequence[str]) -> Mapping[str, WarehouseAccount] | None:
         return read_in_pages(self.joined, keys) if self._catch_up() else None
