@@ -10,6 +10,7 @@ Values
     probe_language      *kit*: the events, topics and schemas of the listener probe
     sales               *kit*: sales by shop and by day, counted on the in-memory bus
     letters             *kit*: dead letters as the desk has read them
+    connect_letters     *kit*: dead letters as Kafka Connect writes them
     poison              records that nobody can read, kind by kind
 
 Real parts

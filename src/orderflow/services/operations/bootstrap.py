@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from orderflow.books.audit import Books
 from orderflow.connect.rest import ConnectClient
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
-from orderflow.contracts.roster import GROUPS, OBSERVED, SECTIONS, subscribed
+from orderflow.contracts.roster import ALL_GROUPS, GROUPS, OBSERVED, SECTIONS, subscribed
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
 from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.dead_letters.letter_watch import LetterWatch
@@ -119,7 +119,7 @@ def restarter(launch: Launch[Settings]) -> Role:
 
 
 def _desk(kafka: KafkaSettings) -> Desk:
-    topics = {group: [topic.name for topic in listened] for group, listened in GROUPS.items()}
+    topics = {group: [topic.name for topic in listened] for group, listened in ALL_GROUPS.items()}
     return Desk(kafka, topics, DEAD_LETTER_DISPOSITIONS.name, commands=OPERATOR_COMMANDS)
 
 
