@@ -43,7 +43,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     `ports`: its roles in the order in which they run together, each with its default port.
     `group` reads `listens_to`; a service that listens to nothing has none. `internal`: topics
     without events that are nobody else's. A service that listens without a database keeps its state
-    in stores beside it, restored from Kafka. `processes`: how the local stack divides the roles
+    in stores beside it, restored from Kafka, unless it `writes_files`: then its effect is there, and
+    it has no state. `on_demand`: the local stack runs it only where it is asked for; its group,
+    topics, ports and settings are always there. `processes`: how the local stack divides the roles
     among processes; one process with all of them, called like the service, if it does not say.
     """
 
@@ -54,6 +56,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     publishes: tuple[Topic, ...] = ()
     internal: tuple[Topic, ...] = ()
     has_database: bool = True
+    writes_files: bool = False
+    on_demand: bool = False
     processes: tuple[Process, ...] = ()
 
     @property
@@ -72,7 +76,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_stores(self) -> bool:
         """Whether it keeps state in stores beside it."""
-        return self.listens and not self.has_database
+        return self.listens and not self.has_database and not self.writes_files
 
     @property
     def runs(self) -> tuple[Process, ...]:
@@ -145,6 +149,15 @@ ROSTER: Roster = (
         name="operations",
         ports={"api": 8086, "observer": 8290, "auditor": 8310},
         has_database=False,
+    ),
+    Row(
+        name="lake",
+        ports={"exporter": 8320},
+        group="lake-exporter",
+        listens_to=(PAYMENTS,),
+        has_database=False,
+        writes_files=True,
+        on_demand=True,
     ),
 )
 
