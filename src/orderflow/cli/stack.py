@@ -261,7 +261,7 @@ def reset(
 def _fetch_jars(settings: StackSettings, console: Terminal) -> None:
     """What set-up has fetched is there at once; otherwise fetch it now, with a bar."""
     core = jars.CORE if {"kafka", "registry"} & set(settings.services) else ()
-    uses = (*core, *(name for name in jars.ON_DEMAND if name in settings.services))
+    uses = (*core, *(use for name in settings.services for use in jars.NEEDED_BY.get(name, ())))
     with Progress(
         TextColumn("fetching Java parts"), BarColumn(), DownloadColumn(), console=console
     ) as bar:

@@ -6,7 +6,7 @@ import os
 
 from orderflow.books.settings import BooksDatabases
 from orderflow.contracts.roster import ROSTER, Roster, Row
-from orderflow.stack.parts import jars, kafka, registry, zipkin
+from orderflow.stack.parts import connect, jars, kafka, registry, zipkin
 from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import PROVIDER_URL, SMTP_HOST, SMTP_PORT, StackSettings
@@ -64,8 +64,18 @@ def exports(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
         "PSP_URL": ours[PROVIDER_URL],
         "MAIL_API_URL": mail_url(settings),
         **({"ZIPKIN_URL": zipkin.url(settings)} if "zipkin" in settings.services else {}),
+        **_connect_exports(settings),
         "KAFKA_CLASSPATH": jars.locate(settings.cache_dir).kafka_classpath,
         "JAVA_HOME": str(java_home()),
+    }
+
+
+def _connect_exports(settings: StackSettings) -> dict[str, str]:
+    if "connect" not in settings.services:
+        return {}
+    return {
+        "CONNECT_URL": connect.url(settings),
+        "WAREHOUSE_DATABASE_URL": database_url(settings, connect.WAREHOUSE),
     }
 
 
@@ -84,6 +94,7 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
         **books_environment(settings, roster),
         **_demo_environment(settings),
         **zipkin.process_environment(settings),
+        **connect.process_environment(settings),
         **settings.elsewhere,
         **settings.environment,
     }

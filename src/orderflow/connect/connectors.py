@@ -1,0 +1,131 @@
+"""
+The connectors, as Connect takes them: texts by name. `deploy.apply` puts them there.
+
+A sink reads its topics and their replay topics as one group, keeps its place in that group's
+offsets, and lays what it can't read into the group's dead-letter topics: the desk works as for any
+other group.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from psycopg.conninfo import conninfo_to_dict
+
+from orderflow.connect.settings import ConnectSettings
+from orderflow.contracts.roster import PAYMENTS_WAREHOUSE, subscribed
+from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.kafka.group_topics import dead_letter_topic
+
+TABLE = "payments"
+LEFT_OUT = ("lines",)
+"""Fields of the events that are no column: what is bought is the order's."""
+
+
+class Connector(msgspec.Struct, frozen=True, kw_only=True):
+    """A connector by name. `group`: the consumer group of a sink, empty for a source."""
+
+    name: str
+    config: dict[str, str]
+    group: str = ""
+
+
+def connectors(settings: ConnectSettings) -> list[Connector]:
+    """All that `deploy.apply` puts there."""
+    return [payments_warehouse(settings)]
+
+
+def payments_warehouse(settings: ConnectSettings) -> Connector:
+    """
+    `payments` into the table of that name, one row per payment.
+
+    Exactly once in effect: the sink commits its offsets after the rows, and a row that is written
+    again is the same. It deletes nothing, and adds a column where a schema has a new field.
+    """
+    group = PAYMENTS_WAREHOUSE.group
+    (topic,) = PAYMENTS_WAREHOUSE.listens_to
+    url, user, password = _jdbc(settings)
+
+    return Connector(
+        name=group,
+        group=group,
+        config={
+            "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
+            "tasks.max": "1",
+            "topics": ",".join(subscribed(group)),
+            "connection.url": url,
+            "connection.username": user,
+            "connection.password": password,
+            "connection.pool.min_size": "1",
+            "connection.pool.max_size": "2",
+            "connection.restart.on.errors": "true",
+            "insert.mode": "upsert",
+            "delete.enabled": "false",
+            "primary.key.mode": "record_value",
+            "primary.key.fields": "payment_id",
+            "collection.name.format": TABLE,
+            "schema.evolution": "basic",
+            "use.time.zone": "UTC",
+            "batch.size": "2000",
+            **_avro(settings),
+            **_dead_letters(dead_letter_topic(topic, group).name),
+            **_snake_case(),
+            **{
+                f"consumer.override.{name}": value
+                for name, value in {
+                    "group.id": group,
+                    "isolation.level": "read_committed",
+                    "auto.offset.reset": "earliest",
+                    "max.poll.records": "2000",
+                }.items()
+            },
+        },
+    )
+
+
+def _avro(settings: ConnectSettings) -> dict[str, str]:
+    return {
+        "key.converter": "org.apache.kafka.connect.storage.StringConverter",
+        "value.converter": "io.apicurio.registry.utils.converter.AvroConverter",
+        "value.converter.apicurio.registry.url": settings.apicurio_url,
+        # Ids of four bytes, as Confluent's clients write them.
+        "value.converter.apicurio.registry.as-confluent": "true",
+        "value.converter.apicurio.registry.use-id": "contentId",
+    }
+
+
+def _dead_letters(topic: str) -> dict[str, str]:
+    """A record that can't be read goes there, with Connect's headers, and the next one follows."""
+    return {
+        "errors.tolerance": "all",
+        "errors.deadletterqueue.topic.name": topic,
+        "errors.deadletterqueue.topic.replication.factor": "1",
+        "errors.deadletterqueue.context.headers.enable": "true",
+        # A registry that is away is waited for.
+        "errors.retry.timeout": "-1",
+        "errors.retry.delay.max.ms": "10000",
+        "errors.log.enable": "true",
+    }
+
+
+def _snake_case() -> dict[str, str]:
+    return {
+        "transforms": "drop,columns",
+        "transforms.drop.type": "org.apache.kafka.connect.transforms.ReplaceField$Value",
+        "transforms.drop.exclude": ",".join(LEFT_OUT),
+        "transforms.columns.type": "io.debezium.connector.jdbc.transforms.FieldNameTransformation",
+        "transforms.columns.column.naming.style": "snake_case",
+    }
+
+
+def _jdbc(settings: ConnectSettings) -> tuple[str, str, str]:
+    """The warehouse as the JDBC driver takes it: URL, user, password."""
+    dsn = settings.warehouse.settings().dsn.get_secret_value()
+    parts = conninfo_to_dict(dsn)
+    if not parts.get("host") or not parts.get("dbname"):
+        raise ConfigurationError(
+            "ORDERFLOW_WAREHOUSE__DATABASE__DSN names no host or no database: "
+            "Connect needs both, as in postgresql://user@host:5432/warehouse"
+        )
+    address = f"{parts['host']}:{parts.get('port') or 5432}"
+    url = f"jdbc:postgresql://{address}/{parts['dbname']}"
+    return url, str(parts.get("user") or "postgres"), str(parts.get("password") or "trusted")
