@@ -43,11 +43,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     `ports`: its roles in the order in which they run together, each with its default port.
     `group` reads `listens_to`; a service that listens to nothing has none. `internal`: topics
     without events that are nobody else's. A service that listens without a database keeps its state
-    in stores beside it, restored from Kafka, unless it `writes_files`: then its effect is there, and
-    it has no state. `on_demand`: the local stack runs it only where it is asked for; its group,
-    topics, ports and settings are always there. `processes`: how the local stack divides the roles
-    among processes; one process with all of them, called like the service, if it does not say.
-    `on_demand`: the local stack runs it only where somebody asks for it.
+    in stores beside it, restored from Kafka; not so one that `writes_files`, whose effect they are.
+    `processes`: how the local stack divides the roles among processes; one process with all of
+    them, called like the service, if it does not say. `on_demand`: the local stack runs it only
+    where somebody asks for it.
     """
 
     name: str
@@ -58,7 +57,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     internal: tuple[Topic, ...] = ()
     has_database: bool = True
     writes_files: bool = False
-    on_demand: bool = False
     processes: tuple[Process, ...] = ()
     on_demand: bool = False
 

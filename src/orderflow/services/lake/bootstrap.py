@@ -46,6 +46,7 @@ def exporter(launch: Launch[Settings]) -> Role:
             registry=launch.settings.registry,
             catalogue=CATALOGUE,
             slot=launch.slot,
+            consumer_overrides={"session.timeout.ms": int(lake.session_s * 1000)},
             records_max=lake.flush_records,
             log_records=launch.settings.telemetry.log_records,
         )

@@ -31,7 +31,7 @@ class LakeSettings(RolesSection):
     """
     `block_offsets`: how many offsets of a partition share the objects of one name; never change it
     for a lake that has objects. Rows are written when `flush_records` are there, or `flush_s` have
-    passed.
+    passed. `session_s`: after so long without a sign of life a slot's partitions go to the others.
     """
 
     ports: ClassVar = roster.row("lake").ports
@@ -40,6 +40,7 @@ class LakeSettings(RolesSection):
     store: StoreSection = StoreSection()
     block_offsets: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
     flush_records: Annotated[int, Field(ge=1, le=50_000)] = 5_000
+    session_s: Annotated[float, Field(ge=6, le=300)] = 15.0
     flush_s: Annotated[float, Field(ge=0, le=60)] = 5.0
 
 

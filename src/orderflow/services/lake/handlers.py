@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orderflow.messaging.errors import Contention
+from orderflow.messaging.errors import Contention, RecordFault
 from orderflow.messaging.listener import Received
-from orderflow.messaging.telemetry import counter, histogram
+from orderflow.messaging.telemetry import counter
 from orderflow.services.lake import parquet
-from orderflow.services.lake.model import Row, by_object, row_of
+from orderflow.services.lake.model import TOPIC, Row, by_object
 from orderflow.services.lake.parquet import AnotherEvent, NotOurs
 from orderflow.services.lake.store import RESOURCE, Store, away
 
 OVERTAKEN_MAX = 20
 
-ROWS = counter("lake_rows", "Rows that became durable; those that were there already are not in it.")
+ROWS = counter(
+    "lake_rows", "Rows that became durable; those that were there already are not in it."
+)
 WRITES = counter("lake_writes", "Objects that were written, again or for the first time.")
 OVERTAKEN = counter("lake_overtaken", "Writes that another process came before; they were redone.")
+
+
+class UnknownPlace(RecordFault):
+    """A replay does not say which record of the topic it was: there is no object for its row."""
 
 
 class Exporter:
@@ -53,3 +59,19 @@ class Exporter:
                 return
             OVERTAKEN.inc()
         raise Contention(f"{name} is written by others all the time", resource=RESOURCE)
+
+
+def row_of(received: Received) -> Row:
+    """
+    The row of a record; that of a replay is the row of the record that failed.
+
+    Raises UnknownPlace for a replay that does not name one.
+    """
+    topic, partition, offset = received.original or (
+        received.topic,
+        received.partition,
+        received.offset,
+    )
+    if topic != TOPIC or partition < 0 or offset < 0:
+        raise UnknownPlace(f"it is, or replays, {topic}-{partition}@{offset}: not of {TOPIC}")
+    return Row(received.event, str(received.metadata.id), partition, offset)

@@ -32,7 +32,5 @@ def writing(
     handler: Callable[[Sequence[Received]], None], *, flush_records: int, flush_s: float
 ) -> Listener:
     """The listener as it runs."""
-    delivery = IdempotentWrite(
-        handler=handler, gather_records=flush_records, gather_s=flush_s
-    )
+    delivery = IdempotentWrite(handler=handler, gather_records=flush_records, gather_s=flush_s)
     return msgspec.structs.replace(LISTENER, delivery=delivery)

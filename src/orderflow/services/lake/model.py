@@ -16,18 +16,11 @@ from typing import Any
 
 import msgspec
 
-from orderflow.messaging.errors import RecordFault
-from orderflow.messaging.listener import Received
-
 TOPIC = "payments"
 OBJECT = re.compile(
     rf"{TOPIC}/date=\d{{4}}-\d\d-\d\d/hour=\d\d/{TOPIC}-(?P<partition>\d+)-(?P<first>\d{{20}})\.parquet"
 )
 """The name of an object, from the root on."""
-
-
-class UnknownPlace(RecordFault):
-    """A replay does not say which record of the topic it was: there is no object for its row."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -37,22 +30,6 @@ class Row(msgspec.Struct, frozen=True):
     event_id: str
     partition: int
     offset: int
-
-
-def row_of(received: Received) -> Row:
-    """
-    The row of a record; that of a replay is the row of the record that failed.
-
-    Raises UnknownPlace for a replay that does not name one.
-    """
-    topic, partition, offset = received.original or (
-        received.topic,
-        received.partition,
-        received.offset,
-    )
-    if topic != TOPIC or partition < 0 or offset < 0:
-        raise UnknownPlace(f"it replays {topic}-{partition}@{offset}, which is no record of {TOPIC}")
-    return Row(received.event, str(received.metadata.id), partition, offset)
 
 
 def object_of(row: Row, *, block_offsets: int) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orderflow.services.lake.columns import OF_EVENT, OF_RECORD, Kind
@@ -47,9 +46,7 @@ def merged(existing: bytes | None, rows: Sequence[Row]) -> tuple[bytes, int] | N
     """
     table = None if existing is None else _read(existing)
     if table is not None:
-        present = dict(
-            zip(table["offset"].to_pylist(), table["event_id"].to_pylist(), strict=True)
-        )
+        present = dict(zip(table["offset"].to_pylist(), table["event_id"].to_pylist(), strict=True))
         for row in rows:
             if present.get(row.offset, row.event_id) != row.event_id:
                 raise AnotherEvent(f"{TOPIC}-{row.partition}@{row.offset}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import (
@@ -23,6 +24,9 @@ from obstore.store import S3Store
 from orderflow.services.lake.config import StoreSection
 from orderflow.services.lake.store import Content, Version, away
 
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
 RETRIES_MAX = 2
 NO_BUCKET = "NoSuchBucket"
 
@@ -32,16 +36,17 @@ class BucketStore:
 
     def __init__(self, bucket: str, prefix: str, section: StoreSection) -> None:
         secret = section.secret_access_key.get_secret_value()
-        keys = {"access_key_id": section.access_key_id, "secret_access_key": secret}
         timeout = timedelta(seconds=section.timeout_s)
+        config: S3Config = {"region": section.region}
+        if section.endpoint:
+            config["endpoint"] = section.endpoint
+        if section.access_key_id:
+            config["access_key_id"] = section.access_key_id
+            config["secret_access_key"] = secret
         self._store = S3Store(
             bucket,
             prefix=prefix or None,
-            config={
-                "region": section.region,
-                **({"endpoint": section.endpoint} if section.endpoint else {}),
-                **{name: value for name, value in keys.items() if value},
-            },
+            config=config,
             client_options={
                 "timeout": timeout,
                 "connect_timeout": timeout,
