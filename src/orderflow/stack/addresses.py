@@ -118,7 +118,10 @@ def _service_environment(settings: StackSettings, member: Row) -> dict[str, str]
 def _state_of(settings: StackSettings, member: Row, section: str) -> dict[str, str]:
     if member.has_database:
         return {f"{section}__DATABASE__DSN": database_url(settings, member.name)}
-    return {f"{section}__STATE_DIR": str(settings.data / member.name)} if member.has_stores else {}
+    place = settings.data / member.name
+    if member.writes_files:
+        return {f"{section}__STORE__URL": place.as_uri()}
+    return {f"{section}__STATE_DIR": str(place)} if member.has_stores else {}
 
 
 def _neighbours_environment(settings: StackSettings) -> dict[str, str]:

@@ -11,6 +11,7 @@ from orderflow.contracts.roster import ALL_GROUPS, GROUPS, OBSERVED, SECTIONS, s
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
 from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.dead_letters.letter_watch import LetterWatch
+from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.http.server import Role
 from orderflow.messaging.kafka.groups import Groups
 from orderflow.messaging.kafka.survey import Surveyor
@@ -104,7 +105,16 @@ def auditor(launch: Launch[Settings]) -> Role:
 def restarter(launch: Launch[Settings]) -> Role:
     section = launch.settings.operations.restarter
     client = None if section.connect_url is None else ConnectClient(section.connect_url)
-    restarting = Restarter(client, every_s=section.every_s)
+    registry = Registry(launch.settings.registry)
+
+    def has_schemas() -> bool:
+        try:
+            registry.compatibility()
+        except Unavailable:
+            return False
+        return True
+
+    restarting = Restarter(client, has_schemas=has_schemas, every_s=section.every_s)
     return worker_role(launch, run=restarting.run, reasons=list)
 
 
