@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from msgspec import Meta
 from starlette.requests import Request
@@ -35,9 +35,16 @@ class ReadsRows(Protocol):
         """Every row with an offset from `first` to before `end`."""
 
 
-def build_api(sums: ReadsSums, rows: ReadsRows, reasons: Reasons) -> ASGIApp:
+class Readers(NamedTuple):
+    """What the API reads the objects by."""
+
+    sums: ReadsSums
+    rows: ReadsRows
+
+
+def build_api(readers: Readers, reasons: Reasons) -> ASGIApp:
     def get_sums(_request: Request) -> Response:
-        return json_answer(sums.read())
+        return json_answer(readers.sums.read())
 
     def get_rows(request: Request) -> Response:
         query = request.query_params
@@ -47,7 +54,7 @@ def build_api(sums: ReadsSums, rows: ReadsRows, reasons: Reasons) -> ASGIApp:
         end = query_value(query, "end", OFFSET, default=first + OFFSETS_MAX)
         if not first <= end <= first + OFFSETS_MAX:
             raise problems.invalid(f"end is at most {OFFSETS_MAX} above first, and not below it")
-        return json_answer(rows.read(partition, first, end))
+        return json_answer(readers.rows.read(partition, first, end))
 
     routes = [
         Route("/lake/payments", get_rows, methods=["GET"]),

@@ -16,7 +16,7 @@ from orderflow.messaging.http.server import Role
 from orderflow.messaging.process.role import Launch, worker_role
 from orderflow.messaging.process.service import Service
 from orderflow.messaging.telemetry import logger
-from orderflow.services.lake.api import build_api
+from orderflow.services.lake.api import Readers, build_api
 from orderflow.services.lake.config import Settings, StoreSection
 from orderflow.services.lake.handlers import Exporter
 from orderflow.services.lake.listeners import writing
@@ -53,8 +53,7 @@ def exporter(launch: Launch[Settings]) -> Role:
         )
     )
     preparation = Preparation(store)
-    sums = Sums(store)
-    rows = Rows(store, block_offsets=lake.block_offsets)
+    readers = Readers(Sums(store), Rows(store, block_offsets=lake.block_offsets))
 
     def run(stop: threading.Event) -> None:
         if preparation.wait(stop):
@@ -66,7 +65,7 @@ def exporter(launch: Launch[Settings]) -> Role:
         reasons=lambda: preparation.reasons() or container.reasons(),
         in_slots=True,
     )
-    return msgspec.structs.replace(worker, app=lambda reasons: build_api(sums, rows, reasons))
+    return msgspec.structs.replace(worker, app=lambda reasons: build_api(readers, reasons))
 
 
 class Preparation:

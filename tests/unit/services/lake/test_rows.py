@@ -11,7 +11,7 @@ from tests.support.lake_rows import NINE, payment, received
 from tests.support.memory_store import MemoryStore
 
 from orderflow.messaging.errors import Unavailable
-from orderflow.services.lake.api import build_api
+from orderflow.services.lake.api import Readers, build_api
 from orderflow.services.lake.handlers import Exporter
 from orderflow.services.lake.rows import Rows
 from orderflow.services.lake.sums import Sums
@@ -87,5 +87,5 @@ def test_an_object_that_is_damaged_is_said_to_be(store: MemoryStore, rows: Rows)
     ],
 )
 def test_the_question_is_bounded(store: MemoryStore, rows: Rows, query: str, status: int) -> None:
-    client = TestClient(build_api(Sums(store), rows, list), base_url="http://127.0.0.1")
+    client = TestClient(build_api(Readers(Sums(store), rows), list), base_url="http://127.0.0.1")
     assert client.get(f"/lake/payments?{query}").status_code == status
