@@ -8,7 +8,7 @@ relay leaves it out; and the record's time is when Debezium has read the row, no
 
 from __future__ import annotations
 
-from psycopg.conninfo import conninfo_to_dict
+from datetime import timedelta
 
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.event import (
@@ -19,6 +19,7 @@ from orderflow.messaging.event import (
 )
 from orderflow.messaging.kafka.clients import RECORD_BYTES_MAX, TRANSACTION_TIMEOUT_MS
 from orderflow.messaging.kafka.topics import Topic
+from orderflow.messaging.postgres import parts_of
 from orderflow.messaging.postgres.outbox import TABLE
 from orderflow.messaging.relay.records import HEADER_OF_COLUMN
 from orderflow.messaging.relay.settings import slot_of
@@ -27,14 +28,21 @@ from orderflow.messaging.settings import DatabaseSettings
 ORDER_OUTBOX = "order-outbox"
 """The connector's name."""
 
-HEARTBEATS = "connect-heartbeat"
+PASSWORD = "${env:ORDERFLOW_ORDER_PASSWORD}"  # noqa: S105 - a name
+"""The worker looks it up in its own environment."""
+
+_HEARTBEATS = "connect-heartbeat"
 TRANSFORMS = "org.apache.kafka.connect.transforms"
 STRINGS = "org.apache.kafka.connect.storage.StringConverter"
 
 
-def heartbeats(name: str) -> str:
-    """The topic of a connector's heartbeats: with them it can commit where an idle log ends."""
-    return f"{HEARTBEATS}.{name}"
+ORDER_HEARTBEATS = Topic(
+    name=f"{_HEARTBEATS}.{ORDER_OUTBOX}",
+    key="the connector",
+    retention=timedelta(days=1),
+    partitions=1,
+)
+"""With a heartbeat the connector commits where an idle log ends. Nobody reads them."""
 
 
 def order_outbox(database: DatabaseSettings) -> dict[str, str]:
@@ -72,7 +80,7 @@ def _slot(slot: str) -> dict[str, str]:
         "lsn.flush.mode": "connector_and_driver",
         "status.update.interval.ms": "1000",
         "heartbeat.interval.ms": "5000",
-        "topic.heartbeat.prefix": HEARTBEATS,
+        "topic.heartbeat.prefix": _HEARTBEATS,
         # The predecessor's connection may still hold it for a moment.
         "slot.max.retries": "30",
         "slot.retry.delay.ms": "1000",
@@ -144,16 +152,16 @@ def _constant_text(header: str, value: str) -> dict[str, str]:
 
 
 def _database(database: DatabaseSettings) -> dict[str, str]:
-    parts = conninfo_to_dict(database.dsn.get_secret_value())
+    parts = parts_of(database.dsn.get_secret_value())
     if not parts.get("host") or not parts.get("dbname"):
         raise ConfigurationError(
             "the DSN of the order service's database names no host or no database: "
             "Debezium needs both, as in postgresql://user@host:5432/order"
         )
     return {
-        "database.hostname": str(parts["host"]),
-        "database.port": str(parts.get("port") or 5432),
-        "database.user": str(parts.get("user") or "postgres"),
-        "database.password": str(parts.get("password") or "trusted"),
-        "database.dbname": str(parts["dbname"]),
+        "database.hostname": parts["host"],
+        "database.port": parts.get("port", "5432"),
+        "database.user": parts.get("user", "postgres"),
+        "database.password": PASSWORD,
+        "database.dbname": parts["dbname"],
     }

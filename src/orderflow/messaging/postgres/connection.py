@@ -114,6 +114,11 @@ def conninfo(
     )
 
 
+def parts_of(dsn: str) -> dict[str, str]:
+    """The parameters of a connection string or URL, for whoever needs them one by one."""
+    return {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+
+
 def silence(theirs: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of `SILENCE` that `theirs` does not set."""
     return {name: value for name, value in SILENCE.items() if name not in theirs}
