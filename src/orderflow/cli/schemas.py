@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.deployment import AwayS, patient
 from orderflow.cli.output import say, write_json
 from orderflow.cli.terminal import Terminal
 from orderflow.contracts.events import EVENT_TYPES
@@ -21,6 +22,7 @@ from orderflow.messaging.schemas.compatibility import breaks, changed_since_comm
 from orderflow.messaging.schemas.conformity import mismatches
 from orderflow.messaging.schemas.registration import SchemaPlan
 from orderflow.messaging.schemas.registry import FULL_TRANSITIVE, Registry
+from orderflow.messaging.work.patience import AWAY_S_MAX
 
 app = typer.Typer(
     help="The schemas: check them offline, compare them with the registry, register.",
@@ -31,18 +33,18 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 
 
 @app.command("plan")
-def show_plan(as_json: Json = False) -> None:
+def show_plan(as_json: Json = False, away_s: AwayS = AWAY_S_MAX) -> None:
     """Show which committed versions the registry lacks. Changes nothing."""
-    _show(registration.plan(CATALOGUE, Registry(tool_settings().registry)), as_json=as_json)
+    _show(registration.plan(CATALOGUE, _registry(away_s)), as_json=as_json)
 
 
 @app.command("apply")
-def apply(as_json: Json = False) -> None:
+def apply(as_json: Json = False, away_s: AwayS = AWAY_S_MAX) -> None:
     """
     Register every committed version, oldest first, with FULL_TRANSITIVE set on its subject and read
-    back.
+    back. A registry that is away or busy is waited for; what is no registry is not.
     """
-    _show(registration.apply(CATALOGUE, Registry(tool_settings().registry)), as_json=as_json)
+    _show(registration.apply(CATALOGUE, _registry(away_s)), as_json=as_json)
 
 
 @app.command("check")
@@ -82,6 +84,10 @@ def find_complaints(catalogue: SchemaCatalogue, directory: Path) -> list[str]:
             for complaint in mismatches(EVENT_TYPES[name], catalogue.versions(name)[-1].text)
         ),
     ]
+
+
+def _registry(away_s_max: float) -> Registry:
+    return Registry(tool_settings().registry, patience=patient(away_s_max))
 
 
 def _show(planned: SchemaPlan, *, as_json: bool) -> None:

@@ -8,12 +8,13 @@ import typer
 from rich.table import Table
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.deployment import AwayS, patient
 from orderflow.cli.output import write_json
 from orderflow.cli.terminal import Terminal
 from orderflow.contracts.roster import TOPICS
-from orderflow.messaging.kafka.admin import Admin, plan
-from orderflow.messaging.kafka.admin import apply as apply_plan
+from orderflow.messaging.kafka.admin import Admin, bring_about, plan
 from orderflow.messaging.kafka.topics import TopicPlan
+from orderflow.messaging.work.patience import AWAY_S_MAX
 
 app = typer.Typer(
     help="The topics: compare them with the cluster, and make them.", no_args_is_help=True
@@ -23,21 +24,24 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 
 
 @app.command("plan")
-def show_plan(as_json: Json = False) -> None:
+def show_plan(as_json: Json = False, away_s: AwayS = AWAY_S_MAX) -> None:
     """Show what `apply` would do. Exit 1 if the cluster has something unsafe."""
     settings = tool_settings()
-    planned = plan(TOPICS, Admin(settings.kafka), settings.topics)
+    admin = Admin(settings.kafka)
+    planned = patient(away_s).through(lambda: plan(TOPICS, admin, settings.topics))
     _show(planned, as_json=as_json, done=False)
     planned.refuse_unsafe()
 
 
 @app.command("apply")
-def apply(as_json: Json = False) -> None:
-    """Create what is missing; refuse, before any change, what is unsafe."""
+def apply(as_json: Json = False, away_s: AwayS = AWAY_S_MAX) -> None:
+    """
+    Create what is missing; refuse, before any change, what is unsafe. Brokers that are away or busy
+    are waited for.
+    """
     settings = tool_settings()
     admin = Admin(settings.kafka)
-    planned = plan(TOPICS, admin, settings.topics)
-    apply_plan(planned, admin)
+    planned = patient(away_s).through(lambda: bring_about(TOPICS, admin, settings.topics))
     _show(planned, as_json=as_json, done=True)
 
 

@@ -22,6 +22,17 @@ LEFT_OUT = ("lines",)
 """Fields of the events that are no column: what is bought is the order's."""
 
 
+REQUIRED = (
+    "paymentId",
+    "orderId",
+    "customerId",
+    "attempt",
+    "amountMinor",
+    "currency",
+    "occurredAt",
+)
+"""What every payment's event has: the columns that must have a value."""
+
 PASSWORD = "${env:ORDERFLOW_WAREHOUSE_PASSWORD}"  # noqa: S105 - a name
 """
 The worker looks it up in its own environment: what a connector's configuration holds, Connect's
@@ -86,7 +97,7 @@ def payments_warehouse(settings: ConnectSettings) -> Connector:
             "batch.size": "2000",
             **_avro(settings),
             **_dead_letters(dead_letter_topic(topic, group).name),
-            **_snake_case(),
+            **_as_row(),
             **{
                 f"consumer.override.{name}": value
                 for name, value in {
@@ -108,6 +119,9 @@ def _avro(settings: ConnectSettings) -> dict[str, str]:
         # Ids of four bytes, as Confluent's clients write them.
         "value.converter.apicurio.registry.as-confluent": "true",
         "value.converter.apicurio.registry.use-id": "contentId",
+        # A schema never changes: what was read once serves for as long as the registry is away.
+        "value.converter.apicurio.registry.check-period-ms": "86400000",
+        "value.converter.apicurio.registry.fault-tolerant-refresh": "true",
     }
 
 
@@ -118,16 +132,19 @@ def _dead_letters(topic: str) -> dict[str, str]:
         "errors.deadletterqueue.topic.name": topic,
         "errors.deadletterqueue.topic.replication.factor": "1",
         "errors.deadletterqueue.context.headers.enable": "true",
-        # A registry that is away is waited for.
-        "errors.retry.timeout": "-1",
-        "errors.retry.delay.max.ms": "10000",
         "errors.log.enable": "true",
     }
 
 
-def _snake_case() -> dict[str, str]:
+def _as_row() -> dict[str, str]:
+    """
+    An event as a row. A record that lacks a field of every payment is refused here and not by the
+    database: what a transform refuses is a dead letter, what the database refuses ends the task.
+    """
     return {
-        "transforms": "drop,columns",
+        "transforms": "require,drop,columns",
+        "transforms.require.type": "org.apache.kafka.connect.transforms.ValueToKey",
+        "transforms.require.fields": ",".join(REQUIRED),
         "transforms.drop.type": "org.apache.kafka.connect.transforms.ReplaceField$Value",
         "transforms.drop.exclude": ",".join(LEFT_OUT),
         "transforms.columns.type": "io.debezium.connector.jdbc.transforms.FieldNameTransformation",

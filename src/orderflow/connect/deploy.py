@@ -22,6 +22,9 @@ from orderflow.messaging.kafka.admin import Admin
 from orderflow.messaging.kafka.topics import Topic, TopicSettings
 
 RUNNING_WITHIN_S = 60.0
+SETTLED_AFTER_S = 5.0
+"""What a connector says right after a change may still be of before it."""
+
 LOOK_EVERY_S = 0.2
 
 Change = Literal["new", "changed", "as it should be", "gone"]
@@ -87,12 +90,14 @@ def wait_until_running(
     sleep: Callable[[float], None] = time.sleep,
 ) -> ConnectorState:
     """The state of a connector that runs. Raises ConnectorFailed."""
-    deadline = time.monotonic() + within_s
+    began = time.monotonic()
     while True:
         state = _state(client, name)
         if state.is_running:
             return state
-        if state.reason or time.monotonic() > deadline:
+
+        waited_s = time.monotonic() - began
+        if waited_s > within_s or (state.has_failed and waited_s > SETTLED_AFTER_S):
             raise ConnectorFailed(
                 f"the connector {name} is {describe(state)}: {state.reason or 'it says no reason'}"
                 f"; mend that, then `orderflow connect restart {name}`"

@@ -43,9 +43,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     `ports`: its roles in the order in which they run together, each with its default port.
     `group` reads `listens_to`; a service that listens to nothing has none. `internal`: topics
     without events that are nobody else's. A service that listens without a database keeps its state
-    in stores beside it, restored from Kafka. `processes`: how the local stack divides the roles
-    among processes; one process with all of them, called like the service, if it does not say.
-    `on_demand`: the local stack runs it only where somebody asks for it.
+    in stores beside it, restored from Kafka; not so one that `writes_files`, whose effect they are.
+    `processes`: how the local stack divides the roles among processes; one process with all of
+    them, called like the service, if it does not say. `on_demand`: the local stack runs it only
+    where somebody asks for it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     publishes: tuple[Topic, ...] = ()
     internal: tuple[Topic, ...] = ()
     has_database: bool = True
+    writes_files: bool = False
     processes: tuple[Process, ...] = ()
     on_demand: bool = False
 
@@ -74,7 +76,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_stores(self) -> bool:
         """Whether it keeps state in stores beside it."""
-        return self.listens and not self.has_database
+        return self.listens and not self.has_database and not self.writes_files
 
     @property
     def runs(self) -> tuple[Process, ...]:
@@ -158,6 +160,15 @@ ROSTER: Roster = (
         name="operations",
         ports={"api": 8086, "observer": 8290, "auditor": 8310, "restarter": 8330},
         has_database=False,
+    ),
+    Row(
+        name="lake",
+        ports={"exporter": 8320},
+        group="lake-exporter",
+        listens_to=(PAYMENTS,),
+        has_database=False,
+        writes_files=True,
+        on_demand=True,
     ),
 )
 

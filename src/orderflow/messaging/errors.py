@@ -7,6 +7,7 @@ OrderflowError
 │   └── LetterGone           name another dead letter: there is none there (dead_letters.desk)
 ├── Transient                wait and try again: not an attempt, never a dead letter
 │   ├── Unavailable          a resource (broker, database, registry, provider) can't serve
+│   │   └── Unfit            it answers, and as something else: look at address, login, deployment
 │   ├── Contention           others hold what this work needs: less of it, later, and others first
 │   ├── TransactionAborted   the same producer sends the same records again (kafka.transactions)
 │   └── ProducerLost         a new producer reads what was committed (kafka.transactions)
@@ -72,6 +73,16 @@ class Unavailable(Transient):
     """
 
     usual_reason = "away"
+
+
+class Unfit(Unavailable):
+    """
+    What answers is not what this program was made for: another server, a login that is refused, a
+    database without the objects. A worker waits for it as for any resource; a step that somebody
+    waits for ends, because as a rule only a person mends it.
+    """
+
+    usual_reason = "answers as something else"
 
 
 class Contention(Transient):

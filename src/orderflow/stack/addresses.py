@@ -118,7 +118,10 @@ def _service_environment(settings: StackSettings, member: Row) -> dict[str, str]
 def _state_of(settings: StackSettings, member: Row, section: str) -> dict[str, str]:
     if member.has_database:
         return {f"{section}__DATABASE__DSN": database_url(settings, member.name)}
-    return {f"{section}__STATE_DIR": str(settings.data / member.name)} if member.has_stores else {}
+    place = settings.data / member.name
+    if member.writes_files:
+        return {f"{section}__STORE__URL": place.as_uri()}
+    return {f"{section}__STATE_DIR": str(place)} if member.has_stores else {}
 
 
 def _neighbours_environment(settings: StackSettings) -> dict[str, str]:
@@ -154,9 +157,21 @@ def books_environment(settings: StackSettings, roster: Roster = ROSTER) -> dict[
             for member in roster
             if member.has_database and member.name in BooksDatabases.model_fields
         },
+        **_copies_environment(settings),
         "ORDERFLOW_BOOKS__LEDGER_URL": psp_url(settings),
         "ORDERFLOW_BOOKS__STATE_DIR": str(settings.data / "books"),
     }
+
+
+def _copies_environment(settings: StackSettings) -> dict[str, str]:
+    """The copies of the payments that this instance has, which the books compare as well."""
+    copies = {}
+    if "connect" in settings.services:
+        copies["ORDERFLOW_BOOKS__WAREHOUSE"] = database_url(settings, connect.WAREHOUSE)
+    if "lake" in settings.services:
+        port = settings.ports.of("lake", "exporter")
+        copies["ORDERFLOW_BOOKS__LAKE_URL"] = f"http://{HOST}:{port}"
+    return copies
 
 
 def _demo_environment(settings: StackSettings) -> dict[str, str]:

@@ -3,8 +3,8 @@ What a fresh local stack is filled with, through the public commands, as an oper
 
 `python -m orderflow.stack.demo_data products URL`, or `stock`: steps of `orderflow up`. Repeated,
 they change nothing; a catalogue or a shelf with anything else in it is somebody's own, and is left
-as it is. No migration
-contains demo data, so that no other database begins with it.
+as it is. An API that is away or busy is asked again for up to a minute. No migration contains demo
+data, so that no other database begins with it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from collections.abc import Callable, Mapping
 
 import httpx2
 import msgspec
+
+from orderflow.messaging.error_text import error_text
+from orderflow.messaging.errors import Transient, Unavailable
+from orderflow.messaging.work.patience import Patience
 
 TIMEOUT_S = 20.0
 ACTOR = {"Orderflow-Actor": "orderflow-up"}
@@ -107,13 +111,47 @@ FILLS: Mapping[str, Callable[[httpx2.Client], int]] = {
 """What can be filled in, by its name on the command line, through a client of its API."""
 
 
+def fill(what: str, client: httpx2.Client, patience: Patience) -> int:
+    """
+    Fill in what is missing; how many that were at the last try.
+
+    Raises Unavailable when the API is away or busy for longer than `patience` lasts, and
+    httpx2.HTTPStatusError at once when it refuses.
+    """
+    return patience.through(lambda: _fill_once(what, client))
+
+
+def _fill_once(what: str, client: httpx2.Client) -> int:
+    try:
+        return FILLS[what](client)
+    except httpx2.HTTPStatusError as error:
+        status = error.response.status_code
+        if not error.response.is_server_error and status != httpx2.codes.TOO_MANY_REQUESTS:
+            raise
+        raise _unavailable(f"answers {status}") from error
+    except httpx2.TransportError as error:
+        raise _unavailable(f"does not answer: {error_text(error)}") from error
+
+
+def _unavailable(reason: str) -> Unavailable:
+    return Unavailable(f"the API {reason}", resource="API", reason=reason)
+
+
+def _say_waiting(error: Transient, left_s: float) -> None:
+    _say(f"{error}; asking again for up to {left_s:.0f} s")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the step's own log
+
+
 def main(arguments: list[str]) -> int:
     what, url = arguments
     try:
         with httpx2.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
-            FILLS[what](client)
-    except httpx2.HTTPError as error:
-        print(f"no demo {what}: {error}", file=sys.stderr)  # noqa: T201 - the step's own log
+            fill(what, client, Patience(waiting=_say_waiting))
+    except (httpx2.HTTPError, Unavailable) as error:
+        _say(f"no demo {what}: {error}")
         return 1
     return 0
 

@@ -169,7 +169,7 @@ class Admin:
     def _translated(self, what: str, error: KafkaException) -> OrderflowError:
         detail = error.args[0]
         message = f"could not {what} on {self._servers}: {detail.str()}"
-        if detail.retriable() or _code(error) in _UNREACHABLE:
+        if detail.retriable() or _code(error) in _AWAY:
             return Unavailable(message, resource="broker")
         return ConfigurationError(message)
 
@@ -197,13 +197,32 @@ def apply(planned: TopicPlan, admin: Admin) -> None:
     admin.alter(planned.alterations)
 
 
+def bring_about(wanted: Sequence[Topic], admin: Admin, settings: TopicSettings) -> TopicPlan:
+    """
+    Plan, apply, and return the plan that was applied. Repeated, it changes nothing more.
+
+    Raises Incompatible as `plan` and `apply` do.
+    """
+    planned = plan(wanted, admin, settings)
+    apply(planned, admin)
+    return planned
+
+
 def _code(error: KafkaException) -> int:
     return int(error.args[0].code())
 
 
-_UNREACHABLE = (
+_AWAY = (
     KafkaError._TRANSPORT,  # noqa: SLF001 - the client's public names for its own errors begin so
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
     KafkaError._TIMED_OUT,  # noqa: SLF001
     KafkaError._RESOLVE,  # noqa: SLF001
+    # A broker's own words for the same: it was too slow, or is not the one that decides. The client
+    # calls no answer to an administrator retriable.
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NOT_CONTROLLER,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.THROTTLING_QUOTA_EXCEEDED,
 )

@@ -22,7 +22,7 @@ from psycopg_pool import ConnectionPool as _ConnectionPool
 from psycopg_pool import PoolTimeout
 
 from orderflow.messaging.error_text import error_words
-from orderflow.messaging.errors import Contention, Transient, Unavailable
+from orderflow.messaging.errors import Contention, Transient, Unavailable, Unfit
 from orderflow.messaging.postgres.bounded_connection import (
     CHECK_WITHIN_S,
     BoundedConnection,
@@ -79,11 +79,13 @@ _CONTENTION = {"55P03", "57014"}
 # The server, or this connection, is gone, going, starting or full.
 _GONE_CLASSES = {"08", "53", "58"}
 _GONE = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
-# The server is not what this program was made for: refused logins (28); read-only; no such
-# database, schema, table, column, function, other object, or unique index for an ON CONFLICT; no
-# privilege. A deployment before its migration, or a wrong address: nothing that a record could say.
+# Read-only: as a rule it is about to be taken over from, or to take over.
+_READ_ONLY = "25006"
+# The server is not what this program was made for: refused logins (28); no such database, schema,
+# table, column, function, other object, or unique index for an ON CONFLICT; no privilege. A
+# deployment before its migration, or a wrong address: nothing that a record could say.
 _UNFIT_CLASSES = {"28"}
-_UNFIT = {"25006", "3D000", "3F000", "42P01", "42703", "42883", "42704", "42P10", "42501"}
+_UNFIT = {"3D000", "3F000", "42P01", "42703", "42883", "42704", "42P10", "42501"}
 
 _BRIEFLY: ContextVar[bool] = ContextVar("briefly", default=False)
 
@@ -302,8 +304,9 @@ def transient(error: BaseException) -> Transient | None:
     """
     The kit's error for a driver's error that time heals; None for any other.
 
-    Unavailable: server or connection are gone, or the server is not what this program was made for
-    (not migrated yet, read-only, no privilege). Contention: a lock or statement time-out.
+    Unavailable: server or connection are gone, or the server is read-only. Unfit: it is not what
+    this program was made for (not migrated yet, no privilege). Contention: a lock or statement
+    time-out.
     Transient: the server undid the work. The caller raises the result `from error`. Source:
     PostgreSQL's error codes, appendix A.
     """
@@ -319,9 +322,10 @@ def transient(error: BaseException) -> Transient | None:
     if state in _CONTENTION:
         why = f"the work took too long: {words}"
         return Contention(why, resource=RESOURCE, reason=reason)
-    if state is not None and (state in _UNFIT or state[:2] in _UNFIT_CLASSES):
+    is_unfit = state is not None and (state in _UNFIT or state[:2] in _UNFIT_CLASSES)
+    if is_unfit or state == _READ_ONLY:
         why = f"the database is not ready: {words}"
-        return Unavailable(why, resource=RESOURCE, reason=reason)
+        return (Unfit if is_unfit else Unavailable)(why, resource=RESOURCE, reason=reason)
 
     # Without a state the error is the driver's own: the server never answered.
     lost = state is None and isinstance(

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import ConfigurationError
-from orderflow.messaging.kafka.admin import Admin, apply, plan
+from orderflow.messaging.kafka.admin import Admin, bring_about
 from orderflow.messaging.kafka.group_topics import group_topics
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.listener import InboxOutbox, Listener
@@ -69,9 +69,8 @@ def follow(
 
     def make_topics(settings: FollowerSettings) -> list[str]:
         # Only those of its group: the topics it listens to belong to whoever publishes there.
-        admin = Admin(settings.kafka)
-        planned = plan(group_topics(listener.topics, listener.group), admin, settings.topics)
-        apply(planned, admin)
+        wanted = group_topics(listener.topics, listener.group)
+        planned = bring_about(wanted, Admin(settings.kafka), settings.topics)
         return [creation.topic for creation in planned.creations]
 
     service = Service(

@@ -16,19 +16,28 @@ import faulthandler
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Generic
 
 import msgspec
 
 from orderflow.messaging import postgres
-from orderflow.messaging.errors import ConfigurationError, Fenced, OrderflowError, Refused
+from orderflow.messaging.errors import (
+    ConfigurationError,
+    Fenced,
+    OrderflowError,
+    Refused,
+    Transient,
+    plain,
+)
 from orderflow.messaging.http.server import Fail, Role, serve
 from orderflow.messaging.process.role import BuildRole, Launch, S
 from orderflow.messaging.process.settings import RolesSection, ServiceSection
 from orderflow.messaging.settings import load
 from orderflow.messaging.telemetry import configure, logger
 from orderflow.messaging.telemetry.traces import configure_traces
+from orderflow.messaging.work.patience import Patience
 
 MIGRATE = "migrate"
 
@@ -66,14 +75,21 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
         section: RolesSection = getattr(settings, self.section_name or self.name)
         return section
 
-    def migrate(self, settings: S) -> list[str]:
-        """Deploy, then apply the migrations that are missing; the names of all that was made."""
-        made = self.deploy(settings)
+    def migrate(self, settings: S, *, patience: Patience | None = None) -> list[str]:
+        """
+        Deploy, then apply the migrations that are missing; the names of all that was made.
+
+        A database or broker that is away is asked again for up to a minute, or as `patience` has
+        it, with a line in the log. Raises Unavailable after that, and at once for what no wait
+        mends: a migration that fails, a login that is refused.
+        """
+        patience = patience or Patience(waiting=_log_waiting)
+        made = patience.through(lambda: self.deploy(settings))
         section = self.section(settings)
         if isinstance(section, ServiceSection):
             dsn = section.database.dsn.get_secret_value()
             for directory in self.migrations:
-                made += postgres.migrate(dsn, directory)
+                made += patience.through(partial(postgres.migrate, dsn, directory))
         return made
 
 
@@ -182,6 +198,10 @@ def together(roles: Sequence[Role]) -> Role:
         stopping=stopping,
         close=close,
     )
+
+
+def _log_waiting(error: Transient, left_s: float) -> None:
+    log.warning("waiting", reason=plain(error), why=str(error), at_most_s=round(left_s))
 
 
 def _end(service: str, error: OrderflowError, code: int) -> int:

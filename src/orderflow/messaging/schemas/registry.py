@@ -1,11 +1,12 @@
 """
 The schema registry, by its Confluent-compatible HTTP interface.
 
-One call is one request, without retries: the caller decides what to do while it waits. Only what
-the registry says in its own words counts: the JSON of a result, or of an error with its
-`error_code`. Everything else is a gateway's answer, or a registry in trouble, and Unavailable: a
-404 in HTML does not say that a schema is missing, and is never a record's fault. For a schema or
-subject that the registry does not have (40401 to 40403), the result is None.
+One call is one request: the caller decides what to do while it waits, and a deployment's step
+brings its patience. Only what the registry says in its own words counts: the JSON of a result, or
+of an error with its `error_code`. Everything else is a registry in trouble, and Unavailable, or a
+gateway's answer, and Unfit: a 404 in HTML does not say that a schema is missing, and is never a
+record's fault. For a schema or subject that the registry does not have (40401 to 40403), the
+result is None.
 
 Services look schemas up; only the deploy step registers them.
 """
@@ -20,9 +21,10 @@ import httpx2
 import msgspec
 
 from orderflow.messaging.error_text import error_text
-from orderflow.messaging.errors import ConfigurationError, Incompatible, Unavailable
+from orderflow.messaging.errors import ConfigurationError, Incompatible, Unavailable, Unfit
 from orderflow.messaging.http.client import BoundedClient
 from orderflow.messaging.settings import RegistrySettings
+from orderflow.messaging.work.patience import Patience
 
 RESOURCE = "registry"
 FULL_TRANSITIVE = "FULL_TRANSITIVE"
@@ -68,14 +70,20 @@ class Registry:
     """
     A connection to the registry. Threads may share it. The URL may contain user and password.
 
-    Every call ends within `timeout_s`, connecting and the last byte included. `transport` replaces
-    the network in tests.
+    Every request ends within `timeout_s`, connecting and the last byte included. A call is one
+    request; with `patience`, as many as it takes while the registry is away: every one of them
+    can be repeated. `transport` replaces the network in tests.
     """
 
     def __init__(
-        self, settings: RegistrySettings, *, transport: httpx2.BaseTransport | None = None
+        self,
+        settings: RegistrySettings,
+        *,
+        patience: Patience | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.url = settings.url.rstrip("/")
+        self._patience = patience
         self._http = BoundedClient(
             within_s=settings.timeout_s,
             timeout=settings.timeout_s,
@@ -138,11 +146,19 @@ class Registry:
     def _request(
         self, kind: type[T], method: str, path: str, body: dict[str, str] | None = None
     ) -> T | None:
+        if self._patience is None:
+            return self._request_once(kind, method, path, body)
+        return self._patience.through(lambda: self._request_once(kind, method, path, body))
+
+    def _request_once(
+        self, kind: type[T], method: str, path: str, body: dict[str, str] | None
+    ) -> T | None:
         """
         The registry's result as `kind`; None for what it does not have.
 
         Raises Incompatible (409) and ConfigurationError (422: it can't read what was sent) when
-        the registry says so itself, Unavailable for every other answer and for none.
+        the registry says so itself; Unavailable when it is in trouble (5xx, too busy) or does not
+        answer; Unfit for every other answer.
         """
         what = f"{method} {path} at {self._shown}"
         try:
@@ -160,7 +176,7 @@ class Registry:
         if response.is_success:
             result = _decoded(kind, response)
             if result is None:
-                raise Unavailable(
+                raise Unfit(
                     f"{status} to {what} is not the registry's: {_begin(response)}; "
                     "is the address right?",
                     resource=RESOURCE,
@@ -179,7 +195,8 @@ class Registry:
 
         said = refusal.message if refusal is not None else _begin(response)
         advice = f"; {_ADVICE[status]}" if status in _ADVICE else ""
-        raise Unavailable(
+        in_trouble = response.is_server_error or status in _BUSY
+        raise (Unavailable if in_trouble else Unfit)(
             f"the registry answered {status} to {what}: {said}{advice}",
             resource=RESOURCE,
             reason=f"answers {status}{advice}",
@@ -208,6 +225,8 @@ def _begin(response: httpx2.Response) -> str:
 
 _UNKNOWN = {40401, 40402, 40403, 40408}
 """Subject, version, schema, or the subject's compatibility level not found."""
+
+_BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "are user and password right?",

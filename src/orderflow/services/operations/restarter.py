@@ -9,7 +9,7 @@ the database refuses for good fails again each time: it stays visible, and nothi
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -49,13 +49,21 @@ class Restarter:
     """
     `run(stop)` on one thread. `connectors`: None where no worker is named; then nothing is done.
 
-    A worker that does not answer makes nothing unready: it says so itself.
+    Nothing is restarted while `has_schemas` says no: a task that starts knows no schema yet, and
+    without the registry it would take every record for a bad one. A worker that does not answer
+    makes nothing unready: it says so itself.
     """
 
     def __init__(
-        self, connectors: Connectors | None, *, every_s: float, clock: Clock = CLOCK
+        self,
+        connectors: Connectors | None,
+        *,
+        has_schemas: Callable[[], bool],
+        every_s: float,
+        clock: Clock = CLOCK,
     ) -> None:
         self._connectors = connectors
+        self._has_schemas = has_schemas
         self._every_s = every_s
         self._clock = clock
         self._waits: dict[str, float] = {}
@@ -81,7 +89,7 @@ class Restarter:
             RUNNING.set(float(state.is_running), state.name)
             if not state.has_failed:
                 self._forget(state)
-            elif self._is_due(state.name):
+            elif self._is_due(state.name) and self._has_schemas():
                 self._restart(connectors, state)
 
     def _forget(self, state: ConnectorState) -> None:

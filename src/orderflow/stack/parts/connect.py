@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orderflow.connect.deploy import describe
 from orderflow.connect.rest import ConnectClient
-from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.work.reasons import Degraded
 from orderflow.stack.parts import jars, kafka, postgres
 from orderflow.stack.parts.java import SMALL_SERVER, java
@@ -133,6 +133,12 @@ def _trouble(settings: StackSettings) -> str:
 
 
 def _prepare(settings: StackSettings) -> None:
+    # A worker that can ask for no schema takes every record for a bad one.
+    if "registry" in settings.services and (
+        wrong := http_probe(settings.ports.registry_health, "/health/ready")()
+    ):
+        raise Unavailable(f"the registry is not ready: {wrong}", resource="registry")
+
     _lay_out_plugins(settings)
     replicas = "1" if settings.brokers == 1 else "3"
     own = {

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 
+from orderflow.messaging import postgres
+from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.http.server import Role
+from orderflow.messaging.process.follower import FollowerSettings
 from orderflow.messaging.process.role import Launch, worker_role
 from orderflow.messaging.process.service import Service, run, together
 from orderflow.messaging.settings import ProcessSettings
 from orderflow.messaging.testing.eventually import eventually
+from orderflow.messaging.testing.memory_clock import MemoryClock
+from orderflow.messaging.work.patience import Patience
 
 
 def never_built(launch: Launch[Any]) -> Role:
@@ -62,6 +68,37 @@ def test_what_it_cannot_run_is_refused_with_2(
 ) -> None:
     assert run(SERVICE, arguments) == 2
     assert why in capsys.readouterr().err
+
+
+def test_a_migration_waits_for_a_database_or_a_broker_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    troubles = {"deploy": 2, "migrate": 2}
+
+    def answer(what: str) -> list[str]:
+        if troubles[what]:
+            troubles[what] -= 1
+            raise Unavailable("timed out", resource=what)
+        return [what]
+
+    monkeypatch.setattr(postgres, "migrate", lambda _dsn, _directory: answer("migrate"))
+    monkeypatch.setenv("ORDERFLOW_FOLLOWER__DATABASE__DSN", "dbname=parcels")
+    service = Service(
+        name="parcels",
+        program="python -m parcels",
+        settings=FollowerSettings,
+        roles={},
+        migrations=[tmp_path],
+        deploy=lambda _settings: answer("deploy"),
+        section_name="follower",
+    )
+    clock, waits = MemoryClock(), list[str]()
+    patience = Patience(
+        waiting=lambda error, _left_s: waits.append(error.resource), clock=clock, rest=clock.advance
+    )
+
+    assert service.migrate(service.load(), patience=patience) == ["deploy", "migrate"]
+    assert waits == ["deploy", "migrate"]
 
 
 def test_roles_together_are_served_by_the_api_and_ready_when_all_are() -> None:
