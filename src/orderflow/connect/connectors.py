@@ -9,13 +9,13 @@ other group.
 from __future__ import annotations
 
 import msgspec
-from psycopg.conninfo import conninfo_to_dict
 
 from orderflow.connect.outbox_source import ORDER_OUTBOX, order_outbox
 from orderflow.connect.settings import ConnectSettings
 from orderflow.contracts.roster import PAYMENTS_WAREHOUSE, subscribed
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
+from orderflow.messaging.postgres import parts_of
 
 TABLE = "payments"
 LEFT_OUT = ("lines",)
@@ -154,7 +154,7 @@ def _as_row() -> dict[str, str]:
 
 def _jdbc(settings: ConnectSettings) -> tuple[str, str]:
     """The warehouse as the JDBC driver takes it: URL and user."""
-    parts = conninfo_to_dict(settings.warehouse.settings().dsn.get_secret_value())
+    parts = parts_of(settings.warehouse.settings().dsn.get_secret_value())
     host, name = parts.get("host"), parts.get("dbname")
     if not host or not name:
         raise ConfigurationError(
@@ -165,4 +165,4 @@ def _jdbc(settings: ConnectSettings) -> tuple[str, str]:
     # The server names the row in its details: whoever may read the table finds it there.
     options = "logServerErrorDetail=false"
     url = f"jdbc:postgresql://{host}:{parts.get('port') or 5432}/{name}?{options}"
-    return url, str(parts.get("user") or "postgres")
+    return url, parts.get("user", "postgres")
