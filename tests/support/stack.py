@@ -24,7 +24,7 @@ import pytest
 
 from orderflow.stack.blueprint import infrastructure
 from orderflow.stack.local_stack import LocalStack
-from orderflow.stack.parts import jars, kafka, postgres, registry, zipkin
+from orderflow.stack.parts import connect, jars, kafka, postgres, registry, zipkin
 from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import Ports, StackSettings
@@ -124,7 +124,11 @@ def private_stack(
     """
     with temporary_home() as home:
         settings = settings_for_tests(home, brokers=brokers).model_copy(update={"services": only})
-        components = [*infrastructure(settings), *zipkin.components(settings)]
+        components = [
+            *infrastructure(settings),
+            *zipkin.components(settings),
+            *connect.components(settings),
+        ]
         local = LocalStack(settings, [part for part in components if part.service in only])
         local.start()
         try:

@@ -117,6 +117,7 @@ class Caretaker:
     def _look_after(self, following: Following) -> None:
         """Look, and let the position follow, until a failure or a stop."""
         log.info("the position follows the slot", slot=self._settings.slot)
+        self._seen_read_at = time.monotonic()
         while not self._stop.is_set():
             self._turning.mark("look at the slot")
             seen = following.look()
