@@ -14,13 +14,20 @@ from orderflow.cli.terminal import Terminal
 from orderflow.connect import deploy
 from orderflow.connect.deploy import Deployed
 from orderflow.connect.rest import ConnectClient, ConnectorState
-from orderflow.connect.settings import ConnectSettings, WarehouseDatabase, WarehouseSection
+from orderflow.connect.settings import (
+    ConnectSettings,
+    OutboxRelaySection,
+    OutboxSection,
+    WarehouseDatabase,
+    WarehouseSection,
+)
 from orderflow.contracts.roster import SECTIONS
 from orderflow.messaging.errors import OrderflowError
-from orderflow.messaging.settings import load
+from orderflow.messaging.settings import DatabaseSettings, load
 from orderflow.stack.addresses import database_url
 from orderflow.stack.lifecycle import current
 from orderflow.stack.parts import connect, registry
+from orderflow.stack.settings import StackSettings
 
 app = typer.Typer(
     help="The connectors of Kafka Connect: what they should be, how they are.",
@@ -125,7 +132,17 @@ def connect_settings() -> ConnectSettings:
         changes["warehouse"] = WarehouseSection(database=WarehouseDatabase(dsn=dsn))
     if "url" not in settings.registry.model_fields_set:
         changes["registry"] = settings.registry.model_copy(update={"url": registry.url(local)})
+    if settings.order.database is None:
+        changes["order"] = _order_of(local)
     return settings.model_copy(update=changes)
+
+
+def _order_of(local: StackSettings) -> OutboxSection:
+    """The outbox of the local stack's order service, and who publishes it there."""
+    dsn = SecretStr(database_url(local, "order"))
+    return OutboxSection(
+        database=DatabaseSettings(dsn=dsn), relay=OutboxRelaySection(publisher=local.publisher)
+    )
 
 
 def client_of(settings: ConnectSettings) -> ConnectClient:

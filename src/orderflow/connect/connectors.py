@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from orderflow.connect.outbox_source import ORDER_OUTBOX, order_outbox
 from orderflow.connect.settings import ConnectSettings
 from orderflow.contracts.roster import PAYMENTS_WAREHOUSE, subscribed
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
@@ -48,7 +49,17 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True):
 
 def connectors(settings: ConnectSettings) -> list[Connector]:
     """All that `deploy.apply` puts there."""
-    return [payments_warehouse(settings)]
+    return [payments_warehouse(settings), *_outboxes(settings)]
+
+
+def _outboxes(settings: ConnectSettings) -> list[Connector]:
+    """The outbox of the order service, where no relay of ours publishes it."""
+    order = settings.order
+    if order.relay.publisher != "debezium":
+        return []
+    if order.database is None:
+        raise ConfigurationError("ORDERFLOW_ORDER__DATABASE__DSN is not set: Debezium reads it")
+    return [Connector(name=ORDER_OUTBOX, config=order_outbox(order.database))]
 
 
 def payments_warehouse(settings: ConnectSettings) -> Connector:

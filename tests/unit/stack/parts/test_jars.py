@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-from dataclasses import replace
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
