@@ -39,7 +39,7 @@ from orderflow.stack import lifecycle
 from orderflow.stack.settings import Ports, StackSettings
 
 RELAY_POINTS = ("relay.after_produce", "relay.after_send_offsets", "relay.after_kafka_commit")
-KILLS = [3, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
+KILLS = [1, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
 CLIENTS = 4
 POSTS_MAX = 20_000
 KILLED = -signal.SIGKILL
