@@ -122,7 +122,7 @@ MUTANTS = {
         ),
         "position-outside-the-transaction": (
             "test_killing_the_relay_at_any_line_loses_nothing_and_repeats_nothing"
-            "[relay.after_kafka_commit-3]"
+            "[relay.after_kafka_commit-1]"
         ),
     },
     "tests/integration/kit/test_relay_resync.py": {
@@ -166,7 +166,7 @@ MUTANTS = {
         ),
         "inbox-outside-the-transaction": (
             "test_killing_one_of_two_workers_at_any_line_loses_nothing_and_repeats_nothing"
-            "[inbox-outbox-listener.before_database_commit-3]"
+            "[inbox-outbox-listener.before_database_commit-1]"
         ),
     },
     "tests/integration/kit/test_listener.py": {
@@ -265,7 +265,7 @@ MUTANTS = {
     "tests/integration/notification/test_notification.py": {
         "fresh-message-id": (
             "test_a_sender_killed_at_any_line_loses_no_message_and_repeats_none"
-            "[notification.after_data-3]"
+            "[notification.after_data-1]"
         ),
         "outcome-without-compare-and-set": (
             "test_a_sender_stopped_beyond_its_lease_breaks_neither_order_nor_numbers"
