@@ -12,12 +12,15 @@ from obstore.exceptions import (
     PermissionDeniedError,
     PreconditionError,
 )
+from pydantic import SecretStr
 
 from orderflow.messaging.errors import ConfigurationError, Unavailable
 from orderflow.services.lake.config import StoreSection
 from orderflow.services.lake.s3_store import BucketStore
 
-SECTION = StoreSection(endpoint="http://127.0.0.1:1", access_key_id="a", secret_access_key="b")
+SECTION = StoreSection(
+    endpoint="http://127.0.0.1:1", access_key_id="a", secret_access_key=SecretStr("b")
+)
 
 
 @pytest.fixture
