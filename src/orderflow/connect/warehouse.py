@@ -42,6 +42,7 @@ def make_table(settings: DatabaseSettings) -> None:
     fill. Raises Unavailable when the database is away, or read-only.
     """
     script = files("orderflow.connect").joinpath("warehouse.sql").read_text()
+
     with (
         connect(settings, application_name=APPLICATION_NAME) as connection,
         unavailable_when_transient(),
