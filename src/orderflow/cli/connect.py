@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -13,12 +14,20 @@ from orderflow.cli.terminal import Terminal
 from orderflow.connect import deploy
 from orderflow.connect.deploy import Deployed
 from orderflow.connect.rest import ConnectClient, ConnectorState
-from orderflow.connect.settings import ConnectSettings, WarehouseDatabase, WarehouseSection
+from orderflow.connect.settings import (
+    ConnectSettings,
+    OutboxRelaySection,
+    OutboxSection,
+    WarehouseDatabase,
+    WarehouseSection,
+)
 from orderflow.contracts.roster import SECTIONS
-from orderflow.messaging.settings import load
+from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.settings import DatabaseSettings, load
 from orderflow.stack.addresses import database_url
 from orderflow.stack.lifecycle import current
 from orderflow.stack.parts import connect, registry
+from orderflow.stack.settings import StackSettings
 
 app = typer.Typer(
     help="The connectors of Kafka Connect: what they should be, how they are.",
@@ -91,6 +100,27 @@ def restart(
     say(f"{state.name}: {deploy.describe(state)}")
 
 
+@app.command("rewind")
+def rewind(
+    name: Annotated[str, typer.Argument(help="A sink, as `orderflow connect status` has it.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """
+    Let a sink read its topics again, from their beginning. Its rows are written again as they are.
+
+    \b
+    Example:
+      orderflow connect rewind payments-warehouse
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise OrderflowError("nobody is here to be asked: say --yes")
+        typer.confirm(f"Let {name} read its topics again, from the beginning?", abort=True)
+    with client_of(connect_settings()) as client:
+        deploy.rewind(client, name)
+    say(f"{name}: reads its topics again; see `orderflow lag --group {name}`")
+
+
 def connect_settings() -> ConnectSettings:
     """The settings of this command; what is not set is that of this checkout's local stack."""
     settings, local = load(ConnectSettings, neighbours=SECTIONS), current()
@@ -102,7 +132,17 @@ def connect_settings() -> ConnectSettings:
         changes["warehouse"] = WarehouseSection(database=WarehouseDatabase(dsn=dsn))
     if "url" not in settings.registry.model_fields_set:
         changes["registry"] = settings.registry.model_copy(update={"url": registry.url(local)})
+    if settings.order.database is None:
+        changes["order"] = _order_of(local)
     return settings.model_copy(update=changes)
+
+
+def _order_of(local: StackSettings) -> OutboxSection:
+    """The outbox of the local stack's order service, and who publishes it there."""
+    dsn = SecretStr(database_url(local, "order"))
+    return OutboxSection(
+        database=DatabaseSettings(dsn=dsn), relay=OutboxRelaySection(publisher=local.publisher)
+    )
 
 
 def client_of(settings: ConnectSettings) -> ConnectClient:

@@ -30,7 +30,7 @@ from orderflow.stack import lifecycle
 from orderflow.stack.addresses import api_url, database_url, exports, process_environment
 from orderflow.stack.parts import connect, jars, zipkin
 from orderflow.stack.parts.fetch import fetch_uses
-from orderflow.stack.settings import EXTRAS, StackSettings, from_environment
+from orderflow.stack.settings import EXTRAS, RELAYS, Publisher, StackSettings, from_environment
 from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
@@ -65,6 +65,15 @@ def up(
             "Until `down`.",
         ),
     ] = None,
+    relay: Annotated[
+        str | None,
+        typer.Option(
+            "--relay",
+            metavar="|".join(RELAYS),
+            help="Who publishes the order service's outbox: our relay, or Debezium in Connect. "
+            "Until `down`.",
+        ),
+    ] = None,
 ) -> None:
     """
     Start Kafka, PostgreSQL, the registry and the services, and wait until everything is ready.
@@ -78,12 +87,14 @@ def up(
       orderflow up --brokers 3
       orderflow up --with zipkin
       orderflow up --with connect
+      orderflow up --relay debezium
       ORDERFLOW_STACK__PORT_OFFSET=1000 orderflow up
     """
     wanted = _extras(extras or [])
     settings = from_environment(brokers=_brokers(brokers))
     console = Terminal(stderr=True, highlight=False)
-    _fetch_jars(settings.with_extras(wanted), console)
+    publisher = _publisher(relay)
+    _fetch_jars(settings.with_extras((*wanted, *([publisher] if publisher else []))), console)
 
     begun = time.monotonic()
     with console.status("starting …") as spinner:
@@ -93,6 +104,7 @@ def up(
             progress,
             waiting=lambda: console.print("another `orderflow up` is at it: waiting for it"),
             extras=wanted,
+            publisher=publisher,
         )
 
     took = f" in {time.monotonic() - begun:.1f} s" if outcome == "started" else ""
@@ -329,6 +341,14 @@ def _extras(names: list[str]) -> tuple[str, ...]:
                 f"there is no {name!r}; there are: {', '.join(EXTRAS)}", param_hint="--with"
             )
     return tuple(dict.fromkeys(names))
+
+
+def _publisher(name: str | None) -> Publisher | None:
+    if name is not None and name not in RELAYS:
+        raise typer.BadParameter(
+            f"there is no {name!r}; there are: {', '.join(RELAYS)}", param_hint="--relay"
+        )
+    return cast("Publisher | None", name)
 
 
 def _brokers(number: int | None) -> Literal[1, 3] | None:

@@ -9,12 +9,13 @@ other group.
 from __future__ import annotations
 
 import msgspec
-from psycopg.conninfo import conninfo_to_dict
 
+from orderflow.connect.outbox_source import ORDER_OUTBOX, order_outbox
 from orderflow.connect.settings import ConnectSettings
 from orderflow.contracts.roster import PAYMENTS_WAREHOUSE, subscribed
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
+from orderflow.messaging.postgres import address_of
 
 TABLE = "payments"
 LEFT_OUT = ("lines",)
@@ -49,7 +50,17 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True):
 
 def connectors(settings: ConnectSettings) -> list[Connector]:
     """All that `deploy.apply` puts there."""
-    return [payments_warehouse(settings)]
+    return [payments_warehouse(settings), *_outboxes(settings)]
+
+
+def _outboxes(settings: ConnectSettings) -> list[Connector]:
+    """The outbox of the order service, where no relay of ours publishes it."""
+    order = settings.order
+    if order.relay.publisher != "debezium":
+        return []
+    if order.database is None:
+        raise ConfigurationError("ORDERFLOW_ORDER__DATABASE__DSN is not set: Debezium reads it")
+    return [Connector(name=ORDER_OUTBOX, config=order_outbox(order.database))]
 
 
 def payments_warehouse(settings: ConnectSettings) -> Connector:
@@ -143,15 +154,6 @@ def _as_row() -> dict[str, str]:
 
 def _jdbc(settings: ConnectSettings) -> tuple[str, str]:
     """The warehouse as the JDBC driver takes it: URL and user."""
-    parts = conninfo_to_dict(settings.warehouse.settings().dsn.get_secret_value())
-    host, name = parts.get("host"), parts.get("dbname")
-    if not host or not name:
-        raise ConfigurationError(
-            "ORDERFLOW_WAREHOUSE__DATABASE__DSN names no host or no database: "
-            "Connect needs both, as in postgresql://user@host:5432/warehouse"
-        )
-
+    host, port, database, user = address_of(settings.warehouse.settings())
     # The server names the row in its details: whoever may read the table finds it there.
-    options = "logServerErrorDetail=false"
-    url = f"jdbc:postgresql://{host}:{parts.get('port') or 5432}/{name}?{options}"
-    return url, str(parts.get("user") or "postgres")
+    return f"jdbc:postgresql://{host}:{port}/{database}?logServerErrorDetail=false", user

@@ -6,16 +6,20 @@ nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
 
 from orderflow.connect.connectors import Connector, connectors
+from orderflow.connect.outbox_source import ORDER_HEARTBEATS, ORDER_OUTBOX
 from orderflow.connect.rest import ConnectClient, ConnectorState, NoConnector
 from orderflow.connect.settings import ConnectSettings
 from orderflow.connect.warehouse import make_table
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
+from orderflow.messaging.kafka import admin as topics
+from orderflow.messaging.kafka.admin import Admin
+from orderflow.messaging.kafka.topics import Topic, TopicSettings
 
 RUNNING_WITHIN_S = 60.0
 SETTLED_AFTER_S = 5.0
@@ -23,7 +27,8 @@ SETTLED_AFTER_S = 5.0
 
 LOOK_EVERY_S = 0.2
 
-Change = Literal["new", "changed", "as it should be"]
+Change = Literal["new", "changed", "as it should be", "gone"]
+"""`gone`: another publishes what this connector did."""
 
 
 class ConnectorFailed(OrderflowError):
@@ -40,7 +45,11 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan(settings: ConnectSettings, client: ConnectClient) -> list[Deployed]:
     """Compare the connectors with the worker; changes nothing. Raises ConfigurationError."""
-    return [_compare(connector, client) for connector in _validated(settings, client)]
+    wanted = _validated(settings, client)
+    return [
+        *(_compare(connector, client) for connector in wanted),
+        *(Deployed(name=name, change="gone") for name in _unwanted(wanted, client)),
+    ]
 
 
 def apply(settings: ConnectSettings, client: ConnectClient) -> list[Deployed]:
@@ -54,6 +63,12 @@ def apply(settings: ConnectSettings, client: ConnectClient) -> list[Deployed]:
     wanted = _validated(settings, client)
     make_table(settings.warehouse.settings())
     done = []
+    for name in _unwanted(wanted, client):
+        client.delete(name)
+        done.append(Deployed(name=name, change="gone"))
+    if any(connector.name == ORDER_OUTBOX for connector in wanted):
+        _make_topic(settings, ORDER_HEARTBEATS)
+
     for connector in wanted:
         comparison = _compare(connector, client)
         if comparison.change != "as it should be":
@@ -65,6 +80,19 @@ def apply(settings: ConnectSettings, client: ConnectClient) -> list[Deployed]:
     for connector in wanted:
         wait_until_running(client, connector.name)
     return done
+
+
+def rewind(client: ConnectClient, name: str) -> None:
+    """
+    Let a sink read its topics again from their beginning, and wait until it runs.
+
+    Broken off, it may be left stopped: the next call goes on. Raises ConnectorFailed.
+    """
+    client.stop(name)
+    _wait_for(client, name, lambda state: state.state == "STOPPED" and not state.tasks)
+    client.reset_offsets(name)
+    client.resume(name)
+    wait_until_running(client, name)
 
 
 def wait_until_running(
@@ -88,6 +116,14 @@ def wait_until_running(
                 f"; mend that, then `orderflow connect restart {name}`"
             )
         sleep(LOOK_EVERY_S)
+
+
+def _wait_for(client: ConnectClient, name: str, is_so: Callable[[ConnectorState], bool]) -> None:
+    deadline = time.monotonic() + RUNNING_WITHIN_S
+    while not is_so(state := _state(client, name)):
+        if time.monotonic() > deadline:
+            raise ConnectorFailed(f"the connector {name} is still {describe(state)}")
+        time.sleep(LOOK_EVERY_S)
 
 
 def describe(state: ConnectorState) -> str:
@@ -114,6 +150,19 @@ def _validated(settings: ConnectSettings, client: ConnectClient) -> list[Connect
             sentences = "; ".join(f"{field.name}: {' '.join(field.errors)}" for field in refused)
             raise ConfigurationError(f"Connect refuses the connector {connector.name}: {sentences}")
     return wanted
+
+
+def _unwanted(wanted: Sequence[Connector], client: ConnectClient) -> list[str]:
+    """A source that is there, and would take a relay's slot from it. Others are left alone."""
+    if any(connector.name == ORDER_OUTBOX for connector in wanted):
+        return []
+    return [ORDER_OUTBOX] if client.config(ORDER_OUTBOX) is not None else []
+
+
+def _make_topic(settings: ConnectSettings, topic: Topic) -> None:
+    """Before the connector, which makes no topics: one of a wrong shape would break an order."""
+    admin = Admin(settings.kafka)
+    topics.apply(topics.plan([topic], admin, TopicSettings()), admin)
 
 
 def _compare(connector: Connector, client: ConnectClient) -> Deployed:

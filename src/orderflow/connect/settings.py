@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr
 
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.settings import PREFIX, DatabaseSettings, ProcessSettings, Section
@@ -41,11 +41,29 @@ class WarehouseSection(Section):
         return DatabaseSettings(dsn=self.database.dsn)
 
 
+class OutboxRelaySection(Section):
+    """Who publishes the outbox, of the section of a service's relay; the rest is not read."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    publisher: Literal["relay", "debezium"] = "relay"
+
+
+class OutboxSection(Section):
+    """What a source needs of the section of the service whose outbox it publishes."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    database: DatabaseSettings | None = None
+    relay: OutboxRelaySection = OutboxRelaySection()
+
+
 class ConnectSettings(ProcessSettings):
     """The settings of whoever deploys connectors, or looks at them."""
 
     connect: ConnectSection = ConnectSection()
     warehouse: WarehouseSection = WarehouseSection()
+    order: OutboxSection = OutboxSection()
 
     @property
     def apicurio_url(self) -> str:

@@ -42,7 +42,8 @@ def services(roster: Roster = ROSTER) -> tuple[Service, ...]:
 
 
 def _known(name: Service) -> Service:
-    known = (*ALL, *(name for members in EXTRAS.values() for name in members))
+    on_demand = (*EXTRAS.values(), *RELAYS.values())
+    known = tuple(dict.fromkeys((*ALL, *(name for members in on_demand for name in members))))
     if name not in known:
         raise ValueError(f"a stack runs no {name!r}; there are: {', '.join(known)}")
     return name
@@ -57,6 +58,12 @@ EXTRAS: dict[str, tuple[Service, ...]] = {
 """
 What runs only where it is asked for, with `--with` or by its name in SERVICES: what each name adds.
 """
+
+Publisher = Literal["relay", "debezium"]
+RELAYS: dict[str, tuple[Service, ...]] = {"relay": (), "debezium": ("connect", "debezium")}
+"""Who publishes the order service's outbox, and what each adds; chosen with `--relay`."""
+
+PUBLISHER = "ORDERFLOW_ORDER__RELAY__PUBLISHER"
 
 PROVIDER_URL = "ORDERFLOW_PAYMENT__PSP__URL"
 """Where the payment service finds its provider; set for `orderflow up`, none is started."""
@@ -175,10 +182,15 @@ class StackSettings(Section):
     """More of our processes' environment, for an instance that is somebody's own."""
 
     def with_extras(self, extras: Iterable[Service]) -> Self:
-        """The same instance, with what these names of EXTRAS add too."""
-        added = (name for extra in extras for name in EXTRAS[extra])
-        more = tuple(name for name in added if name not in self.services)
+        """The same instance, with what these names of EXTRAS and RELAYS add too."""
+        added = (name for extra in extras for name in (EXTRAS | RELAYS)[extra])
+        more = dict.fromkeys(name for name in added if name not in self.services)
         return self.model_copy(update={"services": (*self.services, *more)})
+
+    @property
+    def publisher(self) -> Publisher:
+        """Who publishes the order service's outbox."""
+        return "debezium" if "debezium" in self.services else "relay"
 
     @property
     def instance(self) -> str:

@@ -91,6 +91,7 @@ class Preparation:
             else:
                 self._missing = []
                 return True
+
             stop.wait(TRY_EVERY_S)
         return False
 

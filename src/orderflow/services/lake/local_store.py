@@ -71,6 +71,7 @@ class LocalStore:
     def write(self, name: str, body: bytes, *, replacing: Version | None) -> bool:
         place = self._root / name
         aside = self._root / WRITING / f"{uuid4().hex}.part"
+
         with _translated():
             try:
                 with aside.open("xb") as file:

@@ -43,6 +43,7 @@ class BucketStore:
         if section.access_key_id:
             config["access_key_id"] = section.access_key_id
             config["secret_access_key"] = secret
+
         self._store = S3Store(
             bucket,
             prefix=prefix or None,
@@ -91,6 +92,7 @@ class BucketStore:
                 if replacing is None or _is_without_bucket(error):
                     raise
                 return False
+
         return True
 
     def settle(self, name: str) -> None:

@@ -19,7 +19,7 @@ from orderflow.messaging.work.reasons import Degraded
 from orderflow.stack.parts import jars, kafka, postgres
 from orderflow.stack.parts.java import SMALL_SERVER, java
 from orderflow.stack.ports import HOST
-from orderflow.stack.settings import StackSettings
+from orderflow.stack.settings import PUBLISHER, StackSettings
 from orderflow.stack.supervise.component import (
     PROBE_TIMEOUT_S,
     Command,
@@ -54,7 +54,7 @@ WORKER = {
     "connector.client.config.override.policy": "All",
     "config.providers": "env",
     "config.providers.env.class": "org.apache.kafka.common.config.provider.EnvVarConfigProvider",
-    "config.providers.env.param.allowlist.pattern": "ORDERFLOW_WAREHOUSE_PASSWORD",
+    "config.providers.env.param.allowlist.pattern": "ORDERFLOW_(WAREHOUSE|ORDER)_PASSWORD",
 }
 
 
@@ -75,7 +75,7 @@ def components(settings: StackSettings) -> list[Component]:
             name="connect",
             service="connect",
             role="connect",
-            needs=(*kafka.names(settings), "registry", "warehouse"),
+            needs=(*kafka.names(settings), "registry", "warehouse", *_caretaker(settings)),
             address=url(settings),
             ports=(port,),
             prepare=lambda: _prepare(settings),
@@ -96,12 +96,21 @@ def process_environment(settings: StackSettings) -> dict[str, str]:
     if "connect" not in settings.services:
         return {}
     return {
+        PUBLISHER: settings.publisher,
         "ORDERFLOW_CONNECT__URL": url(settings),
         "ORDERFLOW_OPERATIONS__RESTARTER__CONNECT_URL": url(settings),
         "ORDERFLOW_WAREHOUSE__DATABASE__DSN": (
             f"postgresql://postgres@{HOST}:{settings.ports.postgres}/{WAREHOUSE}"
         ),
     }
+
+
+def _caretaker(settings: StackSettings) -> tuple[str, ...]:
+    """
+    The process that makes slot and position before Debezium reads: so the worker stops before it,
+    and before PostgreSQL, whose fast stop would wait for whoever reads a slot.
+    """
+    return ("order-relay",) if settings.publisher == "debezium" else ()
 
 
 def _trouble(settings: StackSettings) -> str:
@@ -178,7 +187,10 @@ def _command(settings: StackSettings) -> Command:
             str(_properties(settings)),
         ),
         # PostgreSQL trusts this machine; the driver wants a value.
-        env=plain_environment(ORDERFLOW_WAREHOUSE_PASSWORD="trusted"),  # noqa: S106
+        env=plain_environment(
+            ORDERFLOW_WAREHOUSE_PASSWORD="trusted",  # noqa: S106
+            ORDERFLOW_ORDER_PASSWORD="trusted",  # noqa: S106
+        ),
         cwd=str(settings.run),
     )
 

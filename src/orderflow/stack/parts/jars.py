@@ -34,6 +34,7 @@ ON_DEMAND = ("zipkin", "connect", *PLUGINS)
 NEEDED_BY: Mapping[str, tuple[str, ...]] = {
     "zipkin": ("zipkin",),
     "connect": ("connect", "converter", "jdbc-sink"),
+    "debezium": ("debezium",),
 }
 """The uses on demand of each service of the stack that has any."""
 
