@@ -23,6 +23,7 @@ Real parts
     databases           *kit*: an empty database; a database's catalogue
     products            the demo products in an order database
     stock               the demo stock in an inventory database, what came in, and the audit
+    payments_ledger     what a test put on `payments`, payment by payment
     payment_views       what payment publishes of orders that it closed
     kafka_tools         Kafka's own command-line tools; the `orderflow` command
     recorded_metrics    what a process exported over some time, as rules about metrics want it

@@ -70,8 +70,8 @@ class Stack:
 @dataclass(frozen=True, slots=True)
 class OwnStack(Stack):
     """
-    A private stack: `postgres`, `kafka` (or `kafka-1` to `kafka-3`), `registry` and, if it runs,
-    `zipkin` can be stopped and started.
+    A private stack: `postgres`, `kafka` (or `kafka-1` to `kafka-3`), `registry` and, if they run,
+    `connect` and `zipkin` can be stopped and started.
     """
 
     local: LocalStack
@@ -114,6 +114,13 @@ def traced_stack() -> Iterator[OwnStack]:
         yield own
 
 
+@pytest.fixture(scope="module")
+def connect_stack() -> Iterator[OwnStack]:
+    """Such a stack with a Connect worker and an empty warehouse; nothing is deployed on it."""
+    with private_stack(only=(*SERVERS, "connect")) as own:
+        yield own
+
+
 @contextmanager
 def private_stack(
     *, brokers: Literal[1, 3] = 1, only: tuple[str, ...] = SERVERS
@@ -126,8 +133,8 @@ def private_stack(
         settings = settings_for_tests(home, brokers=brokers).model_copy(update={"services": only})
         components = [
             *infrastructure(settings),
-            *zipkin.components(settings),
             *connect.components(settings),
+            *zipkin.components(settings),
         ]
         local = LocalStack(settings, [part for part in components if part.service in only])
         local.start()
@@ -138,7 +145,10 @@ def private_stack(
                 postgres_port=settings.ports.postgres,
                 kafka_classpath=jars.locate(settings.cache_dir).kafka_classpath,
                 java_home=java_home(),
-                more_environment=zipkin.process_environment(settings),
+                more_environment={
+                    **zipkin.process_environment(settings),
+                    **connect.process_environment(settings),
+                },
                 local=local,
             )
         finally:

@@ -67,7 +67,7 @@ OVERLAP = timedelta(minutes=2)
 STRANGE_MAX = 100
 
 COPIES = (Check.WAREHOUSE.value, Check.LAKE.value)
-LAKE_EXPORTER = "lake-exporter"
+LAKE_EXPORTER = row("lake").group
 LAKE_SPANS_MAX = 50
 """Spans with a difference that are followed in one run: each is at most 2,000 rows in memory."""
 
@@ -162,37 +162,29 @@ class Books:
     def _copy_books(self, kafka: KafkaSettings, opened: ExitStack) -> list[CopyBooks[Any]]:
         """Of those copies that this system has."""
         sides, store, section = self._sides, self._store, self._section
-        copies: list[CopyBooks[Any]] = []
+
+        def positions(group: str) -> CopyPositions:
+            return opened.enter_context(closing(CopyPositions(kafka, group, store)))
+
+        def books(check: Check, system: Any, judge: Any, accounts_max: int) -> CopyBooks[Any]:
+            return CopyBooks(
+                check,
+                system,
+                judge,
+                store,
+                slice_offsets=section.slice,
+                accounts_max=accounts_max,
+            )
+
+        copies = []
+        catch_up = self._topics.catch_up
         if sides.warehouse is not None:
-            filled = CopyPositions(kafka, PAYMENTS_WAREHOUSE.group, store)
-            warehouse = WarehouseAccounts(
-                sides.warehouse, store, opened.enter_context(closing(filled)), self._topics.catch_up
-            )
-            copies.append(
-                CopyBooks(
-                    Check.WAREHOUSE,
-                    warehouse,
-                    judge_warehouse,
-                    store,
-                    slice_offsets=section.slice,
-                    accounts_max=section.suspects_max,
-                )
-            )
+            filled = positions(PAYMENTS_WAREHOUSE.group)
+            warehouse = WarehouseAccounts(sides.warehouse, store, filled, catch_up)
+            copies.append(books(Check.WAREHOUSE, warehouse, judge_warehouse, section.suspects_max))
         if sides.lake is not None:
-            written = CopyPositions(kafka, LAKE_EXPORTER, store)
-            lake = LakeAccounts(
-                sides.lake, store, opened.enter_context(closing(written)), self._topics.catch_up
-            )
-            copies.append(
-                CopyBooks(
-                    Check.LAKE,
-                    lake,
-                    judge_lake,
-                    store,
-                    slice_offsets=section.slice,
-                    accounts_max=LAKE_SPANS_MAX,
-                )
-            )
+            lake = LakeAccounts(sides.lake, store, positions(LAKE_EXPORTER), catch_up)
+            copies.append(books(Check.LAKE, lake, judge_lake, LAKE_SPANS_MAX))
         return copies
 
     def _compare_copies(self, audit: _Audit, *, full: bool, order_id: str, until_s: float) -> None:

@@ -71,18 +71,21 @@ class CopyPositions:
         A group may begin when retention has deleted much. It began where the log did, which was not
         after where the log begins when the books see its first commit: that is remembered.
         """
+        partitions = {number for topic, number in self._store.positions() if topic == PAYMENTS.name}
         known = {
             partition: int(cursor)
-            for partition in range(self._logs.partitions([PAYMENTS.name]).get(PAYMENTS.name, 0))
+            for partition in partitions
             if (cursor := self._store.cursor(self._cursor(partition)))
         }
+        if known.keys() == partitions:
+            return known
+
         committed = [
             place for place in self.windows() if place[0] == PAYMENTS.name and place[1] not in known
         ]
-        if committed:
-            for (_, partition), first in self._logs.firsts(committed).items():
-                self._store.set_cursor(self._cursor(partition), str(first))
-                known[partition] = first
+        for (_, partition), first in self._logs.firsts(committed).items():
+            self._store.set_cursor(self._cursor(partition), str(first))
+            known[partition] = first
         return known
 
     def letters(self, order_ids: Sequence[str]) -> dict[str, CopyLetters]:

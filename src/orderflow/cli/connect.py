@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ from orderflow.connect.settings import (
     WarehouseSection,
 )
 from orderflow.contracts.roster import SECTIONS
+from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.settings import DatabaseSettings, load
 from orderflow.stack.addresses import database_url
 from orderflow.stack.lifecycle import current
@@ -96,6 +98,27 @@ def restart(
         client.restart(name, only_failed=not all_tasks)
         state = deploy.wait_until_running(client, name)
     say(f"{state.name}: {deploy.describe(state)}")
+
+
+@app.command("rewind")
+def rewind(
+    name: Annotated[str, typer.Argument(help="A sink, as `orderflow connect status` has it.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """
+    Let a sink read its topics again, from their beginning. Its rows are written again as they are.
+
+    \b
+    Example:
+      orderflow connect rewind payments-warehouse
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise OrderflowError("nobody is here to be asked: say --yes")
+        typer.confirm(f"Let {name} read its topics again, from the beginning?", abort=True)
+    with client_of(connect_settings()) as client:
+        deploy.rewind(client, name)
+    say(f"{name}: reads its topics again; see `orderflow lag --group {name}`")
 
 
 def connect_settings() -> ConnectSettings:

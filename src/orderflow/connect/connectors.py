@@ -13,9 +13,8 @@ import msgspec
 from orderflow.connect.outbox_source import ORDER_OUTBOX, order_outbox
 from orderflow.connect.settings import ConnectSettings
 from orderflow.contracts.roster import PAYMENTS_WAREHOUSE, subscribed
-from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
-from orderflow.messaging.postgres import parts_of
+from orderflow.messaging.postgres import address_of
 
 TABLE = "payments"
 LEFT_OUT = ("lines",)
@@ -154,15 +153,6 @@ def _as_row() -> dict[str, str]:
 
 def _jdbc(settings: ConnectSettings) -> tuple[str, str]:
     """The warehouse as the JDBC driver takes it: URL and user."""
-    parts = parts_of(settings.warehouse.settings().dsn.get_secret_value())
-    host, name = parts.get("host"), parts.get("dbname")
-    if not host or not name:
-        raise ConfigurationError(
-            "ORDERFLOW_WAREHOUSE__DATABASE__DSN names no host or no database: "
-            "Connect needs both, as in postgresql://user@host:5432/warehouse"
-        )
-
+    host, port, database, user = address_of(settings.warehouse.settings())
     # The server names the row in its details: whoever may read the table finds it there.
-    options = "logServerErrorDetail=false"
-    url = f"jdbc:postgresql://{host}:{parts.get('port') or 5432}/{name}?{options}"
-    return url, parts.get("user", "postgres")
+    return f"jdbc:postgresql://{host}:{port}/{database}?logServerErrorDetail=false", user

@@ -82,6 +82,19 @@ def apply(settings: ConnectSettings, client: ConnectClient) -> list[Deployed]:
     return done
 
 
+def rewind(client: ConnectClient, name: str) -> None:
+    """
+    Let a sink read its topics again from their beginning, and wait until it runs.
+
+    Broken off, it may be left stopped: the next call goes on. Raises ConnectorFailed.
+    """
+    client.stop(name)
+    _wait_for(client, name, lambda state: state.state == "STOPPED" and not state.tasks)
+    client.reset_offsets(name)
+    client.resume(name)
+    wait_until_running(client, name)
+
+
 def wait_until_running(
     client: ConnectClient,
     name: str,
@@ -103,6 +116,14 @@ def wait_until_running(
                 f"; mend that, then `orderflow connect restart {name}`"
             )
         sleep(LOOK_EVERY_S)
+
+
+def _wait_for(client: ConnectClient, name: str, is_so: Callable[[ConnectorState], bool]) -> None:
+    deadline = time.monotonic() + RUNNING_WITHIN_S
+    while not is_so(state := _state(client, name)):
+        if time.monotonic() > deadline:
+            raise ConnectorFailed(f"the connector {name} is still {describe(state)}")
+        time.sleep(LOOK_EVERY_S)
 
 
 def describe(state: ConnectorState) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.event import (
     AVRO_CONTENT_TYPE,
     CE_ID,
@@ -19,7 +18,7 @@ from orderflow.messaging.event import (
 )
 from orderflow.messaging.kafka.clients import RECORD_BYTES_MAX, TRANSACTION_TIMEOUT_MS
 from orderflow.messaging.kafka.topics import Topic
-from orderflow.messaging.postgres import parts_of
+from orderflow.messaging.postgres import address_of
 from orderflow.messaging.postgres.outbox import TABLE
 from orderflow.messaging.relay.records import HEADER_OF_COLUMN
 from orderflow.messaging.relay.settings import slot_of
@@ -152,16 +151,11 @@ def _constant_text(header: str, value: str) -> dict[str, str]:
 
 
 def _database(database: DatabaseSettings) -> dict[str, str]:
-    parts = parts_of(database.dsn.get_secret_value())
-    if not parts.get("host") or not parts.get("dbname"):
-        raise ConfigurationError(
-            "the DSN of the order service's database names no host or no database: "
-            "Debezium needs both, as in postgresql://user@host:5432/order"
-        )
+    host, port, name, user = address_of(database)
     return {
-        "database.hostname": parts["host"],
-        "database.port": parts.get("port", "5432"),
-        "database.user": parts.get("user", "postgres"),
+        "database.hostname": host,
+        "database.port": str(port),
+        "database.user": user,
         "database.password": PASSWORD,
-        "database.dbname": parts["dbname"],
+        "database.dbname": name,
     }

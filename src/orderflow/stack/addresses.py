@@ -95,6 +95,7 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
         **_demo_environment(settings),
         **zipkin.process_environment(settings),
         **connect.process_environment(settings),
+        **_lake_environment(settings),
         **settings.elsewhere,
         **settings.environment,
     }
@@ -172,6 +173,12 @@ def _copies_environment(settings: StackSettings) -> dict[str, str]:
         port = settings.ports.of("lake", "exporter")
         copies["ORDERFLOW_BOOKS__LAKE_URL"] = f"http://{HOST}:{port}"
     return copies
+
+
+def _lake_environment(settings: StackSettings) -> dict[str, str]:
+    if "lake" not in settings.services:
+        return {}
+    return {"ORDERFLOW_LAKE__STORE__URL": f"file://{settings.data}/lake"}
 
 
 def _demo_environment(settings: StackSettings) -> dict[str, str]:

@@ -16,11 +16,12 @@ from orderflow.messaging.http.server import Role
 from orderflow.messaging.process.role import Launch, worker_role
 from orderflow.messaging.process.service import Service
 from orderflow.messaging.telemetry import logger
-from orderflow.services.lake.api import build_api
+from orderflow.services.lake.api import Readers, build_api
 from orderflow.services.lake.config import Settings, StoreSection
 from orderflow.services.lake.handlers import Exporter
 from orderflow.services.lake.listeners import writing
 from orderflow.services.lake.local_store import LocalStore
+from orderflow.services.lake.rows import Rows
 from orderflow.services.lake.s3_store import BucketStore
 from orderflow.services.lake.store import Store
 from orderflow.services.lake.sums import Sums
@@ -52,7 +53,7 @@ def exporter(launch: Launch[Settings]) -> Role:
         )
     )
     preparation = Preparation(store)
-    sums = Sums(store)
+    readers = Readers(Sums(store), Rows(store, block_offsets=lake.block_offsets))
 
     def run(stop: threading.Event) -> None:
         if preparation.wait(stop):
@@ -64,7 +65,7 @@ def exporter(launch: Launch[Settings]) -> Role:
         reasons=lambda: preparation.reasons() or container.reasons(),
         in_slots=True,
     )
-    return msgspec.structs.replace(worker, app=lambda reasons: build_api(sums, reasons))
+    return msgspec.structs.replace(worker, app=lambda reasons: build_api(readers, reasons))
 
 
 class Preparation:
@@ -90,6 +91,7 @@ class Preparation:
             else:
                 self._missing = []
                 return True
+
             stop.wait(TRY_EVERY_S)
         return False
 

@@ -9,8 +9,7 @@ from orderflow.messaging.listener import Received
 from orderflow.messaging.telemetry import counter
 from orderflow.services.lake import parquet
 from orderflow.services.lake.model import TOPIC, Row, by_object
-from orderflow.services.lake.parquet import AnotherEvent, NotOurs
-from orderflow.services.lake.store import RESOURCE, Store, away
+from orderflow.services.lake.store import RESOURCE, Store
 
 OVERTAKEN_MAX = 20
 
@@ -40,17 +39,11 @@ class Exporter:
     def _merge(self, name: str, rows: Sequence[Row]) -> None:
         for _ in range(OVERTAKEN_MAX):
             content = self._store.read(name)
-            try:
-                merged = parquet.merged(None if content is None else content.body, rows)
-            except NotOurs as error:
-                why = f"{name} can't be read ({error})"
-                raise away("an object is damaged: the log names it", why) from error
-            except AnotherEvent as error:
-                why = f"{name} has another event at {error}"
-                raise away("it has other events at these offsets", why) from error
+            merged = parquet.merged(name, None if content is None else content.body, rows)
             if merged is None:
                 self._store.settle(name)
                 return
+
             body, added = merged
             version = None if content is None else content.version
             if self._store.write(name, body, replacing=version):

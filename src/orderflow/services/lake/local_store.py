@@ -71,6 +71,7 @@ class LocalStore:
     def write(self, name: str, body: bytes, *, replacing: Version | None) -> bool:
         place = self._root / name
         aside = self._root / WRITING / f"{uuid4().hex}.part"
+
         with _translated():
             try:
                 with aside.open("xb") as file:
@@ -89,12 +90,12 @@ class LocalStore:
         return True
 
     def versions(self, prefix: str) -> Mapping[str, Version]:
-        found: dict[str, Version] = {}
+        versions: dict[str, Version] = {}
         with _translated():
             for file in (self._root / prefix).rglob("*.parquet"):
                 with suppress(FileNotFoundError):
-                    found[file.relative_to(self._root).as_posix()] = _version(file.stat())
-        return found
+                    versions[file.relative_to(self._root).as_posix()] = _version(file.stat())
+        return versions
 
     def _present(self, place: Path) -> Version | None:
         try:

@@ -43,6 +43,7 @@ class BucketStore:
         if section.access_key_id:
             config["access_key_id"] = section.access_key_id
             config["secret_access_key"] = secret
+
         self._store = S3Store(
             bucket,
             prefix=prefix or None,
@@ -69,7 +70,7 @@ class BucketStore:
             try:
                 answer = obstore.get(self._store, name)
             except (FileNotFoundError, NotFoundError) as error:
-                if NO_BUCKET in str(error):
+                if _is_without_bucket(error):
                     raise
                 return None
             return Content(bytes(answer.bytes()), answer.meta["e_tag"] or "")
@@ -88,9 +89,10 @@ class BucketStore:
                 return False
             except (FileNotFoundError, NotFoundError) as error:
                 # Of the version that was to be replaced, nothing is left.
-                if replacing is None or NO_BUCKET in str(error):
+                if replacing is None or _is_without_bucket(error):
                     raise
                 return False
+
         return True
 
     def settle(self, name: str) -> None:
@@ -113,8 +115,12 @@ def _translated() -> Iterator[None]:
     except (BaseError, OSError) as error:
         # The client's text quotes addresses: its kind is enough.
         kind = type(error).__name__
-        if NO_BUCKET in str(error):
+        if _is_without_bucket(error):
             raise away("the bucket is not there", f"no such bucket ({kind})") from None
         if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
             raise away("access is denied", f"it denies access ({kind})") from None
         raise away("away", f"it can't be reached, or fails ({kind})") from None
+
+
+def _is_without_bucket(error: Exception) -> bool:
+    return any(NO_BUCKET in words for words in error.args if isinstance(words, str))

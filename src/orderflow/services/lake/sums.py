@@ -18,8 +18,7 @@ import msgspec
 
 from orderflow.services.lake import parquet
 from orderflow.services.lake.model import OBJECT, TOPIC, group_of
-from orderflow.services.lake.parquet import NotOurs
-from orderflow.services.lake.store import Store, Version, away
+from orderflow.services.lake.store import Store, Version
 from orderflow.services.lake.views import SumsView, TotalView
 
 COLUMNS = ("event_id", "event_type", "payment_id", "currency", "amount_minor", "offset")
@@ -95,11 +94,7 @@ class Sums:
         if content is None:
             return ()
         group.versions[name] = content.version
-        try:
-            table = parquet.columns(content.body, COLUMNS)
-        except NotOurs as error:
-            why = f"{name} can't be read ({error})"
-            raise away("an object is damaged: the log names it", why) from error
+        table = parquet.columns(name, content.body, COLUMNS)
         return zip(*(table[column].to_pylist() for column in COLUMNS), strict=True)
 
 

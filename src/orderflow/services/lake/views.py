@@ -27,3 +27,25 @@ class SumsView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     payments: int
     totals: tuple[TotalView, ...]
     last_offsets: dict[str, int]
+
+
+class RowView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """
+    A record as the lake has it. `type`: PaymentSucceeded, PaymentFailed or PaymentRefunded;
+    `amountMinor` in minor units.
+    """
+
+    offset: int
+    event_id: str
+    type: str
+    order_id: str
+    payment_id: str
+    refund_id: str | None
+    amount_minor: int
+    currency: str
+
+
+class RowsView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """All rows of some offsets, by offset; a record that is there twice has two."""
+
+    rows: tuple[RowView, ...]

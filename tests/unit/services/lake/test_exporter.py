@@ -207,7 +207,7 @@ def test_columns_of_older_and_newer_exporters_stay(store: MemoryStore, export: E
     older = [name for name in parquet.SCHEMA.names if name != "provider_reference"]
     export([received(payment(), 0)])
     [(name, content)] = store.objects.items()
-    table = parquet.columns(content.body, older)
+    table = parquet.columns(name, content.body, older)
     table = table.append_column("a_newer_one", pa.array(["x"]))
     store.objects[name] = Content(parquet._written(table), "v0")
     export([received(payment(), 1)])
