@@ -13,6 +13,7 @@ import msgspec
 from orderflow.connect.outbox_source import ORDER_OUTBOX, order_outbox
 from orderflow.connect.settings import ConnectSettings
 from orderflow.contracts.roster import PAYMENTS_WAREHOUSE, subscribed
+from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.postgres import address_of
 
