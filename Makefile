@@ -14,7 +14,7 @@ ROOM_TESTS := $(ROOMS:%=test-%)
 WORKERS ?= 2
 ON_WORKERS = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo up down setup setup-dev check test $(ROOM_TESTS) test-long soak mutants bench docs lock
+.PHONY: help demo up down setup setup-dev trained check test $(ROOM_TESTS) test-long soak mutants bench docs lock
 .PHONY: lock-jars clean clean-all
 
 help: ## this list
@@ -47,19 +47,22 @@ check: ## format, lint, types, import law, unit and contract tests, schema histo
 	$(BIN)/orderflow schemas check
 	$(BIN)/pytest $(UNIT) $(ON_WORKERS)
 
-test: setup-dev check ## all that CI runs: check, then integration and chaos tests on real parts
+trained: setup-dev
+	@$(BIN)/python -m orderflow.stack.training
+
+test: setup-dev check trained ## all that CI runs: check, then integration and chaos tests on real parts
 	$(BIN)/pytest $(REAL) -m 'not soak and not long' $(ON_WORKERS) --durations 25
 
-$(ROOM_TESTS): test-%: setup-dev ## one room of the real tests: chaos, kit, order, payment … (tests/integration/)
+$(ROOM_TESTS): test-%: trained ## one room of the real tests: chaos, kit, order, payment … (tests/integration/)
 	$(BIN)/pytest $(wildcard tests/$* tests/integration/$*) -m 'not soak and not long' $(ON_WORKERS)
 
-test-long: setup-dev ## ten kills at each point instead of three
+test-long: trained ## ten kills at each point instead of one, and what takes long
 	$(BIN)/pytest $(REAL) -m long --timeout 1800
 
-soak: setup-dev ## the long campaigns: hundreds of kills; at the end a table of faults, counts, violations
+soak: trained ## the long campaigns: hundreds of kills; at the end a table of faults, counts, violations
 	$(BIN)/pytest $(REAL) -m soak --timeout 3600
 
-mutants: setup-dev ## plant known bugs in a scratch copy and expect their tests to fail
+mutants: trained ## plant known bugs in a scratch copy and expect their tests to fail
 	$(BIN)/python -m tests.mutants
 
 bench: setup-dev ## measure, each figure beside its baseline

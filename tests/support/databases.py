@@ -1,13 +1,15 @@
-"""A database for a test, and its contents as PostgreSQL's catalogue lists them."""
+"""A database for a test, migrated for a service, and its contents as the catalogue lists them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import uuid4
 
 from tests.support.stack import Stack
 
+import orderflow
 from orderflow.messaging import postgres
 from orderflow.messaging.settings import DatabaseSettings
 
@@ -25,6 +27,16 @@ def empty_database(stack: Stack, prefix: str) -> Iterator[str]:
     administrator = database_settings(stack.postgres_url("postgres"))
     with postgres.connect(administrator, application_name="test", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def migrate_service(name: str, url: str) -> None:
+    """
+    What the role `migrate` of a service of ours does, without a process for it: that runs in the
+    tests of the whole stack.
+    """
+    folder = Path(*orderflow.__path__, "services", name)
+    assert folder.is_dir(), f"{name} is no service of ours"
+    postgres.migrate(url, folder / "migrations")
 
 
 def catalogue(url: str) -> set[tuple[object, ...]]:

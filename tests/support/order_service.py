@@ -21,7 +21,7 @@ from uuid import uuid4
 import httpx2
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from tests.support.databases import database_settings
+from tests.support.databases import database_settings, migrate_service
 from tests.support.kafka_tools import orderflow
 from tests.support.products import add_demo_products
 from tests.support.stack import Stack
@@ -92,9 +92,7 @@ class OrderService:
 
     def migrate(self) -> None:
         """Migrate the database, and put the demo products into its catalogue."""
-        subprocess.run(
-            command("migrate"), env=self.environment, check=True, timeout=60, stderr=subprocess.PIPE
-        )
+        migrate_service("order", self.database_url)
         add_demo_products(self.database_url)
 
     def start(self, roles: str, *, wait: bool = True, **environment: str) -> OrderProcess:

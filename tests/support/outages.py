@@ -2,7 +2,8 @@
 Outages of a whole stack, in the form of drills: what is done to it under load, and what goes on.
 
 They are no drills: they need a second API, a disk of their own, a clock that can be stepped.
-`OUTAGES` are the long ones, of a campaign; `SHORT_OUTAGES` the same in seconds, for each run.
+`OUTAGES` are the long ones, of a campaign; `SHORT_OUTAGES`, for each run, three of them in seconds:
+servers away, services away, one after the other away.
 """
 
 from __future__ import annotations
@@ -519,50 +520,53 @@ def outage(name: str, breaks: str, incident: Callable[[Scene], Incident]) -> Dri
     )
 
 
-def _outages(*, long: bool) -> tuple[Drill, ...]:
-    rolled: tuple[str, ...] = ("order-api", "order-relay", "postgres")
-    if long:
-        rest = [name for name in WORKERS if name not in rolled]
-        rolled = ("order-api", *WORKERS[:3], *rest, "psp", "mail", "registry", "postgres", *BROKERS)
-    one_by_one = [(name,) for name in ("order-api", *WORKERS)]
-
-    return (
-        outage(
-            "below-min-isr",
-            "two of three brokers are killed",
-            partial(BelowMinIsr, for_s=60 if long else 5),
-        ),
-        outage(
-            "everything-killed",
-            "all services are killed at once",
-            partial(EverythingKilled, times=3 if long else 1),
-        ),
-        outage(
-            "foreign-transaction",
-            "a transaction of somebody else stays open in the order database",
-            partial(ForeignTransaction, for_s=60 if long else 15),
-        ),
-        outage(
-            "paused",
-            "each worker is stopped for longer than its session, and goes on",
-            partial(Paused, turns=one_by_one if long else [WORKERS], for_s=20 if long else 3),
-        ),
-        outage(
-            "stepped-clock",
-            "the clock is put an hour forward, then back, under running services",
-            partial(
-                SteppedClock,
-                names=("order-api", *WORKERS) if long else ("order-relay", "payment"),
-            ),
-        ),
-        outage(
-            "rolling-restart",
-            "one process after the other is restarted",
-            partial(RollingRestart, names=rolled),
-        ),
+def below_min_isr(*, for_s: float) -> Drill:
+    return outage(
+        "below-min-isr",
+        "two of three brokers are killed",
+        partial(BelowMinIsr, for_s=for_s),
     )
 
 
+def everything_killed(*, times: int) -> Drill:
+    return outage(
+        "everything-killed",
+        "all services are killed at once",
+        partial(EverythingKilled, times=times),
+    )
+
+
+def rolling_restart(*names: str) -> Drill:
+    return outage(
+        "rolling-restart",
+        "one process after the other is restarted",
+        partial(RollingRestart, names=names),
+    )
+
+
+OUTAGES = (
+    below_min_isr(for_s=60),
+    everything_killed(times=3),
+    outage(
+        "foreign-transaction",
+        "a transaction of somebody else stays open in the order database",
+        partial(ForeignTransaction, for_s=60),
+    ),
+    outage(
+        "paused",
+        "each worker is stopped for longer than its session, and goes on",
+        partial(Paused, turns=[(name,) for name in ("order-api", *WORKERS)], for_s=20),
+    ),
+    outage(
+        "stepped-clock",
+        "the clock is put an hour forward, then back, under running services",
+        partial(SteppedClock, names=("order-api", *WORKERS)),
+    ),
+    rolling_restart("order-api", *WORKERS, "psp", "mail", "registry", "postgres", *BROKERS),
+)
 FULL_DISK = outage("full-disk", "the disk of one of three brokers is full", FullDisk)
-OUTAGES = _outages(long=True)
-SHORT_OUTAGES = _outages(long=False)
+SHORT_OUTAGES = (
+    below_min_isr(for_s=5),
+    everything_killed(times=1),
+    rolling_restart("order-api", "order-relay", "postgres"),
+)

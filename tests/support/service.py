@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support import records
-from tests.support.databases import database_settings, empty_database
+from tests.support.databases import database_settings, empty_database, migrate_service
 from tests.support.documented import holding_to
 from tests.support.products import add_demo_products
 from tests.support.stack import Stack
@@ -141,13 +141,16 @@ class Service:
         return self.logs / "state"
 
     def migrate(self) -> None:
-        subprocess.run(
-            self._command("migrate", 0),
-            env=self.environment,
-            check=True,
-            timeout=60,
-            capture_output=True,
-        )
+        if self.module:
+            subprocess.run(
+                self._command("migrate", 0),
+                env=self.environment,
+                check=True,
+                timeout=60,
+                capture_output=True,
+            )
+        else:
+            migrate_service(self.name, self.database_url)
         if self.name == "order":
             add_demo_products(self.database_url)
         if self.name == "inventory":

@@ -3,6 +3,6 @@ The local stack: real Kafka, PostgreSQL and registry, and our services, as child
 
 Rooms: `settings`, `addresses`, `ports`, `preflight` (what the machine must offer), `blueprint` (all
 components), `local_stack` (the stack inside one process), `temporary_stack` (one for a run of a
-tool), `supervisor` (the daemon that holds a stack), `lifecycle` (`up`, `down` and the rest, over
-the supervisor), `parts`, `supervise`.
+tool), `training` (so that servers start quickly), `supervisor` (the daemon that holds a stack),
+`lifecycle` (`up`, `down` and the rest, over the supervisor), `demo_data`, `parts`, `supervise`.
 """

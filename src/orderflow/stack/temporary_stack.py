@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from orderflow.stack.blueprint import everything
 from orderflow.stack.local_stack import LocalStack, Progress
 from orderflow.stack.parts import jars
 from orderflow.stack.settings import Ports, Service, StackSettings
+from orderflow.stack.supervise.component import Component
 
 INFRASTRUCTURE: tuple[Service, ...] = ("kafka", "postgres", "registry", "deploy")
 
@@ -27,9 +28,11 @@ def temporary_stack(
     brokers: Literal[1, 3] = 1,
     environment: Mapping[str, str] = _NOTHING,
     progress: Progress = lambda _name, _state, _reason: None,
+    change: Callable[[Component], Component] = lambda part: part,
 ) -> Iterator[LocalStack]:
     """
-    A stack of these services, ready, with `environment` added to that of their processes.
+    A stack of these services, ready, with `environment` added to that of their processes; `change`
+    sees each component before it is used.
 
     Ports are free ones; data is in a temporary directory on the disk of `TMPDIR`. Raises
     StackFailed; then nothing is left, as at the end.
@@ -46,7 +49,8 @@ def temporary_stack(
             environment=dict(environment),
         )
 
-        stack = LocalStack(settings, everything(settings), progress=progress)
+        components = [change(part) for part in everything(settings)]
+        stack = LocalStack(settings, components, progress=progress)
         stack.start()
         try:
             yield stack

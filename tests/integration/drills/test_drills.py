@@ -1,7 +1,10 @@
 """
 Drills in their short form, one after the other on one stack: records and handlers that fail,
-processes that are slow, killed or stopped, servers that are away. `long`: what waits for three
-attempts or a session, and what needs three brokers.
+processes that are slow or killed, neighbours that lie, records that come twice.
+
+`long`: servers and neighbours that are away, what waits for three attempts or a session, and what
+needs three brokers. That nothing is lost while a server or a neighbour is away is proved in each
+run elsewhere, and `test_drill_command` takes the database away.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.support.campaigns import Campaign
 from tests.support.quiet_display import QUIET
 
 from orderflow.drills.catalogue import find
@@ -17,18 +21,28 @@ from orderflow.drills.drill import Ground
 from orderflow.drills.judge import BooksJudge
 from orderflow.drills.programme import Stage, staged
 
-ON_ONE_BROKER = (
+IN_EACH_RUN = (
     "poison-record",
     "slow-consumer",
     "killed-payment-mid-transaction",
     "killed-relay",
+    "provider-lies",
+    "unknown-payment",
+    "duplicate-delivery",
+    "hot-partition",
+    "incompatible-schema",
+)
+LONG = (
     "registry-down",
     "database-down",
     "broker-down",
-    pytest.param("handler-bug", marks=pytest.mark.long),
-    # The last one: its second worker keeps partitions for a session.
-    pytest.param("zombie-worker", marks=pytest.mark.long),
+    "provider-down",
+    "mail-refused",
+    "handler-bug",
+    "rebalance-storm",
 )
+ON_ITS_OWN_STACK = ("leader-lost", "zombie-worker", "restored-from-old-backup")
+"""It needs three brokers, or leaves the stack unfit for another."""
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +52,20 @@ def stage() -> Iterator[Stage]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ON_ONE_BROKER)
-def test_a_drill_breaks_something_and_it_heals(stage: Stage, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [*IN_EACH_RUN, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)]
+)
+def test_a_drill_breaks_something_and_it_heals(stage: Stage, name: str, campaign: Campaign) -> None:
     outcome = stage.run(find(name), pace=SHORT, judge=BooksJudge(), display=QUIET)
+    campaign.count(f"drill {name}", faults=1, checked=f"{outcome.placed:,} orders")
     assert outcome.has_passed, "\n".join(outcome.failures)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_the_loss_of_a_leader_heals() -> None:
-    drill = find("leader-lost")
-    with staged(drill.ground) as three_brokers:
-        outcome = three_brokers.run(drill, pace=SHORT, judge=BooksJudge(), display=QUIET)
+@pytest.mark.parametrize("name", ON_ITS_OWN_STACK)
+def test_a_drill_on_a_stack_of_its_own_heals(name: str) -> None:
+    drill = find(name)
+    with staged(drill.ground) as own:
+        outcome = own.run(drill, pace=SHORT, judge=BooksJudge(), display=QUIET)
     assert outcome.has_passed, "\n".join(outcome.failures)

@@ -35,7 +35,7 @@ from orderflow.cli.outboxes import Outbox
 from orderflow.messaging.testing.eventually import eventually
 
 RELAY_POINTS = ("relay.after_produce", "relay.after_send_offsets", "relay.after_kafka_commit")
-KILLS = [3, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
+KILLS = [1, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
 KILLED = -signal.SIGKILL
 
 pytestmark = pytest.mark.timeout(1800)

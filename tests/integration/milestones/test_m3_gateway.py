@@ -29,13 +29,13 @@ TROUBLE = {"replyLost": 0.1, "dropped": 0.1, "errorAfterCommit": 0.05, "slow": 0
 READ_TIMEOUT_S = 0.5
 IMPATIENT = {"ORDERFLOW_PAYMENT__PSP__READ_TIMEOUT_S": str(READ_TIMEOUT_S)}
 ORDERS = [
-    300,
+    200,
     pytest.param(2_000, marks=pytest.mark.long),
     pytest.param(20_000, marks=pytest.mark.soak),
 ]
 TOKENS = ("pm_ok", "pm_ok", "pm_ok", "pm_declined")
 WINDOW_S, NO_WINDOW = "86400", "0"
-OFF_S = 18
+OFF_S = 12
 CALLS_WHILE_OFF = 1.2
 
 pytestmark = pytest.mark.timeout(1800)

@@ -30,7 +30,7 @@ POINTS = (
     "listener.before_commit",
     "listener.after_commit",
 )
-KILLS = [2, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
+KILLS = [1, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
 TOKENS = ("pm_ok", "pm_ok", "pm_declined")
 ORDERS_AT_A_TIME = 12
 WINDOW, NO_WINDOW = "key window of a day", "no key window"

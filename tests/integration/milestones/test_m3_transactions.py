@@ -29,7 +29,7 @@ INSIDE = (
     "listener.after_commit",
 )
 IN_THE_DATABASE = ("listener.before_database_commit", "listener.after_database_commit")
-TIMES = [3, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
+TIMES = [1, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from orderflow.messaging.testing.eventually import eventually
 
 PARTITIONS = 8
 GROUP = "inventory-service"
-KILLS = [3, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
+KILLS = [1, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from orderflow.messaging.event import EventId, derived_id, from_headers
 from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.testing.eventually import eventually
 
-KILLS = [3, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
+KILLS = [1, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
 BEFORE_SEND, AFTER_DATA = "notification.before_send", "notification.after_data"
 BEFORE_OUTCOME, BEFORE_COMMIT = "notification.before_outcome", "notification.before_commit"
 LEASE_S = "ORDERFLOW_NOTIFICATION__SENDER__LEASE_S"

@@ -1,31 +1,75 @@
-"""The benchmarks run to their end and count right. Never a timing: that is for people to read."""
+"""
+The benchmarks run to their end and count right. Never a timing: that is for people to read.
+
+All but one on the same stack, which is brought to where each begins; one as a command.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from tests.support.stack import RUNNING_STACK
+from typer.testing import CliRunner
+
+from orderflow.bench.cli import app
+from orderflow.contracts.roster import ROSTER
+from orderflow.stack.local_stack import LocalStack
+from orderflow.stack.settings import ALL
+from orderflow.stack.temporary_stack import temporary_stack
+
+OURS = tuple(process.name for member in ROSTER for process in member.runs)
+ORDER = ("order-api", "order-relay")
+Report = Callable[..., dict[str, Any]]
 
 
-def report(command: str, directory: Path) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with temporary_stack(ALL) as stack:
+        yield stack
+
+
+@pytest.fixture
+def report(stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
+    def run(command: str, *, beside: tuple[str, ...] = ()) -> dict[str, Any]:
+        """What `bench COMMAND` reports, with these processes of ours and no others."""
+        keep_only(stack, beside)
+        bench = import_module(f"orderflow.bench.{command}.bench")
+        monkeypatch.setattr(bench, "temporary_stack", lambda *_, **__: nullcontext(stack))
+        file = tmp_path / "report.json"
+        done = CliRunner().invoke(app, [command, "--smoke", "--output", str(file)])
+        if done.exception is not None:
+            raise done.exception
+        found: dict[str, Any] = msgspec.json.decode(file.read_bytes())
+        return found
+
+    return run
+
+
+def keep_only(stack: LocalStack, names: tuple[str, ...]) -> None:
+    """Of our processes these run; servers, and neighbours whom nobody asks, stay."""
+    for name in OURS:
+        if stack.find(name).is_up and name not in names:
+            stack.stop_process(name)
+    for name in names:
+        if not stack.find(name).is_up:
+            stack.start_process(name)
+
+
+def report_of_command(command: str, directory: Path) -> dict[str, Any]:
     file = directory / "report.json"
     environment = {name: value for name, value in os.environ.items() if name != RUNNING_STACK}
+    words = ("bench", command, "--smoke", "--output", str(file))
     subprocess.run(
-        (
-            sys.executable,
-            "-m",
-            "orderflow.cli.main",
-            "bench",
-            command,
-            "--smoke",
-            "--output",
-            str(file),
-        ),
+        (sys.executable, "-m", "orderflow.cli.main", *words),
         check=True,
         timeout=280,
         env=environment,
@@ -34,11 +78,11 @@ def report(command: str, directory: Path) -> dict[str, Any]:
     return found
 
 
-def test_the_post_benchmark_finds_every_answered_order_in_the_database(
-    tmp_path: Path,
-) -> None:
-    """And reports both sides."""
-    found = report("post", tmp_path)
+def test_the_post_benchmark_finds_every_answered_order_in_the_database(tmp_path: Path) -> None:
+    """
+    And reports both sides. As a command, on a stack of its own, all whose orders it counts.
+    """
+    found = report_of_command("post", tmp_path)
     assert found["machine"]["cores"] >= 1
     assert len({turn["target"] for turn in found["turns"]}) == 2
     assert all(turn["per_s"] > 0 and turn["api_cpu_us"] >= 0 for turn in found["turns"])
@@ -46,29 +90,8 @@ def test_the_post_benchmark_finds_every_answered_order_in_the_database(
     assert found["drain"]["records"] > 0
 
 
-def test_a_relay_benchmark_finds_every_row_once_on_both_sides(tmp_path: Path) -> None:
-    found = report("relay", tmp_path)
-    assert len({drain["target"] for drain in found["drains"]}) == 2
-    assert {drain["rows"] for drain in found["drains"]} == {found["plan"]["rows"]}
-    assert len({turn["target"] for turn in found["paced"]}) == 2
-    assert all(turn["from_commit"]["count"] > 100 for turn in found["paced"])
-    assert [
-        (turn["duplicates"], turn["missing"]) for turn in (*found["drains"], *found["paced"])
-    ] == [(0, 0)] * 4
-
-
-def test_a_payment_benchmark_pays_every_order_once_on_every_side(tmp_path: Path) -> None:
-    found = report("payment", tmp_path)
-    assert len({turn["target"] for turn in found["turns"]}) == 6
-    assert all(turn["per_s"] > 0 for turn in found["turns"])
-    assert [(turn["duplicates"], turn["missing"]) for turn in found["turns"]] == [(0, 0)] * 6
-    assert set(found["ratios"]) == {"one transaction each", "no transactions"}
-
-
-def test_the_inventory_benchmark_keeps_the_stock_right_for_every_order(
-    tmp_path: Path,
-) -> None:
-    found = report("inventory", tmp_path)
+def test_the_inventory_benchmark_keeps_the_stock_right_for_every_order(report: Report) -> None:
+    found = report("inventory", beside=OURS)
     assert {turn["target"] for turn in found["turns"]} == {
         "orderflow inventory",
         "a transaction for each event",
@@ -80,9 +103,28 @@ def test_the_inventory_benchmark_keeps_the_stock_right_for_every_order(
     assert all(hop["count"] == way["whole"]["count"] for hop in way["hops"].values())
 
 
-def test_a_revenue_benchmark_counts_every_payment_once_on_every_side(tmp_path: Path) -> None:
+def test_a_relay_benchmark_finds_every_row_once_on_both_sides(report: Report) -> None:
+    found = report("relay", beside=ORDER)
+    assert len({drain["target"] for drain in found["drains"]}) == 2
+    assert {drain["rows"] for drain in found["drains"]} == {found["plan"]["rows"]}
+    assert len({turn["target"] for turn in found["paced"]}) == 2
+    assert all(turn["from_commit"]["count"] > 100 for turn in found["paced"])
+    assert [
+        (turn["duplicates"], turn["missing"]) for turn in (*found["drains"], *found["paced"])
+    ] == [(0, 0)] * 4
+
+
+def test_a_payment_benchmark_pays_every_order_once_on_every_side(report: Report) -> None:
+    found = report("payment")
+    assert len({turn["target"] for turn in found["turns"]}) == 6
+    assert all(turn["per_s"] > 0 for turn in found["turns"])
+    assert [(turn["duplicates"], turn["missing"]) for turn in found["turns"]] == [(0, 0)] * 6
+    assert set(found["ratios"]) == {"one transaction each", "no transactions"}
+
+
+def test_a_revenue_benchmark_counts_every_payment_once_on_every_side(report: Report) -> None:
     """And ours has every customer's totals right: a turn whose totals are wrong gives no figure."""
-    found = report("revenue", tmp_path)
+    found = report("revenue")
     turns = {turn["target"]: turn for turn in found["turns"]}
     assert len(turns) == 3
     assert all(turn["per_s"] > 0 for turn in turns.values())
@@ -91,8 +133,8 @@ def test_a_revenue_benchmark_counts_every_payment_once_on_every_side(tmp_path: P
     assert turns["orderflow revenue"]["customers"] > 400
 
 
-def test_a_tracing_benchmark_pays_every_order_once_and_its_spans_arrive(tmp_path: Path) -> None:
-    found = report("tracing", tmp_path)
+def test_a_tracing_benchmark_pays_every_order_once_and_its_spans_arrive(report: Report) -> None:
+    found = report("tracing")
     assert [(turn["duplicates"], turn["missing"]) for turn in found["turns"]] == [(0, 0)] * 3
     # Of each order the processing and the sending, and some batches.
     assert found["spans"] >= 2 * found["plan"]["records"]

@@ -8,8 +8,7 @@ from typing import Any
 
 from orderflow.services.lake import parquet
 from orderflow.services.lake.model import OBJECT, TOPIC
-from orderflow.services.lake.parquet import NotOurs
-from orderflow.services.lake.store import Store, away
+from orderflow.services.lake.store import Store
 from orderflow.services.lake.views import RowsView, RowView
 
 COLUMNS = (
@@ -51,12 +50,7 @@ class Rows:
         content = self._store.read(name)
         if content is None:
             return
-        try:
-            table = parquet.columns(content.body, COLUMNS)
-        except NotOurs as error:
-            why = f"{name} can't be read ({error})"
-            raise away("an object is damaged: the log names it", why) from error
-
+        table = parquet.columns(name, content.body, COLUMNS)
         columns = (table[column].to_pylist() for column in COLUMNS)
         for fields in zip(*columns, strict=True):
             if first <= fields[0] < end:

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 
 from orderflow.stack.parts import jars
-from orderflow.stack.parts.java import SMALL_SERVER, java
+from orderflow.stack.parts.java import SMALL_SERVER, java, quick_start
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import (
@@ -24,6 +24,7 @@ from orderflow.stack.supervise.component import (
     port_probe,
 )
 
+SERVER = "kafka"
 LOG4J2 = Path(__file__).with_name("kafka-log4j2.xml")
 
 COMMON = {
@@ -156,7 +157,16 @@ def _java(settings: StackSettings, *options: str, main: tuple[str, ...]) -> Comm
     logging = (f"-Dlog4j2.configurationFile={LOG4J2}", "-Dlog4j2.disableJmx=true")
     classpath = jars.locate(settings.cache_dir).kafka_classpath
     return Command(
-        argv=(java(), *options, *SMALL_SERVER, *logging, "-cp", classpath, *main),
+        argv=(
+            java(),
+            *options,
+            *SMALL_SERVER,
+            *quick_start(SERVER, classpath),
+            *logging,
+            "-cp",
+            classpath,
+            *main,
+        ),
         env=plain_environment(),
     )
 

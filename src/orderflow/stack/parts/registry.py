@@ -8,12 +8,12 @@ FULL_TRANSITIVE from the first request; `orderflow schemas apply` asserts it aga
 from __future__ import annotations
 
 from orderflow.stack.parts import jars
-from orderflow.stack.parts.java import SMALL_SERVER, java
+from orderflow.stack.parts.java import SMALL_SERVER, java, quick_start
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import Command, Component, http_probe, plain_environment
 
-DATABASE = "registry"
+SERVER = DATABASE = "registry"
 
 
 def components(settings: StackSettings) -> list[Component]:
@@ -61,8 +61,6 @@ def _command(settings: StackSettings) -> Command:
         APICURIO_DATASOURCE_JDBC_MAX_SIZE="10",
     )
 
-    return Command(
-        argv=(java(), "-Xms64m", "-Xmx256m", *SMALL_SERVER, "-jar", "quarkus-run.jar"),
-        env=environment,
-        cwd=str(jars.locate(settings.cache_dir).apicurio_home),
-    )
+    home = str(jars.locate(settings.cache_dir).apicurio_home)
+    options = ("-Xms64m", "-Xmx256m", *SMALL_SERVER, *quick_start(SERVER, home))
+    return Command(argv=(java(), *options, "-jar", "quarkus-run.jar"), env=environment, cwd=home)
