@@ -59,6 +59,8 @@ Probes: services that belong to the tests
     listener_probe      *kit*: a listener with its own topic, and a diary of its handler's calls
     dead_letters, desk_worker  *kit*: a group's dead letters on the broker; the desk as a process
     outbox_probe        *kit*: an outbox with its own topic and relay
+    debezium            an outbox's connector in Connect, in the relay's place
+    outbox_load         orders, and late writers, for whoever publishes an outbox
 
 Without processes
     lake_rows           payments as the lake exporter gets them, and the rows of its objects
