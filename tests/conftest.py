@@ -30,6 +30,7 @@ SECONDS = {
     "integration/milestones/test_life_cycle.py": 116,
     "integration/milestones/test_m7_revenue_kills.py": 130,
     "integration/milestones/test_m7_revenue.py": 70,
+    "integration/milestones/test_stretch_lake.py": 65,
     "integration/milestones/test_m8_traces.py": 70,
     "integration/milestones/test_m8_trace_command.py": 70,
     "integration/milestones/test_m8_lag.py": 70,
