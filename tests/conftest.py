@@ -21,11 +21,11 @@ TESTS = Path(__file__).parent
 
 SECONDS = {
     "integration/drills/test_drills.py": 130,
-    "integration/tools/test_bench_smoke.py": 125,
+    "integration/tools/test_bench_smoke.py": 140,
     "integration/notification/test_notification.py": 105,
     "integration/kit/test_container_under_faults.py": 100,
     "integration/milestones/test_m5_rebalance.py": 95,
-    "integration/milestones/test_m4_inventory.py": 92,
+    "integration/milestones/test_m4_inventory.py": 80,
     "integration/milestones/test_m3_payment.py": 90,
     "integration/milestones/test_m7_revenue_kills.py": 90,
     "integration/milestones/test_m5_desk.py": 90,
@@ -42,7 +42,7 @@ SECONDS = {
     "integration/order/test_order_process.py": 65,
     "integration/milestones/test_m5_poison.py": 65,
     "integration/milestones/test_m1_topics_and_order_service.py": 65,
-    "integration/milestones/test_m7_revenue.py": 65,
+    "integration/milestones/test_m7_revenue.py": 58,
     "integration/milestones/test_m8_traces.py": 65,
     "integration/milestones/test_m8_lag.py": 65,
     "integration/kit/test_relay_older_copy.py": 65,
