@@ -36,10 +36,10 @@ setup: ## only set up: .venv from hashed requirements, the Java parts by checksu
 	@setup/run --jars
 
 setup-dev:
-	@setup/run --jars development bench
+	@setup/run --jars development bench lake
 
 check: ## format, lint, types, import law, unit and contract tests, schema history: under a minute
-	@setup/run development bench
+	@setup/run development bench lake
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -78,8 +78,8 @@ docs: setup-dev ## write docs/asyncapi.json, docs/metrics.md and the dashboards 
 	$(BIN)/python -m deploy.grafana.panels
 
 lock: ## pin the Python requirements anew, with hashes
-	@setup/run development bench
-	@for name in runtime fetch development bench installer; do \
+	@setup/run development bench lake
+	@for name in runtime fetch lake development bench installer; do \
 	  $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
 	    requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done

@@ -6,7 +6,7 @@ everything it depends on, so that the next run takes milliseconds. An environmen
 unfinished, or whose Python is gone, is made anew: downloads are in caches, so that costs seconds.
 Two set-ups of one checkout at once wait for each other.
 
-    setup/run [--jars] [--ports] [group …]      groups: development, bench; run time always
+    setup/run [--jars] [--ports] [group …]      groups: development, bench, lake; run time always
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "orderflow-setup.json"
 UNFINISHED = VENV / "orderflow-setup.unfinished"
-GROUPS = ("development", "bench")
+GROUPS = ("development", "bench", "lake")
 VENV_BYTES = 650_000_000
 CACHE_BYTES = 650_000_000
 STATE_BYTES = 200_000_000
@@ -53,7 +53,7 @@ def main() -> int:
         "--ports", action="store_true", help="look whether the stack's ports are free"
     )
     parser.add_argument(
-        "groups", nargs="*", help="requirements beside run-time: development, bench"
+        "groups", nargs="*", help="requirements beside run-time: development, bench, lake"
     )
     options = parser.parse_args()
 

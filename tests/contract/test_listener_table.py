@@ -11,7 +11,7 @@ import pytest
 
 from orderflow.cli.listeners import listeners as command
 from orderflow.cli.listeners import shown
-from orderflow.contracts.roster import GROUPS, TOPICS
+from orderflow.contracts.roster import ALL_GROUPS, SINKS, TOPICS
 from orderflow.messaging.documents.listener_table import ListenerRow
 from orderflow.messaging.errors import ConfigurationError, RecordFault
 from orderflow.messaging.listener import DeadLetter, Listener, Wait
@@ -36,11 +36,11 @@ def rows() -> dict[str, ListenerRow]:
 
 
 def test_every_group_is_listed_with_its_topics_and_types(rows: dict[str, ListenerRow]) -> None:
-    assert rows.keys() == GROUPS.keys()
+    assert rows.keys() == ALL_GROUPS.keys() - {sink.group for sink in SINKS}
     names = {topic.name for topic in TOPICS}
     for group, row in rows.items():
         listener = LISTENERS[group]
-        assert [topic.topic for topic in row.topics] == [topic.name for topic in GROUPS[group]]
+        assert [topic.topic for topic in row.topics] == [topic.name for topic in ALL_GROUPS[group]]
         assert {name for topic in row.topics for name in topic.handled} == set(listener.types)
         for topic, declared in zip(row.topics, listener.topics, strict=True):
             assert {*topic.handled, *topic.skipped} == set(declared.types)

@@ -9,6 +9,7 @@ from orderflow.services.metrics import FILE, metrics, text
 
 ALLOWED_LABELS = {
     "check",
+    "connector",
     "consumergroup",
     "effect",
     "ended",

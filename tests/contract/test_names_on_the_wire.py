@@ -86,6 +86,10 @@ def test_the_topics_keep_their_names_keys_and_promises() -> None:
             for by, key in (("by-customer", "customerId"), ("by-hour", "<hour>/<currency>"))
             for kind, days in (("dlt", 30), ("replay", 7))
         ),
+        ("payments.lake-exporter.dlt", "orderId", 30, "delete", 1),
+        ("payments.lake-exporter.replay", "orderId", 7, "delete", 1),
+        ("payments.payments-warehouse.dlt", "orderId", 30, "delete", 1),
+        ("payments.payments-warehouse.replay", "orderId", 7, "delete", 1),
         (
             "dead-letter-dispositions",
             "<dead-letter topic>/<partition>/<offset>",

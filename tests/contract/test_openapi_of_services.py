@@ -44,7 +44,7 @@ def _parts(service: str) -> tuple[Any, ...]:
     """What an API reads: its database, the tables of its topology, or what it is asked about."""
     if row(service).has_database:
         return (cast("ConnectionPool", None),)
-    if not row(service).listens:
+    if not row(service).listens or row(service).writes_files:
         return (cast("Any", Mock()),)
 
     topology = import_module(f"{row(service).package}.topology").TOPOLOGY

@@ -19,6 +19,17 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/unit/services/lake/test_objects.py": {
+        "lake-named-by-the-batch": "test_no_batch_puts_a_record_into_another_object",
+    },
+    "tests/unit/services/lake/test_local_store.py": {
+        "lake-written-without-comparing": "test_only_the_version_that_was_read_is_replaced",
+    },
+    "tests/unit/messaging/container/test_idempotent_delivery.py": {
+        "lake-offsets-before-the-write": (
+            "test_nothing_is_acknowledged_while_the_store_is_away_and_it_heals_by_itself"
+        ),
+    },
     "tests/unit/books/test_settling.py": {
         "mark-before-the-reading": "test_an_account_that_changes_meanwhile_gets_a_new_mark",
         "suspect-not-read-again": "test_what_arrives_was_in_flight",

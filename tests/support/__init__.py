@@ -10,6 +10,7 @@ Values
     probe_language      *kit*: the events, topics and schemas of the listener probe
     sales               *kit*: sales by shop and by day, counted on the in-memory bus
     letters             *kit*: dead letters as the desk has read them
+    connect_letters     *kit*: dead letters as Kafka Connect writes them
     poison              records that nobody can read, kind by kind
 
 Real parts
@@ -22,6 +23,7 @@ Real parts
     databases           *kit*: an empty database; a database's catalogue
     products            the demo products in an order database
     stock               the demo stock in an inventory database, what came in, and the audit
+    payments_ledger     what a test put on `payments`, payment by payment
     payment_views       what payment publishes of orders that it closed
     kafka_tools         Kafka's own command-line tools; the `orderflow` command
     recorded_metrics    what a process exported over some time, as rules about metrics want it
@@ -45,6 +47,7 @@ Services as processes
     stepped_clock       runs a service under a clock that a test steps
     quiet_display       watches a drill and says nothing
     recommendation      a service of another team, that consumes the life-cycle feed
+    lake_store          a lake's S3-compatible store as a process, and what DuckDB reads in a lake
     newcomer            a copy of the package with one more service in it
 
 Probes: services that belong to the tests
@@ -55,6 +58,8 @@ Probes: services that belong to the tests
     outbox_probe        *kit*: an outbox with its own topic and relay
 
 Without processes
+    lake_rows           payments as the lake exporter gets them, and the rows of its objects
+    memory_store        the lake's store in memory
     inbox_worker        the database half of a listener: inbox, handler, commit
     flaky_provider      a payment provider in memory, behind a network that loses and delays
     payment_books       the payment service's books in memory

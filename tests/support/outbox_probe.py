@@ -91,6 +91,16 @@ class Probe:
             eventually(streams, within_s=60, why=f"the relay of {self.name} streams")
         return process
 
+    def caretaker(self) -> RelayProcess:
+        """Start a caretaker, and wait until another reader may have the slot."""
+        process = self._start("caretaker", failpoints="", database_url=None)
+        eventually(
+            lambda: process.logged("the position follows the slot") or process.popen.poll(),
+            within_s=60,
+            why=f"the caretaker of {self.name} follows",
+        )
+        return process
+
     def set_record_bytes_max(self, bytes_max: int) -> None:
         """What the topic takes from now on: `max.message.bytes`."""
         admin = AdminClient({"bootstrap.servers": self.stack.bootstrap_servers})

@@ -1,6 +1,6 @@
 """
-`python -m tests.support.outbox_probe_relay [resync]`: the kit's relay for a probe service, in its
-own process.
+`python -m tests.support.outbox_probe_relay [resync | caretaker]`: the kit's relay for a probe
+service, in its own process; or a resync, or what looks after the outbox while another publishes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 
 from orderflow.messaging.errors import Fenced, OperatorCommands, Refused
 from orderflow.messaging.postgres import outbox
-from orderflow.messaging.relay import Relay, RelaySettings
+from orderflow.messaging.relay import Caretaker, Relay, RelaySettings
 from orderflow.messaging.relay.resync import resync
 from orderflow.messaging.settings import DatabaseSettings, ProcessSettings, Section, load
 from orderflow.messaging.telemetry import configure
@@ -45,6 +45,8 @@ def main() -> int:
     try:
         if "resync" in sys.argv:
             resync(relay)
+        elif "caretaker" in sys.argv:
+            Caretaker(relay).run(stop)
         else:
             Relay(relay).run(stop)
     except (Refused, Fenced) as error:

@@ -127,12 +127,17 @@ class Service:
     def _state(self, section: str) -> dict[str, str]:
         if self.database_url:
             return {f"{section}DATABASE__DSN": self.database_url}
+        if row(self.name).writes_files:
+            return {f"{section}STORE__URL": self.state_dir.as_uri()}
         has_stores = row(self.name).has_stores
         return {f"{section}STATE_DIR": str(self.state_dir)} if has_stores else {}
 
     @property
     def state_dir(self) -> Path:
-        """Where a service without a database keeps its state; each slot has a directory in it."""
+        """
+        Where a service without a database keeps its state, each slot in a directory of its own; or
+        its files.
+        """
         return self.logs / "state"
 
     def migrate(self) -> None:

@@ -24,7 +24,7 @@ import pytest
 
 from orderflow.stack.blueprint import infrastructure
 from orderflow.stack.local_stack import LocalStack
-from orderflow.stack.parts import jars, kafka, postgres, registry, zipkin
+from orderflow.stack.parts import connect, jars, kafka, postgres, registry, zipkin
 from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import Ports, StackSettings
@@ -70,8 +70,8 @@ class Stack:
 @dataclass(frozen=True, slots=True)
 class OwnStack(Stack):
     """
-    A private stack: `postgres`, `kafka` (or `kafka-1` to `kafka-3`), `registry` and, if it runs,
-    `zipkin` can be stopped and started.
+    A private stack: `postgres`, `kafka` (or `kafka-1` to `kafka-3`), `registry` and, if they run,
+    `connect` and `zipkin` can be stopped and started.
     """
 
     local: LocalStack
@@ -114,6 +114,13 @@ def traced_stack() -> Iterator[OwnStack]:
         yield own
 
 
+@pytest.fixture(scope="module")
+def connect_stack() -> Iterator[OwnStack]:
+    """Such a stack with a Connect worker and an empty warehouse; nothing is deployed on it."""
+    with private_stack(only=(*SERVERS, "connect")) as own:
+        yield own
+
+
 @contextmanager
 def private_stack(
     *, brokers: Literal[1, 3] = 1, only: tuple[str, ...] = SERVERS
@@ -124,7 +131,11 @@ def private_stack(
     """
     with temporary_home() as home:
         settings = settings_for_tests(home, brokers=brokers).model_copy(update={"services": only})
-        components = [*infrastructure(settings), *zipkin.components(settings)]
+        components = [
+            *infrastructure(settings),
+            *connect.components(settings),
+            *zipkin.components(settings),
+        ]
         local = LocalStack(settings, [part for part in components if part.service in only])
         local.start()
         try:
@@ -134,7 +145,10 @@ def private_stack(
                 postgres_port=settings.ports.postgres,
                 kafka_classpath=jars.locate(settings.cache_dir).kafka_classpath,
                 java_home=java_home(),
-                more_environment=zipkin.process_environment(settings),
+                more_environment={
+                    **zipkin.process_environment(settings),
+                    **connect.process_environment(settings),
+                },
                 local=local,
             )
         finally:

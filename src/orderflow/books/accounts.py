@@ -274,3 +274,93 @@ class CustomerAccount(msgspec.Struct, frozen=True, kw_only=True):
     last_announced: int = 0
     notified: CustomerSide | None = None
     is_complete: bool = True
+
+
+class WarehouseRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One payment as the warehouse has it (`books_payments`)."""
+
+    payment_id: str
+    customer_id: str
+    status: str
+    currency: str
+    captured_minor: int
+    refunded_minor: int
+
+
+class LakeRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One record of `payments` as the lake has it: a row of one of its files."""
+
+    offset: int
+    event_id: str
+    type: str
+    order_id: str
+    payment_id: str
+    refund_id: str | None = None
+    amount_minor: int
+    currency: str
+
+
+class CopyLetters(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Dead letters of the group that fills a copy, as far as they are of an account, by event id:
+    `open` by the letter's name; `discarded`: those whose effect will never come; `sent_back`.
+    """
+
+    open: Mapping[str, str] = {}
+    discarded: frozenset[str] = frozenset()
+    sent_back: frozenset[str] = frozenset()
+
+
+class WarehouseAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The payments of one order: as announced on `payments`, and as the warehouse has them.
+
+    `since`: by partition the first offset that the group can have read; what was before may be
+    missing. Before the group has committed, a partition is not in it. `is_complete`: the books have
+    read `payments` from its beginning.
+    """
+
+    order_id: str
+    events: tuple[TopicEvent, ...] = ()
+    rows: tuple[WarehouseRow, ...] = ()
+    letters: CopyLetters = CopyLetters()
+    since: Mapping[int, int] = {}
+    is_complete: bool = True
+
+    @property
+    def own_events(self) -> tuple[TopicEvent, ...]:
+        return self.events
+
+    @property
+    def size(self) -> int:
+        """How many payments are compared."""
+        return max(len(self.rows), len({event.number for event in self.events}))
+
+
+class LakeAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Offsets `first` to before `end` of a partition of `payments`: the events with their orders, and
+    the lake's rows, both by offset.
+
+    `repeated`: ids of events that are on the topic once more, elsewhere. `since`: None before the
+    group has committed. The rest as in `WarehouseAccount`.
+    """
+
+    partition: int
+    first: int
+    end: int
+    events: tuple[tuple[str, TopicEvent], ...] = ()
+    rows: tuple[LakeRow, ...] = ()
+    repeated: frozenset[str] = frozenset()
+    letters: CopyLetters = CopyLetters()
+    since: int | None = None
+    is_complete: bool = True
+
+    @property
+    def own_events(self) -> tuple[TopicEvent, ...]:
+        return tuple(event for _, event in self.events)
+
+    @property
+    def size(self) -> int:
+        """How many records are compared."""
+        return max(len(self.rows), len(self.events))

@@ -19,6 +19,8 @@ from typing import Any
 from uuid import UUID
 
 from orderflow.books.accounts import CustomerAccount, LedgerEntry, OrderAccount
+from orderflow.books.copies import CopyBooks, CopyReport
+from orderflow.books.copy_positions import CopyPositions
 from orderflow.books.customer_accounts import CustomerAccounts
 from orderflow.books.judge import (
     RULES,
@@ -28,6 +30,8 @@ from orderflow.books.judge import (
     judge_sku,
     unexplained,
 )
+from orderflow.books.judge_copies import judge_lake, judge_warehouse
+from orderflow.books.lake_accounts import LakeAccounts
 from orderflow.books.order_accounts import OrderAccounts
 from orderflow.books.positions import Positions
 from orderflow.books.report import (
@@ -36,6 +40,8 @@ from orderflow.books.report import (
     BooksReport,
     Check,
     CheckCount,
+    Copy,
+    CopyState,
     Difference,
     Explained,
     Subject,
@@ -47,7 +53,8 @@ from orderflow.books.sides.open_sides import open_sides
 from orderflow.books.sides.side import IDS_MAX, OrderReader
 from orderflow.books.store import BooksStore
 from orderflow.books.topics import TopicBooks, Watch
-from orderflow.contracts.roster import GROUPS, row
+from orderflow.books.warehouse_accounts import WarehouseAccounts
+from orderflow.contracts.roster import GROUPS, PAYMENTS_WAREHOUSE, row
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
@@ -58,6 +65,11 @@ OVERLAP = timedelta(minutes=2)
 """New orders are looked for from so long before the newest: ids are drawn before commits."""
 
 STRANGE_MAX = 100
+
+COPIES = (Check.WAREHOUSE.value, Check.LAKE.value)
+LAKE_EXPORTER = row("lake").group
+LAKE_SPANS_MAX = 50
+"""Spans with a difference that are followed in one run: each is at most 2,000 rows in memory."""
 
 
 def _watch_nothing(_what: str, _done: int, _all: int) -> None: ...
@@ -98,6 +110,7 @@ class Books:
             self._sides = sides
             self._orders = OrderAccounts(sides, self._store, of_orders, catch_up, clock=clock)
             self._customers = CustomerAccounts(sides, self._store, of_customers, catch_up)
+            self._copies = self._copy_books(kafka, opened)
             self._opened = opened.pop_all()
 
     def close(self) -> None:
@@ -133,7 +146,9 @@ class Books:
             self._compare_customers(audit, full=full)
             self._compare_stock(audit)
             self._compare_letters(audit)
-        self._settle(audit, self._section.within_s if within_s is None else within_s)
+        within_s = self._section.within_s if within_s is None else within_s
+        self._settle(audit, within_s)
+        self._compare_copies(audit, full=full, order_id=order_id, until_s=began + within_s)
 
         return audit.report(
             at=self._clock.now(),
@@ -143,6 +158,45 @@ class Books:
             positions={f"{t}-{p}": at for (t, p), at in sorted(self._store.positions().items())},
             notes=tuple(self._topics.notes),
         )
+
+    def _copy_books(self, kafka: KafkaSettings, opened: ExitStack) -> list[CopyBooks[Any]]:
+        """Of those copies that this system has."""
+        sides, store, section = self._sides, self._store, self._section
+
+        def positions(group: str) -> CopyPositions:
+            return opened.enter_context(closing(CopyPositions(kafka, group, store)))
+
+        def books(check: Check, system: Any, judge: Any, accounts_max: int) -> CopyBooks[Any]:
+            return CopyBooks(
+                check,
+                system,
+                judge,
+                store,
+                slice_offsets=section.slice,
+                accounts_max=accounts_max,
+            )
+
+        copies = []
+        catch_up = self._topics.catch_up
+        if sides.warehouse is not None:
+            filled = positions(PAYMENTS_WAREHOUSE.group)
+            warehouse = WarehouseAccounts(sides.warehouse, store, filled, catch_up)
+            copies.append(books(Check.WAREHOUSE, warehouse, judge_warehouse, section.suspects_max))
+        if sides.lake is not None:
+            lake = LakeAccounts(sides.lake, store, positions(LAKE_EXPORTER), catch_up)
+            copies.append(books(Check.LAKE, lake, judge_lake, LAKE_SPANS_MAX))
+        return copies
+
+    def _compare_copies(self, audit: _Audit, *, full: bool, order_id: str, until_s: float) -> None:
+        for copy in self._copies:
+            report = copy.run(
+                full=full,
+                order_id=order_id,
+                within_s=max(0.0, until_s - self._clock.monotonic()),
+                pause=self._pause,
+                clock=self._clock,
+            )
+            audit.add_copy(report)
 
     def _compare_orders(self, audit: _Audit, *, full: bool, watch: Watch) -> None:
         done = 0
@@ -291,6 +345,7 @@ class _Audit:
         self.awaited: Counter[str] = Counter()
         self.cursors: dict[str, str] = {}
         self.notes: list[str] = []
+        self.copies: dict[str, Copy] = {}
         self.went_round = False
         self._compared_count = 0
         self._repeats = 0
@@ -326,6 +381,15 @@ class _Audit:
         self.checked[Check.SEQUENCES] += len(ids)
         self._store.settle_customers(agreeing)
         return len(self.customers) <= self._suspects_max
+
+    def add_copy(self, report: CopyReport) -> None:
+        self.checked[report.check] += report.checked
+        self.copies[report.copy.name] = report.copy
+        self.explained += report.explained
+        self.notes += report.notes
+        self.prove(report.wrong)
+        self.in_flight += report.in_flight
+        self.awaited.update(who or "what happens meanwhile" for who in report.awaited)
 
     def prove(self, differences: Iterable[Difference]) -> None:
         self.proved += differences
@@ -365,7 +429,7 @@ class _Audit:
         verdict = Verdict.BALANCED
         if self.proved:
             verdict = Verdict.DIFFERENT
-        elif self.in_flight:
+        elif self.in_flight or any(it.state is CopyState.AWAY for it in self.copies.values()):
             verdict = Verdict.UNSETTLED
 
         return BooksReport(
@@ -389,6 +453,9 @@ class _Audit:
                 for who, count in self.awaited.most_common()
             ),
             repeats=self._repeats,
+            copies=tuple(
+                self.copies.get(name, Copy(name=name, state=CopyState.ABSENT)) for name in COPIES
+            ),
             notes=notes,
             **fields,
         )

@@ -19,12 +19,21 @@ from orderflow.books.sides.topics import (
 )
 from orderflow.books.store import Batch, BooksStore, CustomerFold, LetterRow
 from orderflow.contracts.events import OrderCreated, PaymentRequested
-from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS, NOTIFICATIONS
-from orderflow.messaging.event import CE_CORRELATION_ID, CE_ID, CE_TYPE, DLT_ORIGINAL_CONSUMER_GROUP
-from orderflow.messaging.kafka.group_topics import is_dead_letter_topic
+from orderflow.contracts.roster import ALL_GROUPS
+from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS, NOTIFICATIONS, PAYMENTS
+from orderflow.messaging.dead_letters.evidence import read_evidence
+from orderflow.messaging.event import CE_CORRELATION_ID, CE_ID, CE_TYPE
+from orderflow.messaging.kafka.group_topics import dead_letter_topic_name, is_dead_letter_topic
 from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.reader import ConsumerRecord
 from orderflow.messaging.schemas.avro import Decoder
+
+OWNERS = {
+    dead_letter_topic_name(topic.name, group): group
+    for group, topics in ALL_GROUPS.items()
+    for topic in topics
+}
+"""Whose letters a dead-letter topic has, whatever the headers of a letter say."""
 
 CHANGE = "fact/"
 """A fact is counted once as a payment's event, and once as a change of revenue."""
@@ -37,7 +46,9 @@ def fold(
     decoder: Decoder,
 ) -> None:
     """Add the records and the positions behind them, both or neither. Raises as `entry_of`."""
-    batch = Batch(orders={}, customers={}, facts=set(), references={}, letters=[], dispositions={})
+    batch = Batch(
+        orders={}, customers={}, facts=set(), references={}, letters=[], paid={}, dispositions={}
+    )
     entries = [entry_of(record, decoder) for record in records if not _was_taken(record, batch)]
     known = _Known(store, batch, entries)
 
@@ -70,7 +81,7 @@ def _was_taken(record: ConsumerRecord, batch: Batch) -> bool:
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        group=_text(headers.get(DLT_ORIGINAL_CONSUMER_GROUP)),
+        group=OWNERS.get(record.topic) or read_evidence(record.headers).group or "",
         event_id=_text(headers.get(CE_ID)),
         type=_text(headers.get(CE_TYPE)).rpartition(".")[2],
     )
@@ -112,6 +123,8 @@ class _Known:
         if len(after) == len(before):
             # Once more under its own id: readers absorb it, and so does what is added up.
             return
+        if event.topic == PAYMENTS.name:
+            batch.paid[event.partition, event.offset] = entry.order_id
 
         customer = self.customer(event.customer_id)
         more = fact_of(event)

@@ -598,6 +598,8 @@ EXPLAINS: Mapping[str, frozenset[Check]] = {
     "order-processor": frozenset({Check.SHIPMENTS}),
     "notification-service": frozenset({Check.NOTIFICATIONS}),
     "revenue-service": frozenset(),
+    "payments-warehouse": frozenset(),
+    "lake-exporter": frozenset(),
 }
 """
 What a dead letter of a group can be the reason of; those of others hold up all that follows in an

@@ -43,6 +43,8 @@ class Check(StrEnum):
     REVENUE = "revenue"
     SEQUENCES = "sequences"
     DEAD_LETTERS = "dead letters"
+    WAREHOUSE = "warehouse"
+    LAKE = "lake"
 
 
 MEANINGS: Mapping[Check, str] = {
@@ -62,6 +64,8 @@ MEANINGS: Mapping[Check, str] = {
     Check.REVENUE: "per customer: revenue = what payment announced",
     Check.SEQUENCES: "per customer: notifications are numbered without a gap",
     Check.DEAD_LETTERS: "dead letters = replayed + discarded + open",
+    Check.WAREHOUSE: "the warehouse's rows = what payment announced",
+    Check.LAKE: "the lake's rows = what payment announced, each once",
 }
 
 
@@ -72,6 +76,7 @@ class Subject(StrEnum):
     CUSTOMER = "customer"
     SKU = "sku"
     REFERENCE = "reference"
+    PAYMENT = "payment"
     DEAD_LETTER = "dead letter"
     SERVICE = "service"
 
@@ -107,6 +112,25 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class CopyState(StrEnum):
+    """
+    Whether a copy of the payments was compared. AWAY: it is there and could not be asked, so its
+    books are not known to balance. ABSENT: this system has none.
+    """
+
+    COMPARED = "COMPARED"
+    AWAY = "AWAY"
+    ABSENT = "ABSENT"
+
+
+class Copy(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy of the payments outside of the services: `warehouse` or `lake`. `why`: it is away."""
+
+    name: str
+    state: CopyState
+    why: str = ""
+
+
 class CheckCount(msgspec.Struct, frozen=True, kw_only=True):
     """One check: how many subjects were compared, and how they are."""
 
@@ -122,8 +146,9 @@ class BooksReport(msgspec.Struct, frozen=True, kw_only=True):
     One audit. Lists hold the first `DIFFERENCES_MAX`; counts are exact.
 
     `compared`: how many orders were compared in this run, of the `orders` that the books know of;
-    `is_full`: all of them were. `repeats`: events that are on their topics once more under the same
-    id, which readers absorb. `positions`: how far each topic was read, `topic-partition` → offset.
+    `is_full`: all of them were. `copies`: whether warehouse and lake were compared, too. `repeats`:
+    events that are on their topics once more under the same id, which readers absorb. `positions`:
+    how far each topic was read, `topic-partition` → offset.
     """
 
     verdict: Verdict
@@ -139,6 +164,7 @@ class BooksReport(msgspec.Struct, frozen=True, kw_only=True):
     awaited: tuple[Awaited, ...] = ()
     repeats: int = 0
     positions: Mapping[str, int] = {}
+    copies: tuple[Copy, ...] = ()
     notes: tuple[str, ...] = ()
 
     def count(self, name: str) -> int:

@@ -25,7 +25,8 @@ class BooksDatabases(Section):
 class BooksSection(Section):
     """
     `ledger_url`: the provider, whose ledger is read. `state_dir`: where the store is, with all that
-    was read of the topics.
+    was read of the topics. `warehouse`: a connection string of the database that a sink fills, with
+    the view `books_payments`; `lake_url`: the lake exporter. Without one it is not compared.
 
     `slice`: how many old orders are compared again in each run, so that all of them have their turn
     after a while. `suspects_max`: how many accounts with differences are followed in one run.
@@ -34,6 +35,8 @@ class BooksSection(Section):
 
     databases: BooksDatabases = BooksDatabases()
     ledger_url: str | None = None
+    warehouse: SecretStr | None = None
+    lake_url: str | None = None
     state_dir: Path = Path(".orderflow/state/books")
     slice: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
     suspects_max: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000

@@ -26,7 +26,7 @@ from orderflow.books.accounts import OpenLetter, Sums, TopicEvent
 from orderflow.messaging.errors import ConfigurationError, Unavailable
 from orderflow.messaging.kafka.place import Place
 
-FORMAT = "2"
+FORMAT = "3"
 FILE = "books.sqlite"
 IN_MAX = 500
 BUSY_S = 5.0
@@ -60,7 +60,8 @@ class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class Batch(msgspec.Struct, kw_only=True):
     """
-    What one batch of records changes; all of it is written at once. `dispositions`: by the name of
+    What one batch of records changes; all of it is written at once. `paid`: by partition and offset
+    of `payments` the order of the event that is there. `dispositions`: by the name of
     the letter what became of it; "" takes it back.
     """
 
@@ -69,6 +70,7 @@ class Batch(msgspec.Struct, kw_only=True):
     facts: set[str] = set()
     references: dict[str, str] = {}
     letters: list[LetterRow] = []
+    paid: dict[tuple[int, int], str] = {}
     dispositions: dict[str, str] = {}
     unreadable: int = 0
 
@@ -163,6 +165,15 @@ class BooksStore:
             letters.setdefault(order_id, []).append(row)
         return letters
 
+    def paid(self, partition: int, first: int, end: int) -> dict[int, str]:
+        """The orders of the events of `payments` from `first` to before `end`, by offset."""
+        return dict(
+            self._rows(
+                "SELECT at, order_id FROM paid WHERE partition = ? AND at >= ? AND at < ?",
+                (partition, first, end),
+            )
+        )
+
     def letter_counts(self) -> tuple[int, int]:
         """Letters that were read, and those of them that are open."""
         [(known,)] = self._rows("SELECT count(*) FROM letter")
@@ -237,6 +248,10 @@ class BooksStore:
             connection.executemany("INSERT OR IGNORE INTO fact VALUES (?)", _ones(batch.facts))
             connection.executemany(
                 "INSERT OR IGNORE INTO reference VALUES (?, ?)", batch.references.items()
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO paid VALUES (?, ?, ?)",
+                [(*place, order_id) for place, order_id in batch.paid.items()],
             )
             self._write_letters(connection, batch)
             connection.executemany(
@@ -366,6 +381,8 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS customer (customer_id TEXT PRIMARY KEY, fold BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS fact (id TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS reference (id TEXT PRIMARY KEY, order_id TEXT) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS paid (partition INTEGER, at INTEGER, order_id TEXT NOT NULL,
+    PRIMARY KEY (partition, at)) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS letter (name TEXT PRIMARY KEY, order_id TEXT, letter BLOB)",
     "CREATE INDEX IF NOT EXISTS letter_of_order ON letter (order_id)",
     "CREATE TABLE IF NOT EXISTS disposition (name TEXT PRIMARY KEY, kind TEXT) WITHOUT ROWID",
@@ -380,6 +397,7 @@ _TABLES = (
     "customer",
     "fact",
     "reference",
+    "paid",
     "letter",
     "disposition",
     "touched_order",

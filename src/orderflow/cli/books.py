@@ -17,6 +17,7 @@ from orderflow.books.report import (
     MEANINGS,
     BooksReport,
     CheckCount,
+    CopyState,
     Difference,
     Verdict,
 )
@@ -60,13 +61,14 @@ def books(
 ) -> None:
     """
     Compare what every service, every topic and the payment provider say of orders, stock and
-    revenue: that nothing was lost, and nothing done twice. Reads only, on a live system.
+    revenue: that nothing was lost, and nothing done twice; and the copies of the payments in the
+    warehouse and the lake, where there are such. Reads only, on a live system.
 
     What is still on its way is told apart by positions: somebody who stands still is named, and is
     no difference. A run goes on where the last one ended.
 
     Exit 0: balanced. 1: there are differences, each with both figures and the command that shows
-    more. 3: no difference is proved, but some could not be decided in time.
+    more. 3: no difference is proved, but some could not be decided in time, or a copy is away.
 
     \b
     Examples:
@@ -116,6 +118,9 @@ def screen(report: BooksReport) -> RenderableType:
             Text(f"{report.repeats:,} events are on their topics again, under the same id", "dim")
         )
     parts += [Text(printable(note), "dim") for note in report.notes]
+    compared = [copy.name for copy in report.copies if copy.state is CopyState.COMPARED]
+    if compared:
+        parts.append(Text(f"also compared: {', '.join(compared)}", "dim"))
     return Group(*parts, _verdict(report))
 
 
@@ -130,11 +135,18 @@ def books_section() -> BooksSection:
         if dsn is None
     }
 
+    # Only of an instance that has them.
+    copies = {
+        name: local[variable]
+        for name in ("warehouse", "lake_url")
+        if (variable := f"{prefix}{name.upper()}") in local
+    }
     given = section.model_dump(exclude_unset=True)
     return BooksSection.model_validate(
         {
             "ledger_url": local[f"{prefix}LEDGER_URL"],
             "state_dir": local[f"{prefix}STATE_DIR"],
+            **copies,
             **given,
             "databases": {**given.get("databases", {}), **databases},
         }

@@ -64,6 +64,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
+    "connect": (
+        "orderflow.cli.connect:app",
+        "Kafka Connect's connectors: deploy, look, restart.",
+    ),
     "relay": (
         "orderflow.cli.relay:app",
         "Start a relay anew after it refused; decide about rows that it holds.",

@@ -107,7 +107,9 @@ def _outbox(
     client: httpx2.Client, settings: StackSettings, member: Row, *, running: Mapping[str, bool]
 ) -> Outbox:
     outbox = Outbox(
-        service=member.name, relay=_process(member, "relay"), api=_process(member, "api")
+        service=member.name,
+        relay=_publisher(settings, member),
+        api=_process(member, "api"),
     )
     if not running[outbox.api]:
         return _unknown(outbox, f"{outbox.api}, which measures its outbox, does not run")
@@ -144,6 +146,12 @@ def with_samples(outbox: Outbox, samples: Mapping[tuple[str, Any], float]) -> Ou
 
 def _unknown(outbox: Outbox, reason: str) -> Outbox:
     return msgspec.structs.replace(outbox, reason=reason)
+
+
+def _publisher(settings: StackSettings, member: Row) -> str:
+    """The process that reads the relay's slot: Connect, where Debezium does."""
+    by_debezium = member.name == "order" and settings.publisher == "debezium"
+    return "connect" if by_debezium else _process(member, "relay")
 
 
 def _process(member: Row, role: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from orderflow.messaging.dead_letters.connect_letter import is_from_connect
 from orderflow.messaging.dead_letters.evidence import LetterEvidence, read_evidence
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import (
@@ -108,7 +109,9 @@ def header(name: str, content: bytes | None) -> Header:
 
 
 def _has_evidence(record: ConsumerRecord) -> bool:
-    return any(name == DLT_ORIGINAL_TOPIC for name, _ in record.headers)
+    return is_from_connect(record.headers) or any(
+        name == DLT_ORIGINAL_TOPIC for name, _ in record.headers
+    )
 
 
 def _as_text(content: Header) -> str | None:

@@ -21,14 +21,16 @@ from orderflow.cli.open_letters import OpenOfGroup, open_letters
 from orderflow.cli.outboxes import outbox_table, outboxes
 from orderflow.cli.output import printable, say, write_json
 from orderflow.cli.terminal import Terminal
-from orderflow.contracts.roster import GROUPS, subscribed
+from orderflow.connect.deploy import wait_until_running
+from orderflow.connect.rest import ConnectClient
+from orderflow.contracts.roster import ALL_GROUPS, GROUPS, SINKS, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import lifecycle
-from orderflow.stack.addresses import api_url, exports, process_environment
-from orderflow.stack.parts import jars, zipkin
+from orderflow.stack.addresses import api_url, database_url, exports, process_environment
+from orderflow.stack.parts import connect, jars, zipkin
 from orderflow.stack.parts.fetch import fetch_uses
-from orderflow.stack.settings import EXTRAS, StackSettings, from_environment
+from orderflow.stack.settings import EXTRAS, RELAYS, Publisher, StackSettings, from_environment
 from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
@@ -59,7 +61,17 @@ def up(
         typer.Option(
             "--with",
             metavar="|".join(EXTRAS),
-            help="zipkin: traces of all orders, until `down`.",
+            help="zipkin: traces of all orders. connect: payments into a warehouse and a lake. "
+            "Until `down`.",
+        ),
+    ] = None,
+    relay: Annotated[
+        str | None,
+        typer.Option(
+            "--relay",
+            metavar="|".join(RELAYS),
+            help="Who publishes the order service's outbox: our relay, or Debezium in Connect. "
+            "Until `down`.",
         ),
     ] = None,
 ) -> None:
@@ -67,19 +79,22 @@ def up(
     Start Kafka, PostgreSQL, the registry and the services, and wait until everything is ready.
 
     If the stack runs already, what was stopped in it is started; what `--with` names is added, and
-    the services are restarted, for they trace from then on. On failure nothing is left running.
+    the services are restarted, for they have to know of it. On failure nothing is left running.
 
     \b
     Examples:
       orderflow up
       orderflow up --brokers 3
       orderflow up --with zipkin
+      orderflow up --with connect
+      orderflow up --relay debezium
       ORDERFLOW_STACK__PORT_OFFSET=1000 orderflow up
     """
     wanted = _extras(extras or [])
     settings = from_environment(brokers=_brokers(brokers))
     console = Terminal(stderr=True, highlight=False)
-    _fetch_jars(settings.with_extras(wanted), console)
+    publisher = _publisher(relay)
+    _fetch_jars(settings.with_extras((*wanted, *([publisher] if publisher else []))), console)
 
     begun = time.monotonic()
     with console.status("starting …") as spinner:
@@ -89,6 +104,7 @@ def up(
             progress,
             waiting=lambda: console.print("another `orderflow up` is at it: waiting for it"),
             extras=wanted,
+            publisher=publisher,
         )
 
     took = f" in {time.monotonic() - begun:.1f} s" if outcome == "started" else ""
@@ -96,8 +112,12 @@ def up(
         f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end=""
     )
     console.print(f"{api_url(settings, 'order')}  (docs: {api_url(settings, 'order')}/docs)")
-    if "zipkin" in lifecycle.current(brokers=settings.brokers).services:
+    running = lifecycle.current(brokers=settings.brokers)
+    if "zipkin" in running.services:
         console.print(f"traces: {zipkin.url(settings)}/zipkin/  (Zipkin starts last; spans wait)")
+    if "connect" in running.services:
+        _await_connectors(running, console)
+        console.print(f"warehouse: {database_url(settings, connect.WAREHOUSE)}")
     console.print("next: orderflow status | orderflow tail orders | orderflow down", style="dim")
 
 
@@ -261,7 +281,7 @@ def reset(
 def _fetch_jars(settings: StackSettings, console: Terminal) -> None:
     """What set-up has fetched is there at once; otherwise fetch it now, with a bar."""
     core = jars.CORE if {"kafka", "registry"} & set(settings.services) else ()
-    uses = (*core, *(name for name in jars.ON_DEMAND if name in settings.services))
+    uses = (*core, *(use for name in settings.services for use in jars.NEEDED_BY.get(name, ())))
     with Progress(
         TextColumn("fetching Java parts"), BarColumn(), DownloadColumn(), console=console
     ) as bar:
@@ -272,6 +292,16 @@ def _fetch_jars(settings: StackSettings, console: Terminal) -> None:
             lambda done, total: bar.update(task, completed=done, total=total, visible=True),
             maven_url=settings.maven_url,
         )
+
+
+def _await_connectors(settings: StackSettings, console: Terminal) -> None:
+    """Until the sink runs: where the rest ran already, nobody has waited for it yet."""
+    with (
+        console.status("starting the connectors …"),
+        ConnectClient(connect.url(settings)) as client,
+    ):
+        for sink in SINKS:
+            wait_until_running(client, sink.group)
 
 
 class _Progress:
@@ -313,6 +343,14 @@ def _extras(names: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def _publisher(name: str | None) -> Publisher | None:
+    if name is not None and name not in RELAYS:
+        raise typer.BadParameter(
+            f"there is no {name!r}; there are: {', '.join(RELAYS)}", param_hint="--relay"
+        )
+    return cast("Publisher | None", name)
+
+
 def _brokers(number: int | None) -> Literal[1, 3] | None:
     if number not in (None, 1, 3):
         raise typer.BadParameter(
@@ -352,11 +390,17 @@ def _groups(
     if "deploy" not in settings.services:
         return [], ""
 
-    subscriptions = {group: subscribed(group) for group in GROUPS}
+    known = ALL_GROUPS if "connect" in settings.services else GROUPS
+    subscriptions = {group: subscribed(group) for group in known}
     servers = process_environment(settings)["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"]
     try:
         kafka = tool_settings().kafka.model_copy(update={"bootstrap_servers": servers})
-        behind = lags(kafka, subscriptions, timeout_s=LAG_WITHIN_S)
+        behind = lags(
+            kafka,
+            subscriptions,
+            timeout_s=LAG_WITHIN_S,
+            stop_before_markers=[sink.group for sink in SINKS],
+        )
     except Unavailable as error:
         return [], str(error)
     return [

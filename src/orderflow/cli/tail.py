@@ -16,12 +16,17 @@ from orderflow.cli.dlt.words import evidence_line
 from orderflow.cli.output import printable, write_json
 from orderflow.cli.records import ReadableRecord, readable_records
 from orderflow.cli.terminal import Terminal
-from orderflow.messaging.event import CE_TYPE, DLT_EXCEPTION_STACKTRACE
+from orderflow.messaging.event import (
+    CE_TYPE,
+    CONNECT_ERRORS,
+    CONNECT_STACK_TRACE,
+    DLT_EXCEPTION_STACKTRACE,
+)
 from orderflow.messaging.kafka.reader import end_offsets
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 
-TOLD_IN_EVIDENCE = ("kafka_dlt-", "retry_topic-", "orderflow-")
+TOLD_IN_EVIDENCE = ("kafka_dlt-", "retry_topic-", "orderflow-", CONNECT_ERRORS)
 """How the headers begin that the line of evidence tells in words."""
 
 
@@ -109,7 +114,7 @@ def _headers(record: ReadableRecord, *, everything: bool) -> str:
     return "  ".join(
         f"{printable(name)}={printable(str(value))}"
         for name, value in record.headers.items()
-        if name not in (CE_TYPE, DLT_EXCEPTION_STACKTRACE)
+        if name not in (CE_TYPE, DLT_EXCEPTION_STACKTRACE, CONNECT_STACK_TRACE)
         and (everything or not name.startswith(TOLD_IN_EVIDENCE))
     )
 

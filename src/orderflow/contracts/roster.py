@@ -43,8 +43,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     `ports`: its roles in the order in which they run together, each with its default port.
     `group` reads `listens_to`; a service that listens to nothing has none. `internal`: topics
     without events that are nobody else's. A service that listens without a database keeps its state
-    in stores beside it, restored from Kafka. `processes`: how the local stack divides the roles
-    among processes; one process with all of them, called like the service, if it does not say.
+    in stores beside it, restored from Kafka; not so one that `writes_files`, whose effect they are.
+    `processes`: how the local stack divides the roles among processes; one process with all of
+    them, called like the service, if it does not say. `on_demand`: the local stack runs it only
+    where somebody asks for it.
     """
 
     name: str
@@ -54,7 +56,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     publishes: tuple[Topic, ...] = ()
     internal: tuple[Topic, ...] = ()
     has_database: bool = True
+    writes_files: bool = False
     processes: tuple[Process, ...] = ()
+    on_demand: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -72,12 +76,23 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_stores(self) -> bool:
         """Whether it keeps state in stores beside it."""
-        return self.listens and not self.has_database
+        return self.listens and not self.has_database and not self.writes_files
 
     @property
     def runs(self) -> tuple[Process, ...]:
         """Its processes on the local stack."""
         return self.processes or (Process(self.name, self.roles),)
+
+
+class Sink(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A consumer group of a connector, which no process of ours is in: Connect reads these topics.
+
+    Its dead letters lie and come back as those of any group do.
+    """
+
+    group: str
+    listens_to: tuple[Topic, ...]
 
 
 Roster = Sequence[Row]
@@ -143,8 +158,17 @@ ROSTER: Roster = (
     ),
     Row(
         name="operations",
-        ports={"api": 8086, "observer": 8290, "auditor": 8310},
+        ports={"api": 8086, "observer": 8290, "auditor": 8310, "restarter": 8330},
         has_database=False,
+    ),
+    Row(
+        name="lake",
+        ports={"exporter": 8320},
+        group="lake-exporter",
+        listens_to=(PAYMENTS,),
+        has_database=False,
+        writes_files=True,
+        on_demand=True,
     ),
 )
 
@@ -154,9 +178,39 @@ def row(name: str, roster: Roster = ROSTER) -> Row:
     return {member.name: member for member in roster}[name]
 
 
+PAYMENTS_WAREHOUSE = Sink(group="payments-warehouse", listens_to=(PAYMENTS,))
+SINKS: Sequence[Sink] = (PAYMENTS_WAREHOUSE,)
+"""The sinks that `--with connect` runs."""
+
+
 def groups(roster: Roster = ROSTER) -> dict[str, tuple[Topic, ...]]:
-    """Each consumer group with the topics it listens to."""
-    return {member.group: member.listens_to for member in roster if member.listens}
+    """Each consumer group that always runs, with the topics it listens to."""
+    return {
+        member.group: member.listens_to
+        for member in roster
+        if member.listens and not member.on_demand
+    }
+
+
+def on_demand_groups(
+    roster: Roster = ROSTER, sinks: Sequence[Sink] = SINKS
+) -> dict[str, tuple[Topic, ...]]:
+    """Each consumer group that runs only where somebody asks for it, with its topics."""
+    return {
+        **{
+            member.group: member.listens_to
+            for member in roster
+            if member.listens and member.on_demand
+        },
+        **{sink.group: sink.listens_to for sink in sinks},
+    }
+
+
+def all_groups(
+    roster: Roster = ROSTER, sinks: Sequence[Sink] = SINKS
+) -> dict[str, tuple[Topic, ...]]:
+    """Each consumer group that there can be, with the topics it listens to."""
+    return groups(roster) | on_demand_groups(roster, sinks)
 
 
 def subscribed(group: str, roster: Roster = ROSTER) -> tuple[str, ...]:
@@ -167,7 +221,7 @@ def subscribed(group: str, roster: Roster = ROSTER) -> tuple[str, ...]:
     """
     return tuple(
         name
-        for topic in groups(roster)[group]
+        for topic in all_groups(roster)[group]
         for name in (topic.name, replay_topic(topic, group).name)
     )
 
@@ -179,7 +233,7 @@ def topics(roster: Roster = ROSTER) -> tuple[Topic, ...]:
         RELAY_POSITIONS,
         *(
             topic
-            for group, listened in groups(roster).items()
+            for group, listened in all_groups(roster).items()
             for topic in group_topics(listened, group)
         ),
         DEAD_LETTER_DISPOSITIONS,
@@ -192,10 +246,21 @@ def sections(roster: Roster = ROSTER) -> tuple[str, ...]:
 
     A process reads its own and accepts that the others stand in the same environment.
     """
-    return (*(member.name for member in roster), "books", "psp", "mail", "stack", "topics")
+    return (
+        *(member.name for member in roster),
+        "books",
+        "connect",
+        "warehouse",
+        "psp",
+        "mail",
+        "stack",
+        "topics",
+    )
 
 
 GROUPS = groups()
+ON_DEMAND_GROUPS = on_demand_groups()
+ALL_GROUPS = all_groups()
 TOPICS = topics()
 SECTIONS = sections()
 OBSERVED = frozenset(topic.name for topic in TOPICS) - {RELAY_POSITIONS.name}

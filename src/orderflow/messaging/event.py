@@ -61,6 +61,18 @@ ORIGINAL_HEADERS = "orderflow-original-headers"
 ORIGINAL_SIZE = "orderflow-original-size"
 ORIGINAL_SHA256 = "orderflow-original-sha256"
 
+CONNECT_ERRORS = "__connect.errors."
+CONNECT_TOPIC = f"{CONNECT_ERRORS}topic"
+CONNECT_PARTITION = f"{CONNECT_ERRORS}partition"
+CONNECT_OFFSET = f"{CONNECT_ERRORS}offset"
+CONNECT_CONNECTOR = f"{CONNECT_ERRORS}connector.name"
+CONNECT_TASK = f"{CONNECT_ERRORS}task.id"
+CONNECT_STAGE = f"{CONNECT_ERRORS}stage"
+CONNECT_STAGE_CLASS = f"{CONNECT_ERRORS}class.name"
+CONNECT_EXCEPTION = f"{CONNECT_ERRORS}exception.class.name"
+CONNECT_MESSAGE = f"{CONNECT_ERRORS}exception.message"
+CONNECT_STACK_TRACE = f"{CONNECT_ERRORS}exception.stacktrace"
+
 AVRO_CONTENT_TYPE = "application/avro"
 
 ATTRIBUTE_BYTES_MAX = 512

@@ -5,8 +5,8 @@ and with which delivery guarantee.
 A handler is a plain function over a batch: it gets records and returns the events they caused. The
 rule that the guarantees rest on: **a handler touches exactly one transactional resource.** With
 `ExactlyOnce` that is Kafka, so the handler only computes; with `InboxOutbox` it is the one database
-transaction that it is given. The `container` does the rest: batches, order per key, waiting,
-retries, dead letters, commits.
+transaction that it is given; with `IdempotentWrite` it is a store outside of both. The `container`
+does the rest: batches, order per key, waiting, retries, dead letters, commits.
 
 A batch never holds two records of one key. It may hold several types; a handler that needs one
 statement per batch writes one for all of them.
@@ -51,7 +51,12 @@ class Publishable(Protocol):
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """One record as a handler gets it. `event` is an instance of one of the listener's types."""
+    """
+    One record as a handler gets it. `event` is an instance of one of the listener's types.
+
+    `original`: topic, partition and offset of the record that this one replays, if it does and says
+    of which.
+    """
 
     event: Any
     metadata: Metadata
@@ -59,6 +64,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     partition: int
     offset: int
     key: bytes
+    original: tuple[str, int, int] | None = None
 
 
 Caused = tuple[Received, Any]
@@ -177,6 +183,24 @@ class InboxOutbox(msgspec.Struct, frozen=True, kw_only=True):
     handler: Callable[[Cursor, Sequence[Received]], Iterable[Caused]]
 
 
+class IdempotentWrite(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The handler's effect is a durable write outside of Kafka and database; the offsets are committed
+    after it. Nothing is published.
+
+    When `handler` returns, all of the batch is durable; when it raises, any part may be. The same
+    records may come again, in other batches, to another worker, and while this one still writes:
+    writing what is there must change nothing. It has bounds of its own for what it waits for.
+
+    Records are gathered until `gather_records` are there or `gather_s` have passed since the last
+    ones were handled; what comes after a longer rest is handled at once.
+    """
+
+    handler: Callable[[Sequence[Received]], None]
+    gather_records: int = 500
+    gather_s: float = 0.0
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
     """Give the record up, after `attempts` attempts or look-ups."""
 
@@ -273,7 +297,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     topics: tuple[Topic, ...]
     handles: tuple[type[Any], ...]
     publishes: tuple[Topic, ...] = ()
-    delivery: ExactlyOnce | Stateful | InboxOutbox
+    delivery: ExactlyOnce | Stateful | InboxOutbox | IdempotentWrite
     retry: RetryPolicy = RetryPolicy()
 
     @property

@@ -75,13 +75,15 @@ class RoleSection(Section):
 
 class RelaySection(RoleSection):
     """
-    A relay. `tick_every_s`: how often it increments a counter in the database.
+    A relay. `tick_every_s`: how often it increments a counter in the database. `publisher`: who
+    publishes the rows, the relay itself, or `debezium`, which then reads the relay's slot.
 
     Kafka remembers the last count, so a database restored from a backup is recognised by its lower
     count and refused. A backup younger than this interval goes unnoticed.
     """
 
     tick_every_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    publisher: Literal["relay", "debezium"] = "relay"
 
 
 class TracesSection(Section):

@@ -21,8 +21,17 @@ def _row(package: str) -> ListenerRow:
     # All modules: an error of the service is known once its module is.
     for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
         if not module.name.endswith("__main__"):
-            import_module(module.name)
+            _known(module.name)
     return listener_row(import_module(f"{package}.listeners").LISTENER, package=package)
+
+
+def _known(name: str) -> None:
+    """Import a module, unless it needs a package that is only installed on demand."""
+    try:
+        import_module(name)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("orderflow"):
+            raise
 
 
 if __name__ == "__main__":

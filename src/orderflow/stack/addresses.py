@@ -6,7 +6,7 @@ import os
 
 from orderflow.books.settings import BooksDatabases
 from orderflow.contracts.roster import ROSTER, Roster, Row
-from orderflow.stack.parts import jars, kafka, registry, zipkin
+from orderflow.stack.parts import connect, jars, kafka, registry, zipkin
 from orderflow.stack.parts.java import java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import PROVIDER_URL, SMTP_HOST, SMTP_PORT, StackSettings
@@ -64,8 +64,18 @@ def exports(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
         "PSP_URL": ours[PROVIDER_URL],
         "MAIL_API_URL": mail_url(settings),
         **({"ZIPKIN_URL": zipkin.url(settings)} if "zipkin" in settings.services else {}),
+        **_connect_exports(settings),
         "KAFKA_CLASSPATH": jars.locate(settings.cache_dir).kafka_classpath,
         "JAVA_HOME": str(java_home()),
+    }
+
+
+def _connect_exports(settings: StackSettings) -> dict[str, str]:
+    if "connect" not in settings.services:
+        return {}
+    return {
+        "CONNECT_URL": connect.url(settings),
+        "WAREHOUSE_DATABASE_URL": database_url(settings, connect.WAREHOUSE),
     }
 
 
@@ -84,6 +94,8 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
         **books_environment(settings, roster),
         **_demo_environment(settings),
         **zipkin.process_environment(settings),
+        **connect.process_environment(settings),
+        **_lake_environment(settings),
         **settings.elsewhere,
         **settings.environment,
     }
@@ -107,7 +119,10 @@ def _service_environment(settings: StackSettings, member: Row) -> dict[str, str]
 def _state_of(settings: StackSettings, member: Row, section: str) -> dict[str, str]:
     if member.has_database:
         return {f"{section}__DATABASE__DSN": database_url(settings, member.name)}
-    return {f"{section}__STATE_DIR": str(settings.data / member.name)} if member.has_stores else {}
+    place = settings.data / member.name
+    if member.writes_files:
+        return {f"{section}__STORE__URL": place.as_uri()}
+    return {f"{section}__STATE_DIR": str(place)} if member.has_stores else {}
 
 
 def _neighbours_environment(settings: StackSettings) -> dict[str, str]:
@@ -143,9 +158,27 @@ def books_environment(settings: StackSettings, roster: Roster = ROSTER) -> dict[
             for member in roster
             if member.has_database and member.name in BooksDatabases.model_fields
         },
+        **_copies_environment(settings),
         "ORDERFLOW_BOOKS__LEDGER_URL": psp_url(settings),
         "ORDERFLOW_BOOKS__STATE_DIR": str(settings.data / "books"),
     }
+
+
+def _copies_environment(settings: StackSettings) -> dict[str, str]:
+    """The copies of the payments that this instance has, which the books compare as well."""
+    copies = {}
+    if "connect" in settings.services:
+        copies["ORDERFLOW_BOOKS__WAREHOUSE"] = database_url(settings, connect.WAREHOUSE)
+    if "lake" in settings.services:
+        port = settings.ports.of("lake", "exporter")
+        copies["ORDERFLOW_BOOKS__LAKE_URL"] = f"http://{HOST}:{port}"
+    return copies
+
+
+def _lake_environment(settings: StackSettings) -> dict[str, str]:
+    if "lake" not in settings.services:
+        return {}
+    return {"ORDERFLOW_LAKE__STORE__URL": f"file://{settings.data}/lake"}
 
 
 def _demo_environment(settings: StackSettings) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orderflow.contracts.roster import ROSTER, Roster
-from orderflow.stack.parts import kafka, postgres, registry, services, zipkin
+from orderflow.stack.parts import connect, kafka, postgres, registry, services, zipkin
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import Component
 
@@ -24,6 +24,7 @@ def everything(settings: StackSettings, roster: Roster = ROSTER) -> list[Compone
         *infrastructure(settings, databases=databases),
         *services.deploy_steps(settings),
         *services.components(settings, roster),
+        *connect.components(settings),
         *zipkin.components(settings),
     ]
     return [part for part in components if part.service in settings.services]

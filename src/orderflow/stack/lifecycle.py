@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from orderflow.contracts.roster import ROSTER
 from orderflow.stack.blueprint import everything
 from orderflow.stack.local_stack import Progress, StackFailed, sweep
-from orderflow.stack.settings import Service, StackSettings, from_environment
+from orderflow.stack.settings import Publisher, Service, StackSettings, from_environment
 from orderflow.stack.supervise.component import make_directory
 from orderflow.stack.supervise.control import NotRunning, answers, ask
 from orderflow.stack.supervise.logs import last_lines, trim
@@ -47,12 +47,14 @@ def up(
     *,
     waiting: Callable[[], None] = lambda: None,
     extras: Iterable[Service] = (),
+    publisher: Publisher | None = None,
 ) -> Literal["started", "running"]:
     """
     Start the instance and wait until everything is ready; if it runs, start what is stopped in it.
 
     `extras` are added, to a running instance too: its services are restarted then, since theirs is
-    another environment.
+    another environment. `publisher` of the order service's outbox, None for that of a running
+    instance, is for the instance's life.
     `waiting` is called once when another `up` is at it and has to be waited for. Raises
     StackFailed; then nothing runs. An interrupt stops again what had started.
     """
@@ -66,6 +68,7 @@ def up(
 
     with _alone(settings, waiting):
         if answers(settings.run):
+            _refuse_other_publisher(settings, publisher)
             _add(settings, tuple(extras), progress)
             _revive(settings, progress)
             return "running"
@@ -74,7 +77,8 @@ def up(
         _wait_until_gone(settings)
         supervisor = None
         try:
-            supervisor = _spawn(settings.with_extras(extras))
+            relays = (publisher,) if publisher else ()
+            supervisor = _spawn(settings.with_extras((*extras, *relays)))
             _follow(settings, supervisor, progress)
         except KeyboardInterrupt:
             if supervisor is not None:
@@ -233,6 +237,16 @@ def _add(settings: StackSettings, extras: tuple[Service, ...], progress: Progres
             names, threads.map(lambda name: steer(settings, "restart", name), names), strict=True
         ):
             progress(name, "running", "")
+
+
+def _refuse_other_publisher(settings: StackSettings, publisher: Publisher | None) -> None:
+    """Two publishers can't have one slot, and the old one must have left it first."""
+    running = StackSettings.model_validate_json((settings.run / "instance.json").read_bytes())
+    if publisher is not None and publisher != running.publisher:
+        raise StackFailed(
+            f"this instance's order outbox is published by {running.publisher}: to change that, "
+            f"`orderflow down`, then `orderflow up --relay {publisher}`"
+        )
 
 
 def _revive(settings: StackSettings, progress: Progress) -> None:

@@ -37,20 +37,33 @@ Service = str
 
 def services(roster: Roster = ROSTER) -> tuple[Service, ...]:
     """Everything that a stack can run, by the names that `ORDERFLOW_STACK__SERVICES` takes."""
-    members = (member.name for member in roster)
+    members = (member.name for member in roster if not member.on_demand)
     return ("kafka", "postgres", "registry", "deploy", *members, "psp", "mail")
 
 
 def _known(name: Service) -> Service:
-    if name not in (*ALL, *EXTRAS):
-        raise ValueError(f"a stack runs no {name!r}; there are: {', '.join((*ALL, *EXTRAS))}")
+    on_demand = (*EXTRAS.values(), *RELAYS.values())
+    known = tuple(dict.fromkeys((*ALL, *(name for members in on_demand for name in members))))
+    if name not in known:
+        raise ValueError(f"a stack runs no {name!r}; there are: {', '.join(known)}")
     return name
 
 
 ALL = services()
 
-EXTRAS: tuple[Service, ...] = ("zipkin",)
-"""What runs only where it is asked for, with `--with` or by its name in SERVICES."""
+EXTRAS: dict[str, tuple[Service, ...]] = {
+    "zipkin": ("zipkin",),
+    "connect": ("connect", *(member.name for member in ROSTER if member.on_demand)),
+}
+"""
+What runs only where it is asked for, with `--with` or by its name in SERVICES: what each name adds.
+"""
+
+Publisher = Literal["relay", "debezium"]
+RELAYS: dict[str, tuple[Service, ...]] = {"relay": (), "debezium": ("connect", "debezium")}
+"""Who publishes the order service's outbox, and what each adds; chosen with `--relay`."""
+
+PUBLISHER = "ORDERFLOW_ORDER__RELAY__PUBLISHER"
 
 PROVIDER_URL = "ORDERFLOW_PAYMENT__PSP__URL"
 """Where the payment service finds its provider; set for `orderflow up`, none is started."""
@@ -75,6 +88,7 @@ class FixedPorts(Section):
     mail_api: Port = 8087
     mail_smtp: Port = 8025
     zipkin: Port = 9411
+    connect: Port = 18083
 
     @classmethod
     def free(cls, *, start: int) -> Self:
@@ -168,9 +182,15 @@ class StackSettings(Section):
     """More of our processes' environment, for an instance that is somebody's own."""
 
     def with_extras(self, extras: Iterable[Service]) -> Self:
-        """The same instance, with these too."""
-        more = tuple(name for name in extras if name not in self.services)
+        """The same instance, with what these names of EXTRAS and RELAYS add too."""
+        added = (name for extra in extras for name in (EXTRAS | RELAYS)[extra])
+        more = dict.fromkeys(name for name in added if name not in self.services)
         return self.model_copy(update={"services": (*self.services, *more)})
+
+    @property
+    def publisher(self) -> Publisher:
+        """Who publishes the order service's outbox."""
+        return "debezium" if "debezium" in self.services else "relay"
 
     @property
     def instance(self) -> str:

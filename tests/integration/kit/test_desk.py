@@ -7,7 +7,7 @@ holds.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     ResourceType,
 )
+from tests.support.connect_letters import connect_headers
 from tests.support.dead_letters import EXIT_FENCED, LetterBox, dead_letter, letter_box
 from tests.support.stack import Stack
 
@@ -309,3 +310,51 @@ def test_a_copy_that_the_broker_refuses_stays_open_with_its_key_and_all_others_g
     assert (report.done, report.held) == (2, {Held.REFUSED: 1, Held.OLDER_OPEN: 1})
     assert box.replayed() == [1, 4]
     assert balance(box) == (2, 0, 2)
+
+
+def test_letters_of_kafka_connect_go_the_way_of_our_own(box: LetterBox) -> None:
+    """
+    They are written outside of transactions. A copy that fails again comes back from the replay
+    topic, and is parked after three times; two letters of one record are two.
+    """
+    own = [("ce_id", b"event-4"), ("ce_type", b"shop.Ordered"), ("x-raw", b"\0\xff")]
+    fail(box, connect_headers(own, topic=box.topic, connector=box.group, offset=4))
+    fail(box, connect_headers(own, topic=box.topic, connector=box.group, offset=4))
+    first, twin = box.desk.letters()
+    assert (first.group, first.evidence.event_type, first.evidence.attempts) == (
+        box.group,
+        "shop.Ordered",
+        None,
+    )
+    box.desk.discard(LetterFilter(ids=frozenset({twin.id})), by="ada", reason="the same record")
+
+    for sent in (1, 2, 3):
+        assert replay(box).by_topic == {box.replay: 1}
+        copy = box.records(box.replay)[-1]
+        assert copy.headers[: len(own)] == own
+        assert (copy.key, copy.value) == (first.key, first.value)
+        fail(
+            box,
+            connect_headers(
+                copy.headers,
+                topic=box.replay,
+                connector=box.group,
+                partition=copy.partition,
+                offset=copy.offset,
+            ),
+        )
+        [letter] = box.desk.letters()
+        assert (letter.evidence.replays, letter.evidence.original_topic) == (sent, box.topic)
+        assert letter.evidence.original_offset == 4
+
+    assert replay(box).held == {Held.PARKED: 1}
+    assert replay(box, replays_max=4).done == 1
+    assert balance(box) == (4, 1, 0)
+    assert box.replayed() == [4, 4, 4, 4]
+
+
+def fail(box: LetterBox, headers: Sequence[tuple[str, bytes | None]]) -> None:
+    """As Connect's producer writes: without a transaction, with the record's own time."""
+    producer = clients.producer(box.kafka)
+    producer.produce(box.dlt, b"?", b"k", headers=[*headers], timestamp=1_769_850_000_000)
+    assert producer.flush(30) == 0

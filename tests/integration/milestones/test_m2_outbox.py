@@ -8,19 +8,19 @@ from __future__ import annotations
 import random
 import signal
 import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import httpx2
 import pytest
 from tests.support.order_service import OrderService, order_deployed
+from tests.support.outbox_load import (
+    ORDER,
+    Load,
+    assert_nothing_lost_nothing_repeated,
+    late_writers,
+    outbox_at,
+)
 from tests.support.outbox_probe import (
     Probe,
     drop_slot,
@@ -31,60 +31,14 @@ from tests.support.outbox_probe import (
 from tests.support.service import is_stopped
 from tests.support.stack import Stack
 
-from orderflow.cli.outboxes import Outbox, outboxes
-from orderflow.messaging.event import CE_ID, CE_TYPE
-from orderflow.messaging.kafka.reader import read
+from orderflow.cli.outboxes import Outbox
 from orderflow.messaging.testing.eventually import eventually
-from orderflow.stack import lifecycle
-from orderflow.stack.settings import Ports, StackSettings
 
 RELAY_POINTS = ("relay.after_produce", "relay.after_send_offsets", "relay.after_kafka_commit")
 KILLS = [1, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
-CLIENTS = 4
-POSTS_MAX = 20_000
 KILLED = -signal.SIGKILL
 
 pytestmark = pytest.mark.timeout(1800)
-
-
-class Load:
-    """
-    Clients that post orders without pause, at whatever API runs just now, and keep what they were
-    told.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.accepted: list[str] = []
-        self._stop = threading.Event()
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            clients = [pool.submit(self._client) for _ in range(CLIENTS)]
-            try:
-                yield
-            finally:
-                self._stop.set()
-            for client in clients:
-                client.result()
-
-    def _client(self) -> None:
-        with httpx2.Client(timeout=10, trust_env=False) as client:
-            for _ in range(POSTS_MAX):
-                if self._stop.is_set():
-                    return
-                try:
-                    answer = client.post(f"{self.url}/orders", json=ORDER)
-                except httpx2.TransportError:
-                    self._stop.wait(0.02)
-                else:
-                    if answer.status_code == 201:
-                        self.accepted.append(answer.json()["orderId"])
-                self._stop.wait(0.004)
-
-
-ORDER = {"customerId": "customer-123", "lines": [{"sku": "MOUSE-01", "quantity": 1}]}
 
 
 @pytest.fixture(scope="module")
@@ -97,41 +51,6 @@ def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def probe(stack: Stack, tmp_path: Path) -> Iterator[Probe]:
     with probe_service(stack, tmp_path) as deployed:
         yield deployed
-
-
-def assert_nothing_lost_nothing_repeated(service: OrderService, load: Load) -> None:
-    """Committed orders against a read_committed scan: (order, type) and event ids, each once."""
-    with service.connection() as connection:
-        orders = {
-            str(row[0]) for row in connection.execute("SELECT order_id FROM orders").fetchall()
-        }
-        ids = [row[0] for row in connection.execute("SELECT id::text FROM outbox").fetchall()]
-    assert orders, "the load wrote nothing: nothing was proved"
-    assert set(load.accepted) <= orders
-    wanted = Counter(
-        (order, kind)
-        for order in orders
-        for kind in ("orderflow.OrderCreated", "orderflow.OrderEvent")
-    )
-    with suppress(AssertionError):  # What is missing then is said below.
-        eventually(lambda: len(scan(service, orders)) >= len(wanted), within_s=30, every_s=0.5)
-    scanned = scan(service, orders)
-    assert Counter((order, kind) for _, order, kind in scanned) == wanted
-    assert Counter(event_id for event_id, _, _ in scanned) == Counter(ids)
-
-
-def scan(service: OrderService, orders: set[str]) -> list[tuple[str, str, str]]:
-    """(event id, order id, type) of every committed record of these orders."""
-    events = []
-    for topic in ("orders", "order-events"):
-        for record in read(service.kafka, topic, follow=False):
-            if record is not None and record.key is not None and record.key.decode() in orders:
-                headers = dict(record.headers)
-                event_id, event_type = headers[CE_ID], headers[CE_TYPE]
-                assert event_id is not None
-                assert event_type is not None
-                events.append((event_id.decode(), record.key.decode(), event_type.decode()))
-    return events
 
 
 @pytest.mark.parametrize("kills", KILLS)
@@ -212,15 +131,6 @@ def test_while_no_relay_runs_the_api_counts_what_waits_and_status_blames_the_rel
     assert api.terminate() == 0
 
 
-def outbox_at(url: str) -> Outbox:
-    """What `orderflow status` reads from the order API at `url`."""
-    ports = Ports.model_validate({"order_api": urlsplit(url).port})
-    settings = StackSettings(home=Path(), cache_dir=Path(), ports=ports)
-    (process,) = (row for row in lifecycle.status(settings) if row.name == "order-api")
-    (outbox,) = outboxes(settings, [replace(process, state="running")])
-    return outbox
-
-
 def test_events_of_a_key_arrive_once_and_in_order_while_relays_are_killed(probe: Probe) -> None:
     keys = [f"key-{number:03d}" for number in range(200)]
     relay = probe.relay()
@@ -272,23 +182,6 @@ def test_a_poller_on_id_greater_than_last_would_lose_rows(probe: Probe) -> None:
         stop.set()
         poller.result()
     assert set(probe.expected()) - seen, "the writers are too tame: nobody committed late"
-
-
-def late_writers(probe: Probe) -> None:
-    """32 writers, 0 to 500 ms between INSERT and COMMIT, one in twenty rolled back."""
-
-    def write(number: int) -> None:
-        chance = random.Random(number)
-        with probe.connection() as connection:
-            for _ in range(20):
-                hold = partial(time.sleep, chance.uniform(0, 0.5))
-                keep = chance.random() >= 0.05
-                probe.write(connection, f"writer-{number}", hold=hold, keep=keep)
-
-    with ThreadPoolExecutor(32) as pool:
-        for writer in [pool.submit(write, number) for number in range(32)]:
-            writer.result()
-    assert sum(probe.expected().values()) > 500
 
 
 def test_a_relay_stopped_inside_a_transaction_is_fenced_by_its_successor(

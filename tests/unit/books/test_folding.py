@@ -170,6 +170,17 @@ def test_a_dead_letter_is_its_orders_and_knows_what_became_of_it(
     assert row.letter.type == "OrderCreated"
 
 
+def test_a_letter_is_of_the_group_whose_topic_it_is_on(store: BooksStore) -> None:
+    """Its headers may say anything, and a group's letters explain only what that group does."""
+    forged = letter()
+    headers = [*forged.headers, (DLT_ORIGINAL_CONSUMER_GROUP, b"order-service")]
+    add(store, msgspec.structs.replace(forged, headers=headers))
+    created = EXAMPLES[OrderCreated]
+    assert isinstance(created, OrderCreated)
+    [row] = store.letters([created.order_id])[created.order_id]
+    assert row.letter.group == "payment-service"
+
+
 def test_what_nobody_can_read_is_passed(store: BooksStore) -> None:
     poison = msgspec.structs.replace(record(ORDERS.name, EXAMPLES[OrderCreated]), value=b"poison")
     add(store, poison)

@@ -268,6 +268,8 @@ def test_the_cases_break_every_rule() -> None:
         Check.REVENUE,
         Check.SEQUENCES,
         Check.DEAD_LETTERS,
+        Check.WAREHOUSE,
+        Check.LAKE,
     }
 
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.support.connect_letters import DLT as CONNECT_DLT
+from tests.support.connect_letters import connect_headers
 from tests.unit.cli.dlt.letters import EVIL, FAILED, ORDER
 
 from orderflow.cli.records import ReadableRecord, readable
@@ -81,6 +83,16 @@ def test_a_dead_letter_says_in_one_line_where_it_was_and_why() -> None:
     assert lines[2] == "  x-raw=0x00000005  x-none=None"
     assert "undecodable" in lines[3]
     assert len(lines) == 4
+
+
+def test_a_letter_of_connects_is_told_in_one_line_too() -> None:
+    record = read(topic=CONNECT_DLT, headers=connect_headers(OWN))
+    assert record.evidence is not None
+    lines = text(record).splitlines()
+    assert lines[1].startswith("  payments-2@41 · group payments-warehouse · DataException: ")
+    assert lines[2] == "  x-raw=0x00000005  x-none=None"
+    assert "AvroConverter.java" not in text(record)
+    assert "AvroConverter.java:91" in text(record, verbose=True)
 
 
 def test_all_headers_and_the_stack_trace_are_there_if_asked_for() -> None:

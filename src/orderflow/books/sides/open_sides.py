@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 
 from orderflow.books.settings import BooksDatabases, BooksSection
+from orderflow.books.sides.lake import LakeFiles
 from orderflow.books.sides.provider_ledger import ProviderLedger
 from orderflow.books.sides.services import (
     CustomerViews,
@@ -21,7 +22,9 @@ from orderflow.books.sides.services import (
 )
 from orderflow.books.sides.side import Sides
 from orderflow.books.sides.views import Views
+from orderflow.books.sides.warehouse import WarehouseViews
 from orderflow.contracts.roster import row
+from orderflow.messaging.settings import DatabaseSettings
 
 WITH_INBOX = ("order", "inventory", "notification", "fulfilment", "analytics")
 WITH_RELAY = ("order", "inventory", "notification")
@@ -48,6 +51,12 @@ def open_sides(settings: BooksSection) -> Iterator[Sides]:
         adding_up = Views(databases["inventory"], session=ADDING_UP, within_s=SUMS_WITHIN_S)
         stock = opened.enter_context(closing(adding_up))
         ledger = opened.enter_context(closing(ProviderLedger(settings.ledger())))
+        warehouse = _warehouse(settings, opened)
+        lake = (
+            opened.enter_context(closing(LakeFiles(settings.lake_url)))
+            if settings.lake_url
+            else None
+        )
 
         yield Sides(
             order=OrderViews(views["order"]),
@@ -61,4 +70,13 @@ def open_sides(settings: BooksSection) -> Iterator[Sides]:
             customers=CustomerViews(views["notification"]),
             inboxes={row(name).group: InboxView(views[name], listener=name) for name in WITH_INBOX},
             logs={name: LogEnd(views[name]) for name in WITH_RELAY},
+            warehouse=warehouse,
+            lake=lake,
         )
+
+
+def _warehouse(settings: BooksSection, opened: ExitStack) -> WarehouseViews | None:
+    if settings.warehouse is None:
+        return None
+    views = Views(DatabaseSettings(dsn=settings.warehouse))
+    return WarehouseViews(opened.enter_context(closing(views)))

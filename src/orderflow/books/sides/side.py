@@ -17,6 +17,7 @@ import msgspec
 from orderflow.books.accounts import (
     CustomerSide,
     FollowedSide,
+    LakeRow,
     LedgerEntry,
     NotificationRow,
     OrderSide,
@@ -24,6 +25,7 @@ from orderflow.books.accounts import (
     ReservationSide,
     ShipmentSide,
     SkuAccount,
+    WarehouseRow,
 )
 
 IDS_MAX = 2_000
@@ -89,6 +91,18 @@ class InboxReader(Protocol):
         ...
 
 
+class WarehouseReader(OrderReader[tuple[WarehouseRow, ...]], Protocol):
+    """The database that a sink fills with payments."""
+
+
+class LakeReader(Protocol):
+    """The files with the records of `payments`."""
+
+    def read(self, partition: int, first: int, end: int) -> Sequence[LakeRow]:
+        """All rows of at most 2,000 offsets, by offset."""
+        ...
+
+
 class LogReader(Protocol):
     """The write-ahead log of a service with a relay."""
 
@@ -100,6 +114,7 @@ class LogReader(Protocol):
 class Sides(msgspec.Struct, frozen=True, kw_only=True):
     """
     Every side of a system. `inboxes` by group, `logs` by service: of those that have one.
+    `warehouse`, `lake`: None if the system has none.
     """
 
     order: OrderReader[OrderSide]
@@ -113,3 +128,5 @@ class Sides(msgspec.Struct, frozen=True, kw_only=True):
     customers: CustomerReader
     inboxes: Mapping[str, InboxReader]
     logs: Mapping[str, LogReader]
+    warehouse: WarehouseReader | None = None
+    lake: LakeReader | None = None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from orderflow.cli.acting import actor_name
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
-from orderflow.contracts.roster import GROUPS
+from orderflow.contracts.roster import ALL_GROUPS
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
 from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.dead_letters.letter_place import LetterId
@@ -23,7 +23,7 @@ ACTOR_MAX = 200
 
 def desk(kafka: KafkaSettings) -> Desk:
     """The desk for the dead letters of all groups of the roster."""
-    groups = {group: [topic.name for topic in topics] for group, topics in GROUPS.items()}
+    groups = {group: [topic.name for topic in topics] for group, topics in ALL_GROUPS.items()}
     return Desk(kafka, groups, DEAD_LETTER_DISPOSITIONS.name, commands=OPERATOR_COMMANDS)
 
 
@@ -45,9 +45,9 @@ def letter_filter(
     What the options say; an empty one says nothing. Raises ConfigurationError in words for whoever
     typed it.
     """
-    if group and group not in GROUPS:
-        raise ConfigurationError(f"there is no group {group}; there are: {', '.join(GROUPS)}")
-    known = {each.name for topics in GROUPS.values() for each in topics}
+    if group and group not in ALL_GROUPS:
+        raise ConfigurationError(f"there is no group {group}; there are: {', '.join(ALL_GROUPS)}")
+    known = {each.name for topics in ALL_GROUPS.values() for each in topics}
     if topic and topic not in known and not topic.endswith(".dlt"):
         raise ConfigurationError(
             f"no group listens to {topic}; topics are: {', '.join(sorted(known))}"

@@ -169,6 +169,8 @@ def _why(letter: Letter) -> Iterator[Text]:
     yield from _entry("given up by", group)
     yield from _entry("because", failure(evidence, message_max=None), "red")
 
+    if step := _step(evidence):
+        yield from _entry("in", step)
     yield from _entry("tried", f"{attempts(evidence)}{_span(evidence)}")
     if evidence.replays:
         again = replayed_place(evidence)
@@ -177,6 +179,14 @@ def _why(letter: Letter) -> Iterator[Text]:
     if evidence.cut:
         whole = f" of {evidence.original_size:,} bytes" if evidence.original_size else ""
         yield from _entry("cut to fit", f"{shortened(', '.join(evidence.cut), NAME_MAX)}{whole}")
+
+
+def _step(evidence: LetterEvidence) -> str:
+    """`VALUE_CONVERTER by AvroConverter, task 0`: what Connect was doing with the record."""
+    by = f"by {short_name(evidence.stage_class)}" if evidence.stage_class else ""
+    what = " ".join(filter(None, (evidence.stage, by)))
+    task = f"task {evidence.task}" if evidence.task else ""
+    return ", ".join(shortened(part, NAME_MAX) for part in (what, task) if part)
 
 
 def _span(evidence: LetterEvidence) -> str:

@@ -41,6 +41,8 @@ def times(count: int, noun: str) -> str:
 
 
 def attempts(evidence: LetterEvidence) -> str:
+    if evidence.attempts is None and evidence.stage is not None:
+        return "Connect does not count attempts"
     if evidence.attempts is None:
         return "attempts not known"
     if not evidence.attempts:

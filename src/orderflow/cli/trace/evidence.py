@@ -10,24 +10,18 @@ from typing import Any
 import msgspec
 
 from orderflow.messaging.dead_letters.dispositions import Disposition
-from orderflow.messaging.dead_letters.letter import replay_count
+from orderflow.messaging.dead_letters.evidence import (
+    LetterEvidence,
+    read_evidence,
+    short_name,
+)
+from orderflow.messaging.dead_letters.letter import RawHeaders, replay_count
 from orderflow.messaging.event import (
     CE_CAUSATION_ID,
     CE_ID,
     CE_SOURCE,
     CE_TIME,
     CE_TYPE,
-    DLT_EXCEPTION_FQCN,
-    DLT_ORIGINAL_CONSUMER_GROUP,
-    DLT_ORIGINAL_OFFSET,
-    DLT_ORIGINAL_PARTITION,
-    DLT_ORIGINAL_TOPIC,
-    FIRST_FAILURE_TIME,
-    LAST_FAILURE_TIME,
-    REPLAY_OFFSET,
-    REPLAY_PARTITION,
-    REPLAY_TOPIC,
-    RETRY_ATTEMPTS,
     TRACEPARENT,
 )
 from orderflow.messaging.kafka.finished_offsets import Window
@@ -139,7 +133,6 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 def seen(record: ConsumerRecord, decode: Decode) -> Seen:
     """The record as evidence, whatever its content."""
-    raw = dict(record.headers)
     text = {name: _text(value) for name, value in record.headers}
     value, problem = decode(record.value)
     trace = TraceContext.parse(text.get(TRACEPARENT))
@@ -159,7 +152,7 @@ def seen(record: ConsumerRecord, decode: Decode) -> Seen:
         value=value,
         problem=problem,
         replays=replay_count(record.headers),
-        letter=_letter(raw, text) if record.topic.endswith(".dlt") else None,
+        letter=_letter(record.headers) if record.topic.endswith(".dlt") else None,
     )
 
 
@@ -171,34 +164,26 @@ def moment(text: object) -> datetime | None:
     return None
 
 
-def _letter(raw: Mapping[str, bytes | None], text: Mapping[str, str | None]) -> DeadLetter:
-    error = text.get(DLT_EXCEPTION_FQCN)
+def _letter(headers: RawHeaders) -> DeadLetter:
+    evidence = read_evidence(headers)
     return DeadLetter(
-        group=text.get(DLT_ORIGINAL_CONSUMER_GROUP) or "an unknown group",
-        given_up=_given_up(raw, text),
-        error=error.rpartition(".")[2] if error else None,
-        attempts=_number(raw.get(RETRY_ATTEMPTS)),
-        first_failure=moment(text.get(FIRST_FAILURE_TIME)),
-        last_failure=moment(text.get(LAST_FAILURE_TIME)),
+        group=evidence.group or "an unknown group",
+        given_up=_given_up(evidence),
+        error=short_name(evidence.exception_type) if evidence.exception_type else None,
+        attempts=evidence.attempts,
+        first_failure=evidence.first_failure,
+        last_failure=evidence.last_failure,
     )
 
 
-def _given_up(raw: Mapping[str, bytes | None], text: Mapping[str, str | None]) -> Position | None:
+def _given_up(evidence: LetterEvidence) -> Position | None:
     """Where the group read the record that time: on its replay topic, if it came from there."""
-    if topic := text.get(REPLAY_TOPIC):
-        with suppress(ValueError, TypeError):
-            return topic, int(text[REPLAY_PARTITION]), int(text[REPLAY_OFFSET])  # type: ignore[arg-type]
-
-    topic = text.get(DLT_ORIGINAL_TOPIC)
-    partition = _number(raw.get(DLT_ORIGINAL_PARTITION))
-    offset = _number(raw.get(DLT_ORIGINAL_OFFSET))
-    if topic is None or partition is None or offset is None:
-        return None
-    return topic, partition, offset
-
-
-def _number(raw: bytes | None) -> int | None:
-    return None if raw is None or len(raw) > 8 else int.from_bytes(raw, "big", signed=True)
+    replay = evidence.replay_topic, evidence.replay_partition, evidence.replay_offset
+    first = evidence.original_topic, evidence.original_partition, evidence.original_offset
+    for topic, partition, offset in (replay, first):
+        if topic is not None and partition is not None and offset is not None:
+            return topic, partition, offset
+    return None
 
 
 def _text(raw: bytes | None) -> str | None:

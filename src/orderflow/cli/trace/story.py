@@ -34,7 +34,7 @@ from orderflow.contracts.events import (
     PaymentSucceeded,
     StockReserved,
 )
-from orderflow.contracts.roster import ROSTER, row
+from orderflow.contracts.roster import ALL_GROUPS, GROUPS, ROSTER, row
 from orderflow.contracts.topics import ORDER_EVENTS, source_of
 from orderflow.messaging.dead_letters.dispositions import Disposition
 from orderflow.messaging.kafka.group_topics import replay_topic
@@ -665,19 +665,20 @@ def _some(places: Sequence[str]) -> str:
 _EARLY, _LATE = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _SERVICES_BY_GROUP = {member.group: member.name for member in ROSTER}
 _SERVICES_BY_SOURCE = {source_of(member.name): member.name for member in ROSTER}
-IN_BULK = frozenset(member.group for member in ROSTER if not member.has_database)
+IN_BULK = frozenset(member.group for member in ROSTER if member.has_stores)
 _REPLAYS = {
-    replay_topic(topic, member.group).name: member.group
-    for member in ROSTER
-    for topic in member.listens_to
+    replay_topic(topic, group).name: group
+    for group, topics in ALL_GROUPS.items()
+    for topic in topics
 }
 """The group of each replay topic."""
+# Who runs only on demand is in the story once it says something, and is not missed before.
 _LISTENERS: dict[str, tuple[str, ...]] = {
     **{
         topic: tuple(
-            member.group for member in ROSTER if topic in {seen.name for seen in member.listens_to}
+            group for group, topics in GROUPS.items() if topic in {seen.name for seen in topics}
         )
-        for topic in {topic.name for member in ROSTER for topic in member.listens_to}
+        for topic in {topic.name for topics in GROUPS.values() for topic in topics}
     },
     **{topic: (group,) for topic, group in _REPLAYS.items()},
 }

@@ -9,8 +9,7 @@ from typing import Any
 
 from orderflow.cli.dlt.asking import desk
 from orderflow.cli.trace.evidence import Answer, Missing, Position, Seen, seen
-from orderflow.contracts import roster
-from orderflow.contracts.roster import ROSTER
+from orderflow.contracts.roster import ALL_GROUPS, ROSTER
 from orderflow.messaging.dead_letters.dispositions import Disposition
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.errors import OrderflowError, Poison, Unavailable
@@ -36,9 +35,7 @@ def wanted_topics(order_id: str, customer_id: str | None) -> dict[str, bytes | N
     """
     published = [topic for member in ROSTER for topic in member.publishes]
     derived = [
-        topic
-        for group, listened in roster.groups().items()
-        for topic in group_topics(listened, group)
+        topic for group, listened in ALL_GROUPS.items() for topic in group_topics(listened, group)
     ]
     return {topic.name: _key(topic, order_id, customer_id) for topic in (*published, *derived)}
 

@@ -12,6 +12,7 @@ from orderflow.messaging.container.client.kafka_client import KafkaClient
 from orderflow.messaging.container.deliveries.database import DatabaseDelivery
 from orderflow.messaging.container.deliveries.delivery import Delivery
 from orderflow.messaging.container.deliveries.effect_database import EffectDatabase
+from orderflow.messaging.container.deliveries.idempotent import IdempotentDelivery
 from orderflow.messaging.container.deliveries.kafka import KafkaDelivery
 from orderflow.messaging.container.deliveries.stateful import StatefulDelivery, StateParts
 from orderflow.messaging.container.deliveries.transaction import TurnTransaction
@@ -40,7 +41,7 @@ from orderflow.messaging.container.stages.publisher import Publisher
 from orderflow.messaging.container.stages.waves import Waves
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.listener import ExactlyOnce, Stateful
+from orderflow.messaging.listener import ExactlyOnce, IdempotentWrite, Stateful
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.work.calls import Calls
 from orderflow.messaging.work.clock import Clock
@@ -166,7 +167,8 @@ class Loop:
 
         self._fetched = 0
         self._handle_bulk()
-        self._handle_waves()
+        if now >= self._delivery.due_at:
+            self._handle_waves()
 
         self.turning.mark("commit")
         self._end_turn()
@@ -219,10 +221,16 @@ class Loop:
         now, queues = self._shared.clock.monotonic(), self._shared.queues
         if self._delivery.is_restoring:
             return 0.0
-        if (queues.ready or self._bulk) and self._waves.may_run(now):
-            return 0.0 if self._backlog_is_full else max(0.0, self._transaction.rest_until - now)
-
         waits = [gate.next_try_at - now for gate in self._shared.gates if gate.is_probing]
+        if (queues.ready or self._bulk) and self._waves.may_run(now):
+            due_in = self._delivery.due_at - now
+            if due_in > 0:
+                waits.append(due_in)
+            elif self._backlog_is_full:
+                return 0.0
+            else:
+                return max(0.0, self._transaction.rest_until - now)
+
         if queues.unread and not self._shared.gates.decode.is_probing:
             return 0.0
         if self._preparing.running:
@@ -284,6 +292,9 @@ def _delivery_of(
             transaction=transaction,
             state=resource,
         )
+
+    if isinstance(declared, IdempotentWrite):
+        return IdempotentDelivery(shared, declared, transaction=transaction)
 
     assert resource is not None, "a listener with InboxOutbox was given no database"
     assert not isinstance(resource, StateParts)

@@ -1,5 +1,6 @@
 """
-What the headers of a dead letter say of its failure: the inverse of `letter`, which writes them.
+What the headers of a dead letter say of its failure: the inverse of `letter`, which writes them,
+and of what Kafka Connect writes.
 
 Anybody may have written a record of a dead-letter topic, so every part may be missing or nonsense:
 what can't be read is None, and nothing here raises.
@@ -12,7 +13,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from orderflow.messaging.dead_letters.letter import RawHeaders, replay_count
+from orderflow.messaging.dead_letters.connect_letter import connect_failure, is_from_connect
+from orderflow.messaging.dead_letters.letter import RawHeaders, recorded_place, replay_count
 from orderflow.messaging.event import (
     CE_CORRELATION_ID,
     CE_ID,
@@ -52,7 +54,9 @@ class LetterEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
     `original_*`: where the record was when it failed first. `replay_*`: where it was when it failed
     again, after a replay. `attempts` 0: it never reached the handler. `replays`: how often it was
-    sent back before this failure. `cut`: which of the record's parts (`key`, `headers`, `value`)
+    sent back before this failure. `task`, `stage`, `stage_class`: of Connect only, which of a
+    connector's tasks gave it up, doing what, in which class; then `group` is the connector, and
+    nobody counts attempts. `cut`: which of the record's parts (`key`, `headers`, `value`)
     are not whole; then sizes in bytes and SHA-256 (hex) of the whole ones are beside it.
 
     All texts are what somebody wrote: unbounded, with whatever control characters.
@@ -72,6 +76,9 @@ class LetterEvidence(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int | None = None
     first_failure: datetime | None = None
     last_failure: datetime | None = None
+    task: str | None = None
+    stage: str | None = None
+    stage_class: str | None = None
 
     replays: int = 0
     replay_topic: str | None = None
@@ -99,6 +106,8 @@ class LetterEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_evidence(headers: RawHeaders | None) -> LetterEvidence:
     """The evidence in a letter's headers; of a header that is there twice, the last one."""
+    if headers and is_from_connect(headers):
+        return _of_connect(headers)
     raw = dict(headers or ())
 
     return LetterEvidence(
@@ -128,6 +137,46 @@ def read_evidence(headers: RawHeaders | None) -> LetterEvidence:
         event_id=_text(raw.get(CE_ID)),
         event_type=_text(raw.get(CE_TYPE)),
         order_id=_text(raw.get(CE_CORRELATION_ID)) or _text(raw.get(CE_SUBJECT)),
+    )
+
+
+def _of_connect(headers: RawHeaders) -> LetterEvidence:
+    """
+    Who wrote the record may have put anything in its headers: only of a record that was sent back
+    do ours say where it failed first, and how often it was.
+    """
+    raw, failure = dict(headers), connect_failure(headers)
+    recorded = dict(recorded_place(headers)) if failure.was_replayed else {}
+    evidence = LetterEvidence(
+        original_topic=failure.topic,
+        original_partition=failure.partition,
+        original_offset=failure.offset,
+        group=failure.connector,
+        exception_type=failure.exception_type,
+        cause_type=failure.cause_type,
+        message=failure.message,
+        stack_trace=failure.stack_trace,
+        task=failure.task,
+        stage=failure.stage,
+        stage_class=failure.stage_class,
+        replays=replay_count(headers),
+        event_id=_text(raw.get(CE_ID)),
+        event_type=_text(raw.get(CE_TYPE)),
+        order_id=_text(raw.get(CE_CORRELATION_ID)) or _text(raw.get(CE_SUBJECT)),
+    )
+    if not recorded:
+        return evidence
+
+    return msgspec.structs.replace(
+        evidence,
+        original_topic=_text(recorded[DLT_ORIGINAL_TOPIC]),
+        original_partition=_binary(recorded[DLT_ORIGINAL_PARTITION], INT32_BYTES),
+        original_offset=_binary(recorded[DLT_ORIGINAL_OFFSET], INT64_BYTES),
+        original_timestamp=_moment(_binary(recorded[DLT_ORIGINAL_TIMESTAMP], INT64_BYTES)),
+        original_timestamp_type=_text(recorded[DLT_ORIGINAL_TIMESTAMP_TYPE]),
+        replay_topic=failure.topic,
+        replay_partition=failure.partition,
+        replay_offset=failure.offset,
     )
 
 

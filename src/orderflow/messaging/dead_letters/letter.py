@@ -24,6 +24,11 @@ from hashlib import sha256
 
 import msgspec
 
+from orderflow.messaging.dead_letters.connect_letter import (
+    connect_failure,
+    is_from_connect,
+    without_connect_headers,
+)
 from orderflow.messaging.error_text import error_words, traceback_text
 from orderflow.messaging.event import (
     DLT_EXCEPTION_CAUSE_FQCN,
@@ -118,7 +123,7 @@ def letter(  # noqa: PLR0913 - a record has that many parts
         (DLT_ORIGINAL_TIMESTAMP_TYPE, _TIMESTAMP_TYPES.get(timestamp_type, _TIMESTAMP_TYPES[0])),
     ]
     # Only on the replay topic: anybody may write such headers on a topic of events.
-    first = _recorded_place(headers) if topic.endswith(f".{evidence.group}.replay") else []
+    first = recorded_place(headers) if topic.endswith(f".{evidence.group}.replay") else []
     if first:
         place = [
             *first,
@@ -137,7 +142,7 @@ def letter(  # noqa: PLR0913 - a record has that many parts
         (REPLAY_COUNT, str(replay_count(headers)).encode()),
     ]
 
-    own = without_evidence(headers)
+    own = _without_ours(headers)
     if record_bytes(key, value, [*own, *added]) <= LETTER_BYTES_MAX:
         return dlt, key, value, [*own, *added]
     return _cut_to_fit(dlt, key, value, own, added)
@@ -149,9 +154,10 @@ def copy_to_replay(
     """
     The record of a letter that was not cut, to produce to the group's replay topic: key, value and
     own headers as they were, with the place of the first failure, how often it was sent back, this
-    time included, and of which letter it is a copy.
+    time included, and of which letter it is a copy. What Connect said of its failure does not go
+    with it: the next one would stand beside it.
     """
-    place = [pair for pair in headers or () if pair[0] in _PLACE]
+    place = _place_to_keep(headers or ())
     count = str(replay_count(headers) + 1).encode()
     added: list[tuple[str, bytes | None]] = [
         *place,
@@ -209,23 +215,59 @@ def _sha256(raw: bytes) -> bytes:
     return sha256(raw).hexdigest().encode()
 
 
-def _recorded_place(headers: RawHeaders | None) -> list[tuple[str, bytes | None]]:
-    """Where the record was at its first failure; empty unless the headers name it completely."""
+def _place_to_keep(headers: RawHeaders) -> list[tuple[str, bytes | None]]:
+    """
+    Where the record of a letter failed first, in our headers: those that it has, or what Connect
+    says; empty if that does not name it completely.
+    """
+    if not is_from_connect(headers):
+        return [pair for pair in headers if pair[0] in _PLACE]
+    failure = connect_failure(headers)
+    if failure.was_replayed and (recorded := recorded_place(headers)):
+        return recorded
+    if failure.topic is None or failure.partition is None or failure.offset is None:
+        return []
+
+    return [
+        (DLT_ORIGINAL_TOPIC, failure.topic.encode()),
+        (DLT_ORIGINAL_PARTITION, _int32(failure.partition)),
+        (DLT_ORIGINAL_OFFSET, _int64(failure.offset)),
+        (DLT_ORIGINAL_TIMESTAMP, _int64(-1)),
+        (DLT_ORIGINAL_TIMESTAMP_TYPE, _TIMESTAMP_TYPES[0]),
+    ]
+
+
+def recorded_place(headers: RawHeaders | None) -> list[tuple[str, bytes | None]]:
+    """
+    Where a record of a replay topic was at its first failure; empty unless its headers name that
+    completely.
+    """
     recorded = dict(headers or ())
     place = [(name, recorded[name]) for name in _PLACE if recorded.get(name)]
-    return place if len(place) == len(_PLACE) else []
+    is_whole = len(place) == len(_PLACE) and all(
+        len(recorded[name] or b"") == size for name, size in _SIZES.items()
+    )
+    return place if is_whole else []
 
 
 def without_evidence(headers: RawHeaders | None) -> list[tuple[str, bytes | None]]:
-    """The record's own headers: all but those that a dead letter adds."""
+    """A letter's record's own headers: all but those that a dead letter adds."""
+    own = _without_ours(headers)
+    return without_connect_headers(own) if is_from_connect(headers) else own
+
+
+def _without_ours(headers: RawHeaders | None) -> list[tuple[str, bytes | None]]:
     return [pair for pair in headers or () if pair[0] not in _EVIDENCE]
 
 
 def replay_count(headers: RawHeaders | None) -> int:
     """
     How often the record was sent back from a dead letter topic: its last such header that is a
-    number, else 0.
+    number, else 0. Of a letter of Connect's, which keeps what anybody wrote, only if the record was
+    read from a replay topic.
     """
+    if headers and is_from_connect(headers) and not connect_failure(headers).was_replayed:
+        return 0
     for name, value in reversed(headers or ()):
         if name == REPLAY_COUNT and value is not None:
             with suppress(ValueError):
@@ -275,6 +317,7 @@ _PLACE = (
     DLT_ORIGINAL_TIMESTAMP,
     DLT_ORIGINAL_TIMESTAMP_TYPE,
 )
+_SIZES = {DLT_ORIGINAL_PARTITION: 4, DLT_ORIGINAL_OFFSET: 8, DLT_ORIGINAL_TIMESTAMP: 8}
 _EVIDENCE = frozenset(
     {
         *_PLACE,

@@ -62,3 +62,7 @@ def group_of(name: str, topics: Iterable[str]) -> str | None:
 
 def is_dead_letter_topic(name: str) -> bool:
     return name.endswith(_DEAD_LETTERS)
+
+
+def is_replay_topic(name: str) -> bool:
+    return name.endswith(_REPLAY)

@@ -4,7 +4,8 @@ How far consumer groups are behind, in records: exact under transactions and wit
 A group's lag on a partition is what a read_committed reader could read and the group has not
 finished: the offsets from the group's committed one to the last stable offset (the end that open
 transactions leave), plus those below that the commit's metadata lists as unfinished. Offsets of
-transaction markers count until the group has passed them; at rest it has.
+transaction markers count until the group has passed them; at rest it has. A group of Kafka Connect
+never passes those after its last record: for such a group it is read whether there is a record.
 
 A committed offset above the end of the log says nothing about this log: it was cut or begun anew,
 or somebody moved the group. All of the partition counts as unfinished then, because the group will
@@ -14,7 +15,8 @@ read all of it again, and the lag says by how far the offset is `beyond` the end
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
 
 import msgspec
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -24,6 +26,7 @@ from orderflow.messaging.errors import ConfigurationError, Unavailable
 from orderflow.messaging.kafka.clients import Consumer, client_config, consumer
 from orderflow.messaging.kafka.finished_offsets import Window, decode
 from orderflow.messaging.kafka.place import Place
+from orderflow.messaging.kafka.record_times import RecordTimes, Spot
 from orderflow.messaging.settings import KafkaSettings
 
 EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -60,13 +63,18 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lags(
-    settings: KafkaSettings, groups: Mapping[str, Sequence[str]], *, timeout_s: float = 5.0
+    settings: KafkaSettings,
+    groups: Mapping[str, Sequence[str]],
+    *,
+    timeout_s: float = 5.0,
+    stop_before_markers: Collection[str] = (),
 ) -> list[Lag]:
     """
     The lag of each group on each partition of its topics; topics that do not exist are left out.
 
-    A group that never committed has everything before it. Raises Unavailable when the cluster does
-    not answer within `timeout_s` for each of three questions.
+    A group that never committed has everything before it. `stop_before_markers`: groups that never
+    pass the markers at the end of a log. Raises Unavailable when the cluster does not answer within
+    `timeout_s` for each of three questions.
     """
     admin = AdminClient(client_config(settings))
     topics = {topic for names in groups.values() for topic in names}
@@ -88,7 +96,7 @@ def lags(
             f"could not ask for lags: {error.args[0].str()}", resource="broker"
         ) from error
 
-    return [
+    behind = [
         lag_of(
             group,
             place,
@@ -100,6 +108,29 @@ def lags(
         for group, names in groups.items()
         for place in sorted(partitions)
         if place[0] in names
+    ]
+    return _without_markers(settings, behind, stop_before_markers, within_s=timeout_s)
+
+
+def without_records(lag: Lag) -> Lag:
+    """The lag where what is left holds no record, only markers: none."""
+    return msgspec.structs.replace(lag, records=0, waiting=0)
+
+
+def _without_markers(
+    settings: KafkaSettings, behind: list[Lag], groups: Collection[str], *, within_s: float
+) -> list[Lag]:
+    """The same lags; those of `groups` are none where there is nothing but markers to read."""
+    spots = {Spot(lag.place, lag.left) for lag in behind if lag.records and lag.group in groups}
+    if not spots:
+        return behind
+    with closing(RecordTimes(settings)) as times:
+        answers = times.of(spots, within_s=within_s)
+
+    empty = {spot for spot, written_s in answers.items() if written_s is None}
+    return [
+        without_records(lag) if lag.group in groups and Spot(lag.place, lag.left) in empty else lag
+        for lag in behind
     ]
 
 

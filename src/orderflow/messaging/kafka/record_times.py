@@ -153,7 +153,7 @@ class RecordTimes:
         elif not spot.window.is_finished(message.offset()):
             del spots[place]
             kind, milliseconds = message.timestamp()
-            written_s = None if kind == _NO_TIMESTAMP else milliseconds / 1000
-            answers[spot] = written_s
-            if written_s is not None:
-                self._read[spot] = _Read(written_s, time.monotonic())
+            # A record without a time is no answer: None would say that there is no record.
+            if kind != _NO_TIMESTAMP:
+                answers[spot] = milliseconds / 1000
+                self._read[spot] = _Read(milliseconds / 1000, time.monotonic())

@@ -34,6 +34,7 @@ from orderflow.messaging.kafka.lag import (
     observer,
     offsets_at,
     offsets_beyond,
+    without_records,
 )
 from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.record_times import RecordTimes, Spot
@@ -162,8 +163,7 @@ class Surveyor:
         # moment, never negative.
         committed = self._commits(served, others)
         logs = self._logs(served, partitions)
-        lags = self._lags(committed, logs)
-        seconds = self._seconds_behind(lags)
+        lags, seconds = self._seconds_behind(self._lags(committed, logs))
         transactions = self._open_transactions(logs)
 
         return Survey(
@@ -265,13 +265,21 @@ class Surveyor:
         """A group that nobody announced follows the topics on which it has committed."""
         return set(self._groups.get(group) or {topic for topic, _ in windows})
 
-    def _seconds_behind(self, lags: Sequence[Lag]) -> list[float | None]:
+    def _seconds_behind(self, lags: Sequence[Lag]) -> tuple[list[Lag], list[float | None]]:
+        """The lags, none where only markers are left; and how old the first record of each is."""
         spots = [Spot(lag.place, lag.left) for lag in lags]
         # A group that has finished all stands at the end of the log, where no record is to be read.
         behind = [spot for spot, lag in zip(spots, lags, strict=True) if lag.records]
         times = self._committed.of(behind, within_s=TIMES_WITHIN_S)
         age = self._age_in(times)
-        return [age(spot) if lag.records else 0.0 for spot, lag in zip(spots, lags, strict=True)]
+        pairs = list(zip(spots, lags, strict=True))
+        return (
+            [
+                without_records(lag) if spot in times and times[spot] is None else lag
+                for spot, lag in pairs
+            ],
+            [age(spot) if lag.records else 0.0 for spot, lag in pairs],
+        )
 
     def _open_transactions(self, logs: Mapping[Place, Log]) -> dict[Place, float | None]:
         spots = [

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import errors
@@ -22,7 +22,13 @@ from psycopg_pool import ConnectionPool as _ConnectionPool
 from psycopg_pool import PoolTimeout
 
 from orderflow.messaging.error_text import error_words
-from orderflow.messaging.errors import Contention, Transient, Unavailable, Unfit
+from orderflow.messaging.errors import (
+    ConfigurationError,
+    Contention,
+    Transient,
+    Unavailable,
+    Unfit,
+)
 from orderflow.messaging.postgres.bounded_connection import (
     CHECK_WITHIN_S,
     BoundedConnection,
@@ -113,6 +119,36 @@ def conninfo(
         options=f"{settings} {theirs.get('options') or ''}".strip(),
         **silence(theirs),
         **parameters,
+    )
+
+
+class Address(NamedTuple):
+    """Where a connection string leads: for drivers that take its parts."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+
+
+def address_of(settings: DatabaseSettings) -> Address:
+    """
+    The parts of a connection string; the user is `postgres` if it names none.
+
+    Raises ConfigurationError when it names no host or no database.
+    """
+    parts = conninfo_to_dict(settings.dsn.get_secret_value())
+    host, database = parts.get("host"), parts.get("dbname")
+    if not host or not database:
+        raise ConfigurationError(
+            "a connection string names no host or no database; both are needed, as in "
+            "postgresql://user@host:5432/database"
+        )
+    return Address(
+        str(host),
+        int(parts.get("port") or 5432),
+        str(database),
+        str(parts.get("user") or "postgres"),
     )
 
 

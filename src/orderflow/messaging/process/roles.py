@@ -27,7 +27,7 @@ from orderflow.messaging.process.pausable import PausableListener
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.process.role import BuildRole, Launch, worker_role
 from orderflow.messaging.process.settings import ListenerSection, StatefulSection
-from orderflow.messaging.relay import Relay, RelaySettings
+from orderflow.messaging.relay import Caretaker, Relay, RelaySettings
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import ProcessSettings, RelaySection
 from orderflow.messaging.streams import gauges
@@ -169,20 +169,22 @@ def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container:
 
 
 def relay_role(*, commands: OperatorCommands = NEUTRAL) -> BuildRole[ProcessSettings]:
-    """The relay of a service's outbox. Its refusals name `commands`."""
+    """
+    The relay of a service's outbox, or its caretaker where another reader publishes. Refusals name
+    `commands`.
+    """
 
     def build(launch: Launch[ProcessSettings]) -> Role:
         section = launch.role_section
         assert isinstance(section, RelaySection)
-        relay = Relay(
-            RelaySettings(
-                service=launch.service,
-                database=launch.database,
-                kafka=launch.settings.kafka,
-                tick_every_s=section.tick_every_s,
-                commands=commands,
-            )
+        settings = RelaySettings(
+            service=launch.service,
+            database=launch.database,
+            kafka=launch.settings.kafka,
+            tick_every_s=section.tick_every_s,
+            commands=commands,
         )
+        relay = Relay(settings) if section.publisher == "relay" else Caretaker(settings)
 
         return worker_role(launch, run=relay.run, reasons=relay.reasons)
 

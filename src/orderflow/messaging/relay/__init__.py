@@ -11,13 +11,15 @@ The relay publishes the rows of an outbox table to Kafka, in commit order, exact
 - `replication`: PostgreSQL's walsender protocol; `pgoutput`: its messages; `records`: their rows
 - `hold_decision`: which rows go and which are held, as pure functions; `held_store`: the held rows
   in the database; `held_rows`: what operators see of them, and want
+- `caretaker`: what is left to do where another reader publishes; `following`: its session
 - `pg_catalog`, `relay_state`, `outbox_partitions`: the database over an ordinary connection
 - `backlog`: what is not published yet, asked by whoever is alive
 - `resync`: a new slot and a new position, after a refusal; `retained_rows`: what it publishes again
 """
 
+from orderflow.messaging.relay.caretaker import Caretaker
 from orderflow.messaging.relay.health import Health, RelayState
 from orderflow.messaging.relay.relay import Relay
 from orderflow.messaging.relay.settings import RelaySettings
 
-__all__ = ["Health", "Relay", "RelaySettings", "RelayState"]
+__all__ = ["Caretaker", "Health", "Relay", "RelaySettings", "RelayState"]

@@ -24,6 +24,16 @@ def wal_end(connection: Connection) -> int:
     return int(_value(connection, "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint"))
 
 
+def insert_end(connection: Connection) -> int:
+    """The end of the server's log, on disk or not: what has committed is below it."""
+    return int(_value(connection, "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"))
+
+
+def drawn_sequence(connection: Connection) -> int:
+    """The last sequence that a row of the outbox has drawn, committed or not."""
+    return int(_value(connection, f"SELECT last_value FROM {TABLE}_sequence"))  # noqa: S608
+
+
 def outbox_empty(connection: Connection) -> bool:
     """True when no row is retained, published or not."""
     return not _value(connection, f"SELECT EXISTS (SELECT FROM {TABLE})")  # noqa: S608

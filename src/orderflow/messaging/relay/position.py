@@ -42,6 +42,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     counter is never lower, unless the database was restored from a backup. `resyncing`: a resync
     has begun and not ended, so the first sentence does not hold yet. `resent` counts the
     transactions with held rows: those that the database has marked with it, or less, are on Kafka.
+    `follows`: another reader of the slot publishes, and this position is behind it: all that the
+    slot has confirmed is on Kafka too.
     """
 
     lsn: int
@@ -49,12 +51,17 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     tick: int = 0
     resyncing: bool = False
     resent: int = 0
+    follows: bool = False
 
 
 class _Metadata(Database, frozen=True, kw_only=True, omit_defaults=True):
     tick: int = 0
     resyncing: bool = False
     resent: int = 0
+    follows: bool = False
+
+
+_OWN = tuple(set(_Metadata.__struct_fields__) - set(Database.__struct_fields__))
 
 
 def read_position(consumer: Consumer, *, between: Callable[[], None]) -> Position | None:
@@ -77,12 +84,9 @@ def position_offset(position: Position) -> TopicPartition:
 
 def to_metadata(position: Position) -> str:
     """All but the LSN, which is the offset: at most some 200 bytes, of 4,095 that Kafka accepts."""
+    own = {name: getattr(position, name) for name in _OWN}
     database = msgspec.structs.asdict(position.database)
-    return msgspec.json.encode(
-        _Metadata(
-            **database, tick=position.tick, resyncing=position.resyncing, resent=position.resent
-        )
-    ).decode()
+    return msgspec.json.encode(_Metadata(**database, **own)).decode()
 
 
 def from_committed(lsn: int, metadata: str | None) -> Position:
@@ -96,13 +100,7 @@ def from_committed(lsn: int, metadata: str | None) -> Position:
         ) from error
 
     database = Database(**{name: getattr(fields, name) for name in Database.__struct_fields__})
-    return Position(
-        lsn=lsn,
-        database=database,
-        tick=fields.tick,
-        resyncing=fields.resyncing,
-        resent=fields.resent,
-    )
+    return Position(lsn=lsn, database=database, **{name: getattr(fields, name) for name in _OWN})
 
 
 def lsn_text(lsn: int) -> str:

@@ -26,7 +26,7 @@ from orderflow.messaging.event import (
 )
 from orderflow.messaging.relay.pgoutput import Reader, Relation, Values
 
-_HEADER_OF_COLUMN = (
+HEADER_OF_COLUMN = (
     ("type", CE_TYPE),
     ("ce_source", CE_SOURCE),
     ("ce_time", CE_TIME),
@@ -36,6 +36,8 @@ _HEADER_OF_COLUMN = (
     ("traceparent", TRACEPARENT),
     ("tracestate", TRACESTATE),
 )
+"""The columns that become headers as they are, left out where they are NULL; `id` comes apart."""
+
 _SPECVERSION = (CE_SPECVERSION, b"1.0")
 _CONTENT_TYPE = (CONTENT_TYPE, AVRO_CONTENT_TYPE.encode())
 
@@ -76,7 +78,7 @@ def record_reader(relation: Relation, highest: Highest | None = None) -> Reader[
         topic_at, key_at, id_at, value_at = (
             places[column] for column in ("aggregatetype", "aggregateid", "id", "payload")
         )
-        header_places = tuple((name, places[column]) for column, name in _HEADER_OF_COLUMN)
+        header_places = tuple((name, places[column]) for column, name in HEADER_OF_COLUMN)
     except KeyError as missing:
         raise ConfigurationError(
             f"table {relation.name} has no column {missing.args[0]}: not an outbox"

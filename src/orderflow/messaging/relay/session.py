@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
-from orderflow.messaging.errors import ResyncNeeded, Stopped, Unavailable
+from orderflow.messaging.errors import Refused, ResyncNeeded, Stopped, Unavailable
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.reports import Reports
@@ -28,7 +28,7 @@ from orderflow.messaging.postgres import (
     connect,
     unavailable_when_transient,
 )
-from orderflow.messaging.relay import relay_state
+from orderflow.messaging.relay import pg_catalog, relay_state
 from orderflow.messaging.relay.held_store import HeldStore, Hold, event_id_of
 from orderflow.messaging.relay.hold_decision import DISCARD, divide, may_go
 from orderflow.messaging.relay.position import (
@@ -49,6 +49,7 @@ NOTE_EVERY_S = 1.0
 GIVE_UP_AFTER_STOP_S = 4.0
 TOGETHER = (16, 4, 1)
 """Records that are sent at once to a broker that takes each of them, and not a batch of them."""
+CONFIRMED_WITHIN_S = 10.0
 READ_BACK_WITHIN_S = 1.0
 """A commit's marker reaches the group's coordinator some ms after the acknowledgement."""
 
@@ -114,6 +115,7 @@ class RelaySession:
         self._resent = self._read_resent = 0
         self._read_back_at = 0.0
         self._together: int | None = None
+        self._follows = False
         self._sequence = self._noted_sequence = 0
         self._noted_at = float("-inf")
 
@@ -187,13 +189,19 @@ class RelaySession:
                 self._store.forget_log()
                 self.publish([], slot.confirmed_flush)
             else:
-                self.position = self._read_position = position.lsn
+                # What another reader has confirmed to the slot is on Kafka: it goes on from there.
+                lsn = max(position.lsn, slot.confirmed_flush) if position.follows else position.lsn
+                self.position = self._read_position = lsn
                 self._resent = self._read_resent = position.resent
 
             # By what was read from Kafka: it alone knows whether a killed relay sent held rows.
             self._store.settle(self._read_resent)
             self._store.unmark(self._resent)
             self._store.load(position=self.position, resent=self._resent)
+
+            # Before the first row: from then on the slot moves behind the position again.
+            if position is not None and position.follows:
+                self.publish([], self.position)
 
             # Last, after the position is on Kafka: the API is ready when it finds this note, and a
             # row that it writes then can't be missed.
@@ -222,7 +230,13 @@ class RelaySession:
 
         resent = self._resent if resent is None else resent
         offset = position_offset(
-            Position(lsn=end_lsn, database=self._database, tick=self._tick, resent=resent)
+            Position(
+                lsn=end_lsn,
+                database=self._database,
+                tick=self._tick,
+                resent=resent,
+                follows=self._follows,
+            )
         )
         self._in_transaction = True
         try:
@@ -245,6 +259,42 @@ class RelaySession:
         self._store.passed(end_lsn)
         if self._broken is not None:
             raise self._broken
+
+    def hand_over(self) -> None:
+        """
+        Let another reader publish what is behind the position, and nothing before it: close this
+        session then, which frees the slot.
+
+        The position on Kafka follows the slot from now on. Raises Refused while rows are held, for
+        the other reader knows nothing of them; else as `publish`, or Unavailable.
+        """
+        if self.held:
+            service = self._settings.service
+            raise Refused(
+                f"{self.held:,} rows of the outbox of {service} are held, and another reader would"
+                f" publish what is behind them of their keys:"
+                f" {self._settings.commands.held_rows.format(service=service)}"
+            )
+
+        # On Kafka before the slot is free: whoever starts next knows who moves the slot.
+        self._follows = True
+        self.publish([], self.position)
+        while (there := read_position(self._consumer, between=self.keep_alive)) is None or (
+            not there.follows
+        ):
+            self.pause(STANDBY_EVERY_S)
+        self._read_position = self.position
+
+        # Exactly up to the position: PostgreSQL sends the next reader what is behind it.
+        give_up_at = time.monotonic() + CONFIRMED_WITHIN_S
+        with unavailable_when_transient():
+            while (slot := pg_catalog.find_slot(self.admin, self._settings.slot)) is not None and (
+                slot.confirmed_flush < self.position
+            ):
+                if time.monotonic() > give_up_at:
+                    raise Unavailable("the slot did not move to the position", resource="database")
+                self.stream.confirm(self._read_position)
+                self.pause(STANDBY_EVERY_S)
 
     @property
     def reports(self) -> Reports:

@@ -130,7 +130,7 @@ class SessionStart:
         if position is None:
             return True
         here = position.database == self._database and not position.resyncing
-        return here and position.lsn < slot.confirmed_flush
+        return here and position.lsn < slot.confirmed_flush and not position.follows
 
     def admit(self, position: Position | None, slot: ReplicationSlot) -> int:
         """

@@ -3,7 +3,8 @@ Decides whether a relay may stream, from what its session read; touches nothing 
 
 The invariant: confirmed_flush_lsn ≤ position ≤ the server's WAL end, in one and the same database,
 whose counter is not lower than the position's. Where it does not hold, streaming would lose rows or
-repeat them silently: the relay refuses, and its message says what was read.
+repeat them silently: the relay refuses, and its message says what was read. A position that follows
+the slot, because another reader publishes, may be behind it.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def _with_position(  # noqa: PLR0911 - one return per reason
         return Refusal(
             f"publication {here.slot} was dropped or changed: rows may be missing from the stream"
         )
-    if slot.confirmed_flush > position.lsn:
+    if slot.confirmed_flush > position.lsn and not position.follows:
         return Refusal(
             f"slot {here.slot} was advanced to {lsn_text(slot.confirmed_flush)}, "
             f"beyond the position {at}: the rows between would be skipped"

@@ -18,6 +18,7 @@ from orderflow.books.report import (
     Awaited,
     BooksReport,
     Check,
+    CopyState,
     Difference,
     Explained,
     Verdict,
@@ -69,11 +70,23 @@ class AwaitedView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     accounts: int
 
 
+class CopyView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """
+    A copy of the payments, `warehouse` or `lake`. AWAY: it could not be asked, and `why`; ABSENT:
+    this system has none.
+    """
+
+    name: str
+    state: CopyState
+    why: str
+
+
 class BooksView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
     The last audit. `missing`: why there is no newer one; empty if all is well. Counts are exact;
     lists hold the first ones. `compared` of `orders` were compared in this run. `repeats`: events
-    that are on their topics once more, which readers absorb.
+    that are on their topics once more, which readers absorb. `copies`: whether warehouse and lake
+    were compared, too.
     """
 
     verdict: Verdict
@@ -91,6 +104,7 @@ class BooksView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     awaited: tuple[AwaitedView, ...]
     repeats: int
     positions: dict[str, int]
+    copies: tuple[CopyView, ...]
     notes: tuple[str, ...]
 
 
@@ -147,6 +161,9 @@ def books_view(report: BooksReport, missing: str, *, check: Check | None, limit:
         awaited=tuple(_awaited(row) for row in report.awaited[:limit]),
         repeats=report.repeats,
         positions=dict(report.positions),
+        copies=tuple(
+            CopyView(name=copy.name, state=copy.state, why=copy.why) for copy in report.copies
+        ),
         notes=report.notes,
     )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack, closing
 
 from orderflow.books.audit import Books
+from orderflow.connect.rest import ConnectClient
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
-from orderflow.contracts.roster import GROUPS, OBSERVED, SECTIONS, subscribed
+from orderflow.contracts.roster import ALL_GROUPS, GROUPS, OBSERVED, SECTIONS, subscribed
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
 from orderflow.messaging.dead_letters.desk import Desk
 from orderflow.messaging.dead_letters.letter_watch import LetterWatch
+from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.http.server import Role
 from orderflow.messaging.kafka.groups import Groups
 from orderflow.messaging.kafka.survey import Surveyor
@@ -25,6 +27,7 @@ from orderflow.services.operations.gauges import Gauges
 from orderflow.services.operations.observer import Observer
 from orderflow.services.operations.orders import OrderApi
 from orderflow.services.operations.questions import Questions
+from orderflow.services.operations.restarter import Restarter
 from orderflow.services.operations.surveys import Surveys
 
 WAITING_MAX = 32
@@ -99,8 +102,24 @@ def auditor(launch: Launch[Settings]) -> Role:
     return worker_role(launch, run=auditing.run, reasons=auditing.reasons)
 
 
+def restarter(launch: Launch[Settings]) -> Role:
+    section = launch.settings.operations.restarter
+    client = None if section.connect_url is None else ConnectClient(section.connect_url)
+    registry = Registry(launch.settings.registry)
+
+    def has_schemas() -> bool:
+        try:
+            registry.compatibility()
+        except Unavailable:
+            return False
+        return True
+
+    restarting = Restarter(client, has_schemas=has_schemas, every_s=section.every_s)
+    return worker_role(launch, run=restarting.run, reasons=list)
+
+
 def _desk(kafka: KafkaSettings) -> Desk:
-    topics = {group: [topic.name for topic in listened] for group, listened in GROUPS.items()}
+    topics = {group: [topic.name for topic in listened] for group, listened in ALL_GROUPS.items()}
     return Desk(kafka, topics, DEAD_LETTER_DISPOSITIONS.name, commands=OPERATOR_COMMANDS)
 
 
@@ -112,6 +131,6 @@ SERVICE = Service(
     name="operations",
     program="python -m orderflow.services.operations",
     settings=Settings,
-    roles={"api": api, "observer": observer, "auditor": auditor},
+    roles={"api": api, "observer": observer, "auditor": auditor, "restarter": restarter},
     neighbours=SECTIONS,
 )

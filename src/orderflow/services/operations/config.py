@@ -24,6 +24,16 @@ class AuditorSection(RoleSection):
     every_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
 
 
+class RestarterSection(RoleSection):
+    """
+    `connect_url`: the REST interface of the worker whose failed tasks are restarted; without it
+    nothing is. `every_s`: how often it looks.
+    """
+
+    connect_url: str | None = None
+    every_s: Annotated[float, Field(ge=0.5, le=300)] = 5.0
+
+
 class OrderSection(Section):
     """`url`: the order API, asked which orders are stuck."""
 
@@ -36,6 +46,7 @@ class OperationsSettings(RolesSection):
     api: ApiSection
     observer: ObserverSection
     auditor: AuditorSection
+    restarter: RestarterSection
     order: OrderSection = OrderSection()
 
 

@@ -82,8 +82,9 @@ class LetterPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class EvidenceView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
     Why the group gave the record up, and where the record was then; null: not said, or not
-    readable. `cut`: which of its parts are not whole; then the whole ones' size and SHA-256 are
-    beside it.
+    readable. `task`, `stage`, `stageClass`: of Kafka Connect, what it was doing with the record;
+    then `group` is the connector, and `attempts` null. `cut`: which of its parts are not whole;
+    then the whole ones' size and SHA-256 are beside it.
     """
 
     original_topic: str | None
@@ -98,6 +99,9 @@ class EvidenceView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     attempts: int | None
     first_failure: datetime | None
     last_failure: datetime | None
+    task: str | None
+    stage: str | None
+    stage_class: str | None
     replays: int
     replay_topic: str | None
     replay_partition: int | None
@@ -239,7 +243,7 @@ def letter_view(letter: Letter) -> LetterView:
         group=letter.group,
         topic=letter.topic,
         type=evidence.event_type,
-        cause=evidence.cause,
+        cause=evidence.cause[:TEXT_SHOWN_MAX],
         message=None if evidence.message is None else evidence.message[:TEXT_SHOWN_MAX],
         order_id=evidence.order_id,
         key=text_of(letter.key),

@@ -183,6 +183,9 @@ LETTER_DETAIL: Schema = {
         "attempts": 0,
         "firstFailure": AT,
         "lastFailure": AT,
+        "task": None,
+        "stage": None,
+        "stageClass": None,
         "replays": 0,
         "replayTopic": None,
         "replayPartition": None,
@@ -257,5 +260,9 @@ BOOKS: Schema = {
     "awaited": [{"who": "inventory-service", "what": "lag 12", "accounts": 3}],
     "repeats": 0,
     "positions": {"orders-0": 5231},
+    "copies": [
+        {"name": "warehouse", "state": "COMPARED", "why": ""},
+        {"name": "lake", "state": "ABSENT", "why": ""},
+    ],
     "notes": [],
 }

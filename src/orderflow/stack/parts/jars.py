@@ -1,6 +1,6 @@
 """
-The Java parts of the local stack: Kafka's jars, the registry's archive and, only where it is asked
-for, Zipkin's jar, by coordinates and hash.
+The Java parts of the local stack: Kafka's jars, the registry's archive and, only where they are
+asked for, Zipkin's jar, Connect's jars and its plugins, by coordinates and hash.
 
 `jars.lock` names every file with its sha256 and its size; `make lock-jars` makes it. The files live
 in a cache that all checkouts of a user share, in folders named by the content of the lock: two
@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,18 @@ from orderflow.messaging.errors import OrderflowError
 
 LOCK = Path(__file__).with_name("jars.lock")
 CORE = ("kafka", "apicurio")
-ON_DEMAND = ("zipkin",)
+PLUGINS = ("converter", "jdbc-sink", "debezium")
+"""What Connect loads, each apart from the others."""
+
+ON_DEMAND = ("zipkin", "connect", *PLUGINS)
 """Uses of the lock that nothing needs unless somebody asks for it."""
+
+NEEDED_BY: Mapping[str, tuple[str, ...]] = {
+    "zipkin": ("zipkin",),
+    "connect": ("connect", "converter", "jdbc-sink"),
+    "debezium": ("debezium",),
+}
+"""The uses on demand of each service of the stack that has any."""
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all), from one thread at a time."""
@@ -108,6 +118,17 @@ def zipkin_jar(cache_dir: Path, *, lock: Path = LOCK) -> Path:
             f"{part.file_name} is not in {cache_dir}: run `orderflow up --with zipkin`"
         )
     return folder(cache_dir, part.use, [part]) / part.file_name
+
+
+def place_of(cache_dir: Path, use: str, *, lock: Path = LOCK) -> Path:
+    """The directory with all files of a use; raises FetchFailed if one is missing."""
+    parts = read_lock(lock, uses=(use,))
+    for part in parts:
+        if not is_present(cache_dir, part, parts):
+            raise FetchFailed(
+                f"{part.file_name} is not in {cache_dir}: run `orderflow up --with connect`"
+            )
+    return folder(cache_dir, use, parts)
 
 
 def are_present(cache_dir: Path, uses: Sequence[str], *, lock: Path = LOCK) -> bool:

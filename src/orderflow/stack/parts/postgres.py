@@ -83,10 +83,7 @@ def components(settings: StackSettings, *, databases: tuple[str, ...]) -> list[C
             role="step",
             needs=("postgres",),
             once=True,
-            # A client: it may be us, who can read the script wherever it is installed.
-            command=lambda: replace(
-                _program(*psql(settings.ports.postgres), *_making(databases)), user=None
-            ),
+            command=lambda: make_databases(settings.ports.postgres, databases),
         ),
     ]
 
@@ -102,6 +99,12 @@ def psql(port: int) -> tuple[str, ...]:
 
 def _making(databases: tuple[str, ...]) -> tuple[str, ...]:
     return ("-v", f"names={','.join(databases)}", "-f", str(DATABASES_SQL))
+
+
+def make_databases(port: int, names: tuple[str, ...]) -> Command:
+    """A step that makes those databases that are missing."""
+    # A client: it may be us, who can read the script wherever it is installed.
+    return replace(_program(*psql(port), *_making(names)), user=None)
 
 
 def create_database(port: int, name: str) -> None:

@@ -22,10 +22,21 @@ NOTHING_MORE: Mapping[str, str] = {}
 def deploy_steps(settings: StackSettings) -> list[Component]:
     """What has to be in place before any service starts. Repeated, a step changes nothing."""
     return [
-        _step(
+        deploy_step(
             settings, "topics", "orderflow.cli.main", "topics", "apply", needs=kafka.names(settings)
         ),
-        _step(settings, "schemas", "orderflow.cli.main", "schemas", "apply", needs=("registry",)),
+        deploy_step(
+            settings, "schemas", "orderflow.cli.main", "schemas", "apply", needs=("registry",)
+        ),
+        deploy_step(
+            settings,
+            "connectors",
+            "orderflow.cli.main",
+            "connect",
+            "apply",
+            needs=("connect", *DEPLOYED),
+            service="connect",
+        ),
     ]
 
 
@@ -159,12 +170,18 @@ def _demo_data(settings: StackSettings, what: str, *, service: str, process: str
     )
 
 
-def _step(
-    settings: StackSettings, name: str, module: str, *arguments: str, needs: tuple[str, ...]
+def deploy_step(
+    settings: StackSettings,
+    name: str,
+    module: str,
+    *arguments: str,
+    needs: tuple[str, ...],
+    service: str = "deploy",
 ) -> Component:
+    """A module of ours that is run once; repeated, it changes nothing."""
     return Component(
         name=name,
-        service="deploy",
+        service=service,
         role="step",
         once=True,
         needs=needs,

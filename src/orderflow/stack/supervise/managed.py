@@ -148,7 +148,7 @@ class Managed:
             self.state, self.reason = State.DONE, ""
             return
 
-        ours = self.component.service not in ("kafka", "postgres", "registry", "zipkin")
+        ours = self.component.service not in ("kafka", "postgres", "registry", "zipkin", "connect")
         final = ours and code in FINAL_EXITS
         # A killed process cannot log why: its last line is about something else.
         last_word = "" if code is not None and code < 0 else _last_word(self.log, child.log_offset)

@@ -40,7 +40,7 @@ EVIDENCE = LetterEvidence(
 TEXTS = (
     *("original_topic", "original_timestamp_type", "group", "exception_type", "cause_type"),
     *("message", "stack_trace", "event_id", "event_type", "order_id", "replay_topic"),
-    "original_sha256",
+    *("original_sha256", "task", "stage", "stage_class"),
 )
 """All that the evidence has of strangers' words."""
 

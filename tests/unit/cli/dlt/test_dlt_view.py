@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 from rich.text import Text
+from tests.support.connect_letters import STACK_TRACE, connect_headers
 from tests.unit.cli.dlt.letters import (
     DLT,
     EVIDENCE,
@@ -31,7 +32,7 @@ from orderflow.cli.dlt.view import (
 )
 from orderflow.cli.dlt.words import evidence_line
 from orderflow.messaging.dead_letters.dispositions import Disposition, DispositionKind
-from orderflow.messaging.dead_letters.evidence import LetterEvidence
+from orderflow.messaging.dead_letters.evidence import LetterEvidence, read_evidence
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.payload import Payload
 from orderflow.messaging.dead_letters.replay_plan import (
@@ -40,6 +41,7 @@ from orderflow.messaging.dead_letters.replay_plan import (
     PlannedLetter,
     ReplayPlan,
 )
+from orderflow.messaging.dead_letters.summary import summarize
 
 JUNK = Payload(type="orderflow.OrderCreated", problem="EOFError, at byte 9 of 9")
 TO = PlannedLetter(id=LetterId(DLT, 0, 12), to="orders.payment-service.replay")
@@ -268,3 +270,23 @@ def test_the_history_around_a_failure_is_what_was_before_and_after() -> None:
     before, after = around(entries, FAILED)
     assert [each["revision"] for each in before] == [-2, -1]
     assert [each["revision"] for each in after] == [1, 2]
+
+
+def test_a_letter_of_connects_is_told_like_our_own_and_a_list_has_no_stack_trace() -> None:
+    quoting = connect_headers(message=f"Failed to deserialize\n{STACK_TRACE}")
+    letters = [
+        a_letter(offset, evidence=read_evidence(headers), group="payments-warehouse")
+        for offset, headers in enumerate((connect_headers(), quoting))
+    ]
+    listed = [
+        *list_lines(summarize(letters, replays_max=3), now=NOW),
+        *(letter_line(letter, now=NOW) for letter in letters),
+    ]
+    assert "DataException ← SerializationException: Failed to deserialize" in words(listed)
+    assert "AvroConverter" not in plain(listed)
+
+    shown = words(show_lines(letters[0], JUNK, OrderHistory(), None, now=NOW))
+    assert "in VALUE_CONVERTER by AvroConverter, task 0" in shown
+    assert "tried Connect does not count attempts" in shown
+    assert "was payments-2@41" in shown
+    assert "AvroConverter.toConnectData(AvroConverter.java:91)" in shown

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+from tests.support.connect_letters import DLT, REPLAY, connect_headers
 from tests.unit.cli.trace.evidence_of_orders import CREATED, NOON, ORDER, after, seen
 
 from orderflow.cli.trace.evidence import Seen
@@ -14,7 +15,12 @@ from orderflow.cli.trace.lines import parsed, read_lines
 from orderflow.cli.trace.topics import gaps, wanted_topics
 from orderflow.contracts.roster import ROSTER
 from orderflow.messaging.container.records.record_log import RecordLine
-from orderflow.messaging.dead_letters.letter import Evidence, RawHeaders, letter
+from orderflow.messaging.dead_letters.letter import (
+    Evidence,
+    RawHeaders,
+    copy_to_replay,
+    letter,
+)
 from orderflow.messaging.kafka.extract import Extract
 from orderflow.messaging.kafka.reader import ConsumerRecord
 
@@ -237,3 +243,18 @@ def test_what_was_not_read_to_its_end_is_said_with_how_far_it_was_read() -> None
         ("payments", "the cluster has no such topic", True),
         ("orders-3", "read up to 2026-01-31 12:01:30 only: --records-max reads more", True),
     ]
+
+
+def test_a_letter_of_connects_says_where_the_connector_gave_the_record_up() -> None:
+    first = connect_headers(HEADERS)
+    found = as_evidence(record(DLT, first)).letter
+    assert found is not None
+    assert (found.group, found.given_up) == ("payments-warehouse", ("payments", 2, 41))
+    assert (found.error, found.attempts) == ("DataException", None)
+
+    *_, copied = copy_to_replay(
+        to=REPLAY, letter_id=f"{DLT}/0/5", key=b"", value=b"", headers=first
+    )
+    again = as_evidence(record(DLT, connect_headers(copied, topic=REPLAY, partition=0, offset=9)))
+    assert again.letter is not None
+    assert (again.replays, again.letter.given_up) == (1, (REPLAY, 0, 9))

@@ -110,6 +110,22 @@ def test_streaming_on_from_a_position_needs_the_whole_invariant() -> None:
         assert holds or isinstance(decide(conditions), Refusal), conditions
 
 
+def test_a_position_that_follows_the_slot_may_be_behind_it_and_nothing_else_is_forgiven() -> None:
+    for conditions in EVERYTHING:
+        if conditions.position is None:
+            continue
+
+        following = msgspec.structs.replace(conditions.position, follows=True)
+        behind = msgspec.structs.replace(conditions, position=following)
+        caught_up = msgspec.structs.replace(
+            conditions,
+            position=msgspec.structs.replace(
+                conditions.position, lsn=max(conditions.position.lsn, 500)
+            ),
+        )
+        assert (decide(behind) is StartStep.STREAM) == (decide(caught_up) is StartStep.STREAM)
+
+
 def test_without_a_position_only_a_slot_made_now_or_an_empty_outbox_will_do() -> None:
     for conditions in EVERYTHING:
         if conditions.position is not None:
@@ -178,8 +194,10 @@ def test_another_server_timeline_database_or_slot_is_named(there: Database) -> N
 
 
 def test_a_position_comes_back_from_its_offset_and_metadata() -> None:
-    for tick, resyncing in ((0, False), (2**62, True)):
-        position = Position(lsn=2**62 + 1, database=HERE, tick=tick, resyncing=resyncing)
+    for tick, flag in ((0, False), (2**62, True)):
+        position = Position(
+            lsn=2**62 + 1, database=HERE, tick=tick, resyncing=flag, resent=3, follows=flag
+        )
         assert from_committed(position.lsn, to_metadata(position)) == position
         assert len(to_metadata(position)) < 4_096
 

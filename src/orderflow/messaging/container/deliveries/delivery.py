@@ -30,6 +30,12 @@ class Delivery(Protocol):
     def is_restoring(self) -> bool:
         """Whether state is read, so that the next turn should come soon."""
 
+    @property
+    def due_at(self) -> float:
+        """
+        From when on, in monotonic seconds, what is ready should be handled: a delivery may gather.
+        """
+
     def reasons(self) -> list[str]:
         """Why it is not ready, one sentence each, beside what gates say; empty if it is."""
 
@@ -80,6 +86,10 @@ class WithoutState:
     @property
     def is_restoring(self) -> bool:
         return False
+
+    @property
+    def due_at(self) -> float:
+        return 0.0
 
     def reasons(self) -> list[str]:
         return []

@@ -120,6 +120,10 @@ class StatefulDelivery:
         self.needs = (shared.gates.handle, shared.gates.commit)
 
     @property
+    def due_at(self) -> float:
+        return 0.0
+
+    @property
     def is_restoring(self) -> bool:
         """Whether a turn should come soon, whatever is fetched."""
         return (bool(self._restorer) or bool(self._coming)) and not self._gate.is_probing

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from orderflow.messaging.container.records.record import Record
+from orderflow.messaging.dead_letters.evidence import read_evidence
+from orderflow.messaging.dead_letters.letter import RawHeaders
 from orderflow.messaging.errors import Poison
 from orderflow.messaging.event import (
     ATTRIBUTE_BYTES_MAX,
@@ -55,6 +57,8 @@ class Intake:
             name: frozenset(topic.types) for name, topic in listener.subscribed.items()
         }
         self._sources = {name: topic.source for name, topic in listener.subscribed.items()}
+        # Only on these: anybody may write such headers on a topic of events.
+        self._replays = self._sources.keys() - {topic.name for topic in listener.topics}
         self._decoder = decoder
         self._writers = {name: (source or "").encode() for name, source in self._sources.items()}
         self._known: dict[bytes, tuple[bytes, type[Any] | None, frozenset[str]]] = {}
@@ -106,6 +110,7 @@ class Intake:
             partition=record.partition.number,
             offset=record.offset,
             key=record.key,
+            original=_original(progress.headers) if topic in self._replays else None,
         )
         return True
 
@@ -172,6 +177,16 @@ class Intake:
             return None
         received: Received | None = record.progress.received
         return received if handled else None
+
+
+def _original(headers: RawHeaders) -> tuple[str, int, int] | None:
+    """Where the record was at its first failure, if its headers say all of it."""
+    evidence = read_evidence(headers)
+    topic, partition = evidence.original_topic, evidence.original_partition
+    offset = evidence.original_offset
+    if topic is None or partition is None or offset is None:
+        return None
+    return topic, partition, offset
 
 
 def _are_readable(headers: Mapping[str, bytes]) -> bool:
