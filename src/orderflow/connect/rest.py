@@ -257,7 +257,11 @@ def cause_of(trace: str) -> str:
     """
     lines = trace.splitlines()
     causes = [line for line in lines if line.startswith("Caused by: ")]
-    cause = (causes or lines[:1] or [""])[-1].removeprefix("Caused by: ").strip()[:TROUBLE_CHARACTERS_MAX]
+    cause = (
+        (causes or lines[:1] or [""])[-1]
+        .removeprefix("Caused by: ")
+        .strip()[:TROUBLE_CHARACTERS_MAX]
+    )
     name, colon, words = cause.partition(": ")
     return f"{name.rpartition('.')[2]}{colon}{words}"
 
