@@ -141,10 +141,9 @@ def _trouble(settings: StackSettings) -> str:
 
 def _prepare(settings: StackSettings) -> None:
     # A worker that can ask for no schema takes every record for a bad one.
-    if "registry" in settings.services and (
-        wrong := http_probe(settings.ports.registry_health, "/health/ready")()
-    ):
-        raise Unavailable(f"the registry is not ready: {wrong}", resource="registry")
+    is_here = "registry" in settings.services
+    if is_here and http_probe(settings.ports.registry_health, "/health/ready")():
+        raise Unavailable("the registry is not ready: a sink needs it", resource="registry")
 
     _lay_out_plugins(settings)
     replicas = "1" if settings.brokers == 1 else "3"
