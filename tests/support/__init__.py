@@ -23,6 +23,9 @@ Real parts
     databases           *kit*: an empty database; a database's catalogue
     products            the demo products in an order database
     stock               the demo stock in an inventory database, what came in, and the audit
+    warehouse           the database that Connect fills on a test's stack, and its sink
+    debezium            Debezium in the place of order's relay, on a test's stack
+    outbox_load         orders placed while an outbox's reader is killed
     payments_ledger     what a test put on `payments`, payment by payment
     payment_views       what payment publishes of orders that it closed
     kafka_tools         Kafka's own command-line tools; the `orderflow` command
@@ -56,6 +59,8 @@ Probes: services that belong to the tests
     listener_probe      *kit*: a listener with its own topic, and a diary of its handler's calls
     dead_letters, desk_worker  *kit*: a group's dead letters on the broker; the desk as a process
     outbox_probe        *kit*: an outbox with its own topic and relay
+    debezium            an outbox's connector in Connect, in the relay's place
+    outbox_load         orders, and late writers, for whoever publishes an outbox
 
 Without processes
     lake_rows           payments as the lake exporter gets them, and the rows of its objects

@@ -22,7 +22,7 @@ WITHIN_S = 90.0
 
 
 @contextmanager
-def connect_stack() -> Iterator[OwnStack]:
+def debezium_stack() -> Iterator[OwnStack]:
     """Kafka, PostgreSQL, the registry, and a worker that has Debezium's plugin."""
     with private_stack(only=(*SERVERS, "connect", "debezium")) as stack:
         yield stack

@@ -53,11 +53,14 @@ def post(
 
 @app.command(
     help="From the outbox to a read_committed reader: records per second and milliseconds, beside "
-    "a poller."
+    "a poller, or with `--beside debezium` Debezium on the same outbox."
 )
 def relay(
     as_json: Json = False,
     smoke: Smoke = False,
+    beside: Annotated[
+        str, typer.Option(metavar="poller|debezium", help="The other side of the comparison.")
+    ] = "poller",
     rows: Annotated[int, typer.Option(min=10_000, help="Rows in each backlog.")] = 50_000,
     rounds: Rounds = 3,
     seconds: Annotated[float, typer.Option(help="Length of a turn at a steady rate.")] = 10.0,
@@ -66,7 +69,10 @@ def relay(
     from orderflow.bench.relay.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
     from orderflow.bench.relay.report import print_report  # noqa: PLC0415 - the same
 
-    report = run(SMOKE if smoke else Plan(rows=rows, rounds=rounds, paced_s=seconds))
+    if beside not in ("poller", "debezium"):
+        raise typer.BadParameter("poller or debezium", param_hint="--beside")
+    plan = SMOKE if smoke else Plan(rows=rows, rounds=rounds, paced_s=seconds)
+    report = run(msgspec.structs.replace(plan, beside=beside))
     if not _written_as_json(report, as_json=as_json, output=output):
         print_report(report)
 

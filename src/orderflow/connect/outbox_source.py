@@ -151,11 +151,11 @@ def _constant_text(header: str, value: str) -> dict[str, str]:
 
 
 def _database(database: DatabaseSettings) -> dict[str, str]:
-    host, port, name, user = address_of(database)
+    address = address_of(database)
     return {
-        "database.hostname": host,
-        "database.port": str(port),
-        "database.user": user,
+        "database.hostname": address.host,
+        "database.port": str(address.port),
+        "database.user": address.user,
         "database.password": PASSWORD,
-        "database.dbname": name,
+        "database.dbname": address.database,
     }

@@ -22,6 +22,7 @@ from tests.support.stack import OwnStack
 from tests.support.warehouse import SINK, Warehouse, config_of, warehouse_on
 
 from orderflow.connect import deploy
+from orderflow.connect.warehouse import net_by_currency
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import PAYMENTS
 from orderflow.messaging.errors import ConfigurationError, Incompatible
@@ -77,10 +78,10 @@ def test_a_table_that_does_not_fit_is_named_and_left_alone(warehouse: Warehouse)
 
 
 def test_a_wrong_configuration_is_refused_in_connects_words(warehouse: Warehouse) -> None:
-    wrong = {"name": SINK, **config_of(warehouse), "insert.mode": "sometimes"}
+    wrong = {"name": SINK, **config_of(warehouse), "tasks.max": "many"}
     [refused] = warehouse.client.validate(wrong)
-    assert refused.name == "insert.mode"
-    assert "sometimes" in refused.errors[0]
+    assert refused.name == "tasks.max"
+    assert "Invalid value many for configuration tasks.max" in refused.errors[0]
     with pytest.raises(ConfigurationError, match=r"no\.such\.Connector"):
         warehouse.client.validate({"name": SINK, "connector.class": "no.such.Connector"})
     assert warehouse.client.states() == []
@@ -122,6 +123,21 @@ def test_the_poison_record_is_the_one_dead_letter(stack: OwnStack, payments: Ser
     shown = orderflow(stack, "dlt", "list", "--group", SINK)
     assert shown.returncode == 0, shown.stderr
     assert "artifactId cannot be null" in shown.stdout
+
+
+def test_ledger_warehouse_and_files_have_the_same_sum(
+    payments: Service, warehouse: Warehouse, ledger: PaymentsLedger
+) -> None:
+    exporter = payments.start("exporter")
+    payments.eventually_caught_up(within_s=90)
+    sums = exporter.client.get("/lake/payments/sums").json()
+    assert exporter.terminate() == 0
+
+    amounts = {total["status"]: total["amountMinor"] for total in sums["totals"]}
+    assert sums["events"] == ledger.events
+    assert sums["payments"] == len(ledger.payments)
+    assert amounts["CAPTURED"] - amounts["REFUNDED"] == ledger.net_minor
+    assert net_by_currency(warehouse.settings.warehouse.settings()) == {"EUR": ledger.net_minor}
 
 
 def test_the_whole_topic_again_changes_nothing(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.databases import database_settings
-from tests.support.debezium import Debezium, connect_stack
+from tests.support.debezium import Debezium, debezium_stack
 from tests.support.order_service import OrderService, order_deployed
 from tests.support.outbox_load import (
     ORDER,
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[OwnStack]:
-    with connect_stack() as own:
+    with debezium_stack() as own:
         yield own
 
 

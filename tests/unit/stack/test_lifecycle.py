@@ -97,3 +97,12 @@ def test_what_can_not_be_added_is_said_and_nothing_is_restarted(
     with pytest.raises(StackFailed, match="port 9411"):
         lifecycle.up(settings, extras=("zipkin",))
     assert [verb for verb, *_ in supervisor.told] == ["rebuild"]
+
+
+def test_who_publishes_an_outbox_is_not_changed_while_it_runs(
+    settings: StackSettings, supervisor: FakeSupervisor
+) -> None:
+    with pytest.raises(StackFailed, match=r"published by relay: .*`orderflow up --relay debezium`"):
+        lifecycle.up(settings, publisher="debezium")
+    assert supervisor.told == []
+    assert lifecycle.up(settings, publisher="relay") == "running"

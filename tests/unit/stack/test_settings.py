@@ -13,7 +13,7 @@ from orderflow.messaging.errors import ConfigurationError
 from orderflow.stack.addresses import DEFAULT_PAYMENT_METHOD, exports, process_environment
 from orderflow.stack.blueprint import everything
 from orderflow.stack.parts.zipkin import ENDPOINT, EXPORTER
-from orderflow.stack.settings import PROVIDER_URL, Ports, from_environment
+from orderflow.stack.settings import PROVIDER_URL, PUBLISHER, Ports, from_environment
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +156,20 @@ def test_the_simulators_payment_method_is_a_default_only_where_the_simulator_is(
     monkeypatch.delenv(DEFAULT_PAYMENT_METHOD)
     monkeypatch.setenv(PROVIDER_URL, "https://provider.example")
     assert DEFAULT_PAYMENT_METHOD not in process_environment(from_environment())
+
+
+def test_debezium_as_the_publisher_brings_its_worker_which_waits_for_the_caretaker() -> None:
+    """So the worker also stops before it, and before PostgreSQL."""
+    plain = from_environment()
+    assert plain.with_extras(["relay"]) == plain
+    assert plain.publisher == "relay"
+
+    debezium = plain.with_extras(["debezium"])
+    assert debezium.publisher == "debezium"
+    assert process_environment(debezium)[PUBLISHER] == "debezium"
+    (worker,) = (part for part in everything(debezium) if part.name == "connect")
+    assert "order-relay" in worker.needs
+    (worker,) = (
+        part for part in everything(plain.with_extras(["connect"])) if part.name == "connect"
+    )
+    assert "order-relay" not in worker.needs

@@ -1,5 +1,6 @@
 """
-`orderflow bench relay`: how fast outbox rows become records, beside a poller, in the same run.
+`orderflow bench relay`: how fast outbox rows become records, beside a poller or Debezium, in the
+same run.
 
 Two questions, put to both relays in turns: how fast is a backlog published, and how long after its
 commit can a read_committed consumer read a row, at a steady rate. The consumer compares `ce_id`s
@@ -11,9 +12,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Literal
 
 import msgspec
+import psutil
 
+from orderflow.bench.relay.debezium import DebeziumTurns
 from orderflow.bench.relay.naive import TABLE
 from orderflow.bench.relay.outbox_writer import TOPIC, Written, preload
 from orderflow.bench.service_data import open_connection
@@ -28,13 +32,15 @@ from orderflow.trials.machine import Machine, cpu_seconds, this_machine
 from orderflow.trials.open_loop import LAG_MAX_MS
 from orderflow.trials.processes import Generator, generating, python_module, running
 
-OURS, NAIVE = "orderflow relay", "polling relay"
+OURS, NAIVE, DEBEZIUM = "orderflow relay", "polling relay", "Debezium"
+Beside = Literal["poller", "debezium"]
 WARM_UP_RATE_PER_S = 500
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """`rows` in each backlog; the poller gets as many. `warm_up_s` is our relay's."""
+    """`rows` in each backlog; the other side gets as many. `warm_up_s`: not the poller's."""
 
+    beside: Beside = "poller"
     rows: int = 50_000
     rows_per_transaction: tuple[int, ...] = (2, 100)
     rates_per_s: tuple[int, ...] = (200, 1_000)
@@ -49,13 +55,17 @@ SMOKE = Plan(
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
-    """From the first record that could be read to the last; CPU of the relay in the same time."""
+    """
+    From the first record that could be read to the last; CPU of the relay in the same time, and its
+    resident memory at the end.
+    """
 
     target: str
     rows_per_transaction: int
     rows: int
     per_s: float
     cpu_us_per_record: float
+    memory_mb: float
     start_s: float
     duplicates: int
     missing: int
@@ -99,11 +109,21 @@ def run(plan: Plan) -> Report:
     paced: list[Paced] = []
     with temporary_stack() as stack:
         reached = access(stack)
-        targets = (_ours(stack), _naive(stack, reached))
         stack.stop_process("order-api")
-        with _writing(targets[0], WARM_UP_RATE_PER_S, plan.warm_up_s, seed=0) as writer:
-            writer.result()
         stack.stop_process("order-relay")
+        ours = _ours(stack)
+        other = (
+            _naive(stack, reached)
+            if plan.beside == "poller"
+            else Target(name=DEBEZIUM, dsn=ours.dsn, run=DebeziumTurns(stack, reached.kafka).turn)
+        )
+        targets = (ours, other)
+        for target in targets[: 1 if plan.beside == "poller" else 2]:
+            with (
+                target.run(),
+                _writing(target, WARM_UP_RATE_PER_S, plan.warm_up_s, seed=0) as writer,
+            ):
+                writer.result()
 
         for number in range(plan.rounds):
             for target in targets:
@@ -121,6 +141,7 @@ def _drain(target: Target, kafka: KafkaSettings, rows: int, rows_per_transaction
         began_ns = time.monotonic_ns()
         with target.run() as pid:
             throughput = measure(reader, expected=ids, pid=pid)
+            memory_mb = psutil.Process(pid).memory_info().rss / 1e6
 
     return Drain(
         target=target.name,
@@ -128,6 +149,7 @@ def _drain(target: Target, kafka: KafkaSettings, rows: int, rows_per_transaction
         rows=len(ids),
         per_s=throughput.per_s,
         cpu_us_per_record=throughput.cpu_us_per_record,
+        memory_mb=memory_mb,
         start_s=(throughput.first_ns - began_ns) / 1e9,
         duplicates=throughput.duplicates,
         missing=throughput.missing,

@@ -23,7 +23,13 @@ def print_report(report: Report) -> None:
 
 def _drains(report: Report) -> Table:
     table = Table(
-        "backlog", "rows per transaction", "records/s", "relay µs/record", "twice", "never"
+        "backlog",
+        "rows per transaction",
+        "records/s",
+        "relay µs/record",
+        "MB",
+        "twice",
+        "never",
     )
 
     for name, size in sorted({(turn.target, turn.rows_per_transaction) for turn in report.drains}):
@@ -37,6 +43,7 @@ def _drains(report: Report) -> Table:
             str(size),
             spread([turn.per_s for turn in turns], digits=0),
             spread([turn.cpu_us_per_record for turn in turns]),
+            spread([turn.memory_mb for turn in turns], digits=0),
             str(sum(turn.duplicates for turn in turns)),
             str(sum(turn.missing for turn in turns)),
         )
