@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from orderflow.books.settings import BooksSettings
 from orderflow.cli.main import COMMANDS
+from orderflow.connect.settings import ConnectSection, WarehouseSection
 from orderflow.contracts.roster import ROSTER
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.process.follower import FollowerSettings
@@ -83,9 +84,14 @@ def test_every_setting_is_in_the_configuration_document() -> None:
         re.findall(rf"`({PREFIX}[A-Z_]+)`", (ROOT / "docs" / "configuration.md").read_text())
     )
     existing = {name for model in SETTINGS for name in variables(model, PREFIX)}
+    existing |= set(variables(ConnectSection, f"{PREFIX}CONNECT__"))
+    existing |= set(variables(WarehouseSection, f"{PREFIX}WAREHOUSE__"))
     existing |= set(variables(TopicSettings, f"{PREFIX}TOPICS__")) | {
         f"{PREFIX}FAILPOINTS",
         f"{PREFIX}SECRETS_DIR",
+        # A Connect worker's own.
+        f"{PREFIX}WAREHOUSE_PASSWORD",
+        f"{PREFIX}ORDER_PASSWORD",
     }
     assert listed == existing
 

@@ -23,6 +23,9 @@ Real parts
     databases           *kit*: an empty database; a database's catalogue
     products            the demo products in an order database
     stock               the demo stock in an inventory database, what came in, and the audit
+    warehouse           the database that Connect fills on a test's stack, and its sink
+    debezium            Debezium in the place of order's relay, on a test's stack
+    outbox_load         orders placed while an outbox's reader is killed
     payments_ledger     what a test put on `payments`, payment by payment
     payment_views       what payment publishes of orders that it closed
     kafka_tools         Kafka's own command-line tools; the `orderflow` command

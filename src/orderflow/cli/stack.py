@@ -28,7 +28,7 @@ from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import lifecycle
 from orderflow.stack.addresses import api_url, database_url, exports, process_environment
-from orderflow.stack.parts import connect, jars, zipkin
+from orderflow.stack.parts import connect, extra_packages, jars, zipkin
 from orderflow.stack.parts.fetch import fetch_uses
 from orderflow.stack.settings import EXTRAS, RELAYS, Publisher, StackSettings, from_environment
 from orderflow.stack.supervise.managed import ProcessRow
@@ -94,7 +94,10 @@ def up(
     settings = from_environment(brokers=_brokers(brokers))
     console = Terminal(stderr=True, highlight=False)
     publisher = _publisher(relay)
-    _fetch_jars(settings.with_extras((*wanted, *([publisher] if publisher else []))), console)
+    chosen = settings.with_extras((*wanted, *([publisher] if publisher else [])))
+    _fetch_jars(chosen, console)
+    if "lake" in chosen.services:
+        extra_packages.ensure(extra_packages.LAKE, console.print)
 
     begun = time.monotonic()
     with console.status("starting …") as spinner:

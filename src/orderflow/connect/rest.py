@@ -256,8 +256,12 @@ def cause_of(trace: str) -> str:
     That is what an operator can mend; what wraps it says that a task was killed.
     """
     lines = trace.splitlines()
-    causes = [line for line in lines if line.startswith("Caused by: ")] or lines[:1]
-    cause = causes[-1].removeprefix("Caused by: ").strip()[:TROUBLE_CHARACTERS_MAX]
+    causes = [line for line in lines if line.startswith("Caused by: ")]
+    cause = (
+        (causes or lines[:1] or [""])[-1]
+        .removeprefix("Caused by: ")
+        .strip()[:TROUBLE_CHARACTERS_MAX]
+    )
     name, colon, words = cause.partition(": ")
     return f"{name.rpartition('.')[2]}{colon}{words}"
 

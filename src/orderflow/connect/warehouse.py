@@ -6,8 +6,12 @@ A table that is there and does not fit is named and never altered: what is in it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
 from importlib.resources import files
+
+import msgspec
 
 from orderflow.messaging.errors import Incompatible
 from orderflow.messaging.postgres import Cursor, connect, unavailable_when_transient
@@ -42,6 +46,7 @@ def make_table(settings: DatabaseSettings) -> None:
     fill. Raises Unavailable when the database is away, or read-only.
     """
     script = files("orderflow.connect").joinpath("warehouse.sql").read_text()
+
     with (
         connect(settings, application_name=APPLICATION_NAME) as connection,
         unavailable_when_transient(),
@@ -93,3 +98,49 @@ def _key_complaints(cursor: Cursor) -> list[str]:
     )
     (key,) = cursor.fetchone() or (None,)
     return [] if key == [KEY] else [f"its primary key is not {KEY}"]
+
+
+class WarehousePayment(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the table. `amount_minor` in minor units of the currency."""
+
+    payment_id: str
+    order_id: str
+    status: str
+    amount_minor: int
+    currency: str
+    occurred_at: datetime
+
+
+def payments_of(settings: DatabaseSettings, order_id: str) -> list[WarehousePayment]:
+    """The order's payments, by attempt. Raises Unavailable."""
+    names = WarehousePayment.__struct_fields__
+    with _reading(settings) as cursor:
+        cursor.execute(
+            "SELECT payment_id, order_id, status, amount_minor, currency, occurred_at "
+            "FROM payments WHERE order_id = %s ORDER BY attempt",
+            [order_id],
+        )
+        return [
+            WarehousePayment(**dict(zip(names, fields, strict=True)))
+            for fields in cursor.fetchall()
+        ]
+
+
+def net_by_currency(settings: DatabaseSettings) -> dict[str, int]:
+    """Captured without refunded, in minor units; without currencies whose net is 0."""
+    with _reading(settings) as cursor:
+        cursor.execute(
+            "SELECT currency, sum(captured_minor - refunded_minor)::bigint FROM books_payments "
+            "GROUP BY currency HAVING sum(captured_minor - refunded_minor) <> 0 ORDER BY currency"
+        )
+        return {str(currency): int(net) for currency, net in cursor.fetchall()}
+
+
+@contextmanager
+def _reading(settings: DatabaseSettings) -> Iterator[Cursor]:
+    with (
+        connect(settings, application_name=APPLICATION_NAME) as connection,
+        unavailable_when_transient(),
+        connection.cursor() as cursor,
+    ):
+        yield cursor

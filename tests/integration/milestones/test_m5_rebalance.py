@@ -140,14 +140,14 @@ def _loading(probe: Probe) -> Iterator[None]:
 
 
 def _load(probe: Probe, stop: threading.Event) -> None:
-    """A second's share every 100 ms; one key in a hundred waits for 1 s to 10 s."""
+    """A second's share every 100 ms; three records in a hundred wait for 1 s to 10 s."""
     chance = random.Random(20_261)
     number = 0
     while not stop.wait(0.1):
         batch = []
         for _ in range(RECORDS_PER_S // 10):
             number += 1
-            slow = chance.random() < 0.01
+            slow = chance.random() < 0.03
             behaviour = f"fail-until:{time.time() + chance.uniform(1, 10)}" if slow else ""
             batch.append(asked(chance.choice(KEYS), number, behaviour))
         probe.produce(batch)

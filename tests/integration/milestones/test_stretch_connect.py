@@ -77,10 +77,10 @@ def test_a_table_that_does_not_fit_is_named_and_left_alone(warehouse: Warehouse)
 
 
 def test_a_wrong_configuration_is_refused_in_connects_words(warehouse: Warehouse) -> None:
-    wrong = {"name": SINK, **config_of(warehouse), "insert.mode": "sometimes"}
+    wrong = {"name": SINK, **config_of(warehouse), "tasks.max": "many"}
     [refused] = warehouse.client.validate(wrong)
-    assert refused.name == "insert.mode"
-    assert "sometimes" in refused.errors[0]
+    assert refused.name == "tasks.max"
+    assert "Invalid value many for configuration tasks.max" in refused.errors[0]
     with pytest.raises(ConfigurationError, match=r"no\.such\.Connector"):
         warehouse.client.validate({"name": SINK, "connector.class": "no.such.Connector"})
     assert warehouse.client.states() == []

@@ -1,7 +1,8 @@
 """
 The benchmarks run to their end and count right. Never a timing: that is for people to read.
 
-All but one on the same stack, which is brought to where each begins; one as a command.
+Those that may share a stack do, and it is brought to where each begins; the others run as commands,
+on stacks of their own: they count all that there is.
 """
 
 from __future__ import annotations
@@ -79,9 +80,7 @@ def report_of_command(command: str, directory: Path) -> dict[str, Any]:
 
 
 def test_the_post_benchmark_finds_every_answered_order_in_the_database(tmp_path: Path) -> None:
-    """
-    And reports both sides. As a command, on a stack of its own, all whose orders it counts.
-    """
+    """And reports both sides."""
     found = report_of_command("post", tmp_path)
     assert found["machine"]["cores"] >= 1
     assert len({turn["target"] for turn in found["turns"]}) == 2
@@ -122,9 +121,9 @@ def test_a_payment_benchmark_pays_every_order_once_on_every_side(report: Report)
     assert set(found["ratios"]) == {"one transaction each", "no transactions"}
 
 
-def test_a_revenue_benchmark_counts_every_payment_once_on_every_side(report: Report) -> None:
+def test_a_revenue_benchmark_counts_every_payment_once_on_every_side(tmp_path: Path) -> None:
     """And ours has every customer's totals right: a turn whose totals are wrong gives no figure."""
-    found = report("revenue")
+    found = report_of_command("revenue", tmp_path)
     turns = {turn["target"]: turn for turn in found["turns"]}
     assert len(turns) == 3
     assert all(turn["per_s"] > 0 for turn in turns.values())
@@ -133,8 +132,9 @@ def test_a_revenue_benchmark_counts_every_payment_once_on_every_side(report: Rep
     assert turns["orderflow revenue"]["customers"] > 400
 
 
-def test_a_tracing_benchmark_pays_every_order_once_and_its_spans_arrive(report: Report) -> None:
-    found = report("tracing")
+@pytest.mark.long  # Its turns are those of the payment benchmark.
+def test_a_tracing_benchmark_pays_every_order_once_and_its_spans_arrive(tmp_path: Path) -> None:
+    found = report_of_command("tracing", tmp_path)
     assert [(turn["duplicates"], turn["missing"]) for turn in found["turns"]] == [(0, 0)] * 3
     # Of each order the processing and the sending, and some batches.
     assert found["spans"] >= 2 * found["plan"]["records"]

@@ -15,6 +15,8 @@ from orderflow.books.report import (
     BooksReport,
     Check,
     CheckCount,
+    Copy,
+    CopyState,
     Difference,
     Explained,
     Subject,
@@ -74,6 +76,18 @@ def test_an_explained_difference_shows_its_reason() -> None:
     reason = "open dead letter: orderflow dlt show orders.payment-service.dlt/0/7"
     shown = text(replace(REPORT, explained=(Explained(difference=MONEY, reason=reason),)))
     assert reason in shown
+
+
+def test_the_copies_that_were_compared_are_named_and_one_that_is_away_too() -> None:
+    copies = (
+        Copy(name="warehouse", state=CopyState.AWAY, why="database: away"),
+        Copy(name="lake", state=CopyState.COMPARED),
+    )
+    note = "not compared: the warehouse is away: database: away"
+    shown = text(replace(REPORT, verdict=Verdict.UNSETTLED, copies=copies, notes=(note,)))
+    assert note in shown
+    assert "also compared: lake" in shown
+    assert "also compared" not in text(REPORT)
 
 
 def test_strangers_words_do_not_reach_the_terminal() -> None:

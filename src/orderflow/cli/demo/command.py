@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from threading import Event, Thread
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
 from orderflow.books.audit import Books
 from orderflow.books.report import Verdict
@@ -24,6 +25,7 @@ from orderflow.cli.api_client import Api
 from orderflow.cli.configuration import ToolSettings, tool_settings
 from orderflow.cli.demo import view
 from orderflow.cli.demo.arrivals import Arrivals, Commanded, Unknown, watching
+from orderflow.cli.demo.copies import Copies
 from orderflow.cli.demo.revenue import LOOK_THERE, Revenue
 from orderflow.cli.demo.services import NEEDED, NEIGHBOURS, Services
 from orderflow.cli.demo.stories import SLOW, SOLD_OUT, STORIES, WRITERS, Story
@@ -36,7 +38,7 @@ from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.stack.lifecycle import current
-from orderflow.stack.settings import StackSettings
+from orderflow.stack.settings import EXTRAS, StackSettings
 
 ARRIVED_WITHIN_S = 120.0
 WITNESSED_WITHIN_S = 60.0
@@ -62,7 +64,16 @@ class Placed(msgspec.Struct, kw_only=True):
         return not self.story.lacks(self.seen)
 
 
-def demo() -> None:
+def demo(
+    extras: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="|".join(EXTRAS),
+            help="As of `orderflow up`. connect: payments go on into a warehouse and into files.",
+        ),
+    ] = None,
+) -> None:
     """
     Start the stack if it does not run, place five kinds of order, and show every record that they
     cause.
@@ -72,15 +83,17 @@ def demo() -> None:
     was paid. Each record is read by us and by Kafka's own console consumer, a Java program. At the
     end each order is compared with how it should end, with the payment provider's own ledger, with
     its shipment, with the mails that its customer got, and with its customer's revenue. The books
-    compare what every service says of every order. Exit 0 only if all of that is so. The stack
-    stays up.
+    compare what every service says of every order. With Connect, the warehouse's row of an order
+    is shown, and one sum three times: ledger, warehouse, files. Exit 0 only if all of that is so.
+    The stack stays up.
 
     \b
-    Example:
+    Examples:
       orderflow demo
+      orderflow demo --with connect
     """
     console = Terminal(highlight=False)
-    stack_commands.up(brokers=current().brokers)
+    stack_commands.up(brokers=current().brokers, extras=extras)
     settings, tools = current(), tool_settings()
     _refuse_partial(settings)
 
@@ -99,8 +112,23 @@ def demo() -> None:
         _show_followers(console, services, orders)
         _show_revenue(console, revenue, orders)
         _show_trace(console, settings, tools, orders)
+        _show_copies(console, settings, orders)
         _show_books(console, tools)
         view.farewell(console, services.order_url)
+
+
+def _show_copies(console: Terminal, settings: StackSettings, orders: dict[str, Placed]) -> None:
+    """Where payments go on to, if they do. Raises OrderflowError if a copy differs."""
+    if not {"connect", "lake"} <= set(settings.services):
+        return
+    copies = Copies(settings)
+    paid = next(placed for placed in orders.values() if placed.story.captures)
+
+    with console.status("waiting for the warehouse and the files"):
+        sums = copies.sums()
+    view.heading(console, "where payments go on to: a warehouse, and files")
+    view.warehouse_rows(console, paid.story, copies.row_of(paid.order_id))
+    view.sums(console, sums)
 
 
 def _show_books(console: Terminal, tools: ToolSettings) -> None:

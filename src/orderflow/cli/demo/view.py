@@ -12,11 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from orderflow.cli.demo.console_consumer import Witnessed
+from orderflow.cli.demo.copies import Sums
 from orderflow.cli.demo.revenue import Moved
 from orderflow.cli.demo.services import Captured
 from orderflow.cli.demo.stories import Story
 from orderflow.cli.records import ReadableRecord
 from orderflow.cli.terminal import Terminal
+from orderflow.connect.warehouse import WarehousePayment
 from orderflow.contracts.currencies import amount_text
 from orderflow.contracts.events import (
     OrderCancelled,
@@ -187,6 +189,31 @@ def revenue(console: Terminal, rows: Sequence[Moved]) -> None:
     ]
     words = "GET /revenue/… said it, and the records on revenue-by-customer say the same:"
     console.print(Text(f"{words} {', '.join(agreeing)}", "dim"))
+
+
+def warehouse_rows(console: Terminal, story: Story, rows: Sequence[WarehousePayment]) -> None:
+    """What the warehouse has of one order."""
+    console.print(Text.assemble(_customer(story), "in the warehouse's table payments"))
+    table = Table("payment", "status", "amount", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row.payment_id, row.status, amount_text(row.amount_minor, row.currency))
+    console.print(Padding(table, (0, 0, 0, 10)))
+
+
+def sums(console: Terminal, sums: Sums) -> None:
+    """What was captured and not refunded, of all payments, three times."""
+    table = Table("all payments, net", box=None, pad_edge=False)
+    for title in ("ledger", "warehouse", "files"):
+        table.add_column(title, justify="right")
+    for currency in sums.ledger:
+        table.add_row(
+            currency,
+            *(
+                amount_text(net[currency], currency)
+                for net in (sums.ledger, sums.warehouse, sums.files)
+            ),
+        )
+    console.print(Padding(table, (1, 0, 0, 0)))
 
 
 def traced(console: Terminal, story: Story, order_id: str, text: Text) -> None:

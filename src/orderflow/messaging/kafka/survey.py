@@ -271,6 +271,7 @@ class Surveyor:
         # A group that has finished all stands at the end of the log, where no record is to be read.
         behind = [spot for spot, lag in zip(spots, lags, strict=True) if lag.records]
         times = self._committed.of(behind, within_s=TIMES_WITHIN_S)
+
         age = self._age_in(times)
         pairs = list(zip(spots, lags, strict=True))
         return (

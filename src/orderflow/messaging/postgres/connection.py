@@ -144,6 +144,7 @@ def address_of(settings: DatabaseSettings) -> Address:
             "a connection string names no host or no database; both are needed, as in "
             "postgresql://user@host:5432/database"
         )
+
     return Address(
         str(host),
         int(parts.get("port") or 5432),

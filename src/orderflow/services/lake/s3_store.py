@@ -21,6 +21,7 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
+from orderflow.messaging.errors import ConfigurationError
 from orderflow.services.lake.config import StoreSection
 from orderflow.services.lake.store import Content, Version, away
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 RETRIES_MAX = 2
 NO_BUCKET = "NoSuchBucket"
+PROBE = ".probe"
+NO_VERSION = f'"{"0" * 32}"'
+"""An ETag that no object has."""
 
 
 class BucketStore:
@@ -60,10 +64,17 @@ class BucketStore:
         )
 
     def prepare(self) -> None:
-        """Nothing is made here: a bucket is its owner's."""
-        with _translated():
-            for _page in obstore.list(self._store, chunk_size=1):
-                return
+        """
+        Try that the store compares versions: with one that does not, two exporters lose rows.
+
+        A bucket is its owner's: none is made. Raises ConfigurationError for such a store.
+        """
+        self.write(PROBE, b"", replacing=None)
+        if self.write(PROBE, b"", replacing=None) or self.write(PROBE, b"", replacing=NO_VERSION):
+            raise ConfigurationError(
+                "ORDERFLOW_LAKE__STORE__URL: this store ignores the conditions of a write "
+                "(If-Match, If-None-Match), so two exporters would lose rows: choose another"
+            )
 
     def read(self, name: str) -> Content | None:
         with _translated():

@@ -118,6 +118,7 @@ def _trouble(settings: StackSettings) -> str:
     wrong = http_probe(settings.ports.connect, "/health")()
     if wrong:
         return wrong
+
     try:
         with ConnectClient(url(settings), within_s=PROBE_TIMEOUT_S) as client:
             states = client.states()

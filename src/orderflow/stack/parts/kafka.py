@@ -156,6 +156,7 @@ def _format(settings: StackSettings, fresh: Path) -> Command:
 def _java(settings: StackSettings, *options: str, main: tuple[str, ...]) -> Command:
     logging = (f"-Dlog4j2.configurationFile={LOG4J2}", "-Dlog4j2.disableJmx=true")
     classpath = jars.locate(settings.cache_dir).kafka_classpath
+
     return Command(
         argv=(
             java(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -89,6 +90,17 @@ def test_a_write_that_fails_is_in_words_and_leaves_nothing(
     assert (caught.value.resource, caught.value.reason) == ("store", reason)
     assert "secret" not in str(caught.value)
     assert (store.read(NAME), written_aside(root)) == (before, [])
+
+
+def test_a_write_that_breaks_off_in_the_middle_is_not_seen(store: LocalStore, root: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+    try:
+        with pytest.raises(Unavailable):
+            store.write(NAME, b"x" * 10_000, replacing=None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (store.read(NAME), visible(root), written_aside(root)) == (None, [], [])
 
 
 def test_a_root_that_is_gone_is_not_made_again_by_a_write(store: LocalStore, root: Path) -> None:
