@@ -136,6 +136,11 @@ MUTANTS = {
             "test_an_older_copy_of_the_database_is_refused_and_a_resync_loses_nothing[order]"
         ),
     },
+    "tests/unit/messaging/relay/test_start_decision.py": {
+        "followed-position-forgiven-all": (
+            "test_a_position_that_follows_the_slot_may_be_behind_it_and_nothing_else_is_forgiven"
+        ),
+    },
     "tests/integration/inventory/test_inventory_stock.py": {
         "read-then-write-stock": (
             "test_four_workers_who_want_the_same_products_reserve_exactly_what_fits"

@@ -36,7 +36,7 @@ from orderflow.messaging.testing.eventually import eventually
 WORKER_KILLS = [1, pytest.param(10, marks=pytest.mark.long)]
 KEYS = [f"key-{number:02d}" for number in range(40)]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
