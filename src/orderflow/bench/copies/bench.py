@@ -279,6 +279,7 @@ class _Bench:
             enough=backlog.rows - self._plan.flush_records,
             pid=pid_of(self._stack, PROCESS),
         )
+
         wait_for(
             lambda: self._in_lake(backlog) == backlog.rows,
             within_s=COPIED_WITHIN_S,
