@@ -71,6 +71,7 @@ bench: setup-dev ## measure, each figure beside its baseline
 	$(BIN)/orderflow bench payment
 	$(BIN)/orderflow bench inventory
 	$(BIN)/orderflow bench revenue
+	$(BIN)/orderflow bench copies
 
 docs: setup-dev ## write docs/asyncapi.json, docs/metrics.md and the dashboards anew, as the code has them
 	$(BIN)/python -m orderflow.services.asyncapi

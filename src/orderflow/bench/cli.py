@@ -166,6 +166,31 @@ def tracing(
         print_report(report)
 
 
+@app.command(
+    help="From payments into the warehouse and the lake: rows per second, and milliseconds from "
+    "the producer's commit, beside a plain loop and one file. Two minutes. Examples: "
+    "`orderflow bench copies`, `orderflow bench copies --payments 50000 --json`."
+)
+def copies(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    payments: Annotated[
+        int, typer.Option(min=6_000, help="Payments in each backlog; refunds come on top.")
+    ] = 20_000,
+    rounds: Rounds = 1,
+    rate: Annotated[int, typer.Option(min=1, help="Payments per second at a steady rate.")] = 100,
+    seconds: Annotated[float, typer.Option(help="Length of the turn at a steady rate.")] = 20.0,
+    output: Output = None,
+) -> None:
+    from orderflow.bench.copies.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.copies.report import print_report  # noqa: PLC0415 - the same
+
+    plan = Plan(payments=payments, rounds=rounds, rate_per_s=rate, paced_s=seconds)
+    report = run(SMOKE if smoke else plan)
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
+
+
 @app.callback()
 def root() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]

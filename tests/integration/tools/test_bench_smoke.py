@@ -138,3 +138,15 @@ def test_a_tracing_benchmark_pays_every_order_once_and_its_spans_arrive(tmp_path
     assert [(turn["duplicates"], turn["missing"]) for turn in found["turns"]] == [(0, 0)] * 3
     # Of each order the processing and the sending, and some batches.
     assert found["spans"] >= 2 * found["plan"]["records"]
+
+
+@pytest.mark.long  # Connect has to be warm before it can be told from a loop.
+def test_a_copies_benchmark_has_every_payment_in_both_copies(tmp_path: Path) -> None:
+    """And the tables have every row: a turn whose sums are wrong gives no figure."""
+    found = report_of_command("copies", tmp_path)
+    assert len({turn["target"] for turn in found["turns"]}) == 5
+    assert all(turn["per_s"] > 0 for turn in found["turns"])
+    assert len(found["ratios"]) == 3
+    paced = found["paced"]
+    assert paced["payments"] > 100
+    assert {paced[copy]["count"] for copy in ("warehouse", "lake")} == {paced["payments"]}

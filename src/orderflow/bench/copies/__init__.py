@@ -1,0 +1,1 @@
+"""`orderflow bench copies`: `bench`, `paced`, `report`; baselines `naive`, `one_file`."""
