@@ -19,6 +19,9 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/integration/tools/test_warehouse_table.py": {
+        "warehouse-row-goes-back": "test_a_row_never_goes_back[events1]",
+    },
     "tests/unit/services/lake/test_objects.py": {
         "lake-named-by-the-batch": "test_no_batch_puts_a_record_into_another_object",
     },
