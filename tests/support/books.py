@@ -28,7 +28,7 @@ from orderflow.books.sides.open_sides import open_sides
 from orderflow.books.sides.side import Sides
 from orderflow.contracts.events import Envelope
 from orderflow.contracts.ids import payment_id, refund_id
-from orderflow.contracts.roster import ROSTER
+from orderflow.contracts.roster import ALWAYS_RUN
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.contracts.topics import SOURCES
 from orderflow.messaging import postgres
@@ -46,7 +46,7 @@ from orderflow.stack.temporary_stack import INFRASTRUCTURE, temporary_stack
 from orderflow.trials.harness import access
 
 SERVICES: tuple[Service, ...] = tuple(
-    member.name for member in ROSTER if member.name != "operations"
+    member.name for member in ALWAYS_RUN if member.name != "operations"
 )
 PARTS: tuple[Service, ...] = (*INFRASTRUCTURE, *SERVICES, "psp", "mail")
 LIVES = ("delivered", "shipped", "paid", "refunded", "declined", "short", "called off", "free")
@@ -150,7 +150,7 @@ def small_system() -> Iterator[SmallSystem]:
         with closing(registry), open_sides(settings) as sides:
             system = SmallSystem(stack=stack, orders=_orders(stack), sides=sides, registry=registry)
             eventually(partial(_balances, system), within_s=90, every_s=1)
-            for member in ROSTER:
+            for member in ALWAYS_RUN:
                 for process in member.runs if member.name in SERVICES else ():
                     stack.stop_process(process.name)
             yield system

@@ -25,7 +25,7 @@ from tests.support import stepped_clock
 from tests.support.balancer import balancing
 from tests.support.small_disk import SmallDisk
 
-from orderflow.contracts.roster import OBSERVED, ROSTER
+from orderflow.contracts.roster import ALWAYS_RUN, OBSERVED
 from orderflow.contracts.topics import ORDERS
 from orderflow.drills.drill import Drill, Expectation, Ground, Incident
 from orderflow.drills.scene import Scene, Snapshot
@@ -49,7 +49,7 @@ LOG_TIME = re.compile(r"\b(20\d\d-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)")
 LOG_TAIL = 20_000
 WITHIN_S = 120.0
 
-WORKERS = ("order-relay", *(m.name for m in ROSTER if m.name not in ("order", "operations")))
+WORKERS = ("order-relay", *(m.name for m in ALWAYS_RUN if m.name not in ("order", "operations")))
 """The processes that listen, relay and send; each has its API in it, order's apart."""
 
 
@@ -148,7 +148,7 @@ class EverythingKilled(Outage):
     def __init__(self, scene: Scene, *, times: int) -> None:
         super().__init__(scene)
         self._times = times
-        services = {member.name for member in ROSTER}
+        services = {member.name for member in ALWAYS_RUN}
         self.names = [
             part.name
             for part in scene.stack.managed.values()

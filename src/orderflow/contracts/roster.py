@@ -261,6 +261,9 @@ def sections(roster: Roster = ROSTER) -> tuple[str, ...]:
 GROUPS = groups()
 ON_DEMAND_GROUPS = on_demand_groups()
 ALL_GROUPS = all_groups()
+ALWAYS_RUN: Roster = tuple(member for member in ROSTER if not member.on_demand)
+"""The services that every stack runs."""
+
 TOPICS = topics()
 SECTIONS = sections()
 OBSERVED = frozenset(topic.name for topic in TOPICS) - {RELAY_POSITIONS.name}

@@ -22,12 +22,12 @@ from tests.support.stack import RUNNING_STACK
 from typer.testing import CliRunner
 
 from orderflow.bench.cli import app
-from orderflow.contracts.roster import ROSTER
+from orderflow.contracts.roster import ALWAYS_RUN
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
 from orderflow.stack.temporary_stack import temporary_stack
 
-OURS = tuple(process.name for member in ROSTER for process in member.runs)
+OURS = tuple(process.name for member in ALWAYS_RUN for process in member.runs)
 ORDER = ("order-api", "order-relay")
 Report = Callable[..., dict[str, Any]]
 

@@ -15,7 +15,7 @@ from tests.support.databases import database_settings
 from orderflow.books.audit import Books
 from orderflow.books.report import BooksReport, Check, Verdict
 from orderflow.books.settings import BooksDatabases, BooksSection
-from orderflow.contracts.roster import ROSTER
+from orderflow.contracts.roster import ALWAYS_RUN
 from orderflow.messaging import postgres
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack.addresses import api_url, database_url, psp_url
@@ -26,7 +26,7 @@ from orderflow.trials.harness import access
 from orderflow.trials.order_load import OrderLoad
 
 SERVICES: tuple[Service, ...] = tuple(
-    member.name for member in ROSTER if member.name != "operations"
+    member.name for member in ALWAYS_RUN if member.name != "operations"
 )
 SKUS = ["MOUSE-01", "CABLE-USBC-2M", "LAMP-01"]
 RUNS = 3

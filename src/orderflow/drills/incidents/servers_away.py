@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orderflow.contracts.roster import ROSTER
+from orderflow.contracts.roster import ALWAYS_RUN
 from orderflow.contracts.topics import ORDERS
 from orderflow.drills.drill import Drill, Expectation, Ground, Incident
 from orderflow.drills.expectations import (
@@ -18,7 +18,7 @@ from orderflow.stack.supervise.managed import State
 STARTING_ANEW = "fulfilment"
 """The process that is started while the registry is away."""
 
-OURS = tuple(process.name for member in ROSTER for process in member.runs)
+OURS = tuple(process.name for member in ALWAYS_RUN for process in member.runs)
 
 
 class BrokerDown(Incident):
