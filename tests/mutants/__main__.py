@@ -19,6 +19,9 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/integration/tools/test_warehouse_table.py": {
+        "warehouse-row-goes-back": "test_a_row_never_goes_back[events1]",
+    },
     "tests/unit/services/lake/test_objects.py": {
         "lake-named-by-the-batch": "test_no_batch_puts_a_record_into_another_object",
     },
@@ -134,6 +137,11 @@ MUTANTS = {
     "tests/integration/kit/test_relay_older_copy.py": {
         "tick-not-compared": (
             "test_an_older_copy_of_the_database_is_refused_and_a_resync_loses_nothing[order]"
+        ),
+    },
+    "tests/unit/messaging/relay/test_start_decision.py": {
+        "followed-position-forgiven-all": (
+            "test_a_position_that_follows_the_slot_may_be_behind_it_and_nothing_else_is_forgiven"
         ),
     },
     "tests/integration/inventory/test_inventory_stock.py": {

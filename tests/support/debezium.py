@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.support.stack import SERVERS, OwnStack, private_stack
 
@@ -25,7 +25,8 @@ WITHIN_S = 90.0
 def debezium_stack() -> Iterator[OwnStack]:
     """Kafka, PostgreSQL, the registry, and a worker that has Debezium's plugin."""
     with private_stack(only=(*SERVERS, "connect", "debezium")) as stack:
-        yield stack
+        # Services are told by the tests who publishes; the probe service knows no Connect.
+        yield replace(stack, more_environment={})
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ class PaymentsLedger:
         """The warehouse's rows, by payment."""
         return [row for _, row in sorted(self.payments.items())]
 
+    @property
+    def net_minor(self) -> int:
+        """What was captured and not refunded."""
+        return sum(amount for *_, status, amount in self.payments.values() if status == "SUCCEEDED")
+
     def _send(self, event: Event, at: datetime) -> None:
         self._service.send(PAYMENTS.name, replace(event, occurred_at=at))
         self.events += 1

@@ -8,7 +8,18 @@ from pathlib import Path
 
 RUNBOOKS = sorted((Path(__file__).parents[2] / "docs" / "runbooks").glob("*.md"))
 READING = (
-    *("dlt list", "lag", "listeners", "logs", "mail", "revenue", "status", "stuck"),
+    *(
+        "connect plan",
+        "connect status",
+        "dlt list",
+        "lag",
+        "listeners",
+        "logs",
+        "mail",
+        "revenue",
+        "status",
+        "stuck",
+    ),
     *("topics plan", "trace"),
 )
 """What changes nothing, and ends by itself."""

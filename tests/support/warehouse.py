@@ -27,6 +27,7 @@ from orderflow.messaging.errors import Transient
 from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
+from orderflow.stack.local_stack import StackFailed
 
 SINK = PAYMENTS_WAREHOUSE.group
 
@@ -50,7 +51,15 @@ class Warehouse:
             lambda: not self.stack.local.find("connect").is_alive, within_s=10, why="it is dead"
         )
         self.stack.stop("connect")
-        self.stack.start("connect")
+        eventually(self._is_started, within_s=120, why="the registry is ready, and so a worker")
+
+    def _is_started(self) -> bool:
+        """A supervisor tries again: while the database comes back the registry is not ready."""
+        try:
+            self.stack.start("connect")
+        except StackFailed:
+            return False
+        return True
 
     def kill_database(self) -> None:
         """SIGKILL to the server, and the same data again."""

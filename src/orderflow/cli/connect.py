@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -13,7 +15,7 @@ from orderflow.cli.output import printable, say, write_json
 from orderflow.cli.terminal import Terminal
 from orderflow.connect import deploy
 from orderflow.connect.deploy import Deployed
-from orderflow.connect.rest import ConnectClient, ConnectorState
+from orderflow.connect.rest import RESOURCE, ConnectClient, ConnectorState
 from orderflow.connect.settings import (
     ConnectSettings,
     OutboxRelaySection,
@@ -22,7 +24,7 @@ from orderflow.connect.settings import (
     WarehouseSection,
 )
 from orderflow.contracts.roster import SECTIONS
-from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.settings import DatabaseSettings, load
 from orderflow.stack.addresses import database_url
 from orderflow.stack.lifecycle import current
@@ -41,7 +43,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 def show_plan(as_json: Json = False) -> None:
     """Show what `apply` would do. Changes nothing."""
     settings = connect_settings()
-    with client_of(settings) as client:
+    with worker(settings) as client:
         _show(deploy.plan(settings, client), as_json=as_json)
 
 
@@ -54,7 +56,7 @@ def apply(as_json: Json = False) -> None:
     fit, and never alters it.
     """
     settings = connect_settings()
-    with client_of(settings) as client:
+    with worker(settings) as client:
         _show(deploy.apply(settings, client), as_json=as_json)
 
 
@@ -68,7 +70,7 @@ def status(as_json: Json = False) -> None:
       orderflow connect status
       orderflow connect status --json | jq -r '.[] | select(.running | not) | .reason'
     """
-    with client_of(connect_settings()) as client:
+    with worker(connect_settings()) as client:
         states = client.states()
 
     if as_json:
@@ -94,7 +96,7 @@ def restart(
       orderflow connect restart payments-warehouse
       orderflow connect restart payments-warehouse --all-tasks
     """
-    with client_of(connect_settings()) as client:
+    with worker(connect_settings()) as client:
         client.restart(name, only_failed=not all_tasks)
         state = deploy.wait_until_running(client, name)
     say(f"{state.name}: {deploy.describe(state)}")
@@ -116,7 +118,7 @@ def rewind(
         if not sys.stdin.isatty():
             raise OrderflowError("nobody is here to be asked: say --yes")
         typer.confirm(f"Let {name} read its topics again, from the beginning?", abort=True)
-    with client_of(connect_settings()) as client:
+    with worker(connect_settings()) as client:
         deploy.rewind(client, name)
     say(f"{name}: reads its topics again; see `orderflow lag --group {name}`")
 
@@ -145,9 +147,19 @@ def _order_of(local: StackSettings) -> OutboxSection:
     )
 
 
-def client_of(settings: ConnectSettings) -> ConnectClient:
-    """A client of the worker that the settings name."""
-    return ConnectClient(settings.connect.url, within_s=settings.connect.timeout_s)
+@contextmanager
+def worker(settings: ConnectSettings) -> Iterator[ConnectClient]:
+    """A client of the worker that the settings name. Says what to do where none answers."""
+    with ConnectClient(settings.connect.url, within_s=settings.connect.timeout_s) as client:
+        try:
+            yield client
+        except Unavailable as error:
+            if error.resource != RESOURCE:
+                raise
+            raise OrderflowError(
+                f"{error}: start a worker with `orderflow up --with connect`, or name one with "
+                "ORDERFLOW_CONNECT__URL"
+            ) from error
 
 
 def _show(deployed: list[Deployed], *, as_json: bool) -> None:

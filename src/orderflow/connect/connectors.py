@@ -14,6 +14,7 @@ from orderflow.connect.outbox_source import ORDER_OUTBOX, order_outbox
 from orderflow.connect.settings import ConnectSettings
 from orderflow.contracts.roster import PAYMENTS_WAREHOUSE, subscribed
 from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.kafka.clients import RECORD_BYTES_MAX
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.postgres import address_of
 
@@ -105,6 +106,9 @@ def payments_warehouse(settings: ConnectSettings) -> Connector:
                     "isolation.level": "read_committed",
                     "auto.offset.reset": "earliest",
                     "max.poll.records": "2000",
+                    # A killed worker's task is waited for as long; the default is 45 s.
+                    "session.timeout.ms": "6000",
+                    "heartbeat.interval.ms": "2000",
                 }.items()
             },
         },
@@ -114,6 +118,8 @@ def payments_warehouse(settings: ConnectSettings) -> Connector:
 def _avro(settings: ConnectSettings) -> dict[str, str]:
     return {
         "key.converter": "org.apache.kafka.connect.storage.StringConverter",
+        # Ours are bytes; the default would guess at what they mean, and may fail.
+        "header.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
         "value.converter": "io.apicurio.registry.utils.converter.AvroConverter",
         "value.converter.apicurio.registry.url": settings.apicurio_url,
         # Ids of four bytes, as Confluent's clients write them.
@@ -133,6 +139,8 @@ def _dead_letters(topic: str) -> dict[str, str]:
         "errors.deadletterqueue.topic.replication.factor": "1",
         "errors.deadletterqueue.context.headers.enable": "true",
         "errors.log.enable": "true",
+        # A letter is its record, its evidence, and a stack.
+        "producer.override.max.request.size": str(RECORD_BYTES_MAX),
     }
 
 

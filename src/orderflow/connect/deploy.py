@@ -111,11 +111,21 @@ def wait_until_running(
 
         waited_s = time.monotonic() - began
         if waited_s > within_s or (state.has_failed and waited_s > SETTLED_AFTER_S):
-            raise ConnectorFailed(
-                f"the connector {name} is {describe(state)}: {state.reason or 'it says no reason'}"
-                f"; mend that, then `orderflow connect restart {name}`"
-            )
+            raise ConnectorFailed(_why_not(state))
         sleep(LOOK_EVERY_S)
+
+
+def _why_not(state: ConnectorState) -> str:
+    """Why a connector does not run, and what to do."""
+    if not state.kind:
+        return (
+            f"the worker has no connector {state.name}: `orderflow connect apply` makes it, "
+            "or says what is in the way"
+        )
+    return (
+        f"the connector {state.name} is {describe(state)}: {state.reason or 'it says no reason'}; "
+        f"mend that, then `orderflow connect restart {state.name}`"
+    )
 
 
 def _wait_for(client: ConnectClient, name: str, is_so: Callable[[ConnectorState], bool]) -> None:

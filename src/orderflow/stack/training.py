@@ -1,8 +1,8 @@
 """
-Lets Kafka and the registry run once so that later starts are quick: `python -m
+Lets Kafka, the registry and Connect run once so that later starts are quick: `python -m
 orderflow.stack.training`.
 
-Both write a cache of their loaded classes when they end, some 90 MB each, beside the environment's
+Each writes a cache of their loaded classes when it ends, some 90 MB each, beside the environment's
 packages. Takes half a minute, and no time where the caches are there. A cache takes its name only
 when it is whole; two trainings at once wait for each other. Without caches everything works, and
 starts more slowly.
@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orderflow.messaging.errors import OrderflowError
-from orderflow.stack.parts import jars, kafka, registry
+from orderflow.stack.parts import connect, jars, kafka, registry
 from orderflow.stack.parts.java import quick_start_file
 from orderflow.stack.supervise.component import Command, Component
 from orderflow.stack.temporary_stack import INFRASTRUCTURE, temporary_stack
@@ -42,7 +42,8 @@ def train() -> list[Path]:
         if missing:
             # The deployment's steps, too: they make the servers load what serves requests.
             with temporary_stack(
-                INFRASTRUCTURE, change=lambda part: _trained(part, missing)
+                (*INFRASTRUCTURE, *missing.keys() & {"connect"}),
+                change=lambda part: _trained(part, missing),
             ) as stack:
                 del stack
         return [file for file in missing.values() if _settled(file)]
@@ -50,10 +51,18 @@ def train() -> list[Path]:
 
 def _wanted() -> Mapping[str, Path]:
     """The cache of each component, by its name."""
-    parts = jars.locate(jars.default_cache_dir())
+    cache_dir = jars.default_cache_dir()
+    parts = jars.locate(cache_dir)
+    on_demand = jars.are_present(cache_dir, jars.NEEDED_BY["connect"])
+
     return {
         "kafka": quick_start_file(kafka.SERVER, parts.kafka_classpath),
         "registry": quick_start_file(registry.SERVER, str(parts.apicurio_home)),
+        **(
+            {"connect": quick_start_file(connect.SERVER, connect.classpath(cache_dir))}
+            if on_demand
+            else {}
+        ),
     }
 
 

@@ -25,7 +25,7 @@ from tests.support.runbooks import reading_commands
 from tests.support.stack import temporary_home
 from tests.support.whole_stack import WholeStack, free_offset
 
-from orderflow.contracts.roster import GROUPS, ROSTER, subscribed
+from orderflow.contracts.roster import ALL_GROUPS, ROSTER, subscribed
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.services.metrics import exported_by, metrics
 
@@ -92,7 +92,7 @@ NOT_EXPORTED = {"up", "orderflow_spans_total", "orderflow_listener_gate_closed"}
 
 @dataclass(frozen=True)
 class Ran:
-    """The demo, twice, on a stack that is still up."""
+    """The demo, then once more with Connect, on a stack that is still up."""
 
     stack: WholeStack
     first: CompletedProcess[str]
@@ -107,7 +107,7 @@ def ran() -> Iterator[Ran]:
         try:
             first = stack.orderflow("demo")
             assert first.returncode == 0, first.stdout + first.stderr
-            second = stack.orderflow("demo")
+            second = stack.orderflow("demo", "--with", "connect")
             assert second.returncode == 0, second.stdout + second.stderr
             yield Ran(stack, first, second)
         finally:
@@ -154,11 +154,26 @@ def test_the_demo_follows_five_kinds_of_order_to_their_ends(ran: Ran) -> None:
     report = json.loads(status.stdout)
     assert {process["health"] for process in report["processes"]} == {"ok"}
     assert {group["group"]: group["waiting"] for group in report["groups"]} == dict.fromkeys(
-        GROUPS, 0
+        ALL_GROUPS, 0
     )
     assert all(
         set(group["topics"]) == set(subscribed(group["group"])) for group in report["groups"]
     )
+
+
+def test_what_goes_on_by_connect_is_shown_only_where_it_does(ran: Ran) -> None:
+    """The warehouse's row of the order just paid, and one sum three times."""
+    heading = "where payments go on to"
+    assert heading not in ran.first.stdout
+    assert heading in ran.second.stdout
+    assert count(r"^ada +in the warehouse's table payments", ran.second.stdout) == 1
+    assert count(r"^ +[0-9a-f-]{36} +SUCCEEDED +179.80 EUR *$", ran.second.stdout) == 1
+    [sums] = re.findall(
+        r"^EUR +(\S+) EUR +(\S+) EUR +(\S+) EUR *$", ran.second.stdout, re.MULTILINE
+    )
+    assert len(set(sums)) == 1
+    books = re.findall(r"^(warehouse|lake) ", ran.second.stdout, re.MULTILINE)
+    assert set(books) == {"warehouse", "lake"}
 
 
 def assert_exports_what_it_does(process: dict[str, Any]) -> None:

@@ -41,6 +41,7 @@ def test_every_column_that_the_relay_makes_a_header_is_placed_as_one() -> None:
 def test_it_makes_no_topic_and_holds_no_password() -> None:
     config = order_outbox(DATABASE)
     assert not any(key.startswith("topic.creation") for key in config)
+    assert config["message.prefix.exclude.list"] == ".*"
     assert config["database.password"] == PASSWORD
     assert "secret" not in str(config)
 

@@ -9,7 +9,9 @@ import msgspec
 from orderflow.messaging.telemetry import gauge
 
 STREAMING = gauge(
-    "relay_streaming", "1 while this process publishes the outbox, else 0.", ("relay",)
+    "relay_streaming",
+    "1 while this process publishes the outbox, or another reader of its slot does, else 0.",
+    ("relay",),
 )
 POSITION = gauge(
     "relay_position_bytes",

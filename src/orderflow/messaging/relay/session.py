@@ -108,6 +108,7 @@ class RelaySession:
         self._confirmed_at = 0.0
         self._broken: Unavailable | None = None
         self._in_transaction = False
+        self._follows = False
         self._tick = 0
         self._ticked_at = float("-inf")
         self.position = 0
@@ -115,7 +116,6 @@ class RelaySession:
         self._resent = self._read_resent = 0
         self._read_back_at = 0.0
         self._together: int | None = None
-        self._follows = False
         self._sequence = self._noted_sequence = 0
         self._noted_at = float("-inf")
 

@@ -17,7 +17,7 @@ from orderflow.connect.rest import ConnectClient
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.work.reasons import Degraded
 from orderflow.stack.parts import jars, kafka, postgres
-from orderflow.stack.parts.java import SMALL_SERVER, java
+from orderflow.stack.parts.java import SMALL_SERVER, java, quick_start
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import PUBLISHER, StackSettings
 from orderflow.stack.supervise.component import (
@@ -28,6 +28,9 @@ from orderflow.stack.supervise.component import (
     make_directory,
     plain_environment,
 )
+
+SERVER = "connect"
+"""What its cache of classes is called."""
 
 WAREHOUSE = "warehouse"
 """The sink's database: its own, beside those of the services."""
@@ -50,6 +53,9 @@ WORKER = {
     "exactly.once.source.support": "enabled",
     # A worker that was killed comes back under the same roof: nobody else could take its tasks.
     "scheduled.rebalance.max.delay.ms": "0",
+    # How long a worker that was killed is waited for: the shortest that brokers allow.
+    "session.timeout.ms": "6000",
+    "heartbeat.interval.ms": "2000",
     "offset.flush.interval.ms": "1000",
     "connector.client.config.override.policy": "All",
     "config.providers": "env",
@@ -135,10 +141,9 @@ def _trouble(settings: StackSettings) -> str:
 
 def _prepare(settings: StackSettings) -> None:
     # A worker that can ask for no schema takes every record for a bad one.
-    if "registry" in settings.services and (
-        wrong := http_probe(settings.ports.registry_health, "/health/ready")()
-    ):
-        raise Unavailable(f"the registry is not ready: {wrong}", resource="registry")
+    is_here = "registry" in settings.services
+    if is_here and http_probe(settings.ports.registry_health, "/health/ready")():
+        raise Unavailable("the registry is not ready: a sink needs it", resource="registry")
 
     _lay_out_plugins(settings)
     replicas = "1" if settings.brokers == 1 else "3"
@@ -173,17 +178,25 @@ def _lay_out_plugins(settings: StackSettings) -> None:
                 archive.writestr(CONVERTERS, f"{CONVERTER}\n")
 
 
+def classpath(cache_dir: Path) -> str:
+    """The worker's own jars, without its plugins'."""
+    return f"{jars.place_of(cache_dir, 'connect')}/*"
+
+
 def _command(settings: StackSettings) -> Command:
+    own = classpath(settings.cache_dir)
+
     return Command(
         argv=(
             java(),
             "-Xms64m",
             "-Xmx256m",
             *SMALL_SERVER,
+            *quick_start(SERVER, own),
             f"-Dlog4j2.configurationFile={LOG4J2}",
             "-Dlog4j2.disableJmx=true",
             "-cp",
-            f"{jars.place_of(settings.cache_dir, 'connect')}/*",
+            own,
             "org.apache.kafka.connect.cli.ConnectDistributed",
             str(_properties(settings)),
         ),
