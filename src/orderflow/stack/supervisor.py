@@ -10,6 +10,7 @@ and the waiting `up` gets the reason.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -226,7 +227,10 @@ def main() -> int:
     make_directory(settings.run)
     try:
         with FileLock(settings.run / "supervisor.lock", timeout=0):
-            return Supervisor(settings).run()
+            code = Supervisor(settings).run()
+            sys.stdout.flush()
+            # With the lock still held: whoever gets it, as `down` does, finds no process any more.
+            os._exit(code)
     except Timeout:
         print("another supervisor runs this instance", file=sys.stderr)  # noqa: T201 - our own log
         return 1
