@@ -98,8 +98,13 @@ class Worker:
         before_offsets: tuple[MockCluster, Api, int] | None = None,
     ) -> None:
         self.sends.begin()
+        # With its first record the client adds the partition, on a thread of its own: at once.
+        early = before_offsets is not None and before_offsets[1] is Api.ADD_PARTITIONS_TO_TXN
+        if before_offsets is not None and early:
+            cluster, api, code = before_offsets
+            cluster.fail(api, code)
         self.sends.produce([record])
-        if before_offsets is not None:
+        if before_offsets is not None and not early:
             cluster, api, code = before_offsets
             if api is Api.END_TXN:
                 self.sends.flush()
