@@ -38,7 +38,7 @@ setup: ## only set up: .venv from hashed requirements, the Java parts by checksu
 setup-dev:
 	@setup/run --jars development bench lake
 
-check: ## format, lint, types, import law, unit and contract tests, schema history: under a minute
+check: ## format, lint, types, import law, unit and contract tests, schema history: one or two minutes
 	@setup/run development bench lake
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
