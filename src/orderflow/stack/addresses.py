@@ -28,6 +28,11 @@ def psp_url(settings: StackSettings) -> str:
     return f"http://{HOST}:{settings.ports.psp}"
 
 
+def lake_url(settings: StackSettings) -> str:
+    """The lake's exporter, which answers what is in the files."""
+    return f"http://{HOST}:{settings.ports.of('lake', 'exporter')}"
+
+
 def mail_url(settings: StackSettings) -> str:
     """The local mail sink, by its API."""
     return f"http://{HOST}:{settings.ports.mail_api}"
@@ -170,8 +175,7 @@ def _copies_environment(settings: StackSettings) -> dict[str, str]:
     if "connect" in settings.services:
         copies["ORDERFLOW_BOOKS__WAREHOUSE"] = database_url(settings, connect.WAREHOUSE)
     if "lake" in settings.services:
-        port = settings.ports.of("lake", "exporter")
-        copies["ORDERFLOW_BOOKS__LAKE_URL"] = f"http://{HOST}:{port}"
+        copies["ORDERFLOW_BOOKS__LAKE_URL"] = lake_url(settings)
     return copies
 
 

@@ -14,13 +14,11 @@ import httpx2
 import msgspec
 
 from orderflow.books.sides.provider_ledger import PAGE_MAX, ProviderLedger
-from orderflow.connect.settings import WarehouseDatabase, WarehouseSection
 from orderflow.connect.warehouse import WarehousePayment, net_by_currency, payments_of
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.settings import DatabaseSettings
-from orderflow.stack.addresses import database_url, psp_url
+from orderflow.stack.addresses import database_url, lake_url, psp_url
 from orderflow.stack.parts import connect
-from orderflow.stack.ports import HOST
 from orderflow.stack.settings import StackSettings
 
 ARRIVED_WITHIN_S = 60.0
@@ -57,11 +55,11 @@ class Copies:
     """The copies of a stack that runs with Connect."""
 
     def __init__(self, settings: StackSettings) -> None:
-        dsn = database_url(settings, connect.WAREHOUSE)
-        section = WarehouseSection(database=WarehouseDatabase.model_validate({"dsn": dsn}))
-        self._warehouse: DatabaseSettings = section.settings()
+        self._warehouse = DatabaseSettings.model_validate(
+            {"dsn": database_url(settings, connect.WAREHOUSE)}
+        )
         self._ledger_url = psp_url(settings)
-        self._lake_url = f"http://{HOST}:{settings.ports.of('lake', 'exporter')}"
+        self._lake_url = lake_url(settings)
 
     def row_of(self, order_id: str) -> list[WarehousePayment]:
         """The order's payments as the warehouse has them."""

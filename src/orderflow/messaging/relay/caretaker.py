@@ -15,9 +15,8 @@ import threading
 import time
 from contextlib import closing
 
-from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Refused, Stopped, Transient, plain
-from orderflow.messaging.postgres import Connection, DatabaseError, transient
+from orderflow.messaging.postgres import Connection
 from orderflow.messaging.relay.following import Following
 from orderflow.messaging.relay.health import STREAMING, Health, RelayState, set_gauges
 from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
@@ -155,14 +154,7 @@ class Caretaker:
         self._report(RelayState.STANDBY, "a relay reads the slot")
 
     def _keep_partitions(self, connection: Connection) -> None:
-        try:
-            self._keeper.keep(connection, position=self.health.position)
-        except DatabaseError as error:
-            # A row without a partition of its day goes to the default one: no reason to stop.
-            log.warning(
-                "outbox partitions were not looked after",
-                reason=error_text(transient(error) or error),
-            )
+        self._keeper.try_to_keep(connection, position=self.health.position)
 
     def _report(
         self, state: RelayState, reason: str = "", *, position: int | None = None, wal_end: int = 0

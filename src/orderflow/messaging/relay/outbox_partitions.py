@@ -14,7 +14,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
 
-from orderflow.messaging.postgres import CheckViolation, Connection
+from orderflow.messaging.error_text import error_text
+from orderflow.messaging.postgres import CheckViolation, Connection, DatabaseError, transient
 from orderflow.messaging.postgres.outbox import RETENTION_DAYS, TABLE
 from orderflow.messaging.relay.held_store import delete_old_decisions
 from orderflow.messaging.telemetry import logger
@@ -68,6 +69,17 @@ class PartitionKeeper:
     def __init__(self) -> None:
         self._mark: tuple[datetime, int] | None = None
         self._published_through: datetime | None = None
+
+    def try_to_keep(self, connection: Connection, *, position: int) -> None:
+        """One round, as `keep`; a database that refuses it is told in a line of the log."""
+        try:
+            self.keep(connection, position=position)
+        except DatabaseError as error:
+            # A row without a partition of its day goes to the default one: no reason to stop.
+            log.warning(
+                "outbox partitions were not looked after",
+                reason=error_text(transient(error) or error),
+            )
 
     def keep(self, connection: Connection, *, position: int) -> PartitionPlan:
         """

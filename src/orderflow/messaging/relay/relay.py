@@ -13,13 +13,12 @@ from __future__ import annotations
 import threading
 import time
 
-from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Fenced, Refused, Stopped, Transient, Unavailable, plain
 from orderflow.messaging.kafka.publish_log import PublishLog, unpublished
 from orderflow.messaging.kafka.sent import count_sent
 from orderflow.messaging.kafka.transactions import RESOURCE as BROKER
 from orderflow.messaging.kafka.transactions import ProducerLost, Refusal, TransactionAborted
-from orderflow.messaging.postgres import Connection, DatabaseError, connect, transient
+from orderflow.messaging.postgres import Connection, connect
 from orderflow.messaging.relay.batch_reader import BatchReader
 from orderflow.messaging.relay.health import STREAMING, Health, RelayState, set_gauges
 from orderflow.messaging.relay.outbox_partitions import PartitionKeeper
@@ -389,11 +388,4 @@ class Relay:
                 self._keeping.rest()
 
     def _keep_partitions_once(self, connection: Connection) -> None:
-        try:
-            self._keeper.keep(connection, position=self.health.position)
-        except DatabaseError as error:
-            # A row without a partition of its day goes to the default one: no reason to stop.
-            log.warning(
-                "outbox partitions were not looked after",
-                reason=error_text(transient(error) or error),
-            )
+        self._keeper.try_to_keep(connection, position=self.health.position)
