@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -74,8 +72,7 @@ class Debezium:
 
     def kill_worker(self) -> None:
         """SIGKILL; then a new one, and wait until the connector runs in it."""
-        os.kill(self.stack.pid("connect"), signal.SIGKILL)
-        self.stack.stop("connect")
+        self.stack.kill("connect")
         self.stack.start("connect")
         with self.client() as client:
             wait_until_running(client, self.name, within_s=WITHIN_S)

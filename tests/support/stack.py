@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack.blueprint import infrastructure
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.parts import connect, jars, kafka, postgres, registry, zipkin
@@ -82,6 +84,13 @@ class OwnStack(Stack):
     def start(self, name: str) -> None:
         """Start it on its old data and port, and wait until it is ready."""
         self.local.start_process(name)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and wait until it is dead; it stays so until `start`."""
+        managed = self.local.find(name)
+        os.kill(self.pid(name), signal.SIGKILL)
+        eventually(lambda: not managed.is_alive, within_s=10, why=f"{name} is dead")
+        self.stop(name)
 
     def pid(self, name: str) -> int:
         child = self.local.find(name).child

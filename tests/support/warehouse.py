@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,11 +44,7 @@ class Warehouse:
 
     def kill_worker(self) -> None:
         """SIGKILL, and a new one in its place, which is ready."""
-        os.kill(self.stack.pid("connect"), signal.SIGKILL)
-        eventually(
-            lambda: not self.stack.local.find("connect").is_alive, within_s=10, why="it is dead"
-        )
-        self.stack.stop("connect")
+        self.stack.kill("connect")
         eventually(self._is_started, within_s=120, why="the registry is ready, and so a worker")
 
     def _is_started(self) -> bool:
@@ -63,27 +57,24 @@ class Warehouse:
 
     def kill_database(self) -> None:
         """SIGKILL to the server, and the same data again."""
-        os.kill(self.stack.pid("postgres"), signal.SIGKILL)
-        eventually(
-            lambda: not self.stack.local.find("postgres").is_alive, within_s=10, why="it is dead"
-        )
-        self.stack.stop("postgres")
+        self.stack.kill("postgres")
         self.stack.start("postgres")
 
     def query(self, statement: str) -> list[tuple[object, ...]]:
-        database = database_settings(self.stack.postgres_url("warehouse"))
-        with postgres.connect(database, application_name="test", autocommit=True) as connection:
+        with self._connection("warehouse") as connection:
             return connection.execute(statement.encode()).fetchall()
 
     def execute(self, statement: str) -> None:
-        database = database_settings(self.stack.postgres_url("warehouse"))
-        with postgres.connect(database, application_name="test", autocommit=True) as connection:
+        with self._connection("warehouse") as connection:
             connection.execute(statement.encode())
+
+    def _connection(self, database: str) -> postgres.Connection:
+        settings = database_settings(self.stack.postgres_url(database))
+        return postgres.connect(settings, application_name="test", autocommit=True)
 
     def set_read_only(self, read_only: bool) -> None:
         """For every session from now on; the sink's end."""
-        administrator = database_settings(self.stack.postgres_url("postgres"))
-        with postgres.connect(administrator, application_name="test", autocommit=True) as server:
+        with self._connection("postgres") as server:
             server.execute(
                 f"ALTER DATABASE warehouse SET default_transaction_read_only = {read_only}".encode()
             )
