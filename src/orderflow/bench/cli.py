@@ -191,6 +191,44 @@ def copies(
         print_report(report)
 
 
+@app.command(
+    help="Orders through the whole flow at constant rates: how many are sustained, how long one "
+    "takes from POST to stock and mail, and what it costs. Four minutes. Examples: "
+    "`orderflow bench flow`, `orderflow bench flow --rate 200 --rate 500 --seconds 30 --poisson`."
+)
+def flow(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    rate: Annotated[
+        list[int], typer.Option(min=1, help="Orders per second of a step; may be repeated.")
+    ] = [100, 200, 500, 1_000],  # noqa: B006
+    seconds: Annotated[float, typer.Option(help="Length of a step.")] = 20.0,
+    poisson: Annotated[
+        bool, typer.Option("--poisson", help="Orders at random moments, not at equal distances.")
+    ] = False,
+    all_steps: Annotated[
+        bool, typer.Option("--all-steps", help="Go on after a step that is not sustained.")
+    ] = False,
+    all_services: Annotated[
+        bool, typer.Option("--all-services", help="Also those that no order waits for.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    from orderflow.bench.flow.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.flow.report import print_report  # noqa: PLC0415 - the same
+
+    plan = Plan(
+        rates_per_s=tuple(rate),
+        seconds=seconds,
+        is_poisson=poisson,
+        goes_on=all_steps,
+        has_all=all_services,
+    )
+    report = run(SMOKE if smoke else plan, lambda line: typer.echo(line, err=True))
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
+
+
 @app.callback()
 def root() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]

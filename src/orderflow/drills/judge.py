@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import closing
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from orderflow.books.audit import Books
-from orderflow.books.report import BooksReport, Difference, Verdict
-from orderflow.books.settings import BooksDatabases, BooksSection
 from orderflow.drills.scene import Scene
 from orderflow.drills.service_views import count_known
-from orderflow.stack.addresses import database_url, psp_url
-
-SETTLED_WITHIN_S = 30.0
-SHOWN_MAX = 5
+from orderflow.trials.stack_books import audit, sentences
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,43 +47,6 @@ class BooksJudge:
 
     def judge(self, scene: Scene, *, letters: int) -> Judgement:
         rest = RestJudge().judge(scene, letters=letters)
-        with tempfile.TemporaryDirectory() as directory:
-            report = self._audit(scene, Path(directory))
+        report = audit(scene.stack.settings, scene.access)
         orders = f"the books of {report.orders:,} orders"
-        return Judgement(judged=orders, wrong=(*rest.wrong, *_sentences(report)))
-
-    def _audit(self, scene: Scene, directory: Path) -> BooksReport:
-        settings = scene.stack.settings
-        names = BooksDatabases.model_fields
-        databases = {name: database_url(settings, name) for name in names}
-        section = BooksSection(
-            databases=BooksDatabases.model_validate(databases),
-            ledger_url=psp_url(settings),
-            state_dir=directory,
-        )
-        with closing(Books(section, scene.access.kafka, scene.access.registry)) as books:
-            return books.run(full=True, within_s=SETTLED_WITHIN_S)
-
-
-def _sentences(report: BooksReport) -> list[str]:
-    """What is different; and what could not be decided, which at rest is wrong too."""
-    if report.verdict is Verdict.BALANCED:
-        return []
-
-    shown = [_sentence(difference) for difference in report.differences[:SHOWN_MAX]]
-    more = report.count("differences") - len(shown)
-    undecided = [_sentence(difference) for difference in report.in_flight[:SHOWN_MAX]]
-    waiting = [f"the books wait for {each.who}: {each.what}" for each in report.awaited]
-    return [
-        *shown,
-        *([f"{more} more differences in the books"] if more > 0 else []),
-        *(f"not settled: {sentence}" for sentence in undecided),
-        *waiting,
-    ]
-
-
-def _sentence(difference: Difference) -> str:
-    return (
-        f"{difference.check.value}: {difference.subject.value} {difference.id}: "
-        f"{difference.expected}; {difference.actual}"
-    )
+        return Judgement(judged=orders, wrong=(*rest.wrong, *sentences(report)))

@@ -28,6 +28,13 @@ def poisson_schedule(*, rate_per_s: float, duration_s: float, seed: int) -> Iter
         moment += draw.expovariate(rate_per_s)
 
 
+def constant_schedule(*, rate_per_s: float, duration_s: float, seed: int) -> Iterator[float]:
+    """Arrivals at equal distances, in seconds from the start; `seed` shifts them all."""
+    shift = random.Random(seed).random()
+    for number in range(int(rate_per_s * duration_s)):
+        yield (number + shift) / rate_per_s
+
+
 class Schedule:
     """Poisson moments that several threads share: a thread that is free takes the next moment."""
 

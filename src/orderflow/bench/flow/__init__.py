@@ -1,0 +1,1 @@
+"""`orderflow bench flow`: orders through the whole flow, per second and per CPU second."""
