@@ -22,7 +22,7 @@ from uuid import UUID
 import msgspec
 
 from orderflow.messaging.errors import Poison, RecordFault
-from orderflow.messaging.event import Metadata
+from orderflow.messaging.event import Attributes, Metadata
 from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.postgres import Cursor
@@ -52,19 +52,24 @@ class Publishable(Protocol):
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One record as a handler gets it. `event` is an instance of one of the listener's types.
+    One record as a handler gets it. `event` is an instance of one of the listener's types;
+    `attributes`: what the record's headers say of it, and by them its `metadata`.
 
     `original`: topic, partition and offset of the record that this one replays, if it does and says
     of which.
     """
 
     event: Any
-    metadata: Metadata
+    attributes: Attributes
     topic: str
     partition: int
     offset: int
     key: bytes
     original: tuple[str, int, int] | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.attributes.metadata
 
 
 Caused = tuple[Received, Any]
