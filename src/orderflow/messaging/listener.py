@@ -22,7 +22,7 @@ from uuid import UUID
 import msgspec
 
 from orderflow.messaging.errors import Poison, RecordFault
-from orderflow.messaging.event import Metadata
+from orderflow.messaging.event import Attributes, Metadata
 from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.postgres import Cursor
@@ -52,19 +52,24 @@ class Publishable(Protocol):
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One record as a handler gets it. `event` is an instance of one of the listener's types.
+    One record as a handler gets it. `event` is an instance of one of the listener's types;
+    `attributes`: what the record's headers say of it, and by them its `metadata`.
 
     `original`: topic, partition and offset of the record that this one replays, if it does and says
     of which.
     """
 
     event: Any
-    metadata: Metadata
+    attributes: Attributes
     topic: str
     partition: int
     offset: int
     key: bytes
     original: tuple[str, int, int] | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.attributes.metadata
 
 
 Caused = tuple[Received, Any]
@@ -288,6 +293,11 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     `source` is the `ce_source` of what it publishes, `namespace` that of derived ids. Records of
     types that belong on a topic but are not in `handles` are skipped and counted. A log line shows
     an event's `headline` (a text), if its type has one, else its type's short name.
+
+    `wanted` says of an event of a handled type whether the handler has anything to do for it. One
+    that is not wanted is skipped and counted as a record of another type is: no inbox row, no
+    attempt, no handler. It has to be pure, of the event alone: the same answer for a repeat and a
+    replay, today and after a restart. If it raises, the event is wanted, and the handler judges.
     """
 
     name: str
@@ -296,6 +306,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     namespace: UUID
     topics: tuple[Topic, ...]
     handles: tuple[type[Any], ...]
+    wanted: Callable[[Any], bool] | None = None
     publishes: tuple[Topic, ...] = ()
     delivery: ExactlyOnce | Stateful | InboxOutbox | IdempotentWrite
     retry: RetryPolicy = RetryPolicy()

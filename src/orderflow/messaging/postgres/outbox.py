@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -20,10 +22,12 @@ from orderflow.messaging.event import (
     TRACEPARENT_BYTES_MAX,
     TRACESTATE_BYTES_MAX,
     EventId,
+    Headers,
     Metadata,
     rfc3339_ms,
+    to_headers,
 )
-from orderflow.messaging.postgres.arrays import array
+from orderflow.messaging.postgres.arrays import columns
 from orderflow.messaging.postgres.connection import Cursor
 
 ROWS_MAX = 2_000
@@ -49,6 +53,57 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     payload: bytes
     metadata: Metadata
+
+
+class RowTexts(NamedTuple):
+    """An outbox row by its columns, in the order in which `append_texts` inserts them."""
+
+    id: str
+    topic: str
+    key: str
+    type: str
+    payload: bytes
+    source: str
+    time: str
+    subject: str
+    causation_id: str | None
+    correlation_id: str
+    traceparent: str | None
+    tracestate: str | None
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of its record."""
+        metadata = Metadata(
+            id=EventId(UUID(self.id)),
+            type=self.type,
+            source=self.source,
+            time=datetime.fromisoformat(self.time),
+            subject=self.subject,
+            correlation_id=self.correlation_id,
+            causation_id=self.causation_id,
+            traceparent=self.traceparent,
+            tracestate=self.tracestate,
+        )
+        return to_headers(metadata)
+
+    @classmethod
+    def of(cls, row: OutboxRow) -> RowTexts:
+        metadata = row.metadata
+        return cls(
+            str(metadata.id),
+            row.topic,
+            row.key,
+            metadata.type,
+            row.payload,
+            metadata.source,
+            rfc3339_ms(metadata.time),
+            metadata.subject,
+            metadata.causation_id,
+            metadata.correlation_id,
+            metadata.traceparent,
+            metadata.tracestate,
+        )
 
 
 _KEY_FITS = f"CONSTRAINT outbox_key_fits CHECK (octet_length(aggregateid) <= {KEY_BYTES_MAX})"
@@ -202,30 +257,18 @@ def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
     on more than 2,000 rows, CheckViolation on an unknown topic, a payload over 900,000 bytes, or a
     key, attribute or trace that is longer than `messaging/event.py` lets a reader take.
     """
+    append_texts(cursor, [RowTexts.of(row) for row in rows])
+
+
+def append_texts(cursor: Cursor, rows: Sequence[RowTexts]) -> None:
+    """As `append`, of rows that are texts already."""
     if len(rows) > ROWS_MAX:
         raise ValueError(
             f"{len(rows)} outbox rows in one transaction, at most {ROWS_MAX}: "
             "commit in smaller groups"
         )
-    if not rows:
-        return
-
-    metadata = [row.metadata for row in rows]
-    columns = (
-        [each.id for each in metadata],
-        [row.topic for row in rows],
-        [row.key for row in rows],
-        [each.type for each in metadata],
-        [row.payload for row in rows],
-        [each.source for each in metadata],
-        [rfc3339_ms(each.time) for each in metadata],
-        [each.subject for each in metadata],
-        [each.causation_id for each in metadata],
-        [each.correlation_id for each in metadata],
-        [each.traceparent for each in metadata],
-        [each.tracestate for each in metadata],
-    )
-    cursor.execute(_INSERT, [array(column) for column in columns])
+    if rows:
+        cursor.execute(_INSERT, columns(rows))
 
 
 def find_last(

@@ -18,7 +18,7 @@ import msgspec
 
 from orderflow.contracts.events import OrderCancelled, PaymentFailureReason
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging.event import EventId, read_clock
+from orderflow.messaging.event import Attributes, EventId, read_clock
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import Ask, Caused, Prepared, Received, Settled, Unknown
 from orderflow.messaging.postgres import Cursor
@@ -65,7 +65,7 @@ def announce(batch: Sequence[Prepared]) -> Iterator[Caused]:
 def _as_record_of(cause: str, received: Received) -> Received:
     """The record as if it carried event `cause`: what it causes has the ids of that event's."""
     metadata = msgspec.structs.replace(received.metadata, id=EventId(UUID(cause)))
-    return msgspec.structs.replace(received, metadata=metadata)
+    return msgspec.structs.replace(received, attributes=Attributes.of(metadata))
 
 
 class Books(Protocol):
