@@ -122,10 +122,11 @@ class Prepare(Protocol):
     Transient. A batch holds at most one record of a key, over all partitions of the worker, and
     none of a key whose call runs or is not recorded yet, whoever owns its partition now.
 
-    `call` runs on a pool, many at a time; it must end within its own time-outs. Transient says that
-    the resource as a whole is away: the record is then given to `intent` again, once the resource
-    is probed, so `intent` must find from what is recorded that the effect may have happened. What
-    may have happened to one record alone is an answer, not an exception.
+    `call` runs elsewhere, many at a time: on a pool of threads, or, if it is a coroutine function,
+    all on one event loop, which it must not hold up. It must end within its own time-outs.
+    Transient says that the resource as a whole is away: the record is then given to `intent` again,
+    once the resource is probed, so `intent` must find from what is recorded that the effect may
+    have happened. What may have happened to one record alone is an answer, not an exception.
     """
 
     def intent(self, batch: Sequence[Received]) -> Sequence[Settled | Ask | Unknown]:

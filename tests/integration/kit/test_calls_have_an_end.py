@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
+from tests.support.provider_client import ProviderClient
 from tests.support.slow_server import slow_server
 from tests.unit.services.notification.test_model import letter
 from tests.unit.services.payment.accounts import recorded
@@ -21,7 +22,7 @@ from orderflow.services.notification.config import SmtpSettings
 from orderflow.services.notification.mailer import Interrupted, Mailer, SendTask
 from orderflow.services.notification.model import SendResult
 from orderflow.services.payment.config import ProviderSettings
-from orderflow.services.payment.gateway import HttpGateway, Verdict
+from orderflow.services.payment.gateway import Verdict
 from orderflow.stack.ports import HOST
 
 BODY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90000000\r\n\r\n{"
@@ -61,7 +62,7 @@ def test_a_provider_that_never_ends_its_answer_leaves_the_outcome_unknown(kind: 
             read_timeout_s=0.5,
             call_timeout_s=0.7,
         )
-        with closing(HttpGateway(settings)) as gateway, ending_within(2):
+        with closing(ProviderClient(settings)) as gateway, ending_within(2):
             payment = recorded("requested")
             assert gateway.charge(payment, after_voids=0).verdict is Verdict.UNKNOWN
             with pytest.raises(Unavailable):

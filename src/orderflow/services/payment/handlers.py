@@ -156,9 +156,9 @@ class Payments:
             self._books.lock(cursor, list(orders))
             self._books.close_ahead(cursor, list(orders.values()), now=self._clock())
 
-    def call(self, task: ProviderTask) -> Answer:
+    async def call(self, task: ProviderTask) -> Answer:
         """Carry out one task at the provider. Raises Unavailable when nothing was sent."""
-        return self._provider_calls.call(task)
+        return await self._provider_calls.call(task)
 
     def outcome(self, finished: Sequence[FinishedCall]) -> list[NextPhase]:
         """
