@@ -108,6 +108,7 @@ class MemoryListener:
         calls_max: int = 128,
         seed: int = 0,
         writer: str | None = None,
+        wanted: Callable[[Asked], bool] | None = None,
     ) -> None:
         self.handler = Handler()
         self.listener = Listener(
@@ -117,6 +118,7 @@ class MemoryListener:
             namespace=NAMESPACE,
             topics=(structs.replace(ASKED, source=writer),),
             handles=(Asked,),
+            wanted=wanted,
             publishes=(TOLD,),
             delivery=ExactlyOnce(
                 handler=self.handler.compute,

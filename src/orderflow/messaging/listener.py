@@ -288,6 +288,11 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     `source` is the `ce_source` of what it publishes, `namespace` that of derived ids. Records of
     types that belong on a topic but are not in `handles` are skipped and counted. A log line shows
     an event's `headline` (a text), if its type has one, else its type's short name.
+
+    `wanted` says of an event of a handled type whether the handler has anything to do for it. One
+    that is not wanted is skipped and counted as a record of another type is: no inbox row, no
+    attempt, no handler. It has to be pure, of the event alone: the same answer for a repeat and a
+    replay, today and after a restart. If it raises, the event is wanted, and the handler judges.
     """
 
     name: str
@@ -296,6 +301,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     namespace: UUID
     topics: tuple[Topic, ...]
     handles: tuple[type[Any], ...]
+    wanted: Callable[[Any], bool] | None = None
     publishes: tuple[Topic, ...] = ()
     delivery: ExactlyOnce | Stateful | InboxOutbox | IdempotentWrite
     retry: RetryPolicy = RetryPolicy()

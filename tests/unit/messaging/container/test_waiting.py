@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from tests.support.memory_listener import ASKED, DLT, MemoryListener, attempts
+from tests.support.memory_listener import ASKED, DLT, GROUP, MemoryListener, attempts
 from tests.support.probe_language import Ignored
 
 from orderflow.messaging.kafka import finished_offsets
@@ -101,6 +101,48 @@ def test_a_type_that_nothing_handles_is_skipped_and_its_offset_committed(
     listener.turn(3)
     assert listener.handler.waves == []
     assert listener.is_finished("a", 7)
+
+
+@pytest.mark.parametrize("with_database", [False, True])
+def test_an_event_that_is_not_wanted_is_skipped_and_its_offset_committed(
+    *, with_database: bool
+) -> None:
+    database = MemoryDatabase() if with_database else None
+    listener = MemoryListener(database=database, wanted=lambda event: event.number % 2 == 0)
+    listener.ask("a", 0, 1, 2, 3)
+    listener.ask("b", 1)
+    listener.run()
+    assert listener.handler.waves == [[("a", 0)], [("a", 2)]]
+    assert listener.is_finished("a", 3)
+    assert listener.is_finished("b", 1)
+    assert len({} if database is None else database.inbox) == (2 if with_database else 0)
+
+
+def test_what_is_not_wanted_waits_behind_an_earlier_record_of_its_key() -> None:
+    retry = RetryPolicy(back_off_s=(60.0,))
+    listener = MemoryListener(retry=retry, wanted=lambda event: event.number != 1)
+    listener.ask("a", 0, behaviour="fail")
+    listener.ask("a", 1)
+    listener.turn(3)
+    assert not listener.is_finished("a", 1)
+
+
+def test_the_handler_judges_an_event_for_which_the_predicate_raises() -> None:
+    listener = MemoryListener(wanted=lambda event: 1 // event.number > 0)
+    listener.ask("a", 0, 1, 2)
+    listener.run()
+    assert listener.handler.waves == [[("a", 0)], [("a", 1)]]
+
+
+def test_the_body_of_a_type_that_nothing_handles_is_not_read() -> None:
+    listener = MemoryListener()
+    listener.bus.publish(ASKED.name, Ignored(id="a", number=7, at=MOMENT))
+    (ignored,) = listener.bus.records(ASKED.name)
+    cut = (ignored.value() or b"")[:-1]
+    listener.bus.append([(ASKED.name, b"b", cut, ignored.headers())])
+    listener.run()
+    assert listener.dead == []
+    assert listener.broker.lag(GROUP, [ASKED.name]) == 0
 
 
 def test_a_registry_that_is_away_stops_only_schemas_not_met_before() -> None:

@@ -53,6 +53,7 @@ class Intake:
 
     def __init__(self, listener: Listener, decoder: Decoder) -> None:
         self._types = dict(listener.types)
+        self._wanted = listener.wanted
         self._belongs = {
             name: frozenset(topic.types) for name, topic in listener.subscribed.items()
         }
@@ -71,8 +72,9 @@ class Intake:
     def read(self, record: Record) -> bool:
         """
         Fill in what the handler gets. False if the record belongs on its topic, but this listener
-        does not handle it.
+        does not handle its type, or does not want its event.
 
+        A body that nothing here handles is not read: whoever handles its type finds it damaged.
         Raises Poison if nobody can ever read it or it does not belong on its topic, Unavailable if
         the registry is needed and away.
         """
@@ -98,13 +100,13 @@ class Intake:
 
         event_type = self._types.get(metadata.type)
         if event_type is None:
-            # Decoded all the same: damaged bytes are a dead letter even if nothing here handles
-            # their type.
-            self._decoder.decode(message.value())
+            return False
+        event = self._decoder.decode_as(message.value(), event_type)
+        if not self._is_wanted(event):
             return False
 
         progress.received = Received(
-            event=self._decoder.decode_as(message.value(), event_type),
+            event=event,
             metadata=metadata,
             topic=topic,
             partition=record.partition.number,
@@ -116,7 +118,7 @@ class Intake:
 
     def read_in_bulk(self, message: Any) -> BulkRecord | None:
         """
-        As `read`, for a record that is like most; None if nothing here handles it.
+        As `read`, for a record that is like most; None if nothing here handles or wants it.
 
         Raises Poison also for what `read` would take: then that has to say what it is.
         """
@@ -138,10 +140,19 @@ class Intake:
         if not is_usual or not _are_readable(headers):
             raise Poison("this record is not like most")
         if event_type is None:
-            self._decoder.decode(value)
             return None
         event = self._decoder.decode_as(value, event_type)
+        if not self._is_wanted(event):
+            return None
         return BulkRecord(event, message.key() or b"", message.offset(), event_id.decode(), headers)
+
+    def _is_wanted(self, event: Any) -> bool:
+        if self._wanted is None:
+            return True
+        try:
+            return self._wanted(event)
+        except Exception:  # noqa: BLE001 - the handler fails for it too, or knows better
+            return True
 
     def _learn(self, value: bytes | None) -> tuple[bytes, type[Any] | None, frozenset[str]]:
         """The type that the frame of `value` stands for, and the topics where it belongs."""
