@@ -20,14 +20,18 @@ GOOD: Mapping[str, str] = {
     "RCPT": "250 ok",
     "DATA": "354 go on",
     "mail": "250 accepted",
+    "BDAT": "250 accepted",
     "RSET": "250 ok",
 }
+CHUNKING = "250-hello\r\n250-PIPELINING\r\n250 CHUNKING"
+PIPELINING = GOOD["EHLO"]
+PLAIN = "250 hello"
 
 
 class Scripted(socketserver.ThreadingTCPServer):
     """
     `answers` by command, `greeting` or `mail` (the end of a mail); a test may change them while it
-    runs.
+    runs. A list is given out answer by answer, and its last one for ever. `commands`: what came.
     """
 
     allow_reuse_address = True
@@ -36,7 +40,7 @@ class Scripted(socketserver.ThreadingTCPServer):
 
     def __init__(self) -> None:
         super().__init__((HOST, 0), _Conversation)
-        self.answers = dict(GOOD)
+        self.answers: dict[str, str | list[str]] = {**GOOD}
         self.commands: list[str] = []
         self.connections = 0
 
@@ -58,6 +62,8 @@ class _Conversation(socketserver.StreamRequestHandler):
                 in_mail, command = False, "mail"
             else:
                 command = line.split()[0].decode().rstrip(":").upper()
+                if command == "BDAT":
+                    self.rfile.read(int(line.split()[1]))
 
             self.server.commands.append(command)
             answer = self._answer(command)
@@ -66,10 +72,15 @@ class _Conversation(socketserver.StreamRequestHandler):
             in_mail = answer.startswith("354")
 
     def _answer(self, command: str) -> str:
-        answer = self.server.answers[command]
+        answers = self.server.answers[command]
+        answer = answers if isinstance(answers, str) else _next(answers)
         if answer:
             self.wfile.write(f"{answer}\r\n".encode())
         return answer
+
+
+def _next(answers: list[str]) -> str:
+    return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from orderflow.books.accounts import LedgerEntry, OrderAccount, OrderSide, PaymentSide
-from orderflow.books.handled import HANDLED
+from orderflow.books.handled import is_handled
 from orderflow.books.judge import EVENTS_OF
 from orderflow.books.positions import Mark, Positions, waits_of
 from orderflow.books.sides.side import IDS_MAX, Sides, read_in_pages
@@ -160,7 +160,8 @@ class OrderAccounts:
                 event.event_id: order_id
                 for order_id, of_order in events.items()
                 for event in of_order
-                if event.type in HANDLED[group] and event.written_s > oldest_s
+                if is_handled(group, type_name=event.type, status=event.status)
+                and event.written_s > oldest_s
             }
             event_ids = sorted(wanted)
             for start in range(0, len(event_ids), IDS_MAX):

@@ -21,13 +21,15 @@ class Journal(Generic[T]):
     def __init__(self, path: Path, kind: type[T]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._decoder = msgspec.json.Decoder(kind)
+        self._encoder = msgspec.json.Encoder()
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         content = path.read_bytes()
         os.ftruncate(self._file, content.rfind(b"\n") + 1)
 
-    def append(self, line: T) -> None:
-        data = msgspec.json.encode(line) + b"\n"
+    def append(self, *lines: T) -> None:
+        """All lines in one write. Raises OSError when it was not done, or in part."""
+        data = b"".join([self._encoder.encode(line) + b"\n" for line in lines])
         if os.write(self._file, data) != len(data):
             raise OSError(f"{self._path}: a line was written in part; the disk is full?")
 

@@ -17,7 +17,7 @@ from tests.support.memory_listener import ASKED, MemoryListener
 from tests.support.probe_language import asked
 from tests.support.provider_client import ProviderClient
 from tests.support.scripted_provider import http, scripted_provider
-from tests.support.scripted_smtp import GOOD, scripted_smtp
+from tests.support.scripted_smtp import CHUNKING, GOOD, PIPELINING, scripted_smtp
 from tests.support.spans import recorded as spans_recorded
 from tests.unit.services.notification.test_mailer import letter
 from tests.unit.services.order.http.test_post_order import Client, SlowCommitter
@@ -30,7 +30,7 @@ from orderflow.messaging.postgres import connect
 from orderflow.messaging.settings import DatabaseSettings
 from orderflow.messaging.telemetry import logger, render_metrics
 from orderflow.services.notification.config import SmtpSettings
-from orderflow.services.notification.mailer import Interrupted, Mailer, SendTask
+from orderflow.services.notification.mailer import Mailer, SendTask
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http.post_order import PostOrder
 from orderflow.services.order.http.readiness import Ready, StartGate
@@ -80,28 +80,25 @@ def test_a_providers_answer(status: int, body: Any) -> None:
         gateway.close()
 
 
-@pytest.mark.parametrize("command", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "mail"])
+@pytest.mark.parametrize("command", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "mail", "BDAT"])
 @pytest.mark.parametrize("code", [421, 451, 550])
-def test_a_mail_servers_reply_that_echoes_the_address(code: int, command: str) -> None:
+@pytest.mark.parametrize("hello", [PIPELINING, CHUNKING])
+def test_a_mail_servers_reply_that_echoes_the_address(code: int, command: str, hello: str) -> None:
     with scripted_smtp() as server:
-        server.answers = {**GOOD, command: f"{code} <{CANARY}> {SECRET}"}
+        server.answers = {**GOOD, "EHLO": hello, command: f"{code} <{CANARY}> {SECRET}"}
         settings = SmtpSettings(port=server.port)
         mailer = Mailer(settings, give_up_s=3600, stopping=lambda: False)
-        task = SendTask(
-            customer_id=letter("one").customer_id,
-            letters=(letter("one"),),
-            until=time.monotonic() + 5,
-        )
-        result = mailer.call(task)
+        letters = [(letter("one").customer_id, (letter("one"),))]
+        sent = mailer.call(SendTask(letters=letters, until=time.monotonic() + 5))
         mailer.close()
-    if isinstance(result, Interrupted):
-        logger("probe").error("away", why=str(result.error))
+    if sent.error is not None:
+        logger("probe").error("away", why=str(sent.error))
         try:
-            raise result.error
+            raise sent.error
         except OrderflowError:
             logger("probe").exception("away")
     else:
-        logger("probe").info("replied", outcomes=len(result.outcomes))
+        logger("probe").info("replied", outcomes=len(sent.results[0].outcomes))
 
 
 def test_the_password_of_a_dsn_and_the_user_whom_a_database_refuses() -> None:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
-from email.message import Message
-from email.parser import BytesParser
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 from uuid import uuid4
 
 import msgspec
 
 from orderflow.neighbours.journal import Journal
+from orderflow.neighbours.mail.content import read_mail
 
-MESSAGE_ID = "Message-ID"
-ORDER_ID = "X-Orderflow-Order-Id"
-CUSTOMER_ID = "X-Orderflow-Customer-Id"
-"""By these two headers a mail can be found again; their values are percent-encoded."""
+
+class Mail(msgspec.Struct, frozen=True):
+    """One mail as it was handed over: its envelope and its bytes."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="accepted", gc=False):
@@ -53,28 +52,38 @@ class Mailbox:
     def __init__(self, directory: Path) -> None:
         file = directory / "mail.jsonl"
         self._journal: Journal[Line] = Journal(file, Line)  # type: ignore[arg-type]
-        self._parser = BytesParser()
         self.accepted: list[Accepted] = []
+        self.offered_in_all = 0
         self._offered: dict[str, int] = {}
         self._of_order: defaultdict[str, list[Accepted]] = defaultdict(list)
         self._of_customer: defaultdict[str, list[Accepted]] = defaultdict(list)
         for line in self._journal.read():
             self._enter(line)
 
-    def take(self, sender: str, recipients: list[str], content: bytes) -> bool:
-        """Keep the mail, or count it if its Message-ID is known; returns whether it was new."""
-        line = self._judged(sender, recipients, self._parser.parsebytes(content))
-        self._journal.append(line)
-        self._enter(line)
-        return isinstance(line, Accepted)
+    def take(self, mails: Sequence[Mail]) -> list[bool]:
+        """
+        Keep each mail, or count it if its Message-ID is known; returns which were new.
+
+        All in one write, which is done when this returns. Raises OSError when it was not: then
+        none of them counts.
+        """
+        lines: list[Line] = []
+        ids: set[str] = set()
+        number = len(self.accepted)
+        for mail in mails:
+            line = self._judged(mail, number + 1, ids)
+            lines.append(line)
+            ids.add(line.message_id)
+            number += isinstance(line, Accepted)
+
+        self._journal.append(*lines)
+        for line in lines:
+            self._enter(line)
+        return [isinstance(line, Accepted) for line in lines]
 
     def offered(self, message_id: str) -> int:
         """How often: 1 for a mail that was never repeated."""
         return self._offered[message_id]
-
-    @property
-    def offered_in_all(self) -> int:
-        return sum(self._offered.values())
 
     def find(self, *, order_id: str, customer_id: str) -> list[Accepted]:
         """The mails of an order, of a customer, of both, or all; in the order of acceptance."""
@@ -86,45 +95,29 @@ class Mailbox:
     def close(self) -> None:
         self._journal.close()
 
-    def _judged(self, sender: str, recipients: list[str], mail: Message) -> Line:
-        message_id = _header(mail, MESSAGE_ID).strip("<> ") or str(uuid4())
-        if message_id in self._offered:
+    def _judged(self, mail: Mail, number: int, before: set[str]) -> Line:
+        """`before`: the Message-IDs that came with this one, and are not entered yet."""
+        read = read_mail(mail.content)
+        message_id = read.message_id or str(uuid4())
+        if message_id in self._offered or message_id in before:
             return Repeated(at=datetime.now(UTC), message_id=message_id)
 
         return Accepted(
-            number=len(self.accepted) + 1,
+            number=number,
             at=datetime.now(UTC),
             message_id=message_id,
-            sender=sender,
-            to=tuple(recipients),
-            subject=_header(mail, "Subject"),
-            text=_text(mail),
-            order_id=unquote(_header(mail, ORDER_ID)),
-            customer_id=unquote(_header(mail, CUSTOMER_ID)),
+            sender=mail.sender,
+            to=mail.recipients,
+            subject=read.subject,
+            text=read.text,
+            order_id=read.order_id,
+            customer_id=read.customer_id,
         )
 
     def _enter(self, line: Line) -> None:
         self._offered[line.message_id] = self._offered.get(line.message_id, 0) + 1
+        self.offered_in_all += 1
         if isinstance(line, Accepted):
             self.accepted.append(line)
             self._of_order[line.order_id].append(line)
             self._of_customer[line.customer_id].append(line)
-
-
-def _header(mail: Message, name: str) -> str:
-    value = str(mail.get(name, "")).strip()
-    try:
-        return str(make_header(decode_header(value))) if "=?" in value else value
-    except (LookupError, UnicodeError, HeaderParseError):
-        # A mail is accepted with headers that can't be decoded, too.
-        return value
-
-
-def _text(mail: Message) -> str:
-    part = next((part for part in mail.walk() if part.get_content_type() == "text/plain"), None)
-    payload: Any = part.get_payload(decode=True) if part is not None else None
-    return (
-        payload.decode("utf-8", errors="replace").replace("\r\n", "\n")
-        if isinstance(payload, bytes)
-        else ""
-    )

@@ -1,31 +1,24 @@
-"""The sink's SMTP side, over aiosmtpd, with its faults. Source: RFC 5321, RFC 2920."""
+"""The sink's SMTP side: its connections, their end, and its faults."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import re
 import socket
 from typing import cast
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
-
-from orderflow.neighbours.mail.faults import TAKEN, Faults
+from orderflow.messaging.error_text import error_text
+from orderflow.messaging.telemetry import logger
+from orderflow.neighbours.mail.dialogue import Dialogue, Turn
+from orderflow.neighbours.mail.faults import Faults
 from orderflow.neighbours.mail.mailbox import Mailbox
 
-HOSTNAME = "mail.localhost"
-MAIL_BYTES_MAX = 262_144
 IDLE_S = 300.0
+MAILS_MAX = 1_000
+"""Of one connection, before others have their turn."""
+BUFFER_BYTES_MAX = 1_048_576
 
-_PLAIN = re.compile(r"<([\w.+=-]+@[\w.-]+)>(.*)", re.ASCII)
-
-
-class Conversation(SMTP):
-    """Reads plain addresses itself: the library's full grammar takes a third of a mail's time."""
-
-    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
-        plain = _PLAIN.fullmatch(arg)
-        return (plain[1], plain[2]) if plain else super()._getaddr(arg)
+log = logger("mail")
 
 
 class Receiver:
@@ -41,66 +34,107 @@ class Receiver:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.faults = faults
+        self.loop = loop
         self._mailbox = mailbox
         self._listener = listener
         self._chance = chance
-        self._loop = loop
         self._serving: asyncio.Task[asyncio.Server] | None = None
 
     def start(self) -> None:
-        self._serving = self._loop.create_task(
-            self._loop.create_server(self._conversation, sock=self._listener)
+        self._serving = self.loop.create_task(
+            self.loop.create_server(lambda: Conversation(self), sock=self._listener)
         )
 
     def close(self) -> None:
         """Called on another thread than the loop's. Running conversations end with the process."""
-        self._loop.call_soon_threadsafe(self._listener.close)
+        self.loop.call_soon_threadsafe(self._listener.close)
 
-    def _conversation(self) -> SMTP:
-        return Conversation(
-            self,
-            hostname=HOSTNAME,
-            ident="Orderflow's mail sink",
-            data_size_limit=MAIL_BYTES_MAX,
-            enable_SMTPUTF8=True,
-            timeout=IDLE_S,
-            loop=self._loop,
-        )
+    def answer_to(self, recipient: str) -> str:
+        return self.faults.answer_to(recipient, self._chance)
 
-    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
-        self,
-        _server: SMTP,
-        session: Session,
-        _envelope: Envelope,
-        hostname: str,
-        responses: list[str],
-    ) -> list[str]:
-        session.host_name = hostname
-        # Commands are answered one after the other, in their order: all that pipelining requires.
-        return [*responses[:-1], "250-PIPELINING", responses[-1]]
+    def take(self, turn: Turn) -> tuple[bytes, bool]:
+        """
+        Keep the mails of a turn; the replies to all that is in it, and whether they are the last:
+        with the fault `reply_lost` they end before that of a mail that was kept.
+        """
+        try:
+            verdicts = self._mailbox.take(turn.mails) if turn.mails else []
+        except OSError as error:
+            log.warning("mails were not kept", why=error_text(error))
+            return turn.fill(None), turn.is_over
 
-    async def handle_RCPT(  # noqa: N802
-        self,
-        _server: SMTP,
-        _session: Session,
-        envelope: Envelope,
-        address: str,
-        _options: list[str],
-    ) -> str:
-        answer = self.faults.answer_to(address, self._chance)
-        if answer == TAKEN:
-            envelope.rcpt_tos.append(address)
-        return answer
+        replies = turn.fill(verdicts)
+        if self.faults.reply_lost and turn.mails and self._chance.random() < self.faults.reply_lost:
+            return b"".join(turn.replies[: turn.places[0]]), True
+        return replies, turn.is_over
 
-    async def handle_DATA(  # noqa: N802
-        self, server: SMTP, _session: Session, envelope: Envelope
-    ) -> str:
-        faults = self.faults
-        if faults.latency_s:
-            await asyncio.sleep(faults.latency_s)
-        content = envelope.original_content or b""
-        new = self._mailbox.take(envelope.mail_from or "", envelope.rcpt_tos, content)
-        if self._chance.random() < faults.reply_lost:
-            cast("asyncio.Transport", server.transport).abort()
-            await asyncio.Event().wait()  # The end of the connection ends this, too.
-        return "250 2.0.0 accepted" if new else "250 2.0.0 known already, dropped"
+
+class Conversation(asyncio.Protocol):
+    """
+    One connection. It ends when nothing came for `IDLE_S`.
+
+    A mail that is answered is in the file: replies are written after the mails of their turn are.
+    """
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._dialogue = Dialogue(receiver.answer_to)
+        self._loop = receiver.loop
+        self._idle: asyncio.TimerHandle | None = None
+        self._resting: asyncio.TimerHandle | None = None
+        self._last_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._last_at = self._loop.time()
+        self._idle = self._loop.call_later(IDLE_S, self._end_if_idle)
+        self._transport.write(self._dialogue.greeting)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        for timer in (self._idle, self._resting):
+            if timer is not None:
+                timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._last_at = self._loop.time()
+        self._dialogue.receive(data)
+        if self._resting is None:
+            self._go_on()
+        elif self._dialogue.waiting_bytes > BUFFER_BYTES_MAX:
+            self._transport.pause_reading()
+
+    def _go_on(self) -> None:
+        latency_s = self._receiver.faults.latency_s
+        # What follows a mail whose reply is lost, or late, has not been read then.
+        alone = latency_s or self._receiver.faults.reply_lost
+        turn = self._dialogue.advance(mails_max=1 if alone else MAILS_MAX)
+        if latency_s and turn.mails:
+            self._resting = self._loop.call_later(latency_s, self._go_on_after, turn)
+        else:
+            self._answer(turn)
+
+    def _go_on_after(self, turn: Turn) -> None:
+        self._resting = None
+        self._transport.resume_reading()
+        self._answer(turn)
+
+    def _answer(self, turn: Turn) -> None:
+        replies, is_over = self._receiver.take(turn)
+        if replies:
+            self._transport.write(replies)
+        if is_over:
+            self._transport.close()
+        elif turn.mails and self._dialogue.waiting_bytes and not self._transport.is_closing():
+            # It stopped after as many mails as a turn may have; another connection comes between.
+            self._resting = self._loop.call_later(0, self._go_on_again)
+
+    def _go_on_again(self) -> None:
+        self._resting = None
+        self._go_on()
+
+    def _end_if_idle(self) -> None:
+        left = self._last_at + IDLE_S - self._loop.time()
+        if left <= 0:
+            self._transport.close()
+        else:
+            self._idle = self._loop.call_later(left, self._end_if_idle)

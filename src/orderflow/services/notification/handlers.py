@@ -12,9 +12,10 @@ from orderflow.contracts.topics import NOTIFICATIONS
 from orderflow.messaging.event import Cause, caused_by
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import Caused, Received
-from orderflow.messaging.postgres import Cursor, outbox
+from orderflow.messaging.postgres import Cursor, after_commit, outbox
 from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.notification import repository
+from orderflow.services.notification.doorbell import NOTED
 from orderflow.services.notification.model import NumberedLetter, SendResult, number, wording
 from orderflow.services.notification.repository import NewNotification
 from orderflow.services.notification.story import place_of
@@ -36,6 +37,7 @@ def add_notifications(cursor: Cursor, batch: Sequence[Received]) -> list[Caused]
         notification for received in batch if (notification := _notification(received)) is not None
     ]
     repository.add(cursor, notifications)
+    after_commit(NOTED.ring)
     return []
 
 

@@ -14,6 +14,7 @@ from orderflow.contracts.events import (
 from orderflow.contracts.topics import INVENTORY, NOTIFICATIONS, ORDER_EVENTS, ORDERS, PAYMENTS
 from orderflow.messaging.listener import InboxOutbox, Listener
 from orderflow.services.notification.handlers import SOURCE, add_notifications
+from orderflow.services.notification.model import is_told
 from orderflow.services.notification.traces import GROUP
 
 LISTENER = Listener(
@@ -30,6 +31,7 @@ LISTENER = Listener(
         StockRejected,
         OrderEvent,
     ),
+    wanted=is_told,
     publishes=(NOTIFICATIONS,),
     delivery=InboxOutbox(handler=add_notifications),
 )

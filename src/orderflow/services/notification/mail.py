@@ -24,7 +24,6 @@ SUBJECT_MAX = 150
 _PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
 _PLAIN_TEXT = re.compile(rf"([\x20-\x7e]{{0,{LINE_MAX}}}\n)*")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
-_LEADING_DOT = re.compile(r"^\.", re.MULTILINE)
 
 
 def message_id(letter: Letter, settings: SmtpSettings) -> str:
@@ -47,7 +46,7 @@ def recipient(customer_id: str, settings: SmtpSettings) -> str:
 
 
 def compose(letter: Letter, settings: SmtpSettings) -> bytes:
-    """The bytes that follow DATA: headers, text, and the final line with a dot."""
+    """The mail's bytes, headers and text, as they are before SMTP puts dots before dots."""
     encoding, text = _encoded(letter.text)
 
     lines = (
@@ -63,7 +62,7 @@ def compose(letter: Letter, settings: SmtpSettings) -> bytes:
         "Content-Type: text/plain; charset=utf-8",
         f"Content-Transfer-Encoding: {encoding}",
         "",
-        _LEADING_DOT.sub("..", text).replace("\n", "\r\n") + ".\r\n",
+        text.replace("\n", "\r\n"),
     )
 
     return "\r\n".join(lines).encode("ascii")

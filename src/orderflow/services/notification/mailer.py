@@ -1,65 +1,69 @@
 """
-The mail server as the sender sees it: one customer's letters one after the other, over connections
-that stay open.
+The mail server as the sender sees it: flights of letters, over connections that stay open.
 
-A mail server replies about a letter: accepted; a final no (5xx to the recipient or to the mail
-itself); or "not now" (deferred). Silence and a broken connection defer the letter, too: it may have
-been accepted, and is sent again under its Message-ID. What is deferred for too long is given up. A
-server that cannot be reached, is closing (421) or refuses the sender has not judged the letter:
+A flight has at most one letter of a customer: the next one waits until this one has its outcome, so
+a customer's letters keep their order. A mail server replies about a letter: accepted; a final no
+(5xx to the recipient or to the mail itself); or "not now" (deferred). Silence and a broken
+connection defer the letter, too: it may have been accepted, and is sent again under its Message-ID.
+Replies come in the order of the letters, so that is the first letter without one; those behind it
+are offered again at once, and were no attempt. What is deferred for too long is given up. A server
+that cannot be reached, is closing (421) or refuses the sender has not judged the letter:
 `Unavailable`.
-Source: RFC 5321, RFC 2920.
 """
 
 from __future__ import annotations
 
-import smtplib
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from orderflow.contracts.ids import CustomerId
-from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Unavailable
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.telemetry import counter
-from orderflow.services.notification.bounded_smtp import BoundedSmtp
 from orderflow.services.notification.config import SmtpSettings
 from orderflow.services.notification.mail import compose, recipient
 from orderflow.services.notification.model import Deferred, Letter, Outcome, SendResult, give_up
+from orderflow.services.notification.smtp import (
+    ConnectionLost,
+    Envelope,
+    Reply,
+    SmtpConnection,
+)
 from orderflow.services.notification.traces import record_offer
 
-RESOURCE = "mail"
-CLOSING = 421
-START_MAIL_INPUT = 354
-REASON_MAX = 500
+FLIGHT_MAX = 64
+FLIGHT_BYTES_MAX = 65_536
+"""Written before a reply is read: what sockets take, or both sides might wait for the other."""
+FLIGHT_BEGIN = 8
+FLIGHT_S = (0.1, 0.25)
+"""A flight that took less is followed by one of twice as many letters; more, by half of them."""
 
 OFFERED = counter(
     "notification_mails_offered", "Mails offered to the mail server, by how that ended.", ("ended",)
 )
 
-Reply = tuple[int, str]
-
-
-class ConnectionLost(Exception):
-    """The connection broke while a mail was sent: it may have been accepted, or not."""
-
 
 class SendTask(msgspec.Struct, frozen=True, kw_only=True):
-    """One customer's letters in order. `until`: monotonic seconds; no letter is begun after it."""
+    """
+    Customers with their letters in order. `until`: monotonic seconds; no letter is begun after it.
+    """
 
-    customer_id: CustomerId
-    letters: Sequence[Letter]
+    letters: Sequence[tuple[CustomerId, Sequence[Letter]]]
     until: float
 
 
-class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
-    """The server went away. `result`: the outcomes before that, which count."""
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What came of a task: the result of each of its customers. `error`: the server went away; the
+    outcomes before that count.
+    """
 
-    result: SendResult
-    error: Unavailable
+    results: tuple[SendResult, ...]
+    error: Unavailable | None = None
 
 
 class Mailer:
@@ -76,191 +80,159 @@ class Mailer:
         self._give_up_s = give_up_s
         self._stopping = stopping
         self._idle: deque[SmtpConnection] = deque()
+        self.flight = FLIGHT_BEGIN
+        """How many letters fly together: as many as the server takes in a moment."""
 
-    def call(self, task: SendTask) -> SendResult | Interrupted:
-        """Send the letters in order, until one is deferred, time is over or the server is away."""
-        outcomes: list[Outcome] = []
-        deferred: Deferred | None = None
-        for letter in task.letters:
-            # A death here: nothing was sent of this letter; the lease runs out, another goes on.
-            failpoint("notification.before_send")
-            if self._stopping() or time.monotonic() >= task.until:
+    def call(self, task: SendTask) -> Sent:
+        """
+        Send each customer's letters in order, until one of them is deferred, time is over or the
+        server is away.
+        """
+        customers = [_Customer(customer_id, letters) for customer_id, letters in task.letters]
+        error: Unavailable | None = None
+        while error is None and not self._stopping() and time.monotonic() < task.until:
+            flight = [customer for customer in customers if customer.has_next][: self.flight]
+            if not flight:
                 break
-
-            began_ns = time.time_ns()
             try:
-                reply = self._offer(letter)
-            except Unavailable as error:
-                record_offer(letter, began_ns=began_ns, ended="unavailable", is_final=False)
-                OFFERED.labels("unavailable").inc()
-                result = SendResult(customer_id=task.customer_id, outcomes=tuple(outcomes))
-                return Interrupted(result=result, error=error)
-
-            if isinstance(reply, Deferred):
-                given_up = give_up(reply, at=read_clock(), give_up_s=self._give_up_s)
-                if given_up is None:
-                    record_offer(letter, began_ns=began_ns, ended="not now", is_final=False)
-                    # The letters behind it wait as well: a customer's mails keep their order.
-                    deferred = reply
-                    break
-                reply = given_up
-            ended = "sent" if reply.refusal is None else "refused"
-            record_offer(letter, began_ns=began_ns, ended=ended, is_final=True)
-            outcomes.append(reply)
-        return SendResult(customer_id=task.customer_id, outcomes=tuple(outcomes), deferred=deferred)
+                self._fly(flight, until=task.until + self._settings.letter_within_s)
+            except Unavailable as away:
+                error = away
+        return Sent(results=tuple(customer.result() for customer in customers), error=error)
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
-    def _offer(self, letter: Letter) -> Outcome | Deferred:
-        """Send one letter, and read the server's reply code: 2xx, 5xx, or anything else."""
+    def _fly(self, flight: Sequence[_Customer], *, until: float) -> None:
+        """One letter of each customer, until a connection breaks: what is behind that is left."""
+        mails: list[Envelope] = []
+        size = 0
+        for customer in flight:
+            # A death here: nothing was sent of this letter; the lease runs out, another goes on.
+            failpoint("notification.before_send")
+            mail = compose(customer.letter, self._settings)
+            size += len(mail)
+            if mails and size > FLIGHT_BYTES_MAX:
+                break
+            mails.append((recipient(customer.customer_id, self._settings), mail))
+
+        began, began_ns = time.monotonic(), time.time_ns()
+        ended: Counter[str] = Counter()
+        replied = 0
         try:
-            code, words = self._send(letter)
+            for reply in self._send(mails, until=until):
+                self._judge(flight[replied], reply, began_ns, ended)
+                replied += 1
         except ConnectionLost as error:
-            OFFERED.labels("lost").inc()
-            return Deferred(letter=letter, reason=f"no answer: {error}")
+            ended["lost"] += 1
+            self._defer(flight[replied], f"no answer: {error}", began_ns)
+        except Unavailable:
+            letter = flight[replied].letter
+            record_offer(letter, began_ns=began_ns, ended="unavailable", is_final=False)
+            ended["unavailable"] += 1
+            raise
+        finally:
+            for how, letters in ended.items():
+                OFFERED.labels(how).inc(letters)
+        self._pace(replied, time.monotonic() - began)
+
+    def _pace(self, replied: int, seconds: float) -> None:
+        soon, late = FLIGHT_S
+        if seconds > late:
+            self.flight = max(1, self.flight // 2)
+        elif seconds < soon and replied >= self.flight:
+            self.flight = min(FLIGHT_MAX, 2 * self.flight)
+
+    def _judge(self, customer: _Customer, reply: Reply, began_ns: int, ended: Counter[str]) -> None:
+        """The server's reply code: 2xx, 5xx, or anything else."""
+        (code, words), letter = reply, customer.letter
 
         if 200 <= code < 300:
-            OFFERED.labels("sent").inc()
-            return Outcome(letter=letter, at=read_clock())
-        if 500 <= code < 600:
-            OFFERED.labels("refused").inc()
-            return Outcome(letter=letter, at=read_clock(), refusal=f"{code} {words}")
-        OFFERED.labels("not_now").inc()
-        return Deferred(letter=letter, reason=f"{code} {words}")
+            ended["sent"] += 1
+            record_offer(letter, began_ns=began_ns, ended="sent", is_final=True)
+            customer.outcomes.append(Outcome(letter=letter, at=read_clock()))
+        elif 500 <= code < 600:
+            ended["refused"] += 1
+            record_offer(letter, began_ns=began_ns, ended="refused", is_final=True)
+            refusal = f"{code} {words}"
+            customer.outcomes.append(Outcome(letter=letter, at=read_clock(), refusal=refusal))
+        else:
+            ended["not_now"] += 1
+            self._defer(customer, f"{code} {words}", began_ns)
 
-    def _send(self, letter: Letter) -> Reply:
+    def _defer(self, customer: _Customer, reason: str, began_ns: int) -> None:
+        """The letters behind it wait as well: a customer's mails keep their order."""
+        deferred = Deferred(letter=customer.letter, reason=reason)
+        given_up = give_up(deferred, at=read_clock(), give_up_s=self._give_up_s)
+        if given_up is None:
+            record_offer(customer.letter, began_ns=began_ns, ended="not now", is_final=False)
+            customer.deferred = deferred
+        else:
+            record_offer(customer.letter, began_ns=began_ns, ended="refused", is_final=True)
+            customer.outcomes.append(given_up)
+
+    def _send(self, mails: Sequence[Envelope], *, until: float) -> Iterator[Reply]:
         """
         Send over an idle connection, else over a new one.
 
-        The server may have ended a connection while it was idle. The letter has nothing to do with
-        that, so it is sent once more over a new connection, under the same Message-ID.
+        The server may have ended a connection while it was idle. The letters have nothing to do
+        with that, so they are sent once more over a new connection, under the same Message-IDs.
         """
-        until = time.monotonic() + self._settings.letter_within_s
+        first_until = min(until, time.monotonic() + self._settings.letter_within_s)
         idle = self._idle.pop() if self._idle else None
         if idle is not None:
+            is_answering = False
             try:
-                return self._send_over(idle, letter, until=until)
+                for reply in self._send_over(idle, mails, first_until, until):
+                    is_answering = True
+                    yield reply
             except (ConnectionLost, Unavailable):
-                pass
-        return self._send_over(SmtpConnection(self._settings, until=until), letter, until=until)
+                if is_answering:
+                    raise
+            else:
+                return
 
-    def _send_over(self, connection: SmtpConnection, letter: Letter, *, until: float) -> Reply:
+        fresh = SmtpConnection(self._settings, until=first_until)
+        yield from self._send_over(fresh, mails, first_until, until)
+
+    def _send_over(
+        self,
+        connection: SmtpConnection,
+        mails: Sequence[Envelope],
+        first_until: float,
+        until: float,
+    ) -> Iterator[Reply]:
+        is_whole = False
         try:
-            reply = connection.send(
-                recipient(letter.customer_id, self._settings),
-                compose(letter, self._settings),
-                until=until,
-            )
-        except BaseException:
-            connection.close()
-            raise
-        self._idle.append(connection)
-        return reply
+            yield from connection.send(mails, first_until=first_until, until=until)
+            is_whole = True
+        finally:
+            if is_whole:
+                self._idle.append(connection)
+            else:
+                connection.close()
 
 
-class SmtpConnection:
-    """
-    One connection. Pipelined if the server can: two round trips for a mail instead of four.
+class _Customer:
+    """How far a task is with one customer."""
 
-    Connecting and sending end at `until`, in monotonic seconds, however slowly the server answers.
-    """
+    def __init__(self, customer_id: CustomerId, letters: Sequence[Letter]) -> None:
+        self.customer_id = customer_id
+        self.outcomes: list[Outcome] = []
+        self.deferred: Deferred | None = None
+        self._letters = letters
 
-    def __init__(self, settings: SmtpSettings, *, until: float) -> None:
-        server = f"the mail server at {settings.host}:{settings.port}"
-        self._sender = settings.sender
-        self._smtp = BoundedSmtp(
-            local_hostname=settings.sender.rpartition("@")[2], timeout_s=settings.connect_timeout_s
+    @property
+    def has_next(self) -> bool:
+        return self.deferred is None and len(self.outcomes) < len(self._letters)
+
+    @property
+    def letter(self) -> Letter:
+        """The first one without an outcome."""
+        return self._letters[len(self.outcomes)]
+
+    def result(self) -> SendResult:
+        return SendResult(
+            customer_id=self.customer_id, outcomes=tuple(self.outcomes), deferred=self.deferred
         )
-        self._smtp.deadline.at = until
-
-        try:
-            greeting = self._smtp.connect(settings.host, settings.port)
-            hello = self._smtp.ehlo()
-        except (OSError, smtplib.SMTPException) as error:
-            self.close()
-            why = f"{server} can't be reached: {error_text(error)}"
-            raise Unavailable(why, resource=RESOURCE, reason="can't be reached") from error
-        if greeting[0] != 220 or hello[0] != 250:
-            self.close()
-            raise Unavailable(
-                f"{server} takes no mail: {greeting[0]}, {hello[0]}",
-                resource=RESOURCE,
-                reason=f"takes no mail: it answers {greeting[0]}, {hello[0]}",
-            )
-
-        self._smtp.timeout_s = settings.timeout_s
-        self._pipelined = self._smtp.has_extn("pipelining")
-
-    def send(self, to: str, mail: bytes, *, until: float) -> Reply:
-        """
-        The server's reply about the mail, or about its recipient.
-
-        Raises Unavailable when the reply is about neither, ConnectionLost when there is none.
-        """
-        self._smtp.deadline.at = until
-        try:
-            return self._transaction(to, mail)
-        except (OSError, smtplib.SMTPException) as error:
-            raise ConnectionLost(error_text(error)) from error
-
-    def close(self) -> None:
-        self._smtp.close()
-
-    def _transaction(self, to: str, mail: bytes) -> Reply:
-        replies = self._commands(f"MAIL FROM:<{self._sender}>", f"RCPT TO:<{to}>", "DATA")
-        self._check_sender(replies[0])
-
-        if len(replies) == 3 and replies[2][0] == START_MAIL_INPUT:
-            if replies[1][0] >= 400:
-                # Pipelined: the recipient was refused, and the server waits for the mail all the
-                # same. An empty one ends DATA; the server refuses it, since it has no recipient.
-                self._data(b".\r\n")
-                return replies[1]
-            reply = self._data(mail)
-            # A death here: the server has the mail, and nothing of it is recorded.
-            failpoint("notification.after_data")
-            return self._not_closing(reply)
-
-        self._commands("RSET")
-        return self._not_closing(next(reply for reply in replies if reply[0] >= 400))
-
-    def _commands(self, *commands: str) -> list[Reply]:
-        """The replies in the order of the commands; unless pipelined, up to the first refusal."""
-        if self._pipelined:
-            self._smtp.send("".join(f"{command}\r\n" for command in commands).encode("ascii"))
-            return [self._reply() for _ in commands]
-
-        replies: list[Reply] = []
-        for command in commands:
-            self._smtp.send(f"{command}\r\n".encode("ascii"))
-            replies.append(self._reply())
-            if replies[-1][0] >= 400:
-                break
-        return replies
-
-    def _data(self, data: bytes) -> Reply:
-        self._smtp.send(data)
-        return self._reply()
-
-    def _reply(self) -> Reply:
-        code, words = self._smtp.getreply()
-        return code, words.decode(errors="replace").replace("\n", " ")[:REASON_MAX]
-
-    def _check_sender(self, reply: Reply) -> None:
-        """Raise Unavailable when the server refuses the sender: no letter is to blame for that."""
-        self._not_closing(reply)
-        if reply[0] >= 500:
-            raise Unavailable(
-                f"the mail server refuses the sender: code {reply[0]}",
-                resource=RESOURCE,
-                reason="refuses our sender: see ORDERFLOW_NOTIFICATION__SMTP__SENDER",
-            )
-
-    @staticmethod
-    def _not_closing(reply: Reply) -> Reply:
-        if reply[0] == CLOSING:
-            why = f"the mail server is closing: code {reply[0]}"
-            raise Unavailable(why, resource=RESOURCE, reason="is closing")
-        return reply

@@ -203,8 +203,7 @@ def rest_s(result: SendResult, *, most: float) -> float:
 
 def wording(event: ConsumedEvent) -> Wording | None:
     """The words for `event`; None if it causes no notification."""
-    key = event.status if isinstance(event, OrderEvent) else type(event)
-    words = _WORDS.get(key)
+    words = _WORDS.get(_key(event))
     if words is None:
         return None
 
@@ -220,6 +219,15 @@ def wording(event: ConsumedEvent) -> Wording | None:
         subject=f"Your order {event.order_id} {headline}",
         text=f"Hello,\n\n{sentence}\n\nOrderflow\n",
     )
+
+
+def is_told(event: ConsumedEvent) -> bool:
+    """Whether a customer is told of the event."""
+    return _key(event) in _WORDS
+
+
+def _key(event: ConsumedEvent) -> type[ConsumedEvent] | OrderStatus:
+    return event.status if isinstance(event, OrderEvent) else type(event)
 
 
 def _why_not_paid(sentence: str, message: str) -> str:

@@ -2,10 +2,15 @@
 The sender: leases customers, sends their letters outside of any transaction, records the outcomes.
 
 The sender's own thread only leases and records, in short transactions; a bounded pool of threads
-talks to the mail server. A customer is leased by one worker at a time, and that customer's letters
-are sent one after the other; customers do not wait for each other. If a lease runs out while its
-worker is stopped, another worker goes on: a mail that is then sent twice has the same Message-ID,
-and an outcome that is recorded twice counts once, by compare-and-set under the customer's row lock.
+talks to the mail server, each with as many customers as it has letters in flight. A customer is
+leased by one worker at a time, and that customer's letters are sent one after the other; customers
+do not wait for each other. If a lease runs out while its worker is stopped, another worker goes on:
+a mail that is then sent twice has the same Message-ID, and an outcome that is recorded twice counts
+once, by compare-and-set under the customer's row lock.
+
+A transaction is followed by a rest as long as it took: what is noted and sent meanwhile shares the
+next one. So a busy machine has fewer and larger transactions, and a letter on an idle one goes at
+once.
 """
 
 from __future__ import annotations
@@ -30,20 +35,26 @@ from orderflow.messaging.work.gate import Gate
 from orderflow.messaging.work.turning import Turning
 from orderflow.services.notification import repository
 from orderflow.services.notification.config import SenderSettings
+from orderflow.services.notification.doorbell import NOTED
 from orderflow.services.notification.handlers import settle
-from orderflow.services.notification.mailer import Interrupted, Mailer, SendTask
-from orderflow.services.notification.model import NumberedLetter, SendResult
+from orderflow.services.notification.mailer import Mailer, SendTask, Sent
+from orderflow.services.notification.model import Letter, NumberedLetter, SendResult
 
-POLL_S = 0.05
-"""How soon an idle sender sees a new notification. The query reads an index of due customers."""
+POLL_S = (0.05, 0.25)
+"""
+How soon an idle sender sees a new notification; the second, if its own process's listener rings for
+those that it notes. The query reads an index of due customers.
+"""
+REST_S = (0.005, 0.05)
+"""The least and the most that a transaction is followed by, unless there is a backlog."""
 COUNT_EVERY_S = 5.0
 STOP_WITHIN_S = 3.0
 LETTERS_MAX = outbox.ROWS_MAX // 2
 """In one recording transaction; a customer's letters are never split."""
 CONTENDED_S = 1.0
 """How long a result rests whose customer's row somebody else holds."""
-CUSTOMERS_PER_CONNECTION = 4
-"""Leased at a time, so that connections have work while outcomes are recorded."""
+CUSTOMERS_MAX = 512
+"""Leased at a time: two flights for each connection, so that they have work during a recording."""
 DEFERRED_IN_A_ROW_MAX = 20
 """When so many customers were deferred and no mail accepted meanwhile, the server is at fault."""
 
@@ -72,7 +83,7 @@ class Sender:
         prerequisites: Prerequisites,
         session: Session,
         mailer: Mailer,
-        calls: Calls[CustomerId],
+        calls: Calls[int],
         mail_gate: Gate,
         database_gate: Gate,
     ) -> None:
@@ -84,6 +95,7 @@ class Sender:
         self._calls = calls
         self._mail_gate = mail_gate
         self._database_gate = database_gate
+        self._doorbell = NOTED
 
         self._turning = Turning("sender")
         self._stop = threading.Event()
@@ -92,7 +104,8 @@ class Sender:
         self._size = BatchSize(LETTERS_MAX, CLOCK)
         self._deferred_in_a_row: set[CustomerId] = set()
         self._has_taken_over = False
-        self._next_lease_at = self._next_count_at = 0.0
+        self._sending = 0
+        self._rest_until = self._next_lease_at = self._next_count_at = 0.0
 
     def reasons(self) -> list[str]:
         """Why nothing is sent, for /readyz; empty when the sender works."""
@@ -139,16 +152,21 @@ class Sender:
         """Collect results, then record them, then lease more customers."""
         self._turning.mark("collect")
         self._accept(self._collect())
-        if not self._database_gate.may_try(time.monotonic()):
-            self._next_lease_at = time.monotonic() + POLL_S
+        began = time.monotonic()
+        if not self._database_gate.may_try(began):
+            self._rest_until = began + REST_S[1]
             return
 
         with self._recording():
             self._take_over()
             # Before the next lease: a customer is released only by recording its results.
-            self._record_all(contended_until=time.monotonic())
-            self._lease()
+            recorded = self._record_all(contended_until=began)
+            leased = self._lease()
             self._count()
+        least, most = REST_S
+        if 0 < recorded + leased < self._room_max():
+            now = time.monotonic()
+            self._rest_until = now + min(most, max(least, now - began))
 
     def _take_over(self) -> None:
         """Once, before the first lease: go on with the customers of the worker before this one."""
@@ -165,30 +183,41 @@ class Sender:
             ) from error
         self._has_taken_over = True
 
-    def _collect(self) -> list[Ended[CustomerId]]:
-        """The calls that have ended; if none, wait for one until it is time to lease again."""
-        wait_s = min(POLL_S, max(0.001, self._next_lease_at - time.monotonic()))
+    def _collect(self) -> list[Ended[int]]:
+        """
+        The calls that have ended. After a transaction, gather them during its rest; else wait, if
+        there is nothing to do, for the first one, for a ring, or until it is time to lease.
+        """
+        now = time.monotonic()
+        if now < self._rest_until:
+            self._stop.wait(self._rest_until - now)
+            return self._calls.collect()
+        if self._unrecorded:
+            return self._calls.collect()
+
+        wait_s = max(0.001, self._next_lease_at - now)
         if self._calls.running:
-            return self._calls.collect(within_s=wait_s if self._free_places() else POLL_S)
-        self._stop.wait(wait_s)
+            within_s = wait_s if self._free_places() > 0 else POLL_S[0]
+            return self._calls.collect(within_s=min(POLL_S[0], within_s))
+        if self._doorbell.wait(wait_s):
+            self._next_lease_at = 0.0
         return []
 
-    def _accept(self, ended: list[Ended[CustomerId]]) -> None:
+    def _accept(self, ended: list[Ended[int]]) -> None:
         """Keep results until they are recorded; open or close the mail gate by them."""
-        for _, _, answer, error in ended:
+        for customers, _, sent, error in ended:
+            self._sending -= customers
             if error is not None:
                 raise error
 
-            if isinstance(answer, Interrupted):
-                result: SendResult = answer.result
-                self._mail_gate.failed(answer.error)
-            else:
-                result = answer
-                if result.outcomes or result.deferred:
-                    self._mail_gate.succeeded()
-
-            self._watch_for_deferrals(result)
-            self._unrecorded.append(result)
+            assert isinstance(sent, Sent)
+            if sent.error is not None:
+                self._mail_gate.failed(sent.error)
+            elif any(result.outcomes or result.deferred for result in sent.results):
+                self._mail_gate.succeeded()
+            for result in sent.results:
+                self._watch_for_deferrals(result)
+            self._unrecorded += sent.results
 
     def _watch_for_deferrals(self, result: SendResult) -> None:
         """Count different customers who were deferred since the last mail with an outcome."""
@@ -208,8 +237,11 @@ class Sender:
                 reason=result.deferred.reason.partition(" ")[0],
             )
 
-    def _record_all(self, *, contended_until: float) -> None:
-        """Record everything, and by itself each contended result that rests until then."""
+    def _record_all(self, *, contended_until: float) -> int:
+        """
+        Record everything, and by itself each contended result that rests until then; returns how
+        many.
+        """
         due = [result for until, result in self._contended if until <= contended_until]
         self._contended = [entry for entry in self._contended if entry[0] > contended_until]
         for at, result in enumerate(due):
@@ -219,11 +251,14 @@ class Sender:
                 self._unrecorded += due[at:]
                 raise
 
+        recorded = len(due)
         while self._unrecorded:
             results = self._next_to_record()
             self._record(results)
             # Forgotten only after the commit: results outlive a database that is away.
             del self._unrecorded[: len(results)]
+            recorded += len(results)
+        return recorded
 
     def _record(self, results: list[SendResult]) -> None:
         """
@@ -274,16 +309,16 @@ class Sender:
             results.append(result)
         return results
 
-    def _lease(self) -> None:
-        """Lease as many due customers as there are free places, and begin to send."""
+    def _lease(self) -> int:
+        """Lease as many due customers as there are free places, and begin to send; how many."""
         now = time.monotonic()
         if now < self._next_lease_at:
-            return
-        self._next_lease_at = now + POLL_S
+            return 0
+        self._next_lease_at = now + POLL_S[self._doorbell.is_used]
 
         places = self._free_places()
         if places <= 0 or self._stop.is_set():
-            return
+            return 0
         self._turning.mark("lease")
         # The lease commits before anything is sent: no other worker sends to these customers.
         with self._session.transaction() as cursor:
@@ -295,20 +330,35 @@ class Sender:
                 lease_s=self._settings.lease_s,
             )
 
-        # Letters may begin during half of the lease: the other half is longer than the time-outs
-        # of one letter, so the last one ends before the lease does.
-        until = now + self._settings.lease_s / 2
-        for customer_id, letters in leased:
-            task = SendTask(customer_id=customer_id, letters=letters, until=until)
-            self._calls.submit(customer_id, task)
+        self._begin_to_send(leased, until=now + self._settings.lease_s / 2)
         if len(leased) == places:
             self._next_lease_at = 0.0
+        return len(leased)
+
+    def _begin_to_send(
+        self, leased: list[tuple[CustomerId, list[Letter]]], *, until: float
+    ) -> None:
+        """
+        Hand the customers over, a flight's at a time.
+
+        Letters may begin during half of the lease: the other half is longer than the time-outs of
+        one letter, so the last one ends before the lease does.
+        """
+        flight = self._mailer.flight
+        for start in range(0, len(leased), flight):
+            letters = leased[start : start + flight]
+            self._sending += len(letters)
+            self._calls.submit(len(letters), SendTask(letters=letters, until=until))
+
+    def _room_max(self) -> int:
+        """How many customers may be leased at a time."""
+        return min(CUSTOMERS_MAX, 2 * self._mailer.flight * self._settings.connections_max)
 
     def _free_places(self) -> int:
         """How many more customers may be leased. While the mail server is away: one, as a probe."""
         if self._mail_gate.is_probing:
             return int(not self._calls.running and self._mail_gate.may_try(time.monotonic()))
-        return CUSTOMERS_PER_CONNECTION * self._settings.connections_max - self._calls.running
+        return self._room_max() - self._sending
 
     def _count(self) -> None:
         if time.monotonic() < self._next_count_at:

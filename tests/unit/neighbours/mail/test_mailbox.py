@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orderflow.neighbours.mail.mailbox import Mailbox
+from orderflow.neighbours.mail.mailbox import Mail, Mailbox
 
 MAIL = (
     b"From: Orderflow <orders@orderflow.localhost>\r\nSubject: %s\r\n"
@@ -17,9 +17,9 @@ MAIL = (
 
 
 def take(mailbox: Mailbox, name: bytes, subject: bytes = b"Hello") -> bool:
-    return mailbox.take(
-        "orders@orderflow.localhost", ["anna@customers.localhost"], MAIL % (subject, name)
-    )
+    mail = Mail("orders@orderflow.localhost", ("anna@customers.localhost",), MAIL % (subject, name))
+    [is_new] = mailbox.take([mail])
+    return is_new
 
 
 def test_a_message_id_is_accepted_once_and_its_repeats_are_counted(tmp_path: Path) -> None:
@@ -55,8 +55,14 @@ def test_a_mail_is_found_by_order_and_by_customer_and_can_be_read(tmp_path: Path
 
 
 def test_a_mail_without_a_message_id_is_always_new(tmp_path: Path) -> None:
+    mail = Mail("a@b", ("c@d",), b"Subject: x\r\n\r\ny\r\n")
+    assert Mailbox(tmp_path).take([mail, mail]) == [True, True]
+
+
+def test_mails_that_come_together_are_judged_one_after_the_other(tmp_path: Path) -> None:
+    first, second = (Mail("a@b", ("c@d",), MAIL % (b"x", name)) for name in (b"a", b"b"))
     mailbox = Mailbox(tmp_path)
-    assert [mailbox.take("a@b", ["c@d"], b"Subject: x\r\n\r\ny\r\n") for _ in range(2)] == [
-        True,
-        True,
-    ]
+    assert mailbox.take([first, second, first]) == [True, True, False]
+    assert [mail.number for mail in mailbox.accepted] == [1, 2]
+    assert mailbox.offered_in_all == 3
+    assert Mailbox(tmp_path).accepted == mailbox.accepted

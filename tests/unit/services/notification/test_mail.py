@@ -15,6 +15,7 @@ from tests.unit.services.notification.test_model import letter
 from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.services.notification.config import SmtpSettings
 from orderflow.services.notification.mail import compose, recipient
+from orderflow.services.notification.smtp import dotted
 
 SETTINGS = SmtpSettings()
 LETTER = letter("customer-123", "1")
@@ -55,7 +56,7 @@ def test_whatever_an_event_says_the_mail_is_one_mail(
         customer_id=CustomerId(customer),
         order_id=OrderId(order),
     )
-    data = compose(odd, SETTINGS)
+    data = dotted(compose(odd, SETTINGS))
     lines = data.split(b"\r\n")
     assert lines[-2:] == [b".", b""]
     assert b"." not in lines[:-2]

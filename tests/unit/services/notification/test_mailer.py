@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,8 +18,9 @@ from orderflow.contracts.ids import OrderId
 from orderflow.messaging.event import read_clock
 from orderflow.messaging.telemetry.trace_context import process_span_id
 from orderflow.services.notification.config import SenderSettings, SmtpSettings
-from orderflow.services.notification.mailer import ConnectionLost, Mailer, SendTask
+from orderflow.services.notification.mailer import Mailer, SendTask
 from orderflow.services.notification.model import Kind, Letter, SendResult
+from orderflow.services.notification.smtp import ConnectionLost
 from orderflow.services.notification.traces import traceparent_of
 
 NOT_NOW, TAKEN = (451, "not now"), (250, "taken")
@@ -48,19 +51,22 @@ def letter(name: str, *, age_s: float = 0, attempts: int = 0) -> Letter:
 def sent(monkeypatch: pytest.MonkeyPatch, replies: dict[str, Any], *letters: Letter) -> SendResult:
     """What comes of these letters when the server replies so, by notification id."""
 
-    def reply(_mailer: Mailer, each: Letter) -> tuple[int, str]:
-        answer = replies[each.notification_id]
-        if isinstance(answer, Exception):
-            raise answer
-        code, words = answer
-        return code, words
+    def reply(
+        _mailer: Mailer, mails: Sequence[tuple[str, bytes]], *, until: float
+    ) -> Iterator[tuple[int, str]]:
+        for _, mail in mails:
+            [name] = re.findall(rb"Message-ID: <(.*)@", mail)
+            answer = replies[name.decode()]
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
 
     monkeypatch.setattr(Mailer, "_send", reply)
     mailer = Mailer(SmtpSettings(), give_up_s=GIVE_UP_S, stopping=lambda: False)
-    result = mailer.call(
-        SendTask(customer_id=letters[0].customer_id, letters=letters, until=time.monotonic() + 60)
-    )
-    assert isinstance(result, SendResult)
+    task = SendTask(letters=[(letters[0].customer_id, letters)], until=time.monotonic() + 60)
+    sent = mailer.call(task)
+    assert sent.error is None
+    [result] = sent.results
     return result
 
 
