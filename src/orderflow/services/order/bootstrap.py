@@ -162,10 +162,12 @@ def _purge_keys(
     pool: ConnectionPool, *, lifetime: timedelta, stop: threading.Event, turning: Turning
 ) -> None:
     while not stop.wait(PURGE_EVERY_S):
-        turning.mark("delete")
         try:
-            with writing(pool) as cursor:
-                idempotency.purge(cursor, lifetime=lifetime)
+            purged = idempotency.PURGE_ROWS_MAX
+            while purged == idempotency.PURGE_ROWS_MAX and not stop.is_set():
+                turning.mark("delete")
+                with writing(pool) as cursor:
+                    purged = idempotency.purge(cursor, lifetime=lifetime)
         except (Transient, DatabaseError) as error:
             log.warning("expired idempotency keys stay for now", reason=error_text(error))
         turning.rest()
