@@ -21,6 +21,7 @@ from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.http.server import Role
 from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import (
+    BY_KEY,
     ConnectionPool,
     Cursor,
     DatabaseError,
@@ -114,7 +115,7 @@ def api(launch: Launch[Settings]) -> Role:
 
 def sweeper(launch: Launch[Settings]) -> Role:
     settings, order = launch.settings, launch.settings.order
-    session = Session(order.database, application_name="order-sweeper")
+    session = Session(order.database, application_name="order-sweeper", session=BY_KEY)
     sweeping = Sweeper(
         settings=order.sweeper,
         limits=order.deadlines.limits,
