@@ -39,7 +39,7 @@ from orderflow.messaging.errors import (
 )
 from orderflow.messaging.kafka.topics import SEGMENT
 from orderflow.messaging.listener import InboxOutbox, Stateful
-from orderflow.messaging.postgres import Session, inbox
+from orderflow.messaging.postgres import BY_KEY, Session, inbox
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.schemas.registry import Registry, SchemaLookup
 from orderflow.messaging.telemetry import logger
@@ -208,7 +208,9 @@ class Container:
     def _postgres(self) -> EffectDatabase:
         if self._settings.database is None:
             raise ConfigurationError(f"listener {self._name}: InboxOutbox needs a database")
-        session = Session(self._settings.database, application_name=f"{self._name}-listener")
+        session = Session(
+            self._settings.database, application_name=f"{self._name}-listener", session=BY_KEY
+        )
         self._closing.callback(session.close)
         return PostgresEffects(session)
 

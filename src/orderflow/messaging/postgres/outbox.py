@@ -122,6 +122,11 @@ CONSTRAINT outbox_trace_fits CHECK (
 _BY_SEQUENCE = f"""\
 CREATE INDEX {TABLE}_sequence_range ON {TABLE} USING brin (sequence) WITH (autosummarize = on);"""
 
+_BY_KEY = f"""\
+CREATE INDEX {TABLE}_key ON {TABLE}
+USING brin (aggregateid text_bloom_ops (n_distinct_per_range = 1000))
+WITH (pages_per_range = 64, autosummarize = on);
+CREATE INDEX {TABLE}_default_created_at ON {TABLE}_default (created_at);"""
 
 HOLD = f"""\
 -- Rows that a topic refuses for good, and those of their key behind them: whole copies, so the
@@ -170,9 +175,10 @@ def ddl(topics: Iterable[str]) -> str:
     The tables of a service's migration, word for word: the outbox for `topics`, the relay's state,
     the rows that it holds.
 
-    There is no primary key, because a row is written once and read from the log; the index is of
-    ranges of pages (BRIN), which costs an insert nothing: by it the rows behind the last published
-    `sequence` are counted.
+    There is no primary key, because a row is written once and read from the log; the indexes are of
+    ranges of pages (BRIN), which cost an insert nothing. By one the rows behind the last published
+    `sequence` are counted; by the other, a Bloom filter for each range, those of one key are found.
+    Only the default partition, which is empty as a rule, has one by time: for its purge.
     A topic or size that Kafka would refuse, and an attribute that no reader would take, is refused
     here, while the transaction can still fail.
     `sequence` orders the rows for a resync, which reads the table: the transaction that appends a
@@ -211,6 +217,7 @@ CREATE TABLE {TABLE} (
 
 CREATE TABLE {TABLE}_default PARTITION OF {TABLE} DEFAULT;
 {_BY_SEQUENCE}
+{_BY_KEY}
 
 CREATE TABLE {STATE_TABLE} (
     service            text        PRIMARY KEY,
@@ -248,6 +255,9 @@ UPDATE {STATE_TABLE} SET published_sequence = (SELECT last_value FROM {TABLE}_se
 """  # noqa: S608 - the names are constants
 """The migration by which an older outbox's waiting rows can be counted, word for word."""
 
+BY_KEY = f"{_BY_KEY}\n"
+"""The migration by which an older outbox's rows can be found by their key, word for word."""
+
 
 def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
     """
@@ -277,8 +287,8 @@ def find_last(
     """
     The last retained row of this key and type that was added between the two moments, or None.
 
-    Appended again it becomes the same record: the same id, the same bytes. There is no index, so
-    whole days are read: for an operator, who can wait, within the statement's time-out.
+    Appended again it becomes the same record: the same id, the same bytes. Reads what
+    `find_retained` says.
     """
     of_type = [
         row
@@ -293,7 +303,8 @@ def find_retained(cursor: Cursor, *, key: str, since: datetime, until: datetime)
     The retained rows of this key that were added between the two moments, each event once, in the
     order in which they were published first.
 
-    Read without an index, as `find_last` says.
+    Reads the ranges of the moments' days that may have the key, one in a hundred besides those that
+    have it, and what was appended in the last seconds.
     """
     cursor.execute(_FIND_RETAINED, (key, since, until))
     rows = (_outbox_row(key, *row) for row in cursor.fetchall())
