@@ -24,7 +24,8 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     `slot` distinguishes the workers of a group, and is the same after a restart. `protocol`:
     `classic` with static membership and cooperative-sticky assignment; `consumer` is KIP-848,
     without static membership. `database` is needed by `InboxOutbox`. `consumer_overrides` are
-    librdkafka's keys. `rest_s`: the least and the most between two transactions.
+    librdkafka's keys. `rest_s`: the least and the most between two transactions of Kafka,
+    `database_rests_s`: of the database.
     `fenced_poll_s`: how long a fenced producer's consumer waits for its own verdict, longer than a
     heartbeat. `turns_within_s`:
     after what time without a turn the worker is not ready. Every other limit of a container is in
@@ -42,6 +43,7 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     records_max: int = RECORDS_MAX
     turn_s_max: float = 5.0
     rest_s: tuple[float, float] = (0.015, 0.1)
+    database_rests_s: tuple[float, float] = (0.01, 0.1)
     commit_every_s: float = 0.2
     idle_after_s: float = 1.0
     committed_within_s: float = 40.0
@@ -50,6 +52,14 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     turns_within_s: float = TURNS_WITHIN_S
     log_records: bool = True
 
+    def kafka_rest_s(self, took_s: float) -> float:
+        """How long to rest after a Kafka transaction that took so long."""
+        return _rest_s(self.rest_s, took_s)
+
+    def database_rest_s(self, took_s: float) -> float:
+        """As `kafka_rest_s`, after the database transactions of a turn."""
+        return _rest_s(self.database_rests_s, took_s)
+
     @property
     def transactional_id(self) -> str:
         return f"{self.listener.name}.listener.{self.slot}"
@@ -57,3 +67,12 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def instance_id(self) -> str:
         return f"{self.listener.group}-{self.slot}"
+
+
+def _rest_s(bounds: tuple[float, float], took_s: float) -> float:
+    """
+    Twice as long as the transaction took, within bounds: load, which makes it slower, then makes
+    batches larger, not more of them.
+    """
+    least, most = bounds
+    return min(most, max(least, 2 * took_s))
