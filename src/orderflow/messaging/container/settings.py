@@ -10,6 +10,7 @@ import msgspec
 from orderflow.messaging.listener import Listener
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import DatabaseSettings, KafkaSettings, RegistrySettings
+from orderflow.messaging.work.pace import rest_s
 from orderflow.messaging.work.turning import TURNS_WITHIN_S
 
 RECORDS_MAX = 500
@@ -54,11 +55,11 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def kafka_rest_s(self, took_s: float) -> float:
         """How long to rest after a Kafka transaction that took so long."""
-        return _rest_s(self.rest_s, took_s)
+        return rest_s(self.rest_s, took_s)
 
     def database_rest_s(self, took_s: float) -> float:
         """As `kafka_rest_s`, after the database transactions of a turn."""
-        return _rest_s(self.database_rests_s, took_s)
+        return rest_s(self.database_rests_s, took_s)
 
     @property
     def transactional_id(self) -> str:
@@ -67,12 +68,3 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def instance_id(self) -> str:
         return f"{self.listener.group}-{self.slot}"
-
-
-def _rest_s(bounds: tuple[float, float], took_s: float) -> float:
-    """
-    Twice as long as the transaction took, within bounds: load, which makes it slower, then makes
-    batches larger, not more of them.
-    """
-    least, most = bounds
-    return min(most, max(least, 2 * took_s))
