@@ -10,13 +10,14 @@ successor no longer than that. A server that falls silent is noticed within 15 s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool as _ConnectionPool
 from psycopg_pool import PoolTimeout
@@ -33,6 +34,7 @@ from orderflow.messaging.postgres.bounded_connection import (
     CHECK_WITHIN_S,
     BoundedConnection,
 )
+from orderflow.messaging.postgres.pipelined_cursor import PipelinedCursor
 from orderflow.messaging.settings import DatabaseSettings
 
 Connection = BoundedConnection
@@ -314,6 +316,43 @@ class Session:
             finally:
                 if connection.broken:
                     self.close()
+
+    @contextmanager
+    def pipelined(self) -> Iterator[Cursor]:
+        """
+        As `transaction`, with a cursor whose statements are sent without waiting for their answers:
+        see `pipelined_cursor`. An error that no fetch has met is raised at the end of the block,
+        and then nothing is committed.
+        """
+        with _acting_after(), unavailable_when_transient():
+            connection = self._open()
+            try:
+                with connection.pipeline() as pipeline:
+                    cursor = PipelinedCursor(connection, pipeline)
+                    cursor.execute("BEGIN")
+                    if _BRIEFLY.get():
+                        wait_briefly(cursor)
+                    yield cursor
+                    cursor.execute("COMMIT")
+                # Without an error, after one that the block has met and swallowed.
+                if cursor.statusmessage != "COMMIT":
+                    raise psycopg.InternalError("COMMIT of a transaction that had failed")
+            except psycopg.Error as error:
+                if isinstance(transient(error), Unavailable):
+                    self.close()
+                raise
+            finally:
+                self._roll_back(connection)
+
+    def _roll_back(self, connection: Connection) -> None:
+        """End what is still open on `connection`, or close it."""
+        if not (connection.broken or connection.closed):
+            if connection.info.transaction_status == TransactionStatus.IDLE:
+                return
+            with suppress(psycopg.Error):
+                connection.rollback()
+                return
+        self.close()
 
     def close(self) -> None:
         """Close the connection; the next `transaction` opens another."""
