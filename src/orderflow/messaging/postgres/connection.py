@@ -10,7 +10,7 @@ successor no longer than that. A server that falls silent is noticed within 15 s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -281,8 +281,8 @@ class Session:
     One connection for one thread, opened at the first use, and again after it broke or could not
     serve.
 
-    `transaction` commits when its block ends and rolls back when it raises. A driver error that
-    time heals is raised as Transient, Contention or Unavailable; all others pass unchanged.
+    A driver error that time heals is raised as Transient, Contention or Unavailable; all others
+    pass unchanged.
     """
 
     def __init__(
@@ -297,13 +297,29 @@ class Session:
         self._application_name = application_name
         self._connection: Connection | None = None
 
+    def transaction(self) -> AbstractContextManager[Cursor]:
+        """
+        A cursor in a transaction of its own: it commits when the block ends, and is rolled back
+        when it raises.
+        """
+        return self._cursor(Connection.transaction)
+
+    def statement(self) -> AbstractContextManager[Cursor]:
+        """
+        A cursor for one statement, which is a transaction of its own: one round trip instead of
+        three.
+        """
+        # A brief wait for locks is a setting of the transaction, so it needs one.
+        return self.transaction() if _BRIEFLY.get() else self._cursor(nullcontext)
+
     @contextmanager
-    def transaction(self) -> Iterator[Cursor]:
-        """A cursor in a transaction of its own."""
+    def _cursor(
+        self, begin: Callable[[Connection], AbstractContextManager[object]]
+    ) -> Iterator[Cursor]:
         with _acting_after(), unavailable_when_transient():
             connection = self._open()
             try:
-                with connection.transaction(), connection.cursor() as cursor:
+                with begin(connection), connection.cursor() as cursor:
                     if _BRIEFLY.get():
                         wait_briefly(cursor)
                     yield cursor
