@@ -292,7 +292,6 @@ def arguments(rows: Sequence[RowTexts]) -> list[str]:
     return columns(rows) if rows else NO_ROWS
 
 
-
 def find_last(
     cursor: Cursor, *, key: str, event_type: str, since: datetime, until: datetime
 ) -> OutboxRow | None:
