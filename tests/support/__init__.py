@@ -17,6 +17,7 @@ Real parts
     stack               Kafka, PostgreSQL and registry: the session's, a module's own, a private one
     zipkin              what a stack's Zipkin says: traces, services, dependencies
     silent_proxy        a TCP proxy that falls silent: connections stay open, nothing passes
+    certificates        *kit*: certificates that vouch for themselves
     slow_server         *kit*: a server that answers by the byte, at its own pace
     span_collector      *kit*: a back end for spans, or one that refuses them
     mock_cluster        *kit*: librdkafka's mock broker, with faults on demand
@@ -68,7 +69,8 @@ Without processes
     inbox_worker        the database half of a listener: inbox, handler, commit
     flaky_provider      a payment provider in memory, behind a network that loses and delays
     payment_books       the payment service's books in memory
-    scripted_provider   a payment provider that answers byte for byte as scripted
+    scripted_provider   *kit*: a server that answers over HTTP byte for byte as scripted
+    provider_client     the service's own client of the provider, one call after the other
     operations_api      the operations API, in front of what a test gives it
     scripted_smtp       a mail server that answers as scripted
     log_lines           *kit*: the log lines of a test, as a program reads them

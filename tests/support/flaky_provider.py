@@ -45,7 +45,7 @@ class FlakyProvider:
         self._lock = threading.RLock()
         self._late: list[Callable[[], Answer]] = []
 
-    def charge(self, payment: Payment, *, after_voids: int) -> Answer:
+    async def charge(self, payment: Payment, *, after_voids: int) -> Answer:
         request = ChargeRequest(
             reference=payment.payment_id,
             amount_minor=payment.amount_minor,
@@ -56,7 +56,7 @@ class FlakyProvider:
         self.keys.setdefault(request.reference, set()).add(payment.payment_id)
         return self._sent(lambda: self._charge(payment.payment_id, request))
 
-    def find(self, payment: Payment) -> ProviderAccount:
+    async def find(self, payment: Payment) -> ProviderAccount:
         def look() -> Answer:
             return Answer(Verdict.VOIDED)
 
@@ -73,10 +73,10 @@ class FlakyProvider:
                 voids=account.voids,
             )
 
-    def void(self, payment: Payment, *, final: bool) -> Answer:
+    async def void(self, payment: Payment, *, final: bool) -> Answer:
         return self._sent(lambda: self._void(payment.payment_id, VoidRequest(final=final)))
 
-    def refund(self, payment: Payment, refund: Refund) -> Answer:
+    async def refund(self, payment: Payment, refund: Refund) -> Answer:
         request = RefundRequest(
             reference=refund.refund_id,
             charge_reference=payment.payment_id,

@@ -37,12 +37,12 @@ class Worker:
 
     def handle(self, *records: Received) -> list[Any]:
         """The events that the handler returned for the records that were new to the inbox."""
-        ids = [record.metadata.id for record in records]
+        ids = [record.attributes.id for record in records]
         for _ in range(TRIES_MAX):
             try:
                 with self.session.transaction() as cursor:
                     fresh = inbox.claim(cursor, self.listener.name, ids)
-                    batch = [record for record in records if record.metadata.id in fresh]
+                    batch = [record for record in records if record.attributes.id in fresh]
                     return [event for _, event in self.handler(cursor, batch)] if batch else []
             except Transient:
                 self.retries += 1

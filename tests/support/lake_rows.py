@@ -14,6 +14,7 @@ from tests.support.builders import an_order, paid
 from tests.support.records import metadata
 
 from orderflow.contracts.events import Event
+from orderflow.messaging.event import Attributes
 from orderflow.messaging.listener import Received
 from orderflow.services.lake.store import Content
 
@@ -35,7 +36,7 @@ def received(
 ) -> Received:
     return Received(
         event=event,
-        metadata=metadata(event, event_id),
+        attributes=Attributes.of(metadata(event, event_id)),
         topic=topic,
         partition=partition,
         offset=offset,

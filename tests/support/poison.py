@@ -16,7 +16,7 @@ import httpx2
 import msgspec
 
 from orderflow.messaging.event import CE_ID, CE_SOURCE, CE_TIME, CE_TYPE, TRACEPARENT
-from orderflow.messaging.schemas.avro import FRAME_BYTES
+from orderflow.messaging.schemas.compiled import FRAME_BYTES
 
 NO_UTF8 = b"caf\xe9\xff"
 BIG = 1_047_000

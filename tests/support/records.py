@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from orderflow.messaging.event import EventId, Metadata, started, to_headers
+from orderflow.messaging.event import Attributes, EventId, Metadata, started, to_headers
 from orderflow.messaging.listener import Publishable, Received
 
 SOURCE = "/test"
@@ -31,7 +31,7 @@ def received(event: Publishable, *, topic: str, event_id: UUID | None = None) ->
     """The record that a handler gets for `event`."""
     return Received(
         event=event,
-        metadata=metadata(event, event_id),
+        attributes=Attributes.of(metadata(event, event_id)),
         topic=topic,
         partition=0,
         offset=0,

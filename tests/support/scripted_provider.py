@@ -1,4 +1,4 @@
-"""A payment provider that answers what a test tells it, byte for byte, good HTTP or not."""
+"""A server, say a payment provider, that answers what a test tells it: good HTTP or not."""
 
 from __future__ import annotations
 

@@ -22,6 +22,9 @@ OrderflowError
 │   ├── DeskTaken            look at what is open, begin again (dead_letters.desk_session)
 │   └── StoreTaken           so it has the state store (streams.store.store)
 ├── StoreDamaged             set the state store aside, restore it (streams.store.store)
+├── NotSent                  no connection: nothing of the call happened (http.loop_client)
+├── NoReply                  a call may have had its effect, or not: look (http.loop_client)
+│   └── TooLong              so it may, but whoever answers makes no sense (http.loop_client)
 ├── Stopped                  the process was asked to stop: it ends
 ├── QueueFull                too much work waits: ask again in a moment (postgres.group_commit)
 ├── Expired                  it waited too long and was not begun: ask again (postgres.group_commit)

@@ -8,6 +8,8 @@ protocol binding, binary mode (`ce_` headers, UTF-8 text); W3C Trace Context for
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NewType, Protocol
 from uuid import UUID
@@ -94,6 +96,35 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     causation_id: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+
+
+class Attributes(msgspec.Struct, gc=False):
+    """
+    What the headers of a record say of its event, as on the wire: most of it is passed on as it
+    is, or not looked at. `id` is the event's, in its canonical form.
+
+    Made by `read_attributes` or `of` only, so every header of ours can be read.
+    """
+
+    id: str
+    headers: Mapping[str, bytes]
+    _metadata: Metadata | None = None
+
+    @classmethod
+    def of(cls, metadata: Metadata) -> Attributes:
+        """Those of an event with this metadata."""
+        return cls(str(metadata.id), dict(to_headers(metadata)), metadata)
+
+    @property
+    def metadata(self) -> Metadata:
+        """All of it in its types, worked out once, when it is wanted."""
+        if self._metadata is None:
+            self._metadata = from_headers(list(self.headers.items()))
+        return self._metadata
+
+    def text(self, name: str) -> str:
+        """A header's text; empty if the record has none of that name."""
+        return self.headers.get(name, b"").decode()
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +277,43 @@ def from_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> Metadata
         raise Poison(f"a CloudEvents header can't be read: {error_text(error)}") from error
 
 
+def read_attributes(headers: Sequence[tuple[str, bytes | None]]) -> Attributes:
+    """
+    The attributes of a record. Raises Poison as `from_headers` does, and for the same records.
+    """
+    if (usual := _usual_attributes(headers)) is not None:
+        return usual
+    return Attributes.of(from_headers(headers))
+
+
+def _usual_attributes(headers: Sequence[tuple[str, bytes | None]]) -> Attributes | None:
+    """As `read_attributes`, of headers as our own writers make them; None of any others."""
+    named = dict(headers)
+    try:
+        event_id = named[CE_ID]
+        content = b"".join(named.values())  # type: ignore[arg-type]
+        datetime.fromisoformat(named[CE_TIME].decode())  # type: ignore[union-attr]
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+    # All at once: what is ASCII can be read, and most headers together are shorter than one may be.
+    if (
+        len(named) != len(headers)
+        or CE_TYPE not in named
+        or not content.isascii()
+        or (len(content) > ATTRIBUTE_BYTES_MAX and _is_any_longer(named, ATTRIBUTE_BYTES_MAX))
+        or len(named.get(TRACEPARENT) or b"") > TRACEPARENT_BYTES_MAX
+        or not event_id
+        or not _CANONICAL_ID.fullmatch(event_id)
+    ):
+        return None
+    return Attributes(event_id.decode(), named)  # type: ignore[arg-type]
+
+
+def _is_any_longer(named: Mapping[str, bytes | None], bytes_max: int) -> bool:
+    return any(len(value or b"") > bytes_max for value in named.values())
+
+
 def _may_stay(name: str, value: bytes) -> bool:
     """Raises Poison for an attribute that is too long; false for a trace that is."""
     if name == TRACEPARENT:
@@ -263,6 +331,7 @@ def _may_stay(name: str, value: bytes) -> bool:
 SPECVERSION_HEADER = (CE_SPECVERSION, b"1.0")
 AVRO_HEADER = (CONTENT_TYPE, AVRO_CONTENT_TYPE.encode())
 _CAUSATION_PLACE = 6
+_CANONICAL_ID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _OURS = {
     CE_ID,
     CE_TYPE,

@@ -22,7 +22,7 @@ from uuid import UUID
 import msgspec
 
 from orderflow.messaging.errors import Poison, RecordFault
-from orderflow.messaging.event import Metadata
+from orderflow.messaging.event import Attributes, Metadata
 from orderflow.messaging.kafka.group_topics import replay_topic
 from orderflow.messaging.kafka.topics import Topic
 from orderflow.messaging.postgres import Cursor
@@ -52,19 +52,24 @@ class Publishable(Protocol):
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One record as a handler gets it. `event` is an instance of one of the listener's types.
+    One record as a handler gets it. `event` is an instance of one of the listener's types;
+    `attributes`: what the record's headers say of it, and by them its `metadata`.
 
     `original`: topic, partition and offset of the record that this one replays, if it does and says
     of which.
     """
 
     event: Any
-    metadata: Metadata
+    attributes: Attributes
     topic: str
     partition: int
     offset: int
     key: bytes
     original: tuple[str, int, int] | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.attributes.metadata
 
 
 Caused = tuple[Received, Any]
@@ -117,10 +122,11 @@ class Prepare(Protocol):
     Transient. A batch holds at most one record of a key, over all partitions of the worker, and
     none of a key whose call runs or is not recorded yet, whoever owns its partition now.
 
-    `call` runs on a pool, many at a time; it must end within its own time-outs. Transient says that
-    the resource as a whole is away: the record is then given to `intent` again, once the resource
-    is probed, so `intent` must find from what is recorded that the effect may have happened. What
-    may have happened to one record alone is an answer, not an exception.
+    `call` runs elsewhere, many at a time: on a pool of threads, or, if it is a coroutine function,
+    all on one event loop, which it must not hold up. It must end within its own time-outs.
+    Transient says that the resource as a whole is away: the record is then given to `intent` again,
+    once the resource is probed, so `intent` must find from what is recorded that the effect may
+    have happened. What may have happened to one record alone is an answer, not an exception.
     """
 
     def intent(self, batch: Sequence[Received]) -> Sequence[Settled | Ask | Unknown]:

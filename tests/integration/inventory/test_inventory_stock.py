@@ -99,7 +99,7 @@ def test_schema_sql_is_all_migrations_together_and_has_the_kits_tables(
         assert catalogue(described) == catalogue(url)
     for table in (inbox.DDL, outbox.ddl([INVENTORY.name])):
         assert table in SCHEMA
-    for upgrade in (inbox.UPGRADE, outbox.BOUNDS, outbox.MEASURE, outbox.HOLD):
+    for upgrade in (inbox.UPGRADE, outbox.BOUNDS, outbox.MEASURE, outbox.HOLD, outbox.BY_KEY):
         assert any(upgrade in migration.read_text() for migration in MIGRATIONS.glob("*.sql"))
     assert isinstance(LISTENER.delivery, InboxOutbox)
     assert LISTENER.delivery.handler is move_stock

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
+from tests.support.provider_client import ProviderClient
 from tests.support.slow_server import slow_server
 from tests.unit.services.notification.test_model import letter
 from tests.unit.services.payment.accounts import recorded
@@ -20,7 +21,7 @@ from orderflow.messaging.settings import RegistrySettings
 from orderflow.services.notification.config import SmtpSettings
 from orderflow.services.notification.mailer import Mailer, SendTask, Sent
 from orderflow.services.payment.config import ProviderSettings
-from orderflow.services.payment.gateway import HttpGateway, Verdict
+from orderflow.services.payment.gateway import Verdict
 from orderflow.stack.ports import HOST
 
 BODY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90000000\r\n\r\n{"
@@ -60,7 +61,7 @@ def test_a_provider_that_never_ends_its_answer_leaves_the_outcome_unknown(kind: 
             read_timeout_s=0.5,
             call_timeout_s=0.7,
         )
-        with closing(HttpGateway(settings)) as gateway, ending_within(2):
+        with closing(ProviderClient(settings)) as gateway, ending_within(2):
             payment = recorded("requested")
             assert gateway.charge(payment, after_voids=0).verdict is Verdict.UNKNOWN
             with pytest.raises(Unavailable):

@@ -130,7 +130,7 @@ def test_inbox_and_outbox_are_the_kits_word_for_word() -> None:
     assert inbox.DDL in SCHEMA
     assert outbox.ddl([NOTIFICATIONS.name]) in SCHEMA
     migrations = [path.read_text() for path in (ROOM / "migrations").glob("*.sql")]
-    for upgrade in (outbox.MEASURE, outbox.HOLD):
+    for upgrade in (outbox.MEASURE, outbox.HOLD, outbox.BY_KEY):
         assert any(upgrade in text for text in migrations)
 
 

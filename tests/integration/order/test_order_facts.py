@@ -102,10 +102,11 @@ class Orders:
         """
         publisher = Publisher(LISTENER, ENCODER)
         with (session or self.session).transaction() as cursor:
-            fresh = inbox.claim(cursor, LISTENER.name, [record.metadata.id for record in batch])
+            fresh = inbox.claim(cursor, LISTENER.name, [record.attributes.id for record in batch])
             counting = Counting(cursor)
-            caused = on_facts(counting, [record for record in batch if record.metadata.id in fresh])  # type: ignore[arg-type]
-            outbox.append(cursor, publisher.rows(caused))
+            new = [record for record in batch if record.attributes.id in fresh]
+            caused = on_facts(counting, new)  # type: ignore[arg-type]
+            outbox.append_texts(cursor, publisher.rows(caused))
         return counting.statements[0]
 
     def cancel(self, order: Order) -> None:

@@ -16,11 +16,13 @@ from tests.support.order_service import OrderService, order_deployed
 from tests.support.stack import Stack
 
 from orderflow.contracts.events import OrderStatus
-from orderflow.contracts.ids import CustomerId
+from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.services.order import queries
 from orderflow.services.order.config import DeadlineSettings
 from orderflow.services.order.deadlines import cutoffs
 from orderflow.services.order.queries import OrderFilter
+
+NO_ORDER = OrderId("00000000-0000-0000-0000-000000000000")
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +129,18 @@ def test_filters_take_away_what_they_name_and_nothing_else(
     assert found(**{"from": middle, "to": middle}) == set()
 
 
+def test_stuck_orders_come_once_the_longest_wait_first_while_more_become_stuck(
+    api: httpx2.Client, customer: str
+) -> None:
+    orders = [order["orderId"] for order in placed(api, customer, 5)]
+    seen: list[str] = []
+    for ids in pages(api, customerId=customer, stuck="true", limit=2):
+        seen += ids
+        if len(seen) < 6:
+            orders += [order["orderId"] for order in placed(api, customer, 1)]
+    assert seen == orders
+
+
 def test_a_wrong_filter_is_a_problem_that_names_it(api: httpx2.Client) -> None:
     for name, value in (
         ("limit", "101"),
@@ -154,11 +168,15 @@ def test_no_page_reads_more_orders_than_it_needs(service: OrderService) -> None:
             OrderFilter(limit=51),
             OrderFilter(limit=51, customer_id=CustomerId("many-7")),
             OrderFilter(limit=51, statuses=(OrderStatus.SHIPPED,)),
+            OrderFilter(limit=51, statuses=(OrderStatus.CREATED, OrderStatus.CANCELLED)),
             OrderFilter(limit=51, created_to=now - timedelta(days=60)),
             OrderFilter(
                 limit=51, customer_id=CustomerId("many-7"), created_from=now - timedelta(days=1)
             ),
             OrderFilter(limit=51, overdue=overdue),
+            OrderFilter(limit=51, overdue=overdue, statuses=(OrderStatus.SHIPPED,)),
+            OrderFilter(limit=51, overdue=overdue, customer_id=CustomerId("many-0")),
+            OrderFilter(limit=51, overdue=overdue, after=(now - timedelta(days=9), NO_ORDER)),
         ):
             explained = Explaining(cursor)
             queries.page(explained, wanted)  # type: ignore[arg-type]
@@ -202,9 +220,9 @@ SELECT (lpad(to_hex((extract(epoch FROM made) * 1000)::bigint), 12, '0') || '700
        1, 'SUCCEEDED', 'RESERVED', 'AUTOMATIC', '[]', 0,
        'EUR', made, made,
        CASE status WHEN 'PAID' THEN 'SHIP' WHEN 'SHIPPED' THEN 'DELIVER' END,
-       CASE WHEN n % 4000 = 0 THEN made ELSE now() END
+       CASE WHEN n % 4000 = 0 OR status IN ('DELIVERED', 'CANCELLED') THEN made ELSE now() END
 FROM (SELECT n, now() - n * interval '5 minutes' AS made,
              CASE WHEN n % 400 = 0 THEN 'SHIPPED' WHEN n % 5 = 0 THEN 'PAID'
-                 ELSE 'DELIVERED' END AS status
+                  WHEN n > 39990 THEN 'CANCELLED' ELSE 'DELIVERED' END AS status
       FROM generate_series(1, 40000) AS n) AS many
 """

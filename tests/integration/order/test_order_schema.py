@@ -56,7 +56,7 @@ def test_schema_sql_is_all_migrations_together(stack: Stack, migrated: str) -> N
 def test_the_outbox_is_the_kits_word_for_word() -> None:
     assert OUTBOX in SCHEMA
     migrations = [migration.read_text() for migration in MIGRATIONS.glob("*.sql")]
-    for upgrade in (outbox.UPGRADE, outbox.BOUNDS, outbox.MEASURE, outbox.HOLD):
+    for upgrade in (outbox.UPGRADE, outbox.BOUNDS, outbox.MEASURE, outbox.HOLD, outbox.BY_KEY):
         assert any(upgrade in text for text in migrations)
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from tests.support.builders import AMOUNT_MINOR, new_order_id, now
+from tests.support.provider_client import ProviderClient
 from tests.support.psp import Psp, psp_running
 
 from orderflow.contracts.ids import CustomerId, payment_id
 from orderflow.services.payment.config import ProviderSettings
-from orderflow.services.payment.gateway import HttpGateway, Verdict
+from orderflow.services.payment.gateway import Verdict
 from orderflow.services.payment.model import Payment, PaymentState
 
 
@@ -43,7 +44,7 @@ def payment(token: str) -> Payment:
 def test_a_charge_whose_answer_was_lost_is_repeated_with_its_key_and_taken_once(
     psp: Psp,
 ) -> None:
-    gateway = HttpGateway(ProviderSettings(url=psp.url))
+    gateway = ProviderClient(ProviderSettings(url=psp.url))
     lost = payment("pm_reply_lost")
     assert gateway.charge(lost, after_voids=0).verdict is Verdict.UNKNOWN
     assert gateway.charge(lost, after_voids=0).verdict is Verdict.CAPTURED

@@ -41,6 +41,7 @@ from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.listener import Ask, Prepared, Received, Settled, Unknown
+from orderflow.messaging.work.calls import driven
 from orderflow.neighbours.psp.tokens import ChargeStatus
 from orderflow.services.payment import repository
 from orderflow.services.payment.gateway import Answer, Verdict
@@ -113,7 +114,7 @@ class Worker:
             for record, phase in zip(records, phases, strict=True)
             if isinstance(phase, Ask)
         ]:
-            finished = [(record, task, self.payments.call(task)) for record, task in calls]
+            finished = [(record, task, driven(self.payments.call(task))) for record, task in calls]
             self.crash("call")
             after = iter(self.payments.outcome(finished))
             phases = [next(after) if isinstance(phase, Ask) else phase for phase in phases]
@@ -187,12 +188,12 @@ def test_a_cancellation_that_finds_an_open_payment_voids_it_first(
     (phase,) = worker.payments.intent([creation])
     assert isinstance(phase, Ask)
     if charged:
-        worker.payments.call(phase.task)
+        driven(worker.payments.call(phase.task))
     announced = worker.handle(received(cancelled(an_order(order_id))))
     expected = [PaymentSucceeded, PaymentRefunded] if charged else [PaymentFailed]
     assert [type(event) for event in announced] == expected
     assert worker.handle(creation) == [], "what the cancellation announced is not announced again"
-    late = worker.payments.call(phase.task)
+    late = driven(worker.payments.call(phase.task))
     assert late.verdict in (Verdict.CAPTURED, Verdict.UNKNOWN)
     worker.payments.outcome([(creation, phase.task, late)])
     assert captured(provider, order_id) == charged
@@ -214,7 +215,7 @@ def test_a_charge_sent_after_a_cancellation_voided_the_payment_takes_nothing(
         type(event)
         for event in quick.handle(received(cancelled(an_order(creation.event.order_id))))
     ] == [PaymentFailed]
-    assert slow.payments.call(again.task).verdict is Verdict.UNKNOWN
+    assert driven(slow.payments.call(again.task)).verdict is Verdict.UNKNOWN
     assert captured(provider, creation.event.order_id) == 0
     slow.session.close()
     quick.session.close()
@@ -243,7 +244,7 @@ def test_the_same_order_twice_among_finished_calls_settles_once(
     cancellation = received(cancelled(an_order(order_id)))
     (phase,) = worker.payments.intent([cancellation])
     assert isinstance(phase, Ask)
-    answer = worker.payments.call(phase.task)
+    answer = driven(worker.payments.call(phase.task))
     first, second = worker.payments.outcome(
         [(cancellation, phase.task, answer), (cancellation, phase.task, answer)]
     )
@@ -297,7 +298,7 @@ def test_a_capture_that_is_recorded_for_a_closed_order_is_owed_by_the_same_trans
     creation, cancellation = received(an_order(order_id)), received(cancelled(an_order(order_id)))
     (phase,) = worker.payments.intent([creation])
     assert isinstance(phase, Ask)
-    answer = worker.payments.call(phase.task)
+    answer = driven(worker.payments.call(phase.task))
     worker.payments.look_ahead([cancellation])
     (settled,) = worker.payments.outcome([(creation, phase.task, answer)])
     assert isinstance(settled, Settled)

@@ -15,6 +15,7 @@ from msgspec import structs
 from tests.support.log_lines import LogLines
 from tests.support.memory_listener import ASKED, MemoryListener
 from tests.support.probe_language import asked
+from tests.support.provider_client import ProviderClient
 from tests.support.scripted_provider import http, scripted_provider
 from tests.support.scripted_smtp import CHUNKING, GOOD, PIPELINING, scripted_smtp
 from tests.support.spans import recorded as spans_recorded
@@ -35,7 +36,6 @@ from orderflow.services.order.http.post_order import PostOrder
 from orderflow.services.order.http.readiness import Ready, StartGate
 from orderflow.services.order.place_batch import Written
 from orderflow.services.payment.config import ProviderSettings
-from orderflow.services.payment.gateway import HttpGateway
 
 CANARY = "canary@example.com"
 SECRET = "-".join(["secret", "canary"])
@@ -70,7 +70,7 @@ def test_a_providers_answer(status: int, body: Any) -> None:
     with scripted_provider() as provider:
         provider.answer("POST", http(status, body))
         settings = ProviderSettings.model_validate({"url": provider.url, "api_key": SECRET})
-        gateway = HttpGateway(settings)
+        gateway = ProviderClient(settings)
         try:
             payment = structs.replace(recorded("requested"), payment_method=f"pm_{CANARY}")
             answer = gateway.charge(payment, after_voids=0)

@@ -8,11 +8,11 @@ but for the transaction: there records are produced and flushed, then the offset
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +29,7 @@ from orderflow.messaging.kafka.place import Place
 from orderflow.messaging.kafka.transactions import Placed, Produced, Transactions
 from orderflow.messaging.telemetry import configure, render_metrics
 from orderflow.messaging.telemetry.traces import close_traces, configure_traces
-from orderflow.messaging.work.calls import Calls, InlineCalls
+from orderflow.messaging.work.calls import InlineCalls, calls_of
 from orderflow.services.payment.bootstrap import SERVICE, listening
 from orderflow.services.payment.gateway import Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
@@ -58,7 +58,7 @@ class Provider:
         self._task = task
         self._draw = random.Random(1)
 
-    def charge(self, payment: Payment, *, after_voids: int) -> Answer:
+    async def charge(self, payment: Payment, *, after_voids: int) -> Answer:
         del after_voids
         task = self._task
         wait_s = (
@@ -67,16 +67,16 @@ class Provider:
             else task.latency_s
         )
         if wait_s:
-            time.sleep(wait_s)
+            await asyncio.sleep(wait_s)
         return Answer(Verdict.CAPTURED, payment.payment_id)
 
-    def find(self, payment: Payment) -> ProviderAccount:
+    async def find(self, payment: Payment) -> ProviderAccount:
         return ProviderAccount(charge=Answer(Verdict.CAPTURED, payment.payment_id))
 
-    def void(self, payment: Payment, *, final: bool) -> Answer:
+    async def void(self, payment: Payment, *, final: bool) -> Answer:
         raise NotImplementedError
 
-    def refund(self, payment: Payment, refund: Refund) -> Answer:
+    async def refund(self, payment: Payment, refund: Refund) -> Answer:
         raise NotImplementedError
 
 
@@ -123,7 +123,7 @@ def main(task: Task) -> None:
             catalogue=CATALOGUE,
         ),
         connect=BrokerClient if task.transactional else PlainClient,
-        calls=InlineCalls if task.inline else Calls,
+        calls=InlineCalls if task.inline else calls_of,
     )
 
     stop = threading.Event()

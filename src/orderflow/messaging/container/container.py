@@ -27,7 +27,6 @@ from orderflow.messaging.container.client.kafka_client import Connect
 from orderflow.messaging.container.deliveries.effect_database import EffectDatabase, PostgresEffects
 from orderflow.messaging.container.deliveries.stateful import StateParts
 from orderflow.messaging.container.loop import Loop
-from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.settings import ContainerSettings
 from orderflow.messaging.container.stages.gates import Gates
 from orderflow.messaging.errors import (
@@ -40,11 +39,11 @@ from orderflow.messaging.errors import (
 )
 from orderflow.messaging.kafka.topics import SEGMENT
 from orderflow.messaging.listener import InboxOutbox, Stateful
-from orderflow.messaging.postgres import Session, inbox
+from orderflow.messaging.postgres import BY_KEY, Session, inbox
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.schemas.registry import Registry, SchemaLookup
 from orderflow.messaging.telemetry import logger
-from orderflow.messaging.work.calls import Calls
+from orderflow.messaging.work.calls import MakeCalls, calls_of
 from orderflow.messaging.work.clock import CLOCK, Clock
 from orderflow.messaging.work.reasons import Degraded
 
@@ -75,7 +74,7 @@ class Container:
         registry: SchemaLookup | None = None,
         database: EffectDatabase | None = None,
         state: StateParts | None = None,
-        calls: type[Calls[Record]] = Calls,
+        calls: MakeCalls = calls_of,
         clock: Clock = CLOCK,
     ) -> None:
         self._settings = settings
@@ -209,7 +208,9 @@ class Container:
     def _postgres(self) -> EffectDatabase:
         if self._settings.database is None:
             raise ConfigurationError(f"listener {self._name}: InboxOutbox needs a database")
-        session = Session(self._settings.database, application_name=f"{self._name}-listener")
+        session = Session(
+            self._settings.database, application_name=f"{self._name}-listener", session=BY_KEY
+        )
         self._closing.callback(session.close)
         return PostgresEffects(session)
 

@@ -19,7 +19,6 @@ from orderflow.messaging.container.deliveries.transaction import TurnTransaction
 from orderflow.messaging.container.failures import Failures
 from orderflow.messaging.container.metrics import WaitingGauges, count_consumed
 from orderflow.messaging.container.records.queues import Queues
-from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.container.records.record_log import RecordLog
 from orderflow.messaging.container.records.record_traces import RecordTraces
 from orderflow.messaging.container.records.uncommitted import Uncommitted
@@ -43,7 +42,7 @@ from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import ExactlyOnce, IdempotentWrite, Stateful
 from orderflow.messaging.schemas.avro import Decoder, Encoder
-from orderflow.messaging.work.calls import Calls
+from orderflow.messaging.work.calls import MakeCalls
 from orderflow.messaging.work.clock import Clock
 from orderflow.messaging.work.turning import Turning
 
@@ -64,7 +63,7 @@ class Loop:
         encoder: Encoder,
         decoder: Decoder,
         resource: EffectDatabase | StateParts | None,
-        calls: type[Calls[Record]],
+        calls: MakeCalls,
         gates: Gates,
         clock: Clock,
     ) -> None:
@@ -304,7 +303,7 @@ def _delivery_of(
 
 
 def _preparation_of(
-    shared: Shared, *, calls: type[Calls[Record]], failures: Failures, intake: Intake
+    shared: Shared, *, calls: MakeCalls, failures: Failures, intake: Intake
 ) -> Preparation:
     """The stage of `Prepare`, if the listener has one."""
     declared = shared.settings.listener.delivery

@@ -57,7 +57,7 @@ class BoundedClient(httpx2.Client):
         self._limits.bytes_left = self._bytes_max
         if current() is None:
             return super().send(request, **options)
-        with client_span(request, peer=self._peer) as answered:
+        with client_span(request.method, request.headers, peer=self._peer) as answered:
             response = super().send(request, **options)
             answered(response.status_code)
             return response

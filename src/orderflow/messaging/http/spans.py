@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 
-import httpx2
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderflow.messaging.event import TRACEPARENT
@@ -15,15 +14,17 @@ from orderflow.messaging.telemetry.traces import Span, current, is_on, record_sp
 
 
 @contextmanager
-def client_span(request: httpx2.Request, *, peer: str) -> Iterator[Callable[[int], None]]:
+def client_span(
+    method: str, headers: MutableMapping[str, str], *, peer: str
+) -> Iterator[Callable[[int], None]]:
     """
-    Record a client's span of the call inside, and send its context along. Call what is yielded with
-    the answer's status; without an answer the span says why.
+    Record a client's span of the call inside, and put its context into the request's `headers`.
+    Call what is yielded with the answer's status; without an answer the span says why.
     """
     parent = current()
     assert parent is not None
     own = parent.at(new_span_id())
-    request.headers[TRACEPARENT] = str(own)
+    headers[TRACEPARENT] = str(own)
     began, status, error = time.time_ns(), 0, "no answer"
 
     def answered(code: int) -> None:
@@ -32,18 +33,18 @@ def client_span(request: httpx2.Request, *, peer: str) -> Iterator[Callable[[int
 
     try:
         yield answered
-    except httpx2.TransportError as failure:
+    except Exception as failure:
         # Its words may name hosts: the kind of failure says enough.
         error = type(failure).__qualname__
         raise
     finally:
-        attributes = {"http.request.method": request.method, "peer.service": peer or "http"}
+        attributes = {"http.request.method": method, "peer.service": peer or "http"}
         if status:
             attributes["http.response.status_code"] = str(status)
         record_spans(
             (
                 Span(
-                    name=f"{request.method} {peer}".rstrip(),
+                    name=f"{method} {peer}".rstrip(),
                     kind="client",
                     context=own,
                     parent_id=parent.span_id,

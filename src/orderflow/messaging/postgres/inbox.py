@@ -16,7 +16,6 @@ from datetime import timedelta
 
 from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres.arrays import array
 from orderflow.messaging.postgres.connection import Cursor, DatabaseError, Session
 from orderflow.messaging.telemetry import logger
@@ -50,14 +49,15 @@ rows lie in the pages of purged ones, each range begins with an old row, and a p
 """
 
 
-def claim(cursor: Cursor, listener: str, event_ids: Sequence[EventId]) -> set[EventId]:
+def claim(cursor: Cursor, listener: str, event_ids: Sequence[str]) -> set[str]:
     """
-    Insert `event_ids` in the caller's transaction; return those that were not there yet.
+    Insert `event_ids`, UUIDs in their canonical form, in the caller's transaction; return those
+    that were not there yet.
 
     Waits for another worker's open transaction that inserted one of them.
     """
     # By id: two workers with the same events can't wait for each other in a circle.
-    cursor.execute(_CLAIM, (listener, array([str(event_id) for event_id in sorted(event_ids)])))
+    cursor.execute(_CLAIM, (listener, array(sorted(event_ids))))
     return {event_id for (event_id,) in cursor}
 
 
@@ -94,7 +94,7 @@ def purge_until(stop: threading.Event, session: Session, turning: Turning) -> No
 
 _CLAIM = """
 INSERT INTO inbox (listener, event_id) SELECT %s, unnest(%s::uuid[])
-ON CONFLICT DO NOTHING RETURNING event_id
+ON CONFLICT DO NOTHING RETURNING event_id::text
 """
 _PURGE = """
 DELETE FROM inbox WHERE ctid = ANY(ARRAY(

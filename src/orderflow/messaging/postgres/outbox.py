@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -20,10 +22,12 @@ from orderflow.messaging.event import (
     TRACEPARENT_BYTES_MAX,
     TRACESTATE_BYTES_MAX,
     EventId,
+    Headers,
     Metadata,
     rfc3339_ms,
+    to_headers,
 )
-from orderflow.messaging.postgres.arrays import array
+from orderflow.messaging.postgres.arrays import columns
 from orderflow.messaging.postgres.connection import Cursor
 
 ROWS_MAX = 2_000
@@ -51,6 +55,57 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Metadata
 
 
+class RowTexts(NamedTuple):
+    """An outbox row by its columns, in the order in which `append_texts` inserts them."""
+
+    id: str
+    topic: str
+    key: str
+    type: str
+    payload: bytes
+    source: str
+    time: str
+    subject: str
+    causation_id: str | None
+    correlation_id: str
+    traceparent: str | None
+    tracestate: str | None
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of its record."""
+        metadata = Metadata(
+            id=EventId(UUID(self.id)),
+            type=self.type,
+            source=self.source,
+            time=datetime.fromisoformat(self.time),
+            subject=self.subject,
+            correlation_id=self.correlation_id,
+            causation_id=self.causation_id,
+            traceparent=self.traceparent,
+            tracestate=self.tracestate,
+        )
+        return to_headers(metadata)
+
+    @classmethod
+    def of(cls, row: OutboxRow) -> RowTexts:
+        metadata = row.metadata
+        return cls(
+            str(metadata.id),
+            row.topic,
+            row.key,
+            metadata.type,
+            row.payload,
+            metadata.source,
+            rfc3339_ms(metadata.time),
+            metadata.subject,
+            metadata.causation_id,
+            metadata.correlation_id,
+            metadata.traceparent,
+            metadata.tracestate,
+        )
+
+
 _KEY_FITS = f"CONSTRAINT outbox_key_fits CHECK (octet_length(aggregateid) <= {KEY_BYTES_MAX})"
 _ATTRIBUTES_FIT = f"""\
 CONSTRAINT outbox_attributes_fit CHECK (
@@ -67,6 +122,11 @@ CONSTRAINT outbox_trace_fits CHECK (
 _BY_SEQUENCE = f"""\
 CREATE INDEX {TABLE}_sequence_range ON {TABLE} USING brin (sequence) WITH (autosummarize = on);"""
 
+_BY_KEY = f"""\
+CREATE INDEX {TABLE}_key ON {TABLE}
+USING brin (aggregateid text_bloom_ops (n_distinct_per_range = 1000))
+WITH (pages_per_range = 64, autosummarize = on);
+CREATE INDEX {TABLE}_default_created_at ON {TABLE}_default (created_at);"""
 
 HOLD = f"""\
 -- Rows that a topic refuses for good, and those of their key behind them: whole copies, so the
@@ -115,9 +175,10 @@ def ddl(topics: Iterable[str]) -> str:
     The tables of a service's migration, word for word: the outbox for `topics`, the relay's state,
     the rows that it holds.
 
-    There is no primary key, because a row is written once and read from the log; the index is of
-    ranges of pages (BRIN), which costs an insert nothing: by it the rows behind the last published
-    `sequence` are counted.
+    There is no primary key, because a row is written once and read from the log; the indexes are of
+    ranges of pages (BRIN), which cost an insert nothing. By one the rows behind the last published
+    `sequence` are counted; by the other, a Bloom filter for each range, those of one key are found.
+    Only the default partition, which is empty as a rule, has one by time: for its purge.
     A topic or size that Kafka would refuse, and an attribute that no reader would take, is refused
     here, while the transaction can still fail.
     `sequence` orders the rows for a resync, which reads the table: the transaction that appends a
@@ -156,6 +217,7 @@ CREATE TABLE {TABLE} (
 
 CREATE TABLE {TABLE}_default PARTITION OF {TABLE} DEFAULT;
 {_BY_SEQUENCE}
+{_BY_KEY}
 
 CREATE TABLE {STATE_TABLE} (
     service            text        PRIMARY KEY,
@@ -193,6 +255,9 @@ UPDATE {STATE_TABLE} SET published_sequence = (SELECT last_value FROM {TABLE}_se
 """  # noqa: S608 - the names are constants
 """The migration by which an older outbox's waiting rows can be counted, word for word."""
 
+BY_KEY = f"{_BY_KEY}\n"
+"""The migration by which an older outbox's rows can be found by their key, word for word."""
+
 
 def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
     """
@@ -202,30 +267,18 @@ def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
     on more than 2,000 rows, CheckViolation on an unknown topic, a payload over 900,000 bytes, or a
     key, attribute or trace that is longer than `messaging/event.py` lets a reader take.
     """
+    append_texts(cursor, [RowTexts.of(row) for row in rows])
+
+
+def append_texts(cursor: Cursor, rows: Sequence[RowTexts]) -> None:
+    """As `append`, of rows that are texts already."""
     if len(rows) > ROWS_MAX:
         raise ValueError(
             f"{len(rows)} outbox rows in one transaction, at most {ROWS_MAX}: "
             "commit in smaller groups"
         )
-    if not rows:
-        return
-
-    metadata = [row.metadata for row in rows]
-    columns = (
-        [each.id for each in metadata],
-        [row.topic for row in rows],
-        [row.key for row in rows],
-        [each.type for each in metadata],
-        [row.payload for row in rows],
-        [each.source for each in metadata],
-        [rfc3339_ms(each.time) for each in metadata],
-        [each.subject for each in metadata],
-        [each.causation_id for each in metadata],
-        [each.correlation_id for each in metadata],
-        [each.traceparent for each in metadata],
-        [each.tracestate for each in metadata],
-    )
-    cursor.execute(_INSERT, [array(column) for column in columns])
+    if rows:
+        cursor.execute(_INSERT, columns(rows))
 
 
 def find_last(
@@ -234,8 +287,8 @@ def find_last(
     """
     The last retained row of this key and type that was added between the two moments, or None.
 
-    Appended again it becomes the same record: the same id, the same bytes. There is no index, so
-    whole days are read: for an operator, who can wait, within the statement's time-out.
+    Appended again it becomes the same record: the same id, the same bytes. Reads what
+    `find_retained` says.
     """
     of_type = [
         row
@@ -250,7 +303,8 @@ def find_retained(cursor: Cursor, *, key: str, since: datetime, until: datetime)
     The retained rows of this key that were added between the two moments, each event once, in the
     order in which they were published first.
 
-    Read without an index, as `find_last` says.
+    Reads the ranges of the moments' days that may have the key, one in a hundred besides those that
+    have it, and what was appended in the last seconds.
     """
     cursor.execute(_FIND_RETAINED, (key, since, until))
     rows = (_outbox_row(key, *row) for row in cursor.fetchall())

@@ -16,6 +16,7 @@ from orderflow.messaging.http.server import Role
 from orderflow.messaging.http.snapshot import Snapshot
 from orderflow.messaging.listener import InboxOutbox, Listener
 from orderflow.messaging.postgres import (
+    BY_KEY,
     ConnectionPool,
     Session,
     inbox,
@@ -138,7 +139,9 @@ def _with_state(
 
 def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container: Container) -> Role:
     name = f"{listener.name}-listener-upkeep"
-    waiting, purging = (Session(launch.database, application_name=name) for _ in ("wait", "purge"))
+    waiting, purging = (
+        Session(launch.database, application_name=name, session=BY_KEY) for _ in ("wait", "purge")
+    )
     prerequisites = Prerequisites(
         transaction=waiting.transaction, relay=listener.name if listener.publishes else None
     )

@@ -22,6 +22,7 @@ from orderflow.messaging.telemetry import logger
 
 DAYS_AHEAD = 7
 LOCK_TIMEOUT_MS = 1_000
+DELETE_ROWS_MAX = 10_000
 
 log = logger("relay.partitions")
 
@@ -100,8 +101,7 @@ class PartitionKeeper:
             log.info("outbox partition dropped", day=day.isoformat())
 
         if self._published_through is not None:
-            stale = _midnight(horizon(now, self._published_through))
-            connection.execute(_DELETE_STALE, (stale,))
+            _delete_stale(connection, before=horizon(now, self._published_through))
         delete_old_decisions(connection)
         return days
 
@@ -149,6 +149,14 @@ def _make(connection: Connection, day: date) -> None:
         )
 
 
+def _delete_stale(connection: Connection, *, before: date) -> None:
+    """Old rows of the default partition, in transactions of at most `DELETE_ROWS_MAX`."""
+    deleted = DELETE_ROWS_MAX
+    while deleted == DELETE_ROWS_MAX:
+        parameters = (_midnight(before), DELETE_ROWS_MAX)
+        deleted = connection.execute(_DELETE_STALE, parameters).rowcount
+
+
 def _name(day: date) -> str:
     return f"{TABLE}_p{day:%Y%m%d}"
 
@@ -157,7 +165,11 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-_DELETE_STALE = f"DELETE FROM {TABLE}_default WHERE created_at < %s"  # noqa: S608 - a constant name
+_DELETE_STALE = f"""
+DELETE FROM {TABLE}_default WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM {TABLE}_default WHERE created_at < %s ORDER BY created_at LIMIT %s
+))
+"""  # noqa: S608 - a constant name
 _EXISTING = r"""
 SELECT substring(child.relname FROM '_p(\d{8})$')
 FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid

@@ -31,7 +31,7 @@ from orderflow.messaging.event import EventId, Metadata, to_headers
 from orderflow.messaging.kafka.transactions import Produced
 from orderflow.messaging.listener import Listener, Publishable, Stateful
 from orderflow.messaging.postgres import Cursor
-from orderflow.messaging.postgres.outbox import OutboxRow
+from orderflow.messaging.postgres.outbox import RowTexts
 from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.schemas.catalogue import SchemaCatalogue
 from orderflow.messaging.settings import KafkaSettings, RegistrySettings
@@ -305,7 +305,7 @@ class _Relayed:
     def __init__(self, database: EffectDatabase, *, bus: Bus) -> None:
         self._database = database
         self._bus = bus
-        self._rows: list[OutboxRow] = []
+        self._rows: list[RowTexts] = []
 
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
@@ -315,13 +315,12 @@ class _Relayed:
             if self._bus.broker.draw.random() < self._bus.faults.abort:
                 raise Unavailable("the database went away before the commit", resource="database")
         self._bus.append(
-            (row.topic, row.key.encode(), row.payload, to_headers(row.metadata))
-            for row in self._rows
+            (row.topic, row.key.encode(), row.payload, row.headers) for row in self._rows
         )
 
-    def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[EventId]) -> set[EventId]:
+    def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[str]) -> set[str]:
         return self._database.claim(cursor, listener, event_ids)
 
-    def append(self, cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
+    def append(self, cursor: Cursor, rows: Sequence[RowTexts]) -> None:
         self._rows += rows
         self._database.append(cursor, rows)

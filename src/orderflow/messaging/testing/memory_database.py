@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from orderflow.messaging.errors import Unavailable
-from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres import Cursor
-from orderflow.messaging.postgres.outbox import OutboxRow
+from orderflow.messaging.postgres.outbox import RowTexts
 
 
 class Statements:
@@ -20,8 +19,8 @@ class Statements:
 
     def __init__(self) -> None:
         self.executed: list[Any] = []
-        self.claimed: set[tuple[str, EventId]] = set()
-        self.rows: list[OutboxRow] = []
+        self.claimed: set[tuple[str, str]] = set()
+        self.rows: list[RowTexts] = []
 
     def execute(self, query: Any, parameters: Any = None) -> None:
         self.executed.append((query, parameters))
@@ -37,8 +36,8 @@ class MemoryDatabase:
 
     def __init__(self) -> None:
         self.away = False
-        self.inbox: set[tuple[str, EventId]] = set()
-        self.outbox: list[OutboxRow] = []
+        self.inbox: set[tuple[str, str]] = set()
+        self.outbox: list[RowTexts] = []
         self.effects: list[Any] = []
 
     @contextmanager
@@ -52,13 +51,13 @@ class MemoryDatabase:
         self.outbox += statements.rows
         self.effects += statements.executed
 
-    def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[EventId]) -> set[EventId]:
+    def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[str]) -> set[str]:
         known = self.inbox | _statements(cursor).claimed
         fresh = {event_id for event_id in event_ids if (listener, event_id) not in known}
         _statements(cursor).claimed |= {(listener, event_id) for event_id in fresh}
         return fresh
 
-    def append(self, cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
+    def append(self, cursor: Cursor, rows: Sequence[RowTexts]) -> None:
         _statements(cursor).rows += rows
 
 

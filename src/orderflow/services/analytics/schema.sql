@@ -21,7 +21,31 @@ CREATE TABLE status_change (
     PRIMARY KEY (order_id, version),
     CONSTRAINT status_change_is_left_for_something CHECK ((left_at IS NULL) = (left_to IS NULL))
 );
-CREATE INDEX status_change_by_time ON status_change (entered_at);
+
+-- What the funnel says, kept by the transaction that counts a change: it grows with hours, and with how differently
+-- long orders stay, never with orders.
+CREATE TABLE funnel_status (
+    status  text   PRIMARY KEY,
+    entered bigint NOT NULL,
+    current bigint NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE funnel_hour (
+    hour    timestamptz,
+    status  text,
+    orders  bigint      NOT NULL,
+    last_at timestamptz NOT NULL,
+    PRIMARY KEY (hour, status)
+) WITH (fillfactor = 70);
+
+-- How many orders left a status for another after how long: a bucket is as wide as a twentieth of what it counts.
+CREATE TABLE funnel_stay (
+    status  text,
+    left_to text,
+    bucket  integer,
+    orders  bigint NOT NULL,
+    PRIMARY KEY (status, left_to, bucket)
+) WITH (fillfactor = 70);
 
 CREATE TABLE inbox (
     listener    text        NOT NULL,

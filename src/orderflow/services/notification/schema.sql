@@ -87,6 +87,10 @@ CREATE TABLE outbox (
 
 CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
 CREATE INDEX outbox_sequence_range ON outbox USING brin (sequence) WITH (autosummarize = on);
+CREATE INDEX outbox_key ON outbox
+USING brin (aggregateid text_bloom_ops (n_distinct_per_range = 1000))
+WITH (pages_per_range = 64, autosummarize = on);
+CREATE INDEX outbox_default_created_at ON outbox_default (created_at);
 
 CREATE TABLE relay_state (
     service            text        PRIMARY KEY,

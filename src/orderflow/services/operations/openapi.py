@@ -83,7 +83,7 @@ def _cluster(schemas: Schemas) -> Schema:
         },
         "/orders/stuck": {
             "get": operation(
-                "Orders past the deadline of what they wait for, newest first",
+                "Orders past the deadline of what they wait for, longest wait first",
                 {
                     "200": schemas.answer("Orders", StuckPage, example=examples.STUCK),
                     **schemas.problems({**wrong, "503": "The order service can't be asked"}),

@@ -72,7 +72,7 @@ class OrderApi:
 
     def stuck(self, *, limit: int, cursor: str | None) -> StuckPage:
         """
-        A page of stuck orders, newest first. The cursor is the order API's own.
+        A page of stuck orders, the longest wait first. The cursor is the order API's own.
 
         Raises a problem: 422 if the order API does not know the cursor, 503 if it can't answer.
         """

@@ -21,6 +21,7 @@ from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.http.server import Role
 from orderflow.messaging.kafka.progress import GroupProgress
 from orderflow.messaging.postgres import (
+    BY_KEY,
     ConnectionPool,
     Cursor,
     DatabaseError,
@@ -114,7 +115,7 @@ def api(launch: Launch[Settings]) -> Role:
 
 def sweeper(launch: Launch[Settings]) -> Role:
     settings, order = launch.settings, launch.settings.order
-    session = Session(order.database, application_name="order-sweeper")
+    session = Session(order.database, application_name="order-sweeper", session=BY_KEY)
     sweeping = Sweeper(
         settings=order.sweeper,
         limits=order.deadlines.limits,
@@ -162,10 +163,12 @@ def _purge_keys(
     pool: ConnectionPool, *, lifetime: timedelta, stop: threading.Event, turning: Turning
 ) -> None:
     while not stop.wait(PURGE_EVERY_S):
-        turning.mark("delete")
         try:
-            with writing(pool) as cursor:
-                idempotency.purge(cursor, lifetime=lifetime)
+            purged = idempotency.PURGE_ROWS_MAX
+            while purged == idempotency.PURGE_ROWS_MAX and not stop.is_set():
+                turning.mark("delete")
+                with writing(pool) as cursor:
+                    purged = idempotency.purge(cursor, lifetime=lifetime)
         except (Transient, DatabaseError) as error:
             log.warning("expired idempotency keys stay for now", reason=error_text(error))
         turning.rest()

@@ -17,6 +17,8 @@ from orderflow.contracts.ids import OrderId
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.postgres import RESOURCE, Cursor
 
+PURGE_ROWS_MAX = 10_000
+
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """An Idempotency-Key and the hash of its request. `scope`: see `scope_of`."""
@@ -106,9 +108,14 @@ def settle(cursor: Cursor, claimed: Claim, *, answer: bytes) -> bytes:
     return answer if key is None else key.answer
 
 
-def purge(cursor: Cursor, *, lifetime: timedelta) -> None:
-    """Delete expired keys; `claim` ignores them already."""
-    cursor.execute("DELETE FROM idempotency_key WHERE created_at < now() - %s", (lifetime,))
+def purge(cursor: Cursor, *, lifetime: timedelta) -> int:
+    """
+    Delete expired keys, the oldest first, at most 10,000; how many. `claim` ignores them already.
+
+    Reads no key that is to stay, however many there are.
+    """
+    cursor.execute(_PURGE, (lifetime, PURGE_ROWS_MAX))
+    return cursor.rowcount
 
 
 def _claimed(
@@ -157,4 +164,9 @@ FROM idempotency_key AS claimed
 _SETTLE = """
 UPDATE idempotency_key SET answer = %s, settled = true
 WHERE scope = %s AND key = %s AND NOT settled
+"""
+_PURGE = """
+DELETE FROM idempotency_key WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM idempotency_key WHERE created_at < now() - %s ORDER BY created_at LIMIT %s
+))
 """

@@ -70,7 +70,7 @@ def retry(cursor: Cursor, order_id: OrderId, *, origin: Origin, encode: Encode) 
         return None
     awaited = demand_retry(seen)
 
-    # Before the lock: the outbox has no index, and the order's facts must not wait for this search.
+    # Before the lock: the order's facts must not wait for this search.
     causes = _causes(cursor, seen, awaited)
     order = repository.lock(cursor, [order_id])[order_id]
     if order.revision != seen.revision:

@@ -33,6 +33,14 @@ class ProviderSettings(Section):
     key_window_s: Annotated[float, Field(ge=0)] = 86_400.0
     webhook_secrets: SecretStr = SecretStr("")
 
+    @field_validator("api_key")
+    @classmethod
+    def _is_a_header(cls, key: SecretStr) -> SecretStr:
+        text = key.get_secret_value()
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("an API key has visible ASCII characters only")
+        return key
+
     @field_validator("webhook_secrets")
     @classmethod
     def _are_secrets(cls, secrets: SecretStr) -> SecretStr:

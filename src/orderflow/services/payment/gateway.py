@@ -13,16 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from threading import Lock
 from typing import Annotated, Protocol, TypeVar
 
-import httpx2
 import msgspec
 from msgspec import Meta
 
-from orderflow.messaging.error_text import error_text, error_words
+from orderflow.messaging.error_text import error_words
 from orderflow.messaging.errors import Unavailable
-from orderflow.messaging.http.client import BoundedClient
+from orderflow.messaging.http.loop_client import LoopClient, NoReply, NotSent, Reply, TooLong
 from orderflow.messaging.telemetry import counter, histogram, logger
 from orderflow.messaging.work.clock import CLOCK
 from orderflow.services.payment.config import ProviderSettings
@@ -113,7 +111,7 @@ class Gateway(Protocol):
     whole is away: then the task is decided again from what is recorded, never just repeated.
     """
 
-    def charge(self, payment: Payment, *, after_voids: int) -> Answer:
+    async def charge(self, payment: Payment, *, after_voids: int) -> Answer:
         """
         Take the money: CAPTURED, DECLINED, REFUSED or UNKNOWN. Key and reference are the payment's
         id.
@@ -122,17 +120,17 @@ class Gateway(Protocol):
         so a charge that was sent before a void has no effect when it arrives after it.
         """
 
-    def find(self, payment: Payment) -> ProviderAccount:
+    async def find(self, payment: Payment) -> ProviderAccount:
         """Look the payment up. Raises Unavailable unless the provider answers."""
 
-    def void(self, payment: Payment, *, final: bool) -> Answer:
+    async def void(self, payment: Payment, *, final: bool) -> Answer:
         """
         Refuse charges that were sent before: VOIDED, UNKNOWN, or the charge that came first.
 
         `final`: refuse those that are sent later, too.
         """
 
-    def refund(self, payment: Payment, refund: Refund) -> Answer:
+    async def refund(self, payment: Payment, refund: Refund) -> Answer:
         """Give the money back: REFUNDED, REFUSED or UNKNOWN. The key is the refund's id."""
 
 
@@ -185,14 +183,6 @@ class ErrorBody(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """An HTTP answer that was read to its end. `is_json`: its content type says so."""
-
-    status: int
-    content: bytes
-    is_json: bool
-
-
 class Unusable(Exception):
     """The answer says nothing. `kind` is for the metric."""
 
@@ -203,36 +193,32 @@ class Unusable(Exception):
 
 class HttpGateway:
     """
-    The provider over HTTP, for many threads at a time: one pooled connection per running call.
+    The provider over HTTP, for many calls at a time on one event loop.
 
     No retry, no redirect and no proxy from the environment; each phase of a call has its time-out,
     and the whole of it, its last byte included, ends after `call_timeout_s`.
     """
 
     def __init__(self, settings: ProviderSettings) -> None:
-        connect_s, read_s = settings.connect_timeout_s, settings.read_timeout_s
         key = settings.api_key.get_secret_value()
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            **({"Authorization": f"Bearer {key}"} if key else {}),
+        }
 
-        self._client = BoundedClient(
+        self._client = LoopClient(
+            settings.url,
+            headers=headers,
+            connect_s=settings.connect_timeout_s,
+            silence_s=settings.read_timeout_s,
             within_s=settings.call_timeout_s,
+            body_bytes_max=BODY_BYTES_MAX,
             peer="psp",
-            base_url=settings.url,
-            headers={
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                **({"Authorization": f"Bearer {key}"} if key else {}),
-            },
-            timeout=httpx2.Timeout(read_s, connect=connect_s, pool=read_s),
-            limits=httpx2.Limits(
-                max_connections=settings.calls_max, max_keepalive_connections=settings.calls_max
-            ),
-            follow_redirects=False,
-            trust_env=False,
         )
-        self._counting = Lock()
         self._unanswered = 0
 
-    def charge(self, payment: Payment, *, after_voids: int) -> Answer:
+    async def charge(self, payment: Payment, *, after_voids: int) -> Answer:
         body = {
             "reference": payment.payment_id,
             "amountMinor": payment.amount_minor,
@@ -242,7 +228,7 @@ class HttpGateway:
         }
 
         try:
-            reply = self._request("charge", "POST", "/charges", body, key=payment.payment_id)
+            reply = await self._request("charge", "POST", "/charges", body, key=payment.payment_id)
             if reply.status in REFUSED or _is_voided(reply):
                 return Answer(Verdict.REFUSED, message=_refusal(reply))
             charge = _decoded(reply, ChargeBody, expected=(200, 201, 402))
@@ -252,9 +238,9 @@ class HttpGateway:
             return _says_nothing("charge", payment, error)
         return charge_answer("charge", charge, payment)
 
-    def find(self, payment: Payment) -> ProviderAccount:
+    async def find(self, payment: Payment) -> ProviderAccount:
         try:
-            reply = self._request("find", "GET", f"/charges?reference={payment.payment_id}")
+            reply = await self._request("find", "GET", f"/charges?reference={payment.payment_id}")
             account = _decoded(reply, AccountBody, expected=(200,))
             _require(account.reference == payment.payment_id, "another payment's account")
         except Unusable as error:
@@ -271,10 +257,10 @@ class HttpGateway:
             voids=account.voids,
         )
 
-    def void(self, payment: Payment, *, final: bool) -> Answer:
+    async def void(self, payment: Payment, *, final: bool) -> Answer:
         path = f"/charges/{payment.payment_id}/void"
         try:
-            reply = self._request("void", "POST", path, {"final": final})
+            reply = await self._request("void", "POST", path, {"final": final})
             account = _decoded(reply, VoidBody, expected=(200,))
             _require(account.reference == payment.payment_id, "another payment's account")
             _require(account.voided or bool(account.charges), "neither voided nor charged")
@@ -287,7 +273,7 @@ class HttpGateway:
             return Answer(Verdict.VOIDED, voids=account.voids)
         return _best_answer("void", account.charges, payment)
 
-    def refund(self, payment: Payment, refund: Refund) -> Answer:
+    async def refund(self, payment: Payment, refund: Refund) -> Answer:
         body = {
             "reference": refund.refund_id,
             "chargeReference": payment.payment_id,
@@ -296,7 +282,7 @@ class HttpGateway:
         }
 
         try:
-            reply = self._request("refund", "POST", "/refunds", body, key=refund.refund_id)
+            reply = await self._request("refund", "POST", "/refunds", body, key=refund.refund_id)
             if reply.status in (*REFUSED, 409) and not _is_in_progress(reply):
                 log.error(
                     "the provider refuses a refund; it stays owed",
@@ -314,7 +300,7 @@ class HttpGateway:
     def close(self) -> None:
         self._client.close()
 
-    def _request(
+    async def _request(
         self,
         operation: str,
         method: str,
@@ -328,51 +314,58 @@ class HttpGateway:
         Unavailable when it is the provider that is away.
         """
         headers = {"Idempotency-Key": key} if key else {}
-        content = None if body is None else msgspec.json.encode(body)
+        content = b"" if body is None else msgspec.json.encode(body)
 
         with DURATION.labels(operation).time():
             try:
-                with self._client.stream(method, path, content=content, headers=headers) as stream:
-                    CALLS.labels(operation, str(stream.status_code)).inc()
-                    _refuse_if_away(stream)
-                    reply = _read(stream)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-                # No connection, so not one byte was sent: the only failure that is surely a no.
+                reply = await self._client.request(method, path, body=content, headers=headers)
+            except NotSent as error:
+                # Not one byte was sent: the only failure that is surely a no.
                 CALLS.labels(operation, "unavailable").inc()
                 raise Unavailable(
-                    f"the payment provider can't be reached: {error_text(error)}",
+                    f"the payment provider can't be reached: {error}",
                     resource=RESOURCE,
                     reason="can't be reached",
                 ) from error
-            except httpx2.TransportError as error:
-                CALLS.labels(operation, "lost").inc()
-                self._count_unanswered(type(error).__name__)
-                raise Unusable("silence", type(error).__name__) from error
+            except NoReply as error:
+                if error.begun is not None:
+                    _refuse_if_away(error.begun)
+                raise self._lost(operation, error) from error
 
+        CALLS.labels(operation, str(reply.status)).inc()
+        _refuse_if_away(reply)
+        if reply.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Unusable("malformed", "a compressed body")
         if reply.status >= 500:
             self._count_unanswered(f"status {reply.status}")
             raise Unusable("status", f"status {reply.status}")
-        with self._counting:
-            self._unanswered = 0
+        self._unanswered = 0
         return reply
+
+    def _lost(self, operation: str, error: NoReply) -> Unusable:
+        """What an answer that ended early is. Raises Unavailable if too many did."""
+        CALLS.labels(operation, "lost").inc()
+        if isinstance(error, TooLong):
+            return Unusable("too-large", str(error))
+        self._count_unanswered(str(error))
+        return Unusable("silence", str(error))
 
     def _count_unanswered(self, why: str) -> None:
         """Raise Unavailable once nobody is answered: then it is not about these payments."""
-        with self._counting:
-            self._unanswered += 1
-            in_a_row = self._unanswered
-        if in_a_row > UNANSWERED_MAX:
+        self._unanswered += 1
+        if self._unanswered > UNANSWERED_MAX:
             raise Unavailable(
-                f"the payment provider answers nobody: {in_a_row} calls in a row, the last: {why}",
+                f"the payment provider answers nobody: {self._unanswered} calls in a row,"
+                f" the last: {why}",
                 resource=RESOURCE,
-                reason=f"answers nobody: {in_a_row} calls in a row",
+                reason=f"answers nobody: {self._unanswered} calls in a row",
             )
 
 
-def _refuse_if_away(response: httpx2.Response) -> None:
+def _refuse_if_away(reply: Reply) -> None:
     """Raise Unavailable for an answer that is about us or the provider, and about no payment."""
-    status = response.status_code
-    if status not in AWAY and not response.is_redirect and not 300 <= status < 400:
+    status = reply.status
+    if status not in AWAY and not 300 <= status < 400:
         return
 
     why = {
@@ -385,7 +378,7 @@ def _refuse_if_away(response: httpx2.Response) -> None:
         f"the payment provider {why} (status {status})",
         resource=RESOURCE,
         reason=f"{why} (status {status})",
-        retry_after_s=_retry_after_s(response.headers.get("Retry-After", "")),
+        retry_after_s=_retry_after_s(reply.headers.get("retry-after", "")),
     )
 
 
@@ -402,30 +395,20 @@ def _retry_after_s(header: str) -> float:
     return min(RETRY_AFTER_S_MAX, max(0.0, seconds))
 
 
-def _read(stream: httpx2.Response) -> Reply:
-    """Raises Unusable for a body that is too large or compressed: nobody asked for either."""
-    if stream.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Unusable("malformed", "a compressed body")
-
-    content = b""
-    for chunk in stream.iter_raw():
-        content += chunk
-        if len(content) > BODY_BYTES_MAX:
-            raise Unusable("too-large", f"a body of more than {BODY_BYTES_MAX} bytes")
-
-    media_type = stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    is_json = media_type == "application/json" or media_type.endswith("+json")
-    return Reply(stream.status_code, content, is_json)
+def _is_json(reply: Reply) -> bool:
+    """Whether its content type says so."""
+    media_type = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
 def _decoded(reply: Reply, kind: type[T], *, expected: tuple[int, ...]) -> T:
     """Raises Unusable unless the answer is one of these."""
     if reply.status not in expected:
         raise Unusable("status", f"status {reply.status}")
-    if not reply.is_json:
+    if not _is_json(reply):
         raise Unusable("content-type", "no JSON")
     try:
-        return msgspec.json.decode(reply.content, type=kind)
+        return msgspec.json.decode(reply.body, type=kind)
     except UNDECODABLE as error:
         raise Unusable("malformed", error_words(error)) from error
 
@@ -503,7 +486,7 @@ def _refusal(reply: Reply) -> str:
 def _error_code(reply: Reply) -> str:
     """The provider's code of a refusal; empty if it has none that can be read."""
     try:
-        return msgspec.json.decode(reply.content, type=ErrorBody).error if reply.is_json else ""
+        return msgspec.json.decode(reply.body, type=ErrorBody).error if _is_json(reply) else ""
     except UNDECODABLE:
         return ""
 

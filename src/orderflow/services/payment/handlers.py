@@ -18,7 +18,7 @@ import msgspec
 
 from orderflow.contracts.events import OrderCancelled, PaymentFailureReason
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging.event import EventId, read_clock
+from orderflow.messaging.event import Attributes, EventId, read_clock
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import Ask, Caused, Prepared, Received, Settled, Unknown
 from orderflow.messaging.postgres import Cursor
@@ -65,7 +65,7 @@ def announce(batch: Sequence[Prepared]) -> Iterator[Caused]:
 def _as_record_of(cause: str, received: Received) -> Received:
     """The record as if it carried event `cause`: what it causes has the ids of that event's."""
     metadata = msgspec.structs.replace(received.metadata, id=EventId(UUID(cause)))
-    return msgspec.structs.replace(received, metadata=metadata)
+    return msgspec.structs.replace(received, attributes=Attributes.of(metadata))
 
 
 class Books(Protocol):
@@ -156,9 +156,9 @@ class Payments:
             self._books.lock(cursor, list(orders))
             self._books.close_ahead(cursor, list(orders.values()), now=self._clock())
 
-    def call(self, task: ProviderTask) -> Answer:
+    async def call(self, task: ProviderTask) -> Answer:
         """Carry out one task at the provider. Raises Unavailable when nothing was sent."""
-        return self._provider_calls.call(task)
+        return await self._provider_calls.call(task)
 
     def outcome(self, finished: Sequence[FinishedCall]) -> list[NextPhase]:
         """

@@ -27,43 +27,43 @@ class ProviderCalls:
         self._gateway = gateway
         self._key_window = key_window
 
-    def call(self, task: ProviderTask) -> Answer:
+    async def call(self, task: ProviderTask) -> Answer:
         """
-        Carry out one task. May be called from many threads, for one order at a time.
+        Carry out one task. Many may be under way, of different orders.
 
         Raises Unavailable when the provider as a whole is away: what was sent is looked up by the
         next call for the payment. Every other failure is the answer UNKNOWN.
         """
         match task:
             case ChargePayment(payment, sent_before=False):
-                answer = self._charge(payment, after_voids=0)
+                answer = await self._charge(payment, after_voids=0)
             case ChargePayment(payment):
-                answer = self._charge_again(payment)
+                answer = await self._charge_again(payment)
             case VoidPayment(payment):
                 # Final: a charge of a slower worker that arrives after this void is refused.
-                answer = self._gateway.void(payment, final=True)
+                answer = await self._gateway.void(payment, final=True)
             case RefundPayment():
-                answer = self._refund(task)
+                answer = await self._refund(task)
 
         # A death here: the provider has acted, nothing of it is recorded.
         failpoint("payment.after_provider_call")
         return answer
 
-    def _charge(self, payment: Payment, *, after_voids: int) -> Answer:
-        answer = self._gateway.charge(payment, after_voids=after_voids)
+    async def _charge(self, payment: Payment, *, after_voids: int) -> Answer:
+        answer = await self._gateway.charge(payment, after_voids=after_voids)
         if answer.verdict is not Verdict.REFUSED:
             return answer
 
         # A refusal is about this request. Another with the same reference may have been sent before
         # or be on its way: only a final void makes the no final.
-        voided = self._gateway.void(payment, final=True)
+        voided = await self._gateway.void(payment, final=True)
         if voided.verdict is not Verdict.VOIDED:
             return voided
         return Answer(Verdict.DECLINED, message=answer.message)
 
-    def _charge_again(self, payment: Payment) -> Answer:
+    async def _charge_again(self, payment: Payment) -> Answer:
         # Look up first: an answer that was lost may have been a capture.
-        account = self._gateway.find(payment)
+        account = await self._gateway.find(payment)
         if account.charge is not None:
             return account.charge
 
@@ -71,16 +71,16 @@ class ProviderCalls:
         # the same charge; beyond it the late one has to be voided before another may be sent.
         voids = account.voids
         if datetime.now(UTC) - payment.created_at >= self._key_window:
-            voided = self._gateway.void(payment, final=False)
+            voided = await self._gateway.void(payment, final=False)
             if voided.verdict is not Verdict.VOIDED:
                 return voided
             voids = voided.voids
-        return self._charge(payment, after_voids=voids)
+        return await self._charge(payment, after_voids=voids)
 
-    def _refund(self, task: RefundPayment) -> Answer:
+    async def _refund(self, task: RefundPayment) -> Answer:
         """Refund once. Safe beyond the key window: the provider never refunds more than it took."""
         if task.sent_before:
-            account = self._gateway.find(task.payment)
+            account = await self._gateway.find(task.payment)
             if (answer := account.refunds.get(task.refund.refund_id)) is not None:
                 return answer
-        return self._gateway.refund(task.payment, task.refund)
+        return await self._gateway.refund(task.payment, task.refund)

@@ -15,7 +15,7 @@ from orderflow.messaging.container.records import record_log
 from orderflow.messaging.container.records.partition import Partition
 from orderflow.messaging.container.records.record import Progress, Record
 from orderflow.messaging.container.records.record_log import Outcome, RecordLine, RecordLog
-from orderflow.messaging.event import EventId, Metadata
+from orderflow.messaging.event import Attributes, EventId, Metadata
 from orderflow.messaging.kafka.finished_offsets import Window
 from orderflow.messaging.listener import Listener, Received
 from orderflow.messaging.telemetry import LogLine
@@ -73,7 +73,12 @@ def item(
             correlation_id="",
         )
         found.progress.received = Received(
-            event=event, metadata=named, topic="order-events", partition=2, offset=offset, key=key
+            event=event,
+            attributes=Attributes.of(named),
+            topic="order-events",
+            partition=2,
+            offset=offset,
+            key=key,
         )
     return found
 
@@ -126,7 +131,7 @@ def test_a_line_names_order_event_and_the_span_of_the_processing_sampled_or_not(
     known = structs.replace(
         received.metadata, correlation_id="0198a0b2", subject="x", traceparent=TRACEPARENT
     )
-    read.progress.received = structs.replace(received, metadata=known)
+    read.progress.received = structs.replace(received, attributes=Attributes.of(known))
     headers = [
         ("ce_id", str(known.id).encode()),
         ("ce_correlationid", b"0198a0b2"),

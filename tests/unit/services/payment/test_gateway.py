@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from pydantic import SecretStr
+from tests.support.provider_client import ProviderClient
 from tests.support.scripted_provider import Reply, ScriptedProvider, http, scripted_provider
 from tests.unit.services.payment.accounts import recorded
 
@@ -23,7 +25,6 @@ from orderflow.services.payment.gateway import (
     BODY_BYTES_MAX,
     UNANSWERED_MAX,
     Answer,
-    HttpGateway,
     Verdict,
 )
 from orderflow.services.payment.model import Payment
@@ -57,14 +58,14 @@ def provider() -> Iterator[ScriptedProvider]:
         yield running
 
 
-def gateway(provider: ScriptedProvider, **settings: Any) -> HttpGateway:
-    return HttpGateway(
+def gateway(provider: ScriptedProvider, **settings: Any) -> ProviderClient:
+    return ProviderClient(
         ProviderSettings(url=provider.url, read_timeout_s=0.8, call_timeout_s=1.2, **settings)
     )
 
 
 @pytest.fixture
-def calls(provider: ScriptedProvider) -> Iterator[HttpGateway]:
+def calls(provider: ScriptedProvider) -> Iterator[ProviderClient]:
     opened = gateway(provider)
     yield opened
     opened.close()
@@ -145,7 +146,7 @@ SAYS_NOTHING: dict[str, Reply] = {
 
 @pytest.mark.parametrize("reply", SAYS_NOTHING.values(), ids=SAYS_NOTHING)
 def test_an_answer_that_says_nothing_about_the_money_ends_no_payment(
-    provider: ScriptedProvider, calls: HttpGateway, reply: Reply
+    provider: ScriptedProvider, calls: ProviderClient, reply: Reply
 ) -> None:
     provider.answer("POST /charges", reply)
     began = time.monotonic()
@@ -155,7 +156,7 @@ def test_an_answer_that_says_nothing_about_the_money_ends_no_payment(
 
 @pytest.mark.parametrize("reply", SAYS_NOTHING.values(), ids=SAYS_NOTHING)
 def test_a_look_up_without_an_answer_closes_the_gate_and_says_nothing_of_the_payment(
-    provider: ScriptedProvider, calls: HttpGateway, reply: Reply
+    provider: ScriptedProvider, calls: ProviderClient, reply: Reply
 ) -> None:
     provider.answer("GET /charges", reply)
     with pytest.raises(Unavailable) as raised:
@@ -173,7 +174,7 @@ MISMATCHED = [
 
 @pytest.mark.parametrize("found", MISMATCHED)
 def test_a_charge_that_is_found_but_does_not_match_is_neither_paid_nor_sent_again(
-    provider: ScriptedProvider, calls: HttpGateway, found: dict[str, Any]
+    provider: ScriptedProvider, calls: ProviderClient, found: dict[str, Any]
 ) -> None:
     """Beside a decline it still is: what is pending may be captured yet."""
     declined = charge(status="DECLINED", chargeId="ch_0")
@@ -185,7 +186,7 @@ def test_a_charge_that_is_found_but_does_not_match_is_neither_paid_nor_sent_agai
 
 
 def test_a_capture_counts_more_than_all_else_that_is_found(
-    provider: ScriptedProvider, calls: HttpGateway
+    provider: ScriptedProvider, calls: ProviderClient
 ) -> None:
     charges = [charge(status="DECLINED"), charge(status="PENDING"), charge(chargeId="ch_2")]
     provider.answer("GET /charges", http(200, ACCOUNT | {"charges": charges}))
@@ -200,7 +201,7 @@ AWAY: dict[str, tuple[bytes, str]] = {
     "302": (http(302, b"", Location="https://login.example"), "ORDERFLOW_PAYMENT__PSP__URL"),
     "307": (http(307, b"", Location="http://127.0.0.1:1/"), "ORDERFLOW_PAYMENT__PSP__URL"),
 }
-OPERATIONS: dict[str, Callable[[HttpGateway], object]] = {
+OPERATIONS: dict[str, Callable[[ProviderClient], object]] = {
     "charge": lambda calls: calls.charge(PAYMENT, after_voids=0),
     "find": lambda calls: calls.find(PAYMENT),
     "void": lambda calls: calls.void(PAYMENT, final=True),
@@ -208,7 +209,7 @@ OPERATIONS: dict[str, Callable[[HttpGateway], object]] = {
 }
 
 
-def _refund(calls: HttpGateway, payment: Payment = OWED) -> Answer:
+def _refund(calls: ProviderClient, payment: Payment = OWED) -> Answer:
     assert payment.refund is not None
     return calls.refund(payment, payment.refund)
 
@@ -231,7 +232,7 @@ def test_a_provider_that_refuses_us_or_asks_us_to_wait_is_away_as_a_whole(
 
 
 def test_without_a_key_nothing_is_sent_as_one(
-    provider: ScriptedProvider, calls: HttpGateway
+    provider: ScriptedProvider, calls: ProviderClient
 ) -> None:
     provider.answer("POST /charges", http(201, CHARGE))
     assert calls.charge(PAYMENT, after_voids=0) == Answer(Verdict.CAPTURED, "ch_1")
@@ -254,7 +255,7 @@ def test_without_a_key_nothing_is_sent_as_one(
     ids=["seconds", "a day", "negative", "words", "float", "superscript", "past", "tomorrow"],
 )
 def test_a_provider_is_not_asked_again_before_it_wants_to_be_but_within_a_minute(
-    provider: ScriptedProvider, calls: HttpGateway, header: str, expected: float
+    provider: ScriptedProvider, calls: ProviderClient, header: str, expected: float
 ) -> None:
     answer = http(429, {}).replace(
         b"\r\n\r\n", f"\r\nRetry-After: {header}\r\n\r\n".encode("latin-1"), 1
@@ -267,7 +268,7 @@ def test_a_provider_is_not_asked_again_before_it_wants_to_be_but_within_a_minute
 
 @pytest.mark.parametrize("status", [400, 404, 405, 422])
 def test_a_charge_that_is_refused_outright_is_told_in_our_words_with_the_providers_code(
-    provider: ScriptedProvider, calls: HttpGateway, status: int
+    provider: ScriptedProvider, calls: ProviderClient, status: int
 ) -> None:
     provider.answer("POST /charges", http(status, {"error": "bad-token\r\n\u202e" + "x" * 500}))
     answer = calls.charge(PAYMENT, after_voids=0)
@@ -280,7 +281,7 @@ def test_a_charge_that_is_refused_outright_is_told_in_our_words_with_the_provide
 
 
 def test_a_reference_that_is_voided_already_is_refused_for_good(
-    provider: ScriptedProvider, calls: HttpGateway
+    provider: ScriptedProvider, calls: ProviderClient
 ) -> None:
     """The void's answer was lost: another void settles it, and no look-up ever would."""
     provider.answer("POST /charges", http(409, {"error": "reference-voided"}))
@@ -289,7 +290,7 @@ def test_a_reference_that_is_voided_already_is_refused_for_good(
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"x":' + b"[" * 50_000, b'{"error": 7}'])
 def test_a_refusal_without_a_code_is_a_refusal(
-    provider: ScriptedProvider, calls: HttpGateway, body: bytes
+    provider: ScriptedProvider, calls: ProviderClient, body: bytes
 ) -> None:
     provider.answer("POST /charges", http(400, body))
     answer = calls.charge(PAYMENT, after_voids=0)
@@ -300,7 +301,7 @@ def test_a_refusal_without_a_code_is_a_refusal(
     "message", ["x" * 900_000, "a\r\nBcc: all@example.com", "\u0000", "", None]
 )
 def test_the_providers_words_are_cut_to_one_line_that_can_be_shown(
-    provider: ScriptedProvider, calls: HttpGateway, message: str | None
+    provider: ScriptedProvider, calls: ProviderClient, message: str | None
 ) -> None:
     declined = charge(status="DECLINED", message=message and message[:60_000])
     provider.answer("POST /charges", http(402, declined))
@@ -311,7 +312,7 @@ def test_the_providers_words_are_cut_to_one_line_that_can_be_shown(
 
 
 def test_silence_in_a_row_is_the_providers_trouble_and_not_that_of_each_payment(
-    provider: ScriptedProvider, calls: HttpGateway
+    provider: ScriptedProvider, calls: ProviderClient
 ) -> None:
     for _ in range(UNANSWERED_MAX):
         assert calls.charge(PAYMENT, after_voids=0).verdict is Verdict.UNKNOWN
@@ -341,7 +342,7 @@ REFUNDS: dict[str, tuple[Reply, Verdict]] = {
 
 @pytest.mark.parametrize(("reply", "verdict"), REFUNDS.values(), ids=REFUNDS)
 def test_a_refund_is_done_only_when_the_answer_says_so(
-    provider: ScriptedProvider, calls: HttpGateway, reply: Reply, verdict: Verdict
+    provider: ScriptedProvider, calls: ProviderClient, reply: Reply, verdict: Verdict
 ) -> None:
     provider.answer("POST /refunds", reply)
     assert _refund(calls).verdict is verdict
@@ -353,7 +354,7 @@ def test_a_refund_is_done_only_when_the_answer_says_so(
 
 
 def test_a_void_counts_only_if_nothing_is_charged(
-    provider: ScriptedProvider, calls: HttpGateway
+    provider: ScriptedProvider, calls: ProviderClient
 ) -> None:
     provider.answer(
         "POST /charges/",
@@ -371,3 +372,9 @@ def test_a_void_counts_only_if_nothing_is_charged(
         Verdict.CAPTURED,
         *[Verdict.UNKNOWN] * 3,
     ]
+
+
+@pytest.mark.parametrize("key", ["a b", "schlüssel", "a\r\nHost: another"])
+def test_a_key_that_no_header_can_have_is_a_wrong_setting(key: str) -> None:
+    with pytest.raises(ValueError, match="visible ASCII"):
+        ProviderSettings(api_key=SecretStr(key))

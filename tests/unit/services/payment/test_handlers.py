@@ -16,6 +16,7 @@ from tests.unit.services.payment.accounts import NOW, OPEN, recorded, refund_in
 
 from orderflow.contracts.topics import ORDERS
 from orderflow.messaging.listener import Prepared, Settled
+from orderflow.messaging.work.calls import driven
 from orderflow.services.payment.gateway import Answer, Verdict
 from orderflow.services.payment.handlers import Payments, announce, payment_after, refund_after
 from orderflow.services.payment.model import PaymentState, RefundState, outcome_event
@@ -38,7 +39,7 @@ def test_orders_paid_on_request_alone_open_no_transaction() -> None:
 
 
 def test_a_task_is_called_at_the_provider_outside_of_any_transaction() -> None:
-    answer = payments().call(ChargePayment(recorded("requested"), sent_before=False))
+    answer = driven(payments().call(ChargePayment(recorded("requested"), sent_before=False)))
     assert answer.verdict is Verdict.CAPTURED
 
 

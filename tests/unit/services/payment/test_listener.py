@@ -51,34 +51,39 @@ class Provider(FlakyProvider):
         self.losing, self.deaf, self.away, self.refuses_refunds = False, False, False, False
         self.asked: list[str] = []
 
-    def charge(self, payment: Payment, *, after_voids: int) -> Answer:
-        return self._answer(
+    async def charge(self, payment: Payment, *, after_voids: int) -> Answer:
+        return await self._answer(
             "charge", lambda: super(Provider, self).charge(payment, after_voids=after_voids)
         )
 
-    def find(self, payment: Payment) -> ProviderAccount:
+    async def find(self, payment: Payment) -> ProviderAccount:
         self.asked.append("find")
         if self.away or self.deaf or self.losing:
             raise Unavailable("no answer", resource="provider")
-        return super().find(payment)
+        return await super().find(payment)
 
-    def void(self, payment: Payment, *, final: bool) -> Answer:
-        return self._answer("void", lambda: super(Provider, self).void(payment, final=final))
+    async def void(self, payment: Payment, *, final: bool) -> Answer:
+        return await self._answer("void", lambda: super(Provider, self).void(payment, final=final))
 
-    def refund(self, payment: Payment, refund: Refund) -> Answer:
+    async def refund(self, payment: Payment, refund: Refund) -> Answer:
         if self.refuses_refunds:
             self.asked.append("refund")
             return Answer(Verdict.REFUSED)
-        return self._answer("refund", lambda: super(Provider, self).refund(payment, refund))
+        return await self._answer("refund", lambda: super(Provider, self).refund(payment, refund))
 
-    def _answer(self, operation: str, work: Any) -> Answer:
+    async def _answer(self, operation: str, work: Any) -> Answer:
         self.asked.append(operation)
         if self.away:
             raise Unavailable("away", resource="provider")
         if self.deaf:
             return Answer(Verdict.UNKNOWN)
-        answer: Answer = work()
+        answer: Answer = await work()
         return Answer(Verdict.UNKNOWN) if self.losing else answer
+
+
+async def nothing_arrived(payment: Payment) -> ProviderAccount:
+    del payment
+    return ProviderAccount()
 
 
 class ManualCalls(Calls[Record]):
@@ -186,7 +191,7 @@ def test_a_cancellation_in_the_last_minute_of_an_unanswered_hour_has_an_hour_of_
     paying.send(an_order(order_id))
     paying.turn(4)
     paying.provider.deaf, paying.provider.losing = True, False
-    paying.provider.find = lambda payment: ProviderAccount()  # type: ignore[method-assign]
+    paying.provider.find = nothing_arrived  # type: ignore[method-assign]
     while not paying.dead:
         paying.turn(advance_s=20.0)
 
@@ -207,7 +212,7 @@ def test_a_cancellation_in_the_last_minute_of_an_unanswered_hour_has_an_hour_of_
 def test_a_retry_after_the_hour_has_a_whole_hour_again() -> None:
     paying, order_id = Paying(), new_order_id()
     paying.provider.deaf = True
-    paying.provider.find = lambda payment: ProviderAccount()  # type: ignore[method-assign]
+    paying.provider.find = nothing_arrived  # type: ignore[method-assign]
     created = paying.send(an_order(order_id))
     while not paying.dead:
         paying.turn(advance_s=20.0)

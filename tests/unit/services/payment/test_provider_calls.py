@@ -12,6 +12,7 @@ from tests.support.flaky_provider import FlakyProvider
 from tests.unit.services.payment.accounts import recorded, refund_in
 
 from orderflow.messaging.errors import Unavailable
+from orderflow.messaging.work.calls import driven
 from orderflow.neighbours.psp.tokens import ChargeStatus
 from orderflow.services.payment.gateway import Answer, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
@@ -31,25 +32,25 @@ class RecordingProvider(FlakyProvider):
         self.silent = False
         self.refuses = False
 
-    def charge(self, payment: Payment, *, after_voids: int) -> Answer:
+    async def charge(self, payment: Payment, *, after_voids: int) -> Answer:
         self.calls.append(f"charge after {after_voids} voids")
         if self.refuses:
             return Answer(Verdict.REFUSED, message="refused")
-        return super().charge(payment, after_voids=after_voids)
+        return await super().charge(payment, after_voids=after_voids)
 
-    def find(self, payment: Payment) -> ProviderAccount:
+    async def find(self, payment: Payment) -> ProviderAccount:
         self.calls.append("find")
         if self.silent:
             raise Unavailable("no answer", resource="provider")
-        return super().find(payment)
+        return await super().find(payment)
 
-    def void(self, payment: Payment, *, final: bool) -> Answer:
+    async def void(self, payment: Payment, *, final: bool) -> Answer:
         self.calls.append("final void" if final else "void")
-        return super().void(payment, final=final)
+        return await super().void(payment, final=final)
 
-    def refund(self, payment: Payment, refund: Refund) -> Answer:
+    async def refund(self, payment: Payment, refund: Refund) -> Answer:
         self.calls.append("refund")
-        return super().refund(payment, refund)
+        return await super().refund(payment, refund)
 
     def captures(self, payment: Payment) -> int:
         charges = self.books.account(payment.payment_id).charges
@@ -73,8 +74,8 @@ def refund_task(charged: Payment, *, sent_before: bool) -> RefundPayment:
 
 
 def test_a_first_charge_is_sent_at_once(provider: RecordingProvider) -> None:
-    answer = ProviderCalls(provider, key_window=DAY).call(
-        ChargePayment(payment(), sent_before=False)
+    answer = driven(
+        ProviderCalls(provider, key_window=DAY).call(ChargePayment(payment(), sent_before=False))
     )
     assert answer.verdict is Verdict.CAPTURED
     assert provider.calls == ["charge after 0 voids"]
@@ -86,8 +87,8 @@ def test_a_charge_that_arrived_is_found_and_not_sent_again(token: str, window: t
     provider = RecordingProvider(window=window)
     calls = ProviderCalls(provider, key_window=window)
     charged = payment(token=token)
-    first = calls.call(ChargePayment(charged, sent_before=False))
-    assert calls.call(ChargePayment(charged, sent_before=True)) == first
+    first = driven(calls.call(ChargePayment(charged, sent_before=False)))
+    assert driven(calls.call(ChargePayment(charged, sent_before=True))) == first
     assert provider.calls == ["charge after 0 voids", "find"]
 
 
@@ -96,7 +97,7 @@ def test_a_charge_that_never_arrived_is_sent_again_under_its_key(
 ) -> None:
     calls = ProviderCalls(provider, key_window=DAY)
     lost = payment(age=DAY - timedelta(minutes=1))
-    answer = calls.call(ChargePayment(lost, sent_before=True))
+    answer = driven(calls.call(ChargePayment(lost, sent_before=True)))
     assert answer.verdict is Verdict.CAPTURED
     assert provider.calls == ["find", "charge after 0 voids"]
 
@@ -105,9 +106,9 @@ def test_a_charge_older_than_the_keys_window_is_voided_before_it_is_sent_again()
     provider = RecordingProvider(window=DAY)
     calls = ProviderCalls(provider, key_window=DAY)
     old = payment(age=DAY)
-    assert calls.call(ChargePayment(old, sent_before=True)).verdict is Verdict.CAPTURED
+    assert driven(calls.call(ChargePayment(old, sent_before=True))).verdict is Verdict.CAPTURED
     assert provider.calls == ["find", "void", "charge after 1 voids"]
-    late = provider.charge(old, after_voids=0)
+    late = driven(provider.charge(old, after_voids=0))
     assert late.verdict is Verdict.CAPTURED, "the key is known: the same charge"
     assert provider.captures(old) == 1
 
@@ -117,7 +118,11 @@ def test_a_look_up_without_an_answer_says_nothing_of_the_charge_and_sends_nothin
 ) -> None:
     provider.silent = True
     with pytest.raises(Unavailable):
-        ProviderCalls(provider, key_window=NEVER).call(ChargePayment(payment(), sent_before=True))
+        driven(
+            ProviderCalls(provider, key_window=NEVER).call(
+                ChargePayment(payment(), sent_before=True)
+            )
+        )
     assert provider.calls == ["find"]
 
 
@@ -128,11 +133,11 @@ def test_a_void_is_final_and_yields_to_a_capture(
     calls = ProviderCalls(provider, key_window=DAY)
     open_payment = payment()
     if charged:
-        calls.call(ChargePayment(open_payment, sent_before=False))
-    answer = calls.call(VoidPayment(open_payment))
+        driven(calls.call(ChargePayment(open_payment, sent_before=False)))
+    answer = driven(calls.call(VoidPayment(open_payment)))
     assert answer.verdict is (Verdict.CAPTURED if charged else Verdict.VOIDED)
     assert provider.calls[-1] == "final void"
-    later = calls.call(ChargePayment(open_payment, sent_before=True))
+    later = driven(calls.call(ChargePayment(open_payment, sent_before=True)))
     assert later.verdict is (Verdict.CAPTURED if charged else Verdict.UNKNOWN)
     assert provider.captures(open_payment) == charged
 
@@ -150,11 +155,11 @@ def test_a_refund_is_sent_again_only_if_it_has_not_arrived(
 ) -> None:
     calls = ProviderCalls(provider, key_window=DAY)
     charged = payment()
-    calls.call(ChargePayment(charged, sent_before=False))
+    driven(calls.call(ChargePayment(charged, sent_before=False)))
     if arrived:
-        calls.call(refund_task(charged, sent_before=False))
+        driven(calls.call(refund_task(charged, sent_before=False)))
     provider.calls.clear()
-    answer = calls.call(refund_task(charged, sent_before=sent_before))
+    answer = driven(calls.call(refund_task(charged, sent_before=sent_before)))
     assert answer.verdict is Verdict.REFUNDED
     assert answer.reference in {
         refund.refund_id for refund in provider.books.account(charged.payment_id).refunds
@@ -165,10 +170,10 @@ def test_a_refund_is_sent_again_only_if_it_has_not_arrived(
 def test_a_refund_whose_look_up_is_not_answered_is_not_sent(provider: RecordingProvider) -> None:
     calls = ProviderCalls(provider, key_window=DAY)
     charged = payment()
-    calls.call(ChargePayment(charged, sent_before=False))
+    driven(calls.call(ChargePayment(charged, sent_before=False)))
     provider.silent = True
     with pytest.raises(Unavailable):
-        calls.call(refund_task(charged, sent_before=True))
+        driven(calls.call(refund_task(charged, sent_before=True)))
     assert "refund" not in provider.calls
 
 
@@ -180,12 +185,12 @@ def test_a_charge_that_the_provider_does_not_carry_out_is_voided_for_good_before
     provider.refuses = True
     calls = ProviderCalls(provider, key_window=DAY)
     charged = payment()
-    answer = calls.call(ChargePayment(charged, sent_before=sent_before))
+    answer = driven(calls.call(ChargePayment(charged, sent_before=sent_before)))
     assert (answer.verdict, answer.message) == (Verdict.DECLINED, "refused")
     looked_up = ["find"] if sent_before else []
     assert provider.calls == [*looked_up, "charge after 0 voids", "final void"]
     provider.refuses = False
-    assert calls.call(ChargePayment(charged, sent_before=True)).verdict is Verdict.UNKNOWN
+    assert driven(calls.call(ChargePayment(charged, sent_before=True))).verdict is Verdict.UNKNOWN
     assert provider.captures(charged) == 0
 
 
@@ -193,7 +198,9 @@ def test_a_refused_charge_that_was_captured_before_is_a_capture(
     provider: RecordingProvider,
 ) -> None:
     charged = payment()
-    provider.charge(charged, after_voids=0)
+    driven(provider.charge(charged, after_voids=0))
     provider.refuses = True
-    answer = ProviderCalls(provider, key_window=DAY).call(ChargePayment(charged, sent_before=False))
+    answer = driven(
+        ProviderCalls(provider, key_window=DAY).call(ChargePayment(charged, sent_before=False))
+    )
     assert answer.verdict is Verdict.CAPTURED

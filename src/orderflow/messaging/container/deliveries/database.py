@@ -58,7 +58,7 @@ class DatabaseDelivery(AfterEffect):
         Returns the records that the handler was given, and those whose event ids the inbox contains
         already, or that came twice in the wave.
         """
-        by_id = {record.progress.received.metadata.id: record for record in wave}
+        by_id = {record.progress.received.attributes.id: record for record in wave}
         with self._database.transaction() as cursor:
             # The inbox and the effect share this transaction: neither can be there without the
             # other.

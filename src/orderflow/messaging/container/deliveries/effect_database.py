@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres import Cursor, Session, inbox, outbox
-from orderflow.messaging.postgres.outbox import OutboxRow
+from orderflow.messaging.postgres.outbox import RowTexts
 
 
 class EffectDatabase(Protocol):
@@ -24,10 +23,13 @@ class EffectDatabase(Protocol):
     def transaction(self) -> AbstractContextManager[Cursor]:
         """Begin a transaction, as a block."""
 
-    def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[EventId]) -> set[EventId]:
-        """Add `event_ids` to the listener's inbox; those that were not in it are returned."""
+    def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[str]) -> set[str]:
+        """
+        Add `event_ids`, in their canonical form, to the listener's inbox; those that were not in it
+        are returned.
+        """
 
-    def append(self, cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
+    def append(self, cursor: Cursor, rows: Sequence[RowTexts]) -> None:
         """Add `rows` to the outbox."""
 
 
@@ -40,8 +42,8 @@ class PostgresEffects:
     def transaction(self) -> AbstractContextManager[Cursor]:
         return self._session.transaction()
 
-    def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[EventId]) -> set[EventId]:
+    def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[str]) -> set[str]:
         return inbox.claim(cursor, listener, event_ids)
 
-    def append(self, cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
-        outbox.append(cursor, rows)
+    def append(self, cursor: Cursor, rows: Sequence[RowTexts]) -> None:
+        outbox.append_texts(cursor, rows)

@@ -44,11 +44,11 @@ class Identities:
             headers = record.progress.headers
             return self.of_headers(dict(headers)) if headers else NOTHING
 
-        metadata = received.metadata
-        event_id = str(metadata.id)
+        attributes = received.attributes
         # Correlated by its subject, where a chain starts.
-        order_id = metadata.correlation_id or metadata.subject or UNSET
-        return (order_id, event_id, *self._trace(metadata.traceparent, event_id))
+        order_id = attributes.text(CE_CORRELATION_ID) or attributes.text(CE_SUBJECT) or UNSET
+        trace = self._trace(attributes.text(TRACEPARENT), attributes.id)
+        return (order_id, attributes.id, *trace)
 
     def of_headers(self, headers: Mapping[str, bytes | None]) -> Ids:
         """As `of`, from headers that anybody may have written."""
@@ -65,7 +65,7 @@ class Identities:
         ids = {name: value for name, value in named if value is not UNSET}
         return {"record": record.place, "key": key or None, **ids}
 
-    def _trace(self, traceparent: str | None, event_id: str) -> tuple[Known, Known]:
+    def _trace(self, traceparent: str, event_id: str) -> tuple[Known, Known]:
         trace = TraceContext.parse(traceparent) if traceparent and event_id else None
         if trace is None:
             return UNSET, UNSET

@@ -153,7 +153,7 @@ def _headline(record: Record) -> str | None:
     received = record.progress.received
     if received is not None:
         headline: str | None = getattr(received.event, "headline", None)
-        return headline or _short(received.metadata.type)
+        return headline or _short(received.attributes.text(CE_TYPE))
     for name, value in record.progress.headers or ():
         if name == CE_TYPE and value is not None:
             return _short(value.decode(errors="backslashreplace"))

@@ -14,7 +14,7 @@ from typing import Any
 from orderflow.messaging.container.records.record import Record, RecordTrace
 from orderflow.messaging.container.records.uncommitted import BulkTaken
 from orderflow.messaging.dead_letters.letter import replay_count
-from orderflow.messaging.event import CE_ID, CE_TYPE, TRACEPARENT
+from orderflow.messaging.event import CE_CORRELATION_ID, CE_ID, CE_TYPE, TRACEPARENT
 from orderflow.messaging.kafka.headers import id_text
 from orderflow.messaging.kafka.send_spans import batch_span, send_span, sendings_of
 from orderflow.messaging.kafka.transactions import Produced
@@ -54,7 +54,7 @@ class RecordTraces:
         """`record` was read just now."""
         if not is_on():
             return
-        context = sampled(record.progress.received.metadata.traceparent)
+        context = sampled(record.progress.received.attributes.text(TRACEPARENT))
         if context is not None:
             record.progress.trace = RecordTrace(context, nanoseconds(self._clock.now()))
 
@@ -67,7 +67,7 @@ class RecordTraces:
         trace = record.progress.trace
         if trace is None:
             return None
-        event_id = str(record.progress.received.metadata.id)
+        event_id = record.progress.received.attributes.id
         return trace.context.at(process_span_id(self._group, event_id))
 
     def note(self, record: Record, name: str, attributes: Attributes) -> None:
@@ -219,8 +219,9 @@ def _identity(record: Record) -> tuple[str, str, str, Sequence[tuple[str, bytes 
     headers = record.progress.headers or ()
     received = record.progress.received
     if received is not None:
-        metadata = received.metadata
-        return str(metadata.id), metadata.type, metadata.correlation_id, headers
+        attributes = received.attributes
+        order_id = attributes.text(CE_CORRELATION_ID)
+        return attributes.id, attributes.text(CE_TYPE), order_id, headers
     # Anybody may have written these headers: what is no id is not repeated.
     event_id = id_text(dict(headers).get(CE_ID)) or record.place
     return event_id, "", "", headers

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,26 +11,13 @@ from orderflow.messaging.container.records.record import Record
 from orderflow.messaging.dead_letters.evidence import read_evidence
 from orderflow.messaging.dead_letters.letter import RawHeaders
 from orderflow.messaging.errors import Poison
-from orderflow.messaging.event import (
-    ATTRIBUTE_BYTES_MAX,
-    CE_CAUSATION_ID,
-    CE_CORRELATION_ID,
-    CE_ID,
-    CE_SOURCE,
-    CE_SUBJECT,
-    CE_TIME,
-    CE_TYPE,
-    TRACEPARENT,
-    TRACEPARENT_BYTES_MAX,
-    TRACESTATE,
-    from_headers,
-)
+from orderflow.messaging.event import CE_SOURCE, CE_TYPE, Attributes, read_attributes
 from orderflow.messaging.kafka.headers import headers_of
 from orderflow.messaging.listener import Listener, Received
-from orderflow.messaging.schemas.avro import FRAME_BYTES, Decoder
+from orderflow.messaging.schemas.avro import Decoder
+from orderflow.messaging.schemas.compiled import FRAME_BYTES
 
 KNOWN_MAX = 1_000
-_CANONICAL_ID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class BulkRecord(msgspec.Struct, frozen=True, gc=False):
@@ -48,6 +33,17 @@ class BulkRecord(msgspec.Struct, frozen=True, gc=False):
     headers: Mapping[str, bytes]
 
 
+class _Known(msgspec.Struct, frozen=True):
+    """
+    What a frame stands for on a topic: its type's name, the handled type, if it is one, and the
+    source that the topic's events have, if that is one.
+    """
+
+    type_name: bytes
+    event_type: type[Any] | None
+    writer: bytes | None
+
+
 class Intake:
     """Reads records for one listener."""
 
@@ -61,13 +57,15 @@ class Intake:
         # Only on these: anybody may write such headers on a topic of events.
         self._replays = self._sources.keys() - {topic.name for topic in listener.topics}
         self._decoder = decoder
-        self._writers = {name: (source or "").encode() for name, source in self._sources.items()}
-        self._known: dict[bytes, tuple[bytes, type[Any] | None, frozenset[str]]] = {}
+        self._known: dict[tuple[str, bytes], _Known] = {}
         self._unreadable: dict[tuple[str, int, int], Poison] = {}
 
     def needs_registry(self, record: Record) -> bool:
         """Whether the record's schema is one that was not met before."""
-        return not self._decoder.knows(record.message.value())
+        value = record.message.value()
+        if value and (record.partition.topic, value[:FRAME_BYTES]) in self._known:
+            return False
+        return not self._decoder.knows(value)
 
     def read(self, record: Record) -> bool:
         """
@@ -78,36 +76,17 @@ class Intake:
         Raises Poison if nobody can ever read it or it does not belong on its topic, Unavailable if
         the registry is needed and away.
         """
-        message, progress = record.message, record.progress
+        message, progress, topic = record.message, record.progress, record.partition.topic
         if progress.headers is None:
             progress.headers = self._headers_of(message)
-        metadata = from_headers(progress.headers)
-
-        # The type is checked before the body is decoded: the body of a foreign schema can do harm.
-        topic = record.partition.topic
-        if metadata.type not in self._belongs[topic]:
-            raise Poison(f"a {metadata.type or 'nameless type'} does not belong on topic {topic}")
-        # An id is unique for its source alone. Another writer's event with the id of one of ours
-        # would hide it from the inbox, or be hidden by it, without a trace.
-        writer = self._sources[topic]
-        if writer is not None and metadata.source != writer:
-            source = metadata.source or "a nameless source"
-            raise Poison(f"{source} does not write topic {topic}: {writer} does")
-
-        written_as = self._decoder.type_of(message.value())
-        if written_as != metadata.type:
-            raise Poison(f"ce_type says {metadata.type}, the bytes are a {written_as}")
-
-        event_type = self._types.get(metadata.type)
-        if event_type is None:
-            return False
-        event = self._decoder.decode_as(message.value(), event_type)
-        if not self._is_wanted(event):
+        attributes = read_attributes(progress.headers)
+        event = self._event(topic, message.value(), attributes)
+        if event is None:
             return False
 
         progress.received = Received(
             event=event,
-            metadata=metadata,
+            attributes=attributes,
             topic=topic,
             partition=record.partition.number,
             offset=record.offset,
@@ -117,51 +96,57 @@ class Intake:
         return True
 
     def read_in_bulk(self, message: Any) -> BulkRecord | None:
-        """
-        As `read`, for a record that is like most; None if nothing here handles or wants it.
-
-        Raises Poison also for what `read` would take: then that has to say what it is.
-        """
-        value, topic = message.value(), message.topic()
-        known = self._known.get(value[:FRAME_BYTES] if value else b"")
-        if known is None:
-            known = self._learn(value)
-        type_name, event_type, topics = known
-
-        headers = {name: content or b"" for name, content in self._headers_of(message)}
-        event_id = headers.get(CE_ID) or b""
-        is_usual = (
-            headers.get(CE_TYPE) == type_name
-            and topic in topics
-            and headers.get(CE_SOURCE) == self._writers[topic]
-            and _CANONICAL_ID.fullmatch(event_id)
-            and max(map(len, headers.values())) <= ATTRIBUTE_BYTES_MAX
-        )
-        if not is_usual or not _are_readable(headers):
-            raise Poison("this record is not like most")
-        if event_type is None:
+        """As `read`; None if nothing here handles or wants the record."""
+        attributes = read_attributes(self._headers_of(message))
+        event = self._event(message.topic(), message.value(), attributes)
+        if event is None:
             return None
-        event = self._decoder.decode_as(value, event_type)
-        if not self._is_wanted(event):
+        key, offset = message.key() or b"", message.offset()
+        return BulkRecord(event, key, offset, attributes.id, attributes.headers)
+
+    def _event(self, topic: str, value: bytes | None, attributes: Attributes) -> Any:
+        """The event of a record on `topic`; None if nothing here handles or wants it."""
+        headers = attributes.headers
+        known = self._known.get((topic, value[:FRAME_BYTES])) if value else None
+        if known is None or known.type_name != headers[CE_TYPE]:
+            known = self._learn(topic, value, headers[CE_TYPE])
+        # An id is unique for its source alone. Another writer's event with the id of one of ours
+        # would hide it from the inbox, or be hidden by it, without a trace.
+        if known.writer is not None and headers.get(CE_SOURCE) != known.writer:
+            source = attributes.text(CE_SOURCE) or "a nameless source"
+            writer = known.writer.decode()
+            raise Poison(f"{source} does not write topic {topic}: {writer} does")
+
+        if known.event_type is None:
             return None
-        return BulkRecord(event, message.key() or b"", message.offset(), event_id.decode(), headers)
+        event = self._decoder.decode_as(value, known.event_type)
+        return event if self._wanted is None or self._is_wanted(event) else None
 
     def _is_wanted(self, event: Any) -> bool:
-        if self._wanted is None:
-            return True
+        assert self._wanted is not None
         try:
             return self._wanted(event)
         except Exception:  # noqa: BLE001 - the handler fails for it too, or knows better
             return True
 
-    def _learn(self, value: bytes | None) -> tuple[bytes, type[Any] | None, frozenset[str]]:
-        """The type that the frame of `value` stands for, and the topics where it belongs."""
-        name = self._decoder.type_of(value)
+    def _learn(self, topic: str, value: bytes | None, ce_type: bytes) -> _Known:
+        """
+        What the frame of `value` stands for on `topic`. Raises Poison if that does not belong
+        there, or is not what `ce_type` says.
+        """
+        # The type is checked before the body is decoded: the body of a foreign schema can do harm.
+        name = ce_type.decode()
+        if name not in self._belongs[topic]:
+            raise Poison(f"a {name or 'nameless type'} does not belong on topic {topic}")
+        written_as = self._decoder.type_of(value)
+        if written_as != name:
+            raise Poison(f"ce_type says {name}, the bytes are a {written_as}")
+
         assert value is not None
-        topics = frozenset(topic for topic, types in self._belongs.items() if name in types)
-        known = name.encode(), self._types.get(name), topics
+        writer = self._sources[topic]
+        known = _Known(ce_type, self._types.get(name), None if writer is None else writer.encode())
         if len(self._known) < KNOWN_MAX:
-            self._known[value[:FRAME_BYTES]] = known
+            self._known[topic, value[:FRAME_BYTES]] = known
         return known
 
     def _headers_of(self, message: Any) -> list[tuple[str, bytes | None]]:
@@ -198,17 +183,3 @@ def _original(headers: RawHeaders) -> tuple[str, int, int] | None:
     if topic is None or partition is None or offset is None:
         return None
     return topic, partition, offset
-
-
-def _are_readable(headers: Mapping[str, bytes]) -> bool:
-    """Whether the usual way would take these headers as they are: what goes on is written again."""
-    try:
-        datetime.fromisoformat(headers[CE_TIME].decode())
-        for name in _PASSED_ON:
-            headers.get(name, b"").decode()
-    except (KeyError, ValueError):
-        return False
-    return len(headers.get(TRACEPARENT, b"")) <= TRACEPARENT_BYTES_MAX
-
-
-_PASSED_ON = (CE_SUBJECT, CE_CORRELATION_ID, CE_CAUSATION_ID, TRACEPARENT, TRACESTATE)

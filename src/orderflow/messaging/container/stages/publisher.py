@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
 
 import uuid_utils
 
-from orderflow.messaging.container.stages.intake import BulkRecord
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.event import (
     AVRO_HEADER,
@@ -21,30 +21,59 @@ from orderflow.messaging.event import (
     SPECVERSION_HEADER,
     TRACEPARENT,
     TRACESTATE,
-    EventId,
     Headers,
-    Metadata,
-    derived_id,
     rfc3339_ms,
-    to_headers,
 )
 from orderflow.messaging.kafka.headers import record_bytes
 from orderflow.messaging.kafka.transactions import Produced
-from orderflow.messaging.listener import Caused, Listener, Received
-from orderflow.messaging.postgres.outbox import OutboxRow
+from orderflow.messaging.listener import Caused, Listener
+from orderflow.messaging.postgres.outbox import RowTexts
 from orderflow.messaging.schemas.avro import Encoder
 from orderflow.messaging.telemetry.trace_context import process_span_id, sampled, send_span_id
 from orderflow.messaging.telemetry.traces import is_on
 
-T = TypeVar("T", str, str | None)
-
 LONG_BYTES = 16 * 1024
+"""More than all headers whose length is bounded, the batch's own and every name."""
 BATCH_BYTES = 512
 """Room for the batch's own header, within a topic's limit."""
+UTF8_BYTES_MAX = 4
 
 
 class DoesNotFit(OrderflowError, ValueError):
     """The event is larger than its topic takes."""
+
+
+class CauseOfEvents(Protocol):
+    """What an event takes from the record that caused it."""
+
+    @property
+    def id(self) -> str:
+        """The id of its event, in the canonical form."""
+
+    @property
+    def headers(self) -> Mapping[str, bytes]:
+        """Its headers: all of ours can be read."""
+
+
+class _Route(NamedTuple):
+    """Where events of one type go, and the headers that all of them have."""
+
+    topic: str
+    bytes_max: int
+    type_header: tuple[str, bytes]
+
+
+class _Made(NamedTuple):
+    """An event ready to go: with it its cause, for what is passed on."""
+
+    route: _Route
+    key: str
+    value: bytes
+    id: str
+    type_name: str
+    time: str
+    subject: str
+    cause: CauseOfEvents
 
 
 class Publisher:
@@ -59,19 +88,17 @@ class Publisher:
         self._listener = listener
         self._encoder = encoder
         self._routes = {
-            name: (topic.name, topic.record_bytes_max)
+            name: _Route(topic.name, topic.record_bytes_max, (CE_TYPE, name.encode()))
             for topic in listener.publishes
             for name in topic.types
         }
-        source = (CE_SOURCE, listener.source.encode())
-        self._ours = {
-            name: ((SPECVERSION_HEADER,), ((CE_TYPE, name.encode()), source))
-            for name in self._routes
-        }
+        self._source_header = (CE_SOURCE, listener.source.encode())
+        self._time: tuple[datetime | None, str] = (None, "")
         namespace = uuid_utils.UUID(str(listener.namespace))
 
-        def make_id(name: str) -> bytes:
-            return str(uuid_utils.uuid5(namespace, name)).encode()
+        # As `event.derived_id`, from texts to a text.
+        def make_id(name: str) -> str:
+            return str(uuid_utils.uuid5(namespace, name))
 
         self._make_id = make_id
 
@@ -80,126 +107,114 @@ class Publisher:
         Raises DoesNotFit for an event that its topic would refuse, ConfigurationError for one that
         has no topic.
         """
-        return [
-            (topic, key.encode(), value, headers)
-            for topic, key, value, headers, _metadata in self._published(caused, self._sent)
-        ]
+        return self.bulk_records((cause.attributes, event) for cause, event in caused)
 
-    def bulk_records(self, caused: Iterable[tuple[BulkRecord, Any]]) -> list[Produced]:
-        """
-        As `records`, for causes in bulk; the same ids, headers and bytes.
+    def bulk_records(self, caused: Iterable[tuple[CauseOfEvents, Any]]) -> list[Produced]:
+        """As `records`, for causes in bulk; the same ids, headers and bytes."""
+        return [self._record(made) for made in self._made(caused)]
 
-        Raises DoesNotFit also for an event that `records` might take: it is long.
-        """
-        published: list[Produced] = []
-        counts: dict[tuple[str, str], int] = {}
-        encode, make_id, ours = self._encoder.encode, self._make_id, self._ours
-        for cause, event in caused:
-            type_name = event.type_name()
-            topic, bytes_max = self._routes[type_name]
-            counted = (cause.id, type_name)
-            index = counts[counted] = counts.get(counted, -1) + 1
-
-            value = encode(topic, event)
-            if len(value) + LONG_BYTES > bytes_max:
-                raise DoesNotFit(f"{type_name} of {len(value)} bytes is long")
-
-            before, between = ours[type_name]
-            subject = event.subject.encode()
-            theirs = cause.headers
-            headers = [
-                *before,
-                (CE_ID, make_id(f"{cause.id}/{type_name}/{index}")),
-                *between,
-                (CE_TIME, rfc3339_ms(event.happened_at).encode()),
-                (CE_SUBJECT, subject),
-                (CE_CAUSATION_ID, cause.id.encode()),
-                (CE_CORRELATION_ID, theirs.get(CE_CORRELATION_ID) or subject),
-                AVRO_HEADER,
-            ]
-            if TRACEPARENT in theirs:
-                event_id = headers[1][1].decode()
-                traceparent = self._sent_as(theirs[TRACEPARENT].decode(), event_id)
-                headers.append((TRACEPARENT, traceparent.encode()))
-            if TRACESTATE in theirs:
-                headers.append((TRACESTATE, theirs[TRACESTATE]))
-            published.append((topic, event.key.encode(), value, headers))
-        return published
-
-    def rows(self, caused: Iterable[Caused]) -> list[OutboxRow]:
+    def rows(self, caused: Iterable[Caused]) -> list[RowTexts]:
         """As `records`."""
-        return [
-            OutboxRow(topic=topic, key=key, payload=value, metadata=metadata)
-            for topic, key, value, _headers, metadata in self._published(caused, self._caused_by)
-        ]
+        pairs = ((cause.attributes, event) for cause, event in caused)
+        return [self._row(made) for made in self._made(pairs)]
 
-    def _published(
-        self, caused: Iterable[Caused], trace: Callable[[Metadata, str], str | None]
-    ) -> Iterator[tuple[str, str, bytes, Headers, Metadata]]:
-        counts: dict[tuple[EventId, str], int] = {}
-        encode = self._encoder.encode
+    def _made(self, caused: Iterable[tuple[CauseOfEvents, Any]]) -> Iterator[_Made]:
+        counts: dict[tuple[str, str], int] = {}
+        encode, make_id = self._encoder.encode, self._make_id
         for cause, event in caused:
             type_name = event.type_name()
-            try:
-                topic, bytes_max = self._routes[type_name]
-            except KeyError:
+            route = self._routes.get(type_name)
+            if route is None:
                 name = self._listener.name
                 raise ConfigurationError(
                     f"listener {name} publishes {type_name}, but to none of its topics"
-                ) from None
+                )
 
             # Counted per cause, not per batch: the id must not depend on what else is in the wave.
-            counted = (cause.metadata.id, type_name)
+            counted = (cause.id, type_name)
             index = counts[counted] = counts.get(counted, -1) + 1
 
-            value = encode(topic, event)
-            key: str = event.key
-            metadata = self._metadata(cause, event, type_name, index, trace)
-            headers = to_headers(metadata)
+            key, subject = event.key, event.subject
+            made = _Made(
+                route,
+                key,
+                encode(route.topic, event),
+                make_id(f"{cause.id}/{type_name}/{index}"),
+                type_name,
+                self._time_text(event.happened_at),
+                subject,
+                cause,
+            )
             # Here, where it is this record's failure; the broker would refuse the whole turn.
-            size = record_bytes(key.encode(), value, headers) + BATCH_BYTES
-            if size > bytes_max:
-                what = f"{type_name} of {size} bytes, key and headers included,"
-                raise DoesNotFit(f"{what} does not fit on {topic} (at most {bytes_max})")
-            yield topic, key, value, headers, metadata
+            texts_bytes_max = UTF8_BYTES_MAX * (len(key) + len(subject))
+            if len(made.value) + texts_bytes_max + LONG_BYTES > route.bytes_max:
+                self._refuse_too_long(made)
+            yield made
 
-    def _metadata(
-        self,
-        cause: Received,
-        event: Any,
-        type_name: str,
-        index: int,
-        trace: Callable[[Metadata, str], str | None],
-    ) -> Metadata:
-        parent = cause.metadata
-        event_id = derived_id(
-            self._listener.namespace, cause=parent.id, event_type=type_name, index=index
+    def _refuse_too_long(self, made: _Made) -> None:
+        """Raise DoesNotFit if the record is larger than its topic takes."""
+        topic, key, value, headers = self._record(made)
+        size, most = record_bytes(key, value, headers) + BATCH_BYTES, made.route.bytes_max
+        if size > most:
+            what = f"{made.type_name} of {size} bytes, key and headers included,"
+            raise DoesNotFit(f"{what} does not fit on {topic} (at most {most})")
+
+    def _record(self, made: _Made) -> Produced:
+        cause, theirs, event_id = made.cause, made.cause.headers, made.id
+        subject = made.subject.encode()
+        headers: Headers = [
+            SPECVERSION_HEADER,
+            (CE_ID, event_id.encode()),
+            made.route.type_header,
+            self._source_header,
+            (CE_TIME, made.time.encode()),
+            (CE_SUBJECT, subject),
+            (CE_CAUSATION_ID, cause.id.encode()),
+            (CE_CORRELATION_ID, theirs.get(CE_CORRELATION_ID) or subject),
+            AVRO_HEADER,
+        ]
+        if TRACEPARENT in theirs:
+            headers.append((TRACEPARENT, self._sent(theirs[TRACEPARENT], event_id)))
+        if TRACESTATE in theirs:
+            headers.append((TRACESTATE, theirs[TRACESTATE]))
+        return made.route.topic, made.key.encode(), made.value, headers
+
+    def _row(self, made: _Made) -> RowTexts:
+        cause, theirs = made.cause, made.cause.headers
+        correlation_id, tracestate = theirs.get(CE_CORRELATION_ID), theirs.get(TRACESTATE)
+        return RowTexts(
+            made.id,
+            made.route.topic,
+            made.key,
+            made.type_name,
+            made.value,
+            self._listener.source,
+            made.time,
+            made.subject,
+            cause.id,
+            correlation_id.decode() if correlation_id else made.subject,
+            self._caused_by(cause) if TRACEPARENT in theirs else None,
+            None if tracestate is None else tracestate.decode(),
         )
 
-        return Metadata(
-            id=event_id,
-            type=type_name,
-            source=self._listener.source,
-            time=event.happened_at,
-            subject=event.subject,
-            correlation_id=parent.correlation_id or event.subject,
-            causation_id=str(parent.id),
-            traceparent=trace(parent, str(event_id)),
-            tracestate=parent.tracestate,
-        )
+    def _time_text(self, moment: datetime) -> str:
+        """`ce_time`. The events of a batch have one moment, as a rule the very same object."""
+        known, text = self._time
+        if moment is not known:
+            text = rfc3339_ms(moment)
+            self._time = moment, text
+        return text
 
-    def _sent(self, cause: Metadata, event_id: str) -> str | None:
+    def _sent(self, traceparent: bytes, event_id: str) -> bytes:
         """The `traceparent` of a record: it names the record's sending."""
-        return self._sent_as(cause.traceparent, event_id)
-
-    def _caused_by(self, cause: Metadata, _event_id: str) -> str | None:
-        """The `traceparent` of an outbox row: it names the cause's processing, until it is sent."""
-        context = sampled(cause.traceparent) if is_on() else None
-        if context is None:
-            return cause.traceparent
-        return str(context.at(process_span_id(self._listener.group, str(cause.id))))
-
-    def _sent_as(self, traceparent: T, event_id: str) -> T | str:
         # While this process records no spans it names none, and the trace goes on without it.
+        context = sampled(traceparent.decode()) if is_on() else None
+        return traceparent if context is None else str(context.at(send_span_id(event_id))).encode()
+
+    def _caused_by(self, cause: CauseOfEvents) -> str:
+        """The `traceparent` of an outbox row: it names the cause's processing, until it is sent."""
+        traceparent = cause.headers[TRACEPARENT].decode()
         context = sampled(traceparent) if is_on() else None
-        return traceparent if context is None else str(context.at(send_span_id(event_id)))
+        if context is None:
+            return traceparent
+        return str(context.at(process_span_id(self._listener.group, cause.id)))

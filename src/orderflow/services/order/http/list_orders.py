@@ -1,10 +1,13 @@
-"""`GET /orders`: newest first, filtered, a page at a time. `GET /orders/{orderId}`: one of them."""
+"""
+`GET /orders`: newest first, filtered, a page at a time; with `stuck`, longest wait first.
+`GET /orders/{orderId}`: one of them.
+"""
 
 from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -20,7 +23,7 @@ from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.pages import page
 from orderflow.messaging.http.parameters import query_value
-from orderflow.messaging.http.problems import invalid
+from orderflow.messaging.http.problems import Problem, invalid
 from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.order import queries, repository
 from orderflow.services.order.deadlines import Limits, cutoffs
@@ -28,7 +31,7 @@ from orderflow.services.order.http.problems import no_such_order
 from orderflow.services.order.http.requests import Identifier, order_id_of
 from orderflow.services.order.http.views import OrderPage, OrderView, order_view, waiting_view
 from orderflow.services.order.model import Order
-from orderflow.services.order.queries import OrderFilter
+from orderflow.services.order.queries import OrderFilter, WaitPosition
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
@@ -65,9 +68,8 @@ class ListOrders:
         with reading(self._pool) as cursor:
             orders = queries.page(cursor, replace(wanted, limit=wanted.limit + 1))
 
-        shown, next_cursor = page(
-            orders, limit=wanted.limit, cursor_of=lambda order: cursor_of(order.order_id)
-        )
+        end_of = cursor_of if wanted.overdue is None else overdue_cursor_of
+        shown, next_cursor = page(orders, limit=wanted.limit, cursor_of=end_of)
         items = tuple(self._view(order, now=now) for order in shown)
         return json_answer(OrderPage(items=items, next_cursor=next_cursor))
 
@@ -85,7 +87,7 @@ def filter_of(query: QueryParams, *, limits: Limits, now: datetime) -> OrderFilt
 
     statuses = [status for value in query.getlist(STATUS) for status in value.split(",")]
     customer_id = query_value(query, "customerId", Identifier)
-    before = query.get("cursor")
+    is_overdue, cursor = query_value(query, "stuck", bool), query.get("cursor")
     return OrderFilter(
         limit=query_value(
             query, "limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)], default=LIMIT_DEFAULT
@@ -94,8 +96,9 @@ def filter_of(query: QueryParams, *, limits: Limits, now: datetime) -> OrderFilt
         statuses=tuple(_status(status) for status in statuses),
         created_from=query_value(query, "from", Moment),
         created_to=query_value(query, "to", Moment),
-        before=None if before is None else _order_id(before),
-        overdue=cutoffs(limits, now=now) if query_value(query, "stuck", bool) else None,
+        before=None if cursor is None or is_overdue else _order_id(cursor),
+        overdue=cutoffs(limits, now=now) if is_overdue else None,
+        after=None if cursor is None or not is_overdue else _wait_position(cursor),
     )
 
 
@@ -106,15 +109,46 @@ def _status(value: str) -> OrderStatus:
         raise invalid(f"{STATUS} is one of {', '.join(OrderStatus)}, not {value!r}") from None
 
 
-def cursor_of(order_id: OrderId) -> str:
-    """The cursor of the page after this order."""
-    return urlsafe_b64encode(UUID(order_id).bytes).rstrip(b"=").decode()
+def cursor_of(order: Order) -> str:
+    """The cursor of the page after this order, newest first."""
+    return _cursor(UUID(order.order_id).bytes)
+
+
+def overdue_cursor_of(order: Order) -> str:
+    """The cursor of the page after this order, longest wait first."""
+    since = (order.waiting_since - _EPOCH) // timedelta(microseconds=1)
+    return _cursor(since.to_bytes(_SINCE_BYTES) + UUID(order.order_id).bytes)
+
+
+def _cursor(content: bytes) -> str:
+    return urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 def _order_id(cursor: str) -> OrderId:
-    if not _CURSOR.fullmatch(cursor):
-        raise invalid("cursor is the nextCursor of the page before")
-    return OrderId(str(UUID(bytes=urlsafe_b64decode(cursor + "=="))))
+    return OrderId(str(UUID(bytes=_content(cursor, _CURSOR))))
 
 
+def _wait_position(cursor: str) -> WaitPosition:
+    content = _content(cursor, _OVERDUE_CURSOR)
+    since, order_id = content[:_SINCE_BYTES], content[_SINCE_BYTES:]
+    try:
+        waiting_since = _EPOCH + timedelta(microseconds=int.from_bytes(since))
+    except OverflowError:
+        raise _no_cursor() from None
+    return waiting_since, OrderId(str(UUID(bytes=order_id)))
+
+
+def _content(cursor: str, form: re.Pattern[str]) -> bytes:
+    if not form.fullmatch(cursor):
+        raise _no_cursor()
+    return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+
+
+def _no_cursor() -> Problem:
+    return invalid("cursor is the nextCursor of the page before")
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SINCE_BYTES = 8
 _CURSOR = re.compile(r"[A-Za-z0-9_-]{22}")
+_OVERDUE_CURSOR = re.compile(r"[A-Za-z0-9_-]{32}")

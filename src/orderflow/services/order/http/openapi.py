@@ -467,7 +467,7 @@ _FILTERS = [
     query_parameter(
         "stuck",
         {"type": "boolean", "default": False},
-        "Only those past the deadline of what they wait for",
+        "Only those past the deadline of what they wait for, the longest wait first",
     ),
     query_parameter(
         "limit",

@@ -10,15 +10,32 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 from starlette_problem.error import Problem
 
-from orderflow.contracts.events import OrderStatus
-from orderflow.contracts.ids import OrderId
+from orderflow.contracts.events import OrderStatus, PaymentMode
+from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.services.order.config import DeadlineSettings
-from orderflow.services.order.http.list_orders import LIMIT_DEFAULT, cursor_of, filter_of
-from orderflow.services.order.model import WaitingFor
+from orderflow.services.order.http.list_orders import (
+    LIMIT_DEFAULT,
+    cursor_of,
+    filter_of,
+    overdue_cursor_of,
+)
+from orderflow.services.order.model import Order, WaitingFor, place
 from orderflow.services.order.queries import OrderFilter
 
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 LIMITS = DeadlineSettings().limits
+
+
+def placed(order_id: OrderId, *, since: datetime) -> Order:
+    return place(
+        order_id=order_id,
+        customer_id=CustomerId("customer-123"),
+        lines=(),
+        currency="EUR",
+        mode=PaymentMode.AUTOMATIC,
+        payment_method="pm_ok",
+        now=since,
+    )
 
 
 def wanted(query: str) -> OrderFilter:
@@ -48,8 +65,14 @@ def test_all_filters_together() -> None:
 
 @given(st.uuids())
 def test_a_cursor_leads_back_to_its_order(order_id: object) -> None:
-    text = cursor_of(OrderId(str(order_id)))
-    assert wanted(f"cursor={text}").before == str(order_id)
+    order = placed(OrderId(str(order_id)), since=NOW)
+    assert wanted(f"cursor={cursor_of(order)}").before == order.order_id
+
+
+@given(st.uuids(), st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_a_cursor_of_stuck_orders_leads_back_to_its_wait(order_id: object, since: datetime) -> None:
+    order = placed(OrderId(str(order_id)), since=since)
+    assert wanted(f"stuck=true&cursor={overdue_cursor_of(order)}").after == (since, order.order_id)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +95,8 @@ def test_a_cursor_leads_back_to_its_order(order_id: object) -> None:
         ("stuck=perhaps", "stuck"),
         ("cursor=", "cursor"),
         ("cursor=AAAA", "cursor"),
+        ("stuck=true&cursor=AZigshERciKDM0REVVVmZg", "cursor"),
+        ("stuck=true&cursor=________________________________", "cursor"),
         ("cursor=AZigshERciKDM0REVVVmZ%0A", "cursor"),
     ],
 )

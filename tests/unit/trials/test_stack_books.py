@@ -15,7 +15,7 @@ from orderflow.books.report import (
     Subject,
     Verdict,
 )
-from orderflow.drills.judge import SHOWN_MAX, _sentences
+from orderflow.trials.stack_books import SHOWN_MAX, sentences
 
 BALANCED = BooksReport(
     verdict=Verdict.BALANCED,
@@ -32,7 +32,7 @@ DIFFERENCE = Difference(
 
 
 def test_balanced_books_say_nothing() -> None:
-    assert _sentences(BALANCED) == []
+    assert sentences(BALANCED) == []
 
 
 def test_differences_are_said_with_both_sides_and_counted_beyond_the_first() -> None:
@@ -42,10 +42,10 @@ def test_differences_are_said_with_both_sides_and_counted_beyond_the_first() -> 
         differences=(DIFFERENCE,) * 9,
         checks=(CheckCount(check=Check.MONEY, checked=10, differences=9),),
     )
-    sentences = _sentences(report)
-    assert sentences[0] == "money: order 7: payment: 100; order: 0"
-    assert len(sentences) == SHOWN_MAX + 1
-    assert sentences[-1] == f"{9 - SHOWN_MAX} more differences in the books"
+    said = sentences(report)
+    assert said[0] == "money: order 7: payment: 100; order: 0"
+    assert len(said) == SHOWN_MAX + 1
+    assert said[-1] == f"{9 - SHOWN_MAX} more differences in the books"
 
 
 def test_what_is_still_not_settled_at_rest_is_wrong_too() -> None:
@@ -55,7 +55,7 @@ def test_what_is_still_not_settled_at_rest_is_wrong_too() -> None:
         in_flight=(DIFFERENCE,),
         awaited=(Awaited(who="payment-service", what="lag 12", accounts=1),),
     )
-    assert _sentences(report) == [
+    assert sentences(report) == [
         "not settled: money: order 7: payment: 100; order: 0",
         "the books wait for payment-service: lag 12",
     ]
