@@ -15,6 +15,7 @@ from orderflow.messaging.postgres import Session
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.work.calls import InlineCalls
 from orderflow.messaging.work.gate import Gate
+from orderflow.services.notification import repository
 from orderflow.services.notification import sender as module
 from orderflow.services.notification.config import SenderSettings, SmtpSettings
 from orderflow.services.notification.mailer import Mailer
@@ -48,7 +49,7 @@ class Rows:
 def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
     rows = Rows()
     monkeypatch.setattr(module, "settle", rows.settle)
-    monkeypatch.setattr(module.repository, "lease", lambda *_arguments, **_settings: [])
+    monkeypatch.setattr(repository, "lease", lambda *_arguments, **_settings: [])
     return rows
 
 
