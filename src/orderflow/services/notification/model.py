@@ -62,13 +62,13 @@ class NotificationState(StrEnum):
     FAILED = "FAILED"
 
 
-class Wording(msgspec.Struct, frozen=True, kw_only=True):
+class Wording(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: Kind
     subject: str
     text: str
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class Letter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     A notification that is to be sent. `position`: its place among those of its customer;
     `attempts`: how often it was deferred so far.
@@ -90,7 +90,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     The mail server accepted the letter, or refused it for good, or it was given up (`given_up`).
 
@@ -103,14 +103,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     given_up: bool = False
 
 
-class Deferred(msgspec.Struct, frozen=True, kw_only=True):
+class Deferred(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The mail server replied "not now", or not at all: the letter and all behind it wait."""
 
     letter: Letter
     reason: str
 
 
-class SendResult(msgspec.Struct, frozen=True, kw_only=True):
+class SendResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     What came of one customer's letters, in their order.
 
@@ -129,7 +129,7 @@ class NumberedLetter(msgspec.Struct, frozen=True):
     event: PublishedEvent
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     How far a customer is: the last number, and the position up to which all letters are settled.
     """

@@ -16,9 +16,8 @@ import msgspec
 
 from orderflow.contracts.events import NotificationFailed
 from orderflow.contracts.ids import CustomerId, NotificationId, OrderId
-from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
-from orderflow.messaging.postgres import RESOURCE, Cursor, array, columns
+from orderflow.messaging.postgres import Cursor, array, columns
 from orderflow.services.notification.model import (
     CHANNEL,
     Deferred,
@@ -41,7 +40,7 @@ _REASONS = {
 }
 
 
-class NewNotification(msgspec.Struct, frozen=True, kw_only=True):
+class NewNotification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A notification before it is stored, with what its event needs of the event that caused it."""
 
     notification_id: NotificationId
@@ -292,7 +291,7 @@ def settle(cursor: Cursor, settlement: Settlement, *, worker: str, back_off_s_ma
     Write outcomes and numbers, what was deferred and how far the customers are, and end the leases.
 
     Only a lease that is still `worker`'s is ended: another worker may have leased the customer
-    since this one's lease ran out. Raises Transient if somebody gave a customer a number meanwhile.
+    since this one's lease ran out.
     """
     before, after = settlement.before, settlement.after
     letters = [_outcome_row(entry) for entry in settlement.numbered]
@@ -312,12 +311,6 @@ def settle(cursor: Cursor, settlement: Settlement, *, worker: str, back_off_s_ma
 
     arguments = (*_columns(letters, _OUTCOME_COLUMNS), worker, worker, *columns(customers.values()))
     cursor.execute(_SETTLE, arguments)
-    if cursor.rowcount != len(customers):
-        raise Transient(
-            "a customer's numbers were given by somebody else",
-            resource=RESOURCE,
-            reason="a customer has numbers that this worker did not know of",
-        )
 
 
 def waiting(cursor: Cursor) -> int:
@@ -482,6 +475,7 @@ _LOCK = """
 SELECT customer_id, sequence, settled_position FROM customer
 WHERE customer_id = ANY(%s::text[]) ORDER BY customer_id FOR UPDATE
 """
+# The second wall behind the lock: a number after another than the last one is null, and refused.
 # A customer with nothing left to send is due never (NULL): `_MARK_DUE` makes it due again. What is
 # left lies behind what is settled here, so it does not matter that the outcomes are not seen yet.
 _SETTLE = """
@@ -495,7 +489,8 @@ WITH settled AS (
     WHERE delivery.order_id = outcome.order_id
       AND delivery.notification_id = outcome.notification_id
 )
-UPDATE customer SET sequence = result.sequence, settled_position = result.position,
+UPDATE customer SET sequence = CASE customer.sequence WHEN result.before THEN result.sequence END,
+                    settled_position = result.position,
                     leased_by = nullif(leased_by, %s),
                     due_at = CASE WHEN leased_by IS DISTINCT FROM %s THEN due_at
                                   WHEN EXISTS (SELECT FROM delivery
@@ -505,7 +500,7 @@ UPDATE customer SET sequence = result.sequence, settled_position = result.positi
                                   THEN now() + result.rest_s * interval '1 second' END
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::float8[])
      AS result (customer_id, before, sequence, position, rest_s)
-WHERE customer.customer_id = result.customer_id AND customer.sequence = result.before
+WHERE customer.customer_id = result.customer_id
 """
 _OUTCOME_COLUMNS = 7
 # A customer to whom anything is to be sent is due, now or later.
