@@ -197,6 +197,7 @@ class _Bench:
                 for version, status in enumerate((OrderStatus.CREATED, OrderStatus.PAID), start=1)
             ],
         }
+
         for topic, some in events.items():
             produced = records.encoded(topic, some, self._access.registry)
             records.produce(self._access.kafka, topic, produced)
@@ -217,6 +218,7 @@ class _Bench:
                 within_s=DONE_WITHIN_S,
                 what="the listener is at the end of its topics",
             )
+
         return msgspec.structs.replace(
             turn,
             count=turn.count * EVENTS_PER_ORDER // MAILS_PER_ORDER,

@@ -339,6 +339,7 @@ class Sender:
         now, places = time.monotonic(), self._free_places()
         self._next_lease_at = now + POLL_S[self._doorbell.is_used]
         leased: list[tuple[CustomerId, list[Letter]]] = []
+
         if places > 0 and not self._stop.is_set():
             leased = repository.lease(
                 cursor,
