@@ -70,6 +70,7 @@ bench: setup-dev ## measure, each figure beside its baseline
 	$(BIN)/orderflow bench relay
 	$(BIN)/orderflow bench payment
 	$(BIN)/orderflow bench inventory
+	$(BIN)/orderflow bench notification
 	$(BIN)/orderflow bench revenue
 	$(BIN)/orderflow bench copies
 

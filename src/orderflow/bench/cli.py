@@ -121,6 +121,28 @@ def inventory(
 
 
 @app.command(
+    help="From events on four topics to mails: events per second at the listener, mails per second "
+    "at the sender, beside a mail and a transaction for each event. Two minutes. Examples: "
+    "`orderflow bench notification`, `orderflow bench notification --orders 50000 --rounds 1`."
+)
+def notification(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    orders: Annotated[
+        int, typer.Option(min=2_000, help="Orders preloaded for each turn: 4 events, 2 mails each.")
+    ] = 10_000,
+    rounds: Rounds = 3,
+    output: Output = None,
+) -> None:
+    from orderflow.bench.notification.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy
+    from orderflow.bench.notification.report import print_report  # noqa: PLC0415 - the same
+
+    report = run(SMOKE if smoke else Plan(orders=orders, rounds=rounds))
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
+
+
+@app.command(
     help="From payments to revenue by customer: records per second through one process, beside the "
     "same without state and one transaction each. Bounded: about five minutes. Examples: "
     "`orderflow bench revenue`, `orderflow bench revenue --records 200000 --rounds 1 --json`."

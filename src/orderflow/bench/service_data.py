@@ -50,6 +50,20 @@ def count_reserved_and_rejected(connection: Connection, sku_prefix: str) -> tupl
     return reserved, rejected
 
 
+def count_notifications(connection: Connection) -> int:
+    return _integer(connection, "SELECT count(*) FROM books_notification")
+
+
+def count_announced(connection: Connection) -> int:
+    """The events that a service has committed to be published."""
+    return _integer(connection, "SELECT count(*) FROM books_outbox")
+
+
+def count_unnumbered(connection: Connection) -> int:
+    """Notifications that are not sent, and numbers that a customer's lack."""
+    return _integer(connection, _COUNT_UNNUMBERED)
+
+
 def _integer(connection: Connection, query: str, *parameters: str) -> int:
     row = connection.execute(query.encode(), parameters).fetchone()
     assert row is not None
@@ -71,4 +85,11 @@ _COUNT_WRONG_STOCK = """
 SELECT count(*) FROM books_stock AS stock LEFT JOIN books_reserved AS held USING (sku)
 WHERE stock.reserved <> coalesce(held.reserved, 0)
    OR stock.reserved > stock.on_hand OR stock.reserved < 0
+"""
+_COUNT_UNNUMBERED = """
+SELECT coalesce(sum(greatest(count, last) - sent), 0) FROM (
+    SELECT count(*) AS count, count(*) FILTER (WHERE state = 'SENT') AS sent,
+           coalesce(max(sequence), 0) AS last
+    FROM books_notification GROUP BY customer_id
+) AS customers
 """

@@ -45,6 +45,22 @@ def payments(count: int, *, skus: Sequence[str], draw: random.Random) -> list[Pa
     return [_payment(skus, draw) for _ in range(count)]
 
 
+def payment_of(order: OrderCreated) -> PaymentSucceeded:
+    """That its first payment succeeded."""
+    return PaymentSucceeded(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        attempt=1,
+        payment_id=payment_id(order.order_id, 1),
+        amount_minor=order.amount_minor,
+        currency=order.currency,
+        payment_method="pm_ok",
+        provider_reference=order.order_id,
+        lines=order.lines,
+        occurred_at=_now(),
+    )
+
+
 def encoded(
     topic: str, events: Iterable[Event], registry: RegistrySettings, *, sampled: float = 1.0
 ) -> list[Record]:

@@ -41,6 +41,7 @@ def client(service: Service) -> httpx2.Client:
             ids = (str(uuid4()), "order-1" if number < 5 else "order-2", str(uuid4()))
             connection.execute(_NOTED, ids)
         connection.execute(_SENT)
+        connection.execute(_DUE)
     return service.start("api").client
 
 
@@ -144,3 +145,4 @@ _SENT = b"""
 UPDATE delivery SET state = 'SENT', sequence = position, occurred_at = now(),
     attempts = 1 WHERE position <= 3
 """
+_DUE = b"INSERT INTO customer VALUES ('anna', 3, now(), NULL, 3)"

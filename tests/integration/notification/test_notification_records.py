@@ -28,7 +28,13 @@ from orderflow.messaging.postgres.outbox import KEY_BYTES_MAX
 from orderflow.services.notification import repository
 from orderflow.services.notification.handlers import add_notifications, settle
 from orderflow.services.notification.listeners import LISTENER
-from orderflow.services.notification.model import Letter, Outcome, SendResult
+from orderflow.services.notification.model import (
+    Letter,
+    Outcome,
+    SendResult,
+    Standing,
+    number,
+)
 
 AT = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 MIGRATIONS = Path(orderflow.services.notification.__file__).parent / "migrations"
@@ -183,6 +189,42 @@ def test_senders_who_settle_the_same_messages_at_once_give_each_one_number(url: 
         )
         assert cursor.fetchone() == (150, 150, 30)
     begin.close()
+
+
+def test_a_number_after_another_than_the_last_one_is_refused_by_the_database(url: str) -> None:
+    """The second wall: what was read without the customer's lock may be old."""
+    worker = session(url)
+    with worker.transaction() as cursor:
+        add_notifications(cursor, [ordered("anna")])
+    [(customer, letters)] = lease(worker)
+    results = [_result(letters)]
+    old = {customer: Standing(sequence=7)}
+    numbered, after = number(results, old)
+    settlement = repository.Settlement(results=results, numbered=numbered, before=old, after=after)
+    with pytest.raises(postgres.DatabaseError), worker.transaction() as cursor:
+        repository.settle(cursor, settlement, worker="w", back_off_s_max=60)
+    with worker.transaction() as cursor:
+        cursor.execute("SELECT state, sequence FROM delivery")
+        assert cursor.fetchall() == [("PENDING", None)]
+    worker.close()
+
+
+def test_an_outcome_is_written_beside_its_notification_and_into_no_index(url: str) -> None:
+    worker = session(url)
+    with worker.transaction() as cursor:
+        add_notifications(cursor, [ordered("anna")])
+        add_notifications(cursor, [ordered("bert")])
+    results = [_result(letters) for _, letters in lease(worker)]
+    with worker.transaction() as cursor:
+        settle(cursor, results, worker="w", back_off_s_max=60, encode=_encoded)
+    with worker.transaction() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+    with worker.transaction() as cursor:
+        cursor.execute(
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'delivery'"
+        )
+        assert cursor.fetchall() == [(2, 2)]
+    worker.close()
 
 
 def _result(letters: list[Letter]) -> SendResult:

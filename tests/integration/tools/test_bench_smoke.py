@@ -121,6 +121,17 @@ def test_a_payment_benchmark_pays_every_order_once_on_every_side(report: Report)
     assert set(found["ratios"]) == {"one transaction each", "no transactions"}
 
 
+def test_a_notification_benchmark_sends_every_mail_once_under_its_number(report: Report) -> None:
+    found = report("notification")
+    assert {turn["target"] for turn in found["turns"]} == {
+        "orderflow listener",
+        "orderflow sender",
+        "a mail for each event",
+    }
+    assert all(turn["per_s"] > 0 and turn["cpu_us"] > 0 for turn in found["turns"])
+    assert found["mails"] == 2 * found["plan"]["orders"]
+
+
 def test_a_revenue_benchmark_counts_every_payment_once_on_every_side(tmp_path: Path) -> None:
     """And ours has every customer's totals right: a turn whose totals are wrong gives no figure."""
     found = report_of_command("revenue", tmp_path)

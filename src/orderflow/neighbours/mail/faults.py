@@ -5,7 +5,7 @@ How the mail sink misbehaves, so that its clients must not.
 |---|---|---|
 | `temporary`, `temporary_for` | 451 to RCPT | nothing |
 | `permanent_for` | 550 to RCPT | nothing |
-| `reply_lost` | the connection is reset after the mail's last line | it was accepted |
+| `reply_lost` | the connection ends after the mail's last line | it was accepted |
 | `latency_s` | every mail takes as long | it was accepted |
 """
 

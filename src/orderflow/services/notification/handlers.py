@@ -17,7 +17,7 @@ from orderflow.messaging.postgres.outbox import OutboxRow
 from orderflow.services.notification import repository
 from orderflow.services.notification.doorbell import NOTED
 from orderflow.services.notification.model import NumberedLetter, SendResult, number, wording
-from orderflow.services.notification.repository import NewNotification
+from orderflow.services.notification.repository import NewNotification, Settlement
 from orderflow.services.notification.story import place_of
 from orderflow.services.notification.traces import traceparent_of
 
@@ -55,13 +55,12 @@ def settle(
     A notification that another sender has settled keeps its outcome and its number.
     """
     # The customers' rows are locked first: until the commit no other sender can take a number or
-    # settle a notification of theirs, so what is read next stays true.
-    sequences = repository.lock_sequences(cursor, [result.customer_id for result in results])
-    ids = [outcome.letter.notification_id for result in results for outcome in result.outcomes]
-    numbered = number(results, sequences=sequences, pending=repository.pending(cursor, ids))
+    # settle a notification of theirs, so what is read with the lock stays true.
+    standings = repository.lock(cursor, {result.customer_id for result in results})
+    numbered, after = number(results, standings)
 
-    repository.settle(cursor, numbered)
-    repository.release(cursor, results, numbered, worker=worker, back_off_s_max=back_off_s_max)
+    settlement = Settlement(results=results, numbered=numbered, before=standings, after=after)
+    repository.settle(cursor, settlement, worker=worker, back_off_s_max=back_off_s_max)
     outbox.append(cursor, [_outbox_row(letter, encode) for letter in numbered])
     # A death here: outcome, number and event are undone together, and the mail is sent again.
     failpoint("notification.before_commit")

@@ -10,7 +10,7 @@ never sent, and gets no number.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -62,15 +62,19 @@ class NotificationState(StrEnum):
     FAILED = "FAILED"
 
 
-class Wording(msgspec.Struct, frozen=True, kw_only=True):
+class Wording(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: Kind
     subject: str
     text: str
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """A notification that is to be sent. `attempts`: how often it was deferred so far."""
+class Letter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """
+    A notification that is to be sent. `position`: its place among those of its customer;
+    `attempts`: how often it was deferred so far.
+    """
 
+    position: int
     notification_id: NotificationId
     customer_id: CustomerId
     order_id: OrderId
@@ -86,7 +90,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     The mail server accepted the letter, or refused it for good, or it was given up (`given_up`).
 
@@ -99,14 +103,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     given_up: bool = False
 
 
-class Deferred(msgspec.Struct, frozen=True, kw_only=True):
+class Deferred(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The mail server replied "not now", or not at all: the letter and all behind it wait."""
 
     letter: Letter
     reason: str
 
 
-class SendResult(msgspec.Struct, frozen=True, kw_only=True):
+class SendResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     What came of one customer's letters, in their order.
 
@@ -125,30 +129,37 @@ class NumberedLetter(msgspec.Struct, frozen=True):
     event: PublishedEvent
 
 
-def number(
-    results: Sequence[SendResult],
-    *,
-    sequences: Mapping[CustomerId, int],
-    pending: Collection[NotificationId],
-) -> list[NumberedLetter]:
+class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
-    Give each customer's letters with an outcome the numbers after those in `sequences`.
+    How far a customer is: the last number, and the position up to which all letters are settled.
+    """
 
-    Letters that are not in `pending` got their number from another sender, and are left out.
-    Both arguments were read while the customers' rows are locked.
+    sequence: int = 0
+    position: int = 0
+
+
+def number(
+    results: Sequence[SendResult], standings: Mapping[CustomerId, Standing]
+) -> tuple[list[NumberedLetter], dict[CustomerId, Standing]]:
     """
-    last, unnumbered = dict(sequences), set(pending)
+    Give each customer's letters with an outcome the next numbers; returns them, and how far their
+    customers are then.
+
+    A letter at a position that is settled got its number from another sender, and is left out.
+    `standings` were read while the customers' rows are locked.
+    """
+    after = dict(standings)
     numbered: list[NumberedLetter] = []
     for outcome in (outcome for result in results for outcome in result.outcomes):
         letter = outcome.letter
-        if letter.notification_id not in unnumbered:
+        standing = after[letter.customer_id]
+        if letter.position <= standing.position:
             continue
 
-        unnumbered.discard(letter.notification_id)
-        last[letter.customer_id] += 1
-        event = _event(outcome, sequence=last[letter.customer_id])
-        numbered.append(NumberedLetter(letter, event))
-    return numbered
+        sequence = standing.sequence + 1
+        after[letter.customer_id] = Standing(sequence=sequence, position=letter.position)
+        numbered.append(NumberedLetter(letter, _event(outcome, sequence=sequence)))
+    return numbered, after
 
 
 def _event(outcome: Outcome, *, sequence: int) -> PublishedEvent:

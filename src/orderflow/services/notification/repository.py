@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
-from uuid import UUID
 
 import msgspec
 
@@ -22,11 +20,13 @@ from orderflow.messaging.event import EventId
 from orderflow.messaging.postgres import Cursor, array, columns
 from orderflow.services.notification.model import (
     CHANNEL,
+    Deferred,
     Kind,
     Letter,
     NotificationState,
     NumberedLetter,
     SendResult,
+    Standing,
     rest_s,
 )
 from orderflow.services.notification.story import Fact, Telling, tell
@@ -40,7 +40,7 @@ _REASONS = {
 }
 
 
-class NewNotification(msgspec.Struct, frozen=True, kw_only=True):
+class NewNotification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A notification before it is stored, with what its event needs of the event that caused it."""
 
     notification_id: NotificationId
@@ -118,7 +118,7 @@ def add(cursor: Cursor, notifications: Sequence[NewNotification]) -> None:
     added: list[tuple[object, ...]] = []
     moves: list[Move] = []
     for order_id, group in _by_order(notifications).items():
-        states, order_moves = _decided(known.get(order_id, []), group)
+        states, order_moves = _decided(order_id, known.get(order_id, []), group)
         moves += order_moves
         added += (
             (*msgspec.structs.astuple(group[each]), state.value, _REASONS.get(state))
@@ -145,7 +145,7 @@ def held(cursor: Cursor, *, before: datetime, limit: int) -> list[HeldNotificati
 
 
 def count_held(cursor: Cursor) -> int:
-    cursor.execute("SELECT count(*) FROM delivery WHERE state = 'HELD'")
+    cursor.execute("SELECT count(*) FROM delivery WHERE held_since IS NOT NULL")
     row = cursor.fetchone()
     return int(row[0]) if row else 0
 
@@ -161,13 +161,17 @@ def release_held(cursor: Cursor, notifications: Sequence[HeldNotification]) -> i
     known = _facts(cursor, {notification.order_id for notification in notifications})
 
     released = {notification.notification_id for notification in notifications}
-    moves = [move for facts in known.values() for move in _moves(tell(facts, released=released))]
+    moves = [
+        move
+        for order_id, facts in known.items()
+        for move in _moves(order_id, tell(facts, released=released))
+    ]
     _move(cursor, moves)
-    return sum(move[1] == NotificationState.PENDING for move in moves)
+    return sum(state == NotificationState.PENDING for _, _, state, _ in moves)
 
 
-Move = tuple[NotificationId, str, str | None]
-"""A notification that is stored, its new state, and the reason of it."""
+Move = tuple[OrderId, NotificationId, str, str | None]
+"""A notification that is stored, under its order, its new state, and the reason of it."""
 
 
 def _by_order(
@@ -181,7 +185,7 @@ def _by_order(
 
 
 def _decided(
-    known: Sequence[Fact], group: Mapping[NotificationId, NewNotification]
+    order_id: OrderId, known: Sequence[Fact], group: Mapping[NotificationId, NewNotification]
 ) -> tuple[dict[NotificationId, NotificationState], list[Move]]:
     """
     What becomes of the new notifications of one order: the state that each is stored in, in the
@@ -202,18 +206,18 @@ def _decided(
 
     moves = [
         move
-        for move in _moves(telling)
-        if move[0] not in is_new or (move[0] in telling.pending and not in_order)
+        for move in _moves(order_id, telling)
+        if move[1] not in is_new or (move[1] in telling.pending and not in_order)
     ]
     return {each: state for each, state in states.items() if each in is_new}, moves
 
 
-def _moves(telling: Telling) -> list[Move]:
-    pending = [(each, NotificationState.PENDING.value, None) for each in telling.pending]
+def _moves(order_id: OrderId, telling: Telling) -> list[Move]:
+    pending, overtaken = NotificationState.PENDING.value, NotificationState.OVERTAKEN.value
     reason = _REASONS[NotificationState.OVERTAKEN]
     return [
-        *pending,
-        *((each, NotificationState.OVERTAKEN.value, reason) for each in telling.overtaken),
+        *((order_id, each, pending, None) for each in telling.pending),
+        *((order_id, each, overtaken, reason) for each in telling.overtaken),
     ]
 
 
@@ -251,66 +255,62 @@ def lease(
     cursor: Cursor, worker: str, *, customers_max: int, letters_max: int, lease_s: float
 ) -> list[tuple[CustomerId, list[Letter]]]:
     """Lease the customers that are longest due, with the first of their pending letters."""
-    cursor.execute(_LEASE, (customers_max, lease_s, worker))
-    customer_ids = [customer_id for (customer_id,) in cursor]
-    if not customer_ids:
-        return []
+    cursor.execute(_LEASE, (customers_max, lease_s, worker, letters_max))
 
-    # A second statement, so that it sees everything that was settled until the lease began.
-    cursor.execute(_LETTERS, (array(customer_ids), letters_max))
-    rows = (_letter(*row) for row in cursor)
-    letters = {
-        customer_id: list(group)
-        for customer_id, group in groupby(rows, key=lambda letter: letter.customer_id)
-    }
-    return [(customer_id, letters.get(customer_id, [])) for customer_id in customer_ids]
+    leased: dict[CustomerId, list[Letter]] = {}
+    for customer_id, notification_id, *row in cursor:
+        letters = leased.setdefault(customer_id, [])
+        if notification_id is not None:
+            letters.append(_letter(customer_id, notification_id, *row))
+    return list(leased.items())
 
 
-def lock_sequences(cursor: Cursor, customer_ids: Collection[CustomerId]) -> dict[CustomerId, int]:
-    """Lock these customers until the transaction ends; return the last number of each."""
+def lock(cursor: Cursor, customer_ids: Collection[CustomerId]) -> dict[CustomerId, Standing]:
+    """Lock these customers until the transaction ends; return how far each is."""
     cursor.execute(_LOCK, (array(sorted(customer_ids)),))
-    return dict(cursor.fetchall())
+    return {
+        customer_id: Standing(sequence=sequence, position=position)
+        for customer_id, sequence, position in cursor
+    }
 
 
-def pending(cursor: Cursor, ids: Collection[NotificationId]) -> set[NotificationId]:
-    """Those of these notifications that are not settled. True while their customers are locked."""
-    if not ids:
-        return set()
-    cursor.execute(_PENDING, (array(sorted(ids)),))
-    return {NotificationId(str(notification_id)) for (notification_id,) in cursor}
-
-
-def settle(cursor: Cursor, numbered: Sequence[NumberedLetter]) -> None:
-    """Write outcome and number of notifications that were `pending` under the lock."""
-    if numbered:
-        cursor.execute(_SETTLE, columns(map(_outcome_row, numbered)))
-
-
-def release(
-    cursor: Cursor,
-    results: Sequence[SendResult],
-    numbered: Sequence[NumberedLetter],
-    *,
-    worker: str,
-    back_off_s_max: float,
-) -> None:
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Write the customers' last numbers and what was deferred, and end the leases.
+    Results, the letters that get their outcome and number by them, and how far the customers were
+    and are then. True while the customers are locked.
+    """
+
+    results: Sequence[SendResult]
+    numbered: Sequence[NumberedLetter]
+    before: Mapping[CustomerId, Standing]
+    after: Mapping[CustomerId, Standing]
+
+
+def settle(cursor: Cursor, settlement: Settlement, *, worker: str, back_off_s_max: float) -> None:
+    """
+    Write outcomes and numbers, what was deferred and how far the customers are, and end the leases.
 
     Only a lease that is still `worker`'s is ended: another worker may have leased the customer
     since this one's lease ran out.
     """
-    deferred = [result.deferred for result in results if result.deferred is not None]
-    if deferred:
-        rows = ((each.letter.notification_id, each.reason) for each in deferred)
-        cursor.execute(_DEFER, columns(rows))
+    before, after = settlement.before, settlement.after
+    letters = [_outcome_row(entry) for entry in settlement.numbered]
+    customers: dict[CustomerId, tuple[object, ...]] = {}
+    for result in settlement.results:
+        customer_id, deferred = result.customer_id, result.deferred
+        standing = after[customer_id]
+        if deferred is not None and deferred.letter.position > standing.position:
+            letters.append(_deferred_row(deferred))
+        customers[customer_id] = (
+            customer_id,
+            before[customer_id].sequence,
+            standing.sequence,
+            standing.position,
+            rest_s(result, most=back_off_s_max),
+        )
 
-    last = {entry.letter.customer_id: entry.event.sequence for entry in numbered}
-    customers = [
-        (result.customer_id, last.get(result.customer_id), rest_s(result, most=back_off_s_max))
-        for result in results
-    ]
-    cursor.execute(_RELEASE, (worker, *columns(customers)))
+    arguments = (*_columns(letters, _OUTCOME_COLUMNS), worker, worker, *columns(customers.values()))
+    cursor.execute(_SETTLE, arguments)
 
 
 def waiting(cursor: Cursor) -> int:
@@ -344,6 +344,7 @@ def _outcome_row(numbered: NumberedLetter) -> tuple[object, ...]:
         state, reason = NotificationState.FAILED, event.reason
 
     return (
+        letter.order_id,
         letter.notification_id,
         state.value,
         event.sequence,
@@ -353,10 +354,57 @@ def _outcome_row(numbered: NumberedLetter) -> tuple[object, ...]:
     )
 
 
-def _letter(notification_id: UUID, *row: object) -> Letter:
-    """One row of `_LETTERS`, whose columns are in the order of the letter's fields."""
-    fields = dict(zip(Letter.__struct_fields__[1:], row, strict=True))
-    return msgspec.convert({"notification_id": str(notification_id), **fields}, Letter)
+def _deferred_row(deferred: Deferred) -> tuple[object, ...]:
+    letter = deferred.letter
+    pending = NotificationState.PENDING.value
+    return (
+        letter.order_id,
+        letter.notification_id,
+        pending,
+        None,
+        letter.attempts + 1,
+        deferred.reason,
+        None,
+    )
+
+
+def _columns(rows: Sequence[Sequence[object]], count: int) -> list[str]:
+    """As `columns`, of rows that there may be none of."""
+    return columns(rows) if rows else ["{}"] * count
+
+
+def _letter(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
+    customer_id: CustomerId,
+    notification_id: NotificationId,
+    order_id: OrderId,
+    kind: str,
+    subject: str,
+    text: str,
+    created_at: datetime,
+    cause_id: EventId,
+    cause_type: str,
+    correlation_id: str,
+    traceparent: str | None,
+    tracestate: str | None,
+    attempts: int,
+    position: int,
+) -> Letter:
+    return Letter(
+        position=position,
+        notification_id=notification_id,
+        customer_id=customer_id,
+        order_id=order_id,
+        kind=Kind(kind),
+        subject=subject,
+        text=text,
+        created_at=created_at,
+        cause_id=cause_id,
+        cause_type=cause_type,
+        correlation_id=correlation_id,
+        traceparent=traceparent,
+        tracestate=tracestate,
+        attempts=attempts,
+    )
 
 
 def _stored(*row: object) -> StoredNotification:
@@ -364,10 +412,11 @@ def _stored(*row: object) -> StoredNotification:
     return msgspec.convert(dict(zip(names, row, strict=True)), StoredNotification)
 
 
+# Locks the row of a customer who is due already, and does not write it.
 _MARK_DUE = """
 INSERT INTO customer (customer_id, due_at)
 SELECT customer_id, now() FROM unnest(%s::text[]) AS notified (customer_id)
-ON CONFLICT (customer_id) DO UPDATE SET due_at = coalesce(customer.due_at, excluded.due_at)
+ON CONFLICT (customer_id) DO UPDATE SET due_at = excluded.due_at WHERE customer.due_at IS NULL
 """
 _ADD = """
 INSERT INTO delivery (channel, notification_id, customer_id, order_id, kind, subject, text,
@@ -386,78 +435,83 @@ FROM delivery WHERE order_id = ANY(%s::text[])
 # New positions in the order of the moves: behind everything that the customers were to be told.
 _MOVE = """
 WITH moved AS MATERIALIZED (
-    SELECT notification_id, state, reason, nextval('delivery_position_seq') AS position
-    FROM (SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[])
-                   WITH ORDINALITY AS move (notification_id, state, reason, number)
+    SELECT order_id, notification_id, state, reason,
+           nextval('delivery_position_seq') AS position
+    FROM (SELECT * FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::text[])
+                   WITH ORDINALITY AS move (order_id, notification_id, state, reason, number)
           ORDER BY number) AS in_order
 )
 UPDATE delivery SET state = moved.state, reason = moved.reason, position = moved.position
-FROM moved WHERE delivery.notification_id = moved.notification_id AND delivery.state = 'HELD'
+FROM moved
+WHERE delivery.order_id = moved.order_id AND delivery.notification_id = moved.notification_id
+  AND delivery.state = 'HELD'
 """
 _HELD = """
-SELECT notification_id::text, customer_id, order_id, created_at
-FROM delivery WHERE state = 'HELD' AND created_at <= %s ORDER BY created_at LIMIT %s
+SELECT notification_id::text, customer_id, order_id, held_since
+FROM delivery WHERE held_since <= %s ORDER BY held_since LIMIT %s
 """
-# Customers whose row another worker holds are skipped, not waited for.
+# Customers whose row another worker holds are skipped, not waited for. The statement's snapshot is
+# older than the locks that it takes: what was settled in between is still PENDING in it, and lies
+# below the position that the locked row says.
 _LEASE = """
 WITH due AS MATERIALIZED (
     SELECT customer_id FROM customer WHERE due_at <= now()
     ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+), leased AS (
+    UPDATE customer SET due_at = now() + %s * interval '1 second', leased_by = %s
+    FROM due WHERE customer.customer_id = due.customer_id
+    RETURNING customer.customer_id, customer.settled_position
 )
-UPDATE customer SET due_at = now() + %s * interval '1 second', leased_by = %s
-FROM due WHERE customer.customer_id = due.customer_id
-RETURNING customer.customer_id
-"""
-_LETTERS = """
-SELECT letter.* FROM unnest(%s::text[]) AS leased (customer_id) CROSS JOIN LATERAL (
-    SELECT notification_id, customer_id, order_id, kind, subject, text, created_at, cause_id,
-           cause_type, correlation_id, traceparent, tracestate, attempts
-    FROM delivery WHERE delivery.customer_id = leased.customer_id AND state = 'PENDING'
+SELECT leased.customer_id, letter.*
+FROM leased LEFT JOIN LATERAL (
+    SELECT notification_id::text, order_id, kind, subject, text, created_at, cause_id, cause_type,
+           correlation_id, traceparent, tracestate, attempts, position
+    FROM delivery WHERE delivery.customer_id = leased.customer_id
+                    AND position > leased.settled_position AND state = 'PENDING'
     ORDER BY position LIMIT %s
-) AS letter
+) AS letter ON true
 """
 _LOCK = """
-SELECT customer_id, sequence FROM customer
+SELECT customer_id, sequence, settled_position FROM customer
 WHERE customer_id = ANY(%s::text[]) ORDER BY customer_id FOR UPDATE
 """
-# The compare of compare-and-set: under the customers' locks, what is PENDING here stays so until
-# `_SETTLE` has written it.
-_PENDING = """
-SELECT notification_id FROM delivery WHERE notification_id = ANY(%s::uuid[]) AND state = 'PENDING'
-"""
+# The second wall behind the lock: a number after another than the last one is null, and refused.
+# A customer with nothing left to send is due never (NULL): `_MARK_DUE` makes it due again. What is
+# left lies behind what is settled here, so it does not matter that the outcomes are not seen yet.
 _SETTLE = """
-UPDATE delivery SET state = settled.state, sequence = settled.sequence, attempts = settled.attempts,
-                    reason = settled.reason, occurred_at = settled.occurred_at
-FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::int[], %s::text[], %s::timestamptz[])
-     AS settled (notification_id, state, sequence, attempts, reason, occurred_at)
-WHERE delivery.notification_id = settled.notification_id
-"""
-_DEFER = """
-UPDATE delivery SET attempts = delivery.attempts + 1, reason = deferred.reason
-FROM unnest(%s::uuid[], %s::text[]) AS deferred (notification_id, reason)
-WHERE delivery.notification_id = deferred.notification_id AND state = 'PENDING'
-"""
-# A customer with nothing left to send is due never (NULL): `_MARK_DUE` makes it due again.
-_RELEASE = """
-WITH released AS (
-    SELECT customer.customer_id, coalesce(result.sequence, customer.sequence) AS sequence,
-           coalesce(leased_by = %s, false) AS is_ours,
-           CASE WHEN EXISTS (SELECT FROM delivery
-                             WHERE delivery.customer_id = customer.customer_id
-                               AND state = 'PENDING')
-                THEN now() + result.rest_s * interval '1 second' END AS due_at
-    FROM unnest(%s::text[], %s::bigint[], %s::float8[]) AS result (customer_id, sequence, rest_s)
-    JOIN customer USING (customer_id)
+WITH settled AS (
+    UPDATE delivery SET state = outcome.state, sequence = outcome.sequence,
+                        attempts = outcome.attempts, reason = outcome.reason,
+                        occurred_at = outcome.occurred_at
+    FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::bigint[], %s::int[], %s::text[],
+                %s::timestamptz[])
+         AS outcome (order_id, notification_id, state, sequence, attempts, reason, occurred_at)
+    WHERE delivery.order_id = outcome.order_id
+      AND delivery.notification_id = outcome.notification_id
 )
-UPDATE customer SET sequence = released.sequence,
-                    due_at = CASE WHEN is_ours THEN released.due_at ELSE customer.due_at END,
-                    leased_by = CASE WHEN is_ours THEN NULL ELSE leased_by END
-FROM released WHERE customer.customer_id = released.customer_id
+UPDATE customer SET sequence = CASE customer.sequence WHEN result.before THEN result.sequence END,
+                    settled_position = result.position,
+                    leased_by = nullif(leased_by, %s),
+                    due_at = CASE WHEN leased_by IS DISTINCT FROM %s THEN due_at
+                                  WHEN EXISTS (SELECT FROM delivery
+                                               WHERE delivery.customer_id = result.customer_id
+                                                 AND delivery.position > result.position
+                                                 AND delivery.state = 'PENDING')
+                                  THEN now() + result.rest_s * interval '1 second' END
+FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::float8[])
+     AS result (customer_id, before, sequence, position, rest_s)
+WHERE customer.customer_id = result.customer_id
 """
-# By the index of what is pending, which contains nothing else.
+_OUTCOME_COLUMNS = 7
+# A customer to whom anything is to be sent is due, now or later.
 _COUNT_PENDING = """
 SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(created_at)), 0)
-FROM (SELECT created_at FROM delivery WHERE state = 'PENDING' LIMIT %s) AS pending
+FROM (SELECT letter.created_at FROM customer CROSS JOIN LATERAL (
+          SELECT created_at FROM delivery
+          WHERE delivery.customer_id = customer.customer_id
+            AND position > customer.settled_position AND state = 'PENDING'
+      ) AS letter
+      WHERE customer.due_at IS NOT NULL LIMIT %s) AS pending
 """
 _PAGES = {
     column: f"""

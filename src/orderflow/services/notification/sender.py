@@ -26,7 +26,14 @@ from orderflow.contracts.ids import CustomerId
 from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Contention, Transient
 from orderflow.messaging.failpoints import failpoint
-from orderflow.messaging.postgres import RESOURCE, BatchSize, DatabaseError, Session, outbox
+from orderflow.messaging.postgres import (
+    RESOURCE,
+    BatchSize,
+    Cursor,
+    DatabaseError,
+    Session,
+    outbox,
+)
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.telemetry import counter, gauge, histogram, logger
 from orderflow.messaging.work.calls import Calls, Ended
@@ -160,11 +167,11 @@ class Sender:
         with self._recording():
             self._take_over()
             # Before the next lease: a customer is released only by recording its results.
-            recorded = self._record_all(contended_until=began)
-            leased = self._lease()
+            moved = self._record_all(contended_until=began)
+            moved += self._lease_alone()
             self._count()
         least, most = REST_S
-        if 0 < recorded + leased < self._room_max():
+        if 0 < moved < self._room_max():
             now = time.monotonic()
             self._rest_until = now + min(most, max(least, now - began))
 
@@ -284,6 +291,7 @@ class Sender:
             self._size.succeeded()
 
     def _settle(self, results: list[SendResult]) -> None:
+        """One transaction: it records these, and leases whoever is due then."""
         self._turning.mark("record")
 
         # A death here: mails were sent and nothing is recorded; they are sent again, same id.
@@ -296,7 +304,8 @@ class Sender:
                 back_off_s_max=self._settings.back_off_s_max,
                 encode=self._prerequisites.encode,
             )
-        self._next_lease_at = 0.0
+            lease = self._lease(cursor)
+        self._begin_to_send(lease)
         _measure(numbered)
 
     def _next_to_record(self) -> list[SendResult]:
@@ -309,19 +318,29 @@ class Sender:
             results.append(result)
         return results
 
-    def _lease(self) -> int:
-        """Lease as many due customers as there are free places, and begin to send; how many."""
-        now = time.monotonic()
-        if now < self._next_lease_at:
-            return 0
-        self._next_lease_at = now + POLL_S[self._doorbell.is_used]
-
-        places = self._free_places()
-        if places <= 0 or self._stop.is_set():
+    def _lease_alone(self) -> int:
+        """Lease when nothing was recorded for a while; returns how many customers."""
+        if time.monotonic() < self._next_lease_at or self._free_places() <= 0:
             return 0
         self._turning.mark("lease")
-        # The lease commits before anything is sent: no other worker sends to these customers.
         with self._session.transaction() as cursor:
+            lease = self._lease(cursor)
+        self._begin_to_send(lease)
+        return len(lease.letters)
+
+    def _lease(self, cursor: Cursor) -> SendTask:
+        """
+        Lease as many due customers as there are free places. The lease commits before anything is
+        sent: no other worker sends to these customers.
+
+        Letters may begin during half of the lease: the other half is longer than the time-outs of
+        one letter, so the last one ends before the lease does.
+        """
+        now, places = time.monotonic(), self._free_places()
+        self._next_lease_at = now + POLL_S[self._doorbell.is_used]
+        leased: list[tuple[CustomerId, list[Letter]]] = []
+
+        if places > 0 and not self._stop.is_set():
             leased = repository.lease(
                 cursor,
                 self._worker,
@@ -329,26 +348,17 @@ class Sender:
                 letters_max=1 if self._mail_gate.is_probing else self._settings.letters_max,
                 lease_s=self._settings.lease_s,
             )
-
-        self._begin_to_send(leased, until=now + self._settings.lease_s / 2)
-        if len(leased) == places:
+        if leased and len(leased) == places:
             self._next_lease_at = 0.0
-        return len(leased)
+        return SendTask(letters=leased, until=now + self._settings.lease_s / 2)
 
-    def _begin_to_send(
-        self, leased: list[tuple[CustomerId, list[Letter]]], *, until: float
-    ) -> None:
-        """
-        Hand the customers over, a flight's at a time.
-
-        Letters may begin during half of the lease: the other half is longer than the time-outs of
-        one letter, so the last one ends before the lease does.
-        """
+    def _begin_to_send(self, lease: SendTask) -> None:
+        """Hand the customers over, a flight's at a time."""
         flight = self._mailer.flight
-        for start in range(0, len(leased), flight):
-            letters = leased[start : start + flight]
+        for start in range(0, len(lease.letters), flight):
+            letters = lease.letters[start : start + flight]
             self._sending += len(letters)
-            self._calls.submit(len(letters), SendTask(letters=letters, until=until))
+            self._calls.submit(len(letters), SendTask(letters=letters, until=lease.until))
 
     def _room_max(self) -> int:
         """How many customers may be leased at a time."""

@@ -32,6 +32,7 @@ def letter(name: str, *, age_s: float = 0, attempts: int = 0) -> Letter:
     return msgspec.convert(
         {
             **dict.fromkeys(("traceparent", "tracestate")),
+            "position": 1,
             "notification_id": name,
             "customer_id": "customer-1",
             "order_id": record.event.order_id,

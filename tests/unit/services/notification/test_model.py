@@ -15,7 +15,7 @@ from tests.support.fact_schedules import fact
 
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import NotificationFailed, NotificationSent, OrderEvent, OrderStatus
-from orderflow.contracts.ids import CustomerId, NotificationId, OrderId, notification_id
+from orderflow.contracts.ids import CustomerId, OrderId, notification_id
 from orderflow.messaging.derived_ids import DerivedIds
 from orderflow.messaging.event import EventId
 from orderflow.services.notification.model import (
@@ -24,6 +24,7 @@ from orderflow.services.notification.model import (
     Letter,
     Outcome,
     SendResult,
+    Standing,
     give_up,
     number,
     rest_s,
@@ -31,6 +32,7 @@ from orderflow.services.notification.model import (
 )
 
 AT = datetime(2026, 1, 31, 9, 5, 0, 123_000, tzinfo=UTC)
+A = CustomerId("a")
 ORDER = an_order(OrderId("019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"))
 KINDS = {
     "succeeded": "PAYMENT_SUCCEEDED",
@@ -51,9 +53,10 @@ def changed(status: OrderStatus, **more: Any) -> OrderEvent:
     )
 
 
-def letter(customer: str, name: str, *, attempts: int = 0) -> Letter:
+def letter(customer: str, name: str, *, attempts: int = 0, position: int = 1) -> Letter:
     cause = EventId(uuid5(NAMESPACE, f"{customer}/{name}"))
     return Letter(
+        position=position,
         notification_id=notification_id(cause, Kind.ORDER_CREATED),
         customer_id=CustomerId(customer),
         order_id=ORDER.order_id,
@@ -72,10 +75,6 @@ def letter(customer: str, name: str, *, attempts: int = 0) -> Letter:
 
 def sent(*letters: Letter) -> tuple[Outcome, ...]:
     return tuple(Outcome(letter=each, at=AT) for each in letters)
-
-
-def ids(*letters: Letter) -> set[NotificationId]:
-    return {each.notification_id for each in letters}
 
 
 def test_the_id_of_a_notification_is_derived_from_its_cause_and_its_kind() -> None:
@@ -128,14 +127,16 @@ def test_a_status_that_another_event_announces_is_not_mailed_again(status: Order
 
 
 def test_numbers_follow_the_customers_own_without_a_gap() -> None:
-    a1, a2, b1 = letter("a", "1"), letter("a", "2"), letter("b", "1")
+    a1, a2, b1 = letter("a", "1"), letter("a", "2", position=9), letter("b", "1")
     results = [
         SendResult(customer_id=CustomerId("a"), outcomes=sent(a1, a2)),
         SendResult(customer_id=CustomerId("b"), outcomes=sent(b1)),
     ]
-    numbered = number(
-        results, sequences={CustomerId("a"): 7, CustomerId("b"): 0}, pending=ids(a1, a2, b1)
-    )
+    numbered, after = number(results, {A: Standing(sequence=7), CustomerId("b"): Standing()})
+    assert after == {
+        A: Standing(sequence=9, position=9),
+        CustomerId("b"): Standing(sequence=1, position=1),
+    }
     assert [(entry.event.customer_id, entry.event.sequence) for entry in numbered] == [
         ("a", 8),
         ("a", 9),
@@ -144,33 +145,34 @@ def test_numbers_follow_the_customers_own_without_a_gap() -> None:
 
 
 def test_a_letter_that_another_sender_settled_keeps_its_number() -> None:
-    a1, a2 = letter("a", "1"), letter("a", "2")
-    stale = SendResult(customer_id=CustomerId("a"), outcomes=sent(a1, a2))
-    assert number([stale], sequences={CustomerId("a"): 2}, pending=set()) == []
-    [only] = number([stale], sequences={CustomerId("a"): 1}, pending=ids(a2))
+    a1, a2 = letter("a", "1"), letter("a", "2", position=2)
+    stale = SendResult(customer_id=A, outcomes=sent(a1, a2))
+    settled = {A: Standing(sequence=2, position=2)}
+    assert number([stale], settled) == ([], settled)
+    [only], _ = number([stale], {A: Standing(sequence=1, position=1)})
     assert (only.letter, only.event.sequence) == (a2, 2)
 
 
 def test_a_letter_in_two_results_is_numbered_once() -> None:
-    a1, a2 = letter("a", "1"), letter("a", "2")
-    results = [
-        SendResult(customer_id=CustomerId("a"), outcomes=sent(*letters))
-        for letters in ((a1,), (a1, a2))
-    ]
-    numbered = number(results, sequences={CustomerId("a"): 0}, pending=ids(a1, a2))
+    a1, a2 = letter("a", "1"), letter("a", "2", position=2)
+    results = [SendResult(customer_id=A, outcomes=sent(*letters)) for letters in ((a1,), (a1, a2))]
+    numbered, _ = number(results, {A: Standing()})
     assert [(entry.letter, entry.event.sequence) for entry in numbered] == [(a1, 1), (a2, 2)]
 
 
 def test_a_refused_letter_takes_a_number_and_its_event_has_reason_and_attempts() -> None:
-    refused, taken, waiting = letter("a", "1", attempts=2), letter("a", "2"), letter("a", "3")
+    refused, taken, waiting = (
+        letter("a", "1", attempts=2),
+        letter("a", "2", position=2),
+        letter("a", "3", position=3),
+    )
     result = SendResult(
         customer_id=CustomerId("a"),
         outcomes=(Outcome(letter=refused, at=AT, refusal="550 no such mailbox"), *sent(taken)),
         deferred=Deferred(letter=waiting, reason="451 not now"),
     )
-    first, second = number(
-        [result], sequences={CustomerId("a"): 0}, pending=ids(refused, taken, waiting)
-    )
+    [first, second], after = number([result], {A: Standing()})
+    assert after[A].position == taken.position
     assert isinstance(first.event, NotificationFailed)
     assert (first.event.sequence, first.event.reason, first.event.attempts) == (
         1,
@@ -186,14 +188,12 @@ def test_a_refused_letter_takes_a_number_and_its_event_has_reason_and_attempts()
 def test_however_results_overlap_each_letter_is_numbered_once_and_in_order(
     cuts: list[int], start: int
 ) -> None:
-    letters = [letter("a", str(index)) for index in range(6)]
-    left, last, seen = ids(*letters), start, []
+    letters = [letter("a", str(index), position=3 * index + 1) for index in range(6)]
+    standings, seen = {A: Standing(sequence=start)}, []
     # Each result begins at the customer's first letter that was pending when it was leased.
     for cut in [*cuts, 6]:
-        result = SendResult(customer_id=CustomerId("a"), outcomes=sent(*letters[:cut]))
-        numbered = number([result], sequences={CustomerId("a"): last}, pending=left)
-        left -= ids(*(entry.letter for entry in numbered))
-        last += len(numbered)
+        result = SendResult(customer_id=A, outcomes=sent(*letters[:cut]))
+        numbered, standings = number([result], standings)
         seen += [(entry.letter, entry.event.sequence) for entry in numbered]
     assert seen == [(each, start + index) for index, each in enumerate(letters, start=1)]
 
@@ -233,15 +233,9 @@ def test_what_is_refused_for_now_is_given_up_when_it_is_old_and_was_tried_ten_ti
     if outcome is None:
         return
 
-    numbered = number(
-        [
-            SendResult(
-                customer_id=old.customer_id, outcomes=(outcome, *sent(letter("customer-1", "b")))
-            )
-        ],
-        sequences={old.customer_id: 4},
-        pending=ids(old, letter("customer-1", "b")),
-    )
+    next_one = letter("customer-1", "b", position=2)
+    result = SendResult(customer_id=old.customer_id, outcomes=(outcome, *sent(next_one)))
+    numbered, _ = number([result], {old.customer_id: Standing(sequence=4)})
     failed, following = (each.event for each in numbered)
     assert isinstance(failed, NotificationFailed)
     assert (failed.sequence, failed.attempts) == (5, attempts + 1)

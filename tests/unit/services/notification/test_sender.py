@@ -15,8 +15,9 @@ from orderflow.messaging.postgres import Session
 from orderflow.messaging.process.prerequisites import Prerequisites
 from orderflow.messaging.work.calls import InlineCalls
 from orderflow.messaging.work.gate import Gate
+from orderflow.services.notification import repository
 from orderflow.services.notification import sender as module
-from orderflow.services.notification.config import SenderSettings
+from orderflow.services.notification.config import SenderSettings, SmtpSettings
 from orderflow.services.notification.mailer import Mailer
 from orderflow.services.notification.model import Outcome, SendResult
 from orderflow.services.notification.sender import Sender
@@ -48,6 +49,7 @@ class Rows:
 def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
     rows = Rows()
     monkeypatch.setattr(module, "settle", rows.settle)
+    monkeypatch.setattr(repository, "lease", lambda *_arguments, **_settings: [])
     return rows
 
 
@@ -59,7 +61,7 @@ def sender(rows: Rows) -> Sender:
         settings=SenderSettings(port=1),
         prerequisites=Prerequisites(transaction=session.transaction),
         session=session,
-        mailer=cast("Mailer", None),
+        mailer=Mailer(SmtpSettings(), give_up_s=60, stopping=lambda: False),
         calls=InlineCalls(lambda _task: None, 1),
         mail_gate=Gate("test", "send"),
         database_gate=Gate("test", "record"),

@@ -1,0 +1,1 @@
+"""`orderflow bench notification`: `bench`, `report` and the baseline (`naive`)."""
