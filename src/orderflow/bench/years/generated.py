@@ -21,7 +21,8 @@ SERVICES = ("order", "payment", "inventory", "fulfilment", "notification", "anal
 
 def generate(connection: Connection, service: str, *, orders: int) -> None:
     """
-    Fill the tables of `service`, which must be empty, as after `orders` orders; then ANALYZE.
+    Fill the tables of `service` as after `orders` orders, beside what there is; then ANALYZE. Once
+    for a database.
 
     The connection must be an autocommit one of a superuser. Takes about a minute for a million.
     """
@@ -69,15 +70,11 @@ FROM generate_series(1, pg_temp.orders()) AS n
 """
 _OUTBOX: tuple[LiteralString, ...] = (
     """
-CREATE TABLE outbox_generated (LIKE outbox INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
-DO $$ BEGIN EXECUTE format(
-    'ALTER TABLE outbox ATTACH PARTITION outbox_generated FOR VALUES FROM (%L) TO (%L)',
-    date_trunc('day', now(), 'UTC') - interval '7 days', date_trunc('day', now(), 'UTC'));
-END $$
+CREATE TABLE outbox_generated (LIKE outbox INCLUDING DEFAULTS INCLUDING CONSTRAINTS)
 """,
     """
-INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, ce_source, ce_time, ce_subject,
-                    ce_correlationid, created_at)
+INSERT INTO outbox_generated (id, aggregatetype, aggregateid, type, payload, ce_source, ce_time,
+                              ce_subject, ce_correlationid, created_at)
 SELECT gen_random_uuid(), topic, order_id, 'Generated', '\\x00', 'generated', 'generated', order_id,
        order_id,
        date_trunc('day', now(), 'UTC') - interval '1 second' - n * (interval '6 days' / orders)
@@ -86,6 +83,13 @@ FROM (SELECT n, pg_temp.orders() AS orders,
              (SELECT substring(pg_get_constraintdef(oid) FROM '''([a-z-]+)''') FROM pg_constraint
               WHERE conname = 'outbox_topic_is_known' AND conrelid = 'outbox'::regclass) AS topic
       FROM generate_series(1, pg_temp.orders()) AS n) AS numbered
+""",
+    # Afterwards: a relay publishes what is inserted into a partition, and these are published.
+    """
+DO $$ BEGIN EXECUTE format(
+    'ALTER TABLE outbox ATTACH PARTITION outbox_generated FOR VALUES FROM (%L) TO (%L)',
+    date_trunc('day', now(), 'UTC') - interval '7 days', date_trunc('day', now(), 'UTC'));
+END $$
 """,
     """
 UPDATE relay_state SET published_sequence = (SELECT last_value FROM outbox_sequence)
@@ -165,6 +169,7 @@ INSERT INTO webhook (webhook_id, received_at)
 SELECT n::text, now() - n * (interval '25 hours' / pg_temp.orders())
 FROM generate_series(1, pg_temp.orders()) AS n
 """,
+    "TRUNCATE ledger_total",
     """
 INSERT INTO ledger_total
 SELECT payment.currency, 0, sum(captured_minor),
@@ -212,8 +217,8 @@ FROM pg_temp.life WHERE status <> 'CREATED'
 _NOTIFICATION: tuple[LiteralString, ...] = (
     """
 INSERT INTO customer (customer_id, sequence, due_at)
-SELECT customer_id, pg_temp.orders(), CASE WHEN max(n) > 0.999 * pg_temp.orders() THEN now() END
-FROM pg_temp.life GROUP BY customer_id
+SELECT customer_id, 1000000000, CASE WHEN max(n) > 0.999 * pg_temp.orders() THEN now() END
+FROM pg_temp.life GROUP BY customer_id ON CONFLICT DO NOTHING
 """,
     """
 INSERT INTO delivery (notification_id, customer_id, order_id, kind, channel, subject, text,
@@ -221,7 +226,7 @@ INSERT INTO delivery (notification_id, customer_id, order_id, kind, channel, sub
                       occurred_at)
 SELECT gen_random_uuid(), customer_id, order_id::text, 'ORDER_RECEIVED', 'email', 'generated',
        repeat('generated ', 30), gen_random_uuid(), 'generated', order_id::text, made, state,
-       CASE state WHEN 'SENT' THEN n END, CASE state WHEN 'SENT' THEN made END
+       CASE state WHEN 'SENT' THEN 1000000 + n END, CASE state WHEN 'SENT' THEN made END
 FROM (SELECT *, CASE WHEN n <= 0.999 * pg_temp.orders() THEN 'SENT' WHEN n % 5 = 0 THEN 'HELD'
                      ELSE 'PENDING' END AS state FROM pg_temp.life) AS stated
 """,
@@ -239,9 +244,11 @@ FROM pg_temp.life
 INSERT INTO status_change (order_id, version, status, entered_at)
 SELECT order_id::text, 2, status, made + n % 1000 * interval '10 ms' FROM pg_temp.life
 """,
+    "TRUNCATE funnel_status, funnel_hour, funnel_stay",
     """
 INSERT INTO funnel_status (status, entered, current)
-SELECT status, count(*), count(*) FILTER (WHERE left_at IS NULL) FROM status_change GROUP BY status
+SELECT status, count(*), count(*) FILTER (WHERE left_at IS NULL)
+FROM status_change GROUP BY status
 """,
     """
 INSERT INTO funnel_hour (hour, status, orders, last_at)
