@@ -251,6 +251,27 @@ def flow(
         print_report(report)
 
 
+@app.command(
+    help="Years of orders: every listed query over HTTP under live orders, on an empty house and "
+    "after so many generated orders; and the purges. Example: `orderflow bench years --orders "
+    "1000000 --seconds 60`."
+)
+def years(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    orders: Annotated[int, typer.Option(min=2_000, help="Orders to generate.")] = 5_000_000,
+    rate: Annotated[float, typer.Option(min=1, help="Live orders a second.")] = 200.0,
+    seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 120.0,
+    output: Output = None,
+) -> None:
+    from orderflow.bench.years.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.years.report import print_report  # noqa: PLC0415 - the same
+
+    report = run(SMOKE if smoke else Plan(orders=orders, rate_per_s=rate, seconds=seconds))
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
+
+
 @app.callback()
 def root() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]

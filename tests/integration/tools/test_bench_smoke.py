@@ -22,6 +22,7 @@ from tests.support.stack import RUNNING_STACK
 from typer.testing import CliRunner
 
 from orderflow.bench.cli import app
+from orderflow.bench.years.questions import QUESTIONS
 from orderflow.contracts.roster import ALWAYS_RUN
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
@@ -149,6 +150,16 @@ def test_a_tracing_benchmark_pays_every_order_once_and_its_spans_arrive(tmp_path
     assert [(turn["duplicates"], turn["missing"]) for turn in found["turns"]] == [(0, 0)] * 3
     # Of each order the processing and the sending, and some batches.
     assert found["spans"] >= 2 * found["plan"]["records"]
+
+
+@pytest.mark.long  # On a stack of its own: it fills every database.
+def test_a_years_benchmark_asks_every_question_and_purges_what_is_old(tmp_path: Path) -> None:
+    found = report_of_command("years", tmp_path)
+    empty, full = found["turns"]
+    assert full["orders_before"] >= found["plan"]["orders"]
+    assert empty["asked"].keys() == full["asked"].keys() == QUESTIONS.keys()
+    assert all(turn["placed"] > 0 and turn["refused"] == {} for turn in found["turns"])
+    assert all(purge["rows"] > 0 for purge in full["purges"])
 
 
 @pytest.mark.long  # Connect has to be warm before it can be told from a loop.
