@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from orderflow.bench.flow import work_done
-from orderflow.bench.flow.load import Load, Way, loading, the_way
+from orderflow.bench.flow.load import OURS, Load, Way, loading, the_way
 from orderflow.bench.flow.poster import PostTask
 from orderflow.bench.flow.usage import Snapshot, Used, snapshot
 from orderflow.bench.flow.work_done import WorkDone
@@ -170,7 +170,7 @@ class FlowBench:
         work_before = work_done.read(self._stack, self._management_url)
         with self._directory() as directory:
             servers = self._access.kafka.bootstrap_servers
-            with loading(task, servers, directory) as load:
+            with loading(task, OURS, servers, directory) as load:
                 return self._measure(load, rate, seconds, work_before)
 
     def _measure(self, load: Load, rate: int, seconds: float, work_before: WorkDone) -> Step:
@@ -188,7 +188,7 @@ class FlowBench:
         known_s = sum(each.cpu_s for each in used.values()) + generator_s
         return Step(
             rate_per_s=rate,
-            way=the_way(posting.orders, seen, seconds=seconds),
+            way=the_way(posting.orders, seen, flow=OURS, seconds=seconds),
             used=used,
             work=work_after.since(work_before),
             generator_cores=generator_s / elapsed_s,

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.flow.bench import Report, Step
-from orderflow.bench.flow.load import HOPS, POST
 
 REQUESTS_SHOWN = 8
 
@@ -51,7 +50,7 @@ def _steps(report: Report) -> Table:
 def _hops(report: Report) -> Table:
     """Each hop's p50 and p99, by step."""
     table = Table("p50 / p99 ms", *(f"{step.rate_per_s}/s" for step in report.steps))
-    for name in (POST, *(hop.name for hop in HOPS)):
+    for name in report.steps[0].way.hops:
         hops = [step.way.hops[name] for step in report.steps]
         table.add_row(name, *(f"{hop.p50_ms:,.0f} / {hop.p99_ms:,.0f}" for hop in hops))
     lags = [step.way.generator_lag for step in report.steps]

@@ -43,7 +43,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """
     By topic, then by order: the moments (CLOCK_MONOTONIC nanoseconds) of the order's events there.
 
-    `repeated`: by topic, records whose event id had been read before. `cpu_s`: what reading took.
+    `repeated`: by topic, records whose event id had been read before; a record without the header
+    has none, and counts anew. `cpu_s`: what reading took.
     """
 
     at_ns: dict[str, dict[str, list[int]]]
@@ -95,15 +96,29 @@ def _write_progress(task: WatchTask, seen: Seen) -> None:
 
 
 def _note(seen: Seen, ids: dict[str, set[bytes]], message: Any, now_ns: int) -> None:
-    topic, headers = message.topic(), dict(message.headers())
-    known = ids[topic]
-    event_id = headers[CE_ID]
-    if event_id in known:
-        seen.repeated[topic] += 1
-        return
-    known.add(event_id)
-    order = headers[CE_CORRELATION_ID].decode()
+    topic, headers = message.topic(), dict(message.headers() or ())
+    event_id = headers.get(CE_ID)
+    if event_id is not None:
+        if event_id in ids[topic]:
+            seen.repeated[topic] += 1
+            return
+        ids[topic].add(event_id)
+
+    correlation = headers.get(CE_CORRELATION_ID)
+    order = correlation.decode() if correlation else order_in(message.key(), message.value())
     seen.at_ns[topic].setdefault(order, []).append(now_ns)
+
+
+class _Value(msgspec.Struct, rename="camel"):
+    order_id: str
+
+
+def order_in(key: bytes | None, value: bytes | None) -> str:
+    """Of a record without our headers: the field `orderId` of its JSON, or else its key."""
+    try:
+        return msgspec.json.decode(value or b"", type=_Value).order_id
+    except msgspec.DecodeError:
+        return (key or b"").decode(errors="replace")
 
 
 if __name__ == "__main__":
