@@ -108,6 +108,13 @@ def test_a_flow_benchmark_brings_every_order_through_once_and_the_books_balance(
     assert step["work"]["inserted"] > 40
     assert step["work"]["requests"]["Produce"] > 0
 
+    (naive,) = found["naive"]
+    assert naive["way"]["posted"] == naive["way"]["whole"]["count"] == 20
+    assert (naive["way"]["refused"], naive["way"]["repeated"]) == (0, 0)
+    parts = {"naive-api", "naive-payment-0", "naive-inventory-2", "naive-order-poller"}
+    assert parts <= set(naive["used"])
+    assert not set(OURS) & set(naive["used"])
+
 
 def test_the_inventory_benchmark_keeps_the_stock_right_for_every_order(report: Report) -> None:
     found = report("inventory", beside=OURS)

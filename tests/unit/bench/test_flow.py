@@ -6,14 +6,15 @@ import msgspec
 import pytest
 from tests.unit.bench.test_revenue import MACHINE
 
-from orderflow.bench.flow.bench import Plan, Report, Step
+from orderflow.bench.flow.bench import Plan, Report, flow_of, sustained
 from orderflow.bench.flow.load import OURS, POST, Flow, Way, the_way
 from orderflow.bench.flow.poster import Posted
 from orderflow.bench.flow.report import print_report
+from orderflow.bench.flow.step import Step
 from orderflow.bench.flow.usage import Used
 from orderflow.bench.flow.watcher import Seen, order_in
 from orderflow.bench.flow.work_done import WorkDone
-from orderflow.messaging.errors import OrderflowError
+from orderflow.messaging.errors import ConfigurationError, OrderflowError
 
 MS = 1_000_000
 S = 1_000 * MS
@@ -147,13 +148,48 @@ def test_a_step_is_void_when_something_else_took_the_cores() -> None:
 def test_the_report_fits_80_columns_and_survives_json(capsys: pytest.CaptureFixture[str]) -> None:
     steps = [step(rate) for rate in (100, 200, 500, 1_000)]
     report = Report(
-        machine=MACHINE, plan=Plan(), steps=steps, orders=36_000, wrong=("a difference",)
+        machine=MACHINE,
+        plan=Plan(),
+        steps=steps,
+        orders=36_000,
+        wrong=("a difference",),
+        naive=[step(50), step(75)],
+        beside_naive=step(75),
     )
     print_report(report)
     shown = capsys.readouterr().out
     assert max(len(line) for line in shown.splitlines()) <= 80
-    assert "sustained: 1000 orders/s" in shown
+    assert "sustained: 1,000 orders/s" in shown
+    assert "13.3 times the naive flow's 75" in shown
+    assert "at 75/s p99 is 50 ms, the naive flow's 50 ms" in shown
     assert "the books DIFFER" in shown
     assert "a difference" in shown
     assert "payment" in shown
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+
+
+def test_a_report_of_another_implementation_tells_no_cpu_and_no_books(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = msgspec.structs.replace(step(100, foreign_cores=1.5), used={}, work=None)
+    assert other.cpu_ms_per_order is None
+    assert other.why_void == ""
+    print_report(Report(machine=MACHINE, plan=Plan(), steps=[other]))
+    shown = capsys.readouterr().out
+    assert "sustained: 100 orders/s" in shown
+    assert "books" not in shown
+
+
+def test_three_or_four_topics_make_a_flow() -> None:
+    assert flow_of(("o", "p", "i", "n"), payment_mail=1).topics == ("o", "p", "i", "n")
+    assert flow_of(("o", "p", "i"), payment_mail=1).topics == ("o", "p", "i")
+    for topics in (("o", "p"), ("o", "p", ""), ("o", "p", "i", "n", "x")):
+        with pytest.raises(ConfigurationError, match="three or four"):
+            flow_of(topics, payment_mail=1)
+
+
+def test_the_highest_sustained_rate_counts_wherever_it_was_measured() -> None:
+    failed = way([posted("a"), posted("b")], seen("a"))
+    steps = [step(50), msgspec.structs.replace(step(100), way=failed), step(25)]
+    assert sustained(steps) == 50
+    assert sustained(steps[1:2]) == 0
