@@ -215,6 +215,9 @@ def flow(  # noqa: PLR0913 - a command has as many options as it has
         bool, typer.Option("--all-services", help="Also those that no order waits for.")
     ] = False,
     naive: Annotated[bool, typer.Option(help="Then the baseline, on the same servers.")] = True,
+    profile: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Flame graphs of one more step go there.")
+    ] = None,
     against: Annotated[
         str, typer.Option(metavar="URL", help="Measure what takes orders at URL/orders instead.")
     ] = "",
@@ -245,7 +248,9 @@ def flow(  # noqa: PLR0913 - a command has as many options as it has
         has_all=all_services,
         has_naive=naive,
     )
-    plan = bench.SMOKE if smoke else plan
+    plan = msgspec.structs.replace(
+        bench.SMOKE if smoke else plan, profile="" if profile is None else str(profile)
+    )
 
     def progress(line: str) -> None:
         typer.echo(line, err=True)

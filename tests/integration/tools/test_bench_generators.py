@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ import pytest
 
 from orderflow.bench.flow import poster
 from orderflow.bench.flow.poster import Poster, Posting, PostTask
+from orderflow.bench.flow.profile import recording
 from orderflow.bench.flow.usage import snapshot, used_by
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.ports import free_ports
@@ -204,3 +206,23 @@ def test_what_is_asked_of_a_process_that_is_gone_raises() -> None:
         pass
     with pytest.raises(psutil.NoSuchProcess):
         used_by(child.pid)
+
+
+def test_a_process_that_runs_python_is_recorded_and_one_that_cannot_be_is_said(
+    tmp_path: Path,
+) -> None:
+    burn = "print(1, flush=True)\nwhile True: sum(range(1000))\n"
+    with subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        with recording({"worker": worker.pid}, tmp_path / "graphs", seconds=1) as failures:
+            assert failures == []
+        assert failures == []
+        assert b"speedscope" in (tmp_path / "graphs" / "worker.speedscope.json").read_bytes()
+
+        (tmp_path / "graphs" / "other.speedscope.json").mkdir()
+        with recording({"other": worker.pid}, tmp_path / "graphs", seconds=1) as failures:
+            pass
+        worker.kill()
+    (sentence,) = failures
+    assert sentence.startswith("other was not recorded: Error")

@@ -12,7 +12,7 @@ from orderflow.bench.flow.poster import Posted
 from orderflow.bench.flow.report import print_report
 from orderflow.bench.flow.step import Step
 from orderflow.bench.flow.usage import Used
-from orderflow.bench.flow.watcher import Seen, order_in
+from orderflow.bench.flow.watcher import Notes, Seen, WatchTask, order_in
 from orderflow.bench.flow.work_done import WorkDone
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 
@@ -93,6 +93,7 @@ def test_only_what_came_while_others_were_posted_makes_the_rate() -> None:
     what = seen("a", "b", inventory=S)
     what.at_ns["inventory"]["b"] = [S + 500 * MS]
     assert way(orders, what).through_per_s == pytest.approx(1 / 1.005)
+    assert way(orders, what).overall_per_s == pytest.approx(2 / 1.5)
 
 
 def test_a_step_of_which_nothing_was_accepted_has_no_figures() -> None:
@@ -116,6 +117,37 @@ def test_a_record_without_headers_tells_its_order_in_its_value_or_by_its_key() -
     assert order_in(b"a", b"\x00avro") == "a"
     assert order_in(b"a", b'{"id": 3}') == "a"
     assert order_in(None, None) == ""
+
+
+class _Record:
+    """As much of a consumed record as the watcher reads."""
+
+    def __init__(self, topic: str, order: str, event_id: bytes | None) -> None:
+        self._topic, self._order = topic, order
+        named = [] if event_id is None else [("ce_id", event_id)]
+        self._headers = [*named, ("ce_correlationid", order.encode())]
+
+    def topic(self) -> str:
+        return self._topic
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return self._headers
+
+
+def test_the_watcher_counts_orders_that_have_all_their_events_and_what_came_twice() -> None:
+    task = WatchTask(bootstrap_servers="", topics=["i", "n"], wanted={"i": 1, "n": 2}, progress="")
+    notes = Notes(task)
+    for topic, event_id in (("i", b"1"), ("n", b"2"), ("n", b"2")):
+        notes.add(_Record(topic, "a", event_id), 5)
+    assert (notes.through, notes.seen.repeated) == (0, {"i": 0, "n": 1})
+    notes.add(_Record("n", "a", b"3"), 7)
+    assert notes.through == 1
+    assert notes.seen.at_ns == {"i": {"a": [5]}, "n": {"a": [5, 7]}}
+
+    notes.add(_Record("i", "b", None), 8)
+    notes.add(_Record("i", "b", None), 9)
+    assert notes.seen.at_ns["i"]["b"] == [8, 9]
+    assert notes.seen.repeated["i"] == 0
 
 
 def step(rate: int, *, foreign_cores: float = 0.0) -> Step:

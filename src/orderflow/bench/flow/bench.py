@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 
 from orderflow.bench.flow.load import OURS, Flow
 from orderflow.bench.flow.naive.components import FLOW, SKUS, NaiveFlow
+from orderflow.bench.flow.profile import recording
 from orderflow.bench.flow.step import Clients, Step, measure
 from orderflow.bench.flow.subject import Elsewhere, OnStack, Subject
 from orderflow.contracts.roster import ALWAYS_RUN
@@ -45,7 +47,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `goes_on`: also after a step that was not sustained. `has_all`: with the services that only read
     along. `has_naive`: then the baseline's rate is searched for in steps of `naive_s`, from
-    `naive_from_per_s` on. `settings`: added to the environment of all processes.
+    `naive_from_per_s` on. `profile`: where the flame graphs go of one more step, at the highest
+    rate that was sustained, that is not among the figures. `settings`: added to the environment of
+    all processes.
     """
 
     rates_per_s: tuple[int, ...] = (100, 200, 500, 1_000)
@@ -58,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     naive_s: float = 10.0
     naive_from_per_s: int = 50
     naive_steps_max: int = NAIVE_STEPS_MAX
+    profile: str = ""
     settings: dict[str, str] = {}
 
 
@@ -130,6 +135,8 @@ def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
             bench = FlowBench(OnStack(stack, url=url, skus=skus, flow=OURS), plan, progress)
             bench.warm_up(plan.rates_per_s[0], plan.warm_up_s)
             report = msgspec.structs.replace(report, steps=bench.steps())
+            if plan.profile:
+                bench.profile(report.sustained_per_s or plan.rates_per_s[0], Path(plan.profile))
             if plan.has_naive:
                 naive = _naive_steps(stack, plan, progress)
                 report = msgspec.structs.replace(report, naive=naive)
@@ -194,6 +201,15 @@ class FlowBench:
         self._seed += 1
         clients = self._plan.clients
         return measure(self._subject, clients, rate=rate, seconds=seconds, seed=self._seed)
+
+    def profile(self, rate: int, directory: Path) -> None:
+        """One more step, with flame graphs."""
+        seconds = self._plan.seconds
+        self._progress(f"flame graphs at {rate}/s, into {directory}")
+        with recording(self._subject.pids(), directory, seconds=seconds) as failures:
+            self.step(rate, seconds)
+        for sentence in failures:
+            self._progress(sentence)
 
     def _told(self, rate: int, seconds: float) -> Step:
         step = self.step(rate, seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,6 +87,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
     `late`: orders that were not through within 2 s after the last answer. `missing`: those that
     were not through at all. `through_per_s`: orders that came through while others were posted.
+    `overall_per_s`: all that came through, from the first one's moment to the last one's end.
     """
 
     posted: int
@@ -95,6 +96,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     hops: dict[str, Percentiles]
     generator_lag: Percentiles
     through_per_s: float
+    overall_per_s: float
     late: int
     missing: int
     repeated: int
@@ -172,16 +174,15 @@ def the_way(posted: list[Posted], seen: Seen, *, flow: Flow, seconds: float) -> 
     whole, lag = Latencies(), Latencies()
     for order in posted:
         lag.record_ns(order.sent_ns - order.due_ns)
-    through = list[int]()
+    through = through_at_ns(accepted, seen, flow)
     for order in accepted:
-        ends = [moment_of(seen, end, order.order_id) for end in flow.ends]
-        if None not in ends:
-            over = max(moment for moment in ends if moment is not None)
-            through.append(over)
-            whole.record_ns(over - order.due_ns)
+        if order.order_id in through:
+            whole.record_ns(through[order.order_id] - order.due_ns)
 
+    moments = through.values()
     first_due = min(order.due_ns for order in accepted)
     last_answer = max(order.answered_ns for order in accepted)
+    last = max(moments, default=last_answer)
     posting_s = max((last_answer - first_due) / 1e9, seconds)
     too_late = last_answer + int(THROUGH_WITHIN_S * 1e9)
     return Way(
@@ -192,10 +193,22 @@ def the_way(posted: list[Posted], seen: Seen, *, flow: Flow, seconds: float) -> 
         generator_lag=lag.percentiles(),
         missing=len(accepted) - len(through),
         repeated=sum(seen.repeated.values()),
-        through_per_s=sum(moment <= last_answer for moment in through) / posting_s,
-        late=sum(moment > too_late for moment in through),
-        last_after_s=max(0.0, (max(through, default=last_answer) - last_answer) / 1e9),
+        through_per_s=sum(moment <= last_answer for moment in moments) / posting_s,
+        late=sum(moment > too_late for moment in moments),
+        last_after_s=max(0.0, (last - last_answer) / 1e9),
+        overall_per_s=len(through) / max((last - first_due) / 1e9, seconds),
     )
+
+
+def through_at_ns(accepted: Iterable[Posted], seen: Seen, flow: Flow) -> dict[str, int]:
+    """When each order was through; those that are not are left out."""
+    through = {}
+    for order in accepted:
+        ends = [moment_of(seen, end, order.order_id) for end in flow.ends]
+        known = [moment for moment in ends if moment is not None]
+        if len(known) == len(ends):
+            through[order.order_id] = max(known)
+    return through
 
 
 def _hops(accepted: list[Posted], seen: Seen, flow: Flow) -> dict[str, Percentiles]:
