@@ -90,6 +90,33 @@ def test_the_post_benchmark_finds_every_answered_order_in_the_database(tmp_path:
     assert found["drain"]["records"] > 0
 
 
+def test_a_flow_benchmark_brings_every_order_through_once_and_the_books_balance(
+    report: Report,
+) -> None:
+    """Before the others that share the stack: its books count all that there is."""
+    found = report("flow", beside=OURS)
+    assert found["wrong"] == []
+    (step,) = found["steps"]
+    way = step["way"]
+    assert (way["refused"], way["missing"], way["repeated"]) == (0, 0, 0)
+    assert way["posted"] == way["whole"]["count"] == 40
+    assert {hop["count"] for hop in way["hops"].values()} == {40}
+    # Those of the warm-up too.
+    assert found["orders"] == 60
+
+    assert {"order-api", "payment", "kafka", "postgres"} <= set(step["used"])
+    assert all(used["cpu_s"] >= 0 and used["memory_mib"] > 1 for used in step["used"].values())
+    assert step["work"]["inserted"] > 40
+    assert step["work"]["requests"]["Produce"] > 0
+
+    (naive,) = found["naive"]
+    assert naive["way"]["posted"] == naive["way"]["whole"]["count"] == 20
+    assert (naive["way"]["refused"], naive["way"]["repeated"]) == (0, 0)
+    parts = {"naive-api", "naive-payment-0", "naive-inventory-2", "naive-order-poller"}
+    assert parts <= set(naive["used"])
+    assert not set(OURS) & set(naive["used"])
+
+
 def test_the_inventory_benchmark_keeps_the_stock_right_for_every_order(report: Report) -> None:
     found = report("inventory", beside=OURS)
     assert {turn["target"] for turn in found["turns"]} == {
