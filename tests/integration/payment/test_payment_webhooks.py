@@ -184,8 +184,24 @@ def test_repeated_and_shuffled_webhooks_never_undo_what_is_settled(desk: Desk) -
             answer = desk.post(body, webhook_id=f"{name} {payment.payment_id}")
             assert answer.status_code == 200
     again = desk.post(webhooks[0][1], webhook_id=f"first {payment.payment_id}")
-    assert again.json() == {"effect": "repeated"}
+    assert again.json() == {"effect": "ignored"}
     assert desk.payment(creation) == settled
+
+
+def test_only_a_webhook_about_what_is_open_is_remembered(desk: Desk) -> None:
+    """And one that was remembered has no effect under its id again, even if it could have one."""
+    creation, payment = desk.unknown()
+    assert desk.post(told(payment, amountMinor=1), webhook_id="msg_wrong").status_code == 200
+    assert desk.post(told(payment), webhook_id="msg_wrong").json() == {"effect": "repeated"}
+    assert desk.payment(creation) == payment
+    assert desk.post(told(payment), webhook_id="msg_right").json() == {"effect": "settled"}
+    assert desk.post(told(payment), webhook_id="msg_late").json() == {"effect": "ignored"}
+
+    with desk.session.transaction() as cursor:
+        cursor.execute("SELECT webhook_id FROM webhook WHERE webhook_id LIKE 'msg_%t%'")
+        remembered = {webhook_id for (webhook_id,) in cursor.fetchall()}
+    assert "msg_right" in remembered
+    assert "msg_late" not in remembered
 
 
 def test_a_webhook_of_a_closed_order_leaves_it_to_the_void(desk: Desk) -> None:

@@ -2,20 +2,22 @@
 `orderflow bench payment`: orders that wait on a topic become payments, beside two baselines.
 
 Ours is the payment service's own listener, its database included, over a provider in its own
-process that answers at once: called on the listener's thread, and through the pool. Baselines of
-the same run: one Kafka transaction for each record, tuned and without a database; and the very
-same listener without transactions (flush, then a synchronous offset commit). Then ours over a
-provider that takes its time. Every turn has a group and a database of its own, and counts which
-payments came twice or never.
+process that answers at once: called on the listener's thread, and on the event loop; and over HTTP,
+as in production, to the simulated provider's process. Baselines of the same run: one Kafka
+transaction for each record, tuned and without a database; and the very same listener without
+transactions (flush, then a synchronous offset commit). Then ours over a provider that takes its
+time. Every turn has a group and a database of its own, and counts which payments came twice or
+never.
 """
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
 
+import httpx2
 import msgspec
 
 from orderflow.bench.naive_consumer import Input
@@ -29,14 +31,16 @@ from orderflow.messaging.kafka.group_topics import dead_letter_topic, replay_top
 from orderflow.messaging.kafka.reader import end_offsets
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.stack.local_stack import LocalStack
+from orderflow.stack.settings import PROVIDER_URL
 from orderflow.stack.temporary_stack import INFRASTRUCTURE, temporary_stack
 from orderflow.trials import records
 from orderflow.trials.arrivals import Reader, measure
-from orderflow.trials.harness import access, new_database, ratio
-from orderflow.trials.machine import Machine, this_machine
+from orderflow.trials.harness import access, new_database, ratio, wait_for
+from orderflow.trials.machine import Machine, cpu_seconds, this_machine
 from orderflow.trials.processes import python_module, running, with_task
 
-OWNER, POOL, PLAIN, NAIVE = "owner thread", "pool", "no transactions", "one transaction each"
+OWNER, LOOP, HTTP = "owner thread", "event loop", "provider over HTTP"
+PLAIN, NAIVE = "no transactions", "one transaction each"
 SLOW, TAIL = "provider takes 100 ms", "and 2 % of calls 3 s"
 
 
@@ -57,7 +61,11 @@ SMOKE = Plan(
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """From the first payment that could be read to the last; CPU of the worker in the same time."""
+    """
+    From the first payment that could be read to the last; CPU of the worker in the same time.
+
+    `provider_us_per_record`: CPU of the provider's process, where there is one.
+    """
 
     target: str
     records: int
@@ -65,6 +73,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     cpu_us_per_record: float
     duplicates: int
     missing: int
+    provider_us_per_record: float | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +87,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 WORKERS: Mapping[str, Mapping[str, object]] = {
     OWNER: {"calls_max": 500, "inline": True},
-    POOL: {"calls_max": 128},
+    LOOP: {"calls_max": 128},
+    HTTP: {"calls_max": 128, "over_http": True},
     PLAIN: {"calls_max": 500, "inline": True, "transactional": False},
     SLOW: {"calls_max": 128, "latency_s": 0.1},
     TAIL: {"calls_max": 128, "latency_s": 0.1, "slow_share": 0.02},
@@ -92,7 +102,7 @@ def run(plan: Plan) -> Report:
         bench = PaymentTurns(stack)
         bench.warm_up(plan)
         for _ in range(plan.rounds):
-            turns += [bench.turn(name, plan.records) for name in (OWNER, POOL, PLAIN)]
+            turns += [bench.turn(name, plan.records) for name in (OWNER, LOOP, HTTP, PLAIN)]
             turns.append(bench.turn(NAIVE, plan.naive_records))
         turns += [bench.turn(name, plan.slow_records) for name in (SLOW, TAIL)]
 
@@ -134,8 +144,13 @@ class PaymentTurns:
         )
         records.produce(kafka, ORDERS.name, orders)
 
-        with Reader(kafka, PAYMENTS.name) as reader, self._worker(target, group, start) as pid:
+        with (
+            Reader(kafka, PAYMENTS.name) as reader,
+            self._provider(target) as provider_us,
+            self._worker(target, group, start) as pid,
+        ):
             throughput = measure(reader, expected={_payment_of(order) for order in orders}, pid=pid)
+            of_provider = provider_us()
         return Turn(
             target=target,
             records=count,
@@ -143,7 +158,21 @@ class PaymentTurns:
             cpu_us_per_record=throughput.cpu_us_per_record,
             duplicates=throughput.duplicates,
             missing=throughput.missing,
+            provider_us_per_record=None if of_provider is None else of_provider / count,
         )
+
+    @contextmanager
+    def _provider(self, target: str) -> Iterator[Callable[[], float | None]]:
+        """The provider's process, where the target has one; yields what tells its CPU so far."""
+        if not self._workers.get(target, {}).get("over_http"):
+            yield lambda: None
+            return
+
+        with running(python_module("orderflow.neighbours.psp"), self._access.environment) as pid:
+            url = f"{self._access.environment[PROVIDER_URL]}/readyz"
+            wait_for(lambda: is_answered(url), within_s=30, what="the provider")
+            before = cpu_seconds(pid)
+            yield lambda: (cpu_seconds(pid) - before) * 1e6
 
     @contextmanager
     def _worker(self, target: str, group: str, start: Mapping[int, int]) -> Iterator[int]:
@@ -177,6 +206,14 @@ class PaymentTurns:
         migrate = python_module("orderflow.services.payment", "--roles", "migrate")
         subprocess.run(migrate, env=environment, check=True, capture_output=True)
         return environment
+
+
+def is_answered(url: str) -> bool:
+    """Whether a GET is answered with 200."""
+    try:
+        return httpx2.get(url, trust_env=False, timeout=1.0).status_code == httpx2.codes.OK
+    except httpx2.HTTPError:
+        return False
 
 
 def _payment_of(order: records.Record) -> str:

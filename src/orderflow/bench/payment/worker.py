@@ -1,9 +1,10 @@
 """
-The payment service's own listener over a provider in its own process.
+The payment service's own listener, over a provider in its own process or over HTTP.
 
 `python -m orderflow.bench.payment.worker JSON`. Everything is the service's, its database included,
-but for the provider, which answers after a given time; and, for the baseline without transactions,
-but for the transaction: there records are produced and flushed, then the offsets are committed.
+but for a provider in its process, which answers after a given time; and, for the baseline without
+transactions, but for the transaction: there records are produced and flushed, then the offsets are
+committed.
 """
 
 from __future__ import annotations
@@ -31,18 +32,20 @@ from orderflow.messaging.telemetry import configure, render_metrics
 from orderflow.messaging.telemetry.traces import close_traces, configure_traces
 from orderflow.messaging.work.calls import InlineCalls, calls_of
 from orderflow.services.payment.bootstrap import SERVICE, listening
-from orderflow.services.payment.gateway import Answer, ProviderAccount, Verdict
+from orderflow.services.payment.gateway import Answer, HttpGateway, ProviderAccount, Verdict
 from orderflow.services.payment.model import Payment, Refund
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """
-    `inline`: calls are made on the listener's thread. A `slow_share` of calls takes `slow_s`.
+    `over_http`: the service's own client, to the provider that the settings name. Else `inline`:
+    calls are made on the listener's thread. A `slow_share` of calls takes `slow_s`.
     `scraped`: all metrics are written out once a second, as for Prometheus.
     """
 
     group: str
     calls_max: int
+    over_http: bool = False
     inline: bool = False
     latency_s: float = 0.0
     slow_share: float = 0.0
@@ -113,7 +116,8 @@ def main(task: Task) -> None:
     settings = SERVICE.load()
     configure("payment", settings.telemetry)
     configure_traces("payment", settings.telemetry.traces)
-    listener = listening(settings, Provider(task), calls_max=task.calls_max)
+    provider = HttpGateway(settings.payment.psp) if task.over_http else Provider(task)
+    listener = listening(settings, provider, calls_max=task.calls_max)
 
     container = Container(
         ContainerSettings(

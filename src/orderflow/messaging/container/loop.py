@@ -250,7 +250,7 @@ class Loop:
         if self._preparing.running:
             waits.append(CALLS_POLL_S)
         elif queues.to_prepare and not waits:
-            return 0.0
+            return max(0.0, self._preparing.rest_until - now)
         commit_in = self._transaction.due_in(now)
         if commit_in is not None:
             waits.append(commit_in)

@@ -19,7 +19,7 @@ from orderflow.neighbours.psp.api import build_api
 from orderflow.neighbours.psp.config import PspSettings, load
 from orderflow.neighbours.psp.faults import FaultPlan
 from orderflow.neighbours.psp.provider import Provider
-from orderflow.neighbours.psp.webhooks import WebhookSender, poster
+from orderflow.neighbours.psp.webhooks import Poster, WebhookSender
 
 
 def build(settings: PspSettings) -> Role:
@@ -54,7 +54,7 @@ def webhook_sender(settings: PspSettings, plan: FaultPlan) -> WebhookSender | No
     return WebhookSender(
         settings.directory / "webhooks.jsonl",
         secret=settings.webhook_secret.get_secret_value(),
-        post=poster(settings.webhook_url),
+        post=Poster(settings.webhook_url),
         plan=plan,
     )
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orderflow.messaging.http import health
 from orderflow.messaging.http.health import json_answer
+from orderflow.messaging.http.measured import ROUTE
 from orderflow.neighbours.psp.admission import Refusal
 from orderflow.neighbours.psp.faults import EFFECTS, Faults, Operation
 from orderflow.neighbours.psp.ledger import ChargeRequest, RefundRequest, VoidRequest
@@ -20,6 +22,7 @@ from orderflow.neighbours.psp.provider import Answer, Provider
 from orderflow.neighbours.psp.tokens import ChargeStatus
 from orderflow.neighbours.psp.views import ledger_view, page_view, references_view
 
+CHARGES = "/charges"
 BODY_BYTES_MAX = 16_384
 REFERENCES_MAX = 500
 PAGE_MAX = 2_000
@@ -38,7 +41,7 @@ class SettleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError("a charge settles as CAPTURED or DECLINED")
 
 
-def build_api(provider: Provider) -> Starlette:
+def build_api(provider: Provider) -> ASGIApp:
     async def charge(request: Request) -> Response:
         _admit(request, Operation.CHARGE)
         key, body = _key(request), await _body(request, ChargeRequest)
@@ -65,14 +68,36 @@ def build_api(provider: Provider) -> Starlette:
         provider.admit(operation, request.headers.get("authorization"), reference=reference)
 
     routes = [
-        Route("/charges", charge, methods=["POST"]),
-        Route("/charges", find, methods=["GET"]),
+        Route(CHARGES, charge, methods=["POST"]),
+        Route(CHARGES, find, methods=["GET"]),
         Route("/charges/{reference}/void", void, methods=["POST"]),
         Route("/refunds", refund, methods=["POST"]),
         *_routes_of_tests(provider),
         *health.routes(list),
     ]
-    return health.without_redirects(routes, {Refusal: _refused})
+    return _at_once(charge, otherwise=health.without_redirects(routes, {Refusal: _refused}))
+
+
+def _at_once(charge: Callable[[Request], Awaitable[Response]], *, otherwise: ASGIApp) -> ASGIApp:
+    """
+    `otherwise`, but for POST /charges, which nearly all requests are: that one does without the
+    framework's routes and middleware, half of its cost.
+    """
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", CHARGES):
+            await otherwise(scope, receive, send)
+            return
+
+        scope[ROUTE], scope["endpoint"] = CHARGES, charge
+        request = Request(scope, receive)
+        try:
+            response = await charge(request)
+        except Refusal as refusal:
+            response = await _refused(request, refusal)
+        await response(scope, receive, send)
+
+    return application
 
 
 def _routes_of_tests(provider: Provider) -> list[Route]:

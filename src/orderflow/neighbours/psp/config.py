@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from standardwebhooks import Webhook as Signer
@@ -36,6 +37,14 @@ class PspSettings(Section):
         text = value.get_secret_value() if value else "key"
         if not text.isascii() or not text.isprintable() or " " in text or not text:
             raise ValueError("an API key has visible ASCII characters only")
+        return value
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://host")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ValueError("a webhook URL is http(s)://host:port/path")
         return value
 
     @field_validator("webhook_secret")

@@ -13,11 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx2
 import msgspec
 from standardwebhooks import Webhook as Signer
 
@@ -231,18 +232,41 @@ class WebhookSender:
         heapq.heappush(self._due, due)
 
 
-def poster(url: str) -> Post:
-    """POSTs to that address, without redirects. Its connection ends with the process."""
-    client = httpx2.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+class Poster:
+    """
+    POSTs to one address, without redirects or proxies, over one connection that is kept. For one
+    thread.
 
-    def post(content: bytes, headers: Mapping[str, str]) -> int:
-        try:
-            return client.post(url, content=content, headers=dict(headers)).status_code
-        except httpx2.HTTPError as error:
-            log.info("a webhook is not answered", url=url, error=type(error).__name__)
-            return 0
+    On a kept connection that turns out to be closed a webhook is sent again: it may come twice.
+    """
 
-    return post
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
+        self._url, self._path = url, parts.path or "/"
+
+    def __call__(self, content: bytes, headers: Mapping[str, str]) -> int:
+        tries = 1 if self._connection.sock is None else 2
+        for left in reversed(range(tries)):
+            try:
+                return self._posted(content, headers)
+            except (OSError, HTTPException) as error:
+                self._connection.close()
+                if not left:
+                    name = type(error).__name__
+                    log.info("a webhook is not answered", url=self._url, error=name)
+        return 0
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _posted(self, content: bytes, headers: Mapping[str, str]) -> int:
+        self._connection.request("POST", self._path, content, headers)
+        response = self._connection.getresponse()
+        response.read()
+        return response.status
 
 
 def _back_off_s(failures: int) -> float:

@@ -31,6 +31,7 @@ from orderflow.services.payment.gateway import (
     charge_answer,
     refund_answer,
 )
+from orderflow.services.payment.model import Payment
 
 KNOWN_FOR = timedelta(days=1)
 """How long an id is remembered. Each is believed for five minutes; a sender may sign it again."""
@@ -86,16 +87,19 @@ def believe(cursor: Cursor, webhook_id: str, body: bytes, *, now: datetime) -> s
     """
     Record what a signed webhook says, in this transaction; what it did, in a word.
 
-    Raises Unreadable for a body that is not what was agreed; then nothing of it is recorded.
+    Most webhooks say what an answer has said before: they are read, and nothing is written. Raises
+    Unreadable for a body that is not what was agreed; then nothing of it is recorded.
     """
     charge, refund = contents(body)
+    payment = _open_payment(cursor, charge, refund)
+    if payment is None:
+        return "ignored"
     if not repository.note_webhook(cursor, webhook_id, now=now):
         return "repeated"
     if charge is not None:
-        return _settle_charge(cursor, charge, now=now)
-    if refund is not None:
-        return _settle_refund(cursor, refund, now=now)
-    return "ignored"
+        return _settle_charge(cursor, charge, payment, now=now)
+    assert refund is not None
+    return _settle_refund(cursor, refund, payment, now=now)
 
 
 def contents(body: bytes) -> tuple[ChargeBody | None, RefundBody | None]:
@@ -113,14 +117,27 @@ def contents(body: bytes) -> tuple[ChargeBody | None, RefundBody | None]:
         raise Unreadable(error_words(error)) from error
 
 
-def _settle_charge(cursor: Cursor, charge: ChargeBody, *, now: datetime) -> str:
+def _open_payment(
+    cursor: Cursor, charge: ChargeBody | None, refund: RefundBody | None
+) -> Payment | None:
     """
-    Only of a payment that is unknown: while its call runs, the call's answer comes. A payment of a
-    closed order is left to the void that its record waits for.
+    What the webhook could settle, its order locked: a payment that is unknown, or one whose refund
+    is owed.
+
+    While a payment's call runs, the call's answer comes. A payment of a closed order is left to the
+    void that its record waits for.
     """
-    payment = repository.lock_unknown(cursor, charge.reference)
-    if payment is None or payment.requested_by is None:
-        return "ignored"
+    if charge is not None:
+        payment = repository.lock_unknown(cursor, charge.reference)
+        return payment if payment is not None and payment.requested_by is not None else None
+    if refund is not None:
+        payment = repository.lock_owed(cursor, refund.reference)
+        return payment if payment is not None and payment.refund is not None else None
+    return None
+
+
+def _settle_charge(cursor: Cursor, charge: ChargeBody, payment: Payment, *, now: datetime) -> str:
+    assert payment.requested_by is not None
     answer = charge_answer("webhook", charge, payment)
 
     match answer.verdict:
@@ -140,10 +157,8 @@ def _settle_charge(cursor: Cursor, charge: ChargeBody, *, now: datetime) -> str:
     return "settled"
 
 
-def _settle_refund(cursor: Cursor, body: RefundBody, *, now: datetime) -> str:
-    payment = repository.lock_owed(cursor, body.reference)
-    if payment is None or payment.refund is None:
-        return "ignored"
+def _settle_refund(cursor: Cursor, body: RefundBody, payment: Payment, *, now: datetime) -> str:
+    assert payment.refund is not None
     answer = refund_answer("webhook", body, payment)
     if answer.verdict is not Verdict.REFUNDED:
         return "mismatch"

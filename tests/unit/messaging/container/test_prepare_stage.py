@@ -14,6 +14,7 @@ import pytest
 from tests.support.memory_listener import ASKED, GROUP, TOLD, MemoryListener, attempts
 
 from orderflow.messaging.container.records.record import Record
+from orderflow.messaging.container.stages.prepare_stage import ENOUGH, REST_S
 from orderflow.messaging.errors import ConfigurationError, Refused, Unavailable
 from orderflow.messaging.listener import Ask, Received, RetryPolicy, Settled, Unknown
 from orderflow.messaging.testing.bus import Fault
@@ -448,3 +449,40 @@ def test_records_that_fail_in_the_handler_keep_no_good_one_from_being_prepared()
     listener.ask("good", 0)
     listener.turn(400)
     assert listener.told == {"good": [0]}
+
+
+def test_calls_that_end_in_the_rest_after_a_transaction_are_recorded_together_after_it() -> None:
+    charges = Charges()
+    listener = charging(charges, calls=ManualCalls)
+    recorded = charges.recorded
+    for number in range(2):
+        listener.ask(f"first-{number}", 0)
+    listener.turn(3)
+    ManualCalls.pool.end_all()
+    (worker,) = listener.workers
+    listener.ask("late", 0)
+    worker.turn()
+    assert len(recorded) == 2, "nobody waits where there was no transaction a moment ago"
+
+    worker.turn()
+    ManualCalls.pool.end_all()
+    worker.turn()
+    assert len(recorded) == 2
+    listener.clock.advance(REST_S)
+    worker.turn()
+    assert len(recorded) == 3
+
+
+def test_enough_calls_that_have_ended_cut_the_rest_short() -> None:
+    charges = Charges()
+    listener = charging(charges, calls=ManualCalls)
+    for number in range(ENOUGH + 1):
+        listener.ask(f"key-{number}", 0)
+    (worker,) = listener.workers
+    while len(ManualCalls.pool.under_way) < ENOUGH + 1:
+        listener.turn()
+    listener.ask("another", 0)
+    worker.turn()
+    ManualCalls.pool.end_all()
+    worker.turn()
+    assert len(charges.recorded) >= ENOUGH

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from standardwebhooks import WebhookVerificationError
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.neighbours.journal import Journal
 from orderflow.neighbours.psp.faults import Fault, FaultPlan, Faults, Rule
-from orderflow.neighbours.psp.webhooks import Attempt, Webhook, WebhookSender
+from orderflow.neighbours.psp.webhooks import Attempt, Poster, Webhook, WebhookSender
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -109,3 +113,52 @@ def test_a_webhook_is_repeated_and_comes_out_of_order_on_demand(tmp_path: Path) 
     mixed = Receiver()
     sent(tmp_path / "b", mixed, "p1", "p2", rules=(Rule(fault=Fault.OUT_OF_ORDER, first=1),))
     assert mixed.taken == ["p2", "p1"]
+
+
+@contextmanager
+def answering(*closes: bool) -> Iterator[tuple[str, list[int]]]:
+    """
+    Answers 204 to one request after the other, and closes the connection where `closes` says so,
+    as servers do with idle ones. Yields its URL and the connections' numbers, by request.
+    """
+    requests: list[int] = []
+
+    def talk(server: socket.socket) -> None:
+        left = list(closes)
+        for number in count():
+            if not left:
+                return
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as reader:
+                while left and (line := reader.readline()):
+                    assert line == b"POST /webhooks HTTP/1.1\r\n"
+                    while reader.readline() != b"\r\n":
+                        pass
+                    assert reader.read(2) == b"{}"
+                    requests.append(number)
+                    connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    if left.pop(0):
+                        break
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+        talking = thread.submit(talk, server)
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/webhooks", requests
+        talking.result(5)
+
+
+CLOSES = (False, True, False)
+
+
+def test_webhooks_go_over_one_connection_and_over_another_when_that_was_closed() -> None:
+    with answering(*CLOSES) as (url, requests):
+        poster = Poster(url)
+        for _ in range(3):
+            assert poster(b"{}", {"content-type": "application/json"}) == 204
+        poster.close()
+    assert requests == [0, 0, 1]
+
+
+def test_an_address_where_nobody_is_gives_no_status() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/webhooks"
+    assert Poster(url)(b"{}", {}) == 0

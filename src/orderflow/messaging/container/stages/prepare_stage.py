@@ -39,6 +39,12 @@ STOPPING = (Fenced, Refused, ConfigurationError)
 """Errors that end the worker, wherever they come from."""
 
 CALLS_POLL_S = 0.005
+REST_S = 0.005
+ENOUGH = 32
+"""
+Between two transactions is a rest, unless so many calls have ended: under load it makes batches
+larger, and nobody waits for it otherwise.
+"""
 APART_FOR_S = 30.0
 """
 For how long after a failure outcomes and intents are recorded apart: which of them fails must show.
@@ -57,6 +63,10 @@ class Preparation(Protocol):
     def running(self) -> int:
         """How many calls run, or have ended and were not collected."""
 
+    @property
+    def rest_until(self) -> float:
+        """Monotonic seconds before which a step begins nothing without need."""
+
     def step(self, now: float) -> list[Record]:
         """
         Record what has ended, begin what may begin. Returns the records that became dead letters.
@@ -73,6 +83,7 @@ class NothingToPrepare:
     """A listener without `Prepare`: its records are ready at once."""
 
     running = 0
+    rest_until = 0.0
 
     def step(self, _now: float) -> list[Record]:
         return []
@@ -104,6 +115,7 @@ class Preparing:
         self._prepare = prepare
         self._together = prepare if isinstance(prepare, PrepareTogether) else None
         self._apart_until = 0.0
+        self.rest_until = 0.0
         self._ahead = ahead
         self._calls = calls
         self._turn_s_max = shared.settings.turn_s_max
@@ -130,7 +142,8 @@ class Preparing:
         # Outcomes first: they free room in the pool, and a record that ended must not wait for new
         # ones.
         self._judge()
-        if not self._advance(now):
+        rests = now < self.rest_until and len(self._queues.ended) < ENOUGH
+        if not (rests or self._advance(now)):
             self._record_ended()
             self._intend(now)
 
@@ -323,6 +336,7 @@ class Preparing:
             self._intended(batch, steps)
 
     def _intended(self, batch: list[Record], steps: Sequence[Step]) -> None:
+        self.rest_until = self._clock.monotonic() + REST_S
         self._intents.succeeded()
         for record, step in zip(batch, steps, strict=True):
             self._step(record, step)
@@ -362,6 +376,7 @@ class Preparing:
             self._recorded(batch, steps)
 
     def _recorded(self, batch: list[EndedCall], steps: Sequence[Step]) -> None:
+        self.rest_until = self._clock.monotonic() + REST_S
         self._outcomes.succeeded()
         records = [record for record, *_ in batch]
         self._queues.calling.difference_update(record.key for record in records)
