@@ -19,8 +19,8 @@ import uuid_utils
 _TIME_CHARACTERS = 13
 """48 bits in a UUID's text, with the hyphen among them."""
 _VERSION_AT = 14
-_HYPHENS_AT = (8, 13, 18, 23)
 _LENGTH = 36
+_HYPHENS = slice(8, 24, 5)
 
 
 class DerivedIds:
@@ -36,6 +36,6 @@ class DerivedIds:
         that is no UUID it is the name's UUIDv5. `name` has to name the parent, too.
         """
         named = str(uuid_utils.uuid5(self._namespace, name))
-        if len(parent) != _LENGTH or any(parent[at] != "-" for at in _HYPHENS_AT):
+        if len(parent) != _LENGTH or parent[_HYPHENS] != "----":
             return named
         return f"{parent[:_TIME_CHARACTERS]}-8{named[_VERSION_AT + 1 :]}"
