@@ -2,8 +2,10 @@
 Group commit: one database transaction for all work that waits.
 
 One thread owns one connection. It takes whatever is queued, at most `batch_max` pieces, and writes
-and commits them, in one round trip if one statement does; meanwhile the next batch forms. It never
-waits for a larger batch: a single piece is committed at once, and more load makes larger batches.
+and commits them, in one round trip if one statement does; meanwhile the next batch forms. On a
+machine that has time it never waits for a larger batch: a single piece is committed at once, and
+more load makes larger batches. When commits take longer than they need, because the machine or the
+database is busy, it rests after a small batch: see `Pace`.
 
 Guarantee: a result is delivered only after the COMMIT that made it true. A piece that fails for a
 reason of its own is found by halving and fails alone. A piece whose deadline is over before its
@@ -75,6 +77,33 @@ class _Piece(NamedTuple, Generic[Work]):
     deadline: float
 
 
+class Pace:
+    """
+    How long to rest after a batch, so that fewer and larger ones do the work of a busy machine.
+
+    A commit has a cost of its own, whatever it writes: a batch of `ENOUGH` shares it well, a batch
+    of two doubles what everybody waits for. What a commit needs is the shortest of late; what it
+    takes beyond twice that is waiting for others, and is a reason to leave the machine to them for
+    `FACTOR` times as long, at most `REST_S_MAX`.
+    """
+
+    ENOUGH = 16
+    FACTOR = 2.0
+    REST_S_MAX = 0.015
+    FORGETS = 1.01
+    """The shortest commit counts as that much longer after each commit: times change."""
+
+    def __init__(self) -> None:
+        self._needed_s = math.inf
+
+    def rest_s(self, *, pieces: int, took_s: float) -> float:
+        """The rest after a batch of so many pieces that was committed in that time."""
+        self._needed_s = min(took_s, self._needed_s * self.FORGETS)
+        if pieces >= self.ENOUGH:
+            return 0.0
+        return min(self.REST_S_MAX, max(0.0, self.FACTOR * (took_s - 2 * self._needed_s)))
+
+
 class GroupCommit(Generic[Work, Result]):
     """
     Runs `write(cursor, batch)`, which returns one result for each piece of work.
@@ -114,6 +143,7 @@ class GroupCommit(Generic[Work, Result]):
         self._queue: SimpleQueue[_Piece[Work]] = SimpleQueue()
         self._connection: Connection | None = None
         self._briefly_until = -math.inf
+        self._pace = Pace()
         self._closing = threading.Event()
         self._turning = Turning("group commit", clock=clock)
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
@@ -152,8 +182,11 @@ class GroupCommit(Generic[Work, Result]):
             if batch:
                 began = self._clock.monotonic()
                 outcomes = self._commit(batch)
-                COMMIT_S.observe(self._clock.monotonic() - began)
+                took_s = self._clock.monotonic() - began
+                COMMIT_S.observe(took_s)
                 self._deliver(outcomes)
+                # Meanwhile the next batch forms. Whoever closes wants what waits to be written.
+                self._closing.wait(self._pace.rest_s(pieces=len(batch), took_s=took_s))
             elif self._closing.is_set():
                 break
         self._turning.rest()

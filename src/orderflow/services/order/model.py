@@ -245,9 +245,9 @@ def priced(
     requested: Sequence[RequestedLine], *, catalogue: Mapping[Sku, Product], currency: str
 ) -> tuple[OrderLine, ...]:
     """Lines with the catalogue's prices. Raises UnknownSku, NoPrice or RepeatedSku."""
-    times = Counter(line.sku for line in requested)
-    repeated = sorted(sku for sku, count in times.items() if count > 1)
-    if repeated:
+    skus = [line.sku for line in requested]
+    if len({*skus}) < len(skus):
+        repeated = sorted(sku for sku, count in Counter(skus).items() if count > 1)
         raise RepeatedSku(
             f"{', '.join(repeated)}: one line for each product, with the whole quantity"
         )
