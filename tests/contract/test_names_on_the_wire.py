@@ -199,9 +199,9 @@ def test_the_relay_keeps_its_group_transactional_id_and_slot() -> None:
 
 def test_derived_ids_never_move() -> None:
     assert str(NAMESPACE) == "c058a1fc-e2bb-5efa-aa86-6a7c65348410"
-    assert payment_id(ORDER, 1) == "ec229692-800b-5a2d-aab1-f18974532d01"
-    assert refund_id(payment_id(ORDER, 1)) == "ffb3b4e9-5b00-518a-b185-5e72443bc554"
+    assert payment_id(ORDER, 1) == "0198a0b2-1111-8a2d-aab1-f18974532d01"
+    assert refund_id(payment_id(ORDER, 1)) == "0198a0b2-1111-8f39-b340-6ec8188a9d65"
     cause = EventId(UUID("0198a0b2-0000-7000-8000-000000000001"))
-    assert notification_id(cause, "ORDER_CREATED") == "d42e7070-036c-582d-b098-b07b537bdc99"
+    assert notification_id(cause, "ORDER_CREATED") == "0198a0b2-0000-882d-b098-b07b537bdc99"
     derived = derived_id(NAMESPACE, cause=cause, event_type="orderflow.OrderEvent", index=0)
-    assert str(derived) == "ba21c31e-34c4-514c-804b-cc43929dda3c"
+    assert str(derived) == "0198a0b2-0000-814c-804b-cc43929dda3c"

@@ -243,6 +243,9 @@ MUTANTS = {
         "capture-of-a-closed-order-kept": (
             "test_a_capture_that_is_recorded_for_a_closed_order_is_owed_by_the_same_transaction"
         ),
+        "closing-seen-as-it-was": (
+            "test_what_is_committed_while_an_outcome_waits_for_its_order_is_seen_by_it"
+        ),
     },
     "tests/integration/payment/test_payment_gateway.py": {
         "no-provider-key": (

@@ -6,7 +6,7 @@ run in the real container without a database.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import cast
 
@@ -35,6 +35,26 @@ class PaymentBooks:
     def transaction(self) -> Iterator[Cursor]:
         yield cast("Cursor", None)
 
+    def statement(self) -> AbstractContextManager[Cursor]:
+        return self.transaction()
+
+    def advance(
+        self, cursor: Cursor, outcomes: Sequence[Payment], intents: Sequence[Payment]
+    ) -> tuple[set[OrderId], set[OrderId]]:
+        settled = [
+            payment
+            for payment in outcomes
+            if not self.accounts[payment.order_id].closed and not self._is_settled(payment)
+        ]
+        begun = [payment for payment in intents if payment.order_id not in self.accounts]
+        self.settle(cursor, settled)
+        for payment in begun:
+            self._keep(payment.order_id, OrderAccount(None, (payment,)))
+        return (
+            {payment.order_id for payment in settled},
+            {payment.order_id for payment in begun},
+        )
+
     def lock(self, _cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, OrderAccount]:
         for order_id in order_ids:
             self.accounts.setdefault(order_id, NEW_ORDER)
@@ -61,16 +81,12 @@ class PaymentBooks:
                 decision = Decision(None, closed_order=order)  # type: ignore[arg-type]
                 self._write(order.cancelled.order_id, decision)
 
-    def settle(self, _cursor: Cursor, payments: Sequence[Payment]) -> bool:
-        all_known = True
+    def settle(self, _cursor: Cursor, payments: Sequence[Payment]) -> None:
         for payment in payments:
-            account = self.accounts[payment.order_id]
-            recorded = account.payment(payment.attempt)
-            assert recorded is not None
-            if not recorded.settled:
+            if not self._is_settled(payment):
+                recorded = self.accounts[payment.order_id].payment(payment.attempt)
+                assert recorded is not None
                 self._replace(msgspec.structs.replace(payment, refund=recorded.refund))
-            all_known = all_known and not recorded.settled and not account.closed
-        return all_known
 
     def settle_refunds(self, _cursor: Cursor, refunds: Sequence[Refund]) -> None:
         by_id = {refund.refund_id: refund for refund in refunds}
@@ -97,6 +113,11 @@ class PaymentBooks:
             for payment in account.payments
             if account.closed and payment.state is PaymentState.SUCCEEDED and not payment.refund
         ]
+
+    def _is_settled(self, payment: Payment) -> bool:
+        recorded = self.accounts[payment.order_id].payment(payment.attempt)
+        assert recorded is not None
+        return recorded.settled
 
     def _write(self, order_id: OrderId, decision: Decision) -> None:
         account = self.accounts[order_id]

@@ -3,9 +3,8 @@
 from typing import NewType
 from uuid import UUID
 
-import uuid_utils
-
 from orderflow.contracts import NAMESPACE
+from orderflow.messaging.derived_ids import DerivedIds
 
 OrderId = NewType("OrderId", str)
 CustomerId = NewType("CustomerId", str)
@@ -16,8 +15,7 @@ Sku = NewType("Sku", str)
 FactId = NewType("FactId", str)
 """The payment's id of a capture, the refund's of a refund."""
 
-_NAMESPACE = uuid_utils.UUID(str(NAMESPACE))
-"""`NAMESPACE` for uuid_utils, which is ten times faster: every order needs a payment id."""
+_DERIVED = DerivedIds(NAMESPACE)
 
 
 def order_id_of(text: str) -> OrderId:
@@ -32,14 +30,14 @@ def order_id_of(text: str) -> OrderId:
 
 def payment_id(order_id: OrderId, attempt: int) -> PaymentId:
     """The id of one attempt's payment; also its idempotency key and reference at the provider."""
-    return PaymentId(str(uuid_utils.uuid5(_NAMESPACE, f"{order_id}/payment/{attempt}")))
+    return PaymentId(_DERIVED.make(order_id, f"{order_id}/payment/{attempt}"))
 
 
 def refund_id(payment: PaymentId) -> RefundId:
     """The id of a payment's only refund; also its idempotency key and reference there."""
-    return RefundId(str(uuid_utils.uuid5(_NAMESPACE, f"{payment}/refund/1")))
+    return RefundId(_DERIVED.make(payment, f"{payment}/refund/1"))
 
 
 def notification_id(cause_id: object, kind: str) -> NotificationId:
     """The id of one event's notification; also the mail's Message-ID, which reveals repeats."""
-    return NotificationId(str(uuid_utils.uuid5(_NAMESPACE, f"{cause_id}/notification/{kind}")))
+    return NotificationId(_DERIVED.make(str(cause_id), f"{cause_id}/notification/{kind}"))

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NewType, Protocol
 from uuid import UUID
 
 import msgspec
-from uuid_utils.compat import uuid5, uuid7
+from uuid_utils.compat import uuid7
 
+from orderflow.messaging.derived_ids import DerivedIds
 from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Poison
 
@@ -201,11 +202,12 @@ def caused_by(
 
 def derived_id(namespace: UUID, *, cause: EventId, event_type: str, index: int) -> EventId:
     """
-    The id of an event that another one caused.
+    The id of an event that another one caused: see `derived_ids`.
 
     The same cause, type and index give the same id in every re-run.
     """
-    return EventId(uuid5(namespace, f"{cause}/{event_type}/{index}"))
+    parent = str(cause)
+    return EventId(UUID(DerivedIds(namespace).make(parent, f"{parent}/{event_type}/{index}")))
 
 
 def read_clock() -> datetime:

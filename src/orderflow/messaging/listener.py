@@ -146,6 +146,19 @@ class Prepare(Protocol):
         """
 
 
+@runtime_checkable
+class PrepareTogether(Prepare, Protocol):
+    """A `Prepare` that can record outcomes and intents in one transaction, or statement."""
+
+    def advance(
+        self, finished: Sequence[tuple[Received, Any, Any]], batch: Sequence[Received]
+    ) -> tuple[Sequence[Settled | Ask | Unknown], Sequence[Settled | Ask | Unknown]]:
+        """
+        `outcome` of the one and `intent` of the other, all or nothing as far as it matters: both
+        are given again if it raises.
+        """
+
+
 class ExactlyOnce(msgspec.Struct, frozen=True, kw_only=True):
     """
     Outputs and consumed offsets commit in one Kafka transaction. `handler` only computes: it may be

@@ -44,7 +44,9 @@ class Bench:
         )
 
     def connect(self) -> Connection:
-        return postgres.connect(database_settings(self._url), application_name="group-commit-test")
+        return postgres.connect(
+            database_settings(self._url), application_name="group-commit-test", autocommit=True
+        )
 
     def numbers(self) -> set[int]:
         with self.connect() as connection:
@@ -62,9 +64,10 @@ class Bench:
 
     def _write(self, cursor: Cursor, batch: list[int]) -> list[int]:
         self.batches.append(batch)
-        self.before_write(cursor)
-        cursor.execute("INSERT INTO numbers SELECT unnest(%s::int[])", (batch,))
-        self.after_write(cursor)
+        with cursor.connection.transaction():
+            self.before_write(cursor)
+            cursor.execute("INSERT INTO numbers SELECT unnest(%s::int[])", (batch,))
+            self.after_write(cursor)
         return [number * 10 for number in batch]
 
     def _deliver(self, done: Done) -> None:
@@ -209,7 +212,7 @@ def test_work_that_the_database_undid_is_tried_again(bench: Bench, run: Run) -> 
 
 def test_a_lock_that_does_not_come_free_is_told_within_seconds(bench: Bench, run: Run) -> None:
     committer = run()
-    with bench.connect() as locking:
+    with bench.connect() as locking, locking.transaction():
         locking.execute("LOCK TABLE numbers IN EXCLUSIVE MODE")
         committer.submit(100, 100)
         token, outcome = bench_outcome(bench)

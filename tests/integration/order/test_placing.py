@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
+from unittest.mock import patch
 from uuid import uuid4
 
 import httpx2
@@ -28,9 +29,10 @@ from orderflow.cli import product
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import CustomerId, Sku
 from orderflow.messaging import postgres
+from orderflow.messaging.errors import Transient
 from orderflow.messaging.http.health import without_redirects
 from orderflow.messaging.http.problems import handlers
-from orderflow.messaging.postgres import Cursor, Session
+from orderflow.messaging.postgres import Connection, Cursor, Session
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.services.order.bootstrap import MIGRATIONS
 from orderflow.services.order.changes import Origin
@@ -55,6 +57,7 @@ class Placing:
 
     url: str
     session: Session
+    connection: Connection
     write: Callable[[Cursor, list[Placement]], list[Outcome]] = field(
         default_factory=lambda: writer(24, encode=encode)
     )
@@ -63,6 +66,17 @@ class Placing:
         """Write them in one transaction."""
         with self.session.transaction() as cursor:
             return self.write(cursor, list(placements))
+
+    def place_alone(self, *placements: Placement) -> list[Outcome]:
+        """Write them as the committer does: in no transaction but the one that they need."""
+        with self.connection.cursor() as cursor:
+            return self.write(cursor, list(placements))
+
+    def trips(self, *placements: Placement) -> int:
+        """How often writing them waits for the database."""
+        with patch.object(self.connection, "wait", wraps=self.connection.wait) as wait:
+            self.place_alone(*placements)
+        return wait.call_count
 
     def execute(self, command: Command) -> CommandResult:
         with self.session.transaction() as cursor:
@@ -128,10 +142,14 @@ def url(stack: Stack) -> Iterator[str]:
 @pytest.fixture
 def placing(url: str) -> Iterator[Placing]:
     session = Session(database_settings(url), application_name="test")
-    placing = Placing(url=url, session=session)
-    placing.put(4_590)
-    yield placing
-    session.close()
+    with closing(session), closing(connect(url)) as connection:
+        placing = Placing(url=url, session=session, connection=connection)
+        placing.put(4_590)
+        yield placing
+
+
+def connect(url: str) -> Connection:
+    return postgres.connect(database_settings(url), application_name="test", autocommit=True)
 
 
 @contextmanager
@@ -190,6 +208,40 @@ def test_all_orders_of_a_batch_have_the_prices_of_one_moment(placing: Placing) -
     amounts = [{amount(outcome) for outcome in batch} for batch in batches]
     assert all(len(batch) == 1 for batch in amounts)
     assert len(set.union(*amounts)) > 1, "prices did change meanwhile"
+
+
+def test_known_products_and_new_keys_take_one_round_trip_and_all_else_is_read_first(
+    placing: Placing, key: str
+) -> None:
+    assert placing.trips(placement()) > 1
+    assert placing.trips(placement(), placement("NO-SUCH-THING")) > 1
+    assert placing.trips(placement(), placement(seen=1), placement(key=key)) == 1
+    assert placing.trips(placement(key=key)) > 1, "the key is held"
+    placing.put(7_777)
+    assert placing.trips(placement()) > 1, "it costs something else"
+    assert placing.trips(placement()) == 1
+
+
+def test_a_key_that_somebody_commits_meanwhile_undoes_the_batch_and_is_found_at_once(
+    placing: Placing, key: str
+) -> None:
+    """Two processes with known products: both look for the key before one of them commits it."""
+    other, count = writer(24, encode=encode), "SELECT count(*) FROM orders"
+    placing.place_alone(placement())
+    before = placing.rows(count)[0][0]
+    with ThreadPoolExecutor(1) as threads:
+        with placing.session.transaction() as cursor:
+            [first] = other(cursor, [placement(key=key)])
+            waiting = threads.submit(placing.place_alone, placement(), placement(key=key))
+            eventually(
+                lambda: placing.rows(WAITING), within_s=20, why="the other waits for the key"
+            )
+        with pytest.raises(Transient):
+            waiting.result(20)
+    assert placing.rows(count)[0][0] == before + 1
+    [_, second] = placing.place_alone(placement(), placement(key=key))
+    assert isinstance(first, Written)
+    assert second == msgspec.structs.replace(first, repeated=True)
 
 
 def test_a_product_is_ordered_as_soon_as_it_exists_and_no_longer_once_it_is_withdrawn(
@@ -305,7 +357,7 @@ def test_a_refusal_waits_for_whoever_is_about_to_commit_the_same_key(
         closing(Session(settings, application_name="test")) as session,
         ThreadPoolExecutor(1) as threads,
     ):
-        other = Placing(url=placing.url, session=session)
+        other = Placing(url=placing.url, session=session, connection=placing.connection)
         with placing.session.transaction() as cursor:
             [first] = placing.write(cursor, [placement(key=key)])
             placing.put(4_590, active=False)

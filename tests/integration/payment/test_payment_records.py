@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from time import sleep
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -27,6 +28,7 @@ from tests.support.builders import (
     an_order_on_request,
     cancelled,
     new_order_id,
+    now,
     payment_requested,
     received,
 )
@@ -36,7 +38,13 @@ from tests.support.payment_views import kept_from_closed
 from tests.support.stack import Stack
 
 import orderflow.services.payment
-from orderflow.contracts.events import Event, PaymentFailed, PaymentRefunded, PaymentSucceeded
+from orderflow.contracts.events import (
+    Event,
+    PaymentFailed,
+    PaymentFailureReason,
+    PaymentRefunded,
+    PaymentSucceeded,
+)
 from orderflow.contracts.ids import OrderId, payment_id
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
@@ -47,7 +55,9 @@ from orderflow.services.payment import repository
 from orderflow.services.payment.gateway import Answer, Verdict
 from orderflow.services.payment.handlers import Payments, announce
 from orderflow.services.payment.model import AnotherPaymentStands, Payment
+from orderflow.services.payment.model import failed as failed_payment
 from orderflow.services.payment.provider_calls import ProviderCalls
+from orderflow.services.payment.rules import ClosedOrder
 
 SERVICE = Path(orderflow.services.payment.__file__).parent
 MIGRATIONS = SERVICE / "migrations"
@@ -89,9 +99,7 @@ class Worker:
         self.session = postgres.Session(
             database_settings(self.url), application_name="payment-test", session=postgres.BY_KEY
         )
-        self.payments = Payments(
-            self.session.transaction, ProviderCalls(self.provider, key_window=self.window)
-        )
+        self.payments = Payments(self.session, ProviderCalls(self.provider, key_window=self.window))
 
     def handle(self, *records: Received) -> list[Event]:
         """Bring one batch to its end; the events that it announced now."""
@@ -310,6 +318,88 @@ def test_a_capture_that_is_recorded_for_a_closed_order_is_owed_by_the_same_trans
     assert payment.refund.created_by == str(cancellation.metadata.id)
     assert [type(event) for event in worker.handle(cancellation)] == [PaymentRefunded]
     assert sums(url) == sums_of(provider)
+
+
+Done = Callable[[postgres.Cursor, Received], None]
+
+
+def _closed(cursor: postgres.Cursor, creation: Received) -> None:
+    order = cancelled(an_order(creation.event.order_id))
+    ahead = [ClosedOrder(order, str(uuid4()), ahead=True)]
+    repository.lock(cursor, [order.order_id])
+    repository.close_ahead(cursor, ahead, now=now())
+
+
+def _declined(cursor: postgres.Cursor, creation: Received) -> None:
+    order_id = creation.event.order_id
+    repository.lock_again(cursor, [order_id])
+    (payment,) = repository.find(cursor, [order_id])[order_id].payments
+    declined = PaymentFailureReason.DECLINED
+    failed = failed_payment(payment, declined, "no", cause=str(uuid4()), now=now())
+    repository.settle(cursor, [failed])
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "announced", "owed"), [(_closed, [PaymentSucceeded], 1), (_declined, [], 0)]
+)
+def test_what_is_committed_while_an_outcome_waits_for_its_order_is_seen_by_it(
+    url: str, worker: Worker, meanwhile: Done, announced: list[type[Event]], owed: int
+) -> None:
+    """The statement began before, and sees by the lock what came since."""
+    creation = received(an_order())
+    (phase,) = worker.payments.intent([creation])
+    assert isinstance(phase, Ask)
+    answer = driven(worker.payments.call(phase.task))
+
+    settings = database_settings(url)
+    with (
+        ThreadPoolExecutor(1) as thread,
+        postgres.connect(settings, application_name="other") as other,
+    ):
+        meanwhile(other.cursor(), creation)
+        waiting = thread.submit(worker.payments.outcome, [(creation, phase.task, answer)])
+        until_waiting_for_a_lock(url)
+        other.commit()
+        (settled,) = waiting.result(10)
+    assert isinstance(settled, Settled)
+    assert [type(event) for event in settled.outcome] == announced
+    with worker.session.transaction() as cursor:
+        assert repository.open_at_provider(cursor).owed == owed
+
+
+def until_waiting_for_a_lock(url: str) -> None:
+    with postgres.connect(
+        database_settings(url), application_name="look", autocommit=True
+    ) as connection:
+        for _ in range(500):
+            waits = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND datname = current_database()"
+            ).fetchone()
+            if waits == (1,):
+                return
+            sleep(0.01)
+    raise AssertionError("nobody waits")
+
+
+def test_a_batch_with_all_kinds_of_records_is_one_statement_for_those_that_are_new(
+    worker: Worker, provider: FlakyProvider
+) -> None:
+    """And the others, in the same batch, are decided from what is recorded."""
+    old, new = received(an_order()), received(an_order())
+    gone = received(cancelled(an_order()))
+    (first,) = worker.payments.intent([old])
+    assert isinstance(first, Ask)
+    finished = [(old, first.task, driven(worker.payments.call(first.task)))]
+    (settled,), (begun, again, closed) = worker.payments.advance(finished, [new, old, gone])
+    assert isinstance(settled, Settled)
+    assert again == settled, "its outcome was recorded by the statement before"
+    assert isinstance(begun, Ask)
+    assert closed == Settled(())
+    assert not begun.task.sent_before
+    (known,) = worker.payments.intent([new])
+    assert isinstance(known, Ask)
+    assert known.task.sent_before, "what is recorded is looked up before it is sent again"
 
 
 def test_a_second_look_ahead_and_the_record_itself_change_nothing_that_was_closed_ahead(

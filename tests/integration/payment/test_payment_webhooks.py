@@ -104,7 +104,7 @@ def desk(stack: Stack) -> Iterator[Desk]:
         session = postgres.Session(settings, application_name="test", session=postgres.BY_KEY)
         calls = ProviderCalls(FlakyProvider(window=timedelta(days=1)), key_window=timedelta(days=1))
         app = build_api(pool, list, webhook_secrets=[FOREIGN.replace("A", "B"), SECRET])
-        yield Desk(app, session, Payments(session.transaction, calls))
+        yield Desk(app, session, Payments(session, calls))
         session.close()
         pool.close()
 

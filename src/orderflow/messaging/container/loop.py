@@ -47,6 +47,8 @@ from orderflow.messaging.work.clock import Clock
 from orderflow.messaging.work.turning import Turning
 
 POLL_S_MIN = 0.001
+REST_S_MAX = 0.1
+"""Of one poll: a stop, and the answer to a commit, wait no longer for it."""
 
 
 class Loop:
@@ -141,7 +143,10 @@ class Loop:
         # drops state.
         self.turning.mark("poll")
         self._admission.begin_turn()
-        polled = self._shared.client.poll(self._poll_timeout(), self._shared.settings.records_max)
+        timeout_s = self._poll_timeout()
+        polled = self._shared.client.poll(
+            timeout_s, self._shared.settings.records_max, rest_s=self._rest_s(timeout_s)
+        )
 
         self.turning.mark("restore")
         self._shared.traces.begin_turn()
@@ -214,6 +219,16 @@ class Loop:
         """Whether a whole wave is there: then the rest is cut short."""
         records_max = self._shared.settings.records_max
         return self._fetched >= records_max or len(self._shared.queues.ready) >= records_max
+
+    def _rest_s(self, timeout_s: float) -> float:
+        """
+        For how long a poll need not return for what it fetches: until a rest is over, if nothing
+        else can be done with a record before.
+        """
+        if isinstance(self._preparing, Preparing) or self._backlog_is_full:
+            return 0.0
+        rest_until = max(self._delivery.due_at, self._transaction.rest_until)
+        return max(0.0, min(timeout_s, REST_S_MAX, rest_until - self._shared.clock.monotonic()))
 
     def _poll_timeout(self) -> float:
         """Seconds until something is to be done, if nothing is fetched meanwhile."""

@@ -157,7 +157,15 @@ def listener_consumer(
     """
     # An offset that the log does not have is an error to act on: a reset inside the client would
     # drop records in silence.
-    config = {**consumer_config(settings, group), "auto.offset.reset": "error", **overrides}
+    config = {
+        **consumer_config(settings, group),
+        "auto.offset.reset": "error",
+        # Fetched ahead, for each partition: eight turns' worth. The client's own limits of 100,000
+        # records and 64 MiB are read again after every pause.
+        "queued.min.messages": 4_000,
+        "queued.max.messages.kbytes": 4_096,
+        **overrides,
+    }
     if protocol == "consumer":
         # The client refuses these settings, which are the broker's. And no static id: after a kill
         # and a quick restart the new member would be fenced until the old one's session ends.

@@ -86,6 +86,11 @@ def admits(span: int, unfinished: int, runs_bytes: int) -> bool:
     return span < SPAN_MAX and _fits(span, unfinished, runs_bytes, parts=1)
 
 
+def surely_writable(span: int) -> bool:
+    """Whether a window of that span can be written as bits, so that its runs need no counting."""
+    return (span + 7) // 8 <= BODY_BYTES_MAX
+
+
 def has_room(span: int, unfinished: int, runs_bytes: int) -> bool:
     """Whether a window is down to half of its limits: then a paused partition is resumed."""
     return _fits(span, unfinished, runs_bytes, parts=2)
@@ -110,7 +115,8 @@ def runs_bytes_max(unfinished: Iterable[int]) -> int:
 
 def added_bytes_max(distance: int) -> int:
     """What one more offset adds to `runs_bytes_max`, `distance` above the last one."""
-    return 1 + len(_varint(distance))
+    # A byte, and those of the distance's varint, without making it: asked for every record.
+    return 1 + max(1, (distance.bit_length() + 6) // 7)
 
 
 def _distances(offsets: Iterable[int]) -> Iterator[int]:

@@ -10,13 +10,14 @@ successor no longer than that. A server that falls silent is noticed within 15 s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool as _ConnectionPool
 from psycopg_pool import PoolTimeout
@@ -33,6 +34,7 @@ from orderflow.messaging.postgres.bounded_connection import (
     CHECK_WITHIN_S,
     BoundedConnection,
 )
+from orderflow.messaging.postgres.pipelined_cursor import PipelinedCursor
 from orderflow.messaging.settings import DatabaseSettings
 
 Connection = BoundedConnection
@@ -279,8 +281,8 @@ class Session:
     One connection for one thread, opened at the first use, and again after it broke or could not
     serve.
 
-    `transaction` commits when its block ends and rolls back when it raises. A driver error that
-    time heals is raised as Transient, Contention or Unavailable; all others pass unchanged.
+    A driver error that time heals is raised as Transient, Contention or Unavailable; all others
+    pass unchanged.
     """
 
     def __init__(
@@ -295,13 +297,29 @@ class Session:
         self._application_name = application_name
         self._connection: Connection | None = None
 
+    def transaction(self) -> AbstractContextManager[Cursor]:
+        """
+        A cursor in a transaction of its own: it commits when the block ends, and is rolled back
+        when it raises.
+        """
+        return self._cursor(Connection.transaction)
+
+    def statement(self) -> AbstractContextManager[Cursor]:
+        """
+        A cursor for one statement, which is a transaction of its own: one round trip instead of
+        three.
+        """
+        # A brief wait for locks is a setting of the transaction, so it needs one.
+        return self.transaction() if _BRIEFLY.get() else self._cursor(nullcontext)
+
     @contextmanager
-    def transaction(self) -> Iterator[Cursor]:
-        """A cursor in a transaction of its own."""
+    def _cursor(
+        self, begin: Callable[[Connection], AbstractContextManager[object]]
+    ) -> Iterator[Cursor]:
         with _acting_after(), unavailable_when_transient():
             connection = self._open()
             try:
-                with connection.transaction(), connection.cursor() as cursor:
+                with begin(connection), connection.cursor() as cursor:
                     if _BRIEFLY.get():
                         wait_briefly(cursor)
                     yield cursor
@@ -314,6 +332,43 @@ class Session:
             finally:
                 if connection.broken:
                     self.close()
+
+    @contextmanager
+    def pipelined(self) -> Iterator[Cursor]:
+        """
+        As `transaction`, with a cursor whose statements are sent without waiting for their answers:
+        see `pipelined_cursor`. An error that no fetch has met is raised at the end of the block,
+        and then nothing is committed.
+        """
+        with _acting_after(), unavailable_when_transient():
+            connection = self._open()
+            try:
+                with connection.pipeline() as pipeline:
+                    cursor = PipelinedCursor(connection, pipeline)
+                    cursor.execute("BEGIN")
+                    if _BRIEFLY.get():
+                        wait_briefly(cursor)
+                    yield cursor
+                    cursor.execute("COMMIT")
+                # Without an error, after one that the block has met and swallowed.
+                if cursor.statusmessage != "COMMIT":
+                    raise psycopg.InternalError("COMMIT of a transaction that had failed")
+            except psycopg.Error as error:
+                if isinstance(transient(error), Unavailable):
+                    self.close()
+                raise
+            finally:
+                self._roll_back(connection)
+
+    def _roll_back(self, connection: Connection) -> None:
+        """End what is still open on `connection`, or close it."""
+        if not (connection.broken or connection.closed):
+            if connection.info.transaction_status == TransactionStatus.IDLE:
+                return
+            with suppress(psycopg.Error):
+                connection.rollback()
+                return
+        self.close()
 
     def close(self) -> None:
         """Close the connection; the next `transaction` opens another."""

@@ -1,9 +1,9 @@
 """
 Group commit: one database transaction for all work that waits.
 
-One thread owns one connection. It takes whatever is queued, at most `batch_max` pieces, writes them
-with a constant number of statements and commits; meanwhile the next batch forms. It never waits for
-a larger batch: a single piece is committed at once, and more load makes larger batches.
+One thread owns one connection. It takes whatever is queued, at most `batch_max` pieces, and writes
+and commits them, in one round trip if one statement does; meanwhile the next batch forms. It never
+waits for a larger batch: a single piece is committed at once, and more load makes larger batches.
 
 Guarantee: a result is delivered only after the COMMIT that made it true. A piece that fails for a
 reason of its own is found by halving and fails alone. A piece whose deadline is over before its
@@ -77,7 +77,12 @@ class _Piece(NamedTuple, Generic[Work]):
 
 class GroupCommit(Generic[Work, Result]):
     """
-    Runs `write(cursor, batch)` in a transaction; it returns one result for each piece of work.
+    Runs `write(cursor, batch)`, which returns one result for each piece of work.
+
+    `write` makes one transaction: of a single statement, which commits by itself, or of a block
+    `cursor.connection.transaction()`. Should it raise, nothing of the batch may have been written.
+
+    `connect` opens a connection that commits each statement (autocommit).
 
     After each commit it calls `deliver` with (token, result or error) pairs, on its own thread.
     `after_commit` runs between the two, for failpoints. Any thread may call `submit`. Deadlines
@@ -237,10 +242,13 @@ class GroupCommit(Generic[Work, Result]):
 
     def _try_once(self, connection: Connection, batch: list[Work]) -> list[Result]:
         try:
-            with connection.transaction(), connection.cursor() as cursor:
+            with connection.cursor() as cursor:
                 if self._clock.monotonic() < self._briefly_until:
-                    wait_briefly(cursor)
-                results = self._write(cursor, batch)
+                    with connection.transaction():
+                        wait_briefly(cursor)
+                        results = self._write(cursor, batch)
+                else:
+                    results = self._write(cursor, batch)
         except DatabaseError as error:
             healing = transient(error)
             if healing is None:

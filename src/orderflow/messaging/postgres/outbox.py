@@ -106,6 +106,8 @@ class RowTexts(NamedTuple):
         )
 
 
+NO_ROWS = ["{}"] * len(RowTexts._fields)
+
 _KEY_FITS = f"CONSTRAINT outbox_key_fits CHECK (octet_length(aggregateid) <= {KEY_BYTES_MAX})"
 _ATTRIBUTES_FIT = f"""\
 CONSTRAINT outbox_attributes_fit CHECK (
@@ -272,13 +274,22 @@ def append(cursor: Cursor, rows: Sequence[OutboxRow]) -> None:
 
 def append_texts(cursor: Cursor, rows: Sequence[RowTexts]) -> None:
     """As `append`, of rows that are texts already."""
+    if rows:
+        cursor.execute(INSERT, arguments(rows))
+
+
+def arguments(rows: Sequence[RowTexts]) -> list[str]:
+    """
+    The arguments of `INSERT`, for a statement that writes more than the outbox.
+
+    Raises ValueError on more than 2,000 rows.
+    """
     if len(rows) > ROWS_MAX:
         raise ValueError(
             f"{len(rows)} outbox rows in one transaction, at most {ROWS_MAX}: "
             "commit in smaller groups"
         )
-    if rows:
-        cursor.execute(_INSERT, columns(rows))
+    return columns(rows) if rows else NO_ROWS
 
 
 def find_last(
@@ -352,12 +363,15 @@ def first_position_committed(cursor: Cursor, service: str) -> bool:
     return bool(row and row[0])
 
 
-_INSERT = f"""
+INSERT = f"""
 INSERT INTO {TABLE} (id, aggregatetype, aggregateid, type, payload, ce_source, ce_time, ce_subject,
                      ce_causationid, ce_correlationid, traceparent, tracestate)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[],
                      %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+         AS appended (id, aggregatetype, aggregateid, type, payload, ce_source, ce_time, ce_subject,
+                      ce_causationid, ce_correlationid, traceparent, tracestate)
 """  # noqa: S608 - the table's name is a constant
+"""What `append` executes; a condition may be added to its end."""
 _FIND_RETAINED = f"""
 SELECT id, aggregatetype, type, payload, ce_source, ce_time, ce_subject, ce_causationid,
        ce_correlationid, traceparent, tracestate

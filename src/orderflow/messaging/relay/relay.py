@@ -2,8 +2,8 @@
 The relay: publishes what commits in the outbox to Kafka, in commit order, exactly once.
 
 It reads the write-ahead log and puts whole database transactions into one Kafka transaction,
-together with its own position. The next Kafka transaction starts when the last is committed, so
-more load makes larger batches, not more transaction markers. Killed at any line, the next relay
+together with its own position. A small one is followed by a rest, longer when it took longer, so
+more load makes larger batches, not more transactions. Killed at any line, the next relay
 continues from the position that Kafka committed. Records of a transaction whose outcome is unknown
 are never sent again from memory: a new session reads the committed position and streams from there.
 """
@@ -29,6 +29,7 @@ from orderflow.messaging.relay.session import Batch, RelaySession
 from orderflow.messaging.relay.settings import RelaySettings
 from orderflow.messaging.telemetry import BATCH_BUCKETS, counter, histogram, logger
 from orderflow.messaging.work.clock import CLOCK, Clock
+from orderflow.messaging.work.pace import rest_s
 from orderflow.messaging.work.reasons import Degraded
 from orderflow.messaging.work.turning import Turning
 
@@ -200,6 +201,7 @@ class Relay:
         committed_at = time.monotonic()
         while not self._stop.is_set():
             self._turning.mark("read the log")
+            rest = 0.0
             rows, end_lsn = reader.next_batch()
 
             # An idle database's log grows too: without a newer position the slot would retain it.
@@ -207,6 +209,7 @@ class Relay:
             if rows or now - committed_at >= self._settings.idle_commit_every_s:
                 self._publish(session, Batch(rows, reader.ends), end_lsn)
                 committed_at = now
+                rest = self._rest_s(len(rows), time.monotonic() - now)
                 self._report(
                     RelayState.STREAMING, position=session.position, wal_end=session.stream.wal_end
                 )
@@ -214,6 +217,14 @@ class Relay:
             session.read_back()
             session.keep_alive()
             self._send_held_again(session)
+            # Asleep, not reading: to be woken for each row would cost more than its sending.
+            self._stop.wait(rest)
+
+    def _rest_s(self, rows: int, took_s: float) -> float:
+        """How long to rest after a transaction with so many rows."""
+        if rows >= self._settings.rows_without_rest:
+            return 0.0
+        return rest_s(self._settings.rest_s, took_s)
 
     def _publish(self, session: RelaySession, batch: Batch, end_lsn: int) -> None:
         """

@@ -26,6 +26,10 @@ class RelaySettings(msgspec.Struct, frozen=True, kw_only=True):
     kafka: KafkaSettings
     rows_max: int = 2_000
     bytes_max: int = 8 * 1024 * 1024
+    rest_s: tuple[float, float] = (0.01, 0.1)
+    """The least and the most between two transactions. What comes after a rest goes at once."""
+    rows_without_rest: int = 500
+    """A batch of so many rows says that more are waiting: the next one follows it at once."""
     idle_commit_every_s: float = 5.0
     """On an idle system, whoever asks whether all is published, as the books do, waits so long."""
     tick_every_s: float = 60.0

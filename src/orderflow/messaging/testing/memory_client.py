@@ -104,7 +104,7 @@ class MemoryClient:
             )
         )
 
-    def poll(self, timeout_s: float, records_max: int) -> Polled:
+    def poll(self, timeout_s: float, records_max: int, *, rest_s: float = 0.0) -> Polled:
         self._between()
         self._refuse_if_replaced("its instance id is used by another")
         self.wakes_at = self._clock.monotonic() + timeout_s
@@ -118,7 +118,7 @@ class MemoryClient:
         self._place_again()
         messages = self._fetch(records_max)
         if messages:
-            self.wakes_at = self._clock.monotonic()
+            self.wakes_at = self._clock.monotonic() + rest_s
         return Polled(messages, self._ends())
 
     def expel(self) -> None:

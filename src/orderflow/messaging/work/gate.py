@@ -40,10 +40,15 @@ class Gate:
         self.resource = ""
         self._closed_until = 0.0
         self._back_off_s = 0.0
+        self._closed_at = 0.0
 
     @property
     def is_probing(self) -> bool:
         return self._back_off_s != 0.0
+
+    def is_closed_since(self, moment: float) -> bool:
+        """Whether it was closed before that moment, in monotonic seconds, and not opened since."""
+        return self.is_probing and self._closed_at <= moment
 
     def may_try(self, now: float) -> bool:
         return not self.is_probing or now >= self._closed_until
@@ -65,6 +70,7 @@ class Gate:
 
         least, most = BACK_OFF_S
         if not self.is_probing:
+            self._closed_at = now
             log.warning(
                 "waiting",
                 listener=self._listener,

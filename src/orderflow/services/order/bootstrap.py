@@ -132,7 +132,9 @@ def _committer(launch: Launch[Settings], *, encode: Encode) -> Committer:
     order = launch.settings.order
     loop = asyncio.get_running_loop()
     return GroupCommit(
-        connect=lambda: postgres.connect(order.database, application_name="order-api-committer"),
+        connect=lambda: postgres.connect(
+            order.database, application_name="order-api-committer", autocommit=True
+        ),
         write=writer(order.idempotency_hours, encode=encode),
         deliver=lambda outcomes: _on_loop(loop, lambda: resolve(outcomes)),
         after_commit=lambda: failpoint("api.after_db_commit"),

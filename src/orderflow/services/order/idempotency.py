@@ -15,7 +15,7 @@ import msgspec
 
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.errors import Transient
-from orderflow.messaging.postgres import RESOURCE, Cursor
+from orderflow.messaging.postgres import RESOURCE, Cursor, array
 
 PURGE_ROWS_MAX = 10_000
 
@@ -68,13 +68,10 @@ def claim(
         return {}
     scopes = [key.scope for key, _, _ in requests]
     keys = [key.key for key, _, _ in requests]
-    hashes = [key.request_hash for key, _, _ in requests]
-    order_ids = [order_id for _, order_id, _ in requests]
-    answers = [answer for _, _, answer in requests]
 
     # An expired key must go first: it would win the conflict below.
     cursor.execute(_DELETE_EXPIRED, (scopes, keys, lifetime))
-    cursor.execute(_CLAIM, (scopes, keys, hashes, order_ids, answers, settled))
+    cursor.execute(_CLAIM, (settled, *arguments(requests)))
     won = {OrderId(str(order_id)) for (order_id,) in cursor}
 
     lost = [
@@ -86,6 +83,17 @@ def claim(
     if any(scope_and_key not in earlier for scope_and_key, _ in lost):
         raise Transient("an Idempotency-Key expired while it was looked up", resource=RESOURCE)
     return {order_id: earlier[scope_and_key] for scope_and_key, order_id in lost}
+
+
+def arguments(requests: Sequence[KeyRequest]) -> list[str]:
+    """The keys as `REQUESTED` reads them."""
+    return [
+        array([claim.scope for claim, _, _ in requests]),
+        array([claim.key for claim, _, _ in requests]),
+        array([claim.request_hash for claim, _, _ in requests]),
+        array([order_id for _, order_id, _ in requests]),
+        array([answer for _, _, answer in requests]),
+    ]
 
 
 def give_back(cursor: Cursor, claims: Sequence[Claim]) -> None:
@@ -144,17 +152,20 @@ USING unnest(%s::text[], %s::text[]) AS requested (scope, key)
 WHERE claimed.scope = requested.scope AND claimed.key = requested.key
       AND claimed.created_at < now() - %s
 """
-# In the order of the keys: two processes with the same keys wait for each other in one direction.
-_CLAIM = """
-INSERT INTO idempotency_key (scope, key, request_hash, order_id, answer, created_at, settled)
-SELECT requested.scope, requested.key, requested.request_hash, requested.order_id,
-       requested.answer, now(), given.settled
-FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::uuid[], %s::bytea[])
-     WITH ORDINALITY AS requested (scope, key, request_hash, order_id, answer, position),
-     (VALUES (%s::boolean)) AS given (settled)
-ORDER BY requested.scope, requested.key, requested.position
-ON CONFLICT DO NOTHING RETURNING order_id
+REQUESTED = """
+unnest(%s::text[], %s::text[], %s::bytea[], %s::uuid[], %s::bytea[])
+    WITH ORDINALITY AS requested (scope, key, request_hash, order_id, answer, position)
 """
+INSERT = """
+INSERT INTO idempotency_key (scope, key, request_hash, order_id, answer, created_at, settled)
+"""
+# In the order of the keys: two processes with the same keys wait for each other in one direction.
+IN_ORDER = "ORDER BY requested.scope, requested.key, requested.position"
+_CLAIM = f"""
+{INSERT}
+SELECT scope, key, request_hash, order_id, answer, now(), %s FROM {REQUESTED}
+{IN_ORDER} ON CONFLICT DO NOTHING RETURNING order_id
+"""  # noqa: S608 - the parts are constants
 _SELECT = """
 SELECT DISTINCT claimed.scope, claimed.key, claimed.request_hash, claimed.order_id, claimed.answer,
                 claimed.settled

@@ -1,6 +1,5 @@
 """
-New orders, priced and written by the group commit: one statement for each table, whatever the
-batch's size.
+New orders, priced and written by the group commit: one statement, whatever the batch's size.
 
 Guarantee: order, history, Idempotency-Key and outbox rows commit together or not at all, at prices
 that were in force when that transaction read them. A key is looked up before anything of today
@@ -11,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from itertools import chain
 
 import msgspec
 
 from orderflow.contracts.ids import OrderId, Sku
-from orderflow.messaging.postgres import Cursor, columns, outbox
-from orderflow.services.order import idempotency, products, repository
+from orderflow.messaging.postgres import Cursor
+from orderflow.services.order import idempotency, new_orders
 from orderflow.services.order.changes import Encode
 from orderflow.services.order.commands import PlacedOrder, PlaceOrder, new_order_id, place_order
 from orderflow.services.order.idempotency import Claim, ClaimedKey, KeyTaken
-from orderflow.services.order.model import Order, Product, RuleBroken, waiting_for
+from orderflow.services.order.known_products import KnownProducts
+from orderflow.services.order.model import Order, Product, RuleBroken
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,28 +55,68 @@ class _Draft(msgspec.Struct, frozen=True, kw_only=True):
 def writer(
     idempotency_hours: int, *, encode: Encode
 ) -> Callable[[Cursor, list[Placement]], list[Outcome]]:
-    """What the group commit calls with a batch: one outcome for each placement, in their order."""
+    """
+    What the group commit calls with a batch: one outcome for each placement, in their order.
+
+    One round trip if the products are known and cost what they did, no key is held, and no request
+    that breaks a rule has a key; else a transaction that reads before it writes.
+    """
     lifetime = timedelta(hours=idempotency_hours)
+    known = KnownProducts()
 
     def write(cursor: Cursor, batch: list[Placement]) -> list[Outcome]:
-        # In the orders' own transaction: what is charged is what the table says now. Without a
-        # lock: a price that changes before this commit is as one that changes after it.
         wanted = {line.sku for placement in batch for line in placement.command.lines}
-        catalogue = products.orderable(cursor, wanted)
-        drafts = [_draft(placement, catalogue=catalogue, encode=encode) for placement in batch]
+        catalogue = known.find(wanted)
+        if catalogue is not None:
+            drafts = [_draft(placement, catalogue=catalogue, encode=encode) for placement in batch]
+            if _write_at_once(cursor, drafts, catalogue=catalogue):
+                return [_outcome(draft, None) for draft in drafts]
 
-        # Keys before orders: only whoever claims a key first may write its order.
-        earlier = _claim(cursor, drafts, lifetime=lifetime)
-        fresh = [
-            draft.placed
-            for draft in drafts
-            if isinstance(draft.placed, PlacedOrder) and draft.order_id not in earlier
-        ]
-        if fresh:
-            _insert(cursor, fresh)
-        return [_outcome(draft, earlier.get(draft.order_id)) for draft in drafts]
+        with cursor.connection.transaction():
+            # In the orders' own transaction: what is charged is what the table says now. Without a
+            # lock: a price that changes before this commit is as one that changes after it.
+            catalogue = known.read(cursor, wanted)
+            drafts = [_draft(placement, catalogue=catalogue, encode=encode) for placement in batch]
+            return _write_after_claims(cursor, drafts, lifetime=lifetime)
 
     return write
+
+
+def _write_at_once(
+    cursor: Cursor, drafts: Sequence[_Draft], *, catalogue: Mapping[Sku, Product]
+) -> bool:
+    """
+    Write what was judged by this catalogue. False, and nothing is written, if the table has other
+    prices, or if the keys need more than one look.
+    """
+    placed = [draft.placed for draft in drafts if isinstance(draft.placed, PlacedOrder)]
+    keyed = [(draft.claim.scope, draft.claim.key) for draft in drafts if draft.claim]
+    keys = [
+        (draft.claim, draft.order_id, draft.answer)
+        for draft in drafts
+        if draft.claim and isinstance(draft.placed, PlacedOrder)
+    ]
+
+    # Each request that has a key is good, and is the only one with it.
+    if not placed or not len(keys) == len(keyed) == len({*keyed}):
+        return False
+    return new_orders.write(cursor, placed, judged_by=catalogue, keys=keys)
+
+
+def _write_after_claims(
+    cursor: Cursor, drafts: Sequence[_Draft], *, lifetime: timedelta
+) -> list[Outcome]:
+    # Keys before orders: only whoever claims a key first may write its order.
+    earlier = _claim(cursor, drafts, lifetime=lifetime)
+    fresh = [
+        draft.placed
+        for draft in drafts
+        if isinstance(draft.placed, PlacedOrder) and draft.order_id not in earlier
+    ]
+
+    if fresh:
+        new_orders.write(cursor, fresh, judged_by={})
+    return [_outcome(draft, earlier.get(draft.order_id)) for draft in drafts]
 
 
 def _draft(placement: Placement, *, catalogue: Mapping[Sku, Product], encode: Encode) -> _Draft:
@@ -139,46 +178,3 @@ def _outcome(draft: _Draft, earlier: ClaimedKey | None) -> Outcome:
     if isinstance(draft.placed, RuleBroken):
         return draft.placed
     return Written(order_id=draft.order_id, answer=draft.answer)
-
-
-def _insert(cursor: Cursor, batch: list[PlacedOrder]) -> None:
-    cursor.execute(_INSERT_ORDERS, columns(_order_row(placed.order) for placed in batch))
-    repository.insert_history(cursor, ((placed.order.order_id, placed.entry) for placed in batch))
-    outbox.append(cursor, list(chain.from_iterable(placed.outbox for placed in batch)))
-
-
-def _order_row(order: Order) -> tuple[object, ...]:
-    return (
-        order.order_id,
-        order.customer_id,
-        order.status.value,
-        order.version,
-        order.revision,
-        order.payment.attempt,
-        order.payment.state.value,
-        order.payment.payment_id,
-        order.stock.value,
-        order.payment_mode.value,
-        order.payment_method,
-        msgspec.json.encode(order.lines).decode(),
-        order.amount_minor,
-        order.currency,
-        order.created_at,
-        order.updated_at,
-        order.ship_when_reserved,
-        waiting_for(order),
-        order.waiting_since,
-        order.traceparent,
-    )
-
-
-_INSERT_ORDERS = """
-INSERT INTO orders (order_id, customer_id, status, version, revision, payment_attempt,
-                    payment_state, payment_id, stock, payment_mode, payment_method, lines,
-                    amount_minor, currency, created_at, updated_at, ship_when_reserved,
-                    waiting_for, waiting_since, traceparent)
-SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::smallint[],
-                     %s::text[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::jsonb[],
-                     %s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::bool[],
-                     %s::text[], %s::timestamptz[], %s::text[])
-"""

@@ -37,7 +37,7 @@ def listening(settings: Settings, gateway: Gateway, *, calls_max: int) -> Listen
         payment.database, application_name="payment-listener", session=postgres.BY_KEY
     )
     provider_calls = ProviderCalls(gateway, key_window=timedelta(seconds=payment.psp.key_window_s))
-    return with_payments(Payments(session.transaction, provider_calls), calls_max=calls_max)
+    return with_payments(Payments(session, provider_calls), calls_max=calls_max)
 
 
 def api(launch: Launch[Settings]) -> Role:

@@ -8,7 +8,7 @@ two phases leaves a row from which the next run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -36,13 +36,13 @@ from orderflow.services.payment.rules import (
     Announce,
     ChargePayment,
     ClosedOrder,
+    Decision,
     ProviderTask,
     RefundPayment,
     Wait,
 )
 
 NextPhase = Settled | Ask | Unknown
-Transaction = Callable[[], AbstractContextManager[Cursor]]
 FinishedCall = tuple[Received, ProviderTask, Answer]
 
 REFUSED_AGAIN_S = 300.0
@@ -68,8 +68,20 @@ def _as_record_of(cause: str, received: Received) -> Received:
     return msgspec.structs.replace(received, attributes=Attributes.of(metadata))
 
 
+class Database(Protocol):
+    """What the use cases need of a `postgres.Session`."""
+
+    def transaction(self) -> AbstractContextManager[Cursor]: ...
+
+    def statement(self) -> AbstractContextManager[Cursor]: ...
+
+
 class Books(Protocol):
     """What the use cases need of `repository`, which is the only one beside that of the tests."""
+
+    def advance(
+        self, cursor: Cursor, outcomes: Sequence[Payment], intents: Sequence[Payment], /
+    ) -> tuple[set[OrderId], set[OrderId]]: ...
 
     def lock(
         self, cursor: Cursor, order_ids: Sequence[OrderId], /
@@ -81,31 +93,34 @@ class Books(Protocol):
         self, cursor: Cursor, order_ids: Sequence[OrderId], /
     ) -> dict[OrderId, OrderAccount]: ...
 
-    def write(
-        self, cursor: Cursor, decisions: Sequence[rules.Decision], /, *, now: datetime
-    ) -> None: ...
+    def write(self, cursor: Cursor, decisions: Sequence[Decision], /, *, now: datetime) -> None: ...
 
     def close_ahead(
         self, cursor: Cursor, orders: Sequence[ClosedOrder], /, *, now: datetime
     ) -> None: ...
 
-    def settle(self, cursor: Cursor, payments: Sequence[Payment], /) -> bool: ...
+    def settle(self, cursor: Cursor, payments: Sequence[Payment], /) -> None: ...
 
     def settle_refunds(self, cursor: Cursor, refunds: Sequence[Refund], /) -> None: ...
 
 
 class Payments:
-    """Charges and refunds in the phases of `Prepare`: intent, call, outcome."""
+    """
+    Charges and refunds in the phases of `Prepare`: intent, call, outcome.
+
+    What nearly all records need is one statement (`advance`): the charge of an order that is new,
+    and the answer to it while the order is open. All else is decided from the rows, under a lock.
+    """
 
     def __init__(
         self,
-        transaction: Transaction,
+        database: Database,
         provider_calls: ProviderCalls,
         *,
         books: Books = repository,
         clock: Callable[[], datetime] = read_clock,
     ) -> None:
-        self._transaction = transaction
+        self._database = database
         self._provider_calls = provider_calls
         self._books = books
         self._clock = clock
@@ -116,24 +131,72 @@ class Payments:
 
         An order that is paid on request asks for nothing when it is created: no row, no event.
         """
-        asking = [received for received in batch if rules.asks_for_payment(received.event)]
-        if not asking:
-            return [NOTHING_TO_ANNOUNCE] * len(batch)
+        return self.advance((), batch)[1]
+
+    def outcome(self, finished: Sequence[FinishedCall]) -> list[NextPhase]:
+        """
+        Record the provider's answers, and return what follows from what is then recorded.
+
+        An outcome that another worker recorded first is kept, and is the one announced.
+        """
+        return self.advance(finished, ())[0]
+
+    def advance(
+        self, finished: Sequence[FinishedCall], batch: Sequence[Received]
+    ) -> tuple[list[NextPhase], list[NextPhase]]:
+        """`outcome` of the one and `intent` of the other, in one statement as far as it can be."""
+        now = self._clock()
+        after_calls, after_intents = self._advance_together(finished, batch, now=now)
+        after_intents |= {
+            at: NOTHING_TO_ANNOUNCE
+            for at, received in enumerate(batch)
+            if not rules.asks_for_payment(received.event)
+        }
+
+        others = [call for at, call in enumerate(finished) if at not in after_calls]
+        rest = [received for at, received in enumerate(batch) if at not in after_intents]
+        phases = (
+            _in_place(finished, after_calls, self._outcome_from_rows(others, now=now)),
+            _in_place(batch, after_intents, self._intent_from_rows(rest)),
+        )
+        if any(rules.asks_for_payment(received.event) for received in batch):
+            # A death here: the intent is recorded, the provider has seen nothing.
+            failpoint("payment.after_intent")
+        if finished:
+            # A death here: the outcome is recorded and not announced; the next run announces it.
+            failpoint("payment.after_outcome")
+        return phases
+
+    def _advance_together(
+        self, finished: Sequence[FinishedCall], batch: Sequence[Received], *, now: datetime
+    ) -> tuple[dict[int, NextPhase], dict[int, NextPhase]]:
+        """What follows for those that one statement was enough for, by their places."""
+        answered = _charges_by_order(finished, now=now)
+        begun = _first_charges(batch, now=now)
+        if not (answered or begun):
+            return {}, {}
 
         # The intent commits before the call: after a crash the row shows that a charge may be out.
-        with self._transaction() as cursor:
-            accounts = self._books.lock(cursor, _order_ids(asking))
-            phases = self._decide_and_write(cursor, asking, accounts)
-        # A death here: the intent is recorded, the provider has seen nothing.
-        failpoint("payment.after_intent")
+        with self._database.statement() as cursor:
+            settled, new = self._books.advance(
+                cursor,
+                [payment for _, payment in answered.values()],
+                [_recorded_by(decision) for _, decision in begun.values()],
+            )
+        return (
+            {
+                at: _phase_after_charge(payment)
+                for at, payment in map(answered.__getitem__, settled)
+            },
+            {at: _next_phase(decision.then) for at, decision in map(begun.__getitem__, new)},
+        )
 
-        if len(asking) == len(batch):
-            return phases
-        remaining = iter(phases)
-        return [
-            next(remaining) if rules.asks_for_payment(received.event) else NOTHING_TO_ANNOUNCE
-            for received in batch
-        ]
+    def _intent_from_rows(self, batch: Sequence[Received]) -> list[NextPhase]:
+        if not batch:
+            return []
+        with self._database.transaction() as cursor:
+            accounts = self._books.lock(cursor, _order_ids(batch))
+            return self._decide_and_write(cursor, batch, accounts)
 
     def look_ahead(self, behind: Sequence[Received]) -> None:
         """
@@ -152,7 +215,7 @@ class Payments:
         if not orders:
             return
 
-        with self._transaction() as cursor:
+        with self._database.transaction() as cursor:
             self._books.lock(cursor, list(orders))
             self._books.close_ahead(cursor, list(orders.values()), now=self._clock())
 
@@ -160,13 +223,11 @@ class Payments:
         """Carry out one task at the provider. Raises Unavailable when nothing was sent."""
         return await self._provider_calls.call(task)
 
-    def outcome(self, finished: Sequence[FinishedCall]) -> list[NextPhase]:
-        """
-        Record the provider's answers, and return what follows from what is then recorded.
-
-        An outcome that another worker recorded first is kept, and is the one announced.
-        """
-        now = self._clock()
+    def _outcome_from_rows(
+        self, finished: Sequence[FinishedCall], *, now: datetime
+    ) -> list[NextPhase]:
+        if not finished:
+            return []
         payments = [
             payment for call in finished if (payment := payment_after(call, now=now)) is not None
         ]
@@ -174,20 +235,13 @@ class Payments:
             refund for call in finished if (refund := refund_after(call, now=now)) is not None
         ]
 
-        with self._transaction() as cursor:
+        with self._database.transaction() as cursor:
             # Lock, compare-and-set, then read: nobody can change what the announcement is built of.
             # Whether the order is closed is read then, too: a capture of a closed order is owed.
             self._books.lock_again(cursor, _order_ids(received for received, _, _ in finished))
-            all_known = self._books.settle(cursor, payments)
+            self._books.settle(cursor, payments)
             self._books.settle_refunds(cursor, refunds)
-
-            if all_known and _are_charges(finished):
-                phases = [_phase_after_charge(payment) for payment in payments]
-            else:
-                phases = self._decide_again(cursor, finished, now=now)
-        # A death here: the outcome is recorded and not announced; the next run announces it.
-        failpoint("payment.after_outcome")
-        return phases
+            return self._decide_again(cursor, finished, now=now)
 
     def _decide_and_write(
         self,
@@ -238,9 +292,50 @@ def _order_ids(batch: Iterable[Received]) -> list[OrderId]:
     return list(dict.fromkeys(received.event.order_id for received in batch))
 
 
-def _are_charges(finished: Sequence[FinishedCall]) -> bool:
-    """Only charges? Then, once all are written, the answers are the outcome: no need to read."""
-    return all(isinstance(task, ChargePayment) for _, task, _ in finished)
+def _charges_by_order(
+    finished: Sequence[FinishedCall], *, now: datetime
+) -> dict[OrderId, tuple[int, Payment]]:
+    """The payments as answers to charges leave them, with their places; of an order the first."""
+    answered: dict[OrderId, tuple[int, Payment]] = {}
+    for at, call in enumerate(finished):
+        if isinstance(call[1], ChargePayment):
+            payment = payment_after(call, now=now)
+            assert payment is not None
+            answered.setdefault(payment.order_id, (at, payment))
+    return answered
+
+
+def _first_charges(
+    batch: Sequence[Received], *, now: datetime
+) -> dict[OrderId, tuple[int, Decision]]:
+    """
+    What is decided about those records that ask for a payment, with their places, if their orders
+    are new; of an order the first record.
+    """
+    begun: dict[OrderId, tuple[int, Decision]] = {}
+    seen: set[OrderId] = set()
+    for at, received in enumerate(batch):
+        event, order_id = received.event, received.event.order_id
+        if order_id in seen or not rules.asks_for_payment(event):
+            continue
+        seen.add(order_id)
+        if not isinstance(event, OrderCancelled):
+            cause = str(received.metadata.id)
+            begun[order_id] = (at, rules.decide(event, NEW_ORDER, cause=cause, now=now))
+    return begun
+
+
+def _recorded_by(decision: Decision) -> Payment:
+    assert decision.payment is not None, "a payment of a new order is recorded"
+    return decision.payment
+
+
+def _in_place(
+    all_of_them: Sequence[object], done: Mapping[int, NextPhase], rest: Sequence[NextPhase]
+) -> list[NextPhase]:
+    """The phases in their order: those of the places in `done`, and of all others `rest`."""
+    remaining = iter(rest)
+    return [done[at] if at in done else next(remaining) for at in range(len(all_of_them))]
 
 
 def _phase_after_charge(payment: Payment) -> NextPhase:

@@ -8,7 +8,7 @@ only, and what is read under the lock is current.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, LiteralString
@@ -91,7 +91,7 @@ def write(cursor: Cursor, decisions: Sequence[Decision], *, now: datetime) -> No
     """Insert new payments, closed orders and refunds: at most one statement for each table."""
     payments = [decision.payment for decision in decisions if decision.payment is not None]
     if payments:
-        cursor.execute(_INSERT_PAYMENTS, columns(map(_payment_row, payments)))
+        cursor.execute(_INTENT, columns(map(_payment_row, payments)))
 
     closed = [decision.closed_order for decision in decisions if decision.closed_order is not None]
     if closed:
@@ -109,18 +109,40 @@ def close_ahead(cursor: Cursor, orders: Sequence[ClosedOrder], *, now: datetime)
     cursor.execute(_CLOSE, columns(_closed_order_row(order, now) for order in orders))
 
 
-def settle(cursor: Cursor, payments: Sequence[Payment]) -> bool:
+def advance(
+    cursor: Cursor, outcomes: Sequence[Payment], intents: Sequence[Payment]
+) -> tuple[set[OrderId], set[OrderId]]:
+    """
+    In one statement, and so in one transaction: write the state of payments after a call, and new
+    payments before theirs. Each order comes once.
+
+    Returns the orders of both that this was done for, and that there is nothing else to know of: an
+    outcome only if none is recorded and the order is open, an intent only if the order is new. All
+    others are as they were.
+    """
+    intents = sorted(intents, key=lambda payment: payment.order_id)
+    arguments = [
+        *_columns(map(_outcome_row, outcomes), _OUTCOME_COLUMNS),
+        array([payment.order_id for payment in intents]),
+        *_columns(map(_payment_row, intents), _INTENT_COLUMNS),
+    ]
+    cursor.execute(_ADVANCE, arguments)
+
+    settled: set[OrderId] = set()
+    begun: set[OrderId] = set()
+    for is_settled, order_id in cursor.fetchall():
+        (settled if is_settled else begun).add(order_id)
+    return settled, begun
+
+
+def settle(cursor: Cursor, payments: Sequence[Payment]) -> None:
     """
     Write the state of payments after a call, unless their outcome is recorded already.
 
-    Returns whether these states are all there is to know: each was written, and no order is closed.
     The orders must be locked: the statement sees what was committed before the lock was had.
     """
-    if not payments:
-        return True
-    cursor.execute(_SETTLE, columns(map(_outcome_row, payments)))
-    closed = [is_closed for (is_closed,) in cursor.fetchall()]
-    return len(closed) == len(payments) and not any(closed)
+    if payments:
+        cursor.execute(_SETTLE, columns(map(_outcome_row, payments)))
 
 
 def settle_refunds(cursor: Cursor, refunds: Sequence[Refund]) -> None:
@@ -234,6 +256,11 @@ def _accounts(cursor: Cursor, ids: str) -> dict[OrderId, OrderAccount]:
         payments = tuple(_payment(row) for row in rows if row[4] is not None)
         accounts[OrderId(order_id)] = OrderAccount(closing, payments)
     return accounts
+
+
+def _columns(rows: Iterable[Sequence[object]], count: int) -> list[str]:
+    """As `columns`, of which there are so many; empty ones without a row."""
+    return columns(rows) or [array(())] * count
 
 
 def _outcome_row(payment: Payment) -> tuple[object, ...]:
@@ -385,7 +412,7 @@ LEFT JOIN refund ON refund.order_id = payment.order_id AND refund.attempt = paym
 WHERE known_order.order_id = ANY (%s::uuid[])
 ORDER BY known_order.order_id, payment.attempt
 """
-_INSERT_PAYMENTS = """
+_INTENT = """
 INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor,
                      currency, payment_method, lines, reason, message, captured_minor, created_at,
                      settled_at, settled_by, requested_by)
@@ -400,14 +427,20 @@ FROM unnest(%s::uuid[], %s::smallint[], %s::uuid[], %s::text[], %s::text[], %s::
              payment_method, lines, reason, message, created_at, settled_at, settled_by,
              requested_by)
 """
+_INTENT_COLUMNS = 15
 # What closed the order first stays; but once the cancellation's own record has had its turn, it is
 # not ahead any more.
 _CLOSE = """
-INSERT INTO closed_order (order_id, customer_id, reason, closed_by, closed_at, ahead)
-SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::timestamptz[],
-                     %s::boolean[])
-ON CONFLICT (order_id) DO UPDATE SET ahead = false
-WHERE closed_order.ahead AND NOT EXCLUDED.ahead
+WITH closing AS (
+    INSERT INTO closed_order (order_id, customer_id, reason, closed_by, closed_at, ahead)
+    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::timestamptz[],
+                         %s::boolean[])
+    ON CONFLICT (order_id) DO UPDATE SET ahead = false
+    WHERE closed_order.ahead AND NOT EXCLUDED.ahead
+    RETURNING order_id
+)
+UPDATE known_order SET closed = true
+FROM closing WHERE known_order.order_id = closing.order_id AND NOT known_order.closed
 """
 # The payment's sum is raised only by refunds that were really inserted: a constraint on the payment
 # then holds the sum of its refunds within what was captured.
@@ -423,8 +456,14 @@ WITH new AS (
 UPDATE payment SET refunded_minor = refunded_minor + new.amount_minor
 FROM new WHERE payment.order_id = new.order_id AND payment.attempt = new.attempt
 """
-# Compare-and-set: the first recorded outcome stays, and UNKNOWN never overwrites one.
-_SETTLE = """
+_OUTCOME = """
+unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[], %s::text[], %s::text[],
+       %s::timestamptz[], %s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[])
+     AS outcome (order_id, attempt, state, provider_reference, reason, message, settled_at,
+                 settled_by, unknown_since, waiting_record, waiting_since)
+"""
+_OUTCOME_COLUMNS = 11
+_SET_OUTCOME = """
 UPDATE payment
 SET state = outcome.state, live = outcome.state <> 'FAILED',
     provider_reference = outcome.provider_reference,
@@ -433,14 +472,31 @@ SET state = outcome.state, live = outcome.state <> 'FAILED',
     unknown_since = outcome.unknown_since, waiting_record = outcome.waiting_record,
     waiting_since = outcome.waiting_since,
     captured_minor = CASE outcome.state WHEN 'SUCCEEDED' THEN amount_minor ELSE 0 END
-FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[], %s::text[], %s::text[],
-            %s::timestamptz[], %s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[])
-     AS outcome (order_id, attempt, state, provider_reference, reason, message, settled_at,
-                 settled_by, unknown_since, waiting_record, waiting_since)
+FROM """
+# Compare-and-set: the first recorded outcome stays, and UNKNOWN never overwrites one.
+_IF_UNSETTLED = """
 WHERE payment.order_id = outcome.order_id AND payment.attempt = outcome.attempt
   AND payment.settled_at IS NULL
-RETURNING EXISTS (SELECT FROM closed_order WHERE closed_order.order_id = payment.order_id)
 """
+_SETTLE = _SET_OUTCOME + _OUTCOME + _IF_UNSETTLED
+# A lock that was waited for shows the row as it is then, so `closed` is current although the
+# statement began before; `closed_order` would be read as it was. What is locked comes before what
+# is inserted, and both in the order of their ids: no two workers wait for each other.
+_ADVANCE = f"""
+WITH locked AS (
+    SELECT outcome.* FROM {_OUTCOME} JOIN known_order USING (order_id)
+    WHERE NOT known_order.closed ORDER BY order_id FOR UPDATE OF known_order
+),
+settled AS ({_SET_OUTCOME} locked AS outcome {_IF_UNSETTLED} RETURNING payment.order_id),
+known AS (
+    INSERT INTO known_order (order_id)
+    SELECT unnest(%s::uuid[]) WHERE (SELECT count(*) FROM locked) >= 0
+    ON CONFLICT DO NOTHING RETURNING order_id
+),
+-- IS TRUE: looked up in a hash table, not joined row by row.
+begun AS ({_INTENT} WHERE (order_id IN (SELECT order_id FROM known)) IS TRUE)
+SELECT true, order_id::text FROM settled UNION ALL SELECT false, order_id::text FROM known
+"""  # noqa: S608 - its parts are constants
 _SETTLE_REFUNDS = """
 UPDATE refund
 SET state = 'SUCCEEDED', provider_reference = outcome.provider_reference,

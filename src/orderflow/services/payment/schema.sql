@@ -1,6 +1,7 @@
--- One row for each order that payment was told of: the row that intents and outcomes lock.
+-- One row for each order that payment was told of: the row that intents and outcomes lock. `closed`: it was cancelled.
 CREATE TABLE known_order (
-    order_id uuid PRIMARY KEY
+    order_id uuid    PRIMARY KEY,
+    closed   boolean NOT NULL DEFAULT false
 );
 
 -- Orders that were cancelled. Never deleted: whatever comes later is not charged. `ahead`: the cancellation's own

@@ -38,6 +38,11 @@ COMMON = {
     "transaction.state.log.num.partitions": "8",
     "share.coordinator.state.topic.num.partitions": "2",
     "log.cleaner.dedupe.buffer.size": "16777216",
+    # All share a few cores with their clients: a request that wakes fewer threads costs less.
+    "num.network.threads": "1",
+    "num.io.threads": "2",
+    "group.coordinator.threads": "1",
+    "share.coordinator.threads": "1",
     # A dead broker is noticed, and may come back, after 3 s. Below that a busy machine loses
     # brokers by mistake.
     "broker.session.timeout.ms": "3000",

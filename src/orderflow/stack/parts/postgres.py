@@ -41,6 +41,12 @@ SERVER_SETTINGS = {
     # reports so.
     "max_slot_wal_keep_size": "2GB",
     "max_connections": "200",
+    # After a checkpoint each page that changes is logged whole, once: checkpoints are rare.
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "shared_buffers": "256MB",
+    # No query here is long enough to be worth compiling.
+    "jit": "off",
 }
 DATABASES_SQL = Path(__file__).with_name("databases.sql")
 

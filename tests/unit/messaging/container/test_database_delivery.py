@@ -129,7 +129,8 @@ def test_before_a_revocation_finished_offsets_are_committed(database: MemoryData
     for number in range(2):
         for key in "abcdefgh":
             listener.ask(key, number)
-        # The second time it is too early for another plain commit.
+        # The second time it is too early for another plain commit, and time for another wave.
+        listener.clock.advance(0.05)
         listener.workers[0].turn()
     assert len(effects(database)) == 16
     assert not all(listener.is_finished(key, 1) for key in "abcdefgh")
@@ -141,6 +142,51 @@ def test_before_a_revocation_finished_offsets_are_committed(database: MemoryData
     revoked = [record for record in last if (record.topic(), record.partition()) not in kept]
     assert revoked
     assert all(listener.committed(record).is_finished(record.offset()) for record in revoked)
+
+
+def test_what_comes_soon_after_a_wave_is_handled_together(database: MemoryDatabase) -> None:
+    """A transaction for each record would cost the database more than its work."""
+    listener = MemoryListener(database=database)
+    worker = listener.workers[0]
+    listener.turn()
+    listener.ask("a", 0)
+    listener.turn()
+    assert listener.handler.waves == [[("a", 0)]], "the first one at once"
+
+    for key in "bcd":
+        listener.ask(key, 0)
+        worker.turn()
+    assert len(listener.handler.waves) == 1
+    assert worker.client.wakes_at > listener.clock.monotonic(), "no poll returns for each of them"
+    listener.clock.advance(worker.container._settings.database_rests_s[0])
+    worker.turn()
+    assert [sorted(wave) for wave in listener.handler.waves[1:]] == [[("b", 0), ("c", 0), ("d", 0)]]
+
+
+def test_as_many_as_a_wave_takes_end_the_rest(database: MemoryDatabase) -> None:
+    listener = MemoryListener(database=database, faults=Faults(wave_max=3))
+    listener.turn()
+    listener.ask("a", 0)
+    listener.turn()
+    for key in "bcd":
+        listener.ask(key, 0)
+    listener.workers[0].turn()
+    assert len(effects(database)) == 4
+
+
+def test_a_database_that_is_probed_does_not_wait_for_the_rest(database: MemoryDatabase) -> None:
+    listener = MemoryListener(database=database)
+    listener.turn()
+    listener.ask("a", 0)
+    listener.turn()
+    database.away = True
+    listener.ask("b", 0)
+    listener.clock.advance(1.0)
+    listener.workers[0].turn()
+    database.away = False
+    listener.clock.advance(1.0)
+    listener.workers[0].turn()
+    assert effects(database) == [("a", 0), ("b", 0)]
 
 
 def test_a_listener_with_an_inbox_needs_a_database() -> None:

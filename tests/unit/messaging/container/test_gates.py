@@ -5,10 +5,11 @@ kept alive.
 
 from __future__ import annotations
 
-from tests.support.memory_listener import ASKED, MemoryListener
+from tests.support.memory_listener import ASKED, TURN_S, MemoryListener
 from tests.support.probe_language import ignored
 
 from orderflow.messaging.container.failures import PROBES_MAX
+from orderflow.messaging.container.stages.admission import PAUSE_AFTER_S
 from orderflow.messaging.testing.memory_broker import Fault
 from orderflow.messaging.testing.memory_database import MemoryDatabase
 from orderflow.messaging.work.reasons import split
@@ -50,7 +51,10 @@ def test_while_a_resource_is_away_no_more_is_fetched_than_a_few_probes() -> None
     for number in range(PROBES_MAX):
         listener.ask(f"key-{number}", 0, behaviour="away")
     listener.turn(2)
-    assert all(partition.paused for partition in listener.workers[0].client.partitions.values())
+    partitions = listener.workers[0].client.partitions.values()
+    assert not any(partition.paused for partition in partitions), "it may be away for a moment only"
+    listener.turn(round(PAUSE_AFTER_S / TURN_S))
+    assert all(partition.paused for partition in partitions)
     listener.handler.away = False
     listener.run()
     listener.turn(2)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tests.support.memory_listener import MemoryListener, attempts
 
-from orderflow.messaging.errors import Contention
+from orderflow.messaging.container.stages.prepare_stage import APART_FOR_S
+from orderflow.messaging.errors import Contention, Unavailable
 from orderflow.messaging.listener import Ask, Received, RetryPolicy, Settled
 
 KEYS = [f"key-{number}" for number in range(64)]
@@ -57,13 +58,44 @@ class Charges:
         return Ask(received.event.id) if outcome is None else Settled(outcome)
 
 
+class Together(Charges):
+    """Outcomes and intents in one transaction. `together` counts those that were had so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.together = 0
+
+    def advance(
+        self, finished: Sequence[tuple[Received, Any, Any]], batch: Sequence[Received]
+    ) -> tuple[list[Settled | Ask], list[Settled | Ask]]:
+        outcomes = [received.event.id for received, _task, _answer in finished]
+        intents = [received.event.id for received in batch]
+        self.batches.append(outcomes + intents)
+        for fault, keys in ((self.outcome_fault, outcomes), (self.intent_fault, intents)):
+            for key in keys:
+                if (error := fault(key)) is not None:
+                    raise error
+        self.together += 1
+        for received, _task, answer in finished:
+            self.recorded[str(received.metadata.id)] = answer
+        after_calls = [self._step(received) for received, _task, _answer in finished]
+        return after_calls, [self._step(received) for received in batch]
+
+
+@pytest.fixture(params=[Charges, Together])
+def charges(request: pytest.FixtureRequest) -> Charges:
+    made: Charges = request.param()
+    return made
+
+
 def of(key: str, error: Exception) -> Callable[[str], Exception | None]:
     return lambda other: error if other == key else None
 
 
 @pytest.mark.parametrize("stage", ["intent_fault", "outcome_fault"])
-def test_a_batch_that_fails_is_halved_with_a_poll_after_each_transaction(stage: str) -> None:
-    charges = Charges()
+def test_a_batch_that_fails_is_halved_with_a_poll_after_each_transaction(
+    charges: Charges, stage: str
+) -> None:
     listener = MemoryListener(prepare=charges, retry=RetryPolicy(back_off_s=()))
     setattr(charges, stage, of("bad", ValueError("a fault of the service")))
     listener.ask("bad", 0)
@@ -82,8 +114,7 @@ def test_a_batch_that_fails_is_halved_with_a_poll_after_each_transaction(stage: 
 
 
 @pytest.mark.parametrize("stage", ["intent_fault", "outcome_fault"])
-def test_a_locked_row_delays_only_the_record_that_meets_it(stage: str) -> None:
-    charges = Charges()
+def test_a_locked_row_delays_only_the_record_that_meets_it(charges: Charges, stage: str) -> None:
     listener = MemoryListener(prepare=charges)
     setattr(charges, stage, of("locked", LOCKED))
     listener.ask("locked", 0, 1)
@@ -108,8 +139,9 @@ def test_a_locked_row_delays_only_the_record_that_meets_it(stage: str) -> None:
     assert listener.dead == []
 
 
-def test_an_answer_whose_row_is_locked_is_kept_and_the_call_not_made_again() -> None:
-    charges = Charges()
+def test_an_answer_whose_row_is_locked_is_kept_and_the_call_not_made_again(
+    charges: Charges,
+) -> None:
     listener = MemoryListener(prepare=charges)
     charges.outcome_fault = of("locked", LOCKED)
     listener.ask("locked", 0)
@@ -124,8 +156,9 @@ def test_an_answer_whose_row_is_locked_is_kept_and_the_call_not_made_again() -> 
 
 
 @pytest.mark.parametrize("stage", ["intent_fault", "outcome_fault"])
-def test_when_everything_fails_nobody_is_charged_and_probes_back_off(stage: str) -> None:
-    charges = Charges()
+def test_when_everything_fails_nobody_is_charged_and_probes_back_off(
+    charges: Charges, stage: str
+) -> None:
     listener = MemoryListener(prepare=charges, retry=RetryPolicy(back_off_s=(600.0, 600.0)))
     setattr(charges, stage, lambda _key: ValueError("a fault of the service"))
     for key in KEYS:
@@ -147,3 +180,42 @@ def test_when_everything_fails_nobody_is_charged_and_probes_back_off(stage: str)
     listener.run()
     assert listener.told == {key: [0] for key in KEYS}
     assert listener.dead == []
+
+
+def test_outcomes_and_intents_share_a_transaction_where_they_can() -> None:
+    charges = Together()
+    listener = MemoryListener(prepare=charges, calls_max=8)
+    for key in KEYS:
+        listener.ask(key, 0)
+    listener.run()
+    assert listener.told == {key: [0] for key in KEYS}
+    # The first has intents alone, the last outcomes alone; between them is one for eight records.
+    assert charges.together == len(KEYS) / 8 - 1
+    assert len(charges.batches) == charges.together + 2
+    assert sorted(charges.calls) == sorted(KEYS)
+
+
+@pytest.mark.parametrize("stage", ["intent_fault", "outcome_fault"])
+def test_a_shared_transaction_that_fails_makes_no_call_twice_and_is_shared_again_later(
+    stage: str,
+) -> None:
+    charges = Together()
+    listener = MemoryListener(prepare=charges, calls_max=8)
+    away = Unavailable("away", resource="database")
+    for key in KEYS[:24]:
+        listener.ask(key, 0)
+    listener.turn(2)
+    setattr(charges, stage, lambda _key: away)
+    listener.turn(4)
+    assert listener.reasons(), "the database is away"
+    setattr(charges, stage, lambda _key: None)
+    listener.run()
+    assert listener.told == {key: [0] for key in KEYS[:24]}
+    assert sorted(charges.calls) == sorted(KEYS[:24])
+
+    listener.clock.advance(APART_FOR_S)
+    before = charges.together
+    for key in KEYS:
+        listener.ask(key, 1)
+    listener.run()
+    assert charges.together > before

@@ -88,7 +88,8 @@ def test_after_an_unknown_outcome_what_is_committed_decides(fault: Fault) -> Non
     listener.run()
     assert listener.told == {key: [0, 1] for key in "abcdef"}
     assert once_each(listener)
-    assert len(listener.handler.waves) == (2 if fault is Fault.COMMITTED_UNANSWERED else 4)
+    computed_again = len(listener.handler.waves) > 2
+    assert computed_again == (fault is not Fault.COMMITTED_UNANSWERED)
 
 
 def test_records_whose_commit_was_answered_and_then_undone_are_read_again() -> None:

@@ -16,6 +16,7 @@ from tests.support.fact_schedules import fact
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.events import NotificationFailed, NotificationSent, OrderEvent, OrderStatus
 from orderflow.contracts.ids import CustomerId, OrderId, notification_id
+from orderflow.messaging.derived_ids import DerivedIds
 from orderflow.messaging.event import EventId
 from orderflow.services.notification.model import (
     Deferred,
@@ -78,8 +79,8 @@ def sent(*letters: Letter) -> tuple[Outcome, ...]:
 
 def test_the_id_of_a_notification_is_derived_from_its_cause_and_its_kind() -> None:
     cause = UUID("019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10")
-    assert notification_id(cause, "ORDER_CREATED") == str(
-        uuid5(NAMESPACE, f"{cause}/notification/ORDER_CREATED")
+    assert notification_id(cause, "ORDER_CREATED") == DerivedIds(NAMESPACE).make(
+        str(cause), f"{cause}/notification/ORDER_CREATED"
     )
 
 

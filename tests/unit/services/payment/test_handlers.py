@@ -24,13 +24,17 @@ from orderflow.services.payment.provider_calls import ProviderCalls
 from orderflow.services.payment.rules import ChargePayment, RefundPayment, VoidPayment
 
 
-def no_transaction() -> NoReturn:
-    raise AssertionError("a transaction was opened")
+class NoDatabase:
+    def transaction(self) -> NoReturn:
+        raise AssertionError("a transaction was opened")
+
+    def statement(self) -> NoReturn:
+        raise AssertionError("a statement was made")
 
 
 def payments() -> Payments:
     provider = FlakyProvider(window=timedelta(days=1))
-    return Payments(no_transaction, ProviderCalls(provider, key_window=timedelta(days=1)))
+    return Payments(NoDatabase(), ProviderCalls(provider, key_window=timedelta(days=1)))
 
 
 def test_orders_paid_on_request_alone_open_no_transaction() -> None:

@@ -120,7 +120,7 @@ class Paying:
         self.provider = provider or Provider()
         self.books = PaymentBooks()
         payments = Payments(
-            self.books.transaction,
+            self.books,
             ProviderCalls(self.provider, key_window=DAY),
             books=self.books,
             clock=self._now,

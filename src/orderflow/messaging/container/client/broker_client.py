@@ -112,15 +112,14 @@ class BrokerClient:
         # empty.
         return bool(self._consumer.memberid())
 
-    def poll(self, timeout_s: float, records_max: int) -> Polled:
+    def poll(self, timeout_s: float, records_max: int, *, rest_s: float = 0.0) -> Polled:
         if self.broker_error:
             self._ask_again()
         # Before anything is fetched: what the last poll brought of such a partition came before its
         # refusal, and has been admitted to the old state.
         self._assignment.place_again()
 
-        first = self._consumer.poll(timeout_s)
-        messages = [] if first is None else [first, *self._consumer.consume(records_max - 1, 0)]
+        messages = self._fetched(timeout_s, records_max, rest_s)
         read: list[tuple[Any, KafkaError | None]] = [(each, each.error()) for each in messages]
         if (fenced := self._first_fencing(error for _, error in read)) is not None:
             self._join_anew(fenced)
@@ -149,6 +148,14 @@ class BrokerClient:
         if assigned:
             self.broker_error = ""
         return Polled(assigned, ends)
+
+    def _fetched(self, timeout_s: float, records_max: int, rest_s: float) -> list[Any]:
+        """What the client returns, errors and ends of partitions among it."""
+        consumer = self._consumer
+        if rest_s > 0:
+            return list(consumer.consume(records_max, rest_s))
+        first = consumer.poll(timeout_s)
+        return [] if first is None else [first, *consumer.consume(records_max - 1, 0)]
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         self._assignment.pause(partitions)

@@ -73,11 +73,12 @@ class KafkaClient(Protocol):
     def close(self) -> None:
         """Leave. With static membership the partitions stay assigned until the session ends."""
 
-    def poll(self, timeout_s: float, records_max: int) -> Polled:
+    def poll(self, timeout_s: float, records_max: int, *, rest_s: float = 0.0) -> Polled:
         """
         At most `records_max` records of the assigned partitions, in the shape of the client
-        library's messages. A partition whose log does not have the group's offset is placed again:
-        see `out_of_range`.
+        library's messages; as soon as there are any, but not before so many are there or `rest_s`
+        have passed: a caller that rests is not woken for each. A partition whose log does not have
+        the group's offset is placed again: see `out_of_range`.
 
         Raises Fenced when another process runs in this slot, Unavailable when committed offsets
         could not be read.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from orderflow.messaging.container.deliveries.after_effect import AfterEffect
 from orderflow.messaging.container.deliveries.effect_database import EffectDatabase
+from orderflow.messaging.container.deliveries.gathering import Gathering
 from orderflow.messaging.container.deliveries.transaction import TurnTransaction
 from orderflow.messaging.container.metrics import RECORDS
 from orderflow.messaging.container.records.record import Record
@@ -37,10 +38,26 @@ class DatabaseDelivery(AfterEffect):
         self._handler = delivery.handler
         self._publisher = publisher
         self._database = database
+        self._gathering = Gathering(
+            client=shared.client,
+            queues=shared.queues,
+            gate=shared.gates.handle,
+            records=shared.settings.records_max,
+            rest_s=shared.settings.database_rest_s,
+        )
         REPEATS.labels(self._name)
         self.needs = (shared.gates.handle,)
 
+    @property
+    def due_at(self) -> float:
+        return self._gathering.due_at
+
+    def end_turn(self, now: float) -> list[Record]:
+        self._gathering.end_turn(now)
+        return super().end_turn(now)
+
     def handle(self, wave: list[Record]) -> list[Record]:
+        self._gathering.begin(self._clock.monotonic())
         fresh, repeats = self._commit_effects(wave)
         RECORDS.labels(self._name, "handled").inc(len(wave))
         self._record_log.add(fresh, "handled")

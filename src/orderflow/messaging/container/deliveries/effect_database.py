@@ -40,7 +40,7 @@ class PostgresEffects:
         self._session = session
 
     def transaction(self) -> AbstractContextManager[Cursor]:
-        return self._session.transaction()
+        return self._session.pipelined()
 
     def claim(self, cursor: Cursor, listener: str, event_ids: Sequence[str]) -> set[str]:
         return inbox.claim(cursor, listener, event_ids)

@@ -251,11 +251,6 @@ class TurnTransaction:
         count_dead_letters(letter[0] for _record, letter in self._uncommitted.dead)
 
     def _rest(self, began: float) -> None:
-        """
-        Rest twice as long as the commit took, within bounds: load then makes batches larger, not
-        more of them.
-        """
         now = self._clock.monotonic()
-        least, most = self._settings.rest_s
-        self.rest_until = now + min(most, max(least, 2 * (now - began)))
+        self.rest_until = now + self._settings.kafka_rest_s(now - began)
         COMMIT_S.labels(self._name).observe(now - began)

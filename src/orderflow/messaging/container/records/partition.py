@@ -13,12 +13,14 @@ from typing import Any
 
 from orderflow.messaging.container.records.record import Progress, Record, State
 from orderflow.messaging.kafka.finished_offsets import (
+    UNFINISHED_MAX,
     Window,
     added_bytes_max,
     admits,
     decode,
     has_room,
     runs_bytes_max,
+    surely_writable,
 )
 from orderflow.messaging.telemetry import logger
 
@@ -61,9 +63,13 @@ class Partition:
     def may_admit(self, offset: int) -> bool:
         """Whether the window, with `offset` in it, still fits into a commit's metadata."""
         # First, because what the log does not have any more would fill the window for good.
-        self._pass_over(offset)
-        if offset < self.next or not self.unfinished:
+        if self._to_come:
+            self._pass_over(offset)
+        unfinished = self.unfinished
+        if offset < self.next or not unfinished:
             return True
+        if surely_writable(offset + 1 - next(iter(unfinished))):
+            return len(unfinished) + 1 < UNFINISHED_MAX
 
         def fits() -> bool:
             span = offset + 1 - next(iter(self.unfinished))
@@ -90,8 +96,9 @@ class Partition:
         """
         offset: int = message.offset()
 
-        self._pass_over(offset)
         to_come = self._to_come
+        if to_come:
+            self._pass_over(offset)
         if to_come and to_come[0] == offset:
             to_come.popleft()
         elif offset < self.next:

@@ -18,6 +18,7 @@ from orderflow.messaging.container.shared import Shared
 from orderflow.messaging.container.stages.intake import Intake
 from orderflow.messaging.errors import Poison, Transient
 
+PAUSE_AFTER_S = 1.0
 REGISTRY_S_MAX = 1.0
 """
 How long a turn may ask the registry: a look-up that begins after that waits for the next turn.
@@ -107,7 +108,10 @@ class Admission:
         queues = self._queues
         if len(queues.to_prepare) + len(queues.ready) < PROBES_MAX:
             passing += (self._gates.handle, self._gates.intent, self._gates.call)
-        away = any(gate.is_probing for gate in self._gates if gate not in passing)
+        # A pause throws away what the client has fetched ahead. For what is away for a moment only
+        # that is not worth it: the window bounds what comes in meanwhile.
+        moment = self._clock.monotonic() - PAUSE_AFTER_S
+        away = any(gate.is_closed_since(moment) for gate in self._gates if gate not in passing)
         for partition in list(self._client.partitions.values()):
             held = partition.held
             while held and partition.may_admit(held[0].offset()):

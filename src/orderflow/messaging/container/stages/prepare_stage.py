@@ -8,7 +8,8 @@ was done for a partition that was taken away is recorded all the same; it is not
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from orderflow.messaging.container.failures import PROBES_MAX, Failures
 from orderflow.messaging.container.records.queues import EndedCall
@@ -22,7 +23,14 @@ from orderflow.messaging.errors import (
     Refused,
     Transient,
 )
-from orderflow.messaging.listener import Ask, Prepare, Settled, Unknown
+from orderflow.messaging.listener import (
+    Ask,
+    Prepare,
+    PrepareTogether,
+    Received,
+    Settled,
+    Unknown,
+)
 from orderflow.messaging.postgres import BatchSize
 from orderflow.messaging.telemetry.traces import within
 from orderflow.messaging.work.calls import Calls
@@ -31,6 +39,12 @@ STOPPING = (Fenced, Refused, ConfigurationError)
 """Errors that end the worker, wherever they come from."""
 
 CALLS_POLL_S = 0.005
+APART_FOR_S = 30.0
+"""
+For how long after a failure outcomes and intents are recorded apart: which of them fails must show.
+"""
+
+Step = Settled | Ask | Unknown
 
 
 class Preparation(Protocol):
@@ -75,7 +89,7 @@ class Preparing:
     Takes heads of keys, of all partitions of the worker; a key never has two calls running.
 
     A step is one transaction of intents and one of outcomes at most, whatever fails in them:
-    between two steps the container polls.
+    between two steps the container polls. It is one for both where `Prepare` can do that.
     """
 
     def __init__(
@@ -88,6 +102,8 @@ class Preparing:
         ahead: Ahead | None = None,
     ) -> None:
         self._prepare = prepare
+        self._together = prepare if isinstance(prepare, PrepareTogether) else None
+        self._apart_until = 0.0
         self._ahead = ahead
         self._calls = calls
         self._turn_s_max = shared.settings.turn_s_max
@@ -113,8 +129,10 @@ class Preparing:
     def step(self, now: float) -> list[Record]:
         # Outcomes first: they free room in the pool, and a record that ended must not wait for new
         # ones.
-        self._collect()
-        self._intend(now)
+        self._judge()
+        if not self._advance(now):
+            self._record_ended()
+            self._intend(now)
 
         # Only when no record is still on its way through the stages: it may be the good one.
         if self._probe_failed and not (self.running or self._queues.ready):
@@ -127,19 +145,18 @@ class Preparing:
     def finish(self, deadline: float) -> None:
         self._stopping = True
         while self._calls.running and self._clock.monotonic() < deadline:
-            self._collect(within_s=CALLS_POLL_S)
-        self._collect()
+            self._judge(within_s=CALLS_POLL_S)
+            self._record_ended()
+        self._judge()
+        self._record_ended()
         while self._queues.ended and self._may_record() and self._clock.monotonic() < deadline:
-            self._collect()
+            self._record_ended()
 
     def close(self) -> None:
         self._calls.close()
 
-    def _collect(self, *, within_s: float = 0.0) -> None:
-        """
-        Judge the calls that have ended, waiting at most `within_s` for the first; record their
-        outcomes.
-        """
+    def _judge(self, *, within_s: float = 0.0) -> None:
+        """Judge the calls that have ended, waiting at most `within_s` for the first."""
         queues = self._queues
         for ended in self._calls.collect(within_s=within_s):
             record, _task, _answer, error = ended
@@ -162,7 +179,53 @@ class Preparing:
                 self._failed(record, error)
 
         self._wake_contended()
-        if queues.ended and self._may_record():
+
+    def _advance(self, now: float) -> bool:
+        """
+        Record outcomes and intents together; False if that can't be, and they are to be recorded
+        apart. If it fails, that is from the next step on.
+        """
+        ended, to_prepare = self._queues.ended, self._queues.to_prepare
+        if self._together is None or not (ended and to_prepare) or not self._may_advance(now):
+            return False
+
+        calls = self._take_ended()
+        batch = self._queues.take_to_prepare(min(self._intents.value, self._calls.room))
+        alone = any(record.runs_alone for record in (*(call[0] for call in calls), *batch))
+        if alone or not batch:
+            self._put_back(calls, batch)
+            return False
+
+        try:
+            with self._outcomes.waiting():
+                if self._ahead is not None:
+                    self._ahead.show(batch)
+                after_calls, after_intents = self._together.advance(
+                    _finished(calls), [record.progress.received for record in batch]
+                )
+        except STOPPING:
+            raise
+        except Exception:  # noqa: BLE001 - it is judged where it is raised again, by one of the two
+            self._apart_until = now + APART_FOR_S
+            self._put_back(calls, batch)
+        else:
+            self._recorded(calls, after_calls)
+            self._intended(batch, after_intents)
+        return True
+
+    def _put_back(self, calls: list[EndedCall], batch: list[Record]) -> None:
+        self._queues.ended[:0] = calls
+        self._queues.to_prepare.extendleft(reversed(batch))
+
+    def _may_advance(self, now: float) -> bool:
+        gates = self._gates
+        needed = (gates.intent, gates.call, gates.handle, gates.outcome)
+        is_well = not (self._failures.suspects or any(gate.is_probing for gate in needed))
+        return is_well and not self._stopping and now >= self._apart_until
+
+    def _record_ended(self) -> None:
+        """Record the outcomes of calls that have ended, if that may be tried."""
+        if self._queues.ended and self._may_record():
             self._record(self._take_ended())
 
     def _may_record(self) -> bool:
@@ -257,18 +320,19 @@ class Preparing:
             to_prepare.extendleft(reversed(batch))
         else:
             gate.succeeded()
-            self._intents.succeeded()
-            for record, step in zip(batch, steps, strict=True):
-                self._step(record, step)
+            self._intended(batch, steps)
+
+    def _intended(self, batch: list[Record], steps: Sequence[Step]) -> None:
+        self._intents.succeeded()
+        for record, step in zip(batch, steps, strict=True):
+            self._step(record, step)
 
     def _record(self, batch: list[EndedCall]) -> None:
         gate, queues = self._gates.outcome, self._queues
         records = [record for record, *_ in batch]
         try:
             with self._outcomes.waiting():
-                steps = self._prepare.outcome(
-                    [(record.progress.received, task, answer) for record, task, answer, _ in batch]
-                )
+                steps = self._prepare.outcome(_finished(batch))
 
         except Contention as error:
             gate.succeeded()
@@ -295,12 +359,16 @@ class Preparing:
             queues.ended[:0] = batch
         else:
             gate.succeeded()
-            self._outcomes.succeeded()
-            queues.calling.difference_update(record.key for record in records)
-            for record, step in zip(records, steps, strict=True):
-                self._step(record, step)
+            self._recorded(batch, steps)
 
-    def _step(self, record: Record, step: Settled | Ask | Unknown) -> None:
+    def _recorded(self, batch: list[EndedCall], steps: Sequence[Step]) -> None:
+        self._outcomes.succeeded()
+        records = [record for record, *_ in batch]
+        self._queues.calling.difference_update(record.key for record in records)
+        for record, step in zip(records, steps, strict=True):
+            self._step(record, step)
+
+    def _step(self, record: Record, step: Step) -> None:
         """
         Queue the record according to the step that `Prepare` returned, unless the record's
         partition was taken away meanwhile.
@@ -328,3 +396,7 @@ class Preparing:
         if self._failures.alone(record, error, self._queues.to_prepare):
             self._over.append(record)
         self._probe_failed = self._failures.suspects
+
+
+def _finished(calls: Sequence[EndedCall]) -> list[tuple[Received, Any, Any]]:
+    return [(record.progress.received, task, answer) for record, task, answer, _error in calls]

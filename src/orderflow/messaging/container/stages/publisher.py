@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-import uuid_utils
-
+from orderflow.messaging.derived_ids import DerivedIds
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.event import (
     AVRO_HEADER,
@@ -94,13 +93,7 @@ class Publisher:
         }
         self._source_header = (CE_SOURCE, listener.source.encode())
         self._time: tuple[datetime | None, str] = (None, "")
-        namespace = uuid_utils.UUID(str(listener.namespace))
-
-        # As `event.derived_id`, from texts to a text.
-        def make_id(name: str) -> str:
-            return str(uuid_utils.uuid5(namespace, name))
-
-        self._make_id = make_id
+        self._ids = DerivedIds(listener.namespace)
 
     def records(self, caused: Iterable[Caused]) -> list[Produced]:
         """
@@ -120,7 +113,7 @@ class Publisher:
 
     def _made(self, caused: Iterable[tuple[CauseOfEvents, Any]]) -> Iterator[_Made]:
         counts: dict[tuple[str, str], int] = {}
-        encode, make_id = self._encoder.encode, self._make_id
+        encode, make_id = self._encoder.encode, self._ids.make
         for cause, event in caused:
             type_name = event.type_name()
             route = self._routes.get(type_name)
@@ -139,7 +132,7 @@ class Publisher:
                 route,
                 key,
                 encode(route.topic, event),
-                make_id(f"{cause.id}/{type_name}/{index}"),
+                make_id(cause.id, f"{cause.id}/{type_name}/{index}"),
                 type_name,
                 self._time_text(event.happened_at),
                 subject,
