@@ -297,7 +297,7 @@ class Sender:
 
         # A death here: mails were sent and nothing is recorded; they are sent again, same id.
         failpoint("notification.before_outcome")
-        with self._size.waiting(), self._session.transaction() as cursor:
+        with self._size.waiting(), self._session.pipelined() as cursor:
             numbered = settle(
                 cursor,
                 results,
@@ -324,7 +324,7 @@ class Sender:
         if time.monotonic() < self._next_lease_at or self._free_places() <= 0:
             return 0
         self._turning.mark("lease")
-        with self._session.transaction() as cursor:
+        with self._session.pipelined() as cursor:
             lease = self._lease(cursor)
         self._begin_to_send(lease)
         return len(lease.letters)
