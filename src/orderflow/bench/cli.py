@@ -215,10 +215,12 @@ def copies(
 
 @app.command(
     help="Orders through the whole flow at constant rates: how many are sustained, how long one "
-    "takes from POST to stock and mail, and what it costs. Four minutes. Examples: "
+    "takes from POST to stock and mail, and what it costs, beside a naive flow; or with "
+    "`--against URL` those of another implementation. Six minutes. Examples: "
     "`orderflow bench flow`, `orderflow bench flow --rate 200 --rate 500 --seconds 30 --poisson`."
 )
-def flow(
+def flow(  # noqa: PLR0913 - a command has as many options as it has
+    *,
     as_json: Json = False,
     smoke: Smoke = False,
     rate: Annotated[
@@ -234,19 +236,78 @@ def flow(
     all_services: Annotated[
         bool, typer.Option("--all-services", help="Also those that no order waits for.")
     ] = False,
+    naive: Annotated[bool, typer.Option(help="Then the baseline, on the same servers.")] = True,
+    profile: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Flame graphs of one more step go there.")
+    ] = None,
+    against: Annotated[
+        str, typer.Option(metavar="URL", help="Measure what takes orders at URL/orders instead.")
+    ] = "",
+    bootstrap: Annotated[
+        str, typer.Option(help="With --against: the Kafka on which it tells of them.")
+    ] = "localhost:9092",
+    topics: Annotated[
+        str,
+        typer.Option(help="With --against: where orders, payments, stock and mails are told."),
+    ] = "orders,payments,inventory,notifications",
+    payment_mail: Annotated[
+        int, typer.Option(min=1, help="With --against: which of an order's mails is of payment.")
+    ] = 2,
+    sku: Annotated[
+        list[str], typer.Option(help="With --against: what to order; may be repeated.")
+    ] = ["KEYBOARD-01", "MOUSE-01"],  # noqa: B006
     output: Output = None,
 ) -> None:
-    from orderflow.bench.flow.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.flow import bench  # noqa: PLC0415 - heavy, as above
     from orderflow.bench.flow.report import print_report  # noqa: PLC0415 - the same
+    from orderflow.bench.flow.step import Clients  # noqa: PLC0415 - the same
 
-    plan = Plan(
+    plan = bench.Plan(
         rates_per_s=tuple(rate),
         seconds=seconds,
-        is_poisson=poisson,
+        clients=Clients(is_poisson=poisson),
         goes_on=all_steps,
         has_all=all_services,
+        has_naive=naive,
     )
-    report = run(SMOKE if smoke else plan, lambda line: typer.echo(line, err=True))
+    plan = msgspec.structs.replace(
+        bench.SMOKE if smoke else plan, profile="" if profile is None else str(profile)
+    )
+
+    def progress(line: str) -> None:
+        typer.echo(line, err=True)
+
+    if against:
+        other = bench.Other(
+            url=against,
+            bootstrap_servers=bootstrap,
+            flow=bench.flow_of(topics.split(","), payment_mail=payment_mail),
+            skus=tuple(sku),
+        )
+        report = bench.run_against(other, plan, progress)
+    else:
+        report = bench.run(plan, progress)
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
+
+
+@app.command(
+    help="Years of orders: every listed query over HTTP under live orders, on an empty house and "
+    "after so many generated orders; and the purges. Example: `orderflow bench years --orders "
+    "1000000 --seconds 60`."
+)
+def years(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    orders: Annotated[int, typer.Option(min=2_000, help="Orders to generate.")] = 5_000_000,
+    rate: Annotated[float, typer.Option(min=1, help="Live orders a second.")] = 200.0,
+    seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 120.0,
+    output: Output = None,
+) -> None:
+    from orderflow.bench.years.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.years.report import print_report  # noqa: PLC0415 - the same
+
+    report = run(SMOKE if smoke else Plan(orders=orders, rate_per_s=rate, seconds=seconds))
     if not _written_as_json(report, as_json=as_json, output=output):
         print_report(report)
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 from tests.support.databases import catalogue, database_settings, empty_database
 from tests.support.stack import Stack
 
 from orderflow.messaging import postgres
+from orderflow.messaging.kafka.admin import Admin, bring_about
+from orderflow.messaging.kafka.record_life import MARGIN, RecordLife
+from orderflow.messaging.kafka.topics import SEGMENT, Difference, Topic, TopicSettings
 from orderflow.messaging.postgres import Cursor, inbox
 from orderflow.messaging.process.follower import INBOX
+from orderflow.messaging.settings import KafkaSettings
+from orderflow.messaging.work.turning import Turning
 
 ROWS = 30_000
 OLD = 12_000
@@ -31,6 +39,11 @@ class Explaining:
         self.plan = "\n".join(line for (line,) in self._cursor)
 
 
+@pytest.fixture(autouse=True)
+def rounds_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "PURGE_EVERY_S", 0.1)
+
+
 @pytest.fixture
 def url(stack: Stack) -> Iterator[str]:
     with empty_database(stack, "inbox") as url:
@@ -43,6 +56,56 @@ def test_the_followers_migrations_make_the_kits_inbox(stack: Stack, url: str) ->
         with postgres.connect(database_settings(described), application_name="test") as connection:
             connection.execute(inbox.DDL.encode())
         assert catalogue(url) == catalogue(described)
+
+
+def test_a_row_is_kept_for_as_long_as_the_cluster_keeps_records(stack: Stack, url: str) -> None:
+    kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
+    admin, name = Admin(kafka), f"kept-{uuid4().hex[:8]}"
+    topic = Topic(name=name, key="none", retention=timedelta(days=7))
+    bring_about([topic], admin, TopicSettings())
+    life = RecordLife(kafka, [name, f"{name}.not-there"])
+    assert life.ask() == timedelta(days=7) + SEGMENT + MARGIN
+
+    def set_retention(retention: timedelta) -> None:
+        wanted = str(retention // timedelta(milliseconds=1))
+        change = Difference(
+            topic=name, setting="retention.ms", wanted=wanted, present="", remedy=""
+        )
+        admin.alter([change])
+
+    session = postgres.Session(database_settings(url), application_name="test")
+    with session.transaction() as cursor:
+        for days in (36, 99, 101):
+            cursor.execute(_OLD_ROW, (days,))
+    set_retention(timedelta(days=100) - SEGMENT - MARGIN)
+    assert purged_with(life, session) == [36, 99]
+    with session.transaction() as cursor:
+        cursor.execute(_OLD_ROW, (101,))
+    set_retention(timedelta(milliseconds=-1))
+    assert purged_with(life, session) == [36, 99, 101]
+    set_retention(timedelta(days=7))
+    assert purged_with(life, session) == []
+    session.close()
+
+
+def purged_with(life: RecordLife, session: postgres.Session) -> list[int]:
+    """The days of the rows that are left after one round."""
+    stop = threading.Event()
+
+    def ask() -> timedelta | None:
+        asked = life.ask()
+        threading.Timer(0.5, stop.set).start()
+        return asked
+
+    inbox.purge_until(stop, session, Turning("test"), ask)
+    with session.transaction() as cursor:
+        cursor.execute("SELECT extract(day FROM now() - received_at)::int FROM inbox ORDER BY 1")
+        return [days for (days,) in cursor]
+
+
+_OLD_ROW = """
+INSERT INTO inbox SELECT 'probe', gen_random_uuid(), now() - make_interval(days => %s)
+"""
 
 
 def test_a_purge_takes_the_old_rows_alone_in_batches_and_reads_no_row_that_stays(url: str) -> None:

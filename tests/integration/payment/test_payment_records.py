@@ -78,7 +78,7 @@ def _empty(url: str) -> None:
     with postgres.connect(
         database_settings(url), application_name="test", autocommit=True
     ) as connection:
-        connection.execute("TRUNCATE known_order, closed_order, payment, refund")
+        connection.execute("TRUNCATE known_order, closed_order, payment, refund, ledger_total")
 
 
 class Crash(Exception):
@@ -552,9 +552,34 @@ def _judge_announcements(announced: list[tuple[UUID, Event]]) -> None:
     )
 
 
+_ADDED_UP = """
+SELECT payment.currency, sum(captured_minor),
+       coalesce(sum(refund.amount_minor) FILTER (WHERE refund.state = 'SUCCEEDED'), 0),
+       count(*) FILTER (WHERE payment.state = 'SUCCEEDED' AND payment.amount_minor > 0),
+       count(*) FILTER (WHERE refund.state = 'SUCCEEDED' AND refund.amount_minor > 0),
+       count(*) FILTER (WHERE payment.state = 'FAILED'),
+       count(*) FILTER (WHERE payment.settled_at IS NULL)
+FROM payment LEFT JOIN refund USING (order_id, attempt)
+GROUP BY payment.currency ORDER BY payment.currency
+"""
+
+
 def sums(url: str) -> dict[str, tuple[int, int, int, int]]:
     with postgres.connect(database_settings(url), application_name="test") as connection:
         totals = repository.summary(connection.cursor())
+        counted = connection.execute(_ADDED_UP.encode()).fetchall()
+        assert counted == [
+            (
+                total.currency,
+                total.captured_minor,
+                total.refunded_minor,
+                total.captures,
+                total.refunds,
+                total.failed,
+                total.unsettled,
+            )
+            for total in totals
+        ], "the sums are those of the rows"
         assert kept_from_closed(connection.cursor()) == []
     assert {total.unsettled for total in totals} <= {0}
     assert {total.owed for total in totals} <= {0}

@@ -22,6 +22,7 @@ from tests.support.stack import RUNNING_STACK
 from typer.testing import CliRunner
 
 from orderflow.bench.cli import app
+from orderflow.bench.years.questions import QUESTIONS
 from orderflow.contracts.roster import ALWAYS_RUN
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
@@ -89,6 +90,33 @@ def test_the_post_benchmark_finds_every_answered_order_in_the_database(tmp_path:
     assert found["drain"]["records"] > 0
 
 
+def test_a_flow_benchmark_brings_every_order_through_once_and_the_books_balance(
+    report: Report,
+) -> None:
+    """Before the others that share the stack: its books count all that there is."""
+    found = report("flow", beside=OURS)
+    assert found["wrong"] == []
+    (step,) = found["steps"]
+    way = step["way"]
+    assert (way["refused"], way["missing"], way["repeated"]) == (0, 0, 0)
+    assert way["posted"] == way["whole"]["count"] == 40
+    assert {hop["count"] for hop in way["hops"].values()} == {40}
+    # Those of the warm-up too.
+    assert found["orders"] == 60
+
+    assert {"order-api", "payment", "kafka", "postgres"} <= set(step["used"])
+    assert all(used["cpu_s"] >= 0 and used["memory_mib"] > 1 for used in step["used"].values())
+    assert step["work"]["inserted"] > 40
+    assert step["work"]["requests"]["Produce"] > 0
+
+    (naive,) = found["naive"]
+    assert naive["way"]["posted"] == naive["way"]["whole"]["count"] == 20
+    assert (naive["way"]["refused"], naive["way"]["repeated"]) == (0, 0)
+    parts = {"naive-api", "naive-payment-0", "naive-inventory-2", "naive-order-poller"}
+    assert parts <= set(naive["used"])
+    assert not set(OURS) & set(naive["used"])
+
+
 def test_the_inventory_benchmark_keeps_the_stock_right_for_every_order(report: Report) -> None:
     found = report("inventory", beside=OURS)
     assert {turn["target"] for turn in found["turns"]} == {
@@ -149,6 +177,16 @@ def test_a_tracing_benchmark_pays_every_order_once_and_its_spans_arrive(tmp_path
     assert [(turn["duplicates"], turn["missing"]) for turn in found["turns"]] == [(0, 0)] * 3
     # Of each order the processing and the sending, and some batches.
     assert found["spans"] >= 2 * found["plan"]["records"]
+
+
+@pytest.mark.long  # On a stack of its own: it fills every database.
+def test_a_years_benchmark_asks_every_question_and_purges_what_is_old(tmp_path: Path) -> None:
+    found = report_of_command("years", tmp_path)
+    empty, full = found["turns"]
+    assert full["orders_before"] >= found["plan"]["orders"]
+    assert empty["asked"].keys() == full["asked"].keys() == QUESTIONS.keys()
+    assert all(turn["placed"] > 0 and turn["refused"] == {} for turn in found["turns"])
+    assert all(purge["rows"] > 0 for purge in full["purges"])
 
 
 @pytest.mark.long  # Connect has to be warm before it can be told from a loop.

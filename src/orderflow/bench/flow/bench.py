@@ -3,29 +3,30 @@
 stock and the customer's mail: how many are sustained, how long one takes, and what it costs.
 
 One stack, all services on one machine with broker, database, provider and mail sink. Each step
-waits until everything is through; after the last one the books are compared, order by order.
+waits until everything is through; then a naive flow takes ours' place on the same broker and
+database. At the end the books of ours are compared, order by order.
 """
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from orderflow.bench.flow import work_done
-from orderflow.bench.flow.load import Load, Way, loading, the_way
-from orderflow.bench.flow.poster import PostTask
-from orderflow.bench.flow.usage import Snapshot, Used, snapshot
-from orderflow.bench.flow.work_done import WorkDone
+from orderflow.bench.flow.load import OURS, Flow
+from orderflow.bench.flow.naive.components import FLOW, SKUS, NaiveFlow
+from orderflow.bench.flow.profile import recording
+from orderflow.bench.flow.step import Clients, Step, measure
+from orderflow.bench.flow.subject import Elsewhere, OnStack, Subject
+from orderflow.contracts.roster import ALWAYS_RUN
+from orderflow.messaging.errors import ConfigurationError
 from orderflow.stack.addresses import api_url
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
 from orderflow.stack.temporary_stack import temporary_stack
-from orderflow.trials.harness import access, pid_of
+from orderflow.trials.harness import access
 from orderflow.trials.machine import Machine, this_machine
 from orderflow.trials.stack_books import audit, sentences
 from orderflow.trials.stock_up import stock_up
@@ -33,10 +34,9 @@ from orderflow.trials.stock_up import stock_up
 BESIDE = ("revenue", "operations")
 """Services that read along, and that no order waits for: they run only where they are asked for."""
 
-NOTHING_CAME_S = 20.0
-LAG_MAX_SHARE = 0.1
-LAG_MAX_MS = 2.0
-FOREIGN_MAX = 0.1
+NEIGHBOURS = ("psp", "mail")
+FASTER, SLOWER = 1.5, 0.5
+NAIVE_STEPS_MAX = 8
 
 Progress = Callable[[str], None]
 
@@ -46,189 +46,206 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `rates_per_s`: the steps, each for `seconds`, after `warm_up_s` at the first rate.
 
     `goes_on`: also after a step that was not sustained. `has_all`: with the services that only read
-    along. `settings`: added to the environment of all processes.
+    along. `has_naive`: then the baseline's rate is searched for in steps of `naive_s`, from
+    `naive_from_per_s` on. `profile`: where the flame graphs go of one more step, at the highest
+    rate that was sustained, that is not among the figures. `settings`: added to the environment of
+    all processes.
     """
 
     rates_per_s: tuple[int, ...] = (100, 200, 500, 1_000)
     seconds: float = 20.0
     warm_up_s: float = 30.0
-    customers: int = 10_000
-    connections: int = 256
-    is_poisson: bool = False
+    clients: Clients = Clients()
     goes_on: bool = False
     has_all: bool = False
+    has_naive: bool = True
+    naive_s: float = 10.0
+    naive_from_per_s: int = 50
+    naive_steps_max: int = NAIVE_STEPS_MAX
+    profile: str = ""
     settings: dict[str, str] = {}
 
 
-SMOKE = Plan(rates_per_s=(20,), seconds=2.0, warm_up_s=1.0, customers=20, connections=8)
+SMOKE = Plan(
+    rates_per_s=(20,),
+    seconds=2.0,
+    warm_up_s=1.0,
+    clients=Clients(customers=20, connections=8),
+    naive_s=1.0,
+    naive_from_per_s=20,
+    naive_steps_max=1,
+)
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    One rate. `used`: by component, from the first request until all was through.
+class Other(msgspec.Struct, frozen=True, kw_only=True):
+    """Another implementation: where it takes orders, what for, and where it tells of them."""
 
-    `cpu_ms_per_order` is that of all components, the generator not counted. `foreign_cores`: what
-    the machine worked beside them and the generator, in cores. `generator`: CPU of poster and
-    watcher. A step is void when requests were sent late, or when something else took the cores.
-    """
+    url: str
+    bootstrap_servers: str
+    flow: Flow
+    skus: tuple[str, ...]
 
-    rate_per_s: int
-    way: Way
-    used: dict[str, Used]
-    work: WorkDone
-    generator_cores: float
-    foreign_cores: float
-    elapsed_s: float
 
-    @property
-    def cpu_ms_per_order(self) -> float:
-        return 1e3 * sum(each.cpu_s for each in self.used.values()) / self.way.posted
-
-    @property
-    def why_void(self) -> str:
-        lag, whole = self.way.generator_lag.p99_ms, self.way.whole.p99_ms
-        if lag > max(LAG_MAX_MS, LAG_MAX_SHARE * whole):
-            return f"requests were sent {lag:.0f} ms late at p99"
-        if self.foreign_cores > FOREIGN_MAX:
-            return f"something else took {self.foreign_cores:.2f} cores"
-        return ""
+def flow_of(topics: Sequence[str], *, payment_mail: int) -> Flow:
+    """Three topics: without mails. Raises ConfigurationError for any other number but four."""
+    names = dict(zip(("orders", "payments", "inventory", "notifications"), topics, strict=False))
+    if len(topics) not in (3, 4) or not all(topics):
+        raise ConfigurationError("topics: three or four names, as orders,payments,inventory")
+    return Flow(**{"notifications": "", **names}, payment_mail=payment_mail)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """`wrong`: what the books say of all orders of the run; empty when they balance."""
+    """
+    `naive`: the baseline's steps; `beside_naive`: ours, at the highest rate that it sustained.
+
+    `wrong`: what the books say of all orders of ours; empty when they balance. `orders` is None
+    where there are no books.
+    """
 
     machine: Machine
     plan: Plan
     steps: list[Step]
-    orders: int
-    wrong: tuple[str, ...]
+    orders: int | None = None
+    wrong: tuple[str, ...] = ()
+    naive: list[Step] = []
+    beside_naive: Step | None = None
 
     @property
     def sustained_per_s(self) -> int:
-        """The highest rate that was sustained; 0 if none was."""
-        return max((step.rate_per_s for step in self.steps if step.way.is_sustained), default=0)
+        return sustained(self.steps)
+
+    @property
+    def naive_sustained_per_s(self) -> int:
+        return sustained(self.naive)
+
+
+def sustained(steps: list[Step]) -> int:
+    """The highest rate that was sustained; 0 if none was."""
+    return max((step.rate_per_s for step in steps if step.way.is_sustained), default=0)
 
 
 def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
     machine = this_machine()
     quiet = {"ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning"}
     with temporary_stack(ALL, environment={**quiet, **plan.settings}) as stack:
-        bench = FlowBench(stack, plan)
-        if not plan.has_all:
-            for name in BESIDE:
-                stack.stop_process(name)
+        report = Report(machine=machine, plan=plan, steps=[])
+        with without(stack, () if plan.has_all else BESIDE):
+            skus = stock_up(stack.settings, actor="bench-flow")
+            url = api_url(stack.settings, "order")
+            bench = FlowBench(OnStack(stack, url=url, skus=skus, flow=OURS), plan, progress)
+            bench.warm_up(plan.rates_per_s[0], plan.warm_up_s)
+            report = msgspec.structs.replace(report, steps=bench.steps())
+            if plan.profile:
+                bench.profile(report.sustained_per_s or plan.rates_per_s[0], Path(plan.profile))
+            if plan.has_naive:
+                naive = _naive_steps(stack, plan, progress)
+                report = msgspec.structs.replace(report, naive=naive)
+                report = msgspec.structs.replace(report, beside_naive=_beside(report, bench))
 
-        progress(f"warm-up: {plan.warm_up_s:.0f} s at {plan.rates_per_s[0]}/s")
-        bench.step(plan.rates_per_s[0], plan.warm_up_s)
-        steps = []
-        for rate in plan.rates_per_s:
-            steps.append(bench.step(rate, plan.seconds))
-            progress(_line(steps[-1]))
-            if not (steps[-1].way.is_sustained or plan.goes_on):
-                break
-
-        if not plan.has_all:
-            for name in BESIDE:
-                stack.start_process(name)
         progress("the books")
         books = audit(stack.settings, access(stack))
-    return Report(
-        machine=machine,
-        plan=plan,
-        steps=steps,
-        orders=books.orders,
-        wrong=tuple(sentences(books)),
+    wrong = tuple(sentences(books))
+    return msgspec.structs.replace(report, orders=books.orders, wrong=wrong)
+
+
+def run_against(other: Other, plan: Plan, progress: Progress = lambda _line: None) -> Report:
+    """The steps of another implementation: no CPU, no books, no baseline."""
+    machine = this_machine()
+    subject = Elsewhere(
+        url=other.url,
+        skus=list(other.skus),
+        flow=other.flow,
+        bootstrap_servers=other.bootstrap_servers,
     )
+    bench = FlowBench(subject, plan, progress)
+    bench.warm_up(plan.rates_per_s[0], plan.warm_up_s)
+    return Report(machine=machine, plan=plan, steps=bench.steps())
 
 
 class FlowBench:
-    """A stack that is up, with goods for every order."""
+    """A flow that is up, with goods for every order."""
 
-    def __init__(self, stack: LocalStack, plan: Plan) -> None:
-        self._stack = stack
+    def __init__(self, subject: Subject, plan: Plan, progress: Progress) -> None:
+        self._subject = subject
         self._plan = plan
-        self._access = access(stack)
-        self._management_url = work_done.management_url(stack)
-        self._skus = stock_up(stack.settings, actor="bench-flow")
+        self._progress = progress
         self._seed = 0
+
+    def warm_up(self, rate: int, seconds: float) -> None:
+        self._progress(f"warm-up: {seconds:.0f} s at {rate}/s")
+        self.step(rate, seconds)
+
+    def steps(self) -> list[Step]:
+        """The plan's, to the first that is not sustained."""
+        steps = []
+        for rate in self._plan.rates_per_s:
+            steps.append(self.step(rate, self._plan.seconds))
+            self._progress(str(steps[-1]))
+            if not (steps[-1].way.is_sustained or self._plan.goes_on):
+                break
+        return steps
+
+    def search(self, rate: int, seconds: float, *, steps_max: int) -> list[Step]:
+        """Upwards until a rate is not sustained; or, if the first is not, down until one is."""
+        steps = [self._told(rate, seconds)]
+        factor = FASTER if steps[0].way.is_sustained else SLOWER
+        while len(steps) < steps_max and rate > 1:
+            rate = max(1, round(rate * factor))
+            steps.append(self._told(rate, seconds))
+            if steps[-1].way.is_sustained != steps[0].way.is_sustained:
+                break
+        return steps
 
     def step(self, rate: int, seconds: float) -> Step:
         """Post at this rate for so long, then wait until everything is through."""
         self._seed += 1
-        task = PostTask(
-            urls=[api_url(self._stack.settings, "order")],
-            skus=self._skus,
-            customers=self._plan.customers,
-            rate_per_s=rate,
-            seconds=seconds,
-            is_poisson=self._plan.is_poisson,
-            connections=self._plan.connections,
-            seed=self._seed,
-        )
+        clients = self._plan.clients
+        return measure(self._subject, clients, rate=rate, seconds=seconds, seed=self._seed)
 
-        # What asks the broker and the database takes seconds: before and after what is measured.
-        work_before = work_done.read(self._stack, self._management_url)
-        with self._directory() as directory:
-            servers = self._access.kafka.bootstrap_servers
-            with loading(task, servers, directory) as load:
-                return self._measure(load, rate, seconds, work_before)
+    def profile(self, rate: int, directory: Path) -> None:
+        """One more step, with flame graphs."""
+        seconds = self._plan.seconds
+        self._progress(f"flame graphs at {rate}/s, into {directory}")
+        with recording(self._subject.pids(), directory, seconds=seconds) as failures:
+            self.step(rate, seconds)
+        for sentence in failures:
+            self._progress(sentence)
 
-    def _measure(self, load: Load, rate: int, seconds: float, work_before: WorkDone) -> Step:
-        before, own_s = self._snapshot(), time.process_time()
-        while not load.is_posted:
-            self._turn()
-        posting = load.posted()
-        self._wait_until_through(load, sum(bool(order.order_id) for order in posting.orders))
-
-        after, own_s = self._snapshot(), time.process_time() - own_s
-        work_after, seen = work_done.read(self._stack, self._management_url), load.seen()
-        elapsed_s = after.at_s - before.at_s
-        used = {name: after.used[name].since(before.used[name]) for name in before.used}
-        generator_s = posting.cpu_s + seen.cpu_s + own_s
-        known_s = sum(each.cpu_s for each in used.values()) + generator_s
-        return Step(
-            rate_per_s=rate,
-            way=the_way(posting.orders, seen, seconds=seconds),
-            used=used,
-            work=work_after.since(work_before),
-            generator_cores=generator_s / elapsed_s,
-            foreign_cores=max(0.0, after.busy_s - before.busy_s - known_s) / elapsed_s,
-            elapsed_s=elapsed_s,
-        )
-
-    def _wait_until_through(self, load: Load, wanted: int) -> None:
-        """Until all orders are through, or none has come for 20 s."""
-        reached, deadline = load.through(), time.monotonic() + NOTHING_CAME_S
-        while reached < wanted and time.monotonic() < deadline:
-            self._turn()
-            if load.through() > reached:
-                reached, deadline = load.through(), time.monotonic() + NOTHING_CAME_S
-
-    def _turn(self) -> None:
-        self._stack.turn()
-        self._stack.raise_failures()
-        self._stack.wait()
-
-    def _snapshot(self) -> Snapshot:
-        pids = {
-            name: pid_of(self._stack, name)
-            for name, managed in self._stack.managed.items()
-            if managed.child is not None and not managed.component.once
-        }
-        return snapshot(pids, at_s=time.monotonic())
-
-    @contextmanager
-    def _directory(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix="orderflow-private-") as directory:
-            yield Path(directory)
+    def _told(self, rate: int, seconds: float) -> Step:
+        step = self.step(rate, seconds)
+        self._progress(f"naive {step}")
+        return step
 
 
-def _line(step: Step) -> str:
-    """One step in a line, while the others still run."""
-    way = step.way
-    verdict = "sustained" if way.is_sustained else "not sustained"
-    return (
-        f"{step.rate_per_s}/s: {verdict}, p50 {way.whole.p50_ms:.0f} ms, p99 "
-        f"{way.whole.p99_ms:.0f} ms, {step.cpu_ms_per_order:.2f} ms of CPU an order"
-        + (f" (void: {step.why_void})" if step.why_void else "")
-    )
+def _naive_steps(stack: LocalStack, plan: Plan, progress: Progress) -> list[Step]:
+    """The baseline's, while nothing of ours runs but broker and database."""
+    ours = tuple(process.name for member in ALWAYS_RUN for process in member.runs)
+    with without(stack, (*ours, *NEIGHBOURS)):
+        naive = NaiveFlow(stack)
+        naive.start()
+        bench = FlowBench(OnStack(stack, url=naive.url, skus=SKUS, flow=FLOW), plan, progress)
+        bench.warm_up(plan.naive_from_per_s, plan.naive_s)
+        steps = bench.search(plan.naive_from_per_s, plan.naive_s, steps_max=plan.naive_steps_max)
+        naive.stop()
+    return steps
+
+
+def _beside(report: Report, bench: FlowBench) -> Step | None:
+    """Ours at the rate that the baseline sustained, as it is measured already or once more."""
+    rate, plan = report.naive_sustained_per_s, report.plan
+    measured = [step for step in report.steps if step.rate_per_s == rate]
+    if measured or not rate:
+        return measured[0] if measured else None
+    bench.warm_up(rate, plan.naive_s)
+    return bench.step(rate, plan.naive_s)
+
+
+@contextmanager
+def without(stack: LocalStack, names: tuple[str, ...]) -> Iterator[None]:
+    """These processes rest for as long as the block lasts; those that did not run rest on."""
+    rested = [name for name in names if stack.find(name).is_up]
+    for name in reversed(rested):
+        stack.stop_process(name)
+    yield
+    for name in rested:
+        stack.start_process(name)

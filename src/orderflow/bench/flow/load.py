@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,16 +39,44 @@ class Hop(msgspec.Struct, frozen=True):
     end: End
 
 
-CREATED, PAID = End(ORDERS.name), End(PAYMENTS.name)
-RESERVED, MAILED = End(INVENTORY.name), End(NOTIFICATIONS.name, 2)
-ENDS = (RESERVED, MAILED)
-HOPS = (
-    Hop("201 → orders", None, CREATED),
-    Hop("orders → payments", CREATED, PAID),
-    Hop("payments → inventory", PAID, RESERVED),
-    Hop("payments → notifications", PAID, MAILED),
-)
-TOPICS = (ORDERS.name, PAYMENTS.name, INVENTORY.name, NOTIFICATIONS.name)
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The topics that orders pass, by what is told there.
+
+    `payment_mail`: which of an order's notifications, counted from 1, is about its payment.
+    `notifications` may be empty: a flow that sends no mail.
+    """
+
+    orders: str = ORDERS.name
+    payments: str = PAYMENTS.name
+    inventory: str = INVENTORY.name
+    notifications: str = NOTIFICATIONS.name
+    payment_mail: int = 2
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        names = (self.orders, self.payments, self.inventory, self.notifications)
+        return tuple(name for name in names if name)
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        """Where an order has to have arrived to be through."""
+        reserved, mailed = End(self.inventory), End(self.notifications, self.payment_mail)
+        return (reserved, mailed) if self.notifications else (reserved,)
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """The first begins with the answer to the request."""
+        created, paid = End(self.orders), End(self.payments)
+        names = ("payments → inventory", "payments → notifications")
+        return (
+            Hop("201 → orders", None, created),
+            Hop("orders → payments", created, paid),
+            *(Hop(name, paid, end) for name, end in zip(names, self.ends, strict=False)),
+        )
+
+
+OURS = Flow()
 POST = "POST → 201"
 
 
@@ -59,6 +87,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
     `late`: orders that were not through within 2 s after the last answer. `missing`: those that
     were not through at all. `through_per_s`: orders that came through while others were posted.
+    `overall_per_s`: all that came through, from the first one's moment to the last one's end.
     """
 
     posted: int
@@ -67,6 +96,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     hops: dict[str, Percentiles]
     generator_lag: Percentiles
     through_per_s: float
+    overall_per_s: float
     late: int
     missing: int
     repeated: int
@@ -105,14 +135,14 @@ class Load:
 
 
 @contextmanager
-def loading(task: PostTask, bootstrap_servers: str, directory: Path) -> Iterator[Load]:
+def loading(task: PostTask, flow: Flow, bootstrap_servers: str, directory: Path) -> Iterator[Load]:
     """Begin to watch, then to post."""
     progress = directory / "progress"
     progress.unlink(missing_ok=True)
     watch = WatchTask(
         bootstrap_servers=bootstrap_servers,
-        topics=list(TOPICS),
-        wanted={end.topic: end.nth for end in ENDS},
+        topics=list(flow.topics),
+        wanted={end.topic: end.nth for end in flow.ends},
         progress=str(progress),
     )
     watching = Generator(
@@ -135,56 +165,67 @@ def loading(task: PostTask, bootstrap_servers: str, directory: Path) -> Iterator
         watching.process.wait()
 
 
-def the_way(posted: list[Posted], seen: Seen, *, seconds: float) -> Way:
-    """Raises OrderflowError when nothing was posted."""
+def the_way(posted: list[Posted], seen: Seen, *, flow: Flow, seconds: float) -> Way:
+    """Of orders that were due within `seconds`. Raises OrderflowError when none was accepted."""
     accepted = [order for order in posted if order.order_id]
     if not accepted:
-        raise OrderflowError("no order was accepted: look at the logs of order-api")
+        raise OrderflowError("no order was accepted: look at the logs of the API")
 
     whole, lag = Latencies(), Latencies()
-    hops = {name: Latencies() for name in (POST, *(hop.name for hop in HOPS))}
-    through, missing = list[int](), 0
     for order in posted:
         lag.record_ns(order.sent_ns - order.due_ns)
+    through = through_at_ns(accepted, seen, flow)
     for order in accepted:
-        hops[POST].record_ns(order.answered_ns - order.due_ns)
-        moments = {end: moment_of(seen, end, order.order_id) for end in (CREATED, PAID, *ENDS)}
-        ends = [moments[end] for end in ENDS]
-        if None in ends:
-            missing += 1
-            continue
+        if order.order_id in through:
+            whole.record_ns(through[order.order_id] - order.due_ns)
 
-        over = max(moment for moment in ends if moment is not None)
-        through.append(over)
-        whole.record_ns(over - order.due_ns)
-        _record_hops(hops, order, moments)
-
+    moments = through.values()
     first_due = min(order.due_ns for order in accepted)
     last_answer = max(order.answered_ns for order in accepted)
+    last = max(moments, default=last_answer)
     posting_s = max((last_answer - first_due) / 1e9, seconds)
     too_late = last_answer + int(THROUGH_WITHIN_S * 1e9)
     return Way(
         posted=len(posted),
         refused=len(posted) - len(accepted),
         whole=whole.percentiles(),
-        hops={name: latencies.percentiles() for name, latencies in hops.items()},
+        hops=_hops(accepted, seen, flow),
         generator_lag=lag.percentiles(),
-        missing=missing,
+        missing=len(accepted) - len(through),
         repeated=sum(seen.repeated.values()),
-        through_per_s=sum(moment <= last_answer for moment in through) / posting_s,
-        late=sum(moment > too_late for moment in through),
-        last_after_s=max(0.0, (max(through, default=last_answer) - last_answer) / 1e9),
+        through_per_s=sum(moment <= last_answer for moment in moments) / posting_s,
+        late=sum(moment > too_late for moment in moments),
+        last_after_s=max(0.0, (last - last_answer) / 1e9),
+        overall_per_s=len(through) / max((last - first_due) / 1e9, seconds),
     )
 
 
-def _record_hops(
-    hops: Mapping[str, Latencies], order: Posted, moments: Mapping[End, int | None]
-) -> None:
-    for hop in HOPS:
-        begin = order.answered_ns if hop.begin is None else moments[hop.begin]
-        end = moments[hop.end]
-        if begin is not None and end is not None:
-            hops[hop.name].record_ns(end - begin)
+def through_at_ns(accepted: Iterable[Posted], seen: Seen, flow: Flow) -> dict[str, int]:
+    """When each order was through; those that are not are left out."""
+    through = {}
+    for order in accepted:
+        ends = [moment_of(seen, end, order.order_id) for end in flow.ends]
+        known = [moment for moment in ends if moment is not None]
+        if len(known) == len(ends):
+            through[order.order_id] = max(known)
+    return through
+
+
+def _hops(accepted: list[Posted], seen: Seen, flow: Flow) -> dict[str, Percentiles]:
+    """How long each hop took those orders that have both of its ends."""
+    hops = {name: Latencies() for name in (POST, *(hop.name for hop in flow.hops))}
+    for order in accepted:
+        hops[POST].record_ns(order.answered_ns - order.due_ns)
+        for hop in flow.hops:
+            begin = (
+                order.answered_ns
+                if hop.begin is None
+                else moment_of(seen, hop.begin, order.order_id)
+            )
+            end = moment_of(seen, hop.end, order.order_id)
+            if begin is not None and end is not None:
+                hops[hop.name].record_ns(end - begin)
+    return {name: latencies.percentiles() for name, latencies in hops.items()}
 
 
 def moment_of(seen: Seen, end: End, order_id: str) -> int | None:

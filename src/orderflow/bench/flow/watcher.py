@@ -43,7 +43,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """
     By topic, then by order: the moments (CLOCK_MONOTONIC nanoseconds) of the order's events there.
 
-    `repeated`: by topic, records whose event id had been read before. `cpu_s`: what reading took.
+    `repeated`: by topic, records whose event id had been read before; a record without the header
+    has none, and counts anew. `cpu_s`: what reading took.
     """
 
     at_ns: dict[str, dict[str, list[int]]]
@@ -65,12 +66,10 @@ def watch(task: WatchTask) -> Seen:
     reader = consumer(settings, GROUP, **{"fetch.wait.max.ms": 500, "enable.partition.eof": False})
     reader.assign(places)
 
-    seen = Seen(at_ns={topic: {} for topic in task.topics}, repeated=dict.fromkeys(task.topics, 0))
-    ids: dict[str, set[bytes]] = {topic: set() for topic in task.topics}
-    report_at, cpu_s = 0.0, time.process_time()
+    notes, report_at, cpu_s = Notes(task), 0.0, time.process_time()
     while not over:
         if time.monotonic() >= report_at:
-            _write_progress(task, seen)
+            _write_progress(task, notes.through)
             report_at = time.monotonic() + REPORT_EVERY_S
         first = reader.poll(TICK_S)
         if first is None:
@@ -78,32 +77,65 @@ def watch(task: WatchTask) -> Seen:
         now_ns = time.monotonic_ns()
         for message in (first, *reader.consume(BATCH, 0)):
             if message.error() is None:
-                _note(seen, ids, message, now_ns)
+                notes.add(message, now_ns)
     reader.close()
-    return msgspec.structs.replace(seen, cpu_s=time.process_time() - cpu_s)
+    return msgspec.structs.replace(notes.seen, cpu_s=time.process_time() - cpu_s)
 
 
-def _write_progress(task: WatchTask, seen: Seen) -> None:
-    """As many orders as the slowest topic has; the file is put in place whole."""
-    count = min(
-        sum(len(moments) >= wanted for moments in seen.at_ns[topic].values())
-        for topic, wanted in task.wanted.items()
-    )
+def _write_progress(task: WatchTask, through: int) -> None:
+    """The file is put in place whole."""
     fresh = Path(f"{task.progress}.new")
-    fresh.write_text(str(count))
+    fresh.write_text(str(through))
     fresh.rename(task.progress)
 
 
-def _note(seen: Seen, ids: dict[str, set[bytes]], message: Any, now_ns: int) -> None:
-    topic, headers = message.topic(), dict(message.headers())
-    known = ids[topic]
-    event_id = headers[CE_ID]
-    if event_id in known:
-        seen.repeated[topic] += 1
-        return
-    known.add(event_id)
-    order = headers[CE_CORRELATION_ID].decode()
-    seen.at_ns[topic].setdefault(order, []).append(now_ns)
+class Notes:
+    """What was read until now."""
+
+    def __init__(self, task: WatchTask) -> None:
+        self._wanted = task.wanted
+        self._reached = dict.fromkeys(task.wanted, 0)
+        self._ids: dict[str, set[bytes]] = {topic: set() for topic in task.topics}
+        at_ns: dict[str, dict[str, list[int]]] = {topic: {} for topic in task.topics}
+        self.seen = Seen(at_ns=at_ns, repeated=dict.fromkeys(task.topics, 0))
+
+    @property
+    def through(self) -> int:
+        """As many orders as the slowest topic has."""
+        return min(self._reached.values())
+
+    def add(self, message: Any, now_ns: int) -> None:
+        topic, headers = message.topic(), dict(message.headers() or ())
+        if not self._is_new(topic, headers.get(CE_ID)):
+            self.seen.repeated[topic] += 1
+            return
+
+        correlation = headers.get(CE_CORRELATION_ID)
+        order = correlation.decode() if correlation else order_in(message.key(), message.value())
+        moments = self.seen.at_ns[topic].setdefault(order, [])
+        moments.append(now_ns)
+        if len(moments) == self._wanted.get(topic):
+            self._reached[topic] += 1
+
+    def _is_new(self, topic: str, event_id: bytes | None) -> bool:
+        if event_id is None:
+            return True
+        ids = self._ids[topic]
+        before = len(ids)
+        ids.add(event_id)
+        return len(ids) > before
+
+
+class _Value(msgspec.Struct, rename="camel"):
+    order_id: str
+
+
+def order_in(key: bytes | None, value: bytes | None) -> str:
+    """Of a record without our headers: the field `orderId` of its JSON, or else its key."""
+    try:
+        return msgspec.json.decode(value or b"", type=_Value).order_id
+    except msgspec.DecodeError:
+        return (key or b"").decode(errors="replace")
 
 
 if __name__ == "__main__":

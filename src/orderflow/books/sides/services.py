@@ -266,7 +266,10 @@ SELECT page.sku, page.on_hand, page.reserved, page.shipped, page.received, page.
        coalesce(moved.received, 0), coalesce(moved.corrected, 0), coalesce(moved.shipped, 0),
        coalesce(moved.movements, 0), coalesce(moved.last_sequence, 0)
 FROM page LEFT JOIN books_reserved AS held USING (sku)
-LEFT JOIN LATERAL (SELECT * FROM books_moved WHERE books_moved.sku = page.sku) AS moved ON true
+LEFT JOIN LATERAL (
+    -- OFFSET keeps it a look-up for each SKU: joined, all movements before the page are added up.
+    SELECT * FROM books_moved WHERE books_moved.sku = page.sku OFFSET 0
+) AS moved ON true
 ORDER BY page.sku
 """
 _SHIPMENTS = """

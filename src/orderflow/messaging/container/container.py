@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack, closing
-from datetime import timedelta
 
 from orderflow.messaging.container.client.broker_client import BrokerClient
 from orderflow.messaging.container.client.kafka_client import Connect
@@ -37,6 +36,7 @@ from orderflow.messaging.errors import (
     Transient,
     plain,
 )
+from orderflow.messaging.kafka.record_life import MARGIN
 from orderflow.messaging.kafka.topics import SEGMENT
 from orderflow.messaging.listener import InboxOutbox, Stateful
 from orderflow.messaging.postgres import BY_KEY, Session, inbox
@@ -48,7 +48,7 @@ from orderflow.messaging.work.clock import CLOCK, Clock
 from orderflow.messaging.work.reasons import Degraded
 
 START_AGAIN_S = 0.5
-INBOX_MARGIN = SEGMENT + timedelta(days=4)
+INBOX_MARGIN = SEGMENT + MARGIN
 """A segment lives on after its last record's retention, and brokers look for it at intervals."""
 
 log = logger("listener")

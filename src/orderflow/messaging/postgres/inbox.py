@@ -3,19 +3,19 @@ The inbox: the ids of the events whose effects are in this database, by listener
 
 Guarantee: an event's effect is in the database if and only if its inbox row is, because both commit
 together. A repeated event finds the row and has no effect. When several workers get it at once, the
-second waits for the first one's commit, then finds the row. Rows are kept for 35 days, longer than
-any record can come again. Source: idempotent receiver (Hohpe and Woolf, Enterprise Integration
-Patterns).
+second waits for the first one's commit, then finds the row. Rows are kept for 35 days, and for as
+long as the cluster keeps the records. Source: idempotent receiver (Hohpe and Woolf, Enterprise
+Integration Patterns).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from orderflow.messaging.error_text import error_text
-from orderflow.messaging.errors import Transient
+from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.postgres.arrays import array
 from orderflow.messaging.postgres.connection import Cursor, DatabaseError, Session
 from orderflow.messaging.telemetry import logger
@@ -61,35 +61,52 @@ def claim(cursor: Cursor, listener: str, event_ids: Sequence[str]) -> set[str]:
     return {event_id for (event_id,) in cursor}
 
 
-def purge(cursor: Cursor) -> int:
+def purge(cursor: Cursor, *, kept_for: timedelta = RETENTION) -> int:
     """
-    Delete rows older than the retention, the oldest first, at most 10,000; returns how many.
+    Delete rows older than `kept_for`, the oldest first, at most 10,000; returns how many.
 
     Reads no row that is to stay, however large the inbox is.
     """
-    cursor.execute(_PURGE, (RETENTION, PURGE_ROWS_MAX))
+    cursor.execute(_PURGE, (kept_for, PURGE_ROWS_MAX))
     return cursor.rowcount
 
 
-def purge_until(stop: threading.Event, session: Session, turning: Turning) -> None:
+def purge_until(
+    stop: threading.Event,
+    session: Session,
+    turning: Turning,
+    record_life: Callable[[], timedelta | None],
+) -> None:
     """
     Delete old inbox rows every ten minutes until `stop` is set; then close `session`. `turning`
     knows when a round does not end.
 
-    Rows go in transactions of at most `PURGE_ROWS_MAX`. While the database is away they stay, and
-    a warning is logged.
+    A row is kept for 35 days, and for as long as a record can come again: each round asks
+    `record_life` for that; None means for ever. Rows go in transactions of at most
+    `PURGE_ROWS_MAX`. While database or cluster are away they stay, and a warning is logged.
     """
     while not stop.wait(PURGE_EVERY_S):
         try:
-            purged = PURGE_ROWS_MAX
-            while purged == PURGE_ROWS_MAX and not stop.is_set():
-                turning.mark("delete")
-                with session.transaction() as cursor:
-                    purged = purge(cursor)
-        except (Transient, DatabaseError) as error:
+            turning.mark("ask how long records live")
+            life = record_life()
+            if life is None:
+                log.warning("old inbox rows stay for now", reason="a topic keeps records for ever")
+            else:
+                _purge_all(stop, session, turning, kept_for=max(RETENTION, life))
+        except (OrderflowError, DatabaseError) as error:
             log.warning("old inbox rows stay for now", reason=error_text(error))
         turning.rest()
     session.close()
+
+
+def _purge_all(
+    stop: threading.Event, session: Session, turning: Turning, *, kept_for: timedelta
+) -> None:
+    purged = PURGE_ROWS_MAX
+    while purged == PURGE_ROWS_MAX and not stop.is_set():
+        turning.mark("delete")
+        with session.transaction() as cursor:
+            purged = purge(cursor, kept_for=kept_for)
 
 
 _CLAIM = """

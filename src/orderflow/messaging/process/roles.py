@@ -14,6 +14,8 @@ from orderflow.messaging.errors import NEUTRAL, OperatorCommands
 from orderflow.messaging.http.health import Reasons
 from orderflow.messaging.http.server import Role
 from orderflow.messaging.http.snapshot import Snapshot
+from orderflow.messaging.kafka.group_topics import replay_topic_name
+from orderflow.messaging.kafka.record_life import RecordLife
 from orderflow.messaging.listener import InboxOutbox, Listener
 from orderflow.messaging.postgres import (
     BY_KEY,
@@ -147,6 +149,9 @@ def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container:
     )
 
     purge = Turning("inbox purge")
+    topics = (topic.name for topic in listener.topics)
+    replayed = (replay_topic_name(topic.name, listener.group) for topic in listener.topics)
+    life = RecordLife(launch.settings.kafka, (*topics, *replayed))
 
     def run(stop: threading.Event) -> None:
         # Before the first record: its outbox row might lie behind the relay's first position.
@@ -157,7 +162,7 @@ def _with_upkeep(launch: Launch[ProcessSettings], listener: Listener, container:
         if is_there and not stop.is_set():
             threading.Thread(
                 target=inbox.purge_until,
-                args=(stop, purging, purge),
+                args=(stop, purging, purge, life.ask),
                 name="purge-inbox",
                 daemon=True,
             ).start()

@@ -245,9 +245,7 @@ def _facts(cursor: Cursor, order_ids: Collection[OrderId]) -> dict[OrderId, list
 
 def take_over(cursor: Cursor, worker: str) -> int:
     """End the leases of `worker`, so that their customers are due now; return how many."""
-    cursor.execute(
-        "UPDATE customer SET due_at = now(), leased_by = NULL WHERE leased_by = %s", (worker,)
-    )
+    cursor.execute(_TAKE_OVER, (worker,))
     return cursor.rowcount
 
 
@@ -449,6 +447,10 @@ WHERE delivery.order_id = moved.order_id AND delivery.notification_id = moved.no
 _HELD = """
 SELECT notification_id::text, customer_id, order_id, held_since
 FROM delivery WHERE held_since <= %s ORDER BY held_since LIMIT %s
+"""
+# Who is leased is due some time: so the index of those is enough.
+_TAKE_OVER = """
+UPDATE customer SET due_at = now(), leased_by = NULL WHERE due_at IS NOT NULL AND leased_by = %s
 """
 # Customers whose row another worker holds are skipped, not waited for. The statement's snapshot is
 # older than the locks that it takes: what was settled in between is still PENDING in it, and lies

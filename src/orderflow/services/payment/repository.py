@@ -505,22 +505,29 @@ FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[])
      AS outcome (refund_id, provider_reference, settled_at)
 WHERE refund.refund_id = outcome.refund_id AND refund.settled_at IS NULL
 """
-# A total of zero never reached the provider, so it counts as neither a capture nor a refund.
+# What is open is read from the two indexes that contain nothing else; the rest is in sums.
 _SUMMARY = """
-SELECT payment.currency,
-       sum(captured_minor),
-       coalesce(sum(refund.amount_minor) FILTER (WHERE refund.state = 'SUCCEEDED'), 0),
-       count(*) FILTER (WHERE payment.state = 'SUCCEEDED' AND payment.amount_minor > 0),
-       count(*) FILTER (WHERE refund.state = 'SUCCEEDED' AND refund.amount_minor > 0),
-       count(*) FILTER (WHERE payment.state = 'FAILED'),
-       count(*) FILTER (WHERE payment.settled_at IS NULL),
-       coalesce(sum(refund.amount_minor) FILTER (WHERE refund.state = 'REQUESTED'), 0),
-       count(*) FILTER (WHERE refund.state = 'REQUESTED'),
-       min(refund.created_at) FILTER (WHERE refund.state = 'REQUESTED'),
-       count(*) FILTER (WHERE payment.state = 'UNKNOWN'),
-       min(payment.unknown_since)
-FROM payment LEFT JOIN refund USING (order_id, attempt)
-GROUP BY payment.currency ORDER BY payment.currency
+WITH total AS (
+    SELECT currency, sum(captured_minor) AS captured, sum(refunded_minor) AS refunded,
+           sum(captures)::bigint AS captures, sum(refunds)::bigint AS refunds,
+           sum(failed)::bigint AS failed, sum(unsettled)::bigint AS unsettled
+    FROM ledger_total GROUP BY currency
+),
+owed AS (
+    SELECT payment.currency, sum(refund.amount_minor) AS minor, count(*) AS refunds,
+           min(refund.created_at) AS since
+    FROM refund JOIN payment USING (order_id, attempt)
+    WHERE refund.settled_at IS NULL GROUP BY payment.currency
+),
+unknown AS (
+    SELECT currency, count(*) AS payments, min(unknown_since) AS since
+    FROM payment WHERE unknown_since IS NOT NULL GROUP BY currency
+)
+SELECT currency, captured, refunded, total.captures, total.refunds, failed, unsettled,
+       coalesce(owed.minor, 0), coalesce(owed.refunds, 0), owed.since,
+       coalesce(unknown.payments, 0), unknown.since
+FROM total LEFT JOIN owed USING (currency) LEFT JOIN unknown USING (currency)
+ORDER BY currency
 """
 _OPEN = """
 SELECT owed.*, unknown.*

@@ -1,0 +1,128 @@
+"""
+No statement of ours reads a table that grows as a whole, however many orders there are.
+
+On generated orders, with statistics, as the planner of a prepared statement sees it: without the
+parameters' values, and free to scan what it likes. The statements are those of the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from tests.support.databases import database_settings, empty_database, migrate_service
+from tests.support.stack import Stack
+from tests.support.statements import BOOKS, Statement, as_prepared, statements
+
+from orderflow.bench.years.generated import SERVICES, generate
+from orderflow.messaging import postgres
+from orderflow.messaging.postgres import BY_KEY, Connection, DatabaseError
+
+MANY_ROWS = 10_000
+"""A table with more rows than that grows with the orders, or may be as large as a catalogue."""
+
+OF_WHAT_IS_OPEN = {
+    "customer_due",
+    "delivery_held",
+    "delivery_pending",
+    "payment_unknown",
+    "refund_owed",
+    "reservation_open",
+}
+"""Partial indexes that have nothing but what is open now: reading one is reading what is asked."""
+
+READ_AS_A_WHOLE = {
+    "messaging.relay.retained_rows _COUNT": "a resync publishes all that the outbox has",
+    "messaging.relay.held_store _BEYOND_RETENTION": "before a resync, which reads all of it anyway",
+}
+"""Statements that read everything on purpose, and why."""
+
+NOT_PLANNED = ("_NOTE",)
+"""Parts of other statements."""
+
+
+class Databases:
+    """One for each service, full of orders."""
+
+    def __init__(self, connections: Mapping[str, Connection]) -> None:
+        self.connections = connections
+        self.growing = {
+            service: {name for (name,) in connection.execute(_GROWING, (MANY_ROWS,))}
+            for service, connection in connections.items()
+        }
+
+    def read_as_a_whole(self, service: str, statement: Statement) -> list[str]:
+        """The scans of the statement's plan that read a growing table from end to end."""
+        text = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {as_prepared(statement.text)}"
+        connection = self.connections[service]
+        with connection.transaction():
+            # The books look rows up by their keys, and their connection says so.
+            for setting in BY_KEY if statement.module == BOOKS else ():
+                connection.execute(f"SET LOCAL {setting} = off".encode())
+            [[[explained]]] = connection.execute(text.encode()).fetchall()
+        return [*_whole(explained["Plan"], self.growing[service], limited=False)]
+
+
+def _whole(plan: Mapping[str, Any], growing: set[str], *, limited: bool) -> Iterator[str]:
+    node, table = plan["Node Type"], plan.get("Relation Name")
+    reads_all = node == "Seq Scan" or (
+        "Index" in node and not limited and "Index Cond" not in plan and "Bitmap" not in node
+    )
+    if table in growing and reads_all and plan.get("Index Name") not in OF_WHAT_IS_OPEN:
+        yield f"{node} on {table}"
+
+    # A page in the order of an index reads no more than the page; not so what is sorted first.
+    limited = (limited or node == "Limit") and node not in {"Sort", "Aggregate", "Hash"}
+    for part in plan.get("Plans", ()):
+        yield from _whole(part, growing, limited=limited)
+
+
+@pytest.fixture(
+    scope="module", params=[50_000, pytest.param(2_000_000, marks=pytest.mark.long)], ids=str
+)
+def databases(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Databases]:
+    with ExitStack() as closing:
+        connections = {}
+        for service in SERVICES:
+            url = closing.enter_context(empty_database(stack, f"years_{service}"))
+            migrate_service(service, url)
+            connections[service] = closing.enter_context(
+                postgres.connect(database_settings(url), application_name="years", autocommit=True)
+            )
+            generate(connections[service], service, orders=request.param)
+        yield Databases(connections)
+
+
+def services_of(statement: Statement, databases: Databases) -> list[str]:
+    """Where it can be executed: for a view of the books, in each service that has the view."""
+    if statement.module != BOOKS:
+        return [statement.service]
+    return [service for service in SERVICES if _fits(databases.connections[service], statement)]
+
+
+def _fits(connection: Connection, statement: Statement) -> bool:
+    try:
+        connection.execute(f"EXPLAIN (GENERIC_PLAN) {as_prepared(statement.text)}".encode())
+    except DatabaseError:
+        return False
+    return True
+
+
+def test_no_statement_reads_a_growing_table_as_a_whole(databases: Databases) -> None:
+    planned = [each for each in statements() if each.name not in NOT_PLANNED]
+    assert len(planned) > 100, "the code's statements are found"
+    whole = {}
+    for statement in planned:
+        services = services_of(statement, databases)
+        assert services, f"{statement.place} fits no database"
+        for service in services:
+            if scans := databases.read_as_a_whole(service, statement):
+                whole[statement.place] = scans
+
+    assert {place: scans for place, scans in whole.items() if place not in READ_AS_A_WHOLE} == {}
+    assert whole.keys() == READ_AS_A_WHOLE.keys(), "whoever need not be excused is not"
+
+
+_GROWING = "SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples > %s"
