@@ -283,6 +283,11 @@ MUTANTS = {
             "[notification.before_outcome]"
         ),
     },
+    "tests/integration/notification/test_mailer.py": {
+        "silence-blames-the-last-letter": (
+            "test_of_letters_in_flight_the_first_without_a_reply_is_in_doubt_and_the_others_go_on"
+        ),
+    },
     "tests/integration/notification/test_notification_records.py": {
         "sequence-without-the-row-lock": (
             "test_senders_who_settle_the_same_messages_at_once_give_each_one_number"

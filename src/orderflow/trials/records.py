@@ -27,7 +27,8 @@ Record = tuple[str, bytes, Headers]
 
 SOURCE = "/orderflow/bench"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-WARM_UP_TOPIC = "order-events"
+WARM_UP_TOPIC = "notifications"
+"""No service of ours reads it: what warms the broker up is no event, and would be dead letters."""
 WARM_UP_BATCH = 20
 LINES = (
     OrderLine(sku=Sku("KEYBOARD-01"), quantity=2, unit_price_minor=8_990),

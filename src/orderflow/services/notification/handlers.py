@@ -9,11 +9,11 @@ import msgspec
 from orderflow.contracts import NAMESPACE
 from orderflow.contracts.ids import notification_id
 from orderflow.contracts.topics import NOTIFICATIONS
-from orderflow.messaging.event import Cause, caused_by
+from orderflow.messaging.event import derived_id, rfc3339_ms
 from orderflow.messaging.failpoints import failpoint
 from orderflow.messaging.listener import Caused, Received
 from orderflow.messaging.postgres import Cursor, after_commit, outbox
-from orderflow.messaging.postgres.outbox import OutboxRow
+from orderflow.messaging.postgres.outbox import RowTexts
 from orderflow.services.notification import repository
 from orderflow.services.notification.doorbell import NOTED
 from orderflow.services.notification.model import NumberedLetter, SendResult, number, wording
@@ -61,7 +61,7 @@ def settle(
 
     settlement = Settlement(results=results, numbered=numbered, before=standings, after=after)
     repository.settle(cursor, settlement, worker=worker, back_off_s_max=back_off_s_max)
-    outbox.append(cursor, [_outbox_row(letter, encode) for letter in numbered])
+    outbox.append_texts(cursor, [_outbox_row(letter, encode) for letter in numbered])
     # A death here: outcome, number and event are undone together, and the mail is sent again.
     failpoint("notification.before_commit")
     return numbered
@@ -91,19 +91,22 @@ def _notification(received: Received) -> NewNotification | None:
     )
 
 
-def _outbox_row(numbered: NumberedLetter, encode: Encode) -> OutboxRow:
+def _outbox_row(numbered: NumberedLetter, encode: Encode) -> RowTexts:
     """The event of the outcome. Its cause is the event that caused the notification."""
     letter, event = numbered.letter, numbered.event
-    cause = Cause(
-        id=letter.cause_id,
-        correlation_id=letter.correlation_id,
-        traceparent=traceparent_of(letter),
-        tracestate=letter.tracestate,
-    )
+    type_name = event.type_name()
 
-    return OutboxRow(
+    return RowTexts(
+        id=str(derived_id(NAMESPACE, cause=letter.cause_id, event_type=type_name, index=0)),
         topic=NOTIFICATIONS.name,
         key=event.key,
+        type=type_name,
         payload=encode(NOTIFICATIONS.name, event),
-        metadata=caused_by(cause, event, namespace=NAMESPACE, source=SOURCE),
+        source=SOURCE,
+        time=rfc3339_ms(event.happened_at),
+        subject=event.subject,
+        causation_id=str(letter.cause_id),
+        correlation_id=letter.correlation_id or event.subject,
+        traceparent=traceparent_of(letter),
+        tracestate=letter.tracestate,
     )

@@ -34,7 +34,7 @@ class Rows:
         self.settled: list[CustomerId] = []
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def pipelined(self) -> Iterator[None]:
         yield
 
     def settle(self, _cursor: Any, results: Sequence[SendResult], **_others: Any) -> list[Any]:
@@ -59,7 +59,7 @@ def sender(rows: Rows) -> Sender:
     sender = Sender(
         "test",
         settings=SenderSettings(port=1),
-        prerequisites=Prerequisites(transaction=session.transaction),
+        prerequisites=Prerequisites(transaction=session.pipelined),
         session=session,
         mailer=Mailer(SmtpSettings(), give_up_s=60, stopping=lambda: False),
         calls=InlineCalls(lambda _task: None, 1),
