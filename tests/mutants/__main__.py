@@ -19,6 +19,18 @@ PYTEST_TESTS_FAILED = 1
 OUTPUT_MAX = 3_000
 
 MUTANTS = {
+    "tests/integration/kit/test_inbox.py": {
+        "inbox-forgets-by-itself": ("test_a_row_is_kept_for_as_long_as_the_cluster_keeps_records"),
+    },
+    "tests/integration/order/test_order_list.py": {
+        "page-in-the-order-of-ids": "test_no_page_reads_more_orders_than_it_needs",
+    },
+    "tests/integration/followers/test_analytics.py": {
+        "funnel-keeps-who-left": "test_the_funnel_tells_where_orders_are_go_and_stay",
+    },
+    "tests/integration/tools/test_query_plans.py": {
+        "whole-table-at-a-start": "test_no_statement_reads_a_growing_table_as_a_whole[50000]",
+    },
     "tests/integration/tools/test_warehouse_table.py": {
         "warehouse-row-goes-back": "test_a_row_never_goes_back[events1]",
     },
@@ -240,6 +252,10 @@ MUTANTS = {
         ),
     },
     "tests/integration/payment/test_payment_records.py": {
+        "ledger-without-captures": (
+            "test_under_crashes_and_lost_answers_each_payment_is_taken_"
+            "and_refunded_once[keys known]"
+        ),
         "capture-of-a-closed-order-kept": (
             "test_a_capture_that_is_recorded_for_a_closed_order_is_owed_by_the_same_transaction"
         ),

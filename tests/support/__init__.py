@@ -48,6 +48,7 @@ Services as processes
     afterwards          a stack at rest: orders, topics and the provider's ledger compared
     balancer            an HTTP balancer before two instances of an API
     small_disk          a small file system for one process
+    statements          every SQL statement of the code, as a plan without values needs it
     stepped_clock       runs a service under a clock that a test steps
     quiet_display       watches a drill and says nothing
     recommendation      a service of another team, that consumes the life-cycle feed

@@ -39,12 +39,19 @@ class Statement(NamedTuple):
 
 def statements() -> list[Statement]:
     """The constants of all modules that have SQL, and what their functions have in themselves."""
-    return [
+    every = [
         statement
         for name in (*_modules(), BOOKS)
         for module in [import_module(name)]
         for statement in (*_constants(module), *_literals(module))
     ]
+    return [statement for statement in every if not _is_part(statement, every)]
+
+
+def _is_part(statement: Statement, every: list[Statement]) -> bool:
+    """Whether it is only what longer statements are made of."""
+    text = statement.text.strip()
+    return any(len(other.text.strip()) > len(text) and text in other.text for other in every)
 
 
 def as_prepared(text: str) -> str:
@@ -76,14 +83,8 @@ def _constants(module: ModuleType) -> Iterator[Statement]:
     }
     for name in sorted(own):
         text = getattr(module, name, None)
-        if isinstance(text, str) and _SQL.match(text) and not _begins_others(text, module):
+        if isinstance(text, str) and _SQL.match(text):
             yield Statement(module.__name__, name, text)
-
-
-def _begins_others(text: str, module: ModuleType) -> bool:
-    """Whether this is the beginning that several statements have in common."""
-    others = [value for value in vars(module).values() if isinstance(value, str)]
-    return any(len(other) > len(text) and other.startswith(text.rstrip()) for other in others)
 
 
 def _literals(module: ModuleType) -> Iterator[Statement]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -30,6 +31,7 @@ def show_plan(as_json: Json = False, away_s: AwayS = AWAY_S_MAX) -> None:
     admin = Admin(settings.kafka)
     planned = patient(away_s).through(lambda: plan(TOPICS, admin, settings.topics))
     _show(planned, as_json=as_json, done=False)
+    warn_of_short_memory(admin)
     planned.refuse_unsafe()
 
 
@@ -43,6 +45,20 @@ def apply(as_json: Json = False, away_s: AwayS = AWAY_S_MAX) -> None:
     admin = Admin(settings.kafka)
     planned = patient(away_s).through(lambda: bring_about(TOPICS, admin, settings.topics))
     _show(planned, as_json=as_json, done=True)
+    warn_of_short_memory(admin)
+
+
+def warn_of_short_memory(admin: Admin) -> None:
+    """Say so if brokers forget where a group stands before its topics forget its records."""
+    longest = max(topic.retention for topic in TOPICS if topic.retention is not None)
+    kept = admin.offsets_kept_for()
+    if kept < longest:
+        Terminal(stderr=True, highlight=False, soft_wrap=True).print(
+            f"offsets.retention.minutes is {kept // timedelta(minutes=1)} on the brokers: a group "
+            f"that is away for {kept.days} days begins anew, and a relay refuses to start; "
+            f"{longest // timedelta(minutes=1)} or more keeps it for as long as its records",
+            style="yellow",
+        )
 
 
 def _show(planned: TopicPlan, *, as_json: bool, done: bool) -> None:

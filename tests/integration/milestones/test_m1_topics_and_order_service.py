@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
 import httpx2
 import pytest
@@ -17,6 +18,8 @@ from tests.support.order_service import order_service
 from tests.support.stack import OwnStack, Stack, private_stack
 
 from orderflow.contracts.roster import TOPICS
+from orderflow.messaging.kafka.admin import Admin
+from orderflow.messaging.settings import KafkaSettings
 
 RECORD = re.compile(
     r"Partition:(?P<partition>\d)\tOffset:(?P<offset>\d+)\t(?P<headers>ce_specversion:1\.0,\S*)\t(?P<key>\S+)\t(?P<value>.*)",
@@ -110,7 +113,9 @@ def assert_as_designed(stack: Stack, *, replicas: str, in_sync_min: str) -> None
 
 def test_one_broker_keeps_one_replica(own_stack: OwnStack) -> None:
     applied = orderflow(own_stack, "topics", "apply")
-    assert applied.returncode == 0, applied.stderr
+    assert (applied.returncode, applied.stderr) == (0, "")
+    kafka = KafkaSettings(bootstrap_servers=own_stack.bootstrap_servers)
+    assert Admin(kafka).offsets_kept_for() == timedelta(days=365)
     assert_as_designed(own_stack, replicas="1", in_sync_min="1")
 
 

@@ -184,7 +184,7 @@ def test_a_years_benchmark_asks_every_question_and_purges_what_is_old(tmp_path: 
     found = report_of_command("years", tmp_path)
     empty, full = found["turns"]
     assert full["orders_before"] >= found["plan"]["orders"]
-    assert empty["asked"].keys() == full["asked"].keys() == QUESTIONS.keys()
+    assert empty["questions"].keys() == full["questions"].keys() == QUESTIONS.keys()
     assert all(turn["placed"] > 0 and turn["refused"] == {} for turn in found["turns"])
     assert all(purge["rows"] > 0 for purge in full["purges"])
 

@@ -54,13 +54,15 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """`asked`: by question. `refused`: answers of 5xx, by question. `purges`: none at first."""
+    """
+    `questions`: how long each took. `refused`: 5xx answers, by question. `purges`: none at first.
+    """
 
     target: str
     orders_before: int
     placed: int
     per_s: float
-    asked: dict[str, Percentiles]
+    questions: dict[str, Percentiles]
     refused: dict[str, int]
     purges: tuple[Purge, ...]
 
@@ -117,7 +119,7 @@ class _Bench:
             orders_before=orders_before,
             placed=placed,
             per_s=placed / elapsed_s,
-            asked=asker.percentiles,
+            questions=asker.percentiles,
             refused=asker.refused,
             purges=purges,
         )

@@ -136,7 +136,9 @@ SELECT sku, version, name, prices, active, 'generated', updated_at FROM product
     *_OUTBOX,
 )
 _PAYMENT: tuple[LiteralString, ...] = (
-    "INSERT INTO known_order SELECT order_id FROM pg_temp.life",
+    """
+INSERT INTO known_order (order_id, closed) SELECT order_id, status = 'CANCELLED' FROM pg_temp.life
+""",
     """
 INSERT INTO closed_order (order_id, customer_id, reason, closed_by, closed_at)
 SELECT order_id, customer_id, 'CUSTOMER', gen_random_uuid(), made
@@ -216,11 +218,6 @@ FROM pg_temp.life WHERE status <> 'CREATED'
 )
 _NOTIFICATION: tuple[LiteralString, ...] = (
     """
-INSERT INTO customer (customer_id, sequence, due_at)
-SELECT customer_id, 1000000000, CASE WHEN max(n) > 0.999 * pg_temp.orders() THEN now() END
-FROM pg_temp.life GROUP BY customer_id ON CONFLICT DO NOTHING
-""",
-    """
 INSERT INTO delivery (notification_id, customer_id, order_id, kind, channel, subject, text,
                       cause_id, cause_type, correlation_id, created_at, state, sequence,
                       occurred_at)
@@ -229,6 +226,12 @@ SELECT gen_random_uuid(), customer_id, order_id::text, 'ORDER_RECEIVED', 'email'
        CASE state WHEN 'SENT' THEN 1000000 + n END, CASE state WHEN 'SENT' THEN made END
 FROM (SELECT *, CASE WHEN n <= 0.999 * pg_temp.orders() THEN 'SENT' WHEN n % 5 = 0 THEN 'HELD'
                      ELSE 'PENDING' END AS state FROM pg_temp.life) AS stated
+""",
+    """
+INSERT INTO customer (customer_id, sequence, due_at, settled_position)
+SELECT customer_id, 1000000000, min(now()) FILTER (WHERE state = 'PENDING'),
+       coalesce(max(position) FILTER (WHERE state = 'SENT'), 0)
+FROM delivery GROUP BY customer_id ON CONFLICT DO NOTHING
 """,
     _INBOX,
     *_OUTBOX,

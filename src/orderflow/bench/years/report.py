@@ -15,8 +15,8 @@ def print_report(report: Report) -> None:
     table = Table(
         "question", "empty: p50 ms", "p99 ms", f"after {full.orders_before:,}: p50 ms", "p99 ms"
     )
-    for name, times in full.asked.items():
-        before = empty.asked[name]
+    for name, times in full.questions.items():
+        before = empty.questions[name]
         figures = (before.p50_ms, before.p99_ms, times.p50_ms, times.p99_ms)
         table.add_row(name, *(f"{figure:.1f}" for figure in figures))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import timedelta
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -76,6 +77,15 @@ class Admin:
             )
             for name in present
         }
+
+    def offsets_kept_for(self) -> timedelta:
+        """How long the brokers remember the offsets of a group that has no members."""
+        broker = ConfigResource(ResourceType.BROKER, str(min(self._metadata().brokers)))
+        [future] = self._client.describe_configs(
+            [broker], request_timeout=REQUEST_TIMEOUT_S
+        ).values()
+        config = self._result("read the settings of a broker", future)
+        return timedelta(minutes=int(config["offsets.retention.minutes"].value))
 
     def create(self, creations: Sequence[Creation]) -> None:
         """
