@@ -130,9 +130,7 @@ def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
     with temporary_stack(ALL, environment={**quiet, **plan.settings}) as stack:
         report = Report(machine=machine, plan=plan, steps=[])
         with without(stack, () if plan.has_all else BESIDE):
-            skus = stock_up(stack.settings, actor="bench-flow")
-            url = api_url(stack.settings, "order")
-            bench = FlowBench(OnStack(stack, url=url, skus=skus, flow=OURS), plan, progress)
+            bench = FlowBench(our_flow(stack, actor="bench-flow"), plan, progress)
             bench.warm_up(plan.rates_per_s[0], plan.warm_up_s)
             report = msgspec.structs.replace(report, steps=bench.steps())
             if plan.profile:
@@ -215,6 +213,12 @@ class FlowBench:
         step = self.step(rate, seconds)
         self._progress(f"naive {step}")
         return step
+
+
+def our_flow(stack: LocalStack, *, actor: str) -> OnStack:
+    """With goods for every order, put in stock as `actor`."""
+    skus = stock_up(stack.settings, actor=actor)
+    return OnStack(stack, url=api_url(stack.settings, "order"), skus=skus, flow=OURS)
 
 
 def _naive_steps(stack: LocalStack, plan: Plan, progress: Progress) -> list[Step]:
