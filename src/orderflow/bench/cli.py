@@ -236,6 +236,8 @@ def flow(  # noqa: PLR0913 - a command has as many options as it has
     all_services: Annotated[
         bool, typer.Option("--all-services", help="Also those that no order waits for.")
     ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of each service.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="Of each topic.")] = 3,
     naive: Annotated[bool, typer.Option(help="Then the baseline, on the same servers.")] = True,
     profile: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Flame graphs of one more step go there.")
@@ -271,7 +273,10 @@ def flow(  # noqa: PLR0913 - a command has as many options as it has
         has_naive=naive,
     )
     plan = msgspec.structs.replace(
-        bench.SMOKE if smoke else plan, profile="" if profile is None else str(profile)
+        bench.SMOKE if smoke else plan,
+        workers=workers,
+        partitions=partitions,
+        profile="" if profile is None else str(profile),
     )
 
     def progress(line: str) -> None:

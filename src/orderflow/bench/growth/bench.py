@@ -17,11 +17,11 @@ from orderflow.bench.flow.bench import BESIDE, our_flow, without
 from orderflow.bench.flow.poster import PostTask
 from orderflow.bench.flow.step import Clients, Step, measure
 from orderflow.bench.flow.subject import OnStack
+from orderflow.bench.flow.workers import running
 from orderflow.bench.growth.backlog import Drain, drain
 from orderflow.bench.growth.memory import Memory, Watched
 from orderflow.bench.service_data import open_connection
 from orderflow.bench.years.generated import SERVICES, generate
-from orderflow.contracts.roster import ALWAYS_RUN
 from orderflow.stack.addresses import database_url
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
@@ -32,7 +32,6 @@ from orderflow.trials.stack_books import audit, sentences
 
 Progress = Callable[[str], None]
 
-OURS = tuple(process.name for member in ALWAYS_RUN for process in member.runs)
 TAKE_ORDERS = ("order-api", "order-relay")
 SAMPLES = 40
 """Of each process's memory."""
@@ -132,7 +131,7 @@ class GrowthBench:
     def backlog(self) -> Drain:
         plan = self._plan
         self._progress(f"a backlog of {plan.backlog:,}")
-        down = [name for name in OURS if name not in TAKE_ORDERS and self._stack.find(name).is_up]
+        down = [name for name in running(self._stack) if name not in TAKE_ORDERS]
         for name in reversed(down):
             self._stack.stop_process(name)
         drained = drain(self._subject, self._task(), lambda: self._start(down))
@@ -182,7 +181,7 @@ def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
         books = audit(stack.settings, access(stack))
 
         with without(stack, BESIDE):
-            with without(stack, OURS):
+            with without(stack, running(stack)):
                 progress(f"{plan.generated:,} generated orders")
                 _generate(stack, plan.generated)
             bench.warm_up()
