@@ -66,6 +66,7 @@ mutants: trained ## plant known bugs in a scratch copy and expect their tests to
 	$(BIN)/python -m tests.mutants
 
 bench: setup-dev ## measure, each figure beside its baseline
+	$(BIN)/orderflow bench flow
 	$(BIN)/orderflow bench post
 	$(BIN)/orderflow bench relay
 	$(BIN)/orderflow bench payment

@@ -236,6 +236,8 @@ def flow(  # noqa: PLR0913 - a command has as many options as it has
     all_services: Annotated[
         bool, typer.Option("--all-services", help="Also those that no order waits for.")
     ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of each service.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="Of each topic.")] = 3,
     naive: Annotated[bool, typer.Option(help="Then the baseline, on the same servers.")] = True,
     profile: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Flame graphs of one more step go there.")
@@ -271,7 +273,10 @@ def flow(  # noqa: PLR0913 - a command has as many options as it has
         has_naive=naive,
     )
     plan = msgspec.structs.replace(
-        bench.SMOKE if smoke else plan, profile="" if profile is None else str(profile)
+        bench.SMOKE if smoke else plan,
+        workers=workers,
+        partitions=partitions,
+        profile="" if profile is None else str(profile),
     )
 
     def progress(line: str) -> None:
@@ -308,6 +313,38 @@ def years(
     from orderflow.bench.years.report import print_report  # noqa: PLC0415 - the same
 
     report = run(SMOKE if smoke else Plan(orders=orders, rate_per_s=rate, seconds=seconds))
+    if not _written_as_json(report, as_json=as_json, output=output):
+        print_report(report)
+
+
+@app.command(
+    help="Orders per second over many orders in the tables, from a backlog, and the memory of each "
+    "process. A quarter of an hour; the full sizes take two. Examples: `orderflow bench growth`, "
+    "`orderflow bench growth --generated 2000000 --backlog 200000 --minutes 30`."
+)
+def growth(
+    as_json: Json = False,
+    smoke: Smoke = False,
+    generated: Annotated[
+        int, typer.Option(min=1_000, help="Orders in the tables, the second time.")
+    ] = 200_000,
+    backlog: Annotated[int, typer.Option(min=1_000, help="Orders that wait.")] = 20_000,
+    minutes: Annotated[float, typer.Option(help="How long memory is looked at.")] = 4.0,
+    rate: Annotated[int, typer.Option(min=1, help="Orders per second: more than pass.")] = 1_500,
+    seconds: Annotated[float, typer.Option(help="For so long.")] = 15.0,
+    output: Output = None,
+) -> None:
+    from orderflow.bench.growth.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
+    from orderflow.bench.growth.report import print_report  # noqa: PLC0415 - the same
+
+    plan = Plan(
+        generated=generated,
+        backlog=backlog,
+        minutes=minutes,
+        offered_per_s=rate,
+        seconds=seconds,
+    )
+    report = run(SMOKE if smoke else plan, lambda line: typer.echo(line, err=True))
     if not _written_as_json(report, as_json=as_json, output=output):
         print_report(report)
 

@@ -199,3 +199,23 @@ def test_a_copies_benchmark_has_every_payment_in_both_copies(tmp_path: Path) -> 
     paced = found["paced"]
     assert paced["payments"] > 100
     assert {paced[copy]["count"] for copy in ("warehouse", "lake")} == {paced["payments"]}
+
+
+@pytest.mark.long  # A stack of its own, and generated rows.
+def test_a_growth_benchmark_brings_every_order_through_before_and_over_generated_ones(
+    tmp_path: Path,
+) -> None:
+    """And drains a backlog to its end; the books of what was placed before balance."""
+    found = report_of_command("growth", tmp_path)
+    assert found["wrong"] == []
+    for name in ("empty", "steady", "full"):
+        way = found[name]["way"]
+        assert (way["refused"], way["missing"], way["repeated"]) == (0, 0, 0)
+    backlog = found["backlog"]
+    assert (backlog["orders"], backlog["missing"], backlog["repeated"]) == (100, 0, 0)
+    assert backlog["per_s"] > 0
+
+    before = [found[name]["way"]["posted"] for name in ("empty", "steady")]
+    assert found["orders"] == sum(before) + 100 + 20
+    assert {"payment", "kafka", "order-api"} <= set(found["memory"])
+    assert all(each["first_mib"] > 1 for each in found["memory"].values())

@@ -20,7 +20,7 @@ from orderflow.bench.flow.naive.components import FLOW, SKUS, NaiveFlow
 from orderflow.bench.flow.profile import recording
 from orderflow.bench.flow.step import Clients, Step, measure
 from orderflow.bench.flow.subject import Elsewhere, OnStack, Subject
-from orderflow.contracts.roster import ALWAYS_RUN
+from orderflow.bench.flow.workers import add_workers, running
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.stack.addresses import api_url
 from orderflow.stack.local_stack import LocalStack
@@ -45,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
     `rates_per_s`: the steps, each for `seconds`, after `warm_up_s` at the first rate.
 
+    `workers`: of each service, each a process. `partitions`: of each topic.
     `goes_on`: also after a step that was not sustained. `has_all`: with the services that only read
     along. `has_naive`: then the baseline's rate is searched for in steps of `naive_s`, from
     `naive_from_per_s` on. `profile`: where the flame graphs go of one more step, at the highest
@@ -56,6 +57,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 20.0
     warm_up_s: float = 30.0
     clients: Clients = Clients()
+    workers: int = 1
+    partitions: int = 3
     goes_on: bool = False
     has_all: bool = False
     has_naive: bool = True
@@ -126,13 +129,16 @@ def sustained(steps: list[Step]) -> int:
 
 def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
     machine = this_machine()
-    quiet = {"ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning"}
-    with temporary_stack(ALL, environment={**quiet, **plan.settings}) as stack:
+    environment = {
+        "ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning",
+        "ORDERFLOW_TOPICS__PARTITIONS": str(plan.partitions),
+        **plan.settings,
+    }
+    with temporary_stack(ALL, environment=environment) as stack:
         report = Report(machine=machine, plan=plan, steps=[])
         with without(stack, () if plan.has_all else BESIDE):
-            skus = stock_up(stack.settings, actor="bench-flow")
-            url = api_url(stack.settings, "order")
-            bench = FlowBench(OnStack(stack, url=url, skus=skus, flow=OURS), plan, progress)
+            add_workers(stack, plan.workers)
+            bench = FlowBench(our_flow(stack, actor="bench-flow"), plan, progress)
             bench.warm_up(plan.rates_per_s[0], plan.warm_up_s)
             report = msgspec.structs.replace(report, steps=bench.steps())
             if plan.profile:
@@ -217,10 +223,15 @@ class FlowBench:
         return step
 
 
+def our_flow(stack: LocalStack, *, actor: str) -> OnStack:
+    """With goods for every order, put in stock as `actor`."""
+    skus = stock_up(stack.settings, actor=actor)
+    return OnStack(stack, url=api_url(stack.settings, "order"), skus=skus, flow=OURS)
+
+
 def _naive_steps(stack: LocalStack, plan: Plan, progress: Progress) -> list[Step]:
     """The baseline's, while nothing of ours runs but broker and database."""
-    ours = tuple(process.name for member in ALWAYS_RUN for process in member.runs)
-    with without(stack, (*ours, *NEIGHBOURS)):
+    with without(stack, (*running(stack), *NEIGHBOURS)):
         naive = NaiveFlow(stack)
         naive.start()
         bench = FlowBench(OnStack(stack, url=naive.url, skus=SKUS, flow=FLOW), plan, progress)

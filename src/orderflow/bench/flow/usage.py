@@ -59,6 +59,17 @@ def used_by(pid: int) -> Used:
     return Used(cpu_s=cpu_s, switches=switches, memory_mib=memory / 2**20)
 
 
+def memory_mib(pid: int) -> float:
+    """What a process and its descendants occupy."""
+    process, memory = psutil.Process(pid), 0
+    for member in (process, *process.children(recursive=True)):
+        try:
+            memory += _memory(member.pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return memory / 2**20
+
+
 def _switches(pid: int) -> int:
     """Voluntary and other switches of all threads."""
     total = 0
