@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
+from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -19,6 +21,7 @@ from orderflow.messaging.http.bodies import read_body
 from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.payment import repository
+from orderflow.services.payment.open_references import OpenReferences
 from orderflow.services.payment.openapi import TITLE, document
 from orderflow.services.payment.views import LedgerSummary, WebhookView, order_payments
 from orderflow.services.payment.webhooks import (
@@ -27,6 +30,7 @@ from orderflow.services.payment.webhooks import (
     Signatures,
     Unreadable,
     believe,
+    contents,
 )
 
 
@@ -34,6 +38,7 @@ def build_api(
     pool: ConnectionPool, reasons: Reasons, *, webhook_secrets: Sequence[str] = ()
 ) -> ASGIApp:
     signatures = Signatures(webhook_secrets)
+    open_references = OpenReferences(partial(_open_references, pool))
 
     def get_payments(request: Request) -> Response:
         order_id = _order_id(request)
@@ -58,6 +63,10 @@ def build_api(
         except Forged:
             WEBHOOKS.labels("forged").inc()
             raise _forged() from None
+
+        reference = _reference(body)
+        if not (reference and await open_references.contain(reference)):
+            return _answer("ignored")
         return await run_in_threadpool(_believe, pool, webhook_id, body)
 
     routes = [
@@ -68,13 +77,31 @@ def build_api(
     return http_api(routes, title=TITLE, document=document, reasons=reasons)
 
 
-def _believe(pool: ConnectionPool, webhook_id: str, body: bytes) -> Response:
+def _open_references(pool: ConnectionPool, references: list[str]) -> set[UUID]:
+    with reading(pool) as cursor:
+        return repository.open_references(cursor, references)
+
+
+def _reference(body: bytes) -> str:
+    """What a webhook is about; empty, if about nothing that concerns us."""
     try:
-        with writing(pool) as cursor:
-            effect = believe(cursor, webhook_id, body, now=read_clock())
+        charge, refund = contents(body)
     except Unreadable as error:
         WEBHOOKS.labels("unreadable").inc()
         raise problems.invalid(str(error)[:200]) from error
+
+    if charge is not None:
+        return charge.reference
+    return refund.reference if refund is not None else ""
+
+
+def _believe(pool: ConnectionPool, webhook_id: str, body: bytes) -> Response:
+    with writing(pool) as cursor:
+        effect = believe(cursor, webhook_id, body, now=read_clock())
+    return _answer(effect)
+
+
+def _answer(effect: str) -> Response:
     WEBHOOKS.labels(effect).inc()
     return json_answer(WebhookView(effect=effect))
 

@@ -182,6 +182,13 @@ def lock_owed(cursor: Cursor, refund_id: str) -> Payment | None:
     )
 
 
+def open_references(cursor: Cursor, references: Sequence[str]) -> set[UUID]:
+    """Those of these ids that are payments whose outcome is unknown, or refunds that are owed."""
+    ids = array(list(references))
+    cursor.execute(_OPEN_REFERENCES, (ids, ids))
+    return {UUID(reference) for (reference,) in cursor}
+
+
 def summary(cursor: Cursor) -> list[Sum]:
     """The totals of all payments, by currency."""
     cursor.execute(_SUMMARY)
@@ -541,6 +548,12 @@ _PURGE_WEBHOOKS = """
 DELETE FROM webhook WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM webhook WHERE received_at < %s ORDER BY received_at LIMIT %s
 ))
+"""
+_OPEN_REFERENCES = """
+SELECT payment_id::text FROM payment
+WHERE payment_id = ANY (%s::uuid[]) AND unknown_since IS NOT NULL
+UNION ALL
+SELECT refund_id::text FROM refund WHERE refund_id = ANY (%s::uuid[]) AND settled_at IS NULL
 """
 _ORDER_OF_UNKNOWN = """
 SELECT order_id::text FROM payment WHERE payment_id = %s::uuid AND unknown_since IS NOT NULL
