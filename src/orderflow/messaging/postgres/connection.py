@@ -302,7 +302,7 @@ class Session:
         A cursor in a transaction of its own: it commits when the block ends, and is rolled back
         when it raises.
         """
-        return self._cursor(Connection.transaction)
+        return self._cursor(lambda connection: connection.transaction())
 
     def statement(self) -> AbstractContextManager[Cursor]:
         """
