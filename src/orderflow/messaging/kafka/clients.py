@@ -166,6 +166,7 @@ def listener_consumer(
         "queued.max.messages.kbytes": 4_096,
         **overrides,
     }
+
     if protocol == "consumer":
         # The client refuses these settings, which are the broker's. And no static id: after a kill
         # and a quick restart the new member would be fenced until the old one's session ends.

@@ -90,6 +90,7 @@ class RowTexts(NamedTuple):
     @classmethod
     def of(cls, row: OutboxRow) -> RowTexts:
         metadata = row.metadata
+
         return cls(
             str(metadata.id),
             row.topic,

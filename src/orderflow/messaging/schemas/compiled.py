@@ -160,6 +160,7 @@ class _Reader(_Maker):
             return self._optional(kind, info, into, depth)
         if _is_moment(kind) and (info is None or info == inspect.DateTimeType()):
             return [*_MOMENT, *_indented(self._number("n")), f"{into} = EPOCH + n * MS"]
+
         plain = _plain(kind)
         if plain == "string" and (info is None or info == inspect.StrType()):
             return self._text(into)
@@ -173,6 +174,7 @@ class _Reader(_Maker):
     def _of_several(self, kind: Any, info: inspect.Type | None, into: str, depth: int) -> list[str]:
         if not isinstance(kind, Mapping):
             raise _NotMade
+
         if kind["type"] == "enum" and isinstance(info, inspect.EnumType):
             members = self.bind(tuple(info.cls(symbol) for symbol in _symbols(kind, info)))
             return [
@@ -225,6 +227,7 @@ class _Reader(_Maker):
         # Items take a byte at least, so that no count can keep the loop from the end of the bytes.
         item, number = self.variable(), self.variable()
         lines = self.value(items, info, item, depth=depth)
+
         return [
             *self._number(number),
             f"{into} = []",
@@ -308,6 +311,7 @@ class _Writer(_Maker):
             return [f"{self.bind({True: bytes([1]), False: bytes(1)})}[{of}]"]
         if _is_moment(kind) and info == inspect.DateTimeType():
             return [f"number(({of} - EPOCH) // MS)"]
+
         if isinstance(kind, Mapping) and kind["type"] == "enum":
             if not isinstance(info, inspect.EnumType):
                 raise _NotMade

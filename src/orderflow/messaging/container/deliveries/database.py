@@ -38,6 +38,7 @@ class DatabaseDelivery(AfterEffect):
         self._handler = delivery.handler
         self._publisher = publisher
         self._database = database
+
         self._gathering = Gathering(
             client=shared.client,
             queues=shared.queues,

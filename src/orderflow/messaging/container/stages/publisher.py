@@ -166,6 +166,7 @@ class Publisher:
             (CE_CORRELATION_ID, theirs.get(CE_CORRELATION_ID) or subject),
             AVRO_HEADER,
         ]
+
         if TRACEPARENT in theirs:
             headers.append((TRACEPARENT, self._sent(theirs[TRACEPARENT], event_id)))
         if TRACESTATE in theirs:
@@ -175,6 +176,7 @@ class Publisher:
     def _row(self, made: _Made) -> RowTexts:
         cause, theirs = made.cause, made.cause.headers
         correlation_id, tracestate = theirs.get(CE_CORRELATION_ID), theirs.get(TRACESTATE)
+
         return RowTexts(
             made.id,
             made.route.topic,
