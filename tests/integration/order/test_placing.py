@@ -26,16 +26,18 @@ from tests.support.stack import Stack
 from typer.testing import CliRunner
 
 from orderflow.cli import product
-from orderflow.contracts.events import PaymentMode
+from orderflow.contracts.events import CancelReason, PaymentMode
 from orderflow.contracts.ids import CustomerId, Sku
 from orderflow.messaging import postgres
 from orderflow.messaging.errors import Transient
+from orderflow.messaging.event import read_clock
 from orderflow.messaging.http.health import without_redirects
 from orderflow.messaging.http.problems import handlers
 from orderflow.messaging.postgres import Connection, Cursor, Session
 from orderflow.messaging.testing.eventually import eventually
+from orderflow.services.order import repository
 from orderflow.services.order.bootstrap import MIGRATIONS
-from orderflow.services.order.changes import Origin
+from orderflow.services.order.changes import Origin, write_changes
 from orderflow.services.order.commands import Command, CommandResult, PlaceOrder, execute
 from orderflow.services.order.http import problems
 from orderflow.services.order.http.products import ProductRoutes
@@ -43,6 +45,7 @@ from orderflow.services.order.idempotency import Claim, KeyTaken, scope_of
 from orderflow.services.order.model import Action, NoPrice, Order, RequestedLine, UnknownSku
 from orderflow.services.order.place_batch import Outcome, Placement, Written, writer
 from orderflow.services.order.pricing import PaymentMethodMissing, PriceChanged
+from orderflow.services.order.rules import cancel, with_note
 from orderflow.stack.demo_data import PRODUCTS, put_products
 
 LAMP = "LAMP"
@@ -388,6 +391,28 @@ def test_pay_asks_for_a_payment_method_only_if_its_key_is_new(placing: Placing, 
     assert placing.execute(with_default).attempt == 1
     again = placing.execute(pay)
     assert (again.attempt, again.earlier is None) == (1, False)
+
+
+def test_a_change_of_an_order_that_has_moved_on_writes_neither_row_nor_history(
+    placing: Placing,
+) -> None:
+    """The lock makes it impossible; should a lock ever be missing, it is undone and repeated."""
+    [placed] = placing.place(placement())
+    assert isinstance(placed, Written)
+    now, origin = read_clock(), Origin(type="command", id="cancel")
+    with placing.session.transaction() as cursor:
+        [seen] = repository.lock(cursor, [placed.order_id]).values()
+
+    late = cancel(seen, reason=CancelReason.CUSTOMER, now=now)
+    moved = with_note(seen, "somebody was here", now=now)
+    with placing.session.transaction() as cursor:
+        write_changes(cursor, [moved], origin=origin, encode=encode)
+    with pytest.raises(Transient), placing.session.transaction() as cursor:
+        write_changes(cursor, [late], origin=origin, encode=encode)
+
+    where = f"WHERE order_id = '{placed.order_id}'"
+    assert placing.rows(f"SELECT status, revision FROM orders {where}") == [("CREATED", 2)]
+    assert placing.rows(f"SELECT count(*) FROM order_history {where}") == [(2,)]
 
 
 def test_a_new_database_has_no_product(stack: Stack) -> None:

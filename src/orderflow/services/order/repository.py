@@ -1,8 +1,8 @@
-"""Orders in PostgreSQL: one statement for each table, whatever the batch's size."""
+"""Orders in PostgreSQL: one statement for each step, whatever the batch's size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -69,23 +69,13 @@ def save(cursor: Cursor, saved: Sequence[Saved]) -> None:
     }
     orders = {revision.change.after.order_id: revision.change.after for revision in saved}
 
-    cursor.execute(
-        _UPDATE,
-        columns(
-            (*_update_row(order), locked_revisions[order_id]) for order_id, order in orders.items()
-        ),
-    )
+    entries = [_history_row(revision.change.after.order_id, revision.entry) for revision in saved]
+    rows = [(*_update_row(order), locked_revisions[order_id]) for order_id, order in orders.items()]
+
+    cursor.execute(_SAVE, [*columns(rows), *columns(entries)])
     # The lock makes this impossible. Should a lock ever be missing, no change is overwritten.
-    if cursor.rowcount != len(orders):
+    if cursor.fetchone() != (len(orders),):
         raise Transient("an order changed although it was locked", resource=RESOURCE)
-
-    insert_history(cursor, ((revision.change.after.order_id, revision.entry) for revision in saved))
-
-
-def insert_history(cursor: Cursor, entries: Iterable[tuple[OrderId, HistoryEntry]]) -> None:
-    cursor.execute(
-        _INSERT_HISTORY, columns(_history_row(order_id, entry) for order_id, entry in entries)
-    )
 
 
 def history(cursor: Cursor, order_id: OrderId, *, facts_too: bool) -> list[HistoryEntry]:
@@ -207,29 +197,37 @@ def order_of(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
     )
 
 
-_INSERT_HISTORY = """
-INSERT INTO order_history (order_id, revision, version, status, description, occurred_at, event_id,
-                           cause_type, cause_id, actor, reason)
-SELECT * FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[], %s::timestamptz[],
-                     %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[])
-"""
-_UPDATE = """
-UPDATE orders SET status = changed.status, version = changed.version, revision = changed.revision,
-                  payment_attempt = changed.payment_attempt,
-                  payment_state = changed.payment_state, payment_id = changed.payment_id,
-                  payment_reason = changed.payment_reason,
-                  payment_message = changed.payment_message,
-                  stock = changed.stock, payment_method = changed.payment_method,
-                  ship_when_reserved = changed.ship_when_reserved,
-                  updated_at = changed.updated_at, waiting_for = changed.waiting_for,
-                  waiting_since = changed.waiting_since
-FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::smallint[], %s::text[], %s::uuid[],
-            %s::text[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[],
-            %s::text[], %s::timestamptz[], %s::int[])
-     AS changed (order_id, status, version, revision, payment_attempt, payment_state, payment_id,
-                 payment_reason, payment_message, stock, payment_method, ship_when_reserved,
-                 updated_at, waiting_for, waiting_since, locked_revision)
-WHERE orders.order_id = changed.order_id AND orders.revision = changed.locked_revision
+# No history of an order that is not at the revision that was locked.
+_SAVE = """
+WITH updated AS (
+    UPDATE orders SET status = changed.status, version = changed.version,
+                      revision = changed.revision, payment_attempt = changed.payment_attempt,
+                      payment_state = changed.payment_state, payment_id = changed.payment_id,
+                      payment_reason = changed.payment_reason,
+                      payment_message = changed.payment_message,
+                      stock = changed.stock, payment_method = changed.payment_method,
+                      ship_when_reserved = changed.ship_when_reserved,
+                      updated_at = changed.updated_at, waiting_for = changed.waiting_for,
+                      waiting_since = changed.waiting_since
+    FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::smallint[], %s::text[],
+                %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bool[],
+                %s::timestamptz[], %s::text[], %s::timestamptz[], %s::int[])
+         AS changed (order_id, status, version, revision, payment_attempt, payment_state,
+                     payment_id, payment_reason, payment_message, stock, payment_method,
+                     ship_when_reserved, updated_at, waiting_for, waiting_since, locked_revision)
+    WHERE orders.order_id = changed.order_id AND orders.revision = changed.locked_revision
+    RETURNING orders.order_id
+), recorded AS (
+    INSERT INTO order_history (order_id, revision, version, status, description, occurred_at,
+                               event_id, cause_type, cause_id, actor, reason)
+    SELECT * FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[],
+                         %s::timestamptz[], %s::uuid[], %s::text[], %s::text[], %s::text[],
+                         %s::text[])
+         AS entry (order_id, revision, version, status, description, occurred_at, event_id,
+                   cause_type, cause_id, actor, reason)
+    WHERE entry.order_id IN (SELECT order_id FROM updated)
+)
+SELECT count(*) FROM updated
 """
 SELECT = """
 SELECT order_id, customer_id, status, version, revision, payment_attempt, payment_state,
