@@ -26,7 +26,9 @@ MUTANTS = {
         "page-in-the-order-of-ids": "test_no_page_reads_more_orders_than_it_needs",
     },
     "tests/integration/followers/test_analytics.py": {
-        "funnel-keeps-who-left": "test_the_funnel_tells_where_orders_are_go_and_stay",
+        "funnel-keeps-who-left": (
+            "test_the_same_feed_in_any_order_at_any_number_of_workers_makes_the_same_funnel"
+        ),
     },
     "tests/integration/tools/test_query_plans.py": {
         "whole-table-at-a-start": "test_no_statement_reads_a_growing_table_as_a_whole[50000]",

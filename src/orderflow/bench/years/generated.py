@@ -130,7 +130,8 @@ FROM generate_series(1, 20000) AS n
 """,
     """
 INSERT INTO product_history (sku, version, name, prices, active, actor, occurred_at)
-SELECT sku, version, name, prices, active, 'generated', updated_at FROM product
+SELECT sku, version, name, prices, active, 'generated', updated_at
+FROM product WHERE sku LIKE 'SKU-%'
 """,
     _INBOX,
     *_OUTBOX,
