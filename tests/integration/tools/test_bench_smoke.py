@@ -24,9 +24,11 @@ from typer.testing import CliRunner
 from orderflow.bench.cli import app
 from orderflow.bench.years.questions import QUESTIONS
 from orderflow.contracts.roster import ALWAYS_RUN
+from orderflow.stack.addresses import api_url
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
 from orderflow.stack.temporary_stack import temporary_stack
+from orderflow.trials.harness import access
 
 OURS = tuple(process.name for member in ALWAYS_RUN for process in member.runs)
 ORDER = ("order-api", "order-relay")
@@ -115,6 +117,26 @@ def test_a_flow_benchmark_brings_every_order_through_once_and_the_books_balance(
     parts = {"naive-api", "naive-payment-0", "naive-inventory-2", "naive-order-poller"}
     assert parts <= set(naive["used"])
     assert not set(OURS) & set(naive["used"])
+
+
+def test_another_implementation_is_measured_by_what_it_takes_and_tells(
+    stack: LocalStack, tmp_path: Path
+) -> None:
+    """Ours, as one that somebody else runs: no CPU, no books."""
+    keep_only(stack, OURS)
+    file = tmp_path / "report.json"
+    servers = access(stack).kafka.bootstrap_servers
+    place = ("--against", api_url(stack.settings, "order"), "--bootstrap", servers)
+    done = CliRunner().invoke(app, ["flow", "--smoke", *place, "--output", str(file)])
+    if done.exception is not None:
+        raise done.exception
+
+    found = msgspec.json.decode(file.read_bytes())
+    (step,) = found["steps"]
+    way = step["way"]
+    assert (way["refused"], way["missing"], way["repeated"]) == (0, 0, 0)
+    assert way["whole"]["count"] == 40
+    assert (step["used"], step["work"], found["orders"], found["naive"]) == ({}, None, None, [])
 
 
 def test_the_inventory_benchmark_keeps_the_stock_right_for_every_order(report: Report) -> None:

@@ -145,6 +145,7 @@ def loading(task: PostTask, flow: Flow, bootstrap_servers: str, directory: Path)
         wanted={end.topic: end.nth for end in flow.ends},
         progress=str(progress),
     )
+
     watching = Generator(
         with_task("orderflow.bench.flow.watcher", watch), directory / "seen.json", Seen
     )
@@ -223,6 +224,7 @@ def _hops(accepted: list[Posted], seen: Seen, flow: Flow) -> dict[str, Percentil
                 else moment_of(seen, hop.begin, order.order_id)
             )
             end = moment_of(seen, hop.end, order.order_id)
+
             if begin is not None and end is not None:
                 hops[hop.name].record_ns(end - begin)
     return {name: latencies.percentiles() for name, latencies in hops.items()}

@@ -34,6 +34,7 @@ def recording(pids: Mapping[str, int], directory: Path, *, seconds: float) -> It
         for name, pid in pids.items()
         if _is_python(pid)
     }
+
     failures = list[str]()
     try:
         yield failures

@@ -55,6 +55,7 @@ def _steps(steps: Sequence[Step]) -> Table:
     table = Table("orders/s", "through/s", "p50 ms", "p99 ms", "late", "never", "CPU ms", "")
     for step in steps:
         way, cpu_ms = step.way, step.cpu_ms_per_order
+
         table.add_row(
             f"{step.rate_per_s:,}",
             f"{way.through_per_s:,.0f}",
@@ -92,6 +93,7 @@ def _components(report: Report) -> Table:
             for step in report.steps
         ]
         table.add_row(name, *cells, f"{last.used[name].memory_mib:,.0f}")
+
     generators = [f"{step.generator_cores:.2f} cores" for step in report.steps]
     table.add_row("(generator)", *generators, "")
     table.add_row("(foreign)", *(f"{step.foreign_cores:.2f} cores" for step in report.steps), "")

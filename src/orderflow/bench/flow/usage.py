@@ -48,6 +48,7 @@ def used_by(pid: int) -> Used:
     times = process.cpu_times()
     # A parent has the time of children that it has waited for: connections that were closed.
     cpu_s, switches, memory = times.children_user + times.children_system, 0, 0
+
     for member in family:
         try:
             spent = member.cpu_times()

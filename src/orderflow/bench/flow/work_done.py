@@ -97,6 +97,7 @@ def _requests(stack: LocalStack, url: str) -> Iterator[tuple[str, int]]:
         "--report-format",
         "properties",
     )
+
     counts: dict[str, int] = {}
     for kind, count in _COUNT.findall(_output(command)):
         counts[kind] = counts.get(kind, 0) + int(count)

@@ -43,6 +43,7 @@ def _rates(report: Report) -> Table:
             f"{way.missing + way.refused:,}",
             f"{way.repeated:,}",
         )
+
     back = report.backlog
     table.add_row(
         "backlog, drained",
@@ -59,6 +60,7 @@ def _memory(report: Report) -> Table:
     """The largest slopes first."""
     minutes = f"{report.plan.minutes:g} min"
     table = Table(f"memory over {minutes}", "first MiB", "last", "most", "MiB/min, 2nd half")
+
     memory = report.memory
     for name in sorted(memory, key=lambda name: -memory[name].mib_per_minute):
         each = memory[name]

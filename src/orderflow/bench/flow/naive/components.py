@@ -122,6 +122,7 @@ class NaiveFlow:
         }
         environment[f"ORDERFLOW_{name.upper()}__DIRECTORY"] = str(directory)
         environment["ORDERFLOW_TELEMETRY__LOG_LEVEL"] = "warning"
+
         return _component(
             name,
             python_module(f"orderflow.neighbours.{name}"),
