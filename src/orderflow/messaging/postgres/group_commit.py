@@ -2,10 +2,9 @@
 Group commit: one database transaction for all work that waits.
 
 One thread owns one connection. It takes whatever is queued, at most `batch_max` pieces, and writes
-and commits them, in one round trip if one statement does; meanwhile the next batch forms. On a
-machine that has time it never waits for a larger batch: a single piece is committed at once, and
-more load makes larger batches. When commits take longer than they need, because the machine or the
-database is busy, it rests after a small batch: see `Pace`.
+and commits them, in one round trip if one statement does; meanwhile the next batch forms. A single
+piece is committed at once, and more load makes larger batches; between small ones the committer
+rests for a moment, if others come meanwhile: see `Pace`.
 
 Guarantee: a result is delivered only after the COMMIT that made it true. A piece that fails for a
 reason of its own is found by halving and fails alone. A piece whose deadline is over before its
@@ -79,29 +78,36 @@ class _Piece(NamedTuple, Generic[Work]):
 
 class Pace:
     """
-    How long to rest after a batch, so that fewer and larger ones do the work of a busy machine.
+    How long to rest after a batch, so that fewer and larger ones do the work.
 
     A commit has a cost of its own, whatever it writes: a batch of `ENOUGH` shares it well, a batch
-    of two doubles what everybody waits for. What a commit needs is the shortest of late; what it
-    takes beyond twice that is waiting for others, and is a reason to leave the machine to them for
-    `FACTOR` times as long, at most `REST_S_MAX`.
+    of two halves it. So after a smaller one the committer rests for some times as long as it took,
+    which grows with the load of machine and database: at most `FACTOR` times, and `REST_S_MAX`.
+    A rest in which nobody else came makes the next ones shorter, down to none: a lone client that
+    orders again and again does not wait for company.
     """
 
     ENOUGH = 16
-    FACTOR = 2.0
-    REST_S_MAX = 0.015
-    FORGETS = 1.01
-    """The shortest commit counts as that much longer after each commit: times change."""
+    FACTOR = 1.0
+    REST_S_MAX = 0.010
+    FACTOR_MIN = 0.1
+    SHRINKS = 0.8
 
     def __init__(self) -> None:
-        self._needed_s = math.inf
+        self._factor = 0.0
 
     def rest_s(self, *, pieces: int, took_s: float) -> float:
         """The rest after a batch of so many pieces that was committed in that time."""
-        self._needed_s = min(took_s, self._needed_s * self.FORGETS)
+        if pieces > 1:
+            self._factor = min(self.FACTOR, max(self.FACTOR / 2, 2 * self._factor))
+        elif (shorter := self._factor * self.SHRINKS) >= self.FACTOR_MIN:
+            self._factor = shorter
+        else:
+            self._factor = 0.0
+
         if pieces >= self.ENOUGH:
             return 0.0
-        return min(self.REST_S_MAX, max(0.0, self.FACTOR * (took_s - 2 * self._needed_s)))
+        return min(self.REST_S_MAX, self._factor * took_s)
 
 
 class GroupCommit(Generic[Work, Result]):
