@@ -22,6 +22,7 @@ from orderflow.bench.growth.backlog import Drain, drain
 from orderflow.bench.growth.memory import Memory, Watched
 from orderflow.bench.service_data import open_connection
 from orderflow.bench.years.generated import SERVICES, generate
+from orderflow.messaging.postgres import Connection
 from orderflow.stack.addresses import database_url
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
@@ -199,9 +200,13 @@ def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
 
 
 def _generate(stack: LocalStack, orders: int) -> None:
-    """Rows of orders that have ended, as they would be after so many."""
     for service in SERVICES:
         with open_connection(database_url(stack.settings, service)) as connection:
-            generate(connection, service, orders=orders)
-            for statement in TAKE_OUT.get(service, ()):
-                connection.execute(statement.encode())
+            fill(connection, service, orders=orders)
+
+
+def fill(connection: Connection, service: str, *, orders: int) -> None:
+    """Rows of so many orders, none of which a service would work on; see `generate`."""
+    generate(connection, service, orders=orders)
+    for statement in TAKE_OUT.get(service, ()):
+        connection.execute(statement.encode())

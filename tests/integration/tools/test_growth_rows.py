@@ -1,0 +1,46 @@
+"""The rows of `bench growth`: many orders, and nothing on which a service would work."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.databases import database_settings, empty_database, migrate_service
+from tests.support.stack import Stack
+
+from orderflow.bench.growth.bench import fill
+from orderflow.messaging import postgres
+
+ORDERS = 2_000
+ROWS = {
+    "order": "SELECT count(*) FROM orders",
+    "payment": "SELECT count(*) FROM payment",
+    "inventory": "SELECT count(*) FROM reservation",
+    "fulfilment": "SELECT count(*) FROM shipment",
+    "notification": "SELECT count(*) FROM delivery",
+    "analytics": "SELECT count(*) FROM followed_order",
+}
+WORK = {
+    "order": "SELECT count(*) FROM orders WHERE waiting_for IN ('PAYMENT', 'STOCK')",
+    "payment": "SELECT (SELECT count(*) FROM payment WHERE settled_at IS NULL)"
+    " + (SELECT count(*) FROM refund WHERE settled_at IS NULL)",
+    "notification": "SELECT (SELECT count(*) FROM customer WHERE due_at IS NOT NULL)"
+    " + (SELECT count(*) FROM delivery WHERE occurred_at IS NULL)",
+}
+"""What the sweeper, the listener's upkeep and the sender would look for."""
+
+
+@pytest.mark.parametrize("service", ROWS)
+def test_the_tables_are_full_and_nothing_waits(stack: Stack, service: str) -> None:
+    with empty_database(stack, f"growth_{service}") as url:
+        migrate_service(service, url)
+        settings = database_settings(url)
+        with postgres.connect(settings, application_name="growth", autocommit=True) as connection:
+            fill(connection, service, orders=ORDERS)
+
+            assert _count(connection, ROWS[service]) > 0.9 * ORDERS
+            assert service not in WORK or _count(connection, WORK[service]) == 0
+
+
+def _count(connection: postgres.Connection, query: str) -> int:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return int(row[0])
