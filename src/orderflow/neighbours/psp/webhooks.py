@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
@@ -34,8 +34,13 @@ HOLDING = (Fault.LATE, Fault.OUT_OF_ORDER)
 OLD = timedelta(minutes=10)
 FORGER = Signer(b"a secret that nobody else has ...")
 
-Post = Callable[[bytes, Mapping[str, str]], int]
-"""Sends a body with headers. The answer's status; 0 if there is none."""
+AT_A_TIME = 16
+
+Request = tuple[bytes, Mapping[str, str]]
+"""A body and its headers."""
+
+Post = Callable[[Sequence[Request]], list[int]]
+"""Sends at most `AT_A_TIME` requests. The status of each one's answer; 0 if there is none."""
 
 log = logger("psp.webhooks")
 
@@ -119,7 +124,7 @@ def of_refund(refund: Refund, charge_id: str) -> Webhook:
 
 class WebhookSender:
     """
-    A thread that sends webhooks, one at a time. What fails waits for 0.2 s, doubled up to 30 s.
+    A thread that sends webhooks, several at a time. What fails waits for 0.2 s, doubled up to 30 s.
 
     It alone writes the log of attempts, which says what was delivered.
     """
@@ -180,45 +185,63 @@ class WebhookSender:
         return False
 
     def _send_due(self) -> None:
-        while self._due and self._due[0].at <= self._monotonic():
+        while batch := self._take_due():
+            delivered = self._sent([(due.webhook, fault) for due, fault in batch])
+            for (due, fault), is_delivered in zip(batch, delivered, strict=True):
+                again = [(due.webhook, fault)] if fault is Fault.REPEATED else []
+                if is_delivered and all(self._sent(again)):
+                    self._release()
+                    continue
+
+                due.failures += 1
+                due.at = self._monotonic() + _back_off_s(due.failures)
+                self._push(due)
+
+    def _take_due(self) -> list[tuple[Due, Fault]]:
+        """What is sent next, each with the fault that it is sent with; what is held is put back."""
+        batch: list[tuple[Due, Fault]] = []
+        while len(batch) < AT_A_TIME and self._due and self._due[0].at <= self._monotonic():
             due = heapq.heappop(self._due)
             fault = Fault.NONE if due.held else self._plan.draw(Operation.WEBHOOK).fault
             if fault in HOLDING:
                 due.held = fault
                 due.at = self._monotonic() + self._plan.faults.slow_s
                 self._push(due)
-            elif all(self._sent(due.webhook, fault) for _ in range(1 + (fault is Fault.REPEATED))):
-                self._release()
             else:
-                due.failures += 1
-                due.at = self._monotonic() + _back_off_s(due.failures)
-                self._push(due)
+                batch.append((due, fault))
+        return batch
 
-    def _sent(self, webhook: Webhook, fault: Fault) -> bool:
+    def _sent(self, webhooks: Sequence[tuple[Webhook, Fault]]) -> list[bool]:
+        """Send them together; whether each was delivered."""
+        if not webhooks:
+            return []
         at = datetime.now(UTC)
+        statuses = self._post([self._request(webhook, fault, at) for webhook, fault in webhooks])
+        attempts = [
+            Attempt(
+                at=at,
+                webhook_id=webhook.webhook_id,
+                type=webhook.type,
+                reference=webhook.data["reference"],
+                status=status,
+                fault=fault,
+            )
+            for (webhook, fault), status in zip(webhooks, statuses, strict=True)
+        ]
+        self._attempts.append(*attempts)
+        return [attempt.is_delivered for attempt in attempts]
+
+    def _request(self, webhook: Webhook, fault: Fault, at: datetime) -> Request:
         content = webhook.body
         signer = FORGER if fault is Fault.FORGED else self._signer
         stamp = at - OLD if fault is Fault.OLD else at
 
-        status = self._post(
-            content,
-            {
-                "content-type": "application/json",
-                "webhook-id": webhook.webhook_id,
-                "webhook-timestamp": str(int(stamp.timestamp())),
-                "webhook-signature": signer.sign(webhook.webhook_id, stamp, content.decode()),
-            },
-        )
-        attempt = Attempt(
-            at=at,
-            webhook_id=webhook.webhook_id,
-            type=webhook.type,
-            reference=webhook.data["reference"],
-            status=status,
-            fault=fault,
-        )
-        self._attempts.append(attempt)
-        return attempt.is_delivered
+        return content, {
+            "content-type": "application/json",
+            "webhook-id": webhook.webhook_id,
+            "webhook-timestamp": str(int(stamp.timestamp())),
+            "webhook-signature": signer.sign(webhook.webhook_id, stamp, content.decode()),
+        }
 
     def _release(self) -> None:
         """Those out of order go behind the one that was delivered."""
@@ -234,8 +257,8 @@ class WebhookSender:
 
 class Poster:
     """
-    POSTs to one address, without redirects or proxies, over one connection that is kept. For one
-    thread.
+    POSTs to one address, without redirects or proxies, over connections that are kept: all requests
+    first, then their answers. For one thread.
 
     On a kept connection that turns out to be closed a webhook is sent again: it may come twice.
     """
@@ -244,29 +267,54 @@ class Poster:
         parts = urlsplit(url)
         assert parts.hostname is not None
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
+        self._connections = [
+            kind(parts.hostname, parts.port, timeout=TIMEOUT_S) for _ in range(AT_A_TIME)
+        ]
         self._url, self._path = url, parts.path or "/"
 
-    def __call__(self, content: bytes, headers: Mapping[str, str]) -> int:
-        tries = 1 if self._connection.sock is None else 2
-        for left in reversed(range(tries)):
-            try:
-                return self._posted(content, headers)
-            except (OSError, HTTPException) as error:
-                self._connection.close()
-                if not left:
-                    name = type(error).__name__
-                    log.info("a webhook is not answered", url=self._url, error=name)
-        return 0
+    def __call__(self, requests: Sequence[Request]) -> list[int]:
+        sent = [
+            (connection, request, connection.sock is not None, self._ask(connection, request))
+            for connection, request in zip(self._connections, requests, strict=False)
+        ]
+        return [
+            self._answer(connection, request, was_kept=was_kept, is_sent=is_sent)
+            for connection, request, was_kept, is_sent in sent
+        ]
 
     def close(self) -> None:
-        self._connection.close()
+        for connection in self._connections:
+            connection.close()
 
-    def _posted(self, content: bytes, headers: Mapping[str, str]) -> int:
-        self._connection.request("POST", self._path, content, headers)
-        response = self._connection.getresponse()
+    def _answer(
+        self, connection: HTTPConnection, request: Request, *, was_kept: bool, is_sent: bool
+    ) -> int:
+        status = _status(connection) if is_sent else 0
+        if not status and was_kept and self._ask(connection, request):
+            status = _status(connection)
+        if not status:
+            log.info("a webhook is not answered", url=self._url)
+        return status
+
+    def _ask(self, connection: HTTPConnection, request: Request) -> bool:
+        content, headers = request
+        try:
+            connection.request("POST", self._path, content, headers)
+        except (OSError, HTTPException):
+            connection.close()
+            return False
+        return True
+
+
+def _status(connection: HTTPConnection) -> int:
+    """Of the next answer, read to its end; 0 if there is none."""
+    try:
+        response = connection.getresponse()
         response.read()
-        return response.status
+    except (OSError, HTTPException):
+        connection.close()
+        return 0
+    return response.status
 
 
 def _back_off_s(failures: int) -> float:

@@ -468,7 +468,7 @@ def test_calls_that_end_in_the_rest_after_a_transaction_are_recorded_together_af
     ManualCalls.pool.end_all()
     worker.turn()
     assert len(recorded) == 2
-    listener.clock.advance(REST_S)
+    listener.clock.advance(REST_S[1])
     worker.turn()
     assert len(recorded) == 3
 

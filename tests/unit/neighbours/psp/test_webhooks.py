@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,7 +18,14 @@ from standardwebhooks import WebhookVerificationError
 from orderflow.messaging.testing.eventually import eventually
 from orderflow.neighbours.journal import Journal
 from orderflow.neighbours.psp.faults import Fault, FaultPlan, Faults, Rule
-from orderflow.neighbours.psp.webhooks import Attempt, Poster, Webhook, WebhookSender
+from orderflow.neighbours.psp.webhooks import (
+    AT_A_TIME,
+    Attempt,
+    Poster,
+    Request,
+    Webhook,
+    WebhookSender,
+)
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -40,7 +47,10 @@ class Receiver:
         self.taken: list[str] = []
         self.refused: list[str] = []
 
-    def __call__(self, content: bytes, headers: Mapping[str, str]) -> int:
+    def __call__(self, requests: Sequence[Request]) -> list[int]:
+        return [self.take(content, headers) for content, headers in requests]
+
+    def take(self, content: bytes, headers: Mapping[str, str]) -> int:
         if self.failures:
             self.failures -= 1
             return 500
@@ -153,12 +163,32 @@ def test_webhooks_go_over_one_connection_and_over_another_when_that_was_closed()
     with answering(*CLOSES) as (url, requests):
         poster = Poster(url)
         for _ in range(3):
-            assert poster(b"{}", {"content-type": "application/json"}) == 204
+            assert poster([(b"{}", {"content-type": "application/json"})]) == [204]
         poster.close()
     assert requests == [0, 0, 1]
+
+
+def test_webhooks_that_are_due_together_are_sent_together(tmp_path: Path) -> None:
+    sizes: list[int] = []
+    receiver = Receiver()
+
+    def post(requests: Sequence[Request]) -> list[int]:
+        sizes.append(len(requests))
+        return receiver(requests)
+
+    names = [f"p{number}" for number in range(AT_A_TIME + 4)]
+    plan = FaultPlan(chance=random.Random(4))
+    sender = WebhookSender(tmp_path / "webhooks.jsonl", secret=SECRET, post=post, plan=plan)
+    sender.start([webhook(name) for name in names])
+    try:
+        eventually(lambda: len(receiver.taken) == len(names), within_s=5)
+    finally:
+        sender.close()
+    assert receiver.taken == names
+    assert AT_A_TIME in sizes
 
 
 def test_an_address_where_nobody_is_gives_no_status() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/webhooks"
-    assert Poster(url)(b"{}", {}) == 0
+    assert Poster(url)([(b"{}", {})]) == [0]

@@ -39,11 +39,12 @@ STOPPING = (Fenced, Refused, ConfigurationError)
 """Errors that end the worker, wherever they come from."""
 
 CALLS_POLL_S = 0.005
-REST_S = 0.005
+REST_S = (0.005, 0.05)
+RESTS = 2.0
 ENOUGH = 32
 """
-Between two transactions is a rest, unless so many calls have ended: under load it makes batches
-larger, and nobody waits for it otherwise.
+Between two transactions is a rest, twice as long as the last one took, unless so many calls have
+ended: on a busy machine it makes batches larger, and nobody waits for it otherwise.
 """
 APART_FOR_S = 30.0
 """
@@ -115,7 +116,7 @@ class Preparing:
         self._prepare = prepare
         self._together = prepare if isinstance(prepare, PrepareTogether) else None
         self._apart_until = 0.0
-        self.rest_until = 0.0
+        self.rest_until = self._began_at = 0.0
         self._ahead = ahead
         self._calls = calls
         self._turn_s_max = shared.settings.turn_s_max
@@ -142,6 +143,7 @@ class Preparing:
         # Outcomes first: they free room in the pool, and a record that ended must not wait for new
         # ones.
         self._judge()
+        self._began_at = self._clock.monotonic()
         rests = now < self.rest_until and len(self._queues.ended) < ENOUGH
         if not (rests or self._advance(now)):
             self._record_ended()
@@ -335,8 +337,13 @@ class Preparing:
             gate.succeeded()
             self._intended(batch, steps)
 
+    def _rest(self) -> None:
+        now, (least, most) = self._clock.monotonic(), REST_S
+        took_s, self._began_at = now - self._began_at, now
+        self.rest_until = now + min(most, max(least, RESTS * took_s))
+
     def _intended(self, batch: list[Record], steps: Sequence[Step]) -> None:
-        self.rest_until = self._clock.monotonic() + REST_S
+        self._rest()
         self._intents.succeeded()
         for record, step in zip(batch, steps, strict=True):
             self._step(record, step)
@@ -376,7 +383,7 @@ class Preparing:
             self._recorded(batch, steps)
 
     def _recorded(self, batch: list[EndedCall], steps: Sequence[Step]) -> None:
-        self.rest_until = self._clock.monotonic() + REST_S
+        self._rest()
         self._outcomes.succeeded()
         records = [record for record, *_ in batch]
         self._queues.calling.difference_update(record.key for record in records)
