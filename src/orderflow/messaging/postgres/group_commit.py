@@ -195,6 +195,7 @@ class GroupCommit(Generic[Work, Result]):
                 self._closing.wait(self._pace.rest_s(pieces=len(batch), took_s=took_s))
             elif self._closing.is_set():
                 break
+
         self._turning.rest()
         self._disconnect()
 

@@ -215,6 +215,7 @@ class WebhookSender:
         """Send them together; whether each was delivered."""
         if not webhooks:
             return []
+
         at = datetime.now(UTC)
         statuses = self._post([self._request(webhook, fault, at) for webhook, fault in webhooks])
         attempts = [

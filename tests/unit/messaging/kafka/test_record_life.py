@@ -7,10 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from orderflow.contracts.roster import ROSTER
 from orderflow.messaging.kafka.record_life import MARGIN, longest
-from orderflow.messaging.kafka.topics import Durability, TopicDescription, config_of
-from orderflow.messaging.postgres import inbox
+from orderflow.messaging.kafka.topics import TopicDescription
 
 DAY_MS = 86_400_000
 NO_OTHERS: Mapping[str, str] = {}
@@ -34,14 +32,3 @@ def test_the_topic_that_is_kept_longest_decides_with_its_segment() -> None:
 @pytest.mark.parametrize("config", [{"retention.ms": "-1"}, {"cleanup.policy": "compact"}])
 def test_one_topic_that_keeps_records_for_ever_is_enough(config: dict[str, str]) -> None:
     assert longest([described(7), described(7, config=config)]) is None
-
-
-def test_what_we_declare_is_forgotten_by_no_inbox_too_early() -> None:
-    declared = [topic for row in ROSTER if row.has_database for topic in row.listens_to]
-    topics = [
-        TopicDescription(partitions=1, replicas=1, config=config_of(topic, Durability(1, 1)))
-        for topic in declared
-    ]
-    life = longest(topics)
-    assert life is not None
-    assert life <= inbox.RETENTION
