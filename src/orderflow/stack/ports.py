@@ -70,10 +70,12 @@ def free_ports(count: int, *, candidates: Iterable[int] = TEST_PORTS, start: int
 
     ports: list[int] = []
     for port in pool:
-        if is_free(port):
-            ports.append(port)
         if len(ports) == count:
             return ports
+        if is_free(port):
+            ports.append(port)
+    if len(ports) == count:
+        return ports
     raise PortTaken(f"no {count} free ports from {pool[0]} on")
 
 
