@@ -131,6 +131,7 @@ def sweeper(launch: Launch[Settings]) -> Role:
 def _committer(launch: Launch[Settings], *, encode: Encode) -> Committer:
     order = launch.settings.order
     loop = asyncio.get_running_loop()
+
     return GroupCommit(
         connect=lambda: postgres.connect(
             order.database, application_name="order-api-committer", autocommit=True

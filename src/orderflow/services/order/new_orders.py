@@ -49,6 +49,7 @@ def write(
         *columns(_row(each) for each in placed),
         *outbox.arguments([RowTexts.of(row) for each in placed for row in each.outbox]),
     ]
+
     try:
         cursor.execute(_WRITE, arguments)
     except UniqueViolation as error:
@@ -59,6 +60,7 @@ def write(
 
 def _row(placed: PlacedOrder) -> tuple[object, ...]:
     order, entry = placed.order, placed.entry
+
     return (
         order.order_id,
         order.customer_id,
