@@ -191,6 +191,7 @@ class GroupCommit(Generic[Work, Result]):
                 took_s = self._clock.monotonic() - began
                 COMMIT_S.observe(took_s)
                 self._deliver(outcomes)
+
                 # Meanwhile the next batch forms. Whoever closes wants what waits to be written.
                 self._closing.wait(self._pace.rest_s(pieces=len(batch), took_s=took_s))
             elif self._closing.is_set():
