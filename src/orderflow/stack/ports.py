@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterable
+from itertools import islice
 
 import psutil
 
@@ -68,12 +69,7 @@ def free_ports(count: int, *, candidates: Iterable[int] = TEST_PORTS, start: int
     pool = list(candidates)
     pool = pool[start % len(pool) :] + pool[: start % len(pool)]
 
-    ports: list[int] = []
-    for port in pool:
-        if len(ports) == count:
-            return ports
-        if is_free(port):
-            ports.append(port)
+    ports = list(islice(filter(is_free, pool), count))
     if len(ports) == count:
         return ports
     raise PortTaken(f"no {count} free ports from {pool[0]} on")
