@@ -35,6 +35,7 @@ def build(settings: PspSettings) -> Role:
         ),
         pending_s=settings.pending_s,
         webhooks=webhook_sender(settings, plan),
+        announces=settings.announces,
     )
 
     return Role(

@@ -12,13 +12,14 @@ from standardwebhooks import Webhook as Signer
 from orderflow.contracts.roster import SECTIONS
 from orderflow.messaging.settings import Port, ProcessSettings, Section
 from orderflow.messaging.settings import load as load_settings
+from orderflow.neighbours.psp.provider import Announces
 
 
 class PspSettings(Section):
     """
     `directory`: for ledger and logs. `key_window_s`: how long an Idempotency-Key is remembered; 0:
     not at all. `pending_s`: how long a pending charge is undecided. `webhook_secret`: `whsec_` and
-    base64.
+    base64. `announces`: see `Announces`.
     """
 
     host: str = "127.0.0.1"
@@ -30,6 +31,7 @@ class PspSettings(Section):
     pending_s: Annotated[float, Field(ge=0, le=86_400)] = 2.0
     webhook_url: str | None = None
     webhook_secret: SecretStr | None = None
+    announces: Announces = "unanswered"
 
     @field_validator("api_key")
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import msgspec
@@ -58,6 +58,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 NOT_DONE = Answer(status=200, body={})
 
 
+Announces = Literal["all", "unanswered"]
+"""Which outcomes are told by webhook: all, or those that no call's answer has told at once."""
+
+
 class Provider:
     """All state of the process. On the event loop alone: no other call runs between two awaits."""
 
@@ -70,9 +74,11 @@ class Provider:
         admission: Admission | None = None,
         pending_s: float = 0.0,
         webhooks: WebhookSender | None = None,
+        announces: Announces = "all",
     ) -> None:
         self.plan = plan
         self.webhooks = webhooks
+        self._announces = announces
         self.ledger = Ledger(key_window=timedelta(seconds=key_window_s))
 
         file = directory / "ledger.jsonl"
@@ -132,7 +138,7 @@ class Provider:
             )
             assert isinstance(charge, Charge)
             if earlier is None:
-                self._enter(charge)
+                self._enter(charge, answered=self._is_answered(rule))
             status = 402 if charge.status is ChargeStatus.DECLINED else 201
             return Answer(status=status, body=charge_view(charge), repeated=earlier is not None)
 
@@ -153,7 +159,7 @@ class Provider:
             )
             assert isinstance(refund, Refund)
             if earlier is None:
-                self._enter(refund)
+                self._enter(refund, answered=self._is_answered(rule))
             return Answer(status=201, body=refund_view(refund), repeated=earlier is not None)
 
         rule = self.plan.draw(Operation.REFUND)
@@ -233,9 +239,14 @@ class Provider:
         if settlement is not None:
             self._enter(settlement)
 
-    def _enter(self, entry: Entry) -> None:
+    def _is_answered(self, rule: Rule) -> bool:
+        """Whether the call's own answer tells, at once, what became of it."""
+        return rule.fault is Fault.NONE and not self.plan.faults.latency_s
+
+    def _enter(self, entry: Entry, *, answered: bool = False) -> None:
+        is_told = self._announces == "all" or not answered
         # In the entry, so that a kill between entry and webhook loses neither.
-        if self.webhooks is not None and not isinstance(entry, Void):
+        if self.webhooks is not None and is_told and not isinstance(entry, Void):
             entry = msgspec.structs.replace(entry, announced=True)
         self._entries.append(entry)
         self.ledger.enter(entry)

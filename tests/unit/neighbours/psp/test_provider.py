@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from orderflow.neighbours.psp.api import build_api
 from orderflow.neighbours.psp.faults import EFFECTS, Fault, FaultPlan
 from orderflow.neighbours.psp.provider import Provider
 from orderflow.neighbours.psp.replies import HUGE_BYTES
+from orderflow.neighbours.psp.webhooks import Request, WebhookSender
 
 CHARGE = {"reference": "p1", "amountMinor": 1000, "currency": "EUR", "token": "pm_ok"}
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 Talk = Callable[[httpx2.AsyncClient], Awaitable[Any]]
 
 
@@ -246,3 +248,31 @@ def test_the_ledger_is_read_by_reference_and_in_pages(tmp_path: Path) -> None:
             assert (await client.get(f"/ledger?{wrong}")).status_code == 422
 
     during(tmp_path, talk)
+
+
+@pytest.mark.parametrize(
+    ("announces", "told"), [("all", ["p1", "p2", "p3"]), ("unanswered", ["p2", "p3"])]
+)
+def test_webhooks_tell_what_no_answer_has_told(
+    tmp_path: Path, announces: str, told: list[str]
+) -> None:
+    """A sound answer, a lost one, and one that says no more than "pending"."""
+    taken: list[str] = []
+
+    def post(requests: Sequence[Request]) -> list[int]:
+        taken.extend(msgspec.json.decode(body)["data"]["reference"] for body, _ in requests)
+        return [204] * len(requests)
+
+    async def talk(client: httpx2.AsyncClient) -> None:
+        await charge(client)
+        await charge(client, reference="p2", token="pm_error_after_commit")
+        await charge(client, reference="p3", token="pm_pending")
+        await client.post("/charges/p3/settle", json={})
+        async with asyncio.timeout(5):
+            while len(taken) < len(told):
+                await asyncio.sleep(0.01)
+
+    plan = FaultPlan(chance=random.Random(4))
+    sender = WebhookSender(tmp_path / "sent.jsonl", secret=SECRET, post=post, plan=plan)
+    during(tmp_path, talk, webhooks=sender, announces=announces)
+    assert sorted(taken) == told
