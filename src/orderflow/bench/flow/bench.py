@@ -9,8 +9,7 @@ database. At the end the books of ours are compared, order by order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,7 +19,7 @@ from orderflow.bench.flow.naive.components import FLOW, SKUS, NaiveFlow
 from orderflow.bench.flow.profile import recording
 from orderflow.bench.flow.step import Clients, Step, measure
 from orderflow.bench.flow.subject import Elsewhere, OnStack, Subject
-from orderflow.bench.flow.workers import add_workers, running
+from orderflow.bench.flow.workers import add_workers, running, without
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.stack.addresses import api_url
 from orderflow.stack.local_stack import LocalStack
@@ -249,14 +248,3 @@ def _beside(report: Report, bench: FlowBench) -> Step | None:
         return measured[0] if measured else None
     bench.warm_up(rate, plan.naive_s)
     return bench.step(rate, plan.naive_s)
-
-
-@contextmanager
-def without(stack: LocalStack, names: tuple[str, ...]) -> Iterator[None]:
-    """These processes rest for as long as the block lasts; those that did not run rest on."""
-    rested = [name for name in names if stack.find(name).is_up]
-    for name in reversed(rested):
-        stack.stop_process(name)
-    yield
-    for name in rested:
-        stack.start_process(name)

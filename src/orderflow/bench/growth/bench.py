@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from orderflow.bench.flow.bench import BESIDE, our_flow, without
+from orderflow.bench.flow.bench import BESIDE, our_flow
 from orderflow.bench.flow.poster import PostTask
 from orderflow.bench.flow.step import Clients, Step, measure
 from orderflow.bench.flow.subject import OnStack
-from orderflow.bench.flow.workers import running
+from orderflow.bench.flow.workers import running, stop, without
 from orderflow.bench.growth.backlog import Drain, drain
 from orderflow.bench.growth.memory import Memory, Watched
 from orderflow.bench.service_data import open_connection
@@ -132,8 +132,7 @@ class GrowthBench:
         plan = self._plan
         self._progress(f"a backlog of {plan.backlog:,}")
         down = [name for name in running(self._stack) if name not in TAKE_ORDERS]
-        for name in reversed(down):
-            self._stack.stop_process(name)
+        stop(self._stack, down)
         drained = drain(self._subject, self._task(), lambda: self._start(down))
         self._progress(f"{drained.per_s:,.0f}/s drained")
         return drained

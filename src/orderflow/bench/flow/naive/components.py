@@ -9,6 +9,7 @@ from pathlib import Path
 from orderflow.bench.flow.load import Flow
 from orderflow.bench.flow.naive import api, inventory, notification, parts
 from orderflow.bench.flow.naive.parts import Task
+from orderflow.bench.flow.workers import start, stop
 from orderflow.bench.service_data import open_connection
 from orderflow.messaging.kafka.admin import Admin
 from orderflow.messaging.kafka.topics import Creation
@@ -66,12 +67,10 @@ class NaiveFlow:
         return f"http://{HOST}:{self._api_port}"
 
     def start(self) -> None:
-        for name in self.names:
-            self._stack.start_process(name)
+        start(self._stack, self.names)
 
     def stop(self) -> None:
-        for name in self.names:
-            self._stack.stop_process(name)
+        stop(self._stack, self.names)
 
     def _make_topics(self) -> None:
         creations = [
