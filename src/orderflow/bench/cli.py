@@ -270,10 +270,10 @@ def flow(  # noqa: PLR0913 - a command has as many options as it has
         clients=Clients(is_poisson=poisson),
         goes_on=all_steps,
         has_all=all_services,
-        has_naive=naive,
     )
     plan = msgspec.structs.replace(
         bench.SMOKE if smoke else plan,
+        has_naive=naive,
         workers=workers,
         partitions=partitions,
         profile="" if profile is None else str(profile),
