@@ -80,7 +80,7 @@ class NaiveFlow:
         Admin(self._access.kafka).create(creations)
 
     def _database(self, name: str, ddl: str) -> str:
-        dsn = new_database(self._stack, f"naive_{name}")
+        dsn = new_database(self._stack, f"naive_flow_{name}")
         with open_connection(dsn) as connection:
             connection.execute(ddl.encode())
             if name == "inventory":
