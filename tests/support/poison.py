@@ -223,5 +223,24 @@ KINDS: Mapping[str, Callable[[Raw], Raw]] = {**VALUES, **HEADERS, **KEYS}
 """None of them may reach a handler, whoever hears the topic."""
 
 
+DAMAGED_BODIES = frozenset(
+    {
+        "no body",
+        "a byte short",
+        "half a body",
+        "half an id",
+        "a byte left over",
+        "a body left over",
+        "the record twice",
+        "a text longer than all",
+        "a number without end",
+        "a text of no UTF-8",
+        "a time beyond all",
+        "oversized rest",
+    }
+)
+"""Their frames and headers are sound: who does not handle the type does not read so far."""
+
+
 def _short_type(raw: Raw) -> bytes:
     return (dict(raw.headers)[CE_TYPE] or b"").rpartition(b".")[2]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -33,6 +34,7 @@ from tests.support.builders import (
 from tests.support.poison import (
     BEYOND_A_PRODUCER,
     CUT,
+    DAMAGED_BODIES,
     KINDS,
     NO_UTF8,
     Raw,
@@ -54,7 +56,8 @@ from orderflow.messaging.kafka.group_topics import dead_letter_topic
 from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.kafka.reader import ConsumerRecord
 from orderflow.messaging.kafka.topics import Topic
-from orderflow.messaging.schemas.avro import Encoder
+from orderflow.messaging.listener import Listener
+from orderflow.messaging.schemas.avro import Decoder, Encoder
 from orderflow.messaging.schemas.registry import Registry
 from orderflow.messaging.settings import RegistrySettings
 from orderflow.messaging.testing.eventually import eventually
@@ -120,9 +123,13 @@ class Flood:
         return {service.group: GROUPS[service.group] for service in self.services.each}
 
     @cached_property
+    def listeners(self) -> dict[str, Listener]:
+        return {listener.group: listener for listener in listeners()}
+
+    @cached_property
     def handled(self) -> dict[str, set[str]]:
         """The types that each group handles, by its service's own table."""
-        return {listener.group: set(listener.types) for listener in listeners()}
+        return {group: set(listener.types) for group, listener in self.listeners.items()}
 
     def hearing(self, topic: str) -> list[str]:
         return [
@@ -157,12 +164,18 @@ class Flood:
         bad = self.places.get(place)
         return f"{place}: {bad.kind if bad else 'a good record'}"
 
-    def outcome(self, record: ConsumerRecord, bad: Bad | None, group: str) -> str:
+    def outcome(self, record: ConsumerRecord, bad: Bad | None, group: str, decoder: Decoder) -> str:
         """How `group` must have counted a record."""
         if bad is not None and group in bad.dead_for:
             return "dead"
-        handled = (dict(record.headers)[CE_TYPE] or b"").decode() in self.handled[group]
-        return "handled" if handled else "skipped"
+        listener = self.listeners[group]
+        event_type = listener.types.get((dict(record.headers)[CE_TYPE] or b"").decode())
+        if event_type is None:
+            return "skipped"
+        if listener.wanted is None:
+            return "handled"
+        wanted = listener.wanted(decoder.decode_as(record.value, event_type))
+        return "handled" if wanted else "skipped"
 
     def good(self, topic: str, event: Event, *, key: str | None = None) -> Raw:
         """
@@ -185,11 +198,16 @@ class Flood:
     def bad(self, topic: str) -> Iterator[Bad]:
         """Every kind, for this topic."""
         hearing = dict.fromkeys(self.hearing(topic), (POISON, 0))
+        event = GOOD[topic](an_order())
+        reading = {
+            group: verdict
+            for group, verdict in hearing.items()
+            if event.type_name() in self.handled[group]
+        }
         keys = cycle(list(self.orders))
         for kind, spoil in KINDS.items():
             good = self.good(topic, GOOD[topic](an_order()), key=next(keys))
-            yield Bad(kind, topic, spoil(good), hearing)
-        event = GOOD[topic](an_order())
+            yield Bad(kind, topic, spoil(good), reading if kind in DAMAGED_BODIES else hearing)
         twin = register_twin(self.registry_url, event.type_name())
         good = self.good(topic, event, key=next(keys))
         twins_value = b"\0" + twin.to_bytes(4, "big") + b"\x04no"
@@ -197,11 +215,7 @@ class Flood:
             "only the name of the type is right",
             topic,
             replace(good, value=twins_value),
-            {
-                group: verdict
-                for group, verdict in hearing.items()
-                if event.type_name() in self.handled[group]
-            },
+            reading,
         )
         for kind, event, dead_for in told_by_handlers(topic):
             yield Bad(kind, topic, self.good(topic, event), dead_for)
@@ -441,11 +455,13 @@ def assert_counted(flood: Flood) -> None:
     A legal type that a group does not handle is skipped, not dead, and each record counts once.
     """
     wanted: dict[str, Counter[str]] = {group: Counter() for group in flood.groups}
-    for topic in INPUTS:
-        for record in flood.services.order.records(topic.name):
-            bad = flood.places.get(place_of(record))
-            for group in flood.hearing(topic.name):
-                wanted[group][flood.outcome(record, bad, group)] += 1
+    with closing(Registry(RegistrySettings(url=flood.registry_url))) as registry:
+        decoder = Decoder(registry)
+        for topic in INPUTS:
+            for record in flood.services.order.records(topic.name):
+                bad = flood.places.get(place_of(record))
+                for group in flood.hearing(topic.name):
+                    wanted[group][flood.outcome(record, bad, group, decoder)] += 1
     assert {
         group: process.outcomes for group, process in flood.services.listeners.items()
     } == wanted

@@ -114,7 +114,12 @@ def test_a_call_that_is_not_answered_to_its_end_keeps_its_client_waiting(
 def test_a_pending_charge_and_an_undelivered_webhook_survive_kill_9(tmp_path: Path) -> None:
     with (
         webhook_receiver() as receiver,
-        psp_running(tmp_path, ORDERFLOW_PSP__PENDING_S="3600", **receiver.environment) as psp,
+        psp_running(
+            tmp_path,
+            ORDERFLOW_PSP__PENDING_S="3600",
+            ORDERFLOW_PSP__ANNOUNCES="all",
+            **receiver.environment,
+        ) as psp,
     ):
         receiver.status = 503
         assert psp.charge("p1").status_code == 201
