@@ -104,6 +104,7 @@ class SmallSystem:
                     for each in statements:
                         connection.execute(each.encode())
 
+            written = {table: _written_columns(connection, table) for table in tables}
             run(*(f"CREATE TABLE kept_{table} AS TABLE {table}" for table in tables))
             try:
                 run(statement)
@@ -111,7 +112,11 @@ class SmallSystem:
             finally:
                 run(
                     *(f"DELETE FROM {table}" for table in reversed(tables)),
-                    *(f"INSERT INTO {table} TABLE kept_{table}" for table in tables),
+                    *(
+                        f"INSERT INTO {table} ({written[table]})"
+                        f" SELECT {written[table]} FROM kept_{table}"
+                        for table in tables
+                    ),
                     *(f"DROP TABLE kept_{table}" for table in tables),
                 )
 
@@ -132,6 +137,17 @@ class SmallSystem:
         self.stack.stop_process("psp")
         file.write_text(text)
         self.stack.start_process("psp")
+
+
+def _written_columns(connection: postgres.Connection, table: str) -> str:
+    """A table's columns, without those that the database works out."""
+    query = (
+        "SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns"
+        " WHERE table_name = %s AND is_generated = 'NEVER'"
+    )
+    row = connection.execute(query, (table,)).fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 @contextmanager
