@@ -23,10 +23,11 @@ from tests.support.recorded_metrics import Series, recording, scraped, value
 from tests.support.service import Process, Service, service_deployed
 from tests.support.stack import OwnStack
 
-from orderflow.contracts.roster import row
+from orderflow.contracts.roster import row, subscribed
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS, ORDER_EVENTS, ORDERS
 from orderflow.messaging.kafka import clients
 from orderflow.messaging.kafka.group_topics import dead_letter_topic
+from orderflow.messaging.kafka.lag import lags
 from orderflow.messaging.testing.eventually import eventually
 
 GROUP = row("fulfilment").group
@@ -54,9 +55,18 @@ class System:
     observer: Process
 
     def place(self, count: int) -> None:
+        """Place orders; returns when all of them are on the feed."""
+        before = len(self.fulfilment.records(ORDER_EVENTS.name))
         body = {"customerId": "customer-123", "lines": [{"sku": "MOUSE-01", "quantity": 1}]}
         for _ in range(count):
             assert self.order.client.post("/orders", json=body).status_code == 201
+
+        eventually(
+            lambda: len(self.fulfilment.records(ORDER_EVENTS.name)) >= before + count,
+            within_s=30,
+            every_s=0.5,
+            why="the relay publishes them",
+        )
 
     def metrics(self) -> dict[Series, float]:
         return scraped(self.observer.client)
@@ -261,7 +271,9 @@ def eventually_at_rest(system: System) -> None:
             for (name, labels), number in metrics.items()
             if name in (LAG, LAG_SECONDS, LAG_SUM) and ("consumergroup", GROUP) in labels
         ]
-        return bool(of_group) and not any(of_group)
+        # What the observer exports is some seconds old.
+        behind = lags(system.order.kafka, {GROUP: subscribed(GROUP)})
+        return bool(of_group) and not any(of_group) and not any(lag.records for lag in behind)
 
     eventually(at_rest, within_s=60, every_s=0.5, why="the group has finished everything")
 
