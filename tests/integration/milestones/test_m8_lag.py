@@ -272,7 +272,7 @@ def eventually_at_rest(system: System) -> None:
             if name in (LAG, LAG_SECONDS, LAG_SUM) and ("consumergroup", GROUP) in labels
         ]
         # What the observer exports is some seconds old.
-        behind = lags(system.order.kafka, {GROUP: subscribed(GROUP)})
+        behind = lags(system.fulfilment.kafka, {GROUP: subscribed(GROUP)})
         return bool(of_group) and not any(of_group) and not any(lag.records for lag in behind)
 
     eventually(at_rest, within_s=60, every_s=0.5, why="the group has finished everything")
