@@ -31,6 +31,7 @@ from orderflow.stack.temporary_stack import temporary_stack
 from orderflow.trials.harness import access
 
 OURS = tuple(process.name for member in ALWAYS_RUN for process in member.runs)
+WITH_PROVIDER = (*OURS, "psp")
 ORDER = ("order-api", "order-relay")
 Report = Callable[..., dict[str, Any]]
 
@@ -59,8 +60,12 @@ def report(stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def keep_only(stack: LocalStack, names: tuple[str, ...]) -> None:
-    """Of our processes these run; servers, and neighbours whom nobody asks, stay."""
-    for name in OURS:
+    """
+    Of our processes and the provider these run; servers, and the mail sink, stay.
+
+    A benchmark may start a provider of its own, at the same address.
+    """
+    for name in WITH_PROVIDER:
         if stack.find(name).is_up and name not in names:
             stack.stop_process(name)
     for name in names:
@@ -96,7 +101,7 @@ def test_a_flow_benchmark_brings_every_order_through_once_and_the_books_balance(
     report: Report,
 ) -> None:
     """Before the others that share the stack: its books count all that there is."""
-    found = report("flow", beside=OURS)
+    found = report("flow", beside=WITH_PROVIDER)
     assert found["wrong"] == []
     (step,) = found["steps"]
     way = step["way"]
@@ -124,7 +129,7 @@ def test_another_implementation_is_measured_by_what_it_takes_and_tells(
     stack: LocalStack, tmp_path: Path
 ) -> None:
     """Ours, as one that somebody else runs: no CPU, no books."""
-    keep_only(stack, OURS)
+    keep_only(stack, WITH_PROVIDER)
     file = tmp_path / "report.json"
     servers = access(stack).kafka.bootstrap_servers
     place = ("--against", api_url(stack.settings, "order"), "--bootstrap", servers)
@@ -141,7 +146,7 @@ def test_another_implementation_is_measured_by_what_it_takes_and_tells(
 
 
 def test_the_inventory_benchmark_keeps_the_stock_right_for_every_order(report: Report) -> None:
-    found = report("inventory", beside=OURS)
+    found = report("inventory", beside=WITH_PROVIDER)
     assert {turn["target"] for turn in found["turns"]} == {
         "orderflow inventory",
         "a transaction for each event",
@@ -164,8 +169,6 @@ def test_a_relay_benchmark_finds_every_row_once_on_both_sides(report: Report) ->
     ] == [(0, 0)] * 4
 
 
-# Its turn over HTTP can stand still where this runs alone: to be found before it is trusted again.
-@pytest.mark.long
 def test_a_payment_benchmark_pays_every_order_once_on_every_side(report: Report) -> None:
     found = report("payment")
     assert len({turn["target"] for turn in found["turns"]}) == 7

@@ -8,21 +8,16 @@ for each request a transaction of its own: BEGIN, INSERT the order, INSERT the o
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID
 
-import asyncpg
 import msgspec
 import uuid_utils.compat as uuids
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-POOL_SIZE = 32
+from orderflow.bench.naive_api import serve_orders
+
 PRICES = {"KEYBOARD-01": 8990, "MOUSE-01": 3490}
 
 TABLES = """
@@ -89,25 +84,5 @@ async def place_order(request: Request) -> Response:
     )
 
 
-def application(dsn: str) -> Starlette:
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with asyncpg.create_pool(dsn, min_size=POOL_SIZE, max_size=POOL_SIZE) as pool:
-            await pool.execute(TABLES)
-            app.state.pool = pool
-            yield
-
-    return Starlette(routes=[Route("/orders", place_order, methods=["POST"])], lifespan=lifespan)
-
-
 if __name__ == "__main__":
-    uvicorn.run(
-        application(sys.argv[2]),
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-        backlog=2048,
-    )
+    serve_orders(place_order, port=int(sys.argv[1]), dsn=sys.argv[2], tables=TABLES)

@@ -39,6 +39,7 @@ from orderflow.messaging.telemetry import counter, gauge, histogram, logger
 from orderflow.messaging.work.calls import Calls, Ended
 from orderflow.messaging.work.clock import CLOCK
 from orderflow.messaging.work.gate import Gate
+from orderflow.messaging.work.pace import rest_s
 from orderflow.messaging.work.turning import Turning
 from orderflow.services.notification import repository
 from orderflow.services.notification.config import SenderSettings
@@ -54,7 +55,6 @@ those that it notes. The query reads an index of due customers.
 """
 REST_S = (0.01, 0.05)
 """The least and the most that a transaction is followed by, unless there is a backlog."""
-REST_FACTOR = 2.0
 COUNT_EVERY_S = 5.0
 STOP_WITHIN_S = 3.0
 LETTERS_MAX = outbox.ROWS_MAX // 2
@@ -171,10 +171,9 @@ class Sender:
             moved = self._record_all(contended_until=began)
             moved += self._lease_alone()
             self._count()
-        least, most = REST_S
         if 0 < moved < self._room_max():
             now = time.monotonic()
-            self._rest_until = now + min(most, max(least, REST_FACTOR * (now - began)))
+            self._rest_until = now + rest_s(REST_S, now - began)
 
     def _take_over(self) -> None:
         """Once, before the first lease: go on with the customers of the worker before this one."""

@@ -7,20 +7,14 @@ The HTTP stack is the one of `bench post`'s baseline.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-import asyncpg
 import msgspec
 import uuid_utils.compat as uuids
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from orderflow.bench.flow.naive.parts import Fact, Line
-from orderflow.bench.post.naive import POOL_SIZE
+from orderflow.bench.naive_api import serve_orders
 from orderflow.stack.demo_data import PRODUCTS
 
 PRICES = {product.sku: product.prices["EUR"] for product in PRODUCTS}
@@ -68,24 +62,5 @@ async def place_order(request: Request) -> Response:
     return Response(body, 201, media_type="application/json")
 
 
-def application(dsn: str) -> Starlette:
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with asyncpg.create_pool(dsn, min_size=POOL_SIZE, max_size=POOL_SIZE) as pool:
-            app.state.pool = pool
-            yield
-
-    return Starlette(routes=[Route("/orders", place_order, methods=["POST"])], lifespan=lifespan)
-
-
 if __name__ == "__main__":
-    uvicorn.run(
-        application(sys.argv[2]),
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-        backlog=2048,
-    )
+    serve_orders(place_order, port=int(sys.argv[1]), dsn=sys.argv[2])

@@ -34,13 +34,13 @@ from orderflow.messaging.listener import (
 from orderflow.messaging.postgres import BatchSize
 from orderflow.messaging.telemetry.traces import within
 from orderflow.messaging.work.calls import Calls
+from orderflow.messaging.work.pace import rest_s
 
 STOPPING = (Fenced, Refused, ConfigurationError)
 """Errors that end the worker, wherever they come from."""
 
 CALLS_POLL_S = 0.005
 REST_S = (0.005, 0.05)
-RESTS = 2.0
 ENOUGH = 32
 """
 Between two transactions is a rest, twice as long as the last one took, unless so many calls have
@@ -338,9 +338,9 @@ class Preparing:
             self._intended(batch, steps)
 
     def _rest(self) -> None:
-        now, (least, most) = self._clock.monotonic(), REST_S
+        now = self._clock.monotonic()
         took_s, self._began_at = now - self._began_at, now
-        self.rest_until = now + min(most, max(least, RESTS * took_s))
+        self.rest_until = now + rest_s(REST_S, took_s)
 
     def _intended(self, batch: list[Record], steps: Sequence[Step]) -> None:
         self._rest()
