@@ -249,9 +249,16 @@ class Flood:
             value=good.good,
             headers=headers,
         )
-        [record] = [
-            record for record in self.services.order.records(topic) if record.value == good.value
-        ]
+        # Acknowledged is not readable: a relay's transaction may be open before the record.
+        [record] = eventually(
+            lambda: [
+                record
+                for record in self.services.order.records(topic)
+                if record.value == good.value
+            ],
+            within_s=30,
+            why=f"the record is readable on {topic}",
+        )
         hearing = dict.fromkeys(self.hearing(topic), (POISON, 0))
         bad = Bad("the name of a header is no UTF-8", topic, replace(good, headers=()), hearing)
         self.places[place_of(record)] = bad

@@ -202,6 +202,27 @@ def test_a_part_on_demand_is_fetched_only_when_it_is_asked_for(
     assert jars.zipkin_jar(tmp_path / "cache", lock=lock).read_bytes() == b"big"
 
 
+def test_a_file_of_two_uses_is_fetched_once_and_whole_for_both(
+    tmp_path: Path, repository: Repository, lock: Path
+) -> None:
+    digest, size = hashlib.sha256(b"a jar").hexdigest(), len(b"a jar")
+    with lock.open("a") as rows:
+        rows.write(f"connect org.example:part:1:jar {digest} {size}\n")
+
+    progress: list[tuple[int, int]] = []
+    fetch_uses(
+        tmp_path / "cache",
+        (*jars.CORE, "connect"),
+        lambda done, total: progress.append((done, total)),
+        maven_url=repository.url,
+        lock=lock,
+    )
+    assert repository.asked.count(JAR) == 1
+    places = [jars.place_of(tmp_path / "cache", use, lock=lock) for use in ("kafka", "connect")]
+    assert [(place / "part-1.jar").read_bytes() for place in places] == [b"a jar"] * 2
+    assert progress[-1][0] == progress[-1][1]
+
+
 def test_a_wrong_checksum_is_named_and_only_its_file_is_fetched_again(
     tmp_path: Path, repository: Repository, lock: Path
 ) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import logging
 import shutil
 import ssl
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -93,13 +94,23 @@ def _in_parallel(
     tally: _Tally,
     maven_url: str | None,
 ) -> None:
-    def fetch(part: Part) -> None:
-        file = _fetch(part, staging / part.sha256, tally, maven_url)
-        install(file, part, folder(cache_dir, part.use, parts))
+    # Two uses may need the same file: one download, else two threads share one staging folder.
+    same: dict[str, list[Part]] = defaultdict(list)
+    for part in missing:
+        same[part.sha256].append(part)
 
-    largest_first = sorted(missing, key=lambda part: -part.size_bytes)
+    def fetch(copies: Sequence[Part]) -> None:
+        first, *others = copies
+        file = _fetch(first, staging / first.sha256, tally, maven_url)
+        for part in others:
+            copied = Path(shutil.copyfile(file, file.with_name(f"{file.name}.{part.use}")))
+            install(copied, part, folder(cache_dir, part.use, parts))
+            tally.add(part.size_bytes)
+        install(file, first, folder(cache_dir, first.use, parts))
+
+    largest_first = sorted(same.values(), key=lambda copies: -copies[0].size_bytes)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="fetch") as threads:
-        futures = [threads.submit(fetch, part) for part in largest_first]
+        futures = [threads.submit(fetch, copies) for copies in largest_first]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         finally:
