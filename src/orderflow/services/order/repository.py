@@ -197,7 +197,8 @@ def order_of(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
     )
 
 
-# No history of an order that is not at the revision that was locked.
+# The history is not joined with what was updated: by their keys alone, two lists of a batch are
+# compared each with each. If one order was not updated, the caller rolls both back.
 _SAVE = """
 WITH updated AS (
     UPDATE orders SET status = changed.status, version = changed.version,
@@ -223,9 +224,6 @@ WITH updated AS (
     SELECT * FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[],
                          %s::timestamptz[], %s::uuid[], %s::text[], %s::text[], %s::text[],
                          %s::text[])
-         AS entry (order_id, revision, version, status, description, occurred_at, event_id,
-                   cause_type, cause_id, actor, reason)
-    WHERE entry.order_id IN (SELECT order_id FROM updated)
 )
 SELECT count(*) FROM updated
 """
