@@ -52,14 +52,23 @@ class Databases:
 
     def read_as_a_whole(self, service: str, statement: Statement) -> list[str]:
         """The scans of the statement's plan that read a growing table from end to end."""
+        # The books look rows up by their keys, and their connection says so.
+        plan = self._plan(service, statement, by_key=statement.module == BOOKS)
+        return [*_whole(plan, self.growing[service], limited=False)]
+
+    def each_with_each(self, service: str, statement: Statement) -> list[str]:
+        """The joins of two lists of the statement, as a listener's connection plans them."""
+        return [*_each_with_each(self._plan(service, statement, by_key=True))]
+
+    def _plan(self, service: str, statement: Statement, *, by_key: bool) -> Mapping[str, Any]:
         text = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {as_prepared(statement.text)}"
         connection = self.connections[service]
         with connection.transaction():
-            # The books look rows up by their keys, and their connection says so.
-            for setting in BY_KEY if statement.module == BOOKS else ():
+            for setting in BY_KEY if by_key else ():
                 connection.execute(f"SET LOCAL {setting} = off".encode())
             [[[explained]]] = connection.execute(text.encode()).fetchall()
-        return [*_whole(explained["Plan"], self.growing[service], limited=False)]
+        plan: Mapping[str, Any] = explained["Plan"]
+        return plan
 
 
 def _whole(plan: Mapping[str, Any], growing: set[str], *, limited: bool) -> Iterator[str]:
@@ -74,6 +83,26 @@ def _whole(plan: Mapping[str, Any], growing: set[str], *, limited: bool) -> Iter
     limited = (limited or node == "Limit") and node not in {"Sort", "Aggregate", "Hash"}
     for part in plan.get("Plans", ()):
         yield from _whole(part, growing, limited=limited)
+
+
+LISTS = {"Function Scan", "CTE Scan", "Values Scan"}
+"""What a statement brings along, or has made: nothing of it can be looked up by a key."""
+
+
+def _each_with_each(plan: Mapping[str, Any]) -> Iterator[str]:
+    parts = plan.get("Plans", ())
+    if plan["Node Type"] == "Nested Loop" and "Join Filter" in plan:
+        scans = [_scan(part) for part in parts if part["Parent Relationship"] in {"Outer", "Inner"}]
+        if all(scan["Node Type"] in LISTS for scan in scans):
+            yield " with ".join(scan["Alias"] for scan in scans)
+    for part in parts:
+        yield from _each_with_each(part)
+
+
+def _scan(plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a sort, a group or a copy is made of."""
+    parts = plan.get("Plans", ())
+    return _scan(parts[0]) if len(parts) == 1 else plan
 
 
 @pytest.fixture(
@@ -120,6 +149,17 @@ def test_no_statement_reads_a_growing_table_as_a_whole(databases: Databases) -> 
 
     assert {place: scans for place, scans in whole.items() if place not in READ_AS_A_WHOLE} == {}
     assert whole.keys() == READ_AS_A_WHOLE.keys(), "whoever need not be excused is not"
+
+
+def test_no_statement_compares_two_lists_of_a_batch_each_with_each(databases: Databases) -> None:
+    """Twice the batch would take four times as long: what limits a busy listener."""
+    joins = {
+        statement.place: pairs
+        for statement in statements()
+        for service in services_of(statement, databases)
+        if (pairs := databases.each_with_each(service, statement))
+    }
+    assert joins == {}
 
 
 _GROWING = "SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples > %s"

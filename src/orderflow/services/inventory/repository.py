@@ -141,7 +141,8 @@ _LOCK_STOCK = f"{_STOCK} WHERE sku = ANY(%s::text[]) ORDER BY sku FOR UPDATE"
 _STOCK_PAGE = f"{_STOCK} WHERE sku > %s ORDER BY sku LIMIT %s"
 _FIND_STOCK = f"{_STOCK} WHERE sku = %s"
 # Differences, not new values: should a lock ever be missing, no change is lost, and the table's
-# constraint refuses to oversell. What left is recorded by the same statement.
+# constraint refuses to oversell. What left is recorded by the same statement, which sees the rows as
+# they were before its own change; not by a join with what it changed, which has no index.
 _CHANGE = """
 WITH changed AS (
     UPDATE stock SET on_hand = stock.on_hand + change.on_hand,
@@ -151,15 +152,13 @@ WITH changed AS (
     FROM unnest(%s::text[], %s::int[], %s::int[], %s::int[], %s::int[])
          AS change (sku, on_hand, reserved, shipped, movements)
     WHERE stock.sku = change.sku
-    RETURNING stock.sku, stock.on_hand - change.on_hand AS on_hand,
-              stock.movements - change.movements AS movements
 )
 INSERT INTO stock_movement (order_id, sku, sequence, kind, quantity, on_hand, occurred_at)
-SELECT order_id, sku, changed.movements + row_number() OVER earlier, 'SHIPMENT', -quantity,
-       changed.on_hand - sum(quantity) OVER earlier, %s
+SELECT order_id, sku, stock.movements + row_number() OVER earlier, 'SHIPMENT', -quantity,
+       stock.on_hand - sum(quantity) OVER earlier, %s
 FROM unnest(%s::text[], %s::text[], %s::int[])
      WITH ORDINALITY AS shipped (order_id, sku, quantity, position)
-JOIN changed USING (sku)
+JOIN stock USING (sku)
 WINDOW earlier AS (PARTITION BY sku ORDER BY position)
 """
 _OPEN = """
