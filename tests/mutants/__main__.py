@@ -32,6 +32,9 @@ MUTANTS = {
     },
     "tests/integration/tools/test_query_plans.py": {
         "whole-table-at-a-start": "test_no_statement_reads_a_growing_table_as_a_whole[50000]",
+        "history-joined-with-what-was-updated": (
+            "test_no_statement_compares_two_lists_of_a_batch_each_with_each[50000]"
+        ),
     },
     "tests/integration/tools/test_warehouse_table.py": {
         "warehouse-row-goes-back": "test_a_row_never_goes_back[events1]",
