@@ -71,8 +71,20 @@ def document(title: str, *, paths: Mapping[str, Schema], schemas: Schemas) -> Sc
             "version": orderflow.__version__,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {**paths, **_EVERYWHERE},
+        "paths": {**_strict(paths, schemas), **_EVERYWHERE},
         "components": {"schemas": schemas.components},
+    }
+
+
+def _strict(paths: Mapping[str, Schema], schemas: Schemas) -> dict[str, Schema]:
+    """Every operation refuses a parameter that it does not name."""
+    refused = schemas.problem("A parameter is unknown, or given twice; the detail names it")
+    return {
+        path: {
+            method: {**described, "responses": {"422": refused, **described["responses"]}}
+            for method, described in operations.items()
+        }
+        for path, operations in paths.items()
     }
 
 
@@ -128,6 +140,17 @@ _READINESS = {
 }
 _READY = {"application/json": {"schema": _READINESS}}
 _EVERYWHERE: Mapping[str, Schema] = {
+    "/": {
+        "get": operation(
+            "Leads to this document",
+            {
+                "307": {
+                    "description": "This document, for people",
+                    "headers": {"Location": {"schema": {"type": "string"}}},
+                }
+            },
+        )
+    },
     "/livez": _plain("The process runs", "text/plain"),
     "/readyz": {
         "get": operation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import msgspec
@@ -13,7 +14,7 @@ from starlette.routing import Route
 from orderflow.messaging.http import health, problems
 from orderflow.messaging.http.bodies import read_json
 from orderflow.messaging.http.health import json_answer
-from orderflow.messaging.http.pages import cursor_value, page
+from orderflow.messaging.http.pages import Cursors, page
 from orderflow.neighbours.mail.faults import Faults
 from orderflow.neighbours.mail.mailbox import Accepted, Mailbox
 from orderflow.neighbours.mail.smtp_server import Receiver
@@ -51,13 +52,15 @@ def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
 
     async def messages(request: Request) -> Response:
         query = request.query_params
-        after = int(cursor_value(query, _is_number, default="0"))
+        after = int(_MESSAGES.read(query) or 0)
         mails = mailbox.find(
             order_id=query.get("orderId", ""), customer_id=query.get("customerId", "")
         )
 
         rest = [mail for mail in mails if mail.number > after]
-        shown, next_cursor = page(rest, limit=PAGE_MAX, cursor_of=lambda mail: str(mail.number))
+        shown, next_cursor = page(
+            rest, limit=PAGE_MAX, cursor_of=lambda mail: _MESSAGES.of(str(mail.number))
+        )
         items = tuple(_view(mail, mailbox.offered(mail.message_id)) for mail in shown)
         return json_answer(MessagePage(items=items, next_cursor=next_cursor))
 
@@ -78,8 +81,7 @@ def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
     return health.without_redirects(routes, problems.handlers())
 
 
-def _is_number(cursor: str) -> bool:
-    return cursor.isascii() and cursor.isdigit()
+_MESSAGES = Cursors("messages", re.compile(r"[0-9]{1,18}").fullmatch)
 
 
 def _view(mail: Accepted, offered: int) -> MessageView:

@@ -46,7 +46,7 @@ def document() -> Schema:
                 "Shipments, oldest order first",
                 {
                     "200": schemas.answer(
-                        "A page", ShipmentPage, example={"items": [_SHIPMENT], "nextCursor": _ORDER}
+                        "A page", ShipmentPage, example={"items": [_SHIPMENT], "nextCursor": None}
                     ),
                     **schemas.problems({**wrong, **_AWAY}),
                 },

@@ -104,10 +104,14 @@ def _get_page(schemas: Schemas) -> Schema:
             "200": schemas.answer(
                 "A page", StockPage, example={"items": [_STOCK], "nextCursor": None}
             ),
-            **schemas.problems({"422": "cursor is none", **_AWAY}),
+            **schemas.problems({"422": "limit or cursor is none", **_AWAY}),
         },
-        parameters=[_CURSOR],
+        parameters=[_stocks_limit(), _CURSOR],
     )
+
+
+def _stocks_limit() -> Schema:
+    return {**_LIMIT, "schema": {**_LIMIT["schema"], "default": 500}}
 
 
 def _get_reservation(schemas: Schemas) -> Schema:
@@ -191,7 +195,7 @@ def _get_movements(schemas: Schemas) -> Schema:
         "Every change of what is on hand of a product, the newest first",
         {
             "200": schemas.answer(
-                "A page", MovementPage, example={"items": [_MOVEMENT], "nextCursor": "20"}
+                "A page", MovementPage, example={"items": [_MOVEMENT], "nextCursor": None}
             ),
             **schemas.problems({**_NO_SUCH, "422": "limit or cursor is none", **_AWAY}),
         },

@@ -92,13 +92,30 @@ def _between_instances(schemas: Schemas) -> Schema:
         **schemas.problems({"404": "There is no such table", "422": "Not valid", **_AWAY}),
     }
     table = path_parameter("table", {"type": "string"})
+    limit = query_parameter("limit", {"type": "integer", "minimum": 1}, "The most entries")
+    parts = query_parameter(
+        "partition",
+        {"type": "array", "items": {"type": "string"}},
+        "<number>:<offset>, repeated: the parts that are wanted, and what they must contain",
+    )
 
+    asked_for = {
+        "": ("one key", [_hex("key")]),
+        "/top": ("by rank", [query_parameter("rank", {"type": "string"}, "Which rank"), limit]),
+        "/range": ("a range of keys", [_hex("first"), _hex("last"), limit]),
+    }
     return {
         f"{PATH}/{{table}}{suffix}": {
-            "get": operation(f"Between instances: {what}", answers, parameters=[table])
+            "get": operation(
+                f"Between instances: {what}", answers, parameters=[table, parts, *parameters]
+            )
         }
-        for suffix, what in (("", "one key"), ("/top", "by rank"), ("/range", "a range of keys"))
+        for suffix, (what, parameters) in asked_for.items()
     }
+
+
+def _hex(name: str) -> Schema:
+    return query_parameter(name, {"type": "string"}, "A key's bytes, in hexadecimal digits")
 
 
 def _pause(schemas: Schemas) -> Schema:
