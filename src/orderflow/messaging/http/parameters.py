@@ -13,6 +13,7 @@ from msgspec import Meta
 from starlette.datastructures import QueryParams
 
 from orderflow.messaging.http import problems
+from orderflow.messaging.http.validation import expectation
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -57,7 +58,7 @@ def query_value(query: QueryParams, name: str, wanted: Any, *, default: Any = No
     try:
         value = msgspec.convert(text, wanted, strict=False)
     except msgspec.ValidationError as error:
-        raise problems.invalid(f"{name}: {error}") from error
+        raise problems.invalid(f"{name} must be {expectation(wanted)}") from error
 
     # The conversion takes "1e1" and "1.0" for whole numbers.
     if type(value) is int and not text.isdigit():

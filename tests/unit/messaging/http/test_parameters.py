@@ -82,7 +82,7 @@ def test_any_other_moment_is_itself_in_utc(original: datetime) -> None:
     ("text", "hint"),
     [
         ("2026-01-31T09:00:00 01:00", "%2B"),
-        ("2026-01-31T09:00:00", "timezone"),
+        ("2026-01-31T09:00:00", "offset"),
         ("yesterday", "from"),
     ],
 )

@@ -29,6 +29,7 @@ from orderflow.messaging.http.pages import Cursors, page
 from orderflow.messaging.http.parameters import is_identifier, query_value
 from orderflow.messaging.http.preconditions import etag, expected_version, only_new
 from orderflow.messaging.http.problems import Problem, invalid, problem
+from orderflow.messaging.http.validation import END
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.order import products
 from orderflow.services.order.http.requests import Currency
@@ -44,8 +45,16 @@ LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
 VERSION_MAX = 2**31 - 1
 
-_TEXT = r"^[^\x00-\x1f\x7f]+(?![\s\S])"
+_TEXT = rf"^[^\x00-\x1f\x7f]+{END}"
 """At least one character, none of control: a name is printed, mailed and logged."""
+
+
+def _text(length_max: int) -> Meta:
+    return Meta(
+        max_length=length_max,
+        pattern=_TEXT,
+        description=f"a text of 1 to {length_max} characters, none of them a control character",
+    )
 
 
 class ProductRequest(
@@ -57,13 +66,13 @@ class ProductRequest(
     `reason`: why, for the history.
     """
 
-    name: Annotated[str, Meta(max_length=200, pattern=_TEXT)]
+    name: Annotated[str, _text(200)]
     prices: Annotated[
         dict[Currency, Annotated[int, Meta(ge=0, le=PRICE_MINOR_MAX)]],
         Meta(min_length=1, max_length=200),
     ]
     active: bool = True
-    reason: Annotated[str, Meta(max_length=REASON_LENGTH_MAX, pattern=_TEXT)] | None = None
+    reason: Annotated[str, _text(REASON_LENGTH_MAX)] | None = None
 
     def __post_init__(self) -> None:
         for currency in self.prices:

@@ -15,6 +15,7 @@ from orderflow.contracts.currencies import known_currency
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.messaging.http.parameters import IDENTIFIER
+from orderflow.messaging.http.validation import END
 from orderflow.messaging.telemetry.trace_context import TraceContext
 from orderflow.services.order.changes import Origin
 from orderflow.services.order.commands import PlaceOrder
@@ -29,19 +30,22 @@ from orderflow.services.order.model import (
 )
 from orderflow.services.order.traces import begin_trace
 
-_END = r"(?![\s\S])"
-"""The end of the text in Python and JavaScript: `$` lets a newline pass, `\\Z` is only Python."""
-
 Identifier = Annotated[
     str,
     Meta(
-        pattern=rf"^{IDENTIFIER}{_END}",
+        pattern=rf"^{IDENTIFIER}{END}",
         description="1 to 64 letters, digits and . _ : @ + -, beginning with a letter or digit",
         examples=["customer-123"],
     ),
 ]
 Currency = Annotated[
-    str, Meta(pattern=rf"^[A-Z]{{3}}{_END}", description="ISO 4217", examples=["EUR"])
+    str,
+    Meta(
+        pattern=rf"^[A-Z]{{3}}{END}",
+        description="a currency of ISO 4217, in three capital letters",
+        examples=["EUR"],
+        extra={"checks": (known_currency,)},
+    ),
 ]
 Quantity = Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
 
