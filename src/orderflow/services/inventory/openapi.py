@@ -25,6 +25,11 @@ from orderflow.services.inventory.views import (
 )
 
 TITLE = "Orderflow: inventory API"
+DESCRIPTION = (
+    "Stock, its movements, and what is kept for orders. A change of stock is a stock-take (PUT,"
+    " with the ETag that was counted against) or a receipt (POST, with the number of its "
+    "delivery note)."
+)
 
 _STOCK: Schema = {
     "sku": "MOUSE-01",
@@ -74,6 +79,7 @@ def document() -> Schema:
         MovementPage,
         ReservationView,
         AnnouncedView,
+        uuids=("orderId", "paymentId", "eventId"),
     )
     paths = {
         "/stock": {"get": _get_page(schemas)},
@@ -94,7 +100,7 @@ def document() -> Schema:
         "/reservations/{orderId}/announce": {"post": _announce(schemas)},
     }
 
-    return openapi.document(TITLE, paths=paths, schemas=schemas)
+    return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)
 
 
 def _get_page(schemas: Schemas) -> Schema:
@@ -121,7 +127,7 @@ def _get_reservation(schemas: Schemas) -> Schema:
             "200": schemas.answer("The reservation", ReservationView, example=_RESERVATION),
             **schemas.problems({"404": "Nothing was decided about such an order", **_AWAY}),
         },
-        parameters=[path_parameter("orderId", {"type": "string"})],
+        parameters=[path_parameter("orderId", openapi.UUID_SCHEMA)],
     )
 
 
@@ -140,7 +146,7 @@ def _announce(schemas: Schemas) -> Schema:
                 }
             ),
         },
-        parameters=[path_parameter("orderId", {"type": "string"})],
+        parameters=[path_parameter("orderId", openapi.UUID_SCHEMA)],
     )
 
 
@@ -178,6 +184,7 @@ def _post_receipt(schemas: Schemas) -> Schema:
     }
 
     return {
+        "operationId": "recordReceipt",
         **operation(
             "Record pieces that came in, of a new product too",
             {
@@ -248,5 +255,5 @@ _LIMIT = query_parameter(
     {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
     "The most in one page",
 )
-_SKU = path_parameter("sku", {"type": "string", "maxLength": 64})
+_SKU = path_parameter("sku", openapi.IDENTIFIER_SCHEMA)
 _CURSOR = query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before")

@@ -23,6 +23,10 @@ from orderflow.services.revenue.views import (
 )
 
 TITLE = "Orderflow: revenue API"
+DESCRIPTION = (
+    "Net revenue by customer and by hour, from the payments themselves. Each answer says how "
+    "fresh it is; minPosition waits until it has what the client has written."
+)
 
 _AT = "2026-01-31T09:05:00.123000Z"
 _TOTALS = {
@@ -220,4 +224,4 @@ def document() -> Schema:
         f"{PATH}/resume": {"post": _resume(schemas)},
     }
 
-    return openapi.document(TITLE, paths=paths, schemas=schemas)
+    return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)
