@@ -27,7 +27,7 @@ MODULES = [
     for member in ROSTER
     for name in (f"{member.package}.openapi", f"{member.package}.http.openapi")
     if find_spec(name.rpartition(".")[0]) and find_spec(name)
-]
+] + ["orderflow.neighbours.mail.openapi"]
 OPERATION_ID = re.compile(r"[a-z][A-Za-z]+")
 OURS = ("/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/")
 

@@ -33,6 +33,7 @@ _SIZED: Mapping[type[inspect.Type], tuple[str, str]] = {
     inspect.StrType: ("a text", "characters"),
     inspect.VarTupleType: ("a list", "items"),
     inspect.ListType: ("a list", "items"),
+    inspect.FrozenSetType: ("a list", "items"),
     inspect.DictType: ("an object", "members"),
 }
 _SIMPLE: Mapping[type[inspect.Type], str] = {
@@ -157,7 +158,7 @@ def _fits(kind: inspect.Type, value: Any) -> bool:  # noqa: PLR0911 - one return
             return _is_number(value) and value == int(value) and _bounded(plain, value)
         case inspect.FloatType():
             return _is_number(value) and _bounded(plain, value)
-        case inspect.VarTupleType() | inspect.ListType():
+        case inspect.VarTupleType() | inspect.ListType() | inspect.FrozenSetType():
             return isinstance(value, list) and _sized(plain, value)
         case inspect.DictType():
             return isinstance(value, dict) and _sized(plain, value)
@@ -217,7 +218,13 @@ def _expected(kind: inspect.Type) -> str:
     match plain:
         case inspect.StrType(pattern=str()):
             return str(described.get("description", "a text of another form"))
-        case inspect.StrType() | inspect.VarTupleType() | inspect.ListType() | inspect.DictType():
+        case (
+            inspect.StrType()
+            | inspect.VarTupleType()
+            | inspect.ListType()
+            | inspect.FrozenSetType()
+            | inspect.DictType()
+        ):
             thing, parts = _SIZED[type(plain)]
             return f"{thing}{_range(plain.min_length, plain.max_length, parts)}"
         case inspect.IntType() | inspect.FloatType():

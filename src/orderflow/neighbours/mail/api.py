@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 
 import msgspec
 from starlette.applications import Starlette
@@ -11,40 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from orderflow.messaging.http import health, problems
+from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.bodies import read_json
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.pages import Cursors, page
 from orderflow.neighbours.mail.faults import Faults
 from orderflow.neighbours.mail.mailbox import Accepted, Mailbox
+from orderflow.neighbours.mail.openapi import TITLE, document
 from orderflow.neighbours.mail.smtp_server import Receiver
+from orderflow.neighbours.mail.views import MessagePage, MessageView, Totals
 
 PAGE_MAX = 1_000
-
-
-class MessageView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`offered`: how often its Message-ID came; all but the first were dropped."""
-
-    number: int
-    at: datetime
-    message_id: str
-    sender: str
-    to: tuple[str, ...]
-    subject: str
-    text: str
-    order_id: str
-    customer_id: str
-    offered: int
-
-
-class MessagePage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    items: tuple[MessageView, ...]
-    next_cursor: str | None
-
-
-class Totals(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    accepted: int
-    offered: int
 
 
 def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
@@ -76,9 +52,8 @@ def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
         Route("/messages", messages, methods=["GET"]),
         Route("/totals", totals, methods=["GET"]),
         Route("/faults", faults, methods=["GET", "PUT"]),
-        *health.routes(list),
     ]
-    return health.without_redirects(routes, problems.handlers())
+    return http_api(routes, title=TITLE, document=document, reasons=list)
 
 
 _MESSAGES = Cursors("messages", re.compile(r"[0-9]{1,18}").fullmatch)
