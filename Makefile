@@ -82,7 +82,7 @@ docs: setup-dev ## write docs/asyncapi.json, docs/metrics.md and the dashboards 
 
 lock: ## pin the Python requirements anew, with hashes
 	@setup/run development bench lake
-	@for name in runtime fetch lake development bench installer; do \
+	@for name in runtime fetch lake development bench clients installer; do \
 	  $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
 	    requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done

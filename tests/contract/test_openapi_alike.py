@@ -84,6 +84,7 @@ def test_enumerations_have_a_type_and_patterns_compile_without_look_ahead(module
     for schema in schemas_in(served(module)):
         if "enum" in schema and isinstance(schema["enum"], list):
             assert schema["type"] in ("string", "integer", "boolean")
+        assert schema.get("default", "") is not None
         pattern = schema.get("pattern")
         if isinstance(pattern, str):
             assert "(?" not in pattern.replace("(?:", "")

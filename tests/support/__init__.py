@@ -18,6 +18,7 @@ Real parts
     zipkin              what a stack's Zipkin says: traces, services, dependencies
     silent_proxy        a TCP proxy that falls silent: connections stay open, nothing passes
     certificates        *kit*: certificates that vouch for themselves
+    random_client       a client made of an OpenAPI document that sends anything: Schemathesis
     slow_server         *kit*: a server that answers by the byte, at its own pace
     span_collector      *kit*: a back end for spans, or one that refuses them
     mock_cluster        *kit*: librdkafka's mock broker, with faults on demand

@@ -130,8 +130,9 @@ def completed_schema(described: Any, *, uuids: Collection[str] = ()) -> Any:
     """
     A schema, or a document with schemas, that generators understand.
 
-    An enumeration has a type; a pattern ends with `$`, which RE2 knows; a text in a property named
-    in `uuids` is a UUID.
+    An enumeration has a type; what may be absent is not said to be null then, which some generators
+    take for a field that is always sent; a pattern ends with `$`, which RE2 knows; a text in a
+    property named in `uuids` is a UUID.
     """
     if isinstance(described, list | tuple):
         return [completed_schema(inner, uuids=uuids) for inner in described]
@@ -142,6 +143,8 @@ def completed_schema(described: Any, *, uuids: Collection[str] = ()) -> Any:
         name: inner if name in _VALUES else completed_schema(inner, uuids=uuids)
         for name, inner in described.items()
     }
+    if complete.get("default", ...) is None:
+        del complete["default"]
     if "enum" in complete and "type" not in complete:
         complete["type"] = _JSON_TYPE[type(complete["enum"][0])]
     if isinstance(pattern := complete.get("pattern"), str):
