@@ -91,6 +91,17 @@ def test_enumerations_have_a_type_and_patterns_compile_without_look_ahead(module
             re.compile(pattern)
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_descriptions_name_properties_as_they_are_on_the_wire(module: str) -> None:
+    schemas = served(module)["components"]["schemas"]
+    described = {name: schema.get("description", "") for name, schema in schemas.items()}
+    assert {
+        name: re.findall(r"`[a-z]+_[a-z_]+`", words)
+        for name, words in described.items()
+        if re.search(r"`[a-z]+_[a-z_]+`", words)
+    } == {}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "lists", "name"),
     [

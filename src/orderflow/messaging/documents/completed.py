@@ -161,6 +161,25 @@ _VALUES = frozenset(("example", "examples", "default", "enum", "const"))
 """Keys whose content is data, not a schema."""
 
 
+def with_wire_names(components: Schema) -> Schema:
+    """`components` whose descriptions name properties as a client knows them, not as in Python."""
+    known = {name for schema in components.values() for name in schema.get("properties", ())}
+
+    def on_the_wire(match: re.Match[str]) -> str:
+        name = _camel(match[1])
+        return f"`{name}`" if name in known else match[0]
+
+    return {
+        name: {**schema, "description": _PYTHON_NAME.sub(on_the_wire, schema["description"])}
+        if "description" in schema
+        else schema
+        for name, schema in components.items()
+    }
+
+
+_PYTHON_NAME = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
+
+
 def with_moments(components: Schema, types: Iterable[Any]) -> Schema:
     """`components` with the format of every moment: msgspec says only that it is a text."""
     complete = {**components}

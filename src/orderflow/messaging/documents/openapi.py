@@ -13,6 +13,7 @@ from orderflow.messaging.documents.completed import (
     completed_schema,
     tags,
     with_moments,
+    with_wire_names,
 )
 from orderflow.messaging.http.actor import ACTOR_HEADER
 from orderflow.messaging.http.parameters import IDENTIFIER
@@ -46,7 +47,8 @@ class Schemas:
         references, components = msgspec.json.schema_components(
             wanted, ref_template="#/components/schemas/{name}"
         )
-        self.components: Schema = with_moments(completed_schema(components, uuids=uuids), wanted)
+        described = with_wire_names(completed_schema(components, uuids=uuids))
+        self.components: Schema = with_moments(described, wanted)
         self._of: dict[Any, Schema] = dict(zip(wanted, references, strict=True))
 
     def of(self, wanted: Any) -> Schema:
