@@ -26,9 +26,20 @@ async def read_body(
     Raises a problem: 415 if it is not declared as JSON, 413 if it is longer than `limit` bytes,
     by its own account or in fact.
     """
+    _demand_json(headers)
+    return await _read(headers, receive, limit=limit)
+
+
+def _demand_json(headers: Mapping[bytes, bytes]) -> None:
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media_type != b"application/json":
         raise problems.unsupported_media_type()
+
+
+async def _read(headers: Mapping[bytes, bytes], receive: Receive, *, limit: int) -> bytes:
+    # Unpacked, few bytes could become many: a body is limited as it comes.
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise problems.unsupported_encoding()
 
     # 18 digits at most: the header is anybody's, and a long integer is slow to parse.
     length = headers.get(b"content-length", b"0")
@@ -78,9 +89,12 @@ async def read_optional_json(
 ) -> T:
     """As `read_json`; `default` without a body. Such a request has no content type either."""
     headers = dict(request.headers.raw)
-    if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+    # Its length says nothing: proxies send what has no body as one chunk without a byte.
+    body = await _read(headers, request.receive, limit=limit)
+    if not body:
         return default
-    return decoded(decoder, await read_body(headers, request.receive, limit=limit))
+    _demand_json(headers)
+    return decoded(decoder, body)
 
 
 async def read_json(

@@ -39,10 +39,15 @@ def refuse_unknown(
     """
     for name, _value in query.multi_items():
         if name not in known:
-            there_are = f"there are {', '.join(known)}" if known else "none is known here"
-            raise problems.invalid(f"{name} is no parameter; {there_are}")
+            raise problems.invalid(f"{name} is no parameter; {_listed(known)}")
         if name not in repeatable and len(query.getlist(name)) > 1:
             raise problems.invalid(f"{name} can be given once")
+
+
+def _listed(known: Collection[str]) -> str:
+    if not known:
+        return "none is known here"
+    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
 
 
 def query_value(query: QueryParams, name: str, wanted: Any, *, default: Any = None) -> Any:

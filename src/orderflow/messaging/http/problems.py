@@ -98,6 +98,16 @@ def unsupported_media_type() -> Problem:
     )
 
 
+def unsupported_encoding() -> Problem:
+    return problem(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-content-encoding",
+        "The body must be sent as it is",
+        "send it without Content-Encoding",
+        Accept_Encoding="identity",
+    )
+
+
 def unavailable(detail: str) -> Problem:
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,

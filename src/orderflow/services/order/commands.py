@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -26,7 +26,15 @@ from orderflow.services.order.model import (
     priced,
 )
 from orderflow.services.order.pricing import PaymentMethodMissing, demand_expected
-from orderflow.services.order.rules import Change, cancel, deliver, pay, ship, ship_when_reserved
+from orderflow.services.order.rules import (
+    Change,
+    cancel,
+    deliver,
+    is_unsettled,
+    pay,
+    ship,
+    ship_when_reserved,
+)
 
 KEY_LIFETIME = timedelta(hours=24)
 
@@ -58,20 +66,24 @@ class PlacedOrder(msgspec.Struct, frozen=True, kw_only=True):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """
     A command to one order. `customer_id`: whose order it must be; None for anybody's.
+    `expected_revision`: the one that the client has seen, if it says so.
 
     `payment_method` is for `pay`; without it the order's own is used, then the default.
     `when_reserved` is for `ship`: accept the command while stock is unsettled, and ship once it is
-    reserved. `claim`: the request's Idempotency-Key.
+    reserved. `claim`: the request's Idempotency-Key. `answer`: what its client gets, if that is
+    known as soon as the command is executed.
     """
 
     action: Action
     order_id: OrderId
     customer_id: str | None
     origin: Origin
+    expected_revision: int | None = None
     payment_method: str | None = None
     default_payment_method: str | None = None
     when_reserved: bool = False
     claim: Claim | None = None
+    answer: Callable[[Order], bytes] | None = None
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +97,14 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     order: Order
     attempt: int
     earlier: ClaimedKey | None = None
+
+
+class Overtaken(Exception):
+    """The order is not any more, or not yet, what the command expects it to be."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(f"the order has revision {order.revision} now")
+        self.order = order
 
 
 def new_order_id() -> OrderId:
@@ -161,8 +181,8 @@ def execute(
     """
     Execute a command under the order's lock; None if that customer has no such order.
 
-    Raises NotAllowed, StockNotSettled or PaymentMethodMissing; the transaction then rolls back, its
-    claimed key too, so the client may send the same key again.
+    Raises Overtaken, NotAllowed, StockNotSettled or PaymentMethodMissing; the transaction then
+    rolls back, its claimed key too, so the client may send the same key again.
     """
     # The lock before the key: requests with the same key wait here, and the later ones find it.
     order = repository.lock(cursor, [command.order_id]).get(command.order_id)
@@ -175,11 +195,24 @@ def execute(
             attempt = 0 if earlier.settled else int(earlier.answer)
             return CommandResult(order=order, attempt=attempt, earlier=earlier)
 
+    # After the key: a repeated command has changed the revision itself.
+    if command.expected_revision not in (None, order.revision):
+        raise Overtaken(order)
+
     change = _decide(order, command, now=read_clock())
-    if change is None:
-        return CommandResult(order=order, attempt=order.payment.attempt)
-    write_changes(cursor, [change], origin=command.origin, encode=encode)
-    return CommandResult(order=change.after, attempt=change.after.payment.attempt)
+    if change is not None:
+        write_changes(cursor, [change], origin=command.origin, encode=encode)
+        order = change.after
+
+    # A ship command that waits for stock has no answer yet: whoever repeats it sees how far it is.
+    if command.claim and command.answer and not is_to_be_shipped(order, command):
+        idempotency.settle(cursor, command.claim, answer=command.answer(order))
+    return CommandResult(order=order, attempt=order.payment.attempt)
+
+
+def is_to_be_shipped(order: Order, command: Command) -> bool:
+    """Whether the command is a wish that inventory's answer will fulfil."""
+    return command.action is Action.SHIP and is_unsettled(order)
 
 
 def _claim(

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import msgspec
 
-from orderflow.contracts.ids import OrderId
+from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.postgres import RESOURCE, Cursor, array
 
@@ -45,14 +45,15 @@ KeyRequest = tuple[Claim, OrderId, bytes]
 """A key, the order to claim it for, and the answer to store."""
 
 
-def scope_of(command: str, order_id: OrderId | None = None) -> str:
+def scope_of(command: str, subject: OrderId | CustomerId) -> str:
     """
-    Within what a key is one attempt: a command, and the order that it is about.
+    Within what a key is one attempt: a command, and the order that it is about; for a new order the
+    customer, since two of them may choose the same key.
 
-    Not the path, which has several spellings. Once clients are authenticated, the principal belongs
-    here too: two of them may choose the same key.
+    Not the path, which has several spellings. Once clients are authenticated, the principal takes
+    the customer's place.
     """
-    return command if order_id is None else f"{command}/{order_id}"
+    return f"{command}/{subject}"
 
 
 def claim(

@@ -21,6 +21,9 @@ from orderflow.services.order.http.post_order import ROUTES, PostOrder
 from orderflow.services.order.http.requests import order_id_of
 from orderflow.services.order.http.views import history_page
 
+API = "/api"
+"""Whatever can be read or commanded is there as well, so that a client needs one prefix only."""
+
 
 class OrderApi:
     """Sends the hot path to `post_order`, all other requests through the router."""
@@ -35,7 +38,7 @@ class OrderApi:
     ) -> None:
         self._post_order = post_order
         self._rest: ASGIApp = http_api(
-            [*routes, *_reads(pool), *_hot_path(post_order)],
+            _under_api_too([*routes, *_reads(pool), *_hot_path(post_order)]),
             title=TITLE,
             document=document,
             reasons=reasons,
@@ -68,6 +71,19 @@ def _get_history(pool: ConnectionPool, request: Request) -> Response:
     if not entries:
         raise problems.no_such_order()
     return json_answer(history_page(entries))
+
+
+def _under_api_too(routes: Sequence[BaseRoute]) -> list[BaseRoute]:
+    """The routes, and each of them under `/api`, unless something else stands there."""
+    own = [route for route in routes if isinstance(route, Route)]
+    taken = {(route.path, method) for route in own for method in route.methods or ()}
+    mirrored = [
+        Route(f"{API}{route.path}", route.endpoint, methods=route.methods)
+        for route in own
+        if not route.path.startswith(API)
+        and not any((f"{API}{route.path}", method) in taken for method in route.methods or ())
+    ]
+    return [*routes, *mirrored]
 
 
 def _is_hot(scope: Scope) -> bool:

@@ -21,34 +21,39 @@ from starlette.routing import BaseRoute, Route
 
 from orderflow.contracts.ids import OrderId
 from orderflow.messaging.http.bodies import read_optional_json
+from orderflow.messaging.http.preconditions import expected_version
 from orderflow.messaging.http.problems import Problem
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.order import idempotency, repository
-from orderflow.services.order.commands import Command, CommandResult, execute
+from orderflow.services.order.commands import Command, CommandResult, execute, is_to_be_shipped
 from orderflow.services.order.config import OrderSettings
 from orderflow.services.order.http import problems
 from orderflow.services.order.http.command_log import CommandLog
 from orderflow.services.order.http.long_poll import LongPoll
 from orderflow.services.order.http.readiness import StartGate
 from orderflow.services.order.http.requests import (
+    IDEMPOTENCY_KEY,
+    REPLAYED,
+    NoFields,
     PayRequest,
+    applied_of,
     claim_of,
     order_id_of,
     origin_of,
     wait_of,
 )
-from orderflow.services.order.http.views import order_view
+from orderflow.services.order.http.views import OrderViews, order_answer
 from orderflow.services.order.idempotency import Claim, ClaimedKey
 from orderflow.services.order.model import Action, Order
 from orderflow.services.order.rules import StockNotSettled, is_payment_settled, is_unsettled
 from orderflow.services.order.traces import record_change
 
-PREFIXES = ("", "/api")
 WAIT_S_MAX = 10.0
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _PAY_REQUEST = msgspec.json.Decoder(PayRequest)
+_NO_FIELDS = msgspec.json.Decoder(NoFields)
 
 
 class CommandRoutes:
@@ -59,6 +64,7 @@ class CommandRoutes:
         self._settings = settings
         self._gate = gate
         self._log = CommandLog()
+        self._views = OrderViews(settings.deadlines.limits)
         self._key_lifetime = timedelta(hours=settings.idempotency_hours)
         self._long_poll = LongPoll(self._find_many)
 
@@ -75,11 +81,10 @@ class CommandRoutes:
 
         return [
             Route(
-                f"{prefix}/orders/{{order_id}}/{action}",
+                f"/orders/{{order_id}}/{action}",
                 self._logged(action, endpoint),
                 methods=["POST"],
             )
-            for prefix in PREFIXES
             for action, endpoint in endpoints.items()
         ]
 
@@ -107,52 +112,79 @@ class CommandRoutes:
         return answer
 
     async def pay(self, request: Request) -> Response:
-        pay_request = await self._pay_request(request)
-        key = dict(request.headers.raw).get(b"idempotency-key")
-        scope = idempotency.scope_of(Action.PAY, order_id_of(request))
-        claim = claim_of(key, scope=scope, request=pay_request)
-
+        limit = self._settings.api.body_bytes_max
+        body = await read_optional_json(request, _PAY_REQUEST, default=PayRequest(), limit=limit)
         command = msgspec.structs.replace(
-            _command(request, Action.PAY),
-            payment_method=pay_request.payment_method,
+            self._command(request, Action.PAY, body),
+            payment_method=body.payment_method,
             default_payment_method=self._settings.default_payment_method,
-            claim=claim,
+            # It is known once the payment has ended.
+            answer=None,
         )
         result = await run_in_threadpool(self._execute, command)
-        return await self._payment_answer(request, result, claim=claim)
+        answer = await self._payment_answer(request, result, claim=command.claim)
+        return _waited(request, answer)
 
     async def ship(self, request: Request) -> Response:
-        command = _command(request, Action.SHIP)
+        command = await self._command_without_body(request, Action.SHIP)
         try:
-            return _answer(200, (await run_in_threadpool(self._execute, command)).order)
+            result = await run_in_threadpool(self._execute, command)
+            return _waited(request, self._result(result, command))
         except StockNotSettled as error:
             await self._long_poll.until(
                 error.order, lambda order: not is_unsettled(order), within_s=_wait_s(request)
             )
 
-        # Settled or not: if inventory has still not answered, the order now ships once it has.
-        later = msgspec.structs.replace(command, when_reserved=True)
-        order = (await run_in_threadpool(self._execute, later)).order
-        return _answer(202 if is_unsettled(order) else 200, order)
+        # Settled or not: if inventory has still not answered, the order now ships once it has. It
+        # was the expected one when the wait began: inventory's answer is what it waited for.
+        later = msgspec.structs.replace(command, when_reserved=True, expected_revision=None)
+        result = await run_in_threadpool(self._execute, later)
+        return _waited(request, self._result(result, command))
 
     async def deliver(self, request: Request) -> Response:
-        command = _command(request, Action.DELIVER)
-        return _answer(200, (await run_in_threadpool(self._execute, command)).order)
+        command = await self._command_without_body(request, Action.DELIVER)
+        return self._result(await run_in_threadpool(self._execute, command), command)
 
     async def cancel(self, request: Request) -> Response:
-        command = _command(request, Action.CANCEL)
-        return _answer(200, (await run_in_threadpool(self._execute, command)).order)
+        command = await self._command_without_body(request, Action.CANCEL)
+        return self._result(await run_in_threadpool(self._execute, command), command)
 
-    async def _pay_request(self, request: Request) -> PayRequest:
+    async def _command_without_body(self, request: Request, action: Action) -> Command:
         limit = self._settings.api.body_bytes_max
-        return await read_optional_json(request, _PAY_REQUEST, default=PayRequest(), limit=limit)
+        body = await read_optional_json(request, _NO_FIELDS, default=NoFields(), limit=limit)
+        return self._command(request, action, body)
+
+    def _command(self, request: Request, action: Action, body: msgspec.Struct) -> Command:
+        order_id = order_id_of(request)
+        keys = [value for name, value in request.headers.raw if name == IDEMPOTENCY_KEY]
+        return Command(
+            action=action,
+            order_id=order_id,
+            customer_id=request.query_params.get("customerId"),
+            expected_revision=expected_version(request),
+            origin=origin_of(request, cause_type="command", cause_id=action),
+            claim=claim_of(keys, scope=idempotency.scope_of(action, order_id), request=body),
+            answer=lambda order: msgspec.json.encode(self._views.of(order)),
+        )
+
+    def _result(self, result: CommandResult, command: Command) -> Response:
+        """The answer of a command that is executed, now or by an earlier request with its key."""
+        if result.earlier is not None and result.earlier.settled:
+            return _replayed(_stored_answer(result.earlier.answer, result.order))
+
+        status = 202 if is_to_be_shipped(result.order, command) else 200
+        answer = self._answer(status, result.order)
+        return answer if result.earlier is None else _replayed(answer)
+
+    def _answer(self, status: int, order: Order) -> Response:
+        return self._views.answer(order, status=status)
 
     async def _payment_answer(
         self, request: Request, result: CommandResult, *, claim: Claim | None
     ) -> Response:
         """Wait until the payment attempt has ended; 202 if that takes too long."""
         if result.earlier is not None and result.earlier.settled:
-            return Response(result.earlier.answer, media_type="application/json")
+            return _replayed(_stored_answer(result.earlier.answer, result.order))
 
         order = await self._long_poll.until(
             result.order,
@@ -161,13 +193,13 @@ class CommandRoutes:
         )
         if order is None:
             orders = await run_in_threadpool(self._find_many, [result.order.order_id])
-            return _answer(202, orders.get(result.order.order_id, result.order))
+            return self._answer(202, orders.get(result.order.order_id, result.order))
 
         # With a key, the first request that comes here decides the answer of all of them.
-        answer = msgspec.json.encode(order_view(order))
+        answer = msgspec.json.encode(self._views.of(order))
         if claim is not None:
             answer = await run_in_threadpool(self._settle, claim, answer)
-        return Response(answer, media_type="application/json")
+        return _stored_answer(answer, order)
 
     def _execute(self, command: Command) -> CommandResult:
         encode, began_ns = self._gate.demand().encode, time.time_ns()
@@ -196,15 +228,6 @@ class CommandRoutes:
             return repository.find_many(cursor, order_ids)
 
 
-def _command(request: Request, action: Action) -> Command:
-    return Command(
-        action=action,
-        order_id=order_id_of(request),
-        customer_id=request.query_params.get("customerId"),
-        origin=origin_of(request, cause_type="command", cause_id=action),
-    )
-
-
 def _order_id_if_any(request: Request) -> str | UnsetType:
     """The order id in the path; a client may have put anything there."""
     try:
@@ -218,11 +241,33 @@ def _is_same_request(earlier: ClaimedKey, claim: Claim | None) -> bool:
 
 
 def _wait_s(request: Request) -> float:
-    return wait_of(",".join(request.headers.getlist("prefer")), at_most_s=WAIT_S_MAX)
+    return wait_of(_prefer(request), at_most_s=WAIT_S_MAX)
 
 
-def _answer(status: int, order: Order) -> Response:
-    """The order as it is now; a 202 names in Location where to read how the command ended."""
-    headers = {"location": f"/orders/{order.order_id}"} if status == 202 else None
-    body = msgspec.json.encode(order_view(order))
-    return Response(body, status, headers=headers, media_type="application/json")
+def _prefer(request: Request) -> str:
+    return ",".join(request.headers.getlist("prefer"))
+
+
+class _Revision(msgspec.Struct):
+    revision: int
+
+
+_REVISION = msgspec.json.Decoder(_Revision)
+
+
+def _stored_answer(answer: bytes, order: Order) -> Response:
+    """A stored view of the order, byte for byte, with the ETag that it had."""
+    return order_answer(answer, order.order_id, _REVISION.decode(answer).revision)
+
+
+def _replayed(answer: Response) -> Response:
+    answer.headers[REPLAYED] = "true"
+    return answer
+
+
+def _waited(request: Request, answer: Response) -> Response:
+    """With what was understood of the client's wish how long to wait."""
+    applied = applied_of(_prefer(request), at_most_s=WAIT_S_MAX)
+    if applied is not None:
+        answer.headers["preference-applied"] = applied
+    return answer

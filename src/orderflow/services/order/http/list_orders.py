@@ -27,7 +27,7 @@ from orderflow.services.order import queries, repository
 from orderflow.services.order.deadlines import Limits, cutoffs
 from orderflow.services.order.http.problems import no_such_order
 from orderflow.services.order.http.requests import Identifier, order_id_of
-from orderflow.services.order.http.views import OrderPage, OrderView, order_view, waiting_view
+from orderflow.services.order.http.views import OrderPage, OrderViews
 from orderflow.services.order.model import Order
 from orderflow.services.order.queries import OrderFilter, WaitPosition
 
@@ -43,6 +43,7 @@ class ListOrders:
     def __init__(self, pool: ConnectionPool, limits: Limits) -> None:
         self._pool = pool
         self._limits = limits
+        self._views = OrderViews(limits)
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -56,7 +57,7 @@ class ListOrders:
             order = repository.find(cursor, order_id)
         if order is None:
             raise no_such_order()
-        return json_answer(self._view(order, now=datetime.now(UTC)))
+        return self._views.answer(order)
 
     def get_page(self, request: Request) -> Response:
         now = datetime.now(UTC)
@@ -66,11 +67,8 @@ class ListOrders:
 
         end_of = cursor_of if wanted.overdue is None else overdue_cursor_of
         shown, next_cursor = page(orders, limit=wanted.limit, cursor_of=end_of)
-        items = tuple(self._view(order, now=now) for order in shown)
+        items = tuple(self._views.of(order, now=now) for order in shown)
         return json_answer(OrderPage(items=items, next_cursor=next_cursor))
-
-    def _view(self, order: Order, *, now: datetime) -> OrderView:
-        return order_view(order, waiting=waiting_view(order, limits=self._limits, now=now))
 
 
 def filter_of(query: QueryParams, *, limits: Limits, now: datetime) -> OrderFilter:

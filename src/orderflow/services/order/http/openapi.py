@@ -136,7 +136,21 @@ def document() -> Schema:
         "/orders/{orderId}/cancel-by-operator": {"post": _cancel_by_operator(schemas)},
         **_product_paths(schemas),
     }
+    paths = _under_api_too(paths)
     return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)
+
+
+def _under_api_too(paths: Schema) -> Schema:
+    """As the routes are: see `api`."""
+    every = {**paths}
+    for path, operations in paths.items():
+        if not path.startswith("/api"):
+            copies = {
+                method: {name: part for name, part in described.items() if name != "operationId"}
+                for method, described in operations.items()
+            }
+            every[f"/api{path}"] = {**copies, **paths.get(f"/api{path}", {})}
+    return every
 
 
 def _order_paths(schemas: Schemas) -> Schema:
@@ -169,14 +183,13 @@ def _command_paths(schemas: Schemas) -> Schema:
         "cancel": _cancel(schemas),
     }
     return {
-        f"{prefix}/orders/{{orderId}}/{command}": {"post": described}
-        for prefix in ("", "/api")
+        f"/orders/{{orderId}}/{command}": {"post": described}
         for command, described in operations.items()
     }
 
 
 def _get(schemas: Schemas) -> Schema:
-    order = schemas.answer("The order", OrderView, example=examples.shown(examples.PAID))
+    order = _order(schemas, "The order", example=examples.shown(examples.PAID))
     problems = schemas.problems({**_NO_SUCH, **_AWAY})
     return operation("An order", {"200": order, **problems}, parameters=[_ORDER_ID])
 
@@ -257,7 +270,7 @@ def _post(schemas: Schemas, request: type, *, name: str, summary: str) -> Schema
         OrderView,
         example=answer_example,
     )
-    created["headers"] = _LOCATION
+    created["headers"] = {**_LOCATION, **_ETAG}
     changed = schemas.problem(
         "It costs something else than the client expects; nothing was placed, the key is free",
         PriceChangedDocument,
@@ -317,9 +330,8 @@ def _pay(schemas: Schemas) -> Schema:
                 "Asked for, and not known yet how it ends: see Location",
                 example=examples.CREATED,
             ),
-            **schemas.problems({code: _PROBLEMS[code] for code in ("400", "413", "415", "422")}),
         },
-        parameters=[_IDEMPOTENCY_KEY, _PREFER],
+        parameters=[_PREFER],
     )
 
     return {
@@ -398,9 +410,7 @@ def _cancel_by_operator(schemas: Schemas) -> Schema:
         "For operators: cancel an order that has not left the house (reason OPERATOR); "
         "what was paid is refunded",
         {
-            "200": schemas.answer(
-                "Cancelled", OrderView, example=examples.shown(examples.CANCELLED)
-            ),
+            "200": _order(schemas, "Cancelled", example=examples.shown(examples.CANCELLED)),
             "409": schemas.problem("The order's status does not allow it", ConflictDocument),
             **schemas.problems({**_NO_SUCH, **_BODY, "503": "Starting, or the database is away"}),
         },
@@ -435,22 +445,34 @@ def _command(
     return operation(
         summary,
         {
-            "200": schemas.answer(done, OrderView, example=examples.shown(example)),
+            "200": _order(schemas, done, example=examples.shown(example)),
             **others,
+            "412": schemas.problem(
+                "The order has another revision than If-Match", ConflictDocument
+            ),
+            **schemas.problems({code: _PROBLEMS[code] for code in ("400", "413", "415", "422")}),
             "409": schemas.problem("The order's status does not allow it", ConflictDocument),
             **schemas.problems(refused),
         },
-        parameters=[_ORDER_ID, _CUSTOMER_ID, *parameters],
+        parameters=[_ORDER_ID, _CUSTOMER_ID, _IF_REVISION, _IDEMPOTENCY_KEY, *parameters],
     )
 
 
 def _later(schemas: Schemas, description: str, *, example: Order) -> Schema:
     return {
         **schemas.answer(description, OrderView, example=examples.shown(example)),
-        "headers": _LOCATION,
+        "headers": {**_LOCATION, **_ETAG},
     }
 
 
+def _order(schemas: Schemas, description: str, *, example: Schema) -> Schema:
+    return {**schemas.answer(description, OrderView, example=example), "headers": _ETAG}
+
+
+_IF_REVISION = header_parameter(
+    "If-Match", {"type": "string"}, "The ETag that was read: 412 if the order has changed since"
+)
+_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The order's revision, in quotes"}}
 _SKU = path_parameter("sku", openapi.IDENTIFIER_SCHEMA)
 _IF_MATCH = header_parameter(
     "If-Match",
@@ -472,7 +494,8 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     "description": (
-        "The same key and body give the first answer again for 24 hours; another body is 422"
+        "The same key and body give the first answer again for 24 hours, with the header "
+        "Idempotent-Replayed; another body is 422. A key is the customer's, or the order's, own"
     ),
 }
 _PREFER = {
@@ -480,7 +503,8 @@ _PREFER = {
     "in": "header",
     "schema": {"type": "string", "examples": ["wait=2"]},
     "description": (
-        "wait=n: be content with 202 after n seconds (RFC 7240); at most 10, which is the default"
+        "wait=n: be content with 202 after n seconds (RFC 7240); at most 10, which is the default. "
+        "Preference-Applied says what was understood"
     ),
 }
 _LOCATION = {"Location": {"schema": {"type": "string"}, "description": "/orders/{orderId}"}}

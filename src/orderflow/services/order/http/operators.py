@@ -17,10 +17,11 @@ from orderflow.messaging.http.bodies import read_optional_json
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.postgres import ConnectionPool, Cursor, writing
 from orderflow.services.order.changes import Encode, Origin
+from orderflow.services.order.deadlines import Limits
 from orderflow.services.order.http import problems
 from orderflow.services.order.http.readiness import StartGate
 from orderflow.services.order.http.requests import order_id_of, origin_of
-from orderflow.services.order.http.views import next_action, order_view
+from orderflow.services.order.http.views import OrderViews, next_action
 from orderflow.services.order.model import Order, WaitingFor
 from orderflow.services.order.operator_acts import Retried, cancel_by_operator, retry
 from orderflow.services.order.rules import NothingToRetry
@@ -58,9 +59,10 @@ class Act(Protocol[T_co]):
 class OperatorRoutes:
     """The routes for operators. 503 until the gate is open. History records who, and why."""
 
-    def __init__(self, pool: ConnectionPool, gate: StartGate) -> None:
+    def __init__(self, pool: ConnectionPool, gate: StartGate, limits: Limits) -> None:
         self._pool = pool
         self._gate = gate
+        self._views = OrderViews(limits)
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -91,7 +93,7 @@ class OperatorRoutes:
 
     async def cancel(self, request: Request) -> Response:
         order = await self._execute(request, cancel_by_operator, name="cancel")
-        return json_answer(order_view(order))
+        return self._views.answer(order)
 
     async def _execute(self, request: Request, act: Act[T_co], *, name: str) -> T_co:
         body = await read_optional_json(request, _REASON, default=ReasonRequest())

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from orderflow.contracts.ids import CustomerId
 from orderflow.messaging.http.bodies import decoded, read_body
+from orderflow.messaging.http.preconditions import etag
 from orderflow.messaging.http.problems import document, malformed
 from orderflow.messaging.postgres.group_commit import GroupCommit
 from orderflow.messaging.telemetry import counter
@@ -28,13 +30,15 @@ from orderflow.services.order.http import problems
 from orderflow.services.order.http.command_log import CommandLog
 from orderflow.services.order.http.readiness import StartGate
 from orderflow.services.order.http.requests import (
+    IDEMPOTENCY_KEY,
+    REPLAYED,
     AnyOrderRequest,
     OrderRequest,
     ShortOrderRequest,
     claim_of,
     place_command,
 )
-from orderflow.services.order.http.views import SHORT_MESSAGE, order_view
+from orderflow.services.order.http.views import SHORT_MESSAGE, OrderViews
 from orderflow.services.order.model import Order
 from orderflow.services.order.place_batch import Outcome, Placement, Written
 from orderflow.services.order.traces import begin_trace, record_placing, written_in
@@ -57,7 +61,9 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[AnyOrderRequest]] = {
 _MESSAGES: Mapping[str, str | None] = {"/orders": None, "/api/orders": SHORT_MESSAGE}
 # Two commands, since they ask for two modes of payment: the same key may be used for both.
 _SCOPES: Mapping[str, str] = {"/orders": "place", "/api/orders": "place-on-request"}
-_HEADERS = frozenset((b"content-type", b"content-length", b"idempotency-key"))
+_ETAG = etag(1).encode()
+"""The first revision's, which is what every answer to a POST shows."""
+_HEADERS = frozenset((b"content-type", b"content-length", b"content-encoding"))
 
 Committer = GroupCommit[Placement, Outcome]
 RawHeaders = list[tuple[bytes, bytes]]
@@ -71,6 +77,7 @@ class PostOrder:
         self._gate = gate
         self._committer = committer
         self._log = CommandLog()
+        self._views = OrderViews(settings.deadlines.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = _given_trace(scope)
@@ -93,7 +100,8 @@ class PostOrder:
         request = decoded(_DECODERS[path], body)
 
         # After the body: a request that is wrong is refused as such, also while starting.
-        placement = self._placement(path, request, headers=headers, trace=trace)
+        keys = [value for name, value in scope["headers"] if name == IDEMPOTENCY_KEY]
+        placement = self._placement(path, request, keys=keys, trace=trace)
         self._gate.demand()
 
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -115,10 +123,13 @@ class PostOrder:
                     customer_id=request.customer_id,
                     traceparent=placement.command.origin.traceparent,
                 )
+                replayed = [(REPLAYED.lower().encode(), b"true")] if repeated else []
                 return answer, [
+                    *replayed,
                     (b"content-type", b"application/json"),
                     (b"content-length", str(len(answer)).encode()),
                     (b"location", b"/orders/" + order_id.encode()),
+                    (b"etag", _ETAG),
                 ]
         raise problems.key_taken()
 
@@ -127,16 +138,21 @@ class PostOrder:
         path: str,
         request: AnyOrderRequest,
         *,
-        headers: Mapping[bytes, bytes],
+        keys: Sequence[bytes],
         trace: TraceContext,
     ) -> Placement:
         origin = Origin(type="command", id="place", traceparent=str(written_in(trace)))
-        key = headers.get(b"idempotency-key")
+        keyed_by = idempotency.scope_of(_SCOPES[path], CustomerId(request.customer_id))
         return Placement(
             command=place_command(request, settings=self._settings, origin=origin),
-            answer=partial(_answer, message=_MESSAGES[path]),
-            claim=claim_of(key, scope=idempotency.scope_of(_SCOPES[path]), request=request),
+            answer=partial(self._answer, message=_MESSAGES[path]),
+            claim=claim_of(keys, scope=keyed_by, request=request),
         )
+
+    def _answer(self, order: Order, *, message: str | None) -> bytes:
+        # As it was placed: a new order is not overdue, and its row has the only clock that counts.
+        view = self._views.of(order, message=message, now=order.created_at)
+        return msgspec.json.encode(view)
 
 
 def _given_trace(scope: Scope) -> str | None:
@@ -144,10 +160,6 @@ def _given_trace(scope: Scope) -> str | None:
         if name == b"traceparent":
             return str(value.decode("latin-1"))
     return None
-
-
-def _answer(order: Order, *, message: str | None) -> bytes:
-    return msgspec.json.encode(order_view(order, message=message))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import msgspec
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.problems import Problem, problem
+from orderflow.services.order.commands import Overtaken
 from orderflow.services.order.model import RuleBroken, allowed_actions
 from orderflow.services.order.pricing import PriceChanged
 from orderflow.services.order.rules import NotAllowed, NothingToRetry
@@ -27,6 +28,17 @@ def not_allowed(error: NotAllowed) -> Problem:
         status=int(HTTPStatus.CONFLICT),
         orderStatus=order.status,
         allowedActions=allowed,
+    )
+
+
+def overtaken(error: Overtaken) -> Problem:
+    return Problem(
+        "The order is not what the command expects it to be",
+        type_="precondition-failed",
+        detail=f"{error}: read it, then decide anew",
+        status=int(HTTPStatus.PRECONDITION_FAILED),
+        orderStatus=error.order.status,
+        allowedActions=allowed_actions(error.order),
     )
 
 
@@ -55,7 +67,7 @@ def price_changed(error: PriceChanged) -> Problem:
 
 
 def key_malformed() -> Problem:
-    detail = "1 to 255 visible ASCII characters"
+    detail = "one, of 1 to 255 visible ASCII characters"
     return problem(
         HTTPStatus.BAD_REQUEST,
         "idempotency-key-malformed",
@@ -81,10 +93,12 @@ def from_error(error: BaseException) -> Problem:
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.slug, error.title, str(error))
     if isinstance(error, NotAllowed):
         return not_allowed(error)
+    if isinstance(error, Overtaken):
+        return overtaken(error)
     return problems.from_error(error)
 
 
-EXPECTED = (RuleBroken, NotAllowed)
+EXPECTED = (RuleBroken, NotAllowed, Overtaken)
 """Answered, and not logged with a traceback."""
 
 EXPECTED_ALL = (*EXPECTED, Problem, Transient)

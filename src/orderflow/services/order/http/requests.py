@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -167,13 +168,20 @@ def place_command(
     )
 
 
-def claim_of(key: bytes | None, *, scope: str, request: msgspec.Struct) -> Claim | None:
-    """The Idempotency-Key of a request, if it has one. Raises a problem (400) if malformed."""
-    if key is None:
+class NoFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a command that needs nothing: none, or an object without a field."""
+
+
+def claim_of(keys: Sequence[bytes], *, scope: str, request: msgspec.Struct) -> Claim | None:
+    """
+    The Idempotency-Key of a request, by all headers of that name, if it has one. Raises a problem
+    (400) if it is malformed, or if there are two: neither is more meant than the other.
+    """
+    if not keys:
         return None
-    if not IDEMPOTENCY_KEY.fullmatch(key):
+    if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
         raise problems.key_malformed()
-    return Claim(scope=scope, key=key.decode(), request_hash=request_hash(request))
+    return Claim(scope=scope, key=keys[0].decode(), request_hash=request_hash(request))
 
 
 def wait_of(prefer: str, *, at_most_s: float) -> float:
@@ -185,6 +193,13 @@ def wait_of(prefer: str, *, at_most_s: float) -> float:
     if wait := _WAIT.search(prefer):
         return min(float(wait[1]), at_most_s)
     return 0.0 if _ASYNC.search(prefer) else at_most_s
+
+
+def applied_of(prefer: str, *, at_most_s: float) -> str | None:
+    """What `Preference-Applied` says of a `Prefer`; None if nothing of it was understood."""
+    if _WAIT.search(prefer):
+        return f"wait={wait_of(prefer, at_most_s=at_most_s):.0f}"
+    return "respond-async" if _ASYNC.search(prefer) else None
 
 
 def order_id_of(request: Request) -> OrderId:
@@ -205,7 +220,11 @@ def request_hash(request: msgspec.Struct) -> bytes:
     return hashlib.sha256(msgspec.json.encode(request)).digest()
 
 
-IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+IDEMPOTENCY_KEY = b"idempotency-key"
+REPLAYED = "Idempotent-Replayed"
+"""The header of an answer that was given before, to the first request with this key."""
+
+_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=[,;]|$)", re.IGNORECASE)
 _ASYNC = re.compile(r"(?:^|[,;])\s*respond-async\s*(?=[,;]|$)", re.IGNORECASE)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
+from starlette.responses import Response
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
+from orderflow.messaging.http.preconditions import etag
 from orderflow.services.order.deadlines import Limits, current_wait
 from orderflow.services.order.model import (
     Action,
@@ -125,6 +127,40 @@ def waiting_view(order: Order, *, limits: Limits, now: datetime) -> Waiting | No
         owner=wait.owner,
         next_action=_next_action(order, wait.awaited),
     )
+
+
+class OrderViews:
+    """
+    What every answer shows of an order: with what it waits for. `limits`: how long it may.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def of(
+        self, order: Order, *, message: str | None = None, now: datetime | None = None
+    ) -> OrderView:
+        """The order at the moment `now`; by default, at this one."""
+        now = now or datetime.now(UTC)
+        waiting = waiting_view(order, limits=self._limits, now=now)
+        return order_view(order, message=message, waiting=waiting)
+
+    def answer(self, order: Order, *, status: int = 200) -> Response:
+        """
+        The order as it is now, with its ETag; a 202 names in Location where to read how the command
+        ended.
+        """
+        return order_answer(
+            msgspec.json.encode(self.of(order)), order.order_id, order.revision, status=status
+        )
+
+
+def order_answer(body: bytes, order_id: str, revision: int, *, status: int = 200) -> Response:
+    """The encoded view of an order, with its ETag."""
+    headers = {"etag": etag(revision)}
+    if status == 202:
+        headers["location"] = f"/orders/{order_id}"
+    return Response(body, status, headers=headers, media_type="application/json")
 
 
 def next_action(order: Order) -> str | None:
