@@ -25,10 +25,17 @@ async def read_body(
     Raises a problem: 415 if it is not declared as JSON, 413 if it is longer than `limit` bytes,
     by its own account or in fact.
     """
+    _refuse_other_than_json(headers)
+    return await _read(headers, receive, limit=limit)
+
+
+def _refuse_other_than_json(headers: Mapping[bytes, bytes]) -> None:
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media_type != b"application/json":
         raise problems.unsupported_media_type()
 
+
+async def _read(headers: Mapping[bytes, bytes], receive: Receive, *, limit: int) -> bytes:
     # 18 digits at most: the header is anybody's, and a long integer is slow to parse.
     length = headers.get(b"content-length", b"0")
     if len(length) > 18 or int(length) > limit:
@@ -63,11 +70,17 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 async def read_optional_json(
     request: Request, decoder: msgspec.json.Decoder[T], *, default: T, limit: int = BODY_BYTES_MAX
 ) -> T:
-    """As `read_json`; `default` without a body. Such a request has no content type either."""
+    """
+    As `read_json`; `default` without a body, which the body itself shows: a proxy may send none in
+    chunks, with a content type or without.
+    """
     headers = dict(request.headers.raw)
-    if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+    body = await _read(headers, request.receive, limit=limit)
+    if not body:
         return default
-    return decoded(decoder, await read_body(headers, request.receive, limit=limit))
+
+    _refuse_other_than_json(headers)
+    return decoded(decoder, body)
 
 
 async def read_json(
