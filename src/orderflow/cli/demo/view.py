@@ -69,7 +69,7 @@ def record(console: Terminal, story: Story, seen: ReadableRecord, late_s: float)
         _customer(story), (f"{name:<17}", "bold"), f" {place:<20}", (f"{_late(late_s):>9}", "dim")
     )
     console.print(head)
-    console.print(Padding(Text(_in_words(seen), "dim"), (0, 0, 0, 10), expand=False))
+    console.print(Padding(Text(in_words(seen), "dim"), (0, 0, 0, 10), expand=False))
 
 
 def unknown(console: Terminal, story: Story, late_s: float) -> None:
@@ -251,7 +251,8 @@ def _late(seconds: float) -> str:
     return f"{seconds * 1000:,.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
-def _in_words(seen: ReadableRecord) -> str:
+def in_words(seen: ReadableRecord) -> str:
+    """What the record says."""
     words = _WORDS.get(str(seen.type))
     return words(seen.value) if words and seen.value else _spaced(seen.value)
 
