@@ -8,7 +8,6 @@ setting, 130 interrupted.
 from __future__ import annotations
 
 import errno
-import io
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ import typer.main
 
 from orderflow import __version__
 from orderflow.cli.output import say
+from orderflow.cli.shell import settle_shell
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 
 # name → "module:attribute", a function (a command) or a typer.Typer (a group), and a line for the
@@ -163,10 +163,7 @@ def root(
 
 def main() -> None:
     """Run a command; every error of our own becomes one line on stderr and an exit code."""
-    # A terminal of another encoding shows `?` for what it does not have.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    settle_shell()
 
     try:
         app()

@@ -28,8 +28,10 @@ from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import lifecycle
 from orderflow.stack.addresses import api_url, database_url, exports, process_environment
+from orderflow.stack.blueprint import everything
 from orderflow.stack.parts import connect, extra_packages, jars, zipkin
 from orderflow.stack.parts.fetch import fetch_uses
+from orderflow.stack.ports import HOST, on_the_other_family
 from orderflow.stack.settings import EXTRAS, RELAYS, Publisher, StackSettings, from_environment
 from orderflow.stack.supervise.managed import ProcessRow
 
@@ -114,8 +116,9 @@ def up(
     console.print(
         f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end=""
     )
-    console.print(f"{api_url(settings, 'order')}  (docs: {api_url(settings, 'order')}/docs)")
     running = lifecycle.current(brokers=settings.brokers)
+    _show_address(console, running)
+    _name_strangers(console, running)
     if "zipkin" in running.services:
         console.print(f"traces: {zipkin.url(settings)}/zipkin/  (Zipkin starts last; spans wait)")
     if "connect" in running.services:
@@ -279,6 +282,29 @@ def reset(
         )
     lifecycle.reset(settings)
     say(f"deleted {settings.home}")
+
+
+def _show_address(console: Terminal, running: StackSettings) -> None:
+    """Where orders are placed; or that this instance takes none."""
+    if "order" not in running.services:
+        console.print(f"{', '.join(running.services)}; no order service runs here")
+        return
+    url = api_url(running, "order")
+    console.print(f"{url}  (docs: {url}/docs)")
+
+
+def _name_strangers(console: Terminal, running: StackSettings) -> None:
+    """Who would answer a client that takes `localhost` for an address of version 6."""
+    parts = [part for part in everything(running) if not part.once]
+    names = {port: part.name for part in parts for port in part.ports}
+    for port, stranger in on_the_other_family(names).items():
+        console.print(
+            f"localhost:{port} may lead to {printable(stranger)}, which listens on [::1]: "
+            f"{names[port]} is at {HOST}:{port}",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _fetch_jars(settings: StackSettings, console: Terminal) -> None:

@@ -100,7 +100,6 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
         **_demo_environment(settings),
         **zipkin.process_environment(settings),
         **connect.process_environment(settings),
-        **_lake_environment(settings),
         **settings.elsewhere,
         **settings.environment,
     }
@@ -177,12 +176,6 @@ def _copies_environment(settings: StackSettings) -> dict[str, str]:
     if "lake" in settings.services:
         copies["ORDERFLOW_BOOKS__LAKE_URL"] = lake_url(settings)
     return copies
-
-
-def _lake_environment(settings: StackSettings) -> dict[str, str]:
-    if "lake" not in settings.services:
-        return {}
-    return {"ORDERFLOW_LAKE__STORE__URL": f"file://{settings.data}/lake"}
 
 
 def _demo_environment(settings: StackSettings) -> dict[str, str]:
