@@ -18,7 +18,7 @@ from orderflow.services.order.http.commands import CommandRoutes
 from orderflow.services.order.http.list_orders import ListOrders
 from orderflow.services.order.http.openapi import document
 from orderflow.services.order.http.operators import OperatorRoutes
-from orderflow.services.order.http.post_order import ROUTES, Committer, PostOrder
+from orderflow.services.order.http.post_order import Committer, PostOrder
 from orderflow.services.order.http.products import ProductRoutes
 from orderflow.services.order.http.readiness import StartGate
 
@@ -39,21 +39,13 @@ def routes() -> set[tuple[str, str]]:
         reasons=list,
     )
     rest = cast("Starlette", api._rest)
-    reads = {
+    return {
         (_unnamed(route.path), method.lower())
         for route in rest.routes
         if isinstance(route, Route)
         for method in route.methods or ()
-        if method != "HEAD" and _is_served(route, method)
+        if method != "HEAD"
     }
-    return reads | {(path, "post") for path in ROUTES}
-
-
-def _is_served(route: Route, method: str) -> bool:
-    """Beside the hot path, what is left of its routes only says 405."""
-    return route.path not in ROUTES or (
-        (route.path, method) == ("/orders", "GET") and route.methods == {"GET", "HEAD"}
-    )
 
 
 def _unnamed(path: str) -> str:

@@ -66,7 +66,7 @@ class MailSink:
     def messages(self, **query: str) -> list[dict[str, Any]]:
         """The accepted mails in that order: all, or those of one `orderId` or `customerId`."""
         messages: list[dict[str, Any]] = []
-        cursor: str | None = "0"
+        cursor: str | None = ""
         while cursor is not None:
             page = self.client.get("/messages", params={**query, "cursor": cursor}).json()
             messages += page["items"]

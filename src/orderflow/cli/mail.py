@@ -69,7 +69,7 @@ def mail(
 
 
 def _mails(url: str, filters: dict[str, str]) -> Iterator[Mail]:
-    cursor: str | None = "0"
+    cursor: str | None = ""
     with httpx2.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
         while cursor is not None:
             page = _page(

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 import orderflow
+from orderflow.messaging.documents.completed import (
+    completed_paths,
+    completed_schema,
+    tags,
+    with_moments,
+)
 from orderflow.messaging.http.actor import ACTOR_HEADER
 from orderflow.messaging.http.parameters import IDENTIFIER
+from orderflow.messaging.http.validation import FieldError
 
 Schema = dict[str, Any]
 
 
 class ProblemDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """RFC 9457. `type` is stable: `/problems/<slug>`."""
+    """
+    RFC 9457. `type` is stable: `/problems/<slug>`. `errors`: all that is wrong with a body, field
+    by field; only a body that is not valid has them.
+    """
 
     type: str
     title: str
     status: int
     detail: str = ""
+    errors: tuple[FieldError, ...] = ()
 
 
 class Schemas:
-    """The schemas of some types, `ProblemDocument` among them, and bodies made of them."""
+    """
+    The schemas of some types, `ProblemDocument` among them, and bodies made of them.
 
-    def __init__(self, *types: Any) -> None:
+    `uuids`: properties, by their names on the wire, whose texts are UUIDs in every one of them.
+    """
+
+    def __init__(self, *types: Any, uuids: Collection[str] = ()) -> None:
         wanted = (ProblemDocument, *types)
-        references, self.components = msgspec.json.schema_components(
+        references, components = msgspec.json.schema_components(
             wanted, ref_template="#/components/schemas/{name}"
         )
+        self.components: Schema = with_moments(completed_schema(components, uuids=uuids), wanted)
         self._of: dict[Any, Schema] = dict(zip(wanted, references, strict=True))
 
     def of(self, wanted: Any) -> Schema:
@@ -62,17 +78,38 @@ class Schemas:
         return {"schema": self._of[wanted]} | ({} if example is None else {"example": example})
 
 
-def document(title: str, *, paths: Mapping[str, Schema], schemas: Schemas) -> Schema:
-    """The whole document: `paths`, and the routes that every process has."""
+def document(
+    title: str, description: str, *, paths: Mapping[str, Schema], schemas: Schemas
+) -> Schema:
+    """The whole document: `paths`, the routes that every process has, and what all have alike."""
+    problem = schemas.of(ProblemDocument)
+    complete = completed_paths({**_strict(paths, schemas), **_EVERYWHERE}, problem=problem)
+
     return {
         "openapi": "3.1.0",
         "info": {
             "title": title,
+            "description": description,
             "version": orderflow.__version__,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {**paths, **_EVERYWHERE},
+        "servers": [{"url": "/", "description": "The process that serves this document"}],
+        "security": [],
+        "tags": tags(complete),
+        "paths": completed_schema(complete),
         "components": {"schemas": schemas.components},
+    }
+
+
+def _strict(paths: Mapping[str, Schema], schemas: Schemas) -> dict[str, Schema]:
+    """Every operation refuses a parameter that it does not name."""
+    refused = schemas.problem("A parameter is unknown, or given twice; the detail names it")
+    return {
+        path: {
+            method: {**described, "responses": {"422": refused, **described["responses"]}}
+            for method, described in operations.items()
+        }
+        for path, operations in paths.items()
     }
 
 
@@ -94,9 +131,14 @@ def header_parameter(name: str, schema: Schema, description: str) -> Schema:
     return {"name": name, "in": "header", "schema": schema, "description": description}
 
 
+IDENTIFIER_SCHEMA: Schema = {"type": "string", "pattern": f"^{IDENTIFIER}$", "maxLength": 64}
+"""An id from outside, such as a customer's or a SKU."""
+
+UUID_SCHEMA: Schema = {"type": "string", "format": "uuid"}
+
 ACTOR: Schema = header_parameter(
     ACTOR_HEADER,
-    {"type": "string", "pattern": f"^{IDENTIFIER}$"},
+    IDENTIFIER_SCHEMA,
     "Who gives the command, for the record; anonymous, if it is not sent",
 )
 """The parameter of every command that records its actor."""
@@ -128,6 +170,17 @@ _READINESS = {
 }
 _READY = {"application/json": {"schema": _READINESS}}
 _EVERYWHERE: Mapping[str, Schema] = {
+    "/": {
+        "get": operation(
+            "Leads to this document",
+            {
+                "307": {
+                    "description": "This document, for people",
+                    "headers": {"Location": {"schema": {"type": "string"}}},
+                }
+            },
+        )
+    },
     "/livez": _plain("The process runs", "text/plain"),
     "/readyz": {
         "get": operation(

@@ -8,6 +8,7 @@ whose assets the process serves itself: it works without internet.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from orderflow.messaging.http import health, problems
+from orderflow.messaging.http import health, problems, routing
 from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.problems import FromError, from_error
 
@@ -38,10 +39,14 @@ def http_api(
     `translate` makes a problem of an error; errors of the `expected` types are not logged with a
     traceback. `reasons`: why the process is not ready.
 
-    A path with a slash too many is 404, not a redirect.
+    A path with a slash too many is 404, not a redirect. What `document` does not name is refused,
+    see `routing`; `GET /` leads to the document.
     """
+    own = routing.strict(routes, document)
     return health.without_redirects(
-        [*routes, *health.routes(reasons), *_documents(document, title)],
+        routing.with_other_methods(
+            [*own, *health.routes(reasons), *_documents(document, title)],
+        ),
         problems.handlers(*expected, translate=translate),
     )
 
@@ -56,8 +61,17 @@ def _documents(document: Callable[[], Mapping[str, Any]], title: str) -> list[Ba
     def docs(_request: Request) -> Response:
         return HTMLResponse(page)
 
+    def start(_request: Request) -> Response:
+        # Without a host: the request's own is anybody's choice.
+        return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers={"location": "/docs"})
+
     assets = StaticFiles(directory=Path(swagger_ui.__file__).parent / "static")
-    return [Route("/openapi.json", openapi), Route("/docs", docs), Mount("/docs/assets", assets)]
+    return [
+        Route("/", start),
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+        Mount("/docs/assets", assets),
+    ]
 
 
 _PAGE = """<!doctype html>

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from orderflow.messaging.http import problems
+from orderflow.messaging.http.validation import field_errors
 
 T = TypeVar("T")
 
@@ -57,14 +58,26 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """
     The body as the decoder's type.
 
-    Raises a problem: 400 if it is not JSON, 422 if it is not of that type.
+    Raises a problem: 400 if it is not JSON, 422 if it is not of that type, with all that is wrong.
     """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise problems.invalid(str(error)) from error
+        raise problems.invalid_fields(field_errors(decoder.type, body, error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise problems.malformed(str(error)) from error
+        raise problems.malformed(_why_not_json(body, error)) from error
+
+
+def _why_not_json(body: bytes, error: Exception) -> str:
+    if not body.strip():
+        return "the body is empty"
+    if isinstance(error, UnicodeDecodeError):
+        return "the body is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "the body is nested too deeply"
+    if str(error) == "Input data was truncated":
+        return "the body ends before its JSON does"
+    return str(error).removeprefix("JSON is malformed: ")
 
 
 async def read_optional_json(

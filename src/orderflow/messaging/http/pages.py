@@ -1,8 +1,14 @@
-"""Answers of a page at a time: a cursor names the last item of the page before it."""
+"""
+Answers of a page at a time: a cursor names the last item of the page before it.
+
+Every list has its `Cursors`. A cursor that is not of this list, or that lost a part on its way, is
+refused: taken for a place behind the last item it would end a list that has not ended.
+"""
 
 from __future__ import annotations
 
 import binascii
+import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -26,37 +32,45 @@ def page(
     return items, cursor_of(items[-1]) if len(rows) > limit else None
 
 
-def cursor_value(query: QueryParams, matches: Callable[[str], object], *, default: str = "") -> str:
+class Cursors:
     """
-    The query parameter `cursor`; `default`, for the first page, if it is absent or empty.
+    The cursors of one list, which say nothing to a client: what they are made of may change.
 
-    Raises a problem (422) if `matches` finds that no page ends like that.
+    `name`: the list's, of its own. `matches`: whether a page can end with such an item.
     """
-    cursor = query.get("cursor", "")
-    if cursor and not matches(cursor):
-        raise problems.invalid("cursor is the nextCursor of the page before")
-    return cursor or default
+
+    def __init__(self, name: str, matches: Callable[[str], object]) -> None:
+        self._name = name.encode()
+        self._matches = matches
+
+    def of(self, item: str) -> str:
+        """The cursor of the page after `item`."""
+        content = item.encode()
+        return urlsafe_b64encode(self._sum(content) + content).rstrip(b"=").decode()
+
+    def read(self, query: QueryParams) -> str | None:
+        """
+        What the query parameter `cursor` was made of; None, for the first page, if it is absent or
+        empty.
+
+        Raises a problem (422) if it is none of this list's.
+        """
+        cursor = query.get("cursor", "")
+        if not cursor:
+            return None
+        try:
+            content = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+            item = content[_SUM.size :].decode()
+        except (binascii.Error, ValueError):
+            item = ""
+
+        if not item or self.of(item) != cursor or not self._matches(item):
+            raise problems.invalid("cursor is the nextCursor of the page before, of this same list")
+        return item
+
+    def _sum(self, content: bytes) -> bytes:
+        return _SUM.pack(binascii.crc32(content, binascii.crc32(self._name)))
 
 
-def opaque(item: str) -> str:
-    """A cursor that says nothing to a client: what it is made of may change."""
-    return urlsafe_b64encode(item.encode()).rstrip(b"=").decode()
-
-
-def opened(query: QueryParams, matches: Callable[[str], object]) -> str | None:
-    """
-    What `opaque` made the query parameter `cursor` of; None if it was not sent.
-
-    Raises a problem (422) if it was made of nothing, or of what does not match.
-    """
-    cursor = query.get("cursor")
-    if cursor is None:
-        return None
-    try:
-        item = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, ValueError):
-        item = ""
-
-    if not item or opaque(item) != cursor or not matches(item):
-        raise problems.invalid("cursor is the nextCursor of the page before")
-    return item
+_SUM = struct.Struct(">I")
+"""A check sum: against accidents, not against anybody who means to make a cursor."""

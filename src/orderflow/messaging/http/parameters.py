@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 from starlette.datastructures import QueryParams
 
 from orderflow.messaging.http import problems
+from orderflow.messaging.http.validation import expectation
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -25,15 +28,20 @@ def is_identifier(text: str) -> bool:
     return _IDENTIFIER.fullmatch(text) is not None
 
 
-def refuse_unknown(query: QueryParams, known: Collection[str]) -> None:
+def refuse_unknown(
+    query: QueryParams, known: Collection[str], *, repeatable: Collection[str] = ()
+) -> None:
     """
     A misspelt filter must not be a list of everything. Raises a problem (422) that names a
-    parameter that is not among the `known` ones, or was given twice.
+    parameter that is not among the `known` ones, or was given twice and is not `repeatable`.
+
+    `http_api` does so for every operation, with the parameters of its document.
     """
     for name, _value in query.multi_items():
         if name not in known:
-            raise problems.invalid(f"{name} is no parameter; there are {', '.join(known)}")
-        if len(query.getlist(name)) > 1:
+            there_are = f"there are {', '.join(known)}" if known else "none is known here"
+            raise problems.invalid(f"{name} is no parameter; {there_are}")
+        if name not in repeatable and len(query.getlist(name)) > 1:
             raise problems.invalid(f"{name} can be given once")
 
 
@@ -50,12 +58,34 @@ def query_value(query: QueryParams, name: str, wanted: Any, *, default: Any = No
     try:
         value = msgspec.convert(text, wanted, strict=False)
     except msgspec.ValidationError as error:
-        raise problems.invalid(f"{name}: {error}") from error
+        raise problems.invalid(f"{name} must be {expectation(wanted)}") from error
 
     # The conversion takes "1e1" and "1.0" for whole numbers.
     if type(value) is int and not text.isdigit():
         raise problems.invalid(f"{name} is written in digits, not {text!r}")
     return value
+
+
+def query_moment(query: QueryParams, name: str) -> datetime | None:
+    """
+    The parameter `name` as a moment in UTC; None if it was not sent.
+
+    Moments of the first and the last year that can be written stand for no end: they become ones
+    that a year can be added to, or taken from. Raises a problem (422) that names the parameter.
+    """
+    text = query.get(name)
+    if text is not None and " " in text:
+        raise problems.invalid(f"{name}: in an address + is written %2B, as in 09:00:00%2B01:00")
+    moment: datetime | None = query_value(query, name, Annotated[datetime, Meta(tz=True)])
+    if moment is None:
+        return None
+
+    # Before the conversion: at the ends of the calendar an offset leads out of it.
+    return min(max(moment, MOMENT_MIN), MOMENT_MAX).astimezone(UTC)
+
+
+MOMENT_MIN = datetime(2, 1, 1, tzinfo=UTC)
+MOMENT_MAX = datetime(9998, 12, 31, tzinfo=UTC)
 
 
 def query_choice(query: QueryParams, name: str, choices: type[E]) -> E | None:

@@ -8,7 +8,7 @@ nothing of our insides: neither a driver's message nor an address. Source: RFC 9
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -19,6 +19,7 @@ from starlette_problem.error import Problem
 
 from orderflow.messaging.error_text import error_text
 from orderflow.messaging.errors import Contention, Transient
+from orderflow.messaging.http.validation import FieldError
 from orderflow.messaging.postgres.group_commit import Expired, QueueFull
 from orderflow.messaging.telemetry import logger
 
@@ -28,6 +29,7 @@ __all__ = [
     "from_error",
     "handlers",
     "invalid",
+    "invalid_fields",
     "malformed",
     "problem",
     "unavailable",
@@ -63,6 +65,18 @@ def malformed(detail: str) -> Problem:
 def invalid(detail: str) -> Problem:
     return problem(
         HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid", detail
+    )
+
+
+def invalid_fields(errors: Sequence[FieldError]) -> Problem:
+    """All that is wrong with a body; `detail` has it as sentences, `errors` field by field."""
+    sentences = (f"{error.pointer[2:] or 'the body'} {error.detail}" for error in errors)
+    return Problem(
+        "The request is not valid",
+        type_="invalid-request",
+        detail="; ".join(sentences),
+        status=int(HTTPStatus.UNPROCESSABLE_ENTITY),
+        errors=[msgspec.to_builtins(error) for error in errors],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
 
 import msgspec
 from starlette.applications import Starlette
@@ -10,40 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from orderflow.messaging.http import health, problems
+from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.bodies import read_json
 from orderflow.messaging.http.health import json_answer
-from orderflow.messaging.http.pages import cursor_value, page
+from orderflow.messaging.http.pages import Cursors, page
 from orderflow.neighbours.mail.faults import Faults
 from orderflow.neighbours.mail.mailbox import Accepted, Mailbox
+from orderflow.neighbours.mail.openapi import TITLE, document
 from orderflow.neighbours.mail.smtp_server import Receiver
+from orderflow.neighbours.mail.views import MessagePage, MessageView, Totals
 
 PAGE_MAX = 1_000
-
-
-class MessageView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`offered`: how often its Message-ID came; all but the first were dropped."""
-
-    number: int
-    at: datetime
-    message_id: str
-    sender: str
-    to: tuple[str, ...]
-    subject: str
-    text: str
-    order_id: str
-    customer_id: str
-    offered: int
-
-
-class MessagePage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    items: tuple[MessageView, ...]
-    next_cursor: str | None
-
-
-class Totals(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    accepted: int
-    offered: int
 
 
 def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
@@ -51,13 +28,15 @@ def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
 
     async def messages(request: Request) -> Response:
         query = request.query_params
-        after = int(cursor_value(query, _is_number, default="0"))
+        after = int(_MESSAGES.read(query) or 0)
         mails = mailbox.find(
             order_id=query.get("orderId", ""), customer_id=query.get("customerId", "")
         )
 
         rest = [mail for mail in mails if mail.number > after]
-        shown, next_cursor = page(rest, limit=PAGE_MAX, cursor_of=lambda mail: str(mail.number))
+        shown, next_cursor = page(
+            rest, limit=PAGE_MAX, cursor_of=lambda mail: _MESSAGES.of(str(mail.number))
+        )
         items = tuple(_view(mail, mailbox.offered(mail.message_id)) for mail in shown)
         return json_answer(MessagePage(items=items, next_cursor=next_cursor))
 
@@ -73,13 +52,11 @@ def build_api(mailbox: Mailbox, receiver: Receiver) -> Starlette:
         Route("/messages", messages, methods=["GET"]),
         Route("/totals", totals, methods=["GET"]),
         Route("/faults", faults, methods=["GET", "PUT"]),
-        *health.routes(list),
     ]
-    return health.without_redirects(routes, problems.handlers())
+    return http_api(routes, title=TITLE, document=document, reasons=list)
 
 
-def _is_number(cursor: str) -> bool:
-    return cursor.isascii() and cursor.isdigit()
+_MESSAGES = Cursors("messages", re.compile(r"[0-9]{1,18}").fullmatch)
 
 
 def _view(mail: Accepted, offered: int) -> MessageView:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orderflow.messaging.http import health
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.measured import ROUTE
+from orderflow.messaging.http.validation import field_errors
 from orderflow.neighbours.psp.admission import Refusal
 from orderflow.neighbours.psp.faults import EFFECTS, Faults, Operation
 from orderflow.neighbours.psp.ledger import ChargeRequest, RefundRequest, VoidRequest
@@ -75,7 +77,8 @@ def build_api(provider: Provider) -> ASGIApp:
         *_routes_of_tests(provider),
         *health.routes(list),
     ]
-    return _at_once(charge, otherwise=health.without_redirects(routes, {Refusal: _refused}))
+    handlers = {Refusal: _refused, HTTPException: _not_served}
+    return _at_once(charge, otherwise=health.without_redirects(routes, handlers))
 
 
 def _at_once(charge: Callable[[Request], Awaitable[Response]], *, otherwise: ASGIApp) -> ASGIApp:
@@ -151,7 +154,14 @@ async def _body(request: Request, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
-        raise Refusal(422, "invalid-request", str(error)) from error
+        raise Refusal(422, "invalid-request", _words(kind, data, error)) from error
+
+
+def _words(kind: type, data: bytes, error: msgspec.DecodeError) -> str:
+    if not isinstance(error, msgspec.ValidationError):
+        return "the body is not JSON"
+    wrong = field_errors(kind, data, error)
+    return "; ".join(f"{field.pointer[2:] or 'the body'} {field.detail}" for field in wrong)
 
 
 def _whole_number(request: Request, name: str, default: int, *, most: int) -> int:
@@ -182,3 +192,11 @@ async def _refused(_request: Request, error: Exception) -> Response:
     response = json_answer({"error": error.slug, "detail": error.detail}, status=error.status)
     response.headers.update(error.headers)
     return response
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    """A path or method that there is not, in the form of this API's other refusals."""
+    assert isinstance(error, HTTPException)
+    slug = error.detail.lower().replace(" ", "-")
+    headers = dict(error.headers or {})
+    return await _refused(request, Refusal(error.status_code, slug, error.detail, headers=headers))

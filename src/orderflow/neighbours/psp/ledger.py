@@ -16,7 +16,9 @@ from orderflow.neighbours.psp.tokens import ChargeStatus, fate_of
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Minor = Annotated[int, Meta(ge=1, le=10**15)]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
+Currency = Annotated[
+    str, Meta(pattern=r"^[A-Z]{3}\Z", description="three capital letters of ISO 4217")
+]
 
 
 class ChargeRequest(

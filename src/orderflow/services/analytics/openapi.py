@@ -9,6 +9,9 @@ from orderflow.messaging.documents.openapi import Schema, Schemas, operation, qu
 from orderflow.services.analytics.views import HOURS_DEFAULT, HOURS_MAX, FunnelView
 
 TITLE = "Orderflow: analytics API"
+DESCRIPTION = (
+    "How orders move through their life: how many are where, go on, and how long they stay."
+)
 
 _FUNNEL: Schema = {
     "orders": 100,
@@ -52,7 +55,7 @@ def document() -> Schema:
         }
     }
 
-    return openapi.document(TITLE, paths=paths, schemas=schemas)
+    return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)
 
 
 _HOURS = query_parameter(

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from orderflow.contracts.ids import spelt
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons, json_answer
-from orderflow.messaging.http.pages import cursor_value, page
+from orderflow.messaging.http.pages import Cursors, page
 from orderflow.messaging.http.parameters import is_identifier, query_choice, query_value
 from orderflow.messaging.http.problems import Problem, problem
 from orderflow.messaging.postgres import ConnectionPool, reading
@@ -26,14 +26,14 @@ def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
     def get_page(request: Request) -> Response:
         query = request.query_params
         status = query_choice(query, "status", ShipmentStatus)
-        after = cursor_value(query, is_identifier)
+        after = _SHIPMENTS.read(query) or ""
         limit = query_value(query, "limit", LIMIT, default=LIMIT_DEFAULT)
 
         with reading(pool) as cursor:
             shipments = repository.page(cursor, status=status, after=after, limit=limit + 1)
 
         shown, next_cursor = page(
-            shipments, limit=limit, cursor_of=lambda shipment: shipment.order_id
+            shipments, limit=limit, cursor_of=lambda shipment: _SHIPMENTS.of(shipment.order_id)
         )
         items = tuple(shipment_view(shipment) for shipment in shown)
         return json_answer(ShipmentPage(items=items, next_cursor=next_cursor))
@@ -57,3 +57,6 @@ def no_such_shipment() -> Problem:
     return problem(
         HTTPStatus.NOT_FOUND, "shipment-not-found", "Nothing was ever to be sent for such an order"
     )
+
+
+_SHIPMENTS = Cursors("shipments", is_identifier)

@@ -16,6 +16,7 @@ from orderflow.services.fulfilment.model import ShipmentStatus
 from orderflow.services.fulfilment.views import LIMIT_DEFAULT, LIMIT_MAX, ShipmentPage, ShipmentView
 
 TITLE = "Orderflow: fulfilment API"
+DESCRIPTION = "The shipments of orders: what has to be sent, and what became of it."
 
 _ORDER = "0198a0b2-1111-7222-8333-444455556666"
 _SHIPMENT: Schema = {
@@ -37,7 +38,7 @@ _AWAY = {"503": "The database is away"}
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(ShipmentView, ShipmentPage)
+    schemas = Schemas(ShipmentView, ShipmentPage, uuids=("orderId",))
     wrong = {"422": "status, limit or cursor is none"}
 
     paths = {
@@ -46,7 +47,7 @@ def document() -> Schema:
                 "Shipments, oldest order first",
                 {
                     "200": schemas.answer(
-                        "A page", ShipmentPage, example={"items": [_SHIPMENT], "nextCursor": _ORDER}
+                        "A page", ShipmentPage, example={"items": [_SHIPMENT], "nextCursor": None}
                     ),
                     **schemas.problems({**wrong, **_AWAY}),
                 },
@@ -67,7 +68,7 @@ def document() -> Schema:
         },
     }
 
-    return openapi.document(TITLE, paths=paths, schemas=schemas)
+    return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)
 
 
 _STATUS = query_parameter(

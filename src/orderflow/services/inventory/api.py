@@ -26,7 +26,7 @@ from orderflow.messaging.http.actor import actor_of
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.bodies import BODY_BYTES_MAX, read_json
 from orderflow.messaging.http.health import Reasons, json_answer
-from orderflow.messaging.http.pages import cursor_value, page
+from orderflow.messaging.http.pages import Cursors, page
 from orderflow.messaging.http.parameters import is_identifier, query_value
 from orderflow.messaging.http.preconditions import etag, expected_version, only_new
 from orderflow.messaging.http.problems import Problem, problem
@@ -110,11 +110,12 @@ def build_api(
 
 
 def _get_page(pool: ConnectionPool, request: Request) -> Response:
-    after = cursor_value(request.query_params, is_identifier)
+    query = request.query_params
+    after, limit = _STOCKS.read(query) or "", query_value(query, "limit", LIMIT, default=PAGE_MAX)
     with reading(pool) as cursor:
-        stocks = repository.stock_page(cursor, after=after, limit=PAGE_MAX + 1)
+        stocks = repository.stock_page(cursor, after=after, limit=limit + 1)
 
-    shown, next_cursor = page(stocks, limit=PAGE_MAX, cursor_of=lambda stock: stock.sku)
+    shown, next_cursor = page(stocks, limit=limit, cursor_of=lambda stock: _STOCKS.of(stock.sku))
     items = tuple(stock_view(stock) for stock in shown)
     return json_answer(StockPage(items=items, next_cursor=next_cursor))
 
@@ -130,7 +131,7 @@ def _get_stock(pool: ConnectionPool, request: Request) -> Response:
 
 def _get_movements(pool: ConnectionPool, request: Request) -> Response:
     sku, query = _sku(request), request.query_params
-    before = cursor_value(query, _SEQUENCE.fullmatch, default=str(SEQUENCE_MAX))
+    before = _MOVEMENTS.read(query) or SEQUENCE_MAX
     limit = query_value(query, "limit", LIMIT, default=LIMIT_DEFAULT)
 
     rows: Sequence[Movement] = ()
@@ -139,7 +140,9 @@ def _get_movements(pool: ConnectionPool, request: Request) -> Response:
             raise no_such_sku()
         rows = movements.page(cursor, sku, before=int(before), limit=limit + 1)
 
-    shown, next_cursor = page(rows, limit=limit, cursor_of=lambda row: str(row.sequence))
+    shown, next_cursor = page(
+        rows, limit=limit, cursor_of=lambda row: _MOVEMENTS.of(str(row.sequence))
+    )
     return json_answer(MovementPage(items=tuple(shown), next_cursor=next_cursor))
 
 
@@ -291,4 +294,5 @@ def _sku(request: Request) -> Sku | None:
 
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_SEQUENCE = re.compile(r"[1-9][0-9]{0,17}")
+_STOCKS = Cursors("stock", is_identifier)
+_MOVEMENTS = Cursors("stock-movements", re.compile(r"[1-9][0-9]{0,17}").fullmatch)

@@ -25,6 +25,11 @@ from orderflow.services.inventory.views import (
 )
 
 TITLE = "Orderflow: inventory API"
+DESCRIPTION = (
+    "Stock, its movements, and what is kept for orders. A change of stock is a stock-take (PUT,"
+    " with the ETag that was counted against) or a receipt (POST, with the number of its "
+    "delivery note)."
+)
 
 _STOCK: Schema = {
     "sku": "MOUSE-01",
@@ -74,6 +79,7 @@ def document() -> Schema:
         MovementPage,
         ReservationView,
         AnnouncedView,
+        uuids=("orderId", "paymentId", "eventId"),
     )
     paths = {
         "/stock": {"get": _get_page(schemas)},
@@ -94,7 +100,7 @@ def document() -> Schema:
         "/reservations/{orderId}/announce": {"post": _announce(schemas)},
     }
 
-    return openapi.document(TITLE, paths=paths, schemas=schemas)
+    return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)
 
 
 def _get_page(schemas: Schemas) -> Schema:
@@ -104,10 +110,14 @@ def _get_page(schemas: Schemas) -> Schema:
             "200": schemas.answer(
                 "A page", StockPage, example={"items": [_STOCK], "nextCursor": None}
             ),
-            **schemas.problems({"422": "cursor is none", **_AWAY}),
+            **schemas.problems({"422": "limit or cursor is none", **_AWAY}),
         },
-        parameters=[_CURSOR],
+        parameters=[_stocks_limit(), _CURSOR],
     )
+
+
+def _stocks_limit() -> Schema:
+    return {**_LIMIT, "schema": {**_LIMIT["schema"], "default": 500}}
 
 
 def _get_reservation(schemas: Schemas) -> Schema:
@@ -117,7 +127,7 @@ def _get_reservation(schemas: Schemas) -> Schema:
             "200": schemas.answer("The reservation", ReservationView, example=_RESERVATION),
             **schemas.problems({"404": "Nothing was decided about such an order", **_AWAY}),
         },
-        parameters=[path_parameter("orderId", {"type": "string"})],
+        parameters=[path_parameter("orderId", openapi.UUID_SCHEMA)],
     )
 
 
@@ -136,7 +146,7 @@ def _announce(schemas: Schemas) -> Schema:
                 }
             ),
         },
-        parameters=[path_parameter("orderId", {"type": "string"})],
+        parameters=[path_parameter("orderId", openapi.UUID_SCHEMA)],
     )
 
 
@@ -174,6 +184,7 @@ def _post_receipt(schemas: Schemas) -> Schema:
     }
 
     return {
+        "operationId": "recordReceipt",
         **operation(
             "Record pieces that came in, of a new product too",
             {
@@ -191,7 +202,7 @@ def _get_movements(schemas: Schemas) -> Schema:
         "Every change of what is on hand of a product, the newest first",
         {
             "200": schemas.answer(
-                "A page", MovementPage, example={"items": [_MOVEMENT], "nextCursor": "20"}
+                "A page", MovementPage, example={"items": [_MOVEMENT], "nextCursor": None}
             ),
             **schemas.problems({**_NO_SUCH, "422": "limit or cursor is none", **_AWAY}),
         },
@@ -244,5 +255,5 @@ _LIMIT = query_parameter(
     {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
     "The most in one page",
 )
-_SKU = path_parameter("sku", {"type": "string", "maxLength": 64})
+_SKU = path_parameter("sku", openapi.IDENTIFIER_SCHEMA)
 _CURSOR = query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before")

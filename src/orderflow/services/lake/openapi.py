@@ -9,6 +9,7 @@ from orderflow.messaging.documents.openapi import Schema, Schemas, operation, qu
 from orderflow.services.lake.views import RowsView, SumsView
 
 TITLE = "Orderflow: lake API"
+DESCRIPTION = "What the files of the lake contain, read from the files themselves."
 OFFSETS_MAX = 2_000
 """Of which one answer has the rows."""
 
@@ -45,7 +46,7 @@ _OFFSET: Schema = {"type": "integer", "minimum": 0, "default": 0}
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(SumsView, RowsView)
+    schemas = Schemas(SumsView, RowsView, uuids=("eventId", "orderId", "paymentId", "refundId"))
     answers = {
         "200": schemas.answer("The sums, from the objects themselves", SumsView, example=_SUMS),
         **schemas.problems({"503": "The store is away, or an object can't be read"}),
@@ -77,4 +78,4 @@ def document() -> Schema:
         },
     }
 
-    return openapi.document(TITLE, paths=paths, schemas=schemas)
+    return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)

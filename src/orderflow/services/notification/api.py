@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from msgspec import Meta
@@ -14,7 +15,7 @@ from orderflow.contracts.ids import spelt
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons, json_answer
-from orderflow.messaging.http.pages import page
+from orderflow.messaging.http.pages import Cursors, page
 from orderflow.messaging.http.parameters import query_value
 from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.notification import repository
@@ -22,14 +23,13 @@ from orderflow.services.notification.openapi import TITLE, document
 from orderflow.services.notification.views import LIMIT, LIMIT_MAX, NotificationPage
 
 ID_MAX = 256
-Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Limit = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
 
 
 def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
     def get_page(request: Request) -> Response:
         order_id, customer_id = _order_or_customer(request)
-        after = query_value(request.query_params, "cursor", Position, default=0)
+        after = int(_POSITIONS.read(request.query_params) or 0)
         limit = query_value(request.query_params, "limit", Limit, default=LIMIT)
 
         with reading(pool) as cursor:
@@ -37,7 +37,9 @@ def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
                 cursor, order_id=order_id, customer_id=customer_id, after=after, limit=limit + 1
             )
 
-        shown, next_cursor = page(rows, limit=limit, cursor_of=lambda row: str(row[0]))
+        shown, next_cursor = page(
+            rows, limit=limit, cursor_of=lambda row: _POSITIONS.of(str(row[0]))
+        )
         items = tuple(notification for _, notification in shown)
         return json_answer(NotificationPage(items=items, next_cursor=next_cursor))
 
@@ -55,3 +57,6 @@ def _order_or_customer(request: Request) -> tuple[str, str]:
     if len(order_id + customer_id) > ID_MAX or "\0" in order_id + customer_id:
         raise problems.invalid(f"an id is at most {ID_MAX} characters, none of them NUL")
     return order_id and spelt(order_id), customer_id
+
+
+_POSITIONS = Cursors("notifications", re.compile(r"[0-9]{1,18}").fullmatch)

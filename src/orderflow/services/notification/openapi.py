@@ -9,6 +9,7 @@ from orderflow.messaging.documents.openapi import Schema, Schemas, operation, qu
 from orderflow.services.notification.views import LIMIT, LIMIT_MAX, NotificationPage
 
 TITLE = "Orderflow: notification API"
+DESCRIPTION = "What customers were told about their orders, and what waits to be told."
 
 _ORDER = "019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"
 _EXAMPLE = {
@@ -36,7 +37,7 @@ _EXAMPLE = {
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(NotificationPage)
+    schemas = Schemas(NotificationPage, uuids=("notificationId", "orderId"))
     answers = {
         "200": schemas.answer(
             "Told, waiting, held, overtaken and failed, in the order of telling",
@@ -56,7 +57,9 @@ def document() -> Schema:
         answers,
         parameters=[_ID, _CUSTOMER, _CURSOR, _LIMIT],
     )
-    return openapi.document(TITLE, paths={"/notifications": {"get": listing}}, schemas=schemas)
+    return openapi.document(
+        TITLE, DESCRIPTION, paths={"/notifications": {"get": listing}}, schemas=schemas
+    )
 
 
 _ID = query_parameter("orderId", {"type": "string"}, "One of orderId and customerId is required")

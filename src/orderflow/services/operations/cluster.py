@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.health import json_answer
-from orderflow.messaging.http.pages import opaque, opened, page
+from orderflow.messaging.http.pages import Cursors, page
 from orderflow.messaging.http.parameters import query_value, refuse_unknown
 from orderflow.messaging.kafka.lag_report import GroupReport, Report
 from orderflow.services.operations.orders import OrderApi
@@ -56,24 +56,25 @@ class ClusterRoutes:
         query = request.query_params
         refuse_unknown(query, ("group", "limit", "cursor"))
         name: str | None = query_value(query, "group", GROUP)
-        limit, after = _limit(query), opened(query, len)
+        limit, after = _limit(query), _LAGS.read(query)
 
         report = await self._brokers.ask(self._surveys.report, within_s=SURVEY_WITHIN_S, late=LATE)
         rows = _rows(report, name)
-        shown, next_cursor = _page(rows, limit=limit, after=after)
+        shown, next_cursor = _page(rows, limit=limit, after=after, cursors=_LAGS)
         return json_answer(lag_page(report, tuple(shown), next_cursor))
 
     async def get_groups(self, request: Request) -> Response:
         query = request.query_params
         refuse_unknown(query, ("limit", "cursor"))
-        limit, after = _limit(query), opened(query, len)
+        limit, after = _limit(query), _GROUPS.read(query)
 
         report, known = await self._brokers.ask(
             lambda: (self._surveys.report(), self._surveys.memberships()),
             within_s=SURVEY_WITHIN_S,
             late=LATE,
         )
-        shown, next_cursor = _page(_rows(report, None), limit=limit, after=after)
+        rows = _rows(report, None)
+        shown, next_cursor = _page(rows, limit=limit, after=after, cursors=_GROUPS)
         items = tuple(group_view(row, known) for row in shown)
         return json_answer(GroupsPage(at=report.at, items=items, next_cursor=next_cursor))
 
@@ -104,10 +105,10 @@ def _rows(report: Report, name: str | None) -> Sequence[GroupReport]:
 
 
 def _page(
-    rows: Sequence[GroupReport], *, limit: int, after: str | None
+    rows: Sequence[GroupReport], *, limit: int, after: str | None, cursors: Cursors
 ) -> tuple[Sequence[GroupReport], str | None]:
     left = [row for row in rows if after is None or row.group > after]
-    return page(left[: limit + 1], limit=limit, cursor_of=lambda row: opaque(row.group))
+    return page(left[: limit + 1], limit=limit, cursor_of=lambda row: cursors.of(row.group))
 
 
 def no_such_group() -> problems.Problem:
@@ -117,3 +118,7 @@ def no_such_group() -> problems.Problem:
         "No such group has committed on our topics",
         "see GET /lag for those that have",
     )
+
+
+_LAGS = Cursors("lag", len)
+_GROUPS = Cursors("groups", len)

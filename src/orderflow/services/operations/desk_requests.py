@@ -16,7 +16,7 @@ from orderflow.messaging.dead_letters.letter_place import LetterId, letter_id_of
 from orderflow.messaging.dead_letters.letters import LetterFilter
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.actor import Reason
-from orderflow.messaging.http.parameters import query_choice, query_value
+from orderflow.messaging.http.parameters import query_choice, query_moment, query_value
 
 Moment = Annotated[datetime, Meta(tz=True)]
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -102,8 +102,8 @@ def query_filter(query: QueryParams) -> tuple[LetterFilter, WantedState]:
         cause=query_value(query, "cause", Name),
         key=None if key is None else key.encode(),
         order_id=_order_id(query_value(query, "orderId", Name)),
-        since=query_value(query, "from", Moment),
-        until=query_value(query, "to", Moment),
+        since=query_moment(query, "from"),
+        until=query_moment(query, "to"),
         parked=True if state is WantedState.PARKED else None,
     )
     return letter_filter, state

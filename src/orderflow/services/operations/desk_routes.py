@@ -25,7 +25,7 @@ from orderflow.messaging.http import problems
 from orderflow.messaging.http.actor import Actor, actor_of
 from orderflow.messaging.http.bodies import read_json
 from orderflow.messaging.http.health import json_answer
-from orderflow.messaging.http.pages import opaque, opened, page
+from orderflow.messaging.http.pages import Cursors, page
 from orderflow.messaging.http.parameters import query_value, refuse_unknown
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.services.operations.desk_requests import (
@@ -99,7 +99,7 @@ class DeskRoutes:
         refuse_unknown(query, (*FILTERS, "limit", "cursor"))
         wanted, state = query_filter(query)
         limit = query_value(query, "limit", LIMIT, default=LIMIT_DEFAULT)
-        cursor = opened(query, lambda text: letter_id_of(text.encode()))
+        cursor = _LETTERS.read(query)
         after = None if cursor is None else LetterId.parse(cursor)
 
         return json_answer(await self._read(lambda: self._page(wanted, state, limit, after)))
@@ -162,7 +162,9 @@ class DeskRoutes:
                 if len(letters) > limit:
                     break
 
-        shown, next_cursor = page(letters, limit=limit, cursor_of=lambda row: opaque(str(row.id)))
+        shown, next_cursor = page(
+            letters, limit=limit, cursor_of=lambda row: _LETTERS.of(str(row.id))
+        )
         return LetterPage(
             items=tuple(letter_view(letter) for letter in shown), next_cursor=next_cursor
         )
@@ -290,3 +292,6 @@ def nothing_done(answer: DeskAnswer, done: str) -> problems.Problem:
         held={str(held): count for held, count in answer.held.items()},
         letters=[msgspec.to_builtins(row) for row in answer.letters],
     )
+
+
+_LETTERS = Cursors("dead-letters", lambda item: letter_id_of(item.encode()))

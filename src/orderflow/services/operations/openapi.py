@@ -15,6 +15,10 @@ from orderflow.services.operations.orders import StuckPage
 from orderflow.services.operations.views import GroupsPage, LagPage
 
 TITLE = "Orderflow: operations API"
+DESCRIPTION = (
+    "For operators: lag and groups, dead letters, orders that are stuck, and the audit of the "
+    "books."
+)
 
 AWAY = "The brokers do not answer, or too many ask already"
 PAGE: list[Schema] = [
@@ -31,7 +35,7 @@ PAGE: list[Schema] = [
 def document() -> Schema:
     schemas = Schemas(LagPage, GroupsPage, StuckPage, BooksView, *DESK_TYPES)
     paths = {**desk_paths(schemas), **_cluster(schemas), "/books": {"get": _books(schemas)}}
-    return openapi.document(TITLE, paths=paths, schemas=schemas)
+    return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)
 
 
 def _books(schemas: Schemas) -> Schema:

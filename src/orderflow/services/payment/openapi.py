@@ -9,6 +9,7 @@ from orderflow.messaging.documents.openapi import Schema, Schemas, operation, pa
 from orderflow.services.payment.views import LedgerSummary, OrderPayments, WebhookView
 
 TITLE = "Orderflow: payment API"
+DESCRIPTION = "What became of payments and refunds. Amounts are in minor units (cents)."
 
 _PAYMENTS: Schema = {
     "orderId": "0198a0b2-1111-7222-8333-444455556666",
@@ -63,7 +64,9 @@ _AWAY = {"503": "The database is away"}
 
 @cache
 def document() -> Schema:
-    schemas = Schemas(OrderPayments, LedgerSummary, WebhookView)
+    schemas = Schemas(
+        OrderPayments, LedgerSummary, WebhookView, uuids=("orderId", "paymentId", "refundId")
+    )
 
     paths = {
         "/payments/{orderId}": {
@@ -86,25 +89,28 @@ def document() -> Schema:
             )
         },
         "/webhooks/provider": {
-            "post": operation(
-                "What the payment provider tells by itself, signed as Standard Webhooks are",
-                {
-                    "200": schemas.answer(
-                        "It was read: what it did", WebhookView, example={"effect": "settled"}
-                    ),
-                    **schemas.problems(
-                        {
-                            "401": "It is not signed by the provider, or not within five minutes",
-                            "404": "No secret is configured, so no webhook is believed",
-                            "413": "The body is too large",
-                            "415": "The body is not JSON",
-                            "422": "It is signed, and not what was agreed",
-                            **_AWAY,
-                        }
-                    ),
-                },
-            )
+            "post": {
+                "operationId": "receiveWebhook",
+                **operation(
+                    "What the payment provider tells by itself, signed as Standard Webhooks are",
+                    {
+                        "200": schemas.answer(
+                            "It was read: what it did", WebhookView, example={"effect": "settled"}
+                        ),
+                        **schemas.problems(
+                            {
+                                "401": "Not signed by the provider, or not within five minutes",
+                                "404": "No secret is configured, so no webhook is believed",
+                                "413": "The body is too large",
+                                "415": "The body is not JSON",
+                                "422": "It is signed, and not what was agreed",
+                                **_AWAY,
+                            }
+                        ),
+                    },
+                ),
+            }
         },
     }
 
-    return openapi.document(TITLE, paths=paths, schemas=schemas)
+    return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)

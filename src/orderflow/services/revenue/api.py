@@ -18,7 +18,7 @@ from orderflow.contracts.events import RevenueByCustomer, RevenueByHour
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons, json_answer
-from orderflow.messaging.http.parameters import is_identifier, query_value
+from orderflow.messaging.http.parameters import is_identifier, query_moment, query_value
 from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.streams.interactive_queries import LIMIT_MAX, Queries
 from orderflow.services.revenue.model import HOURS as WINDOWS
@@ -112,12 +112,8 @@ def _range(query: QueryParams) -> tuple[datetime, datetime]:
 
 
 def _moment(query: QueryParams, name: str, default: Callable[[], datetime]) -> datetime:
-    moment: datetime | None = query_value(query, name, datetime)
-    if moment is None:
-        return default()
-    if moment.tzinfo is None:
-        raise problems.invalid(f"{name} has an offset, as 2026-01-31T09:00:00Z")
-    return moment.astimezone(UTC)
+    moment = query_moment(query, name)
+    return default() if moment is None else moment
 
 
 def _hour(moment: datetime) -> bytes:

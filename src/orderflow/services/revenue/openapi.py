@@ -23,6 +23,10 @@ from orderflow.services.revenue.views import (
 )
 
 TITLE = "Orderflow: revenue API"
+DESCRIPTION = (
+    "Net revenue by customer and by hour, from the payments themselves. Each answer says how "
+    "fresh it is; minPosition waits until it has what the client has written."
+)
 
 _AT = "2026-01-31T09:05:00.123000Z"
 _TOTALS = {
@@ -92,13 +96,30 @@ def _between_instances(schemas: Schemas) -> Schema:
         **schemas.problems({"404": "There is no such table", "422": "Not valid", **_AWAY}),
     }
     table = path_parameter("table", {"type": "string"})
+    limit = query_parameter("limit", {"type": "integer", "minimum": 1}, "The most entries")
+    parts = query_parameter(
+        "partition",
+        {"type": "array", "items": {"type": "string"}},
+        "<number>:<offset>, repeated: the parts that are wanted, and what they must contain",
+    )
 
+    asked_for = {
+        "": ("one key", [_hex("key")]),
+        "/top": ("by rank", [query_parameter("rank", {"type": "string"}, "Which rank"), limit]),
+        "/range": ("a range of keys", [_hex("first"), _hex("last"), limit]),
+    }
     return {
         f"{PATH}/{{table}}{suffix}": {
-            "get": operation(f"Between instances: {what}", answers, parameters=[table])
+            "get": operation(
+                f"Between instances: {what}", answers, parameters=[table, parts, *parameters]
+            )
         }
-        for suffix, what in (("", "one key"), ("/top", "by rank"), ("/range", "a range of keys"))
+        for suffix, (what, parameters) in asked_for.items()
     }
+
+
+def _hex(name: str) -> Schema:
+    return query_parameter(name, {"type": "string"}, "A key's bytes, in hexadecimal digits")
 
 
 def _pause(schemas: Schemas) -> Schema:
@@ -203,4 +224,4 @@ def document() -> Schema:
         f"{PATH}/resume": {"post": _resume(schemas)},
     }
 
-    return openapi.document(TITLE, paths=paths, schemas=schemas)
+    return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)

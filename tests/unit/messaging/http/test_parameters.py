@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Meta
 from starlette.datastructures import QueryParams
 
-from orderflow.messaging.http.parameters import query_value, refuse_unknown
+from orderflow.messaging.http.parameters import query_moment, query_value, refuse_unknown
 from orderflow.messaging.http.problems import Problem
 
 LIMIT = Annotated[int, Meta(ge=1, le=200)]
@@ -46,3 +49,44 @@ def test_a_parameter_that_nobody_knows_or_that_comes_twice_is_refused(
     with pytest.raises(Problem) as refused:
         refuse_unknown(QueryParams(query), ("group", "topic"))
     assert words in str(refused.value.detail)
+
+
+def moment(text: str) -> datetime | None:
+    return query_moment(QueryParams([("from", text)]), "from")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59Z",
+        "9999-12-31T23:59:59.999999-12:00",
+    ],
+)
+def test_a_moment_at_the_end_of_the_calendar_can_be_counted_with(text: str) -> None:
+    found = moment(text)
+    assert found is not None
+    assert found - timedelta(days=365) < found < found + timedelta(days=365)
+
+
+@given(st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.timezones()))  # noqa: DTZ001
+def test_any_other_moment_is_itself_in_utc(original: datetime) -> None:
+    found = moment(original.astimezone(UTC).isoformat())
+    assert found == original
+    assert found is not None
+    assert found.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("2026-01-31T09:00:00 01:00", "%2B"),
+        ("2026-01-31T09:00:00", "offset"),
+        ("yesterday", "from"),
+    ],
+)
+def test_what_is_no_moment_is_refused_with_a_hint(text: str, hint: str) -> None:
+    with pytest.raises(Problem) as refused:
+        moment(text)
+    assert hint in str(refused.value.detail)

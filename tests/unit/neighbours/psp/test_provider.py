@@ -276,3 +276,22 @@ def test_webhooks_tell_what_no_answer_has_told(
     sender = WebhookSender(tmp_path / "sent.jsonl", secret=SECRET, post=post, plan=plan)
     during(tmp_path, talk, webhooks=sender, announces=announces)
     assert sorted(taken) == told
+
+
+def test_whatever_is_refused_has_this_api_s_own_form_and_words(tmp_path: Path) -> None:
+    async def talk(client: httpx2.AsyncClient) -> None:
+        missing = await client.get("/nowhere")
+        assert (missing.status_code, missing.json()["error"]) == (404, "not-found")
+        other = await client.delete("/refunds")
+        assert (other.status_code, other.json()["error"]) == (405, "method-not-allowed")
+        assert other.headers["allow"] == "POST"
+        wrong = await charge(client, currency="euro", amountMinor=0)
+        assert (wrong.status_code, wrong.json()["detail"]) == (
+            422,
+            "amountMinor must be a whole number from 1 to 1000000000000000; "
+            "currency must be three capital letters of ISO 4217",
+        )
+        torn = await client.put("/faults", content=b"{")
+        assert torn.json() == {"error": "invalid-request", "detail": "the body is not JSON"}
+
+    during(tmp_path, talk)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -36,8 +35,7 @@ class OrderApi:
     ) -> None:
         self._post_order = post_order
         self._rest: ASGIApp = http_api(
-            # In this order: `GET /orders` is in `routes`, its 405 for other methods in `_reads`.
-            [*routes, *_reads(pool)],
+            [*routes, *_reads(pool), *_hot_path(post_order)],
             title=TITLE,
             document=document,
             reasons=reasons,
@@ -46,7 +44,7 @@ class OrderApi:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ROUTES:
+        if scope["type"] == "http" and _is_hot(scope):
             scope[ROUTE] = scope["path"]
             await self._post_order(scope, receive, send)
         else:
@@ -59,8 +57,7 @@ def _reads(pool: ConnectionPool) -> list[BaseRoute]:
             "/orders/{order_id}/history",
             lambda request: _get_history(pool, request),
             methods=["GET"],
-        ),
-        *_other_methods(),
+        )
     ]
 
 
@@ -73,16 +70,14 @@ def _get_history(pool: ConnectionPool, request: Request) -> Response:
     return json_answer(history_page(entries))
 
 
-def _other_methods() -> list[BaseRoute]:
-    """405 for other methods on the hot path's URLs, which the router does not know."""
-    allowed = {"/orders": "GET, POST", "/api/orders": "POST"}
+def _is_hot(scope: Scope) -> bool:
+    """With parameters a request goes through the router, which refuses them."""
+    return scope["method"] == "POST" and scope["path"] in ROUTES and not scope["query_string"]
 
-    def refuse(request: Request) -> Response:
-        raise HTTPException(405, headers={"Allow": allowed[request.url.path]})
 
-    return [
-        Route(path, refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]) for path in ROUTES
-    ]
+def _hot_path(post_order: PostOrder) -> list[BaseRoute]:
+    """For the router, which knows by them which methods there are."""
+    return [Route(path, post_order, methods=["POST"]) for path in ROUTES]
 
 
 def _flag(request: Request, name: str) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 
 from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku, payment_id
+from orderflow.services.order.http.list_orders import cursor_of
 from orderflow.services.order.http.products import ProductHistoryPage, ProductPage
 from orderflow.services.order.http.views import (
     Cause,
@@ -99,7 +100,7 @@ PAGE = as_json(
                 ),
             ),
         ),
-        next_cursor="AZigshERciKDM0REVVVmZg",
+        next_cursor=cursor_of(CREATED),
     )
 )
 HISTORY = as_json(
@@ -145,7 +146,7 @@ PRODUCT_HISTORY = as_json(
                 occurred_at=AT,
             ),
         ),
-        next_cursor="2",
+        next_cursor=None,
     )
 )
 RETRIED = {

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from uuid import UUID
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -21,9 +19,9 @@ from starlette.routing import BaseRoute, Route
 from orderflow.contracts.events import OrderStatus
 from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.messaging.http.health import json_answer
-from orderflow.messaging.http.pages import page
-from orderflow.messaging.http.parameters import query_value
-from orderflow.messaging.http.problems import Problem, invalid
+from orderflow.messaging.http.pages import Cursors, page
+from orderflow.messaging.http.parameters import query_moment, query_value
+from orderflow.messaging.http.problems import invalid
 from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.order import queries, repository
 from orderflow.services.order.deadlines import Limits, cutoffs
@@ -37,8 +35,6 @@ LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
 STATUS = "status"
 NAMES = ("customerId", STATUS, "from", "to", "stuck", "limit", "cursor")
-
-Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class ListOrders:
@@ -87,18 +83,18 @@ def filter_of(query: QueryParams, *, limits: Limits, now: datetime) -> OrderFilt
 
     statuses = [status for value in query.getlist(STATUS) for status in value.split(",")]
     customer_id = query_value(query, "customerId", Identifier)
-    is_overdue, cursor = query_value(query, "stuck", bool), query.get("cursor")
+    is_overdue = query_value(query, "stuck", bool)
     return OrderFilter(
         limit=query_value(
             query, "limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)], default=LIMIT_DEFAULT
         ),
         customer_id=None if customer_id is None else CustomerId(customer_id),
         statuses=tuple(_status(status) for status in statuses),
-        created_from=query_value(query, "from", Moment),
-        created_to=query_value(query, "to", Moment),
-        before=None if cursor is None or is_overdue else _order_id(cursor),
+        created_from=query_moment(query, "from"),
+        created_to=query_moment(query, "to"),
+        before=None if is_overdue else _before(query),
         overdue=cutoffs(limits, now=now) if is_overdue else None,
-        after=None if cursor is None or not is_overdue else _wait_position(cursor),
+        after=_after(query) if is_overdue else None,
     )
 
 
@@ -111,44 +107,37 @@ def _status(value: str) -> OrderStatus:
 
 def cursor_of(order: Order) -> str:
     """The cursor of the page after this order, newest first."""
-    return _cursor(UUID(order.order_id).bytes)
+    return _NEWEST.of(order.order_id)
 
 
 def overdue_cursor_of(order: Order) -> str:
     """The cursor of the page after this order, longest wait first."""
     since = (order.waiting_since - _EPOCH) // timedelta(microseconds=1)
-    return _cursor(since.to_bytes(_SINCE_BYTES) + UUID(order.order_id).bytes)
+    return _OVERDUE.of(f"{since}/{order.order_id}")
 
 
-def _cursor(content: bytes) -> str:
-    return urlsafe_b64encode(content).rstrip(b"=").decode()
+def _before(query: QueryParams) -> OrderId | None:
+    item = _NEWEST.read(query)
+    return None if item is None else OrderId(item)
 
 
-def _order_id(cursor: str) -> OrderId:
-    return OrderId(str(UUID(bytes=_content(cursor, _CURSOR))))
+def _after(query: QueryParams) -> WaitPosition | None:
+    item = _OVERDUE.read(query)
+    return None if item is None else _wait_position(item)
 
 
-def _wait_position(cursor: str) -> WaitPosition:
-    content = _content(cursor, _OVERDUE_CURSOR)
-    since, order_id = content[:_SINCE_BYTES], content[_SINCE_BYTES:]
+def _wait_position(item: str) -> WaitPosition | None:
+    match = _WAIT.fullmatch(item)
+    if match is None:
+        return None
     try:
-        waiting_since = _EPOCH + timedelta(microseconds=int.from_bytes(since))
+        return _EPOCH + timedelta(microseconds=int(match[1])), OrderId(match[2])
     except OverflowError:
-        raise _no_cursor() from None
-    return waiting_since, OrderId(str(UUID(bytes=order_id)))
-
-
-def _content(cursor: str, form: re.Pattern[str]) -> bytes:
-    if not form.fullmatch(cursor):
-        raise _no_cursor()
-    return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-
-
-def _no_cursor() -> Problem:
-    return invalid("cursor is the nextCursor of the page before")
+        return None
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SINCE_BYTES = 8
-_CURSOR = re.compile(r"[A-Za-z0-9_-]{22}")
-_OVERDUE_CURSOR = re.compile(r"[A-Za-z0-9_-]{32}")
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_NEWEST = Cursors("orders", re.compile(_UUID).fullmatch)
+_WAIT = re.compile(rf"([0-9]{{1,18}})/({_UUID})")
+_OVERDUE = Cursors("overdue-orders", _wait_position)

@@ -39,6 +39,28 @@ from orderflow.services.order.model import Action, Order
 from orderflow.services.order.products import ListedProduct
 
 TITLE = "Orderflow: order API"
+DESCRIPTION = """
+Orders from their placing to their delivery. Amounts are in minor units (cents) with a currency of
+ISO 4217; moments are UTC.
+
+`paymentMode` says how an order is paid: `AUTOMATIC` (the default of `POST /orders`) asks for the
+payment at once, `ON_REQUEST` (the default of `POST /api/orders`) with a pay command. An order whose
+last payment failed has the cause in `payment.reason` and `payment.message`.
+
+With the local stack's simulated provider, `paymentMethod` decides what becomes of a payment:
+
+| paymentMethod | what becomes of it |
+|---|---|
+| `pm_ok` | is captured |
+| `pm_declined`, and any that is not known | is declined |
+| `pm_pending` | is pending, then captured |
+| `pm_pending_declined` | is pending, then declined |
+| `pm_pending_firm` | is pending, then captured, also if the order was cancelled meanwhile |
+| `pm_slow` | is captured, but the provider's first answer comes late |
+| `pm_reply_lost` | is captured, but the provider's first answer is lost |
+| `pm_dropped` | is captured, but the first request is lost |
+| `pm_error_after_commit` | is captured, but the provider first answers with an error |
+""".strip()
 
 
 class ConflictDocument(ProblemDocument, kw_only=True, omit_defaults=True):
@@ -104,6 +126,7 @@ def document() -> Schema:
         ReasonRequest,
         ConflictDocument,
         PriceChangedDocument,
+        uuids=("orderId", "paymentId", "eventId"),
     )
 
     paths = {
@@ -113,18 +136,20 @@ def document() -> Schema:
         "/orders/{orderId}/cancel-by-operator": {"post": _cancel_by_operator(schemas)},
         **_product_paths(schemas),
     }
-    return openapi.document(TITLE, paths=paths, schemas=schemas)
+    return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)
 
 
 def _order_paths(schemas: Schemas) -> Schema:
     placed = _post(
         schemas,
         OrderRequest,
-        summary="Place an order; its first payment is asked for at once",
+        name="placeOrder",
+        summary="Place an order; its first payment is asked for at once, unless it is ON_REQUEST",
     )
     placed_short = _post(
         schemas,
         ShortOrderRequest,
+        name="placeOrderApi",
         summary="Place an order in the short form; nothing is charged until asked",
     )
 
@@ -225,7 +250,7 @@ def _product(schemas: Schemas) -> Schema:
     }
 
 
-def _post(schemas: Schemas, request: type, *, summary: str) -> Schema:
+def _post(schemas: Schemas, request: type, *, name: str, summary: str) -> Schema:
     request_example, answer_example = _EXAMPLES[request]
     created = schemas.answer(
         "Placed: the order is committed, its events will be on Kafka",
@@ -239,6 +264,7 @@ def _post(schemas: Schemas, request: type, *, summary: str) -> Schema:
     )
 
     return {
+        "operationId": name,
         **operation(
             summary,
             {"201": created, "409": changed, **schemas.problems(_PROBLEMS)},
@@ -381,7 +407,11 @@ def _cancel_by_operator(schemas: Schemas) -> Schema:
         parameters=[_ORDER_ID, openapi.ACTOR],
     )
 
-    return {**described, "requestBody": _reason(schemas)}
+    return {
+        "operationId": "cancelOrderByOperator",
+        **described,
+        "requestBody": _reason(schemas),
+    }
 
 
 def _reason(schemas: Schemas) -> Schema:
@@ -421,7 +451,7 @@ def _later(schemas: Schemas, description: str, *, example: Order) -> Schema:
     }
 
 
-_SKU = path_parameter("sku", {"type": "string"})
+_SKU = path_parameter("sku", openapi.IDENTIFIER_SCHEMA)
 _IF_MATCH = header_parameter(
     "If-Match",
     {"type": "string"},
@@ -432,15 +462,15 @@ _IF_NONE_MATCH = header_parameter(
     {"type": "string", "enum": ["*"]},
     "Only if there is no such product yet: 412 otherwise",
 )
-_ORDER_ID = path_parameter("orderId", {"type": "string", "format": "uuid"})
+_ORDER_ID = path_parameter("orderId", openapi.UUID_SCHEMA)
 _CUSTOMER_ID = query_parameter(
-    "customerId", {"type": "string"}, "If given, the order must be this customer's"
+    "customerId", openapi.IDENTIFIER_SCHEMA, "If given, the order must be this customer's"
 )
 _ALL = query_parameter("all", {"type": "boolean", "default": False}, "Every revision, facts too")
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     "description": (
         "The same key and body give the first answer again for 24 hours; another body is 422"
     ),
@@ -460,7 +490,7 @@ _STATUSES = {
     "items": {"type": "string", "enum": [status.value for status in OrderStatus]},
 }
 _FILTERS = [
-    query_parameter("customerId", {"type": "string"}, "Only this customer's"),
+    query_parameter("customerId", openapi.IDENTIFIER_SCHEMA, "Only this customer's"),
     query_parameter("status", _STATUSES, "Only in one of these; repeated, or separated by commas"),
     query_parameter("from", _MOMENT, "Created at that moment or later, RFC 3339"),
     query_parameter("to", _MOMENT, "Created before that moment"),

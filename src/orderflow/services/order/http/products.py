@@ -25,10 +25,11 @@ from orderflow.contracts.ids import Sku
 from orderflow.messaging.http.actor import REASON_LENGTH_MAX, actor_of
 from orderflow.messaging.http.bodies import read_json
 from orderflow.messaging.http.health import json_answer
-from orderflow.messaging.http.pages import cursor_value, page
+from orderflow.messaging.http.pages import Cursors, page
 from orderflow.messaging.http.parameters import is_identifier, query_value
 from orderflow.messaging.http.preconditions import etag, expected_version, only_new
 from orderflow.messaging.http.problems import Problem, invalid, problem
+from orderflow.messaging.http.validation import END
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.order import products
 from orderflow.services.order.http.requests import Currency
@@ -44,8 +45,16 @@ LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
 VERSION_MAX = 2**31 - 1
 
-_TEXT = r"^[^\x00-\x1f\x7f]+(?![\s\S])"
+_TEXT = rf"^[^\x00-\x1f\x7f]+{END}"
 """At least one character, none of control: a name is printed, mailed and logged."""
+
+
+def _text(length_max: int) -> Meta:
+    return Meta(
+        max_length=length_max,
+        pattern=_TEXT,
+        description=f"a text of 1 to {length_max} characters, none of them a control character",
+    )
 
 
 class ProductRequest(
@@ -57,13 +66,13 @@ class ProductRequest(
     `reason`: why, for the history.
     """
 
-    name: Annotated[str, Meta(max_length=200, pattern=_TEXT)]
+    name: Annotated[str, _text(200)]
     prices: Annotated[
         dict[Currency, Annotated[int, Meta(ge=0, le=PRICE_MINOR_MAX)]],
         Meta(min_length=1, max_length=200),
     ]
     active: bool = True
-    reason: Annotated[str, Meta(max_length=REASON_LENGTH_MAX, pattern=_TEXT)] | None = None
+    reason: Annotated[str, _text(REASON_LENGTH_MAX)] | None = None
 
     def __post_init__(self) -> None:
         for currency in self.prices:
@@ -98,11 +107,13 @@ class ProductRoutes:
 
     def get_page(self, request: Request) -> Response:
         query = _known(request.query_params)
-        after, limit = cursor_value(query, is_identifier), _limit(query)
+        after, limit = _SKUS.read(query) or "", _limit(query)
         with reading(self._pool) as cursor:
             rows = products.page(cursor, after=after, limit=limit + 1)
 
-        shown, next_cursor = page(rows, limit=limit, cursor_of=lambda product: product.sku)
+        shown, next_cursor = page(
+            rows, limit=limit, cursor_of=lambda product: _SKUS.of(product.sku)
+        )
         return json_answer(ProductPage(items=tuple(shown), next_cursor=next_cursor))
 
     def get(self, request: Request) -> Response:
@@ -115,7 +126,7 @@ class ProductRoutes:
 
     def get_history(self, request: Request) -> Response:
         sku, query = _sku(request), _known(request.query_params)
-        before = cursor_value(query, _VERSION.fullmatch, default=str(VERSION_MAX))
+        before = _VERSIONS.read(query) or VERSION_MAX
         limit = _limit(query)
         rows: Sequence[ProductVersion] = ()
         with reading(self._pool) as cursor:
@@ -123,7 +134,9 @@ class ProductRoutes:
                 raise no_such_product()
             rows = products.versions(cursor, sku, before=int(before), limit=limit + 1)
 
-        shown, next_cursor = page(rows, limit=limit, cursor_of=lambda row: str(row.version))
+        shown, next_cursor = page(
+            rows, limit=limit, cursor_of=lambda row: _VERSIONS.of(str(row.version))
+        )
         return json_answer(ProductHistoryPage(items=tuple(shown), next_cursor=next_cursor))
 
     async def put(self, request: Request) -> Response:
@@ -191,4 +204,5 @@ def _sku(request: Request) -> Sku | None:
     return Sku(sku) if is_identifier(sku) else None
 
 
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_SKUS = Cursors("products", is_identifier)
+_VERSIONS = Cursors("product-history", re.compile(r"[1-9][0-9]{0,8}").fullmatch)

@@ -15,6 +15,7 @@ from orderflow.contracts.currencies import known_currency
 from orderflow.contracts.events import PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, Sku
 from orderflow.messaging.http.parameters import IDENTIFIER
+from orderflow.messaging.http.validation import END
 from orderflow.messaging.telemetry.trace_context import TraceContext
 from orderflow.services.order.changes import Origin
 from orderflow.services.order.commands import PlaceOrder
@@ -29,23 +30,30 @@ from orderflow.services.order.model import (
 )
 from orderflow.services.order.traces import begin_trace
 
-_END = r"(?![\s\S])"
-"""The end of the text in Python and JavaScript: `$` lets a newline pass, `\\Z` is only Python."""
 
-Identifier = Annotated[
+def _identifier(example: str) -> Meta:
+    return Meta(
+        pattern=rf"^{IDENTIFIER}{END}",
+        max_length=64,
+        description="1 to 64 letters, digits and . _ : @ + -, beginning with a letter or digit",
+        examples=[example],
+    )
+
+
+# The examples are accepted together by a new installation of the local stack.
+Identifier = Annotated[str, _identifier("customer-123")]
+SkuText = Annotated[str, _identifier("KEYBOARD-01")]
+PaymentMethodText = Annotated[str, _identifier("pm_ok")]
+Currency = Annotated[
     str,
     Meta(
-        pattern=rf"^{IDENTIFIER}{_END}",
-        description="1 to 64 letters, digits and . _ : @ + -, beginning with a letter or digit",
-        examples=["customer-123"],
+        pattern=rf"^[A-Z]{{3}}{END}",
+        description="a currency of ISO 4217, in three capital letters",
+        examples=["EUR"],
+        extra={"checks": (known_currency,)},
     ),
 ]
-Currency = Annotated[
-    str, Meta(pattern=rf"^[A-Z]{{3}}{_END}", description="ISO 4217", examples=["EUR"])
-]
-Quantity = Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
-
-
+Quantity = Annotated[int, Meta(ge=1, le=QUANTITY_MAX, examples=[2])]
 Money = Annotated[int, Meta(ge=0, le=AMOUNT_MINOR_MAX, description="In minor units")]
 
 
@@ -59,7 +67,7 @@ class LineRequest(
 ):
     """`expectedUnitPriceMinor`: the price that the client has seen; if it is another now, 409."""
 
-    sku: Identifier
+    sku: SkuText
     quantity: Quantity
     expected_unit_price_minor: Money | None = None
 
@@ -75,16 +83,16 @@ class OrderRequest(
     """
     Prices come from the catalogue, never from here.
 
+    `paymentMode`: AUTOMATIC asks for the payment at once, ON_REQUEST with a pay command.
     `expectedAmountMinor`: the total that the client has seen; if it is another now, 409.
     """
 
     customer_id: Identifier
     lines: Annotated[tuple[LineRequest, ...], Meta(min_length=1, max_length=LINES_MAX)]
     currency: Currency | None = None
-    payment_method: Identifier | None = None
+    payment_method: PaymentMethodText | None = None
     expected_amount_minor: Money | None = None
-
-    mode = PaymentMode.AUTOMATIC
+    payment_mode: PaymentMode = PaymentMode.AUTOMATIC
 
     def __post_init__(self) -> None:
         _refuse_unknown(self.currency)
@@ -98,18 +106,19 @@ class ShortOrderRequest(
     forbid_unknown_fields=True,
     omit_defaults=True,
 ):
-    """Nothing is charged until a pay command."""
+    """Nothing is charged until a pay command, unless `paymentMode` is AUTOMATIC."""
 
     customer_id: Identifier
     lines: Annotated[tuple[LineRequest, ...], Meta(max_length=LINES_MAX)] = ()
     currency: Currency | None = None
-    payment_method: Identifier | None = None
+    payment_method: PaymentMethodText | None = None
     expected_amount_minor: Money | None = None
-
-    mode = PaymentMode.ON_REQUEST
+    payment_mode: PaymentMode = PaymentMode.ON_REQUEST
 
     def __post_init__(self) -> None:
         _refuse_unknown(self.currency)
+        if not self.lines and self.payment_mode is PaymentMode.AUTOMATIC:
+            raise ValueError("without lines there is nothing to pay at once: add some")
 
 
 class PayRequest(
@@ -122,7 +131,7 @@ class PayRequest(
 ):
     """Without a payment method: the order's own, else the service's default."""
 
-    payment_method: Identifier | None = None
+    payment_method: PaymentMethodText | None = None
 
 
 AnyOrderRequest = OrderRequest | ShortOrderRequest
@@ -137,7 +146,7 @@ def place_command(
     request: AnyOrderRequest, *, settings: OrderSettings, origin: Origin
 ) -> PlaceOrder:
     """The command of a valid request, with the service's defaults where the client has none."""
-    automatic = request.mode is PaymentMode.AUTOMATIC
+    automatic = request.payment_mode is PaymentMode.AUTOMATIC
 
     return PlaceOrder(
         customer_id=CustomerId(request.customer_id),
@@ -150,7 +159,7 @@ def place_command(
             for line in request.lines
         ),
         currency=request.currency or settings.default_currency,
-        mode=request.mode,
+        mode=request.payment_mode,
         payment_method=request.payment_method
         or (settings.default_payment_method if automatic else None),
         origin=origin,

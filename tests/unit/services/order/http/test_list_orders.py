@@ -22,6 +22,7 @@ from orderflow.services.order.http.list_orders import (
 from orderflow.services.order.model import Order, WaitingFor, place
 from orderflow.services.order.queries import OrderFilter
 
+ORDER_ID = OrderId("0198a0b2-1111-7222-8333-444455556666")
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 LIMITS = DeadlineSettings().limits
 
@@ -93,10 +94,11 @@ def test_a_cursor_of_stuck_orders_leads_back_to_its_wait(order_id: object, since
         ("limit=101", "limit"),
         ("limit=many", "limit"),
         ("stuck=perhaps", "stuck"),
-        ("cursor=", "cursor"),
         ("cursor=AAAA", "cursor"),
         ("stuck=true&cursor=AZigshERciKDM0REVVVmZg", "cursor"),
         ("stuck=true&cursor=________________________________", "cursor"),
+        (f"stuck=true&cursor={cursor_of(placed(ORDER_ID, since=NOW))}", "cursor"),
+        (f"cursor={overdue_cursor_of(placed(ORDER_ID, since=NOW))}", "cursor"),
         ("cursor=AZigshERciKDM0REVVVmZ%0A", "cursor"),
     ],
 )

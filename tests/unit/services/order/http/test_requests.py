@@ -54,6 +54,20 @@ def test_the_long_form_is_paid_at_once_and_the_short_form_on_request() -> None:
     assert (short.mode, short.lines, short.payment_method) == (PaymentMode.ON_REQUEST, (), None)
 
 
+@pytest.mark.parametrize("form", [OrderRequest, ShortOrderRequest])
+@pytest.mark.parametrize("mode", PaymentMode)
+def test_how_an_order_is_paid_is_a_field_of_both_forms(
+    form: type[AnyOrderRequest], mode: PaymentMode
+) -> None:
+    request = parse({**ORDER, "paymentMode": mode, "paymentMethod": "pm_ok"}, form)
+    assert place_command(request, settings=SETTINGS, origin=ORIGIN).mode is mode
+
+
+def test_what_has_no_lines_is_not_paid_at_once() -> None:
+    with pytest.raises(msgspec.ValidationError, match="nothing to pay at once"):
+        parse({"customerId": "customer-123", "paymentMode": "AUTOMATIC"}, ShortOrderRequest)
+
+
 def test_no_payment_method_is_a_default_unless_an_operator_names_it() -> None:
     """A simulator's token would charge whoever names none."""
     assert place_command(parse(ORDER), settings=SETTINGS, origin=ORIGIN).payment_method is None
@@ -234,3 +248,16 @@ def test_the_longest_wait_is_what_the_client_says_within_the_limit(
     prefer: str, seconds: float
 ) -> None:
     assert wait_of(prefer, at_most_s=10) == seconds
+
+
+@pytest.mark.parametrize(
+    ("form", "default"),
+    [(OrderRequest, PaymentMode.AUTOMATIC), (ShortOrderRequest, PaymentMode.ON_REQUEST)],
+)
+def test_a_payment_mode_that_is_the_default_does_not_make_another_request(
+    form: type[AnyOrderRequest], default: PaymentMode
+) -> None:
+    """A key that was used before there was such a field is still good for its repeat."""
+    said = parse({**ORDER, "paymentMode": default}, form)
+    assert b"paymentMode" not in msgspec.json.encode(said)
+    assert request_hash(said) == request_hash(parse(ORDER, form))
