@@ -55,8 +55,9 @@ def lag(
       orderflow lag --json | jq '.openTransactions[] | select(.hanging)'
     """
     console = Terminal(highlight=False)
+    settings = tool_settings(waits=watching)
     surveyor = Surveyor(
-        tool_settings().kafka, {name: subscribed(name) for name in GROUPS}, topics=OBSERVED
+        settings.kafka, {name: subscribed(name) for name in GROUPS}, topics=OBSERVED
     )
     surveys: deque[Survey] = deque(maxlen=SAMPLES)
 

@@ -47,7 +47,8 @@ def logs(
     chosen = [path for path in written if name is None or path.stem == name]
 
     if not chosen:
-        known = ", ".join(path.stem for path in written) or "none: nothing has been started yet"
+        none_yet = "none: nothing has been started yet, `orderflow up` does"
+        known = ", ".join(path.stem for path in written) or none_yet
         raise OrderflowError(
             f"there is no log called {name!r}; there are: {known}" if name else f"logs: {known}"
         )

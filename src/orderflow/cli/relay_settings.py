@@ -45,6 +45,6 @@ def relay_settings(service: str) -> RelaySettings:
         service=service,
         database=database
         or DatabaseSettings.model_validate({"dsn": database_url(current(), service)}),
-        kafka=tool_settings().kafka,
+        kafka=tool_settings(None if database else "postgres").kafka,
         commands=OPERATOR_COMMANDS,
     )

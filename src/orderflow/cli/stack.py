@@ -31,6 +31,7 @@ from orderflow.stack.addresses import api_url, database_url, exports, process_en
 from orderflow.stack.parts import connect, extra_packages, jars, zipkin
 from orderflow.stack.parts.fetch import fetch_uses
 from orderflow.stack.settings import EXTRAS, RELAYS, Publisher, StackSettings, from_environment
+from orderflow.stack.supervise.control import NOT_RUNNING
 from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
@@ -198,6 +199,8 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
                     markup=False,
                     soft_wrap=True,
                 )
+        if not lifecycle.is_running(settings):
+            console.print(NOT_RUNNING, style="yellow")
     if letters.are_there or any(process.health != "ok" for process in processes):
         raise typer.Exit(1)
 

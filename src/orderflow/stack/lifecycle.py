@@ -18,7 +18,7 @@ from orderflow.stack.blueprint import everything
 from orderflow.stack.local_stack import Progress, StackFailed, sweep
 from orderflow.stack.settings import Publisher, Service, StackSettings, from_environment
 from orderflow.stack.supervise.component import make_directory
-from orderflow.stack.supervise.control import NotRunning, answers, ask
+from orderflow.stack.supervise.control import NOT_RUNNING, NotRunning, answers, ask
 from orderflow.stack.supervise.logs import last_lines, trim
 from orderflow.stack.supervise.managed import Managed, ProcessRow, State, report
 
@@ -39,6 +39,11 @@ def current(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
         if record.exists() and answers(record.parent):
             return StackSettings.model_validate_json(record.read_bytes())
     return from_environment(brokers=brokers)
+
+
+def is_running(settings: StackSettings) -> bool:
+    """Whether a supervisor answers for the instance; at once."""
+    return settings.run.is_dir() and answers(settings.run)
 
 
 def up(
@@ -121,7 +126,7 @@ def status(settings: StackSettings) -> list[ProcessRow]:
 def steer(settings: StackSettings, verb: Literal["start", "stop", "restart"], name: str) -> None:
     """Start, stop or restart a process, and wait for it. Raises NotRunning or StackFailed."""
     if not settings.run.is_dir():
-        raise NotRunning("the local stack is not running: start it with `orderflow up`")
+        raise NotRunning(NOT_RUNNING)
     answer = next(ask(settings.run, {"do": verb, "name": name}))
     if "failed" in answer:
         raise StackFailed(answer["failed"])
