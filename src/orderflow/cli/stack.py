@@ -16,6 +16,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from orderflow.cli import completion
+from orderflow.cli.called import called
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.open_letters import OpenOfGroup, open_letters
 from orderflow.cli.outboxes import outbox_table, outboxes
@@ -35,6 +37,8 @@ from orderflow.stack.supervise.control import NOT_RUNNING
 from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
+NEXT = ("status", "tail orders", "down")
+"""What whoever has started the stack may want next."""
 
 BrokersOption = Annotated[
     int | None,
@@ -45,7 +49,12 @@ BrokersOption = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
-Name = Annotated[str, typer.Argument(help="A process, as `orderflow status` calls it.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A process, as `orderflow status` calls it.", autocompletion=completion.processes
+    ),
+]
 
 
 def up(
@@ -122,7 +131,8 @@ def up(
     if "connect" in running.services:
         _await_connectors(running, console)
         console.print(f"warehouse: {database_url(settings, connect.WAREHOUSE)}")
-    console.print("next: orderflow status | orderflow tail orders | orderflow down", style="dim")
+    after = " | ".join(f"{called()} {command}" for command in NEXT)
+    console.print(f"next: {after}", style="dim", soft_wrap=True)
 
 
 def down(brokers: BrokersOption = None) -> None:

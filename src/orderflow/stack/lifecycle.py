@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from orderflow.contracts.roster import ROSTER
 from orderflow.stack.blueprint import everything
-from orderflow.stack.local_stack import Progress, StackFailed, sweep
+from orderflow.stack.local_stack import NoSuchProcess, Progress, StackFailed, sweep
 from orderflow.stack.settings import Publisher, Service, StackSettings, from_environment
 from orderflow.stack.supervise.component import make_directory
 from orderflow.stack.supervise.control import NOT_RUNNING, NotRunning, answers, ask
@@ -88,7 +88,7 @@ def up(
         except KeyboardInterrupt:
             if supervisor is not None:
                 _undo(settings, supervisor)
-            raise
+            raise KeyboardInterrupt("interrupted: what had started is stopped again") from None
         return "started"
 
 
@@ -124,10 +124,16 @@ def status(settings: StackSettings) -> list[ProcessRow]:
 
 
 def steer(settings: StackSettings, verb: Literal["start", "stop", "restart"], name: str) -> None:
-    """Start, stop or restart a process, and wait for it. Raises NotRunning or StackFailed."""
+    """
+    Start, stop or restart a process, and wait for it.
+
+    Raises NotRunning, NoSuchProcess or StackFailed.
+    """
     if not settings.run.is_dir():
         raise NotRunning(NOT_RUNNING)
     answer = next(ask(settings.run, {"do": verb, "name": name}))
+    if "unknown" in answer:
+        raise NoSuchProcess(answer["unknown"])
     if "failed" in answer:
         raise StackFailed(answer["failed"])
 

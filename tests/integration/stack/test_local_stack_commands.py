@@ -195,6 +195,7 @@ def test_an_interrupt_half_way_stops_what_had_started(instance: Instance) -> Non
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 130
+    assert only_line(said) == "orderflow: interrupted: what had started is stopped again"
     assert "Traceback" not in said
     assert not instance.processes()
     instance.up()
@@ -245,8 +246,8 @@ def test_one_process_can_be_stopped_and_started_by_name(instance: Instance) -> N
     assert instance.run("start", "postgres").returncode == 0
     assert instance.process()["health"] == "ok"
     unknown = instance.run("stop", "posgres")
-    assert unknown.returncode == 1
-    assert "there are: postgres" in only_line(unknown.stderr)
+    assert unknown.returncode == 2
+    assert "there are: postgres; did you mean 'postgres'?" in only_line(unknown.stderr)
 
 
 def test_reset_asks_and_deletes_only_after_a_yes(instance: Instance) -> None:
