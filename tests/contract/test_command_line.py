@@ -149,6 +149,16 @@ def test_the_roots_completion_is_a_script_that_a_shell_takes() -> None:
     assert "-F _orderflow_completion orderflow" in done.stdout
 
 
+def test_env_leaves_the_callers_java_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", "/opt/java")
+    code, said = run("env")
+    assert code == 0
+    assert re.search(r"^export KAFKA_JAVA=\S+/bin/java$", said, re.MULTILINE)
+    assert "JAVA_HOME=" not in said
+    monkeypatch.delenv("JAVA_HOME")
+    assert "export JAVA_HOME=" in run("env")[1]
+
+
 def test_a_message_names_commands_as_this_one_was_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restart": ("orderflow.cli.stack:restart", "Stop and start one process of the running stack."),
     "env": ("orderflow.cli.stack:env", "Addresses as shell exports, for any outside client."),
     "reset": ("orderflow.cli.stack:reset", "Delete the local stack's data, after asking."),
+    "state": (
+        "orderflow.cli.state:app",
+        "Where each checkout's data is; delete what belongs to none.",
+    ),
     "demo": ("orderflow.cli.demo.command:demo", "Place a few orders and show them arrive."),
     "trace": (
         "orderflow.cli.trace.command:trace",

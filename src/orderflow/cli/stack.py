@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -28,7 +29,7 @@ from orderflow.connect.rest import ConnectClient
 from orderflow.contracts.roster import ALL_GROUPS, GROUPS, SINKS, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
-from orderflow.stack import lifecycle
+from orderflow.stack import lifecycle, state_dirs
 from orderflow.stack.addresses import api_url, database_url, exports, process_environment
 from orderflow.stack.parts import connect, extra_packages, jars, zipkin
 from orderflow.stack.parts.fetch import fetch_uses
@@ -109,6 +110,7 @@ def up(
     if "lake" in chosen.services:
         extra_packages.ensure(extra_packages.LAKE, console.print)
 
+    is_new = state_dirs.is_new(chosen)
     begun = time.monotonic()
     with console.status("starting …") as spinner:
         progress = _Progress(console, spinner.update)
@@ -121,11 +123,15 @@ def up(
         )
 
     took = f" in {time.monotonic() - begun:.1f} s" if outcome == "started" else ""
-    console.print(
-        f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end=""
-    )
-    console.print(f"{api_url(settings, 'order')}  (docs: {api_url(settings, 'order')}/docs)")
     running = lifecycle.current(brokers=settings.brokers)
+    api = api_url(running, "order")
+    where = f": {api}  (docs: {api}/docs)" if "order" in running.services else ""
+    console.print(
+        f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}{where}"
+    )
+    console.print(
+        f"data: {running.home}{' (new, empty)' if is_new else ''}", style="dim", soft_wrap=True
+    )
     if "zipkin" in running.services:
         console.print(f"traces: {zipkin.url(settings)}/zipkin/  (Zipkin starts last; spans wait)")
     if "connect" in running.services:
@@ -257,10 +263,13 @@ def env(as_json: Json = False, brokers: BrokersOption = None) -> None:
     \b
     Examples:
       eval "$(orderflow env)" && curl $ORDER_API_URL/products
-      eval "$(orderflow env)" && $JAVA_HOME/bin/java -cp "$KAFKA_CLASSPATH" \\
+      eval "$(orderflow env)" && $KAFKA_JAVA -cp "$KAFKA_CLASSPATH" \\
         org.apache.kafka.tools.TopicCommand --bootstrap-server $KAFKA_BOOTSTRAP_SERVERS --list
     """
     wanted = exports(lifecycle.current(brokers=_brokers(brokers)))
+    if os.environ.get("JAVA_HOME"):
+        # Whoever has a Java of their own keeps it; Kafka's tools have KAFKA_JAVA.
+        del wanted["JAVA_HOME"]
     if as_json:
         write_json(wanted)
         return

@@ -17,6 +17,7 @@ from orderflow.contracts.roster import ROSTER
 from orderflow.stack.blueprint import everything
 from orderflow.stack.local_stack import NoSuchProcess, Progress, StackFailed, sweep
 from orderflow.stack.settings import Publisher, Service, StackSettings, from_environment
+from orderflow.stack.state_dirs import INSTANCES, OWNER, name_owner
 from orderflow.stack.supervise.component import make_directory
 from orderflow.stack.supervise.control import NOT_RUNNING, NotRunning, answers, ask
 from orderflow.stack.supervise.logs import last_lines, trim
@@ -65,6 +66,7 @@ def up(
     """
     try:
         make_directory(settings.run)
+        name_owner(settings)
     except OSError as error:
         raise StackFailed(
             f"can't write {settings.home} ({error.strerror}): "
@@ -142,9 +144,11 @@ def reset(settings: StackSettings) -> None:
     """Stop the instance and delete all its data and logs."""
     down(settings)
     shutil.rmtree(settings.home)
-    with suppress(OSError):
-        # Unless the other instance of this checkout is still in it.
-        settings.home.parent.rmdir()
+    if not any((settings.home.parent / name).exists() for name in INSTANCES):
+        with suppress(OSError):
+            # Unless something else is in it, which is not ours.
+            (settings.home.parent / OWNER).unlink(missing_ok=True)
+            settings.home.parent.rmdir()
 
 
 @contextmanager

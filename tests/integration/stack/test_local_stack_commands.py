@@ -154,6 +154,15 @@ def test_up_starts_status_tells_and_a_second_up_uses_what_runs(instance: Instanc
     )
 
 
+def test_up_says_where_data_is_and_whether_it_is_new_and_no_address_of_what_does_not_run(
+    instance: Instance,
+) -> None:
+    first = instance.run("up").stderr
+    assert f"data: {instance.home} (new, empty)\n" in first
+    assert "/docs" not in first
+    assert f"data: {instance.home}\n" in instance.run("up").stderr
+
+
 def test_down_twice_is_no_error_and_data_survives(instance: Instance) -> None:
     instance.up()
     assert instance.run("down").returncode == 0
