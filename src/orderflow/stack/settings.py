@@ -24,6 +24,7 @@ import platformdirs
 from pydantic import AfterValidator, Field, ValidationError, create_model
 
 import orderflow
+from orderflow.contracts.known_names import there_are
 from orderflow.contracts.roster import ROSTER, SECTIONS, Roster
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.settings import Port, ProcessSettings, Section, load
@@ -45,7 +46,7 @@ def _known(name: Service) -> Service:
     on_demand = (*EXTRAS.values(), *RELAYS.values())
     known = tuple(dict.fromkeys((*ALL, *(name for members in on_demand for name in members))))
     if name not in known:
-        raise ValueError(f"a stack runs no {name!r}; there are: {', '.join(known)}")
+        raise ValueError(f"a stack runs no {name!r}; {there_are(name, known)}")
     return name
 
 

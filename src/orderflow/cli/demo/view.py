@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from orderflow.cli.called import called
 from orderflow.cli.demo.console_consumer import Witnessed
 from orderflow.cli.demo.copies import Sums
 from orderflow.cli.demo.revenue import Moved
@@ -219,7 +220,7 @@ def sums(console: Terminal, sums: Sums) -> None:
 def traced(console: Terminal, story: Story, order_id: str, text: Text) -> None:
     """What `orderflow trace` says of one order."""
     heading(console, f"what happened to {story.customer}'s order, in one command")
-    console.print(Text(f"  .venv/bin/orderflow trace {order_id}\n", "bold"), soft_wrap=True)
+    console.print(Text(f"  {called()} trace {order_id}\n", "bold"), soft_wrap=True)
     console.print(text, soft_wrap=True)
 
 
@@ -235,9 +236,9 @@ def farewell(console: Terminal, url: str) -> None:
     post = f"curl -s {url}/orders -H 'Content-Type: application/json' \\\n    -d '{body}'"
     for command in (
         post,
-        ".venv/bin/orderflow mail --customer me",
-        ".venv/bin/orderflow revenue",
-        ".venv/bin/orderflow status",
+        f"{called()} mail --customer me",
+        f"{called()} revenue",
+        f"{called()} status",
         "make down",
     ):
         console.print(Text(f"  {command}", "bold"), soft_wrap=True)
