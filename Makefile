@@ -14,11 +14,11 @@ ROOM_TESTS := $(ROOMS:%=test-%)
 WORKERS ?= 2
 ON_WORKERS = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo up down setup setup-dev trained check test $(ROOM_TESTS) test-long soak mutants bench docs lock
+.PHONY: help demo up down setup setup-dev trained check check-pythons test $(ROOM_TESTS) test-long soak mutants bench docs lock
 .PHONY: lock-jars clean clean-all
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z$$][^ ]*:.*## /{sub(/^\$$.*/, "test-<room>", $$1); printf "  make %-12s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z$$][^ ]*:.*## /{sub(/^\$$.*/, "test-<room>", $$1); printf "  make %-13s %s\n", $$1, $$2}' \
 	  $(MAKEFILE_LIST)
 
 demo: ## set up, start everything, place real orders and watch them arrive; stays up
@@ -46,6 +46,9 @@ check: ## format, lint, types, import law, unit and contract tests, schema histo
 	$(BIN)/lint-imports
 	$(BIN)/orderflow schemas check
 	$(BIN)/pytest $(UNIT) $(ON_WORKERS)
+
+check-pythons: setup-dev ## the kit's unit tests on every other Python from 3.11 on that is installed here
+	@$(BIN)/python setup/check_pythons.py
 
 trained: setup-dev
 	@$(BIN)/python -m orderflow.stack.training

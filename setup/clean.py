@@ -20,6 +20,7 @@ from orderflow.stack.parts.jars import default_cache_dir  # noqa: E402 - the pat
 from orderflow.stack.preflight import checkout_name  # noqa: E402
 
 TOOL_CACHES = (
+    ".pythons",
     ".mypy_cache",
     ".ruff_cache",
     ".import_linter_cache",

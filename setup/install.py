@@ -73,13 +73,26 @@ class Program:
             self.process.wait()
 
 
+ELSEWHERE = (
+    *("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_DRY_RUN"),
+    *("UV_SYSTEM_PYTHON", "UV_PYTHON", "UV_TARGET", "UV_PREFIX", "UV_DRY_RUN"),
+    *("PYTHONHOME", "PYTHONPATH", "PYTHONWARNINGS", "PYTHONOPTIMIZE"),
+)
+"""What a shell may hold that would have packages put into another place than `.venv`."""
+
+
+def shell() -> dict[str, str]:
+    """The caller's environment, of which indexes, certificates and proxies are wanted."""
+    return {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+
+
 class Fetch(Program):
     """`orderflow.stack.parts.fetch` as a program that prints its progress."""
 
     def __init__(self, python: Path, root: Path, extras: Sequence[str]) -> None:
         super().__init__(
             [str(python), "-m", "orderflow.stack.parts.fetch", *extras],
-            {**os.environ, "PYTHONPATH": str(root / "src")},
+            {**shell(), "PYTHONPATH": str(root / "src")},
         )
 
     def _read(self, stream: Iterable[str], into: list[str]) -> None:
@@ -146,7 +159,7 @@ class Installer:
     def _pip(self, command: list[str], requirements: list[str]) -> None:
         program = Program(
             [str(self._python), "-m", "pip", *command, *self._files(requirements)],
-            {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+            {**shell(), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         )
         self._finish("installer (uv)", program)
 
@@ -165,7 +178,7 @@ class Installer:
 
     def _compile_ours(self) -> None:
         compiler = [str(self._python), "-m", "compileall", "-q", str(self._root / "src")]
-        self._finish("bytecode", Program(compiler, dict(os.environ)))
+        self._finish("bytecode", Program(compiler, shell()))
 
     def _uv(self, what: str, *arguments: str, beside: Fetch | None = None) -> None:
         command, *rest = arguments
@@ -191,7 +204,7 @@ class Installer:
             "UV_SYSTEM_CERTS": "true",
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_CACHE_DIR": cache,
-            **os.environ,
+            **shell(),
         }
         if "PIP_INDEX_URL" in environment:
             environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])

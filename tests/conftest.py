@@ -34,6 +34,7 @@ SECONDS = {
     "integration/kit/test_container_under_faults.py": 129,
     "integration/milestones/test_m5_waiting_in_place.py": 123,
     "integration/milestones/test_m3_payment.py": 121,
+    "integration/stack/test_hostile_shell.py": 120,
     "integration/stack/test_local_stack_commands.py": 107,
     "integration/milestones/test_m2_outbox.py": 101,
     "integration/milestones/test_m7_revenue_kills.py": 101,

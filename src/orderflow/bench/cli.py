@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -351,6 +352,8 @@ def growth(
 
 @app.callback()
 def root() -> None:
+    if "--help" in sys.argv or "-h" in sys.argv:
+        return
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ConfigurationError(

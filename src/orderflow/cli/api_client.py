@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 
+from orderflow.cli.local import way_back
 from orderflow.cli.output import printable
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.addresses import api_url
@@ -82,7 +83,7 @@ class Api:
                 verify=self.url.startswith("https:"),
             )
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            hint = ": see `orderflow status`" if self.is_local else ""
+            hint = f": {way_back()}" if self.is_local else ""
             raise NoAnswer(
                 f"the {self.service} API at {self.url} did not answer "
                 f"({error or type(error).__name__}){hint}"

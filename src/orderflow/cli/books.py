@@ -25,6 +25,7 @@ from orderflow.books.settings import BooksSection, BooksSettings
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.output import printable, write_json
 from orderflow.cli.terminal import Terminal
+from orderflow.cli.watching import until_ctrl_c
 from orderflow.contracts.roster import SECTIONS
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.settings import PREFIX, load
@@ -86,12 +87,10 @@ def books(
             show(console, report, as_json=as_json)
             raise typer.Exit(exit_code(report))
 
-        try:
+        with until_ctrl_c():
             while True:
                 _turn(console, kept, full=full, order=order, within=within, as_json=as_json)
                 time.sleep(WATCH_EVERY_S)
-        except KeyboardInterrupt:
-            raise typer.Exit(0) from None
 
 
 def exit_code(report: BooksReport) -> int:

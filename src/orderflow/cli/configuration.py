@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orderflow.cli.local import Server, refuse_away
 from orderflow.contracts.roster import SECTIONS
 from orderflow.messaging.kafka.topics import TopicSettings
 from orderflow.messaging.settings import ProcessSettings, load
@@ -15,18 +16,27 @@ class ToolSettings(ProcessSettings):
     topics: TopicSettings = TopicSettings()
 
 
-def tool_settings() -> ToolSettings:
+def tool_settings(needs: Server | None = "kafka", *, waits: bool = False) -> ToolSettings:
     """
     The settings of this command; an address that is not set is that of this checkout's local stack.
 
-    Raises ConfigurationError, naming the variable that is unknown or wrong.
+    `needs`: the server that the command asks; if its address is not set, it is refused at once
+    where the local one is away, unless the command `waits` for it. Raises NotRunning or
+    OrderflowError then, and ConfigurationError, naming the variable that is unknown or wrong.
     """
     settings, local = load(ToolSettings, neighbours=SECTIONS), current()
+    is_elsewhere = {
+        "kafka": "bootstrap_servers" in settings.kafka.model_fields_set,
+        "registry": "url" in settings.registry.model_fields_set,
+    }
+    if needs is not None and not is_elsewhere.get(needs, False):
+        refuse_away(local, needs, waits=waits)
+
     defaults: dict[str, object] = {}
-    if "bootstrap_servers" not in settings.kafka.model_fields_set:
+    if not is_elsewhere["kafka"]:
         defaults["kafka"] = settings.kafka.model_copy(
             update={"bootstrap_servers": kafka.bootstrap_servers(local)}
         )
-    if "url" not in settings.registry.model_fields_set:
+    if not is_elsewhere["registry"]:
         defaults["registry"] = settings.registry.model_copy(update={"url": registry.url(local)})
     return settings.model_copy(update=defaults)

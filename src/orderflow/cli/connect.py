@@ -11,6 +11,7 @@ import typer
 from pydantic import SecretStr
 from rich.table import Table
 
+from orderflow.cli import completion
 from orderflow.cli.output import printable, say, write_json
 from orderflow.cli.terminal import Terminal
 from orderflow.connect import deploy
@@ -83,7 +84,13 @@ def status(as_json: Json = False) -> None:
 
 @app.command("restart")
 def restart(
-    name: Annotated[str, typer.Argument(help="A connector, as `orderflow connect status` has it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A connector, as `orderflow connect status` has it.",
+            autocompletion=completion.connectors,
+        ),
+    ],
     all_tasks: Annotated[
         bool, typer.Option("--all-tasks", help="Those that run, too; not only what failed.")
     ] = False,
@@ -104,7 +111,13 @@ def restart(
 
 @app.command("rewind")
 def rewind(
-    name: Annotated[str, typer.Argument(help="A sink, as `orderflow connect status` has it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A sink, as `orderflow connect status` has it.",
+            autocompletion=completion.connectors,
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """

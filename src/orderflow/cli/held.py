@@ -14,6 +14,7 @@ from uuid import UUID
 import typer
 from rich.text import Text
 
+from orderflow.cli import completion
 from orderflow.cli.acting import actor_headers
 from orderflow.cli.output import printable, say, write_json
 from orderflow.cli.relay_settings import RELAYED, relay_settings
@@ -58,7 +59,10 @@ def _group() -> None:
 
 @app.command("list")
 def list_held(
-    service: Annotated[str, typer.Argument(help="The service; all, if not given.")] = "",
+    service: Annotated[
+        str,
+        typer.Argument(help="The service; all, if not given.", autocompletion=completion.relays),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """

@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
+from orderflow.cli import completion
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.lag_report import lines, screen
 from orderflow.cli.terminal import Terminal
 from orderflow.cli.watching import REFRESH_S, Answer, show, watch
+from orderflow.contracts.known_names import there_are
 from orderflow.contracts.roster import GROUPS, OBSERVED, subscribed
-from orderflow.messaging.errors import OrderflowError, Unavailable
+from orderflow.messaging.errors import ConfigurationError, OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag_report import Report, report
 from orderflow.messaging.kafka.survey import Survey, Surveyor
 
@@ -26,7 +28,14 @@ SAMPLES = 5
 def lag(
     *,
     group: Annotated[
-        str, typer.Option("--group", "-g", metavar="GROUP", help="This consumer group alone.")
+        str,
+        typer.Option(
+            "--group",
+            "-g",
+            metavar="GROUP",
+            help="This consumer group alone.",
+            autocompletion=completion.groups,
+        ),
     ] = "",
     partitions: Annotated[
         bool, typer.Option("--partitions", "-p", help="A line for each partition, too.")
@@ -55,8 +64,9 @@ def lag(
       orderflow lag --json | jq '.openTransactions[] | select(.hanging)'
     """
     console = Terminal(highlight=False)
+    settings = tool_settings(waits=watching)
     surveyor = Surveyor(
-        tool_settings().kafka, {name: subscribed(name) for name in GROUPS}, topics=OBSERVED
+        settings.kafka, {name: subscribed(name) for name in GROUPS}, topics=OBSERVED
     )
     surveys: deque[Survey] = deque(maxlen=SAMPLES)
 
@@ -84,7 +94,7 @@ def _of(group: str, whole: Report) -> Report:
     if not group:
         return whole
     if group not in (known := [row.group for row in whole.groups]):
-        raise OrderflowError(f"there is no group {group}; there are: {', '.join(known)}")
+        raise ConfigurationError(f"there is no group {group}; {there_are(group, known)}")
     return whole.of_group(group)
 
 

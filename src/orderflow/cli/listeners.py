@@ -12,8 +12,10 @@ import msgspec
 import typer
 from rich.text import Text
 
+from orderflow.cli import completion
 from orderflow.cli.output import write_json
 from orderflow.cli.terminal import Terminal
+from orderflow.contracts.known_names import there_are
 from orderflow.messaging.documents.listener_table import ListenerRow, TopicRow
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 
@@ -35,7 +37,14 @@ FOOT = (
 
 def listeners(
     group: Annotated[
-        str, typer.Option("--group", "-g", metavar="GROUP", help="This consumer group alone.")
+        str,
+        typer.Option(
+            "--group",
+            "-g",
+            metavar="GROUP",
+            help="This consumer group alone.",
+            autocompletion=completion.groups,
+        ),
     ] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON array on standard output.")
@@ -54,7 +63,7 @@ def listeners(
     rows = _rows()
     if group:
         if group not in (known := [row.group for row in rows]):
-            raise ConfigurationError(f"there is no group {group}; there are: {', '.join(known)}")
+            raise ConfigurationError(f"there is no group {group}; {there_are(group, known)}")
         rows = tuple(row for row in rows if row.group == group)
 
     if as_json:

@@ -9,10 +9,13 @@ from uuid import UUID
 import typer
 from rich.text import Text
 
+from orderflow.cli import completion
 from orderflow.cli.output import printable, say, write_json
 from orderflow.cli.stack import BrokersOption, Json, instance
 from orderflow.cli.terminal import Terminal
-from orderflow.messaging.errors import OrderflowError
+from orderflow.cli.watching import until_ctrl_c
+from orderflow.contracts.known_names import there_are
+from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.stack.order_lines import OrderLine, order_line, order_lines
 from orderflow.stack.supervise.logs import follow, last_lines
 
@@ -20,7 +23,12 @@ COLOURS = {"warning": "yellow", "error": "red", "critical": "red"}
 
 
 def logs(
-    name: Annotated[str | None, typer.Argument(help="A process or step; default: all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A process or step; default: all.", autocompletion=completion.processes
+        ),
+    ] = None,
     order: Annotated[
         str | None,
         typer.Option("--order", metavar="ID", help="All lines about this order, merged by time."),
@@ -47,10 +55,10 @@ def logs(
     chosen = [path for path in written if name is None or path.stem == name]
 
     if not chosen:
-        known = ", ".join(path.stem for path in written) or "none: nothing has been started yet"
-        raise OrderflowError(
-            f"there is no log called {name!r}; there are: {known}" if name else f"logs: {known}"
-        )
+        if name and written:
+            stems = [path.stem for path in written]
+            raise ConfigurationError(f"there is no log called {name!r}; {there_are(name, stems)}")
+        raise OrderflowError("no logs: nothing has been started yet, `orderflow up` does")
     if order is not None:
         _show_order(chosen, _order_id(order), keep_on=keep_on, as_json=as_json)
         return
@@ -59,8 +67,9 @@ def logs(
         for line in last_lines(path, lines):
             _print_line(path.stem, line, as_json=as_json, alone=name is not None)
     if keep_on:
-        for source, line in follow(chosen):
-            _print_line(source, line, as_json=as_json, alone=name is not None)
+        with until_ctrl_c():
+            for source, line in follow(chosen):
+                _print_line(source, line, as_json=as_json, alone=name is not None)
 
 
 def _order_id(text: str) -> str:
@@ -77,10 +86,11 @@ def _show_order(paths: list[Path], order_id: str, *, keep_on: bool, as_json: boo
         _print_order_line(console, line, as_json=as_json)
 
     if keep_on:
-        for source, text in follow(paths):
-            fresh = order_line(source, text, order_id) if order_id in text else None
-            if fresh is not None:
-                _print_order_line(console, fresh, as_json=as_json)
+        with until_ctrl_c():
+            for source, text in follow(paths):
+                fresh = order_line(source, text, order_id) if order_id in text else None
+                if fresh is not None:
+                    _print_order_line(console, fresh, as_json=as_json)
     elif not about:
         raise OrderflowError(
             f"no line names order {order_id}: it is none of this instance, or its lines are older "

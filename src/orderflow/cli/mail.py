@@ -11,6 +11,7 @@ import msgspec
 import typer
 from rich.text import Text
 
+from orderflow.cli.local import way_back
 from orderflow.cli.output import printable, write_json
 from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import OrderflowError
@@ -87,7 +88,7 @@ def _page(client: httpx2.Client, parameters: dict[str, Any]) -> Page:
     except httpx2.HTTPError as error:
         raise OrderflowError(
             f"the mail sink at {client.base_url} did not answer ({error or type(error).__name__}): "
-            "see `orderflow status` and `orderflow logs mail`"
+            f"{way_back('mail')}"
         ) from error
     return msgspec.json.decode(answer.content, type=Page)
 

@@ -1,14 +1,13 @@
 """
 The `orderflow` command: a table of commands, each imported when it is called.
 
-Exit codes: 0 done, 1 failed (one line on stderr with the reason and what to do), 2 wrong usage or
-setting, 130 interrupted.
+Exit codes: docs/exit-codes.md.
 """
 
 from __future__ import annotations
 
 import errno
-import io
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -16,9 +15,14 @@ from typing import Annotated, Any
 import typer
 import typer.core
 import typer.main
+from typer._click.shell_completion import CompletionItem
+from typer.exceptions import TyperException
 
 from orderflow import __version__
+from orderflow.cli.called import as_called
 from orderflow.cli.output import say
+from orderflow.cli.shell import settle_shell
+from orderflow.contracts.known_names import did_you_mean
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 
 # name → "module:attribute", a function (a command) or a typer.Typer (a group), and a line for the
@@ -41,6 +45,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restart": ("orderflow.cli.stack:restart", "Stop and start one process of the running stack."),
     "env": ("orderflow.cli.stack:env", "Addresses as shell exports, for any outside client."),
     "reset": ("orderflow.cli.stack:reset", "Delete the local stack's data, after asking."),
+    "state": (
+        "orderflow.cli.state:app",
+        "Where each checkout's data is; delete what belongs to none.",
+    ),
     "demo": ("orderflow.cli.demo.command:demo", "Place a few orders and show them arrive."),
     "trace": (
         "orderflow.cli.trace.command:trace",
@@ -81,6 +89,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("orderflow.bench.cli:app", "Measure, each figure beside its baseline."),
 }
 
+INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells have it."""
+
 ENVIRONMENTAL = {
     errno.ENOSPC: "the disk is full: free some space",
     errno.EACCES: "permission denied: become its owner, or choose another place "
@@ -90,8 +101,35 @@ ENVIRONMENTAL = {
 """Failures of the machine, not of the program: what to do about them."""
 
 
+COMPLETING = "_ORDERFLOW_COMPLETE"
+"""Set by a shell's completion script, which calls without arguments."""
+
+
 class LazyGroup(typer.core.TyperGroup):
     """Commands from the table; only the one that is called is imported."""
+
+    def parse_args(self, context: Any, args: list[str]) -> list[str]:
+        """`orderflow help COMMAND` is `orderflow COMMAND --help`."""
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(context, args)
+
+    def invoke(self, context: Any) -> Any:
+        """An interrupt becomes its exit code here: with a word, whatever was interrupted."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:
+            say(f"orderflow: {str(error) or 'interrupted'}", to_stderr=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+    def shell_complete(self, context: Any, incomplete: str) -> list[Any]:
+        """The names of the table, without an import; the options of the command itself."""
+        names = [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in COMMANDS.items()
+            if name.startswith(incomplete) and " " not in name
+        ]
+        return names or super().shell_complete(context, incomplete)
 
     def list_commands(self, _context: Any) -> list[str]:
         return list(COMMANDS)
@@ -100,13 +138,18 @@ class LazyGroup(typer.core.TyperGroup):
         # `orderflow revenue CUSTOMER` takes any word, so its one subcommand is a name of two words.
         if " ".join(args[:2]) in COMMANDS:
             args = [" ".join(args[:2]), *args[2:]]
-        return super().resolve_command(context, args)
+        try:
+            return super().resolve_command(context, args)
+        except TyperException as error:
+            error.message = error.message.rstrip(".") + did_you_mean(args[0], COMMANDS)
+            raise
 
     def get_command(self, _context: Any, name: str) -> Any:
         if name not in COMMANDS:
             return None
         target, summary = COMMANDS[name]
-        command = _stub(name) if sys.argv[1:2] in ([], ["--help"], ["-h"]) else _load(target)
+        is_listed = sys.argv[1:2] in ([], ["--help"], ["-h"]) or sys.argv[1:] == ["help"]
+        command = _stub(name) if is_listed and COMPLETING not in os.environ else _load(target)
         command.name = name
         command.short_help = summary
         return command
@@ -123,7 +166,8 @@ def _load(target: str) -> Any:
     module, _, attribute = target.partition(":")
     command = getattr(import_module(module), attribute)
     if isinstance(command, typer.Typer):
-        return typer.main.get_command(command)
+        # Completion is installed by the root alone: its script completes all that is below.
+        return typer.main.get_group(command)
     single = typer.Typer(add_completion=False)
     single.command()(command)
     return typer.main.get_command(single)
@@ -132,7 +176,6 @@ def _load(target: str) -> Any:
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -148,7 +191,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback(
     help="An event-driven order backbone on Apache Kafka and PostgreSQL.\n\n"
     "Start with [bold]orderflow up[/bold], then [bold]orderflow demo[/bold]; "
-    "[bold]orderflow COMMAND --help[/bold] shows\nexamples."
+    "[bold]orderflow help COMMAND[/bold] shows examples."
 )
 def root(
     version: Annotated[
@@ -163,19 +206,16 @@ def root(
 
 def main() -> None:
     """Run a command; every error of our own becomes one line on stderr and an exit code."""
-    # A terminal of another encoding shows `?` for what it does not have.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    settle_shell()
 
     try:
-        app()
+        app(prog_name="orderflow")
     except ConfigurationError as error:
         _fail(str(error), code=2)
     except OrderflowError as error:
         _fail(str(error), code=1)
     except KeyboardInterrupt:
-        _fail("interrupted", code=130)
+        _fail("interrupted", code=INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has left; without stdout Python writes nothing more at exit.
         sys.stdout = None
@@ -189,7 +229,7 @@ def main() -> None:
 
 
 def _fail(line: str, *, code: int) -> None:
-    say(f"orderflow: {line}", to_stderr=True)
+    say(f"orderflow: {as_called(line)}", to_stderr=True)
     sys.exit(code)
 
 

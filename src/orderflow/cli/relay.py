@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orderflow.cli import held
+from orderflow.cli import completion, held
 from orderflow.cli.output import say, write_json
 from orderflow.cli.relay_settings import relay_settings
 from orderflow.cli.terminal import Terminal
@@ -29,7 +29,12 @@ def _group() -> None:
 
 @app.command("resync")
 def resync_relay(
-    service: Annotated[str, typer.Argument(help="The service whose relay refuses to start.")],
+    service: Annotated[
+        str,
+        typer.Argument(
+            help="The service whose relay refuses to start.", autocompletion=completion.relays
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output.")

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ConfigDict, create_model
 
 from orderflow.cli.configuration import tool_settings
+from orderflow.contracts.known_names import there_are
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import ROSTER, SECTIONS
 from orderflow.messaging.errors import ConfigurationError
@@ -35,7 +36,7 @@ def relay_settings(service: str) -> RelaySettings:
     """
     if service not in RELAYED:
         raise ConfigurationError(
-            f"no service is called {service!r} that has a relay; there are: {', '.join(RELAYED)}"
+            f"no service is called {service!r} that has a relay; {there_are(service, RELAYED)}"
         )
 
     section: dict[str, Any] = {service: (_Database, _Database())}
@@ -45,6 +46,6 @@ def relay_settings(service: str) -> RelaySettings:
         service=service,
         database=database
         or DatabaseSettings.model_validate({"dsn": database_url(current(), service)}),
-        kafka=tool_settings().kafka,
+        kafka=tool_settings(None if database else "postgres").kafka,
         commands=OPERATOR_COMMANDS,
     )

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from orderflow.cli.acting import actor_headers
+from orderflow.cli.configuration import tool_settings
 from orderflow.cli.output import say, write_json
 from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
@@ -84,6 +85,7 @@ def _demand_consent(reason: str, *, yes: bool) -> None:
 
 def _lines(arguments: Sequence[str]) -> Iterator[Line]:
     """What the process says, line by line. Raises OrderflowError if it fails."""
+    tool_settings()
     # An address that is not set is that of this checkout's local stack. Its log would be in the way
     # of the progress, unless something is wrong.
     environment = {

@@ -87,7 +87,7 @@ def find_complaints(catalogue: SchemaCatalogue, directory: Path) -> list[str]:
 
 
 def _registry(away_s_max: float) -> Registry:
-    return Registry(tool_settings().registry, patience=patient(away_s_max))
+    return Registry(tool_settings("registry", waits=True).registry, patience=patient(away_s_max))
 
 
 def _show(planned: SchemaPlan, *, as_json: bool) -> None:

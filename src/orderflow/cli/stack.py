@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -16,6 +17,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from orderflow.cli import completion
+from orderflow.cli.called import called
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.open_letters import OpenOfGroup, open_letters
 from orderflow.cli.outboxes import outbox_table, outboxes
@@ -26,14 +29,19 @@ from orderflow.connect.rest import ConnectClient
 from orderflow.contracts.roster import ALL_GROUPS, GROUPS, SINKS, subscribed
 from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
-from orderflow.stack import lifecycle
+from orderflow.stack import lifecycle, state_dirs
 from orderflow.stack.addresses import api_url, database_url, exports, process_environment
+from orderflow.stack.blueprint import everything
 from orderflow.stack.parts import connect, extra_packages, jars, zipkin
 from orderflow.stack.parts.fetch import fetch_uses
+from orderflow.stack.ports import HOST, on_the_other_family
 from orderflow.stack.settings import EXTRAS, RELAYS, Publisher, StackSettings, from_environment
+from orderflow.stack.supervise.control import NOT_RUNNING
 from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
+NEXT = ("status", "tail orders", "down")
+"""What whoever has started the stack may want next."""
 
 BrokersOption = Annotated[
     int | None,
@@ -44,7 +52,12 @@ BrokersOption = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
-Name = Annotated[str, typer.Argument(help="A process, as `orderflow status` calls it.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A process, as `orderflow status` calls it.", autocompletion=completion.processes
+    ),
+]
 
 
 def up(
@@ -99,6 +112,7 @@ def up(
     if "lake" in chosen.services:
         extra_packages.ensure(extra_packages.LAKE, console.print)
 
+    is_new = state_dirs.is_new(chosen)
     begun = time.monotonic()
     with console.status("starting …") as spinner:
         progress = _Progress(console, spinner.update)
@@ -111,17 +125,23 @@ def up(
         )
 
     took = f" in {time.monotonic() - begun:.1f} s" if outcome == "started" else ""
-    console.print(
-        f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}: ", end=""
-    )
-    console.print(f"{api_url(settings, 'order')}  (docs: {api_url(settings, 'order')}/docs)")
     running = lifecycle.current(brokers=settings.brokers)
+    api = api_url(running, "order")
+    where = f": {api}  (docs: {api}/docs)" if "order" in running.services else ""
+    console.print(
+        f"[green]{'ready' if outcome == 'started' else 'already running'}[/green]{took}{where}"
+    )
+    console.print(
+        f"data: {running.home}{' (new, empty)' if is_new else ''}", style="dim", soft_wrap=True
+    )
+    _name_strangers(console, running)
     if "zipkin" in running.services:
         console.print(f"traces: {zipkin.url(settings)}/zipkin/  (Zipkin starts last; spans wait)")
     if "connect" in running.services:
         _await_connectors(running, console)
         console.print(f"warehouse: {database_url(settings, connect.WAREHOUSE)}")
-    console.print("next: orderflow status | orderflow tail orders | orderflow down", style="dim")
+    after = " | ".join(f"{called()} {command}" for command in NEXT)
+    console.print(f"next: {after}", style="dim", soft_wrap=True)
 
 
 def down(brokers: BrokersOption = None) -> None:
@@ -198,6 +218,8 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
                     markup=False,
                     soft_wrap=True,
                 )
+        if not lifecycle.is_running(settings):
+            console.print(NOT_RUNNING, style="yellow")
     if letters.are_there or any(process.health != "ok" for process in processes):
         raise typer.Exit(1)
 
@@ -244,10 +266,13 @@ def env(as_json: Json = False, brokers: BrokersOption = None) -> None:
     \b
     Examples:
       eval "$(orderflow env)" && curl $ORDER_API_URL/products
-      eval "$(orderflow env)" && $JAVA_HOME/bin/java -cp "$KAFKA_CLASSPATH" \\
+      eval "$(orderflow env)" && $KAFKA_JAVA -cp "$KAFKA_CLASSPATH" \\
         org.apache.kafka.tools.TopicCommand --bootstrap-server $KAFKA_BOOTSTRAP_SERVERS --list
     """
     wanted = exports(lifecycle.current(brokers=_brokers(brokers)))
+    if os.environ.get("JAVA_HOME"):
+        # Whoever has a Java of their own keeps it; Kafka's tools have KAFKA_JAVA.
+        del wanted["JAVA_HOME"]
     if as_json:
         write_json(wanted)
         return
@@ -279,6 +304,20 @@ def reset(
         )
     lifecycle.reset(settings)
     say(f"deleted {settings.home}")
+
+
+def _name_strangers(console: Terminal, running: StackSettings) -> None:
+    """Who would answer a client that takes `localhost` for an address of version 6."""
+    parts = [part for part in everything(running) if not part.once]
+    names = {port: part.name for part in parts for port in part.ports}
+    for port, stranger in on_the_other_family(names).items():
+        console.print(
+            f"localhost:{port} may lead to {printable(stranger)}, which listens on [::1]: "
+            f"{names[port]} is at {HOST}:{port}",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _fetch_jars(settings: StackSettings, console: Terminal) -> None:

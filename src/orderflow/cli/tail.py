@@ -10,12 +10,14 @@ import typer
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
+from orderflow.cli import completion
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.dlt.answers import answer
 from orderflow.cli.dlt.words import evidence_line
 from orderflow.cli.output import printable, write_json
 from orderflow.cli.records import ReadableRecord, readable_records
 from orderflow.cli.terminal import Terminal
+from orderflow.cli.watching import until_ctrl_c
 from orderflow.messaging.event import (
     CE_TYPE,
     CONNECT_ERRORS,
@@ -31,7 +33,9 @@ TOLD_IN_EVIDENCE = ("kafka_dlt-", "retry_topic-", "orderflow-", CONNECT_ERRORS)
 
 
 def tail(
-    topic: Annotated[str, typer.Argument(help="The topic's name.")],
+    topic: Annotated[
+        str, typer.Argument(help="The topic's name.", autocompletion=completion.topics)
+    ],
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="Start at the oldest record.")
     ] = False,
@@ -64,7 +68,7 @@ def tail(
 
     console = Terminal(soft_wrap=True)
     count = 0
-    try:
+    with until_ctrl_c():
         for record in readable_records(settings.kafka, decoder, topic, start=start, follow=follow):
             if record is None or (key is not None and record.key != key):
                 continue
@@ -76,8 +80,6 @@ def tail(
             count += 1
             if count == count_max:
                 break
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
 
 
 def _answer(record: ReadableRecord) -> dict[str, Any]:

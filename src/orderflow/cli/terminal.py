@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
+from orderflow.cli.called import as_called
 from orderflow.cli.output import harmless
 
 
@@ -15,6 +18,10 @@ class Terminal(Console):
     Control characters of a text are escaped; line ends and tabs stay. What rich itself adds
     (colours, the cursor's moves) is no text and passes.
     """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A message, with the commands in it as this one was called."""
+        return super().render_str(as_called(text), **options)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

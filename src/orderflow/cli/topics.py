@@ -27,7 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 @app.command("plan")
 def show_plan(as_json: Json = False, away_s: AwayS = AWAY_S_MAX) -> None:
     """Show what `apply` would do. Exit 1 if the cluster has something unsafe."""
-    settings = tool_settings()
+    settings = tool_settings(waits=True)
     admin = Admin(settings.kafka)
     planned = patient(away_s).through(lambda: plan(TOPICS, admin, settings.topics))
     _show(planned, as_json=as_json, done=False)
@@ -41,7 +41,7 @@ def apply(as_json: Json = False, away_s: AwayS = AWAY_S_MAX) -> None:
     Create what is missing; refuse, before any change, what is unsafe. Brokers that are away or busy
     are waited for.
     """
-    settings = tool_settings()
+    settings = tool_settings(waits=True)
     admin = Admin(settings.kafka)
     planned = patient(away_s).through(lambda: bring_about(TOPICS, admin, settings.topics))
     _show(planned, as_json=as_json, done=True)

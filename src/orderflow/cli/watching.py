@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from orderflow.cli.output import write_json
+from orderflow.cli.output import say, write_json
 from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import OrderflowError
 
@@ -26,22 +27,31 @@ Patience = Callable[[OrderflowError], float | None]
 """After how many seconds to ask again although that happened; None: never, it will stay so."""
 
 
+@contextmanager
+def until_ctrl_c() -> Iterator[None]:
+    """For what runs until Ctrl-C: it has done then what it was to do, ends well, and says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("ended", to_stderr=True)
+        raise typer.Exit(0) from None
+
+
 def watch(console: Terminal, look: Look, *, as_json: bool, patience: Patience) -> None:
     """Look again each second until Ctrl-C; then the command has ended well."""
     rest = Event()
     in_place = console.is_terminal and not as_json
     live = Live(console=console, auto_refresh=False) if in_place else None
 
-    try:
-        if live is not None:
-            live.start()
-        while True:
-            rest.wait(_look_once(console, look, live, as_json=as_json, patience=patience))
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-    finally:
-        if live is not None:
-            live.stop()
+    with until_ctrl_c():
+        try:
+            if live is not None:
+                live.start()
+            while True:
+                rest.wait(_look_once(console, look, live, as_json=as_json, patience=patience))
+        finally:
+            if live is not None:
+                live.stop()
 
 
 def show(console: Terminal, answer: Answer, shown: RenderableType, *, as_json: bool) -> None:

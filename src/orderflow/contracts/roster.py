@@ -251,6 +251,7 @@ def sections(roster: Roster = ROSTER) -> tuple[str, ...]:
         "books",
         "connect",
         "warehouse",
+        "follower",
         "psp",
         "mail",
         "stack",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orderflow.contracts.known_names import there_are
 from orderflow.drills.drill import Drill
 from orderflow.drills.incidents import (
     duplicate_delivery,
@@ -50,5 +51,5 @@ def find(name: str) -> Drill:
     for drill in DRILLS:
         if drill.name == name:
             return drill
-    names = ", ".join(drill.name for drill in DRILLS)
-    raise ConfigurationError(f"there is no drill {name!r}; there are: {names}")
+    known = (drill.name for drill in DRILLS)
+    raise ConfigurationError(f"there is no drill {name!r}; {there_are(name, known)}")

@@ -64,7 +64,15 @@ def list_drills(as_json: AsJson = False) -> None:
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(help="A drill, as `drill list` names it.")] = "",
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A drill, as `drill list` names it.",
+            autocompletion=lambda incomplete: [
+                drill.name for drill in DRILLS if drill.name.startswith(incomplete)
+            ],
+        ),
+    ] = "",
     every: Annotated[bool, typer.Option("--all", help="All drills, one after the other.")] = False,
     rate: Annotated[
         float, typer.Option(min=1, max=200, help="Orders per second while it goes on.")

@@ -4,6 +4,7 @@ The kit: events in, events out, delivered as a listener declares. It knows nothi
 - `listener`: the table entry of a handler: topics, types, key, delivery, retries
 - `event`: CloudEvents metadata and its record headers
 - `settings`: configuration from environment variables and secret files
+- `database_variables`: the driver's own environment variables, which are not read
 - `errors`: every error that the kit raises, as one tree
 - `failpoints`: named lines at which a test makes the process die
 

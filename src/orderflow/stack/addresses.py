@@ -7,7 +7,7 @@ import os
 from orderflow.books.settings import BooksDatabases
 from orderflow.contracts.roster import ROSTER, Roster, Row
 from orderflow.stack.parts import connect, jars, kafka, registry, zipkin
-from orderflow.stack.parts.java import java_home
+from orderflow.stack.parts.java import java, java_home
 from orderflow.stack.ports import HOST
 from orderflow.stack.settings import PROVIDER_URL, SMTP_HOST, SMTP_PORT, StackSettings
 
@@ -71,6 +71,7 @@ def exports(settings: StackSettings, roster: Roster = ROSTER) -> dict[str, str]:
         **({"ZIPKIN_URL": zipkin.url(settings)} if "zipkin" in settings.services else {}),
         **_connect_exports(settings),
         "KAFKA_CLASSPATH": jars.locate(settings.cache_dir).kafka_classpath,
+        "KAFKA_JAVA": java(),
         "JAVA_HOME": str(java_home()),
     }
 
@@ -100,7 +101,6 @@ def process_environment(settings: StackSettings, roster: Roster = ROSTER) -> dic
         **_demo_environment(settings),
         **zipkin.process_environment(settings),
         **connect.process_environment(settings),
-        **_lake_environment(settings),
         **settings.elsewhere,
         **settings.environment,
     }
@@ -177,12 +177,6 @@ def _copies_environment(settings: StackSettings) -> dict[str, str]:
     if "lake" in settings.services:
         copies["ORDERFLOW_BOOKS__LAKE_URL"] = lake_url(settings)
     return copies
-
-
-def _lake_environment(settings: StackSettings) -> dict[str, str]:
-    if "lake" not in settings.services:
-        return {}
-    return {"ORDERFLOW_LAKE__STORE__URL": f"file://{settings.data}/lake"}
 
 
 def _demo_environment(settings: StackSettings) -> dict[str, str]:

@@ -15,10 +15,11 @@ from filelock import FileLock, Timeout
 
 from orderflow.contracts.roster import ROSTER
 from orderflow.stack.blueprint import everything
-from orderflow.stack.local_stack import Progress, StackFailed, sweep
+from orderflow.stack.local_stack import NoSuchProcess, Progress, StackFailed, sweep
 from orderflow.stack.settings import Publisher, Service, StackSettings, from_environment
+from orderflow.stack.state_dirs import INSTANCES, OWNER, name_owner
 from orderflow.stack.supervise.component import make_directory
-from orderflow.stack.supervise.control import NotRunning, answers, ask
+from orderflow.stack.supervise.control import NOT_RUNNING, NotRunning, answers, ask
 from orderflow.stack.supervise.logs import last_lines, trim
 from orderflow.stack.supervise.managed import Managed, ProcessRow, State, report
 
@@ -41,6 +42,11 @@ def current(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
     return from_environment(brokers=brokers)
 
 
+def is_running(settings: StackSettings) -> bool:
+    """Whether a supervisor answers for the instance; at once."""
+    return settings.run.is_dir() and answers(settings.run)
+
+
 def up(
     settings: StackSettings,
     progress: Progress = silent,
@@ -60,6 +66,7 @@ def up(
     """
     try:
         make_directory(settings.run)
+        name_owner(settings)
     except OSError as error:
         raise StackFailed(
             f"can't write {settings.home} ({error.strerror}): "
@@ -83,7 +90,7 @@ def up(
         except KeyboardInterrupt:
             if supervisor is not None:
                 _undo(settings, supervisor)
-            raise
+            raise KeyboardInterrupt("interrupted: what had started is stopped again") from None
         return "started"
 
 
@@ -119,10 +126,16 @@ def status(settings: StackSettings) -> list[ProcessRow]:
 
 
 def steer(settings: StackSettings, verb: Literal["start", "stop", "restart"], name: str) -> None:
-    """Start, stop or restart a process, and wait for it. Raises NotRunning or StackFailed."""
+    """
+    Start, stop or restart a process, and wait for it.
+
+    Raises NotRunning, NoSuchProcess or StackFailed.
+    """
     if not settings.run.is_dir():
-        raise NotRunning("the local stack is not running: start it with `orderflow up`")
+        raise NotRunning(NOT_RUNNING)
     answer = next(ask(settings.run, {"do": verb, "name": name}))
+    if "unknown" in answer:
+        raise NoSuchProcess(answer["unknown"])
     if "failed" in answer:
         raise StackFailed(answer["failed"])
 
@@ -131,9 +144,11 @@ def reset(settings: StackSettings) -> None:
     """Stop the instance and delete all its data and logs."""
     down(settings)
     shutil.rmtree(settings.home)
-    with suppress(OSError):
-        # Unless the other instance of this checkout is still in it.
-        settings.home.parent.rmdir()
+    if not any((settings.home.parent / name).exists() for name in INSTANCES):
+        with suppress(OSError):
+            # Unless something else is in it, which is not ours.
+            (settings.home.parent / OWNER).unlink(missing_ok=True)
+            settings.home.parent.rmdir()
 
 
 @contextmanager

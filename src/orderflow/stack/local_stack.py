@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from orderflow.messaging.errors import OrderflowError
+from orderflow.contracts.known_names import there_are
+from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.stack.blueprint import everything
 from orderflow.stack.ports import refuse_taken
 from orderflow.stack.settings import StackSettings
@@ -33,6 +34,10 @@ Progress = Callable[[str, str, str], None]
 
 class StackFailed(OrderflowError):
     """A component can't be started. The message says which, why, and where its log is."""
+
+
+class NoSuchProcess(ConfigurationError):
+    """The instance has no process of that name. The message says which there are."""
 
 
 class LocalStack:
@@ -158,11 +163,11 @@ class LocalStack:
             self.wait()
 
     def find(self, name: str) -> Managed:
-        """The component of that name. Raises StackFailed, naming those that there are."""
+        """The component of that name. Raises NoSuchProcess, naming those that there are."""
         if name not in self.managed or self.managed[name].component.once:
             processes = (part for part in self.managed.values() if not part.component.once)
-            known = ", ".join(process.name for process in processes)
-            raise StackFailed(f"no process is called {name!r}; there are: {known}")
+            known = [process.name for process in processes]
+            raise NoSuchProcess(f"no process is called {name!r}; {there_are(name, known)}")
         return self.managed[name]
 
     def want(self, name: str, *, up: bool) -> None:

@@ -47,11 +47,37 @@ def holder(port: int) -> str:
         for connection in psutil.net_connections(kind="tcp"):
             listens_at = connection.laddr[1:2] if connection.status == psutil.CONN_LISTEN else ()
             if listens_at == (port,) and connection.pid:
-                process = psutil.Process(connection.pid)
-                return f"{_title(process)} (pid {process.pid})"
+                return _named(connection.pid)
     except psutil.Error:
         pass
-    return "a process of another user"
+    return _named(None)
+
+
+def _named(pid: int | None) -> str:
+    if pid is None:
+        return "a process of another user"
+    process = psutil.Process(pid)
+    return f"{_title(process)} (pid {process.pid})"
+
+
+def on_the_other_family(ports: Iterable[int]) -> dict[int, str]:
+    """
+    Who listens on these ports of `[::1]`, where `localhost` may lead as well: port → process.
+
+    Nobody of ours does. Nothing, where the machine does not let us see its sockets.
+    """
+    wanted = set(ports)
+    try:
+        listening = {
+            connection.laddr.port: connection.pid
+            for connection in psutil.net_connections(kind="tcp6")
+            if connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr.ip in ("::", "::1")
+        }
+        return {port: _named(listening[port]) for port in sorted(wanted & listening.keys())}
+    except (psutil.Error, OSError):
+        return {}
 
 
 def refuse_taken(port: int, *, purpose: str) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import shutil
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -155,8 +156,9 @@ def _ports(facts: Facts) -> list[str]:
 
 
 def checkout_name(checkout: Path) -> str:
-    """The name of the directory with this checkout's stack data."""
-    return f"{checkout.name}-{hashlib.sha256(str(checkout).encode()).hexdigest()[:8]}"
+    """The name of the directory with this checkout's stack data, without a comma: see Kafka."""
+    digest = hashlib.sha256(os.fsencode(checkout)).hexdigest()[:8]
+    return f"{checkout.name.replace(',', '-')}-{digest}"
 
 
 def _existing(place: Path) -> Path:
@@ -188,7 +190,9 @@ def _taken(ports: Sequence[int], checkout: Path) -> dict[int, str]:
     """Wanted ports on which a process listens that is not of this checkout's own stack."""
     own = (f"{checkout}/", checkout_name(checkout))
     listening = _listening()
-    busy = {port: _holder(listening[port]) for port in ports if port in listening}
+    # Who listens on another address, or on ::1 alone, is not in our way.
+    wanted = [port for port in ports if port in listening and not _is_free(port)]
+    busy = {port: _holder(listening[port]) for port in wanted}
     return {
         port: who
         for port, (who, command) in busy.items()
@@ -196,10 +200,23 @@ def _taken(ports: Sequence[int], checkout: Path) -> dict[int, str]:
     }
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            # Both may be bound while neither listens.
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
 def _listening() -> dict[int, str]:
     """Port → inode of the socket that listens there (state 0A in /proc/net/tcp)."""
     rows: list[list[str]] = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    # Version 4 last: of two who listen on a port, it is the one in our way.
+    for table in ("/proc/net/tcp6", "/proc/net/tcp"):
         if Path(table).exists():
             rows += [line.split() for line in Path(table).read_text().splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16): row[9] for row in rows if row[3] == "0A"}

@@ -14,7 +14,6 @@ The local stack's own settings, `ORDERFLOW_STACK__…`, and the directories that
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Iterable
@@ -25,11 +24,13 @@ import platformdirs
 from pydantic import AfterValidator, Field, ValidationError, create_model
 
 import orderflow
+from orderflow.contracts.known_names import there_are
 from orderflow.contracts.roster import ROSTER, SECTIONS, Roster
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.settings import Port, ProcessSettings, Section, load
 from orderflow.stack.parts.jars import default_cache_dir
 from orderflow.stack.ports import free_ports
+from orderflow.stack.preflight import checkout_name
 
 Service = str
 """What can be left out of a stack: servers, the deploy steps, our services, the neighbours."""
@@ -45,7 +46,7 @@ def _known(name: Service) -> Service:
     on_demand = (*EXTRAS.values(), *RELAYS.values())
     known = tuple(dict.fromkeys((*ALL, *(name for members in on_demand for name in members))))
     if name not in known:
-        raise ValueError(f"a stack runs no {name!r}; there are: {', '.join(known)}")
+        raise ValueError(f"a stack runs no {name!r}; {there_are(name, known)}")
     return name
 
 
@@ -230,16 +231,27 @@ def from_environment(*, brokers: Literal[1, 3] | None = None) -> StackSettings:
         else {},
     }
 
+    state_dir = (section.state_dir or default_state_dir()).expanduser().absolute()
+    cache_dir = section.cache_dir.expanduser().absolute()
+    _refuse_name(state_dir, ",", "ORDERFLOW_STACK__STATE_DIR", "Kafka reads it as two directories")
+    _refuse_name(cache_dir, ":", "ORDERFLOW_STACK__CACHE_DIR", "Java reads it as two directories")
     return StackSettings(
-        home=(section.state_dir or default_state_dir()).expanduser().absolute()
-        / ("single" if chosen == 1 else "cluster"),
-        cache_dir=section.cache_dir.expanduser().absolute(),
+        home=state_dir / ("single" if chosen == 1 else "cluster"),
+        cache_dir=cache_dir,
         brokers=chosen,
         services=tuple(service for service in section.services if not elsewhere.get(service)),
         ports=section.ports.moved_by(section.port_offset),
         maven_url=section.maven_url,
         elsewhere={name: value for given in elsewhere.values() for name, value in given.items()},
     )
+
+
+def _refuse_name(place: Path, mark: str, setting: str, why: str) -> None:
+    """Every other name works: a blank, a quote, a percent sign, a letter of any language."""
+    if mark in str(place):
+        raise ConfigurationError(
+            f"{setting}: {place} has a {mark!r} in its name ({why}): choose another place"
+        )
 
 
 def default_state_dir() -> Path:
@@ -249,7 +261,7 @@ def default_state_dir() -> Path:
     As root it is a system directory: PostgreSQL then runs as `nobody` and must reach its data.
     """
     root = checkout()
-    name = f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
+    name = checkout_name(root)
     if os.geteuid() == 0:
         return Path("/var/lib/orderflow") / name
     return platformdirs.user_state_path("orderflow", appauthor=False) / name

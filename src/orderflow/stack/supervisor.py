@@ -169,7 +169,7 @@ class Supervisor:
 
     def _restart(self, request: Message) -> Iterator[Message]:
         stopped = self._steer(request["name"], up=False)
-        yield stopped if "failed" in stopped else self._steer(request["name"], up=True)
+        yield stopped if "event" not in stopped else self._steer(request["name"], up=True)
 
     def _rebuild(self, request: Message) -> Iterator[Message]:
         """Go on with other settings of this instance; what is new in them is started."""
@@ -192,7 +192,7 @@ class Supervisor:
         try:
             managed = self._stack.find(name)
         except OrderflowError as error:
-            return {"failed": str(error)}
+            return {"unknown": str(error)}
 
         self._on_the_main_thread(lambda: self._stack.want(name, up=up))
 

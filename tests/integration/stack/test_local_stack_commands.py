@@ -154,6 +154,15 @@ def test_up_starts_status_tells_and_a_second_up_uses_what_runs(instance: Instanc
     )
 
 
+def test_up_says_where_data_is_and_whether_it_is_new_and_no_address_of_what_does_not_run(
+    instance: Instance,
+) -> None:
+    first = instance.run("up").stderr
+    assert f"data: {instance.home} (new, empty)\n" in first
+    assert "/docs" not in first
+    assert f"data: {instance.home}\n" in instance.run("up").stderr
+
+
 def test_down_twice_is_no_error_and_data_survives(instance: Instance) -> None:
     instance.up()
     assert instance.run("down").returncode == 0
@@ -195,6 +204,7 @@ def test_an_interrupt_half_way_stops_what_had_started(instance: Instance) -> Non
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 130
+    assert only_line(said) == "orderflow: interrupted: what had started is stopped again"
     assert "Traceback" not in said
     assert not instance.processes()
     instance.up()
@@ -245,8 +255,8 @@ def test_one_process_can_be_stopped_and_started_by_name(instance: Instance) -> N
     assert instance.run("start", "postgres").returncode == 0
     assert instance.process()["health"] == "ok"
     unknown = instance.run("stop", "posgres")
-    assert unknown.returncode == 1
-    assert "there are: postgres" in only_line(unknown.stderr)
+    assert unknown.returncode == 2
+    assert "there are: postgres; did you mean 'postgres'?" in only_line(unknown.stderr)
 
 
 def test_reset_asks_and_deletes_only_after_a_yes(instance: Instance) -> None:

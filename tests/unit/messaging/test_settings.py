@@ -97,3 +97,60 @@ def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_a_secret_does_not_show_when_settings_are_printed() -> None:
     assert "127.0.0.1/store" not in repr(load(StoreSettings))
+
+
+SERVICE_LINKS = {
+    "ORDERFLOW_PORT": "tcp://10.0.0.1:80",
+    "ORDERFLOW_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "ORDERFLOW_PORT_80_TCP_PROTO": "tcp",
+    "ORDERFLOW_PORT_80_TCP_PORT": "80",
+    "ORDERFLOW_PORT_80_TCP_ADDR": "10.0.0.1",
+    "ORDERFLOW_SERVICE_HOST": "fd00::1",
+    "ORDERFLOW_SERVICE_PORT": "80",
+    "ORDERFLOW_SERVICE_PORT_HTTP": "80",
+    "ORDERFLOW_STORE_API_SERVICE_HOST": "10.0.0.2",
+    "ORDERFLOW_STORE_API_PORT_8080_TCP_ADDR": "10.0.0.2",
+    "ORDERFLOW_STORE_API_PORT": "tcp://10.0.0.2:8080",
+}
+
+
+@pytest.mark.parametrize("name", SERVICE_LINKS)
+def test_what_kubernetes_tells_of_a_service_of_our_name_passes(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, SERVICE_LINKS[name])
+    assert load(StoreSettings).store.batch_size_max == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ORDERFLOW_PORT", "8080"),
+        ("ORDERFLOW_STORE_API_PORT", "8080"),
+        ("ORDERFLOW_STORE_API_HOST", "10.0.0.2"),
+        ("ORDERFLOW_PORT_80_TCP_ADDR", "tcp://10.0.0.1"),
+        ("ORDERFLOW_STOER__SERVICE_HOST", "10.0.0.1"),
+    ],
+)
+def test_what_only_looks_like_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=name):
+        load(StoreSettings)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ORDERFLOW_STOER__DATABASE__DSN", r"did you mean ORDERFLOW_STORE__…\?"),
+        ("ORDERFLOW_STORE__DATABASE__DNS", r"did you mean ORDERFLOW_STORE__DATABASE__DSN\?"),
+        ("ORDERFLOW_KAFKA__BOOTSTRAP", r"did you mean ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS\?"),
+    ],
+)
+def test_a_misspelt_name_is_refused_with_the_nearest_that_there_is(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(ConfigurationError, match=meant):
+        load(StoreSettings)

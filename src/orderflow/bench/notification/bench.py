@@ -130,7 +130,7 @@ class _Bench:
             component = managed.component
             if component.service not in RUNNING and not component.once and managed.is_up:
                 self._stack.stop_process(name)
-        with httpx2.Client(base_url=mail_url(self._stack.settings)) as client:
+        with httpx2.Client(base_url=mail_url(self._stack.settings), trust_env=False) as client:
             self._mails_before = client.get("/totals").json()["accepted"]
 
     def turns(self, number: int) -> list[Turn]:
@@ -165,7 +165,7 @@ class _Bench:
         The mails that the sink has accepted of ours. Raises OrderflowError when one is missing, or
         came twice, or a number is.
         """
-        with httpx2.Client(base_url=mail_url(self._stack.settings)) as client:
+        with httpx2.Client(base_url=mail_url(self._stack.settings), trust_env=False) as client:
             totals = client.get("/totals").json()
         ours = self._plan.rounds * self._plan.orders * MAILS_PER_ORDER
         with closing(open_connection(self._dsn)) as connection:

@@ -26,9 +26,10 @@ from orderflow.cli.configuration import ToolSettings, tool_settings
 from orderflow.cli.demo import view
 from orderflow.cli.demo.arrivals import Arrivals, Commanded, Unknown, watching
 from orderflow.cli.demo.copies import Copies
+from orderflow.cli.demo.goods import with_goods
 from orderflow.cli.demo.revenue import LOOK_THERE, Revenue
 from orderflow.cli.demo.services import NEEDED, NEIGHBOURS, Services
-from orderflow.cli.demo.stories import SLOW, SOLD_OUT, STORIES, WRITERS, Story
+from orderflow.cli.demo.stories import SLOW, STORIES, WRITERS, Story
 from orderflow.cli.records import ReadableRecord
 from orderflow.cli.terminal import Terminal
 from orderflow.cli.trace.answers import ASKED
@@ -54,6 +55,7 @@ class Placed(msgspec.Struct, kw_only=True):
     order: dict[str, Any]
     at: datetime
     seen: Counter[str] = msgspec.field(default_factory=Counter)
+    ids: set[str] = msgspec.field(default_factory=set)
 
     @property
     def order_id(self) -> str:
@@ -155,11 +157,9 @@ def _place_orders(services: Services, console: Terminal) -> dict[str, Placed]:
     """Place an order for each story; returns them by order id."""
     view.heading(console, "five kinds of order, over HTTP")
     orders: dict[str, Placed] = {}
-    too_many = services.more_than_available()
 
     for story in STORIES:
-        quantity = too_many if story.sku == SOLD_OUT else story.quantity
-        wanted = msgspec.structs.replace(story, quantity=quantity)
+        wanted = with_goods(services, story)
         order = services.place(wanted.path, wanted.request)
         placed = Placed(story=wanted, order=order, at=datetime.now(UTC))
         orders[placed.order_id] = placed
@@ -197,8 +197,28 @@ def _show_arrival(
     elif isinstance(arrival, Commanded):
         view.commanded(console, placed.story, arrival.step, arrival.answered, arrival.order, late_s)
     else:
-        placed.seen[str(arrival.type)] += 1
         view.record(console, placed.story, arrival, late_s)
+        note(placed, arrival)
+
+
+def note(placed: Placed, arrival: ReadableRecord) -> None:
+    """
+    Note that the record has come; a repeat of one changes nothing.
+
+    Raises OrderflowError, in the record's own words, if it has no place in the order's story.
+    """
+    if arrival.id in placed.ids:
+        return
+    placed.ids.add(str(arrival.id))
+    placed.seen[str(arrival.type)] += 1
+
+    if placed.story.contradicts(placed.seen, str(arrival.type)):
+        story, name = placed.story, str(arrival.type).rpartition(".")[2]
+        raise OrderflowError(
+            f"{story.customer}'s order was to be {story.name!r}, and "
+            f"{arrival.topic}-{arrival.partition}@{arrival.offset} says otherwise: {name}, "
+            f"{view.in_words(arrival)}; see `orderflow trace {placed.order_id}`"
+        )
 
 
 def _show_witness(console: Terminal, shown: list[ReadableRecord], arrivals: Arrivals) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import msgspec
 
-from orderflow.cli.demo.stories import SOLD_OUT
 from orderflow.contracts.events import CurrencyTotals
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.addresses import exports
@@ -15,7 +15,8 @@ from orderflow.stack.secret_values import provider_environment
 from orderflow.stack.settings import StackSettings
 
 TIMEOUT_S = 30.0
-QUANTITY_MAX = 10_000
+ACTOR = {"Orderflow-Actor": "orderflow-demo"}
+REASON = "orderflow demo"
 NEEDED = (
     *("order", "payment", "inventory", "notification", "fulfilment", "analytics", "revenue"),
     *("psp", "mail"),
@@ -114,25 +115,41 @@ class Services:
             refunds=tuple(refund["amountMinor"] for refund in view["refunds"]),
         )
 
-    def more_than_available(self) -> int:
-        """A quantity of the sold-out product that is out of stock, whatever is there."""
-        available = int(self._request("inventory", "GET", f"/stock/{SOLD_OUT}", 200)["available"])
-        if available >= QUANTITY_MAX:
-            raise OrderflowError(
-                f"{available:,} pieces of {SOLD_OUT} are there, too many to be out of stock: "
-                f"PUT {self._urls['inventory']}/stock/{SOLD_OUT} with "
-                '{"onHand": 0} and its ETag as If-Match empties that shelf'
-            )
-        return available + 1
+    def is_offered(self, sku: str, currency: str) -> bool:
+        """Whether the catalogue has it, with a price in that currency."""
+        answer = self._send("order", "GET", f"/products/{sku}")
+        if answer.status_code != 200:
+            return False
+        product = answer.json()
+        return bool(product["active"]) and currency in product["prices"]
+
+    def offer(self, sku: str, name: str, prices: dict[str, int]) -> None:
+        """Put it into the catalogue, so and not otherwise; prices in minor units."""
+        body = {"name": name, "prices": prices, "active": True, "reason": REASON}
+        answer = self._send("order", "PUT", f"/products/{sku}", json=body, headers=ACTOR)
+        if answer.status_code != 200:
+            raise _refused("PUT", f"/products/{sku}", "order", answer)
+
+    def available(self, sku: str) -> int:
+        """Pieces that are there and not reserved; 0 of what inventory does not know."""
+        answer = self._send("inventory", "GET", f"/stock/{sku}")
+        return int(answer.json()["available"]) if answer.status_code == 200 else 0
+
+    def receive(self, sku: str, quantity: int) -> None:
+        """Put so many more pieces on the shelf."""
+        headers = {"Idempotency-Key": str(uuid4()), **ACTOR}
+        body = {"quantity": quantity, "reason": REASON}
+        path = f"/stock/{sku}/receipts"
+        answer = self._send("inventory", "POST", path, json=body, headers=headers)
+        if answer.status_code not in (200, 201):
+            raise _refused("POST", path, "inventory", answer)
 
     def _request(
         self, service: str, method: str, path: str, wanted: int, **more: Any
     ) -> dict[str, Any]:
         answer = self._send(service, method, path, **more)
         if answer.status_code != wanted:
-            raise OrderflowError(
-                f"{method} {path} of {service} answered {answer.status_code}: {answer.text[:300]}"
-            )
+            raise _refused(method, path, service, answer)
         body: dict[str, Any] = answer.json()
         return body
 
@@ -145,3 +162,9 @@ class Services:
                 f"{method} {self._urls[service]}{path} failed ({error or type(error).__name__}): "
                 f"see `orderflow status` and `orderflow logs {log}`"
             ) from error
+
+
+def _refused(method: str, path: str, service: str, answer: httpx2.Response) -> OrderflowError:
+    return OrderflowError(
+        f"{method} {path} of {service} answered {answer.status_code}: {answer.text[:300]}"
+    )

@@ -34,6 +34,8 @@ WRITERS = {
 
 SOLD_OUT = "DESK-160"
 SLOW = "pm_slow"
+CURRENCY = "EUR"
+"""Of every order: the default is a setting, which a user may have changed."""
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,9 +72,14 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         """The body of the POST; prices are the order service's."""
         return {
             "customerId": self.customer,
+            "currency": CURRENCY,
             "paymentMethod": self.payment_method,
             "lines": [{"sku": self.sku, "quantity": self.quantity}],
         }
+
+    def contradicts(self, seen: Counter[str], name: str) -> bool:
+        """Whether so many records of that event are more than the story has."""
+        return seen[name] > self.records[name]
 
     def lacks(self, seen: Counter[str]) -> Counter[str]:
         """The records that have not come yet."""

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from orderflow.cli.called import called
 from orderflow.cli.demo.console_consumer import Witnessed
 from orderflow.cli.demo.copies import Sums
 from orderflow.cli.demo.revenue import Moved
@@ -69,7 +70,7 @@ def record(console: Terminal, story: Story, seen: ReadableRecord, late_s: float)
         _customer(story), (f"{name:<17}", "bold"), f" {place:<20}", (f"{_late(late_s):>9}", "dim")
     )
     console.print(head)
-    console.print(Padding(Text(_in_words(seen), "dim"), (0, 0, 0, 10), expand=False))
+    console.print(Padding(Text(in_words(seen), "dim"), (0, 0, 0, 10), expand=False))
 
 
 def unknown(console: Terminal, story: Story, late_s: float) -> None:
@@ -219,7 +220,7 @@ def sums(console: Terminal, sums: Sums) -> None:
 def traced(console: Terminal, story: Story, order_id: str, text: Text) -> None:
     """What `orderflow trace` says of one order."""
     heading(console, f"what happened to {story.customer}'s order, in one command")
-    console.print(Text(f"  .venv/bin/orderflow trace {order_id}\n", "bold"), soft_wrap=True)
+    console.print(Text(f"  {called()} trace {order_id}\n", "bold"), soft_wrap=True)
     console.print(text, soft_wrap=True)
 
 
@@ -235,9 +236,9 @@ def farewell(console: Terminal, url: str) -> None:
     post = f"curl -s {url}/orders -H 'Content-Type: application/json' \\\n    -d '{body}'"
     for command in (
         post,
-        ".venv/bin/orderflow mail --customer me",
-        ".venv/bin/orderflow revenue",
-        ".venv/bin/orderflow status",
+        f"{called()} mail --customer me",
+        f"{called()} revenue",
+        f"{called()} status",
         "make down",
     ):
         console.print(Text(f"  {command}", "bold"), soft_wrap=True)
@@ -251,7 +252,8 @@ def _late(seconds: float) -> str:
     return f"{seconds * 1000:,.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
-def _in_words(seen: ReadableRecord) -> str:
+def in_words(seen: ReadableRecord) -> str:
+    """What the record says."""
     words = _WORDS.get(str(seen.type))
     return words(seen.value) if words and seen.value else _spaced(seen.value)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from orderflow.cli.acting import actor_name
+from orderflow.contracts.known_names import there_are
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import ALL_GROUPS
 from orderflow.contracts.topics import DEAD_LETTER_DISPOSITIONS
@@ -46,7 +47,7 @@ def letter_filter(
     typed it.
     """
     if group and group not in ALL_GROUPS:
-        raise ConfigurationError(f"there is no group {group}; there are: {', '.join(ALL_GROUPS)}")
+        raise ConfigurationError(f"there is no group {group}; {there_are(group, ALL_GROUPS)}")
     known = {each.name for topics in ALL_GROUPS.values() for each in topics}
     if topic and topic not in known and not topic.endswith(".dlt"):
         raise ConfigurationError(

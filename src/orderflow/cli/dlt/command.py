@@ -14,6 +14,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from orderflow.cli import completion
 from orderflow.cli.api_client import Api
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.dlt.answers import answer, letter_answer
@@ -49,8 +50,24 @@ Ids = Annotated[
     list[str] | None,
     typer.Argument(metavar="LETTER", help="Letters, as `list` names them."),
 ]
-Group = Annotated[str, typer.Option("--group", "-g", help="The group that gave them up.")]
-Topic = Annotated[str, typer.Option("--topic", "-t", help="Where the records came from.")]
+Group = Annotated[
+    str,
+    typer.Option(
+        "--group",
+        "-g",
+        help="The group that gave them up.",
+        autocompletion=completion.groups,
+    ),
+]
+Topic = Annotated[
+    str,
+    typer.Option(
+        "--topic",
+        "-t",
+        help="Where the records came from.",
+        autocompletion=completion.topics,
+    ),
+]
 Kind = Annotated[str, typer.Option("--type", help="The event's type, as OrderCreated.")]
 Cause = Annotated[str, typer.Option("--cause", help="The error's class, as Poison.")]
 Key = Annotated[str, typer.Option("--key", help="The record's key, exactly.")]

@@ -105,7 +105,7 @@ def trace(
     story = story_of(
         order_id,
         apis,
-        tool_settings(),
+        tool_settings(None if url else "kafka", waits=True),
         logs=logs or (None if url else local.logs),
         zipkin=None if url else zipkin_port(local),
         records_max=records_max,

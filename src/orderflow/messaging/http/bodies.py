@@ -87,7 +87,10 @@ def _why_not_json(body: bytes, error: Exception) -> str:
 async def read_optional_json(
     request: Request, decoder: msgspec.json.Decoder[T], *, default: T, limit: int = BODY_BYTES_MAX
 ) -> T:
-    """As `read_json`; `default` without a body. Such a request has no content type either."""
+    """
+    As `read_json`; `default` without a body, which the body itself shows: a proxy may send none in
+    chunks, with a content type or without.
+    """
     headers = dict(request.headers.raw)
     # Its length says nothing: proxies send what has no body as one chunk without a byte.
     body = await _read(headers, request.receive, limit=limit)

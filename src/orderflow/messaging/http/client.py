@@ -29,7 +29,8 @@ class BoundedClient(httpx2.Client):
     of its own; an answer has at most `bytes_max` bytes on the wire.
 
     A call that is made within a sampled trace has a span of its own, and hands its context on;
-    `peer` is what the span calls the server.
+    `peer` is what the span calls the server. Unless `trust_env` is said, no proxy of the
+    environment is used.
 
     Raises the library's TransportError past one of the limits, and nothing of the answer counts.
     ConnectError and ConnectTimeout are raised only when nothing was sent. Threads may share it.
@@ -45,7 +46,7 @@ class BoundedClient(httpx2.Client):
     ) -> None:
         # Unpacked, few bytes could become many.
         headers = {"Accept-Encoding": "identity", **options.pop("headers", {})}
-        super().__init__(headers=headers, **options)
+        super().__init__(headers=headers, **{"trust_env": False, **options})
         self._within_s = within_s
         self._bytes_max = bytes_max
         self._peer = peer

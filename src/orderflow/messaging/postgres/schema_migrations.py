@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import yoyo
@@ -36,7 +38,7 @@ def migrate(dsn: str, directory: Path) -> list[str]:
     with _one_at_a_time(dsn), yoyo.get_backend(_yoyo_url(dsn)) as backend:
         # Ours is the advisory lock; a row in yoyo's lock table can only be left over from a kill.
         backend.break_lock()
-        missing = backend.to_apply(yoyo.read_migrations(str(directory)))
+        missing = backend.to_apply(_read(directory))
         applied = [migration.id for migration in missing]
         backend.apply_migrations(missing)
     return applied
@@ -49,9 +51,12 @@ def pending(dsn: str, directory: Path) -> list[str]:
     Writes nothing but the migration library's own tables.
     """
     with _one_at_a_time(dsn), yoyo.get_backend(_yoyo_url(dsn)) as backend:
-        return [
-            migration.id for migration in backend.to_apply(yoyo.read_migrations(str(directory)))
-        ]
+        return [migration.id for migration in backend.to_apply(_read(directory))]
+
+
+def _read(directory: Path) -> Any:
+    # The library takes a pattern, and a directory may have brackets in its name.
+    return yoyo.read_migrations(glob.escape(str(directory)))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ included. A follower that also has an API is a `Service`, as any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -52,15 +52,13 @@ def follow(
     listener: Listener,
     *,
     migrations: Path | None = None,
-    neighbours: Iterable[str] = (),
     arguments: Sequence[str] | None = None,
 ) -> int:
     """
     Run what the command line asks for until SIGTERM; the exit code, as `service` lists them.
 
-    `migrations`: the tables that the handler writes to. `neighbours`: sections of other processes'
-    settings that may stand in the same environment. Raises ConfigurationError for a listener that
-    publishes, or has no inbox.
+    `migrations`: the tables that the handler writes to. Other processes' settings may stand in the
+    same environment. Raises ConfigurationError for a listener that publishes, or has no inbox.
     """
     if listener.publishes or not isinstance(listener.delivery, InboxOutbox):
         raise ConfigurationError(
@@ -81,7 +79,7 @@ def follow(
         default_roles=(MIGRATE, "listener"),
         migrations=(INBOX, *((migrations,) if migrations else ())),
         deploy=make_topics,
-        neighbours=neighbours,
+        guest=True,
         section_name="follower",
     )
     return run(service, arguments)

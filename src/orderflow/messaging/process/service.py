@@ -23,6 +23,7 @@ from typing import Generic
 import msgspec
 
 from orderflow.messaging import postgres
+from orderflow.messaging.database_variables import forget_database_variables
 from orderflow.messaging.errors import (
     ConfigurationError,
     Fenced,
@@ -52,8 +53,9 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     `migrations`: directories of SQL for its database. The role `migrate` applies them, after
     `deploy`, which makes whatever else the service needs and returns the names of it; then it ends.
     `neighbours`: top-level sections of other processes' settings, which may stand in the same
-    environment. `section_name`: that of its own, if it is not the service's. `program`: how the
-    service is called on the command line.
+    environment; a `guest` of somebody else's system does not know them (see `settings.load`).
+    `section_name`: that of its own, if it is not the service's. `program`: how the service is
+    called on the command line.
     """
 
     name: str
@@ -64,11 +66,12 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     migrations: Sequence[Path] = ()
     deploy: Callable[[S], list[str]] = lambda _settings: []
     neighbours: Iterable[str] = ()
+    guest: bool = False
     section_name: str = ""
 
     def load(self) -> S:
         """Its settings from the environment. Raises ConfigurationError, naming what is wrong."""
-        return load(self.settings, neighbours=self.neighbours)
+        return load(self.settings, neighbours=self.neighbours, guest=self.guest)
 
     def section(self, settings: S) -> RolesSection:
         """Its own section of `settings`."""
@@ -139,9 +142,11 @@ def _run(service: Service[S], roles: Sequence[str], slot: int) -> None:
         # A crash inside a library in C leaves every thread's stack, not only a signal's number.
         faulthandler.enable(sys.__stderr__)
 
-    settings = service.load()
+    settings, forgotten = service.load(), forget_database_variables()
     configure(service.name, settings.telemetry)
     configure_traces(service.name, settings.telemetry.traces)
+    if forgotten:
+        log.warning("database variables not read", names=forgotten, why="the DSN says it all")
 
     # Migrations first: a role of the same process may need the tables at once.
     if MIGRATE in roles:

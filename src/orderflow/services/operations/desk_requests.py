@@ -11,6 +11,7 @@ from msgspec import Meta
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
+from orderflow.contracts.ids import OrderId, spelt
 from orderflow.messaging.dead_letters.letter_place import LetterId, letter_id_of
 from orderflow.messaging.dead_letters.letters import LetterFilter
 from orderflow.messaging.http import problems
@@ -100,7 +101,7 @@ def query_filter(query: QueryParams) -> tuple[LetterFilter, WantedState]:
         type=query_value(query, "type", Name),
         cause=query_value(query, "cause", Name),
         key=None if key is None else key.encode(),
-        order_id=query_value(query, "orderId", Name),
+        order_id=_order_id(query_value(query, "orderId", Name)),
         since=query_moment(query, "from"),
         until=query_moment(query, "to"),
         parked=True if state is WantedState.PARKED else None,
@@ -123,11 +124,15 @@ def body_filter(body: ReplayRequest | DiscardRequest) -> LetterFilter:
         type=wanted.type,
         cause=wanted.cause,
         key=None if wanted.key is None else wanted.key.encode(),
-        order_id=wanted.order_id,
+        order_id=_order_id(wanted.order_id),
         since=wanted.from_,
         until=wanted.to,
         parked=wanted.parked,
     )
+
+
+def _order_id(text: str | None) -> OrderId | None:
+    return None if text is None else spelt(text)
 
 
 def path_letter(request: Request) -> LetterId | None:

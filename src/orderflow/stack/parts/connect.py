@@ -158,8 +158,7 @@ def _prepare(settings: StackSettings) -> None:
             for name in ("config", "offset", "status")
         },
     }
-    lines = "".join(f"{key}={value}\n" for key, value in {**WORKER, **own}.items())
-    _properties(settings).write_text(lines)
+    kafka.write_properties(_properties(settings), {**WORKER, **own})
 
 
 def _lay_out_plugins(settings: StackSettings) -> None:
@@ -193,7 +192,7 @@ def _command(settings: StackSettings) -> Command:
             "-Xmx256m",
             *SMALL_SERVER,
             *quick_start(SERVER, own),
-            f"-Dlog4j2.configurationFile={LOG4J2}",
+            f"-Dlog4j2.configurationFile={LOG4J2.as_uri()}",
             "-Dlog4j2.disableJmx=true",
             "-cp",
             own,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from orderflow.stack.parts import jars
@@ -145,7 +146,27 @@ def _write_properties(settings: StackSettings, node: int, log_dir: Path, file: P
     }
 
     lines = {**COMMON, **(ONE if settings.brokers == 1 else THREE), **own}
-    file.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+    write_properties(file, lines)
+
+
+def write_properties(file: Path, properties: Mapping[str, str]) -> None:
+    """
+    Write a Java properties file: ISO-8859-1, so all but printable ASCII is escaped.
+
+    A list of directories is split at its commas, for which there is no escape: `settings` refuses
+    them in a path.
+    """
+    lines = (f"{key}={''.join(map(_escaped, value))}\n" for key, value in properties.items())
+    file.write_text("".join(lines), encoding="ascii")
+
+
+def _escaped(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if " " < character <= "~":
+        return character
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _run(settings: StackSettings, properties: Path) -> Command:
@@ -159,7 +180,7 @@ def _format(settings: StackSettings, fresh: Path) -> Command:
 
 
 def _java(settings: StackSettings, *options: str, main: tuple[str, ...]) -> Command:
-    logging = (f"-Dlog4j2.configurationFile={LOG4J2}", "-Dlog4j2.disableJmx=true")
+    logging = (f"-Dlog4j2.configurationFile={LOG4J2.as_uri()}", "-Dlog4j2.disableJmx=true")
     classpath = jars.locate(settings.cache_dir).kafka_classpath
 
     return Command(

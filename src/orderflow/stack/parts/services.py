@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +12,13 @@ from orderflow.stack.parts import kafka
 from orderflow.stack.ports import HOST
 from orderflow.stack.secret_values import PARTNERS, provider_environment
 from orderflow.stack.settings import StackSettings
-from orderflow.stack.supervise.component import Command, Component, http_probe, make_directory
+from orderflow.stack.supervise.component import (
+    Command,
+    Component,
+    http_probe,
+    make_directory,
+    own_environment,
+)
 
 DEPLOYED = ("topics", "schemas")
 NOTHING_MORE: Mapping[str, str] = {}
@@ -200,21 +205,16 @@ def _python(
     """
     How to run a module of ours, with `environment` on top of the stack's own.
 
-    It inherits the caller's environment without what is meant for the stack itself and for tests,
-    read at each start. The secrets of payment and its provider are for these two alone: `partner`
-    names the service that is run.
+    Of the caller's environment it gets what `own_environment` passes on. The secrets of payment and
+    its provider are for these two alone: `partner` names the service that is run.
     """
 
     def command() -> Command:
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.upper().startswith(("ORDERFLOW_STACK__", "ORDERFLOW_TEST_STACK"))
-        }
         shared = provider_environment(settings) if partner in PARTNERS else NOTHING_MORE
+        addresses = process_environment(settings, roster)
         return Command(
             argv=(sys.executable, "-m", module, *arguments),
-            env={**inherited, **shared, **process_environment(settings, roster), **environment},
+            env={**own_environment(), **shared, **addresses, **environment},
             cwd=str(settings.home),
         )
 

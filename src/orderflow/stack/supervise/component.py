@@ -112,6 +112,28 @@ def plain_environment(**more: str) -> dict[str, str]:
     return {"LANG": "C.UTF-8", "TZ": "UTC", **kept, **more}
 
 
+PASSED_ON = ("AWS_", "OTEL_", "SSL_CERT_", "PYTHONPATH")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+"""For addresses that are not on this machine: nothing here is reached through a proxy."""
+_NOT_OURS = ("ORDERFLOW_STACK__", "ORDERFLOW_TEST_STACK")
+
+
+def own_environment() -> dict[str, str]:
+    """
+    The environment of a program of ours: its settings, and what a library reads by contract.
+
+    Of the caller's shell it gets nothing else: no `PG…` that completes an address, no encoding or
+    warnings of Python. Read at each start, without what is meant for the stack itself and tests.
+    """
+    kept = {name: value for name, value in os.environ.items() if _is_passed_on(name.upper())}
+    return plain_environment(PYTHONUTF8="1", **kept)
+
+
+def _is_passed_on(name: str) -> bool:
+    is_ours = name.startswith("ORDERFLOW_") and not name.startswith(_NOT_OURS)
+    return is_ours or name.startswith(PASSED_ON) or name in PROXIES
+
+
 def make_directory(path: Path, *, mode: int | None = None) -> Path:
     """
     The directory, made with its parents if it was not there, with this mode whatever the umask.

@@ -20,6 +20,7 @@ from typing import Any
 from orderflow.messaging.errors import OrderflowError
 
 SOCKET = "control"
+NOT_RUNNING = "the local stack is not running: start it with `orderflow up`"
 
 Message = dict[str, Any]
 Handler = Callable[[Message], Iterable[Message]]
@@ -37,7 +38,7 @@ def ask(directory: Path, request: Message) -> Iterator[Message]:
             caller.connect(name)
     except (FileNotFoundError, ConnectionRefusedError):
         caller.close()
-        raise NotRunning("the local stack is not running: start it with `orderflow up`") from None
+        raise NotRunning(NOT_RUNNING) from None
 
     with Connection(caller.detach()) as connection:
         _send(connection, request)
