@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
+from threading import Event
 from typing import Annotated, Any
 
 import httpx2
@@ -12,13 +14,16 @@ import typer
 from rich.text import Text
 
 from orderflow.cli.local import way_back
-from orderflow.cli.output import printable, write_json
+from orderflow.cli.output import printable, write_json, write_json_list
 from orderflow.cli.terminal import Terminal
+from orderflow.cli.watching import until_ctrl_c
 from orderflow.messaging.errors import OrderflowError
 from orderflow.stack.addresses import mail_url
 from orderflow.stack.lifecycle import current
 
 TIMEOUT_S = 10.0
+ASK_EVERY_S = 0.5
+LAST = 20
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -43,34 +48,73 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 def mail(
     order: Annotated[str, typer.Option("--order", help="Only mails about this order.")] = "",
     customer: Annotated[str, typer.Option("--customer", help="Only mails to this customer.")] = "",
+    last: Annotated[
+        int, typer.Option("--last", "-n", min=1, help="How many of them, the newest.")
+    ] = LAST,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    keep_on: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as mails arrive, until Ctrl-C.")
+    ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object per mail and line.")
+        bool, typer.Option("--json", help="A JSON array; with -f one object per line.")
     ] = False,
 ) -> None:
     """
-    Show what the local mail sink got, in the order in which it was accepted: nothing leaves this
-    machine.
+    Show the last mails that the local mail sink got, in the order in which it accepted them:
+    nothing leaves this machine.
 
     \b
     Examples:
-      orderflow mail --order 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10
+      orderflow mail --last 3
+      orderflow mail --follow
+      orderflow mail --order 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10 --all
       orderflow mail --customer customer-123 --json
     """
-    console = Terminal(soft_wrap=True, highlight=False)
-    count = 0
+    url = mail_url(current())
+    filters = {"orderId": order, "customerId": customer}
+    there, after = _newest(url, filters, None if everything else last)
 
-    for message in _mails(mail_url(current()), {"orderId": order, "customerId": customer}):
-        count += 1
-        if as_json:
-            write_json(message)
-        else:
-            console.print(_shown(message))
-    if not count:
+    if as_json and not keep_on:
+        write_json_list(there)
+        return
+    for message in there:
+        _print(message, as_json=as_json)
+    if not there:
         Terminal(stderr=True, highlight=False).print("no such mail yet", style="dim")
+    if keep_on:
+        with until_ctrl_c():
+            _follow(url, filters, after, as_json=as_json)
 
 
-def _mails(url: str, filters: dict[str, str]) -> Iterator[Mail]:
-    cursor: str | None = "0"
+def _print(message: Mail, *, as_json: bool) -> None:
+    if as_json:
+        write_json(message)
+    else:
+        Terminal(soft_wrap=True, highlight=False).print(_shown(message))
+
+
+def _newest(url: str, filters: dict[str, str], most: int | None) -> tuple[list[Mail], int]:
+    """The newest mails, and the number of the last that was looked at."""
+    after = 0
+    kept: deque[Mail] = deque(maxlen=most)
+    for message in _mails(url, filters, after=0):
+        kept.append(message)
+        after = message.number
+    return list(kept), after
+
+
+def _follow(url: str, filters: dict[str, str], after: int, *, as_json: bool) -> None:
+    """Those that come after that number, until Ctrl-C."""
+    rest = Event()
+    while True:
+        for message in _mails(url, filters, after=after):
+            _print(message, as_json=as_json)
+            after = message.number
+        rest.wait(ASK_EVERY_S)
+
+
+def _mails(url: str, filters: dict[str, str], *, after: int) -> Iterator[Mail]:
+    cursor: str | None = str(after)
     with httpx2.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
         while cursor is not None:
             page = _page(
