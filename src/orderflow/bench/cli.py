@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from orderflow.cli.output import say, write_json
 from orderflow.messaging.errors import ConfigurationError
 
 app = typer.Typer(no_args_is_help=True, help="Measure, each figure beside its baseline.")
@@ -281,7 +282,7 @@ def flow(  # noqa: PLR0913 - a command has as many options as it has
     )
 
     def progress(line: str) -> None:
-        typer.echo(line, err=True)
+        say(line, to_stderr=True)
 
     if against:
         other = bench.Other(
@@ -345,7 +346,7 @@ def growth(
         offered_per_s=rate,
         seconds=seconds,
     )
-    report = run(SMOKE if smoke else plan, lambda line: typer.echo(line, err=True))
+    report = run(SMOKE if smoke else plan, lambda line: say(line, to_stderr=True))
     if not _written_as_json(report, as_json=as_json, output=output):
         print_report(report)
 
@@ -367,5 +368,5 @@ def _written_as_json(report: msgspec.Struct, *, as_json: bool, output: Path | No
     if output is not None:
         output.write_text(text + "\n", encoding="utf-8")
     if as_json:
-        print(text)
+        write_json(report)
     return as_json

@@ -118,7 +118,9 @@ def _refusal(answer: httpx2.Response) -> str:
     try:
         problem = answer.json()
         words = ": ".join([problem["title"], *filter(None, [problem.get("detail")])])
-        return printable(words)
+        # What there is none of is not named by the problem itself.
+        where = answer.request.url.path if answer.status_code == HTTPStatus.NOT_FOUND else ""
+        return printable(f"{words} ({where})" if where else words)
     except (ValueError, KeyError, TypeError):
         return f"{answer.request.url} answered {answer.status_code}"
 

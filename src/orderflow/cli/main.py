@@ -7,6 +7,7 @@ Exit codes: docs/exit-codes.md.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import sys
 from importlib import import_module
@@ -50,6 +51,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Where each checkout's data is; delete what belongs to none.",
     ),
     "demo": ("orderflow.cli.demo.command:demo", "Place a few orders and show them arrive."),
+    "orders": ("orderflow.cli.order:orders", "The newest orders, and what each waits for."),
+    "order": (
+        "orderflow.cli.order:order",
+        "An order's whole state: payment, stock, shipment, mails, records.",
+    ),
     "trace": (
         "orderflow.cli.trace.command:trace",
         "What happened to an order, as a tree: records, waits, mails.",
@@ -167,10 +173,26 @@ def _load(target: str) -> Any:
     command = getattr(import_module(module), attribute)
     if isinstance(command, typer.Typer):
         # Completion is installed by the root alone: its script completes all that is below.
-        return typer.main.get_group(command)
+        return _reflowed(typer.main.get_group(command))
     single = typer.Typer(add_completion=False)
     single.command()(command)
-    return typer.main.get_command(single)
+    return _reflowed(typer.main.get_command(single))
+
+
+def _reflowed(command: Any) -> Any:
+    """The command, and those below it, with paragraphs that fill whatever width there is."""
+    command.help = reflowed(command.help or "")
+    for below in getattr(command, "commands", {}).values():
+        _reflowed(below)
+    return command
+
+
+def reflowed(text: str) -> str:
+    """Each paragraph as one line, but for those that are laid out: they begin with a backspace."""
+    return "\n\n".join(
+        paragraph if paragraph.startswith("\b") else " ".join(paragraph.split())
+        for paragraph in inspect.cleandoc(text).split("\n\n")
+    )
 
 
 app = typer.Typer(
@@ -191,7 +213,9 @@ def _print_version(wanted: bool) -> None:
 @app.callback(
     help="An event-driven order backbone on Apache Kafka and PostgreSQL.\n\n"
     "Start with [bold]orderflow up[/bold], then [bold]orderflow demo[/bold]; "
-    "[bold]orderflow help COMMAND[/bold] shows examples."
+    "[bold]orderflow help COMMAND[/bold] shows examples.\n\n"
+    "With --json a list is one array, [] where nothing is; what may go on (tail, logs, --follow, "
+    "--watch) is one object per line."
 )
 def root(
     version: Annotated[
@@ -208,6 +232,11 @@ def main() -> None:
     """Run a command; every error of our own becomes one line on stderr and an exit code."""
     settle_shell()
 
+    if {"help", "--help", "-h"} & set(sys.argv) or len(sys.argv) == 1:
+        # In a pipe help has no padding either.
+        vars(import_module("typer.rich_utils"))["Console"] = import_module(
+            "orderflow.cli.terminal"
+        ).Terminal
     try:
         app(prog_name="orderflow")
     except ConfigurationError as error:

@@ -2,8 +2,12 @@
 What the commands write as text: nothing of a stranger can do anything on a terminal but be read.
 
 Anybody may put an escape sequence into a record's key, a mail's subject or an error's words. So
-every command writes through here: `say` for plain lines, `write_json` for `--json`, and
-`terminal.Terminal` for what is styled. A text that must stay on its line goes through `printable`.
+every command writes through here: `say` for plain lines, `write_json` and `write_json_list` for
+`--json`, and `terminal.Terminal` for what is styled. A text that must stay on its line goes through
+`printable`.
+
+`--json` has one form: a command that ends writes one JSON value, a list as an array, `[]` where
+nothing is; a command that may go on (`tail`, `logs`, `--follow`, `--watch`) one object per line.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -37,6 +42,19 @@ def say(text: str, *, to_stderr: bool = False) -> None:
 def write_json(value: Any) -> None:
     """Write one JSON text and line at once, in ASCII; bytes are base64."""
     say(json.dumps(msgspec.to_builtins(value)))
+
+
+def write_json_list(items: Iterable[Any]) -> int:
+    """
+    Write a JSON array, each item at once on a line of its own, in ASCII; returns how many there
+    were. It is `[]` without any.
+    """
+    count = 0
+    for item in items:
+        say(f"{',' if count else '['}{json.dumps(msgspec.to_builtins(item))}")
+        count += 1
+    say("]" if count else "[]")
+    return count
 
 
 def _escaped(text: str, *, keep: str) -> str:

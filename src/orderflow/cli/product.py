@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from orderflow.cli.api_client import Api, success
-from orderflow.cli.output import printable, say, write_json
+from orderflow.cli.output import printable, say, write_json_list
 from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import OrderflowError
 from orderflow.messaging.http.actor import ACTOR_HEADER
@@ -47,16 +47,16 @@ def list_products(context: typer.Context, as_json: AsJson = False) -> None:
     Example:
       orderflow product list --json
     """
+    items = context.obj.items("/products")
+    if as_json:
+        write_json_list(items)
+        return
+
     console = Terminal(soft_wrap=True, highlight=False)
-    for item in context.obj.items("/products"):
-        if as_json:
-            write_json(item)
-        else:
-            console.print(
-                Text.assemble(
-                    (item["sku"], "bold"), f"  {_prices(item)}  {printable(item['name'])}"
-                )
-            )
+    for item in items:
+        console.print(
+            Text.assemble((item["sku"], "bold"), f"  {_prices(item)}  {printable(item['name'])}")
+        )
 
 
 @app.command("set")
@@ -107,11 +107,13 @@ def show_history(context: typer.Context, sku: Sku, as_json: AsJson = False) -> N
     Example:
       orderflow product history LAMP-01
     """
+    items = context.obj.items(f"/products/{sku}/history")
+    if as_json:
+        write_json_list(items)
+        return
+
     console = Terminal(soft_wrap=True, highlight=False)
-    for item in context.obj.items(f"/products/{sku}/history"):
-        if as_json:
-            write_json(item)
-            continue
+    for item in items:
         state = "" if item["active"] else "  withdrawn"
         console.print(
             f"{item['version']}  {item['occurredAt']}  {printable(item['actor'])}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -88,9 +88,10 @@ def readable_records(
     *,
     start: Offsets | None = None,
     follow: bool = True,
+    partitions: Collection[int] | None = None,
 ) -> Iterator[ReadableRecord | None]:
     """As `messaging.kafka.reader.read`, as text; None is a quiet moment."""
-    for record in read(kafka, topic, start=start, follow=follow):
+    for record in read(kafka, topic, start=start, follow=follow, partitions=partitions):
         yield None if record is None else readable(record, decoder)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from orderflow.cli.acting import actor_headers
 from orderflow.cli.configuration import tool_settings
-from orderflow.cli.output import say, write_json
+from orderflow.cli.output import say, write_json_list
 from orderflow.cli.terminal import Terminal
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.messaging.http.actor import ACTOR_HEADER
@@ -151,8 +151,7 @@ def _print(differences: Sequence[Line], *, dry_run: bool, unreadable: int, as_js
     if unreadable:
         notes.print(f"{unreadable:,} records are dead letters, and count in no total", style="dim")
     if as_json:
-        for line in differences:
-            write_json(line)
+        write_json_list(differences)
         return
 
     if values := [line for line in differences if "facts" not in line]:

@@ -40,6 +40,8 @@ from orderflow.stack.supervise.control import NOT_RUNNING
 from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
+ROLES_FROM = 100
+"""Columns of a terminal from which on roles are shown: the names of processes say most of it."""
 NEXT = ("status", "tail orders", "down")
 """What whoever has started the stack may want next."""
 
@@ -197,7 +199,7 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
         write_json(answer)
     else:
         console = Terminal(highlight=False)
-        console.print(_table(processes))
+        console.print(_table(processes, width=console.width))
         if waiting:
             console.print(outbox_table(waiting))
         if groups:
@@ -401,18 +403,20 @@ def _brokers(number: int | None) -> Literal[1, 3] | None:
     return cast("Literal[1, 3] | None", number)
 
 
-def _table(processes: list[ProcessRow]) -> Table:
-    """Within 80 columns: only roles are folded, and of an address host and port are shown."""
+def _table(processes: list[ProcessRow], *, width: int) -> Table:
+    """Of an address host and port are shown; roles only where there is room to have them whole."""
+    with_roles = width >= ROLES_FROM
     table = Table(box=None, pad_edge=False)
     for title in ("name", "role", "pid", "address", "state", "health", "restarts"):
-        table.add_column(title, no_wrap=title != "role", overflow="fold")
+        if title != "role" or with_roles:
+            table.add_column(title, no_wrap=True)
 
     for process in processes:
         colour = {"ok": "green", "failing": "red"}.get(process.health, "yellow")
         health = f"[{colour}]{process.health}[/{colour}]"
         table.add_row(
             process.name,
-            process.role,
+            *([process.role] if with_roles else []),
             str(process.pid or "–"),
             urlsplit(process.address).netloc or process.address,
             process.state,

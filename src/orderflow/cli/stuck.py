@@ -10,7 +10,7 @@ from rich.text import Text
 
 from orderflow.cli.acting import actor_headers
 from orderflow.cli.api_client import Api
-from orderflow.cli.output import say, write_json
+from orderflow.cli.output import say, write_json, write_json_list
 from orderflow.cli.terminal import Terminal
 from orderflow.cli.trace.words import roughly
 from orderflow.messaging.errors import OrderflowError
@@ -48,14 +48,15 @@ def stuck(context: typer.Context, url: Url = "", as_json: AsJson = False) -> Non
     if context.invoked_subcommand is not None:
         return
 
+    orders = context.obj.items("/orders", {"stuck": "true"})
+    if as_json:
+        write_json_list(orders)
+        return
     console = Terminal(soft_wrap=True, highlight=False)
     count = 0
-    for order in context.obj.items("/orders", {"stuck": "true"}):
+    for order in orders:
         count += 1
-        if as_json:
-            write_json(order)
-        else:
-            console.print(_shown(order, now=datetime.now(UTC)))
+        console.print(_shown(order, now=datetime.now(UTC)))
     if not count:
         Terminal(stderr=True, highlight=False).print("nothing is stuck", style="dim")
 

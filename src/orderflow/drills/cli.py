@@ -9,9 +9,10 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from orderflow.cli.output import say, write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.drills.catalogue import DRILLS, find
 from orderflow.drills.conduct import Outcome, Pace
 from orderflow.drills.drill import Drill
@@ -50,7 +51,7 @@ def list_drills(as_json: AsJson = False) -> None:
       orderflow drill list --json | jq -r '.[].name'
     """
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode([_described(d) for d in DRILLS])).decode())
+        write_json([_described(drill) for drill in DRILLS])
         return
 
     table = Table(box=None, pad_edge=False)
@@ -58,7 +59,7 @@ def list_drills(as_json: AsJson = False) -> None:
     table.add_column("breaks, and what should happen")
     for drill in DRILLS:
         table.add_row(drill.name, f"{drill.breaks}\n[dim]{drill.should}[/dim]")
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(table, width=min(console.width, 80))
 
 
@@ -108,7 +109,7 @@ def run(
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    screen = _VerdictScreen(Console(stderr=True, highlight=False), printed=not as_json)
+    screen = _VerdictScreen(Terminal(stderr=True, highlight=False), printed=not as_json)
     try:
         outcomes = run_all(
             drills,
@@ -121,7 +122,7 @@ def run(
         screen.close()
 
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode([_shown(o) for o in outcomes])).decode())
+        write_json([_shown(outcome) for outcome in outcomes])
     if report is not None:
         runs = [(find(outcome.drill), outcome) for outcome in outcomes]
         report.write_text(markdown(runs, pace=pace, machine=this_machine()))
@@ -132,14 +133,14 @@ def run(
 class _VerdictScreen(Screen):
     """A screen that prints verdicts on standard output, as they come."""
 
-    def __init__(self, console: Console, *, printed: bool) -> None:
+    def __init__(self, console: Terminal, *, printed: bool) -> None:
         super().__init__(console)
         self._printed = printed
 
     def ended(self, drill: Drill, outcome: Outcome) -> None:
         super().ended(drill, outcome)
         if self._printed:
-            print(verdict(drill, outcome), flush=True)
+            say(verdict(drill, outcome))
 
 
 def _chosen(name: str, *, every: bool) -> tuple[Drill, ...]:
@@ -152,7 +153,7 @@ def _chosen(name: str, *, every: bool) -> tuple[Drill, ...]:
 
 def _keep(stack: LocalStack) -> None:
     """Until Ctrl-C, which then is no interruption: the drills are over."""
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     console.print("the stack stays until Ctrl-C; in another shell:", style="bold")
     for variable, value in exports(stack.settings).items():
         if variable.endswith(("_URL", "_SERVERS")):

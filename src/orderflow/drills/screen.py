@@ -6,11 +6,11 @@ import textwrap
 import time
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orderflow.cli.terminal import Terminal
 from orderflow.drills.conduct import Expected, Outcome
 from orderflow.drills.drill import Drill
 from orderflow.drills.figures import Figures
@@ -30,7 +30,7 @@ class Screen:
     them; elsewhere a line of figures comes every 2 s.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self._console = console
         self._live: Live | None = None
         self._shown_at = 0.0

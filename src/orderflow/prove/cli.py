@@ -7,8 +7,9 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
+from orderflow.cli.output import write_json
+from orderflow.cli.terminal import Terminal
 from orderflow.prove.ordering import Plan, run
 from orderflow.prove.report import StatusLine, print_report
 
@@ -57,13 +58,13 @@ def ordering(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = Plan(customers=customers, orders=orders, workers=workers, partitions=partitions)
 
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     with console.status("starting …") as spinner:
         report = run(plan, StatusLine(console, spinner, plan).display)
 
     if as_json:
         fields = {**msgspec.to_builtins(report), "violations": report.violations}
-        print(msgspec.json.format(msgspec.json.encode(fields)).decode())
+        write_json(fields)
     else:
         print_report(report)
     if report.violations or report.missed:

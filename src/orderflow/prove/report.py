@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
+from orderflow.cli.terminal import Terminal
 from orderflow.prove.ordering import Display, Plan, Report
 from orderflow.prove.progress import Progress
 from orderflow.trials.disturbances import Disturbed
@@ -14,7 +14,7 @@ from orderflow.trials.disturbances import Disturbed
 class StatusLine:
     """A line that changes, on a terminal; elsewhere a line for each disturbance."""
 
-    def __init__(self, console: Console, spinner: Status, plan: Plan) -> None:
+    def __init__(self, console: Terminal, spinner: Status, plan: Plan) -> None:
         self._console = console
         self._spinner = spinner
         self._plan = plan
@@ -43,7 +43,7 @@ class StatusLine:
 
 def print_report(report: Report) -> None:
     """The tables, and the verdict."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     plan = report.plan
     console.print(
         f"{plan.orders:,} orders of {plan.customers:,} customers in {report.load_s:.1f} s "

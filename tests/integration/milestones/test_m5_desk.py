@@ -131,8 +131,10 @@ class Shop:
         return rows
 
     def letters(self, *options: str) -> list[dict[str, Any]]:
-        text = self.stack.answers("dlt", "list", "--each", "--json", *options)
-        return [json.loads(line) for line in text.splitlines()]
+        each: list[dict[str, Any]] = json.loads(
+            self.stack.answers("dlt", "list", "--each", "--json", *options)
+        )
+        return each
 
     @property
     def kafka(self) -> KafkaSettings:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import smtplib
 import subprocess
 import sys
@@ -98,9 +99,7 @@ def shown(mail: MailSink, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_shows_what_was_accepted_and_how_often_it_came(mail: MailSink) -> None:
     for name in ("a", "a", "b"):
         offer(mail, name)
-    lines = [
-        json.loads(line) for line in shown(mail, "--order", "order-1", "--json").stdout.splitlines()
-    ]
+    lines = json.loads(shown(mail, "--order", "order-1", "--json").stdout)
     assert [(line["messageId"].partition("@")[0], line["offered"]) for line in lines] == [
         ("a", 2),
         ("b", 1),
@@ -115,10 +114,41 @@ def test_the_command_shows_what_was_accepted_and_how_often_it_came(mail: MailSin
     ):
         assert part in text
     assert shown(mail, "--order", "order-2").stdout == ""
+    assert json.loads(shown(mail, "--order", "order-2", "--json").stdout) == []
     mail.kill()
     away = shown(mail)
     assert (away.returncode, away.stdout) == (1, "")
     assert "orderflow logs mail" in away.stderr
+
+
+def test_the_command_shows_the_last_mails_or_all_and_follows_those_that_arrive(
+    mail: MailSink,
+) -> None:
+    names = [f"m{number}" for number in range(22)]
+    for name in names:
+        offer(mail, name)
+
+    def ids(*options: str) -> list[str]:
+        answer = json.loads(shown(mail, "--json", *options).stdout)
+        return [each["messageId"].partition("@")[0] for each in answer]
+
+    assert ids() == names[-20:]
+    assert ids("--last", "2") == names[-2:]
+    assert ids("--all") == names
+
+    command = [sys.executable, "-m", "orderflow.cli.main", "mail", "-f", "--json", "-n", "1"]
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "ORDERFLOW_STACK__PORTS__MAIL_API": str(mail.port)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["messageId"].startswith("m21@")
+        offer(mail, "new")
+        assert json.loads(process.stdout.readline())["messageId"].startswith("new@")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
 
 
 def test_what_it_does_not_know_is_refused_and_a_stop_is_no_failure(mail: MailSink) -> None:

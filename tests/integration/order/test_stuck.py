@@ -66,7 +66,7 @@ class Desk:
         return done.stderr
 
     def stuck(self) -> dict[str, dict[str, Any]]:
-        listed = [json.loads(line) for line in self.command("--json").splitlines()]
+        listed = json.loads(self.command("--json"))
         return {order["orderId"]: order["waiting"] for order in listed}
 
     def state(self, order: str) -> tuple[str, str]:

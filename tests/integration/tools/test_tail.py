@@ -109,6 +109,53 @@ def test_only_records_of_the_key_are_shown(stack: Stack, topic: str) -> None:
     ] == [2]
 
 
+def places(stack: Stack, topic: str, *options: str) -> list[object]:
+    done = orderflow(stack, "tail", topic, "--json", *options)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line)["offset"] for line in done.stdout.splitlines()]
+
+
+def test_the_last_records_are_shown_whatever_markers_lie_between_them(
+    stack: Stack, topic: str
+) -> None:
+    everything = places(stack, topic, "--from-beginning", "--no-follow")
+    assert places(stack, topic, "--last", "2") == everything[-2:]
+    assert places(stack, topic, "--last", "1", "--key", "nothing") == [2]
+    assert places(stack, topic, "--last", "99") == everything
+
+
+def test_it_starts_at_an_offset_at_a_place_and_at_a_time(stack: Stack, topic: str) -> None:
+    everything = places(stack, topic, "--from-beginning", "--no-follow")
+    assert places(stack, topic, "--offset", "1", "--max", "2") == [1, 2]
+    assert places(stack, f"{topic}-0@2") == [2]
+    assert places(stack, topic, "--since", "1d", "--no-follow", "-p", "0") == everything
+    assert places(stack, topic, "--since", "2199-01-01", "--no-follow") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--partition", "7", "--last", "1"), "has no partition 7: it has 0 to 0"),
+        (("--partition", "7", "--from-beginning"), "has no partition 7: it has 0 to 0"),
+        (("--offset", "9999"), "has no offset 9999 yet; its partitions end so: 0 at "),
+        (("--offset", "1", "--last", "1"), "say one of --from-beginning, --offset, --since and"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_what_is(
+    stack: Stack, topic: str, options: tuple[str, ...], words: str
+) -> None:
+    done = orderflow(stack, "tail", topic, *options)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert words in done.stderr
+
+
+def test_an_unknown_topic_is_refused_with_names_that_are_near_it(stack: Stack, topic: str) -> None:
+    done = orderflow(stack, "tail", topic[:-1])
+    assert done.returncode == 2
+    assert f"there is no topic '{topic[:-1]}'; near it: " in done.stderr
+    assert topic in done.stderr
+
+
 def test_a_topic_that_does_not_exist_is_one_line_and_an_exit_code(stack: Stack) -> None:
     done = orderflow(stack, "tail", "no-such-topic")
     assert done.returncode != 0
@@ -138,5 +185,5 @@ def test_ctrl_c_ends_it_cleanly_once_it_follows(stack: Stack, topic: str) -> Non
         lines = [process.stdout.readline() for _ in range(4)]
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == "ended\n"
     assert json.loads(lines[-1])["key"] == "committed"

@@ -15,15 +15,15 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-import orderflow.cli
-from orderflow.cli.logs import _print_line, _print_order_line
+import orderflow
+from orderflow.cli.logs import _print_line
 from orderflow.cli.mail import Mail
 from orderflow.cli.mail import _shown as mail_shown
-from orderflow.cli.output import harmless, printable, say, write_json
+from orderflow.cli.output import harmless, printable, say, write_json, write_json_list
 from orderflow.cli.terminal import Terminal
-from orderflow.stack.order_lines import OrderLine
+from orderflow.stack.log_lines import log_line
 
-ROOM = Path(orderflow.cli.__file__).parent
+ROOMS = [Path(orderflow.__file__).parent / room for room in ("cli", "bench", "drills", "prove")]
 EVIL = "a\x1b[2J\x1b]0;owned\x07\x9b31m\r\x08\x7f\u202e\u200bb"
 NOW = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 
@@ -67,6 +67,36 @@ def test_no_text_acts_from_inside_a_table_and_the_table_keeps_its_width() -> Non
     assert "beside" in text
 
 
+def test_in_a_pipe_rows_are_whole_lines_without_padding(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    table = Table("name", "why", box=None)
+    table.add_row("short", "word " * 25)
+    table.add_row("a longer name", "x")
+    terminal = Terminal()
+    terminal.print(table)
+    terminal.print("goes on ", end="")
+    terminal.print("here")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith(" ")] == []
+    assert len(lines) == 4
+    assert lines[-1] == "goes on here"
+
+
+def test_in_a_pipe_the_width_is_what_columns_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert Terminal().width == 80
+    assert Terminal(width=40).width == 40
+
+
+def test_no_color_means_no_colour_on_a_terminal_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    file = io.StringIO()
+    Terminal(file=file, force_terminal=True, color_system="standard").print(Text("a", "red"))
+    assert file.getvalue() == "a\n"
+
+
 def test_colours_are_still_colours() -> None:
     file = io.StringIO()
     Terminal(file=file, force_terminal=True, color_system="standard").print(Text(EVIL, "red"))
@@ -81,6 +111,17 @@ def test_a_plain_line_and_json_are_harmless_too(capsys: pytest.CaptureFixture[st
     assert acts(out) | acts(err) == set()
     assert json.loads(out.splitlines()[1]) == {"key": EVIL, "bytes": "AAE="}
     assert out.isascii()
+
+
+@pytest.mark.parametrize("items", [[], [{"key": EVIL}], [1, 2, {"key": EVIL}]])
+def test_a_list_is_one_json_array_and_an_empty_one_is_one_too(
+    items: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert write_json_list(iter(items)) == len(items)
+    out = capsys.readouterr().out
+    assert json.loads(out) == items
+    assert out.isascii()
+    assert len(out.splitlines()) == (len(items) + 1 if items else 1)
 
 
 def test_no_mail_and_no_log_line_acts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,15 +140,18 @@ def test_no_mail_and_no_log_line_acts(capsys: pytest.CaptureFixture[str]) -> Non
     assert "\nforged" not in mail_shown(mail).plain
     assert "\n  second" in mail_shown(mail).plain
 
-    _print_line("kafka", EVIL, as_json=False, alone=True)
-    fields = {"level": EVIL, "message": f"{EVIL}\nforged", "logger": "x"}
-    _print_order_line(Terminal(soft_wrap=True), OrderLine(NOW, "payment", fields), as_json=False)
+    fields = {"timestamp": NOW.isoformat(), "level": EVIL, "message": f"{EVIL}\nforged"}
+    for raw in (EVIL, f"2026-01-31 09:05:00,123 WARN {EVIL}", json.dumps(fields)):
+        _print_line(Terminal(soft_wrap=True), log_line("kafka", raw, None), as_json=False)
     out = capsys.readouterr().out
     assert acts(out) == set()
     assert "\nforged" not in out
 
 
-@pytest.mark.parametrize("file", sorted(ROOM.rglob("*.py")), ids=lambda file: file.stem)
+SOURCES = [file for room in ROOMS for file in sorted(room.rglob("*.py"))]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_command_writes_through_what_escapes(file: Path) -> None:
     if file.name in ("output.py", "terminal.py"):
         return

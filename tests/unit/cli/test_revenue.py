@@ -147,7 +147,9 @@ def test_options_without_a_meaning_together_are_wrong_usage(
 def test_a_refusal_is_one_line_in_the_words_of_the_api(api: FakeApi) -> None:
     api.put("/revenue/anna", {"title": "Nothing was ever captured from such a customer"}, 404)
     api.put("/revenue/bert", PROBLEM, 503, retry_after="2")
-    assert str(run("anna").exception) == "Nothing was ever captured from such a customer"
+    assert str(run("anna").exception) == (
+        "Nothing was ever captured from such a customer (/revenue/anna)"
+    )
     away = f"{PROBLEM['title']}: {PROBLEM['detail']}; wait 2 s, then ask again"
     assert str(run("bert").exception) == away
     gone = run("carl").exception

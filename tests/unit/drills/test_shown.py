@@ -6,8 +6,8 @@ import io
 
 import msgspec
 import pytest
-from rich.console import Console
 
+from orderflow.cli.terminal import Terminal
 from orderflow.drills.catalogue import DRILLS
 from orderflow.drills.conduct import Expected, Outcome, Pace
 from orderflow.drills.figures import ClusterFigures, Figures, TableFigures
@@ -54,10 +54,9 @@ DRILL = DRILLS[0]
 
 
 def printed(shown: object, *, width: int = 200) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(shown)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    file = io.StringIO()
+    Terminal(file=file, width=width).print(shown)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize("figures", [LARGE, AWAY], ids=["large", "away"])
@@ -86,15 +85,14 @@ def test_what_is_not_known_is_no_number() -> None:
 
 
 def test_without_a_terminal_a_drill_is_plain_lines_of_at_most_80_columns() -> None:
-    console = Console(file=io.StringIO(), width=200)
-    shown = Screen(console)
+    file = io.StringIO()
+    shown = Screen(Terminal(file=file, width=200))
     for drill in DRILLS:
         shown.phase(drill, f"breaks: {drill.breaks}")
         shown.look(LARGE)
         shown.expected(LATE)
         shown.ended(drill, FAILED)
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    text = file.getvalue()
     assert "\x1b" not in text
     assert max(len(row) for row in text.splitlines()) <= WIDTH_MAX
     assert "✗ once healed: it is back" in text

@@ -13,7 +13,6 @@ is compared with what was produced: a turn that is wrong gives no figure.
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,7 @@ from orderflow.bench.copies.load import Offsets
 from orderflow.bench.copies.paced import Paced, memory_mb
 from orderflow.bench.copies.reading import FileTask, OneFile
 from orderflow.bench.service_data import open_connection
+from orderflow.cli.output import say
 from orderflow.connect import deploy
 from orderflow.connect.rest import ConnectClient
 from orderflow.connect.warehouse import make_table
@@ -104,7 +104,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def run(plan: Plan) -> Report:
     machine = this_machine()
     fetch_uses(jars.default_cache_dir(), jars.NEEDED_BY["connect"])
-    extra_packages.ensure(extra_packages.LAKE, lambda line: print(line, file=sys.stderr))
+    extra_packages.ensure(extra_packages.LAKE, lambda line: say(line, to_stderr=True))
     flush = {
         "ORDERFLOW_LAKE__FLUSH_S": str(plan.flush_s),
         "ORDERFLOW_LAKE__FLUSH_RECORDS": str(plan.flush_records),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.copies.bench import LAKE, NAIVE, ONE_FILE, READ, WAREHOUSE, Report
 from orderflow.bench.copies.paced import Cost, Paced
+from orderflow.cli.terminal import Terminal
 from orderflow.trials.harness import of_target, spread, void_cell
 from orderflow.trials.latency import Percentiles
 from orderflow.trials.open_loop import LAG_MAX_MS
@@ -14,7 +14,7 @@ from orderflow.trials.open_loop import LAG_MAX_MS
 
 def print_report(report: Report) -> None:
     """Medians over the rounds, with their range."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(_backlog(report))
     for name, ratio in report.ratios.items():
         console.print(f"{ratio:.2f} × {name}")

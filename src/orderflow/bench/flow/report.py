@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.flow.bench import Report
 from orderflow.bench.flow.step import Step
 from orderflow.bench.flow.work_done import WorkDone
+from orderflow.cli.terminal import Terminal
 
 REQUESTS_SHOWN = 8
 
 
 def print_report(report: Report) -> None:
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(_steps(report.steps))
     console.print(_hops(report))
     if report.steps[-1].used:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.flow.step import Step
 from orderflow.bench.growth.bench import Report
+from orderflow.cli.terminal import Terminal
 
 
 def print_report(report: Report) -> None:
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(_rates(report))
     console.print(_memory(report))
     for name, step in _steps(report):

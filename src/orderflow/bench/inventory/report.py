@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import statistics
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.inventory.bench import NAIVE, OURS, Report
 from orderflow.bench.inventory.flow import HOPS
+from orderflow.cli.terminal import Terminal
 from orderflow.trials.harness import median, of_target, rate_cells, void_cell
 from orderflow.trials.open_loop import LAG_MAX_MS
 
 
 def print_report(report: Report) -> None:
     """Medians over the rounds, with the range of the rates."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(_rates(report))
     console.print(
         f"{report.ratio:.1f} × {NAIVE}; a fifth of the events came twice; "

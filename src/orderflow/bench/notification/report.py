@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.notification.bench import LISTENER, NAIVE, SENDER, Report
+from orderflow.cli.terminal import Terminal
 from orderflow.trials.harness import median, of_target, rate_cells
 
 
@@ -18,7 +18,7 @@ def print_report(report: Report) -> None:
         cells = (*rate_cells(turns), median(turn.cpu_us for turn in turns), sink)
         table.add_row(f"{name}: {what}", *cells)
 
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(table)
     console.print(
         f"sender: {report.ratio:.1f} × {NAIVE}; {report.mails:,} mails, each accepted once and "

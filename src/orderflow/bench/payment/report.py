@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.payment.bench import (
@@ -18,12 +17,13 @@ from orderflow.bench.payment.bench import (
     Report,
     Turn,
 )
+from orderflow.cli.terminal import Terminal
 from orderflow.trials.harness import median, of_target, rate_cells
 
 
 def print_report(report: Report) -> None:
     """Medians over the rounds, with the range of the rates."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(_table(report))
     console.print(
         "ours with a provider in its own process, but for the one over HTTP; intents and outcomes "

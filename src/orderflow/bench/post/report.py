@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.post.bench import NAIVE, OURS, Report
+from orderflow.cli.terminal import Terminal
 from orderflow.trials.harness import median, of_target, rate_cells
 
 
 def print_report(report: Report) -> None:
     """Medians over the rounds, with the range of the rates."""
-    console, drain = Console(highlight=False), report.drain
+    console, drain = Terminal(highlight=False), report.drain
     console.print(_table(report))
     console.print(
         "naive: the same HTTP stack, an asyncpg pool of 32, BEGIN + 2 INSERT + COMMIT for each "

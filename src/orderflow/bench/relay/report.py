@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.relay.bench import Report
+from orderflow.cli.terminal import Terminal
 from orderflow.trials.harness import spread, void_cell
 from orderflow.trials.open_loop import LAG_MAX_MS
 
 
 def print_report(report: Report) -> None:
     """Medians over the rounds, with their range."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(_drains(report), _steady(report))
     console.print(
         f"void: rows were written more than {LAG_MAX_MS:.0f} ms late at p99; "

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.revenue.bench import NAIVE, NO_STATE, OURS, Report
+from orderflow.cli.terminal import Terminal
 from orderflow.trials.harness import median, of_target, rate_cells
 
 
 def print_report(report: Report) -> None:
     """Medians over the rounds, with the range of the rates."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(_table(report))
     for name, ratio in report.ratios.items():
         console.print(f"{ratio:.2f} × {name}")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.tracing.bench import ALL, OFF, TENTH, Report
+from orderflow.cli.terminal import Terminal
 from orderflow.trials.harness import median, of_target, rate_cells
 
 
 def print_report(report: Report) -> None:
     """Medians over the rounds, with the range of the rates."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     table = Table("traces", "turns", "records/s", "min–max", "CPU µs", "twice", "never")
     for name in (OFF, TENTH, ALL):
         turns = of_target(report.turns, name)

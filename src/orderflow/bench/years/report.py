@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from orderflow.bench.years.bench import Report
+from orderflow.cli.terminal import Terminal
 
 
 def print_report(report: Report) -> None:
     """Each question beside itself on an empty house."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     empty, full = report.turns
     table = Table(
         "question", "empty: p50 ms", "p99 ms", f"after {full.orders_before:,}: p50 ms", "p99 ms"

@@ -171,7 +171,7 @@ def _show_arrivals(
     console: Terminal, orders: dict[str, Placed], arrivals: Arrivals
 ) -> list[ReadableRecord]:
     """Every record as it comes, until each order has all of its records."""
-    view.heading(console, "what comes of it, record by record")
+    view.heading(console, "what comes of it, record by record, and how long after the 201")
     until = time.monotonic() + ARRIVED_WITHIN_S
     shown: list[ReadableRecord] = []
 

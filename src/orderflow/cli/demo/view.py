@@ -36,6 +36,7 @@ from orderflow.contracts.events import (
 )
 
 BYTES_SHOWN = 12
+CLOCK_S = 0.001
 HEADERS_SHOWN = ("ce_type", "ce_id", "ce_time")
 COLOURS = {
     "ada": "green",
@@ -123,7 +124,7 @@ def summary(console: Terminal, rows: Sequence[tuple[Story, Value, Captured]]) ->
         "order of",
         "status",
         "payment",
-        "stock",
+        "stock was",
         "the provider's own ledger",
         box=None,
         pad_edge=False,
@@ -249,6 +250,9 @@ def _customer(story: Story) -> Text:
 
 
 def _late(seconds: float) -> str:
+    if seconds < CLOCK_S:
+        # Brokers note times in whole milliseconds, and they may be older than our own 201.
+        return "< 1 ms"
     return f"{seconds * 1000:,.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 

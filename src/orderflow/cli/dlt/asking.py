@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from orderflow.cli.acting import actor_name
+from orderflow.cli.moments import moment_of
 from orderflow.contracts.known_names import there_are
 from orderflow.contracts.operator_commands import OPERATOR_COMMANDS
 from orderflow.contracts.roster import ALL_GROUPS
@@ -17,8 +17,6 @@ from orderflow.messaging.dead_letters.letters import ANY, LetterFilter
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.messaging.settings import KafkaSettings
 
-_AGO = re.compile(r"(\d{1,6}) ?(s|min|h|d)")
-_SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
 ACTOR_MAX = 200
 
 
@@ -71,19 +69,6 @@ def letter_filter(
 def is_any(chosen: LetterFilter) -> bool:
     """Whether nothing was said: then all letters are meant."""
     return chosen == ANY
-
-
-def moment_of(text: str, *, now: datetime) -> datetime:
-    """`2026-01-31T09:05`, UTC unless it says otherwise; or how long ago: `90s 10min 2h 3d`."""
-    if match := _AGO.fullmatch(text.strip()):
-        return now - timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"{text!r} is no time: write 2026-01-31T09:05 (UTC), or how long ago, as 10min, 2h, 3d"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def actor(given: str) -> str:

@@ -28,7 +28,7 @@ from orderflow.cli.dlt.view import (
     report_lines,
     show_lines,
 )
-from orderflow.cli.output import write_json
+from orderflow.cli.output import write_json, write_json_list
 from orderflow.cli.terminal import Terminal
 from orderflow.contracts.events import EVENT_TYPES
 from orderflow.messaging.dead_letters.desk import Desk
@@ -374,12 +374,12 @@ def _list_each(
     console = Terminal(highlight=False, soft_wrap=True)
     letters: Any = at_desk.letters(chosen, include_closed=closed)
     with closing(letters):
+        if as_json:
+            write_json_list(map(letter_answer, letters))
+            return
         for letter in letters:
             count += 1
-            if as_json:
-                write_json(letter_answer(letter))
-            else:
-                console.print(letter_line(letter, now=now))
+            console.print(letter_line(letter, now=now))
     if not count:
         _hint("no such dead letter" if closed else "no such dead letter is open")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -49,41 +49,42 @@ ZIPKIN_TIMEOUT_S = 1.0
 WATCH_EVERY = 5_000
 
 
+OrderId = Annotated[str, typer.Argument(metavar="ORDER_ID", help="The order's id.")]
+RecordsMax = Annotated[
+    int, typer.Option("--records-max", min=1, help="How many records of a partition to look at.")
+]
+Logs = Annotated[
+    Path | None, typer.Option("--logs", help="Where the processes' lines are (*.log), if not here.")
+]
+Url = Annotated[str, typer.Option("--url", help="The order API; the local stack's, if not given.")]
+PaymentUrl = Annotated[str, typer.Option("--payment-url", help="The payment API.")]
+InventoryUrl = Annotated[str, typer.Option("--inventory-url", help="The inventory API.")]
+NotificationUrl = Annotated[str, typer.Option("--notification-url", help="The notification API.")]
+FulfilmentUrl = Annotated[str, typer.Option("--fulfilment-url", help="The fulfilment API.")]
+
+
 def trace(
-    order: Annotated[str, typer.Argument(metavar="ORDER_ID", help="The order's id.")],
+    order: OrderId,
     *,
     everything: Annotated[
         bool, typer.Option("--all", help="Also what changed nothing: skipped records, revenue.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The story as one JSON object.")] = False,
-    records_max: Annotated[
-        int,
-        typer.Option("--records-max", min=1, help="How many records of a partition to look at."),
-    ] = RECORDS_MAX,
-    logs: Annotated[
-        Path | None,
-        typer.Option("--logs", help="Where the processes' lines are (*.log), if not here."),
-    ] = None,
-    url: Annotated[
-        str, typer.Option("--url", help="The order API; the local stack's, if not given.")
-    ] = "",
-    payment_url: Annotated[str, typer.Option("--payment-url", help="The payment API.")] = "",
-    inventory_url: Annotated[str, typer.Option("--inventory-url", help="The inventory API.")] = "",
-    notification_url: Annotated[
-        str, typer.Option("--notification-url", help="The notification API.")
-    ] = "",
-    fulfilment_url: Annotated[
-        str, typer.Option("--fulfilment-url", help="The fulfilment API.")
-    ] = "",
+    records_max: RecordsMax = RECORDS_MAX,
+    logs: Logs = None,
+    url: Url = "",
+    payment_url: PaymentUrl = "",
+    inventory_url: InventoryUrl = "",
+    notification_url: NotificationUrl = "",
+    fulfilment_url: FulfilmentUrl = "",
 ) -> None:
     """
     Tell what happened to an order: who did what when, on which topic, how long it took, what
     failed, which mails went out, what it waits for now. No tracing back end is needed.
 
-    \b
-    The story is put together from the topics, the services' answers, and the
-    lines of this host's processes. What could not be learned stands at its end.
-    Exit 0 if everybody could be asked; 1 if not, or if there is no such order.
+    The story is put together from the topics, the services' answers, and the lines of this host's
+    processes. What could not be learned stands at its end. Exit 0 if everybody could be asked; 1 if
+    not, or if there is no such order.
 
     \b
     Examples:
@@ -91,33 +92,54 @@ def trace(
       orderflow trace 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10 --all
       orderflow trace 019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10 --json | jq .missing
     """
-    order_id = _order_id(order)
-    local = current()
     others = {
         "payment": payment_url,
         "inventory": inventory_url,
         "notification": notification_url,
         "fulfilment": fulfilment_url,
     }
-    apis = _apis(url, others)
 
-    # What the local stack's processes wrote says nothing of another system's orders.
-    story = story_of(
-        order_id,
-        apis,
-        tool_settings(None if url else "kafka", waits=True),
-        logs=logs or (None if url else local.logs),
-        zipkin=None if url else zipkin_port(local),
-        records_max=records_max,
-    )
+    story = story_at(order, url, others, logs=logs, records_max=records_max)
     if as_json:
         write_json(story)
     else:
         Terminal(soft_wrap=True, highlight=False).print(
             shown(story, now=datetime.now(UTC), everything=everything)
         )
-    if any(missing.unasked for missing in story.missing):
+    if is_unasked(story):
         raise typer.Exit(1)
+
+
+def story_at(
+    order: str,
+    url: str,
+    others: Mapping[str, str],
+    *,
+    logs: Path | None,
+    records_max: int,
+) -> Story:
+    """
+    The order's story as the APIs at these addresses know it; an empty `url` is the local stack.
+    `others`: the addresses by service, empty where none is given. Raises NoSuchOrder, and
+    ConfigurationError if `order` is no order id.
+    """
+    order_id = _order_id(order)
+    local = current()
+
+    # What the local stack's processes wrote says nothing of another system's orders.
+    return story_of(
+        order_id,
+        _apis(url, others),
+        tool_settings(None if url else "kafka", waits=True),
+        logs=logs or (None if url else local.logs),
+        zipkin=None if url else zipkin_port(local),
+        records_max=records_max,
+    )
+
+
+def is_unasked(story: Story) -> bool:
+    """Whether somebody who knows about the order could not be asked."""
+    return any(missing.unasked for missing in story.missing)
 
 
 def story_of(
@@ -253,7 +275,7 @@ def _made_at(order_id: str) -> datetime:
     )
 
 
-def _apis(url: str, others: dict[str, str]) -> dict[str, Api | None]:
+def _apis(url: str, others: Mapping[str, str]) -> dict[str, Api | None]:
     """Without addresses all are the local stack's; it knows nothing of another system's orders."""
     return {
         "order": Api("order", url),

@@ -30,13 +30,14 @@ _QUIET_OUTCOMES = ("handled", "finished")
 
 def shown(story: Story, *, now: datetime, everything: bool = False) -> Text:
     """The whole story, line by line. `everything`: also what changed nothing."""
-    lines = [*_head(story, now=now), Text()]
+    lines = [*head(story, now=now), Text()]
     lines += _Tree(everything=everything).lines(story.story)
     lines += _foot(story, everything=everything)
     return Text("\n").join(lines)
 
 
-def _head(story: Story, *, now: datetime) -> Iterator[Text]:
+def head(story: Story, *, now: datetime) -> Iterator[Text]:
+    """What the order is now, and what it waits for."""
     yield Text.assemble("order ", (story.order_id, "bold"))
     if story.customer_id:
         yield from _wrapped(f"of customer {printable(story.customer_id)}")
@@ -97,7 +98,7 @@ class _Tree:
                 yield from self._node(root, "", "")
 
     def _node(self, node: Node, first: str, others: str) -> Iterator[Text]:
-        yield from self._entry(node.at, in_words(node), _style(node), first, others)
+        yield from self._entry(node.at, in_words(node), style(node), first, others)
 
         children, folded = self._visible(node)
         rows = len(children) + bool(folded)
@@ -136,7 +137,7 @@ class _Tree:
         room = max(BODY_MIN, WIDTH - TIME - len(first))
         first, others = first[: WIDTH - TIME - room], others[: WIDTH - TIME - room]
         time = f"{at.astimezone(UTC):%H:%M:%S.%f}"[:-3] if at is not None else ""
-        for number, line in enumerate(_broken(printable(words), room)):
+        for number, line in enumerate(broken(printable(words), room)):
             stamp, guide = (time, first) if not number else ("", others)
             yield Text.assemble((f"{stamp:<{TIME}}", "dim"), (guide, "dim"), (line, style))
 
@@ -151,18 +152,26 @@ def _foot(story: Story, *, everything: bool) -> Iterator[Text]:
         yield from _wrapped("what failed in full, for an operator:", "dim")
     for node in letters[:LETTERS_SHOWN]:
         # Not wrapped: it is there to be copied.
-        letter = LetterId(str(node.topic), int(node.partition or 0), int(node.offset or 0))
-        yield Text(f"  orderflow dlt show {letter}", "dim")
+        yield Text(f"  orderflow dlt show {letter_id(node)}", "dim")
     if not story.complete:
         yield Text("this story is not complete:", "bold yellow")
-        for missing in story.missing:
-            words = printable(f"{missing.source}: {missing.why}")
-            yield from _wrapped(words, "yellow", indent="  ")
+    yield from gaps_of(story)
 
     for trace_id in story.trace_ids:
         yield Text(f"trace {trace_id}", "dim")
     if story.zipkin:
         yield Text(story.zipkin, "cyan")
+
+
+def gaps_of(story: Story) -> Iterator[Text]:
+    """What could not be learned, and why."""
+    for missing in story.missing:
+        yield from _wrapped(printable(f"{missing.source}: {missing.why}"), "yellow", indent="  ")
+
+
+def letter_id(node: Node) -> LetterId:
+    """The dead letter of a node, as `orderflow dlt` calls it."""
+    return LetterId(str(node.topic), int(node.partition or 0), int(node.offset or 0))
 
 
 def _is_plain(node: Node) -> bool:
@@ -194,7 +203,8 @@ def _has_trouble(node: Node) -> bool:
     )
 
 
-def _style(node: Node) -> str:
+def style(node: Node) -> str:
+    """How a node looks: red where somebody has to act."""
     if _is_dead(node) and (node.details or {}).get("disposition") not in (None, OPEN):
         return "magenta"
     if node.kind == "dead letter" or node.outcome in ("pending", "UNKNOWN"):
@@ -205,11 +215,12 @@ def _style(node: Node) -> str:
 
 
 def _wrapped(words: str, style: str = "", *, indent: str = "") -> Iterator[Text]:
-    for number, line in enumerate(_broken(words, WIDTH - len(indent) - 2)):
+    for number, line in enumerate(broken(words, WIDTH - len(indent) - 2)):
         yield Text(f"{indent}{'  ' if number and indent else ''}{line}", style)
 
 
-def _broken(words: str, room: int) -> list[str]:
+def broken(words: str, room: int) -> list[str]:
+    """The words as lines of at most `room` columns."""
     # A number and its unit stay together.
     joined = _UNIT.sub("\\1\xa0\\2", words)
     lines = textwrap.wrap(joined, room, break_on_hyphens=False) or [""]

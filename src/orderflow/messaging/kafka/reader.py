@@ -6,9 +6,10 @@ Not for processing: nothing here remembers how far it has read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -29,6 +30,8 @@ GROUP = "orderflow.reader"
 
 REQUEST_TIMEOUT_S = 10.0
 TICK_S = 0.25
+NEAR_MAX = 3
+"""Names that are offered for a topic that does not exist."""
 
 Offsets = Mapping[int, int]
 """Offset by partition."""
@@ -52,22 +55,58 @@ def end_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
 
     Raises ConfigurationError if there is no such topic, Unavailable if the cluster is away.
     """
-    with _open(settings) as client:
-        return _ends(client, topic)
+    return {partition: end for partition, (_, end) in offset_ranges(settings, topic).items()}
+
+
+def offset_ranges(settings: KafkaSettings, topic: str) -> dict[int, tuple[int, int]]:
+    """
+    The first offset that each partition still has, and the one that its next record will have.
+
+    Raises ConfigurationError if there is no such topic, Unavailable if the cluster is away.
+    """
+    with _open(settings) as client, _asking(topic):
+        return {
+            partition: client.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S
+            )
+            for partition in _partitions(client, topic)
+        }
+
+
+def offsets_since(settings: KafkaSettings, topic: str, moment: datetime) -> dict[int, int]:
+    """
+    The offset of each partition's first record that is not older than `moment` (an aware time); its
+    end if it has none.
+
+    Raises ConfigurationError if there is no such topic, Unavailable if the cluster is away.
+    """
+    since_ms = max(0, int(moment.timestamp() * 1000))
+    ends = end_offsets(settings, topic)
+    with _open(settings) as client, _asking(topic):
+        wanted = [TopicPartition(topic, partition, since_ms) for partition in ends]
+        starts = client.offsets_for_times(wanted, timeout=REQUEST_TIMEOUT_S)
+    return {at.partition: at.offset if at.offset >= 0 else ends[at.partition] for at in starts}
 
 
 def read(
-    settings: KafkaSettings, topic: str, *, start: Offsets | None = None, follow: bool = True
+    settings: KafkaSettings,
+    topic: str,
+    *,
+    start: Offsets | None = None,
+    follow: bool = True,
+    partitions: Collection[int] | None = None,
 ) -> Iterator[ConsumerRecord | None]:
     """
-    The topic's committed records from `start` on (None: all), by offset within each partition.
+    The topic's committed records from `start` on (None: all), by offset within each partition; of
+    these `partitions` only (None: all).
 
     With `follow` it never ends, and yields None after each quarter of a second without a record, so
     that the caller can check the time. Without, it ends where the topic ended when it began. Raises
-    ConfigurationError if there is no such topic, Unavailable if the cluster can't be reached.
+    ConfigurationError if there is no such topic or partition, Unavailable if the cluster can't be
+    reached.
     """
     with _open(settings) as client:
-        ends = _ends(client, topic)
+        ends = _ends(client, topic, partitions)
         positions = {partition: (start or {}).get(partition, 0) for partition in ends}
         client.assign(
             [TopicPartition(topic, partition, offset) for partition, offset in positions.items()]
@@ -96,6 +135,14 @@ def read(
                 raise ConfigurationError(f"could not read {topic}: {error.str()}")
 
 
+def refuse_unknown(topic: str, known: Collection[int], wanted: Collection[int]) -> None:
+    """Raises ConfigurationError if the topic, with the `known` partitions, has not all `wanted`."""
+    if unknown := [str(partition) for partition in wanted if partition not in known]:
+        raise ConfigurationError(
+            f"{topic} has no partition {', '.join(unknown)}: it has {min(known)} to {max(known)}"
+        )
+
+
 @contextmanager
 def _open(settings: KafkaSettings) -> Iterator[Consumer]:
     client = consumer(settings, GROUP)
@@ -105,17 +152,38 @@ def _open(settings: KafkaSettings) -> Iterator[Consumer]:
         client.close()
 
 
-def _ends(client: Consumer, topic: str) -> dict[int, int]:
-    try:
-        metadata = client.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
-        if metadata.error is not None:
-            raise ConfigurationError(f"can't read topic {topic}: {metadata.error.str()}")
-
-        partitions = [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
+def _ends(client: Consumer, topic: str, chosen: Collection[int] | None) -> dict[int, int]:
+    with _asking(topic):
+        known = _partitions(client, topic)
+        wanted = known if chosen is None else sorted(chosen)
+        refuse_unknown(topic, known, wanted)
         return {
-            p.partition: client.get_watermark_offsets(p, timeout=REQUEST_TIMEOUT_S)[1]
-            for p in partitions
+            partition: client.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S
+            )[1]
+            for partition in wanted
         }
+
+
+def _partitions(client: Consumer, topic: str) -> list[int]:
+    metadata = client.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
+    if metadata.error is None:
+        return sorted(metadata.partitions)
+    if metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        names = client.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+        raise ConfigurationError(f"there is no topic {topic!r}{_near(topic, names)}")
+    raise ConfigurationError(f"can't read topic {topic}: {metadata.error.str()}")
+
+
+def _near(topic: str, names: Collection[str]) -> str:
+    near = get_close_matches(topic, sorted(names), n=NEAR_MAX)
+    return f"; near it: {', '.join(near)}" if near else ""
+
+
+@contextmanager
+def _asking(topic: str) -> Iterator[None]:
+    try:
+        yield
     except KafkaException as error:
         raise Unavailable(
             f"could not look up topic {topic}: {error.args[0].str()}", resource="broker"

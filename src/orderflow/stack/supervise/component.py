@@ -13,8 +13,11 @@ import msgspec
 
 from orderflow.messaging.work.reasons import Degraded
 from orderflow.stack.ports import HOST, is_open
+from orderflow.stack.supervise.health_answer import why_not_ready
 
 PROBE_TIMEOUT_S = 2.0
+BODY_MAX = 64 * 1024
+"""Bytes of a health answer that are read: a document that is cut off says nothing."""
 
 Probe = Callable[[], str]
 """Returns what is wrong, in a few words; an empty string when nothing is. `Degraded`: it is up."""
@@ -81,7 +84,7 @@ def http_probe(port: int, path: str) -> Probe:
             connection.request("GET", path)
             # The response is closed too: one that ends with its connection owns the socket.
             with connection.getresponse() as answer:
-                body = answer.read(2000).decode(errors="replace")
+                body = answer.read(BODY_MAX).decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
             return f"{path}: {error or type(error).__name__}"
         finally:
@@ -89,7 +92,7 @@ def http_probe(port: int, path: str) -> Probe:
 
         if answer.status == 200:
             return Degraded("; ".join(_degraded_in(body)))
-        return f"{path}: {answer.status} {body}".strip()
+        return why_not_ready(path, answer.status, body)
 
     return probe
 

@@ -32,6 +32,14 @@ def last_lines(path: Path, count: int) -> list[str]:
         return [line.rstrip("\n") for line in deque(lines, maxlen=count)]
 
 
+def all_lines(path: Path) -> Iterator[str]:
+    """The lines that were cut off the file, and those that are in it."""
+    for part in (path.with_name(f"{path.name}.1"), path):
+        if part.is_file():
+            with part.open(encoding="utf-8", errors="replace") as lines:
+                yield from (line.rstrip("\n") for line in lines)
+
+
 def since(path: Path, offset: int) -> str:
     """What was appended after `offset` bytes; the whole file if it was cut since then."""
     return _bytes_since(path, offset).decode(errors="replace")

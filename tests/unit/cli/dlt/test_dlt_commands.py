@@ -18,7 +18,7 @@ from tests.unit.cli.dlt.letters import DLT, NOW, ORDER, a_group, a_letter
 from typer.testing import CliRunner, Result
 
 import orderflow.cli.dlt.command as commands
-from orderflow.cli.dlt.asking import actor, letter_filter, moment_of
+from orderflow.cli.dlt.asking import actor, letter_filter
 from orderflow.messaging.dead_letters.letter_place import LetterId
 from orderflow.messaging.dead_letters.letters import ANY, LetterFilter
 from orderflow.messaging.dead_letters.replay_plan import (
@@ -132,17 +132,6 @@ def test_a_wrong_filter_is_refused_with_what_would_be_right(
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
         letter_filter(**options, now=NOW)
-
-
-@pytest.mark.parametrize(
-    ("text", "ago"), [("90s", 90), ("10 min", 600), ("2h", 7_200), ("3d", 259_200)]
-)
-def test_a_time_may_be_how_long_ago(text: str, ago: int) -> None:
-    assert moment_of(text, now=NOW) == NOW - timedelta(seconds=ago)
-
-
-def test_a_time_without_a_zone_is_utc() -> None:
-    assert moment_of("2026-01-31T09:05", now=NOW) == datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
 
 
 def test_who_decides_is_named_or_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,8 +260,8 @@ def test_letters_are_listed_in_rows_or_one_by_one(desk: AnsweringDesk) -> None:
     rows = json.loads(run("list", "--json").stdout)
     assert rows[0]["letters"] == 3
     assert rows[0]["firstLetter"].endswith("/0/123456789")
-    lines = run("list", "--each", "--closed", "--json").stdout.splitlines()
-    assert [json.loads(line)["id"] for line in lines] == [ONE, f"{DLT}/0/13"]
+    each = json.loads(run("list", "--each", "--closed", "--json").stdout)
+    assert [letter["id"] for letter in each] == [ONE, f"{DLT}/0/13"]
     assert desk.calls[-1] == ("letters", ANY, {"include_closed": True})
 
 

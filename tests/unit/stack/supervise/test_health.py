@@ -42,7 +42,7 @@ def answering(status: int, body: Mapping[str, Any]) -> Iterator[int]:
     [
         (200, {"ready": True, "reasons": [], "degraded": []}, "ok", ""),
         (200, {"degraded": ["relay: broker: away"]}, "degraded", "relay: broker: away"),
-        (503, {"reasons": ["no slot"]}, "failing", '/readyz: 503 {"reasons": ["no slot"]}'),
+        (503, {"reasons": ["no slot"]}, "failing", "no slot"),
     ],
 )
 def test_a_process_is_well_degraded_or_failing_as_it_says(
