@@ -141,8 +141,8 @@ _LOCK_STOCK = f"{_STOCK} WHERE sku = ANY(%s::text[]) ORDER BY sku FOR UPDATE"
 _STOCK_PAGE = f"{_STOCK} WHERE sku > %s ORDER BY sku LIMIT %s"
 _FIND_STOCK = f"{_STOCK} WHERE sku = %s"
 # Differences, not new values: should a lock ever be missing, no change is lost, and the table's
-# constraint refuses to oversell. What left is recorded by the same statement, which sees the rows as
-# they were before its own change; not by a join with what it changed, which has no index.
+# constraint refuses to oversell. What left is recorded by the same statement, which sees the rows
+# as they were before its own change: a join with what it changed would have no index.
 _CHANGE = """
 WITH changed AS (
     UPDATE stock SET on_hand = stock.on_hand + change.on_hand,
