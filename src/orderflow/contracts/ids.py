@@ -28,7 +28,7 @@ def order_id_of(text: str) -> OrderId:
     return OrderId(str(UUID(text)))
 
 
-def spelt(text: str) -> OrderId:
+def known_order_id(text: str) -> OrderId:
     """
     As `order_id_of`, for an edge where an id that is none is an order that nobody knows.
     """

@@ -242,6 +242,20 @@ def test_a_reservation_can_be_looked_up(service: Service, client: httpx2.Client)
     assert client.get("/reservations/order-2").status_code == 404
 
 
+def test_a_reservation_is_found_however_its_order_is_spelt(
+    service: Service, client: httpx2.Client
+) -> None:
+    order_id = "0198a0b2-aaaa-7bbb-8ccc-ddddeeeeffff"
+    with service.connection() as connection:
+        connection.execute(
+            "INSERT INTO reservation VALUES (%s, 'customer-1', 'payment-1', 'RELEASED',"
+            " '[]', now(), now())",
+            (order_id,),
+        )
+    for spelt in (order_id, order_id.upper(), order_id.replace("-", "")):
+        assert client.get(f"/reservations/{spelt}").json()["orderId"] == order_id
+
+
 def test_a_row_that_somebody_holds_is_503_after_seconds_and_the_service_goes_on(
     service: Service, client: httpx2.Client
 ) -> None:

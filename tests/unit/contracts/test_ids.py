@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from orderflow.contracts.ids import spelt
+from orderflow.contracts.ids import known_order_id
 from orderflow.services.inventory.api import _order_id as inventory_order_id
 from orderflow.services.notification.api import _order_or_customer
 from orderflow.services.operations.desk_requests import query_filter
@@ -17,12 +17,12 @@ SPELLINGS = [ORDER_ID, ORDER_ID.upper(), ORDER_ID.replace("-", ""), f"urn:uuid:{
 
 @pytest.mark.parametrize("text", SPELLINGS)
 def test_every_spelling_is_the_same_id(text: str) -> None:
-    assert spelt(text) == ORDER_ID
+    assert known_order_id(text) == ORDER_ID
 
 
 @pytest.mark.parametrize("text", ["", "nope", "0f1e", ORDER_ID + "0"])
 def test_what_is_no_id_is_left_as_it_is(text: str) -> None:
-    assert spelt(text) == text
+    assert known_order_id(text) == text
 
 
 @pytest.mark.parametrize("text", SPELLINGS)

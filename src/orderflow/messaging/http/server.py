@@ -20,6 +20,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.http.bounded_protocol import BoundedProtocol
 from orderflow.messaging.http.health import Reasons, application
 from orderflow.messaging.http.measured import Measured
 from orderflow.messaging.http.snapshot import EVERY_S_NOT_READY, Snapshot
@@ -28,6 +29,8 @@ from orderflow.messaging.telemetry.traces import close_traces
 
 GRACEFUL_S = 4
 BACKLOG = 2048
+CONNECTIONS_MAX = 8192
+"""Requests on more connections than that are 503: memory has an end."""
 
 Fail = Callable[[BaseException], None]
 """Called by a part that cannot go on. The process stops and `serve` raises that error."""
@@ -120,7 +123,8 @@ def _server(role: Role, reasons: Reasons) -> _Server:
         uvicorn.Config(
             Measured((role.app or application)(reasons)),
             loop="none",
-            http="httptools",
+            http=BoundedProtocol,
+            limit_concurrency=CONNECTIONS_MAX,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from orderflow.contracts.ids import spelt
+from orderflow.contracts.ids import known_order_id
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.pages import Cursors, page
@@ -41,7 +41,11 @@ def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
     def get_shipment(request: Request) -> Response:
         order_id = request.path_params["order_id"]
         with reading(pool) as cursor:
-            shipment = repository.find(cursor, spelt(order_id)) if is_identifier(order_id) else None
+            shipment = (
+                repository.find(cursor, known_order_id(order_id))
+                if is_identifier(order_id)
+                else None
+            )
         if shipment is None:
             raise no_such_shipment()
         return json_answer(shipment_view(shipment))

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from orderflow.contracts.ids import OrderId, Sku, spelt
+from orderflow.contracts.ids import OrderId, Sku, known_order_id
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.actor import actor_of
 from orderflow.messaging.http.api import http_api
@@ -199,7 +199,7 @@ def _order_id(request: Request) -> OrderId:
     order_id = request.path_params["order_id"]
     if not is_identifier(order_id):
         raise no_such_reservation()
-    return spelt(order_id)
+    return known_order_id(order_id)
 
 
 def no_such_sku() -> Problem:

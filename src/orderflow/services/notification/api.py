@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from orderflow.contracts.ids import spelt
+from orderflow.contracts.ids import known_order_id
 from orderflow.messaging.http import problems
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons, json_answer
@@ -56,7 +56,7 @@ def _order_or_customer(request: Request) -> tuple[str, str]:
         raise problems.invalid("ask for one of orderId and customerId")
     if len(order_id + customer_id) > ID_MAX or "\0" in order_id + customer_id:
         raise problems.invalid(f"an id is at most {ID_MAX} characters, none of them NUL")
-    return order_id and spelt(order_id), customer_id
+    return order_id and known_order_id(order_id), customer_id
 
 
 _POSITIONS = Cursors("notifications", re.compile(r"[0-9]{1,18}").fullmatch)

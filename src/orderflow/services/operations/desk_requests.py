@@ -11,7 +11,7 @@ from msgspec import Meta
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from orderflow.contracts.ids import OrderId, spelt
+from orderflow.contracts.ids import OrderId, known_order_id
 from orderflow.messaging.dead_letters.letter_place import LetterId, letter_id_of
 from orderflow.messaging.dead_letters.letters import LetterFilter
 from orderflow.messaging.http import problems
@@ -132,7 +132,7 @@ def body_filter(body: ReplayRequest | DiscardRequest) -> LetterFilter:
 
 
 def _order_id(text: str | None) -> OrderId | None:
-    return None if text is None else spelt(text)
+    return None if text is None else known_order_id(text)
 
 
 def path_letter(request: Request) -> LetterId | None:

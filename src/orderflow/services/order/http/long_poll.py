@@ -17,6 +17,9 @@ POLL_EVERY_S = 0.02
 SHARE = 0.2
 """At most this share of the time goes into queries, however many requests wait."""
 
+WAITERS_MAX = 1_000
+"""More than that are not waited for: their requests are answered with 202 at once."""
+
 FindMany = Callable[[Sequence[OrderId]], dict[OrderId, Order]]
 
 
@@ -42,10 +45,13 @@ class LongPoll:
     async def until(
         self, order: Order, is_settled: Callable[[Order], bool], *, within_s: float
     ) -> Order | None:
-        """The order once it `is_settled`; None if that takes longer, or the process stops."""
+        """
+        The order once it `is_settled`; None if that takes longer, if too many wait already, or if
+        the process stops.
+        """
         if is_settled(order):
             return order
-        if within_s <= 0 or self._closed:
+        if within_s <= 0 or self._closed or len(self._waiters) >= WAITERS_MAX:
             return None
 
         waiter = _Waiter(
