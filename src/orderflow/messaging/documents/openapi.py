@@ -25,13 +25,15 @@ Schema = dict[str, Any]
 class ProblemDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
     RFC 9457. `type` is stable: `/problems/<slug>`. `errors`: all that is wrong with a body, field
-    by field; only a body that is not valid has them.
+    by field; only a body that is not valid has them. `instance`: `/traces/<id>`, the request's
+    trace, if it has one.
     """
 
     type: str
     title: str
     status: int
     detail: str = ""
+    instance: str = ""
     errors: tuple[FieldError, ...] = ()
 
 

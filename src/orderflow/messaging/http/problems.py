@@ -22,6 +22,7 @@ from orderflow.messaging.errors import Contention, Transient
 from orderflow.messaging.http.validation import FieldError
 from orderflow.messaging.postgres.group_commit import Expired, QueueFull
 from orderflow.messaging.telemetry import logger
+from orderflow.messaging.telemetry.trace_context import TraceContext
 
 __all__ = [
     "Problem",
@@ -37,6 +38,7 @@ __all__ = [
 
 CONTENT_TYPE = "application/problem+json"
 URI = "/problems/{type}"
+INSTANCE = "/traces/{trace_id}"
 RETRY_AFTER_S = 2
 HELD = "others hold what this request needs, and nothing of it was done: repeat it"
 AWAY = (
@@ -144,9 +146,17 @@ def from_error(error: BaseException) -> Problem:
     )
 
 
-def document(problem: Problem) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    """Status, body and headers of a problem document."""
-    body = msgspec.json.encode(problem.marshal(uri=URI))
+def document(
+    problem: Problem, *, trace: TraceContext | None = None
+) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+    """
+    Status, body and headers of a problem document. `trace`: the request's; its id is the problem's
+    `instance`, by which `orderflow trace` and the logs lead on.
+    """
+    content = problem.marshal(uri=URI)
+    if trace is not None:
+        content["instance"] = INSTANCE.format(trace_id=trace.trace_id)
+    body = msgspec.json.encode(content)
     headers = {
         "content-type": CONTENT_TYPE,
         "content-length": str(len(body)),
@@ -168,8 +178,9 @@ def handlers(
     The types of `expected` errors are named, so that only others are logged with a traceback.
     """
 
-    async def handle(_request: Request, error: Exception) -> Response:
-        status, body, headers = document(translate(error))
+    async def handle(request: Request, error: Exception) -> Response:
+        trace = TraceContext.parse(request.headers.get("traceparent"))
+        status, body, headers = document(translate(error), trace=trace)
         response = Response(body, status)
         response.raw_headers = headers
         return response

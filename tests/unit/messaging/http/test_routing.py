@@ -99,3 +99,22 @@ def test_the_start_leads_to_the_documentation_of_this_host_whatever_the_request_
 ) -> None:
     answer = client.get("/", headers={"Host": "evil.example"})
     assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "instance"),
+    [
+        (f"00-{TRACE_ID}-b7ad6b7169203331-01", f"/traces/{TRACE_ID}"),
+        ("none", None),
+        (None, None),
+    ],
+)
+def test_a_problem_names_the_trace_of_its_request(
+    client: TestClient, traceparent: str | None, instance: str | None
+) -> None:
+    headers = {} if traceparent is None else {"traceparent": traceparent}
+    for path in ("/things?x=1", "/nowhere"):
+        assert client.get(path, headers=headers).json().get("instance") == instance

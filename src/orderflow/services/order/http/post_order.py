@@ -85,7 +85,7 @@ class PostOrder:
         try:
             status, body, headers = 201, *await self._place(scope, receive, trace, times)
         except Exception as error:  # noqa: BLE001 - the edge: all failures are answered
-            status, body, headers = document(problems.from_error(error))
+            status, body, headers = document(problems.from_error(error), trace=trace)
             self._log.add("place", status)
         record_placing(trace, route=scope["path"], status=status, given=given, times=times)
         await send({"type": "http.response.start", "status": status, "headers": headers})
