@@ -59,7 +59,7 @@ def known(stack: WholeStack) -> dict[str, list[str]]:
 
 def errors_of(client: RandomClient, *, times: int, same: bool = True) -> dict[str, str]:
     """What is wrong, by operation."""
-    wrong = {}
+    wrong: dict[str, str] = {}
     for operation in client.operations():
         try:
             client.ask(operation, times=times, same=same)
@@ -81,7 +81,8 @@ def test_every_answer_is_documented(
 def test_every_answer_is_documented_at_length(
     stack: WholeStack, known: dict[str, list[str]]
 ) -> None:
-    wrong, requests = {}, 0
+    wrong: dict[str, str] = {}
+    requests = 0
     for service in SERVICES:
         client = RandomClient(stack.addresses[f"{service.upper()}_API_URL"], known)
         wrong |= errors_of(client, times=LONG, same=False)
