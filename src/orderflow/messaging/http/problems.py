@@ -157,6 +157,7 @@ def document(
     if trace is not None:
         content["instance"] = INSTANCE.format(trace_id=trace.trace_id)
     body = msgspec.json.encode(content)
+
     headers = {
         "content-type": CONTENT_TYPE,
         "content-length": str(len(body)),
