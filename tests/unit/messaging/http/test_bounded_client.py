@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from orderflow.messaging.http.client import BoundedClient
@@ -9,7 +11,7 @@ from orderflow.messaging.http.client import BoundedClient
 
 @pytest.mark.parametrize(("options", "proxies"), [({}, False), ({"trust_env": True}, True)])
 def test_a_proxy_of_the_environment_is_used_only_where_that_is_said(
-    monkeypatch: pytest.MonkeyPatch, options: dict[str, bool], proxies: bool
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], proxies: bool
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with BoundedClient(within_s=1, **options) as client:
