@@ -31,7 +31,8 @@ from orderflow.messaging.errors import OrderflowError, Unavailable
 from orderflow.messaging.kafka.lag import Lag, lags
 from orderflow.stack import lifecycle, state_dirs
 from orderflow.stack.addresses import api_url, database_url, exports, process_environment
-from orderflow.stack.blueprint import everything
+from orderflow.stack.blueprint import everything, service_of
+from orderflow.stack.caller_settings import unread
 from orderflow.stack.parts import connect, extra_packages, jars, zipkin
 from orderflow.stack.parts.fetch import fetch_uses
 from orderflow.stack.ports import HOST, on_the_other_family
@@ -137,6 +138,13 @@ def up(
         f"data: {running.home}{' (new, empty)' if is_new else ''}", style="dim", soft_wrap=True
     )
     _name_strangers(console, running)
+    if outcome == "running" and (others := lifecycle.changed_settings(running)):
+        console.print(
+            f"it runs without your {', '.join(others)}: `orderflow restart <process>` passes "
+            "settings on to one process; `orderflow down`, then `orderflow up` to all",
+            style="yellow",
+            soft_wrap=True,
+        )
     if "zipkin" in running.services:
         console.print(f"traces: {zipkin.url(settings)}/zipkin/  (Zipkin starts last; spans wait)")
     if "connect" in running.services:
@@ -368,9 +376,17 @@ class _Progress:
 
 def _steer(verb: Literal["start", "stop", "restart"], name: str, brokers: int | None) -> None:
     console = Terminal(stderr=True, highlight=False)
+    settings = lifecycle.current(brokers=_brokers(brokers))
     with console.status(f"{verb} {name} …"):
-        lifecycle.steer(lifecycle.current(brokers=_brokers(brokers)), verb, name)
-    console.print(f"{name}: {'stopped' if verb == 'stop' else 'running'}")
+        fresh = lifecycle.steer(settings, verb, name)
+    not_read = unread(fresh, service_of(settings, name))
+    read = [setting for setting in fresh if setting not in not_read]
+
+    state = "stopped" if verb == "stop" else "running"
+    passed_on = f", with {', '.join(read)} until `orderflow down`" if read else ""
+    console.print(f"{name}: {state}{passed_on}", soft_wrap=True)
+    if not_read:
+        console.print(f"{name} does not read {', '.join(not_read)}", style="yellow", soft_wrap=True)
 
 
 def instance(brokers: int | None) -> StackSettings:

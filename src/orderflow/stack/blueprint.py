@@ -17,6 +17,11 @@ def infrastructure(settings: StackSettings, *, databases: tuple[str, ...] = ()) 
     ]
 
 
+def service_of(settings: StackSettings, process: str) -> str:
+    """The service that a process of this instance belongs to; empty if it has none of that name."""
+    return next((part.service for part in everything(settings) if part.name == process), "")
+
+
 def everything(settings: StackSettings, roster: Roster = ROSTER) -> list[Component]:
     """What `orderflow up` runs: all of it, or the services that the settings name."""
     databases = tuple(member.name for member in roster if member.has_database)

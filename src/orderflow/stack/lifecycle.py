@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from orderflow.contracts.roster import ROSTER
 from orderflow.stack.blueprint import everything
+from orderflow.stack.caller_settings import caller_settings
 from orderflow.stack.local_stack import NoSuchProcess, Progress, StackFailed, sweep
 from orderflow.stack.settings import Publisher, Service, StackSettings, from_environment
 from orderflow.stack.state_dirs import INSTANCES, OWNER, name_owner
@@ -80,6 +81,7 @@ def up(
             _revive(settings, progress)
             return "running"
 
+        caller_settings(settings.with_extras(extras))
         _refuse_full_disk(settings)
         _wait_until_gone(settings)
         supervisor = None
@@ -125,19 +127,35 @@ def status(settings: StackSettings) -> list[ProcessRow]:
     return [report(managed) for managed in idle if not managed.component.once]
 
 
-def steer(settings: StackSettings, verb: Literal["start", "stop", "restart"], name: str) -> None:
+def steer(
+    settings: StackSettings, verb: Literal["start", "stop", "restart"], name: str
+) -> list[str]:
     """
-    Start, stop or restart a process, and wait for it.
+    Start, stop or restart a process, and wait for it. What is started gets the caller's settings;
+    returns the names of those that it did not have before.
 
-    Raises NotRunning, NoSuchProcess or StackFailed.
+    Raises NotRunning, NoSuchProcess or StackFailed; ConfigurationError for a setting that the stack
+    sets itself.
     """
     if not settings.run.is_dir():
         raise NotRunning(NOT_RUNNING)
-    answer = next(ask(settings.run, {"do": verb, "name": name}))
+    given = {} if verb == "stop" else caller_settings(settings)
+    answer = next(ask(settings.run, {"do": verb, "name": name, "settings": given}))
     if "unknown" in answer:
         raise NoSuchProcess(answer["unknown"])
     if "failed" in answer:
         raise StackFailed(answer["failed"])
+    fresh: list[str] = answer.get("settings", [])
+    return fresh
+
+
+def changed_settings(settings: StackSettings) -> list[str]:
+    """Those of the caller's settings that a running instance was not started with."""
+    names: list[str] = []
+    for answer in ask(settings.run, {"do": "changed", "settings": caller_settings(settings)}):
+        names += answer["settings"]
+    here = from_environment(brokers=settings.brokers)
+    return [*names, *(["ORDERFLOW_STACK__PORT_OFFSET or …PORTS"] * (here.ports != settings.ports))]
 
 
 def reset(settings: StackSettings) -> None:

@@ -25,6 +25,7 @@ from queue import Empty, SimpleQueue
 from filelock import FileLock, Timeout
 
 from orderflow.messaging.errors import OrderflowError
+from orderflow.stack.caller_settings import changed
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import make_directory
@@ -58,6 +59,7 @@ class Supervisor:
             "stop": self._stop,
             "restart": self._restart,
             "rebuild": self._rebuild,
+            "changed": self._changed_settings,
         }
 
     def run(self) -> int:
@@ -162,14 +164,22 @@ class Supervisor:
             yield {"processes": [asdict(row) for row in threads.map(report, processes)]}
 
     def _start(self, request: Message) -> Iterator[Message]:
-        yield self._steer(request["name"], up=True)
+        yield self._steer(request["name"], up=True, given=request.get("settings"))
 
     def _stop(self, request: Message) -> Iterator[Message]:
         yield self._steer(request["name"], up=False)
 
     def _restart(self, request: Message) -> Iterator[Message]:
         stopped = self._steer(request["name"], up=False)
-        yield stopped if "event" not in stopped else self._steer(request["name"], up=True)
+        yield (
+            stopped
+            if "event" not in stopped
+            else self._steer(request["name"], up=True, given=request.get("settings"))
+        )
+
+    def _changed_settings(self, request: Message) -> Iterator[Message]:
+        """Those of the caller's settings that are not those of `up`."""
+        yield {"settings": changed(request["settings"], os.environ)}
 
     def _rebuild(self, request: Message) -> Iterator[Message]:
         """Go on with other settings of this instance; what is new in them is started."""
@@ -187,21 +197,27 @@ class Supervisor:
         self._on_the_main_thread(rebuild)
         yield {"failed": failures[0]} if failures else {"event": "done"}
 
-    def _steer(self, name: str, *, up: bool) -> Message:
+    def _steer(self, name: str, *, up: bool, given: dict[str, str] | None = None) -> Message:
         """Let the main thread start or stop a process, then wait until it is so, or has failed."""
         try:
             managed = self._stack.find(name)
         except OrderflowError as error:
             return {"unknown": str(error)}
 
-        self._on_the_main_thread(lambda: self._stack.want(name, up=up))
+        fresh = changed(given or {}, {**os.environ, **managed.settings})
+
+        def want() -> None:
+            managed.settings.update({setting: (given or {})[setting] for setting in fresh})
+            self._stack.want(name, up=up)
+
+        self._on_the_main_thread(want)
 
         wanted = (State.RUNNING, State.FAILED, State.BACKING_OFF) if up else (State.STOPPED,)
         with self._changed:
             self._changed.wait_for(lambda: managed.state in wanted, timeout=COMMAND_WITHIN_S)
         if up and managed.state is not State.RUNNING:
             return {"failed": f"{name} did not start: {managed.reason} (log: {managed.log})"}
-        return {"event": "done"}
+        return {"event": "done", "settings": fresh}
 
     def _on_the_main_thread(self, work: Callable[[], None]) -> None:
         """Let it be done between two turns, and wait for that."""

@@ -259,6 +259,31 @@ def test_one_process_can_be_stopped_and_started_by_name(instance: Instance) -> N
     assert "there are: postgres; did you mean 'postgres'?" in only_line(unknown.stderr)
 
 
+def test_a_setting_of_the_caller_is_passed_on_announced_or_refused(instance: Instance) -> None:
+    instance.up()
+    level = {"ORDERFLOW_TELEMETRY__LOG_LEVEL": "debug"}
+    running = instance.run("up", **level).stderr
+    assert "it runs without your ORDERFLOW_TELEMETRY__LOG_LEVEL: `" in running
+
+    theirs = {"ORDERFLOW_PAYMENT__PSP__READ_TIMEOUT_S": "3"}
+    restarted = instance.run("restart", "postgres", **level, **theirs)
+    assert restarted.returncode == 0
+    assert "postgres: running, with ORDERFLOW_TELEMETRY__LOG_LEVEL until `" in restarted.stderr
+    assert "postgres does not read ORDERFLOW_PAYMENT__PSP__READ_TIMEOUT_S" in restarted.stderr
+    again = instance.run("restart", "postgres", **level)
+    assert again.stderr.strip() == "postgres: running"
+
+    pid = instance.process()["pid"]
+    port = {"ORDERFLOW_ORDER__API__PORT": "9999"}
+    refused = instance.run("restart", "postgres", **port)
+    assert refused.returncode == 2
+    assert "sets ORDERFLOW_ORDER__API__PORT itself" in only_line(refused.stderr)
+    assert instance.process()["pid"] == pid
+    assert instance.run("down").returncode == 0
+    assert instance.run("up", **port).returncode == 2
+    assert not instance.processes()
+
+
 def test_reset_asks_and_deletes_only_after_a_yes(instance: Instance) -> None:
     instance.up()
     refused = instance.run("reset")

@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
+from orderflow.messaging.errors import ConfigurationError
+from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack import lifecycle
+from orderflow.stack.caller_settings import unread
 from orderflow.stack.local_stack import StackFailed
 from orderflow.stack.settings import StackSettings
+from orderflow.stack.supervise.component import Command, Component
 from orderflow.stack.supervise.control import ControlServer
+from orderflow.stack.supervise.managed import Managed
 
 PROCESSES = {
     "kafka": ("kafka", "running"),
@@ -29,6 +34,7 @@ class FakeSupervisor:
     def __init__(self, settings: StackSettings) -> None:
         self.told: list[tuple[str, ...]] = []
         self.refuses = ""
+        self.given: dict[str, str] = {}
         settings.run.mkdir(parents=True)
         (settings.run / "instance.json").write_text(settings.model_dump_json())
         self.server = ControlServer(settings.run, self.answer)
@@ -42,7 +48,8 @@ class FakeSupervisor:
             yield {"failed": self.refuses} if self.refuses else {"event": "done"}
         elif verb in ("start", "stop", "restart"):
             self.told.append((verb, request["name"]))
-            yield {"event": "done"}
+            self.given = request["settings"]
+            yield {"event": "done", "settings": sorted(self.given)}
         elif verb == "status":
             rows = [
                 {
@@ -106,3 +113,51 @@ def test_who_publishes_an_outbox_is_not_changed_while_it_runs(
         lifecycle.up(settings, publisher="debezium")
     assert supervisor.told == []
     assert lifecycle.up(settings, publisher="relay") == "running"
+
+
+DEADLINE = "ORDERFLOW_ORDER__DEADLINES__PAYMENT_S"
+
+
+def test_what_is_started_gets_the_settings_of_whoever_starts_it(
+    settings: StackSettings, supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DEADLINE, "1")
+    monkeypatch.setenv("ORDERFLOW_STACK__PORT_OFFSET", "1000")
+    assert lifecycle.steer(settings, "restart", "order-api") == [DEADLINE]
+    assert supervisor.given == {DEADLINE: "1"}
+    assert lifecycle.steer(settings, "stop", "order-api") == []
+    assert unread([DEADLINE, "ORDERFLOW_TELEMETRY__LOG_LEVEL"], "payment") == [DEADLINE]
+    assert unread([DEADLINE], "order") == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ORDERFLOW_ORDER__API__PORT", "ORDERFLOW_ORDER__DATABASE__DSN", "ORDERFLOW_PSP__PORT"],
+)
+def test_a_setting_that_the_stack_would_override_is_refused(
+    settings: StackSettings, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(ConfigurationError, match=rf"sets {name} itself: .*STACK__PORTS__"):
+        lifecycle.up(settings)
+    assert not (settings.run / "control").exists()
+
+
+def test_a_process_keeps_what_it_was_given_and_the_next_one_does_not_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_UP", "up")
+    command = Command(argv=("/usr/bin/env",), env={"OF_UP": "up", DEADLINE: "9"})
+    given, plain = (
+        Managed(
+            Component(name=name, service="order", role="step", command=lambda: command),
+            tmp_path / f"{name}.log",
+        )
+        for name in ("given", "plain")
+    )
+    given.settings[DEADLINE] = "1"
+    for managed in (given, plain):
+        managed.start()
+    eventually(lambda: not (given.is_alive or plain.is_alive), within_s=10)
+    assert f"{DEADLINE}=1\n" in given.log.read_text()
+    assert f"{DEADLINE}=9\n" in plain.log.read_text()

@@ -7,7 +7,7 @@ import random
 import shutil
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -60,6 +60,8 @@ class Managed:
     child: Child | None = None
     deadline: float = 0.0
     start_at: float = 0.0
+    settings: dict[str, str] = field(default_factory=dict)
+    """Of whoever started it since `up`, beside what the stack sets."""
     _failures: int = 0
 
     @property
@@ -82,7 +84,9 @@ class Managed:
                 refuse_taken(port, purpose=self.name)
             make_directory(self.log.parent)
             self.component.prepare()
-            self.child = Child(self.component, self.component.command(), self.log)
+            command = self.component.command()
+            command = replace(command, env={**command.env, **self.settings})
+            self.child = Child(self.component, command, self.log)
         except (OrderflowError, OSError) as error:
             self.child = None
             self._failed(trouble(error), final=False)
