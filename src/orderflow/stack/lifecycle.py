@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ ANSWER_WITHIN_S = 30.0
 OTHER_UP_WITHIN_S = 300.0
 GONE_WITHIN_S = 120.0
 NEEDED_BYTES = 200_000_000
+SERVERS_UP = 'ORDERFLOW_STACK__SERVICES=\'["kafka", "postgres", "registry"]\' orderflow up'
 
 
 def silent(_name: str, _state: str, _reason: str) -> None:
@@ -231,9 +233,20 @@ def _follow(
                 raise StackFailed("stopped by another command while it was starting")
             elif event["event"] == "failed":
                 supervisor.wait(GONE_WITHIN_S)
-                raise StackFailed(event["reason"])
+                raise StackFailed(f"{event['reason']}{_servers_alone(event['reason'])}")
     except NotRunning:
         raise StackFailed(_last_words(settings)) from None
+
+
+def _servers_alone(reason: str) -> str:
+    """How to follow advice that needs servers, after a failure that has stopped them, too."""
+    needs_none = r"`orderflow (up|down|logs|status)\b[^`]*`"
+    if "`orderflow " not in re.sub(needs_none, "", reason):
+        return ""
+
+    return (
+        f"; nothing is left running: for that, start the servers alone first, with `{SERVERS_UP}`"
+    )
 
 
 def _last_words(settings: StackSettings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from orderflow.messaging.testing.eventually import eventually
 from orderflow.stack import lifecycle
 from orderflow.stack.caller_settings import unread
 from orderflow.stack.local_stack import StackFailed
-from orderflow.stack.settings import StackSettings
+from orderflow.stack.settings import ALL, StackSettings
 from orderflow.stack.supervise.component import Command, Component
 from orderflow.stack.supervise.control import ControlServer
 from orderflow.stack.supervise.managed import Managed
@@ -161,3 +162,16 @@ def test_a_process_keeps_what_it_was_given_and_the_next_one_does_not_get_it(
     eventually(lambda: not (given.is_alive or plain.is_alive), within_s=10)
     assert f"{DEADLINE}=1\n" in given.log.read_text()
     assert f"{DEADLINE}=9\n" in plain.log.read_text()
+
+
+def test_advice_that_needs_servers_says_how_to_start_them_and_other_advice_does_not() -> None:
+    refused = "order-relay did not start: exit 3: `orderflow relay resync` starts a new slot"
+    said = lifecycle._servers_alone(refused)
+    command = re.findall(r"`(.*)`", said)[0]
+    assert command.endswith(" orderflow up")
+    (services,) = re.findall(r"ORDERFLOW_STACK__SERVICES='(.*)'", command)
+    assert set(json.loads(services)) <= set(ALL)
+    full = (
+        "postgres did not start: the disk is full: free some space, then run `orderflow up` again"
+    )
+    assert lifecycle._servers_alone(full) == ""
