@@ -17,6 +17,7 @@ ALLOWED = {
     # A client reads what is wrong with its own body, and nobody else does.
     "messaging/http/bodies.py",
     "messaging/http/parameters.py",
+    "messaging/http/validation.py",
     "neighbours/psp/api.py",
     # A schema is no data.
     "messaging/schemas/avro.py: _NO_AVRO",
