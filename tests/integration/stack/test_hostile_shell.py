@@ -16,9 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 from tests.support.stack import RUNNING_STACK, temporary_home
 from tests.support.whole_stack import free_offset
+
+from orderflow.stack.ports import HOST
 
 WITHIN_S = 240
 NAME = "Übung c\\u0041d 100%25 'a' \"b\" [x] =#!"
@@ -103,14 +106,28 @@ def shell(name: str, variables: dict[str, str], umask: int) -> Iterator[Shell]:
             hostile.run("down")
 
 
-def assert_everything_works(hostile: Shell) -> None:
+def take_goods_away(hostile: Shell) -> None:
+    """As somebody does who tries the commands out: withdraw one product, empty another's shelf."""
+    with httpx2.Client(trust_env=False, timeout=30) as client:
+        product = f"http://{HOST}:{8080 + hostile.offset}/products/HEADSET-01"
+        body = {"name": "Headset", "prices": {"EUR": 7900}, "active": False}
+        client.put(product, json=body).raise_for_status()
+
+        stock = f"http://{HOST}:{8082 + hostile.offset}/stock/MOUSE-01"
+        counted = {"If-Match": client.get(stock).headers["etag"]}
+        client.put(stock, json={"onHand": 0}, headers=counted).raise_for_status()
+
+
+def assert_everything_works(hostile: Shell) -> str:
+    """What the demo has shown."""
     hostile.succeeds("up")
     output, _ = hostile.succeeds("status")
     assert "order-api" in output
-    output, _ = hostile.succeeds("demo")
-    assert "how they ended" in output
+    shown, _ = hostile.succeeds("demo")
+    assert "how they ended" in shown
     _, complaints = hostile.succeeds("down")
     assert "stopped; the data stays" in complaints
+    return shown
 
 
 @pytest.mark.timeout(600)
@@ -124,7 +141,10 @@ def test_the_whole_system_works_in_the_most_hostile_shell() -> None:
         _, complaints = hostile.succeeds("up")
         assert f"localhost:{port} may lead to" in complaints
         assert f"(pid {os.getpid()}), which listens on [::1]: order-api is at" in complaints
-        assert_everything_works(hostile)
+        take_goods_away(hostile)
+        shown = assert_everything_works(hostile)
+        assert "DEMO-HEADSET-01" in shown
+        assert "DEMO-MOUSE-01" in shown
         assert [place.name for place in hostile.state.parent.iterdir()] == [NAME]
 
 
