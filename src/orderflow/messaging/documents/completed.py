@@ -29,7 +29,18 @@ ALLOW: Schema = {
 }
 PROCESS = "process"
 OPERATORS = "operators"
-_PROCESS_PATHS = frozenset(("/", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs"))
+_PROCESS_PATHS = frozenset(
+    (
+        "/",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+        "/problems",
+        "/problems/{slug}",
+    )
+)
 _FOR_OPERATORS = ("For operators", "Operators")
 _JSON_TYPE: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean"}
 

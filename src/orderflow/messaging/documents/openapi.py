@@ -87,7 +87,9 @@ def document(
 ) -> Schema:
     """The whole document: `paths`, the routes that every process has, and what all have alike."""
     problem = schemas.of(ProblemDocument)
-    complete = completed_paths({**_strict(paths, schemas), **_EVERYWHERE}, problem=problem)
+    complete = completed_paths(
+        {**_strict(paths, schemas), **_EVERYWHERE, **_problem_pages(schemas)}, problem=problem
+    )
 
     return {
         "openapi": "3.1.0",
@@ -102,6 +104,20 @@ def document(
         "tags": tags(complete),
         "paths": completed_schema(complete),
         "components": {"schemas": schemas.components},
+    }
+
+
+def _problem_pages(schemas: Schemas) -> dict[str, Schema]:
+    page = {"description": "For people", "content": {"text/html": {}}}
+    return {
+        "/problems": {"get": operation("All types of problem documents", {"200": page})},
+        "/problems/{slug}": {
+            "get": operation(
+                "What a type of problem documents means, and what to do",
+                {"200": page, "404": schemas.problem("There is no such type")},
+                parameters=[path_parameter("slug", {"type": "string"})],
+            )
+        },
     }
 
 

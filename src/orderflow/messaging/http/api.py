@@ -20,7 +20,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from orderflow.messaging.http import health, problems, routing
+from orderflow.messaging.http import problem_types as pages
 from orderflow.messaging.http.health import Reasons, json_answer
+from orderflow.messaging.http.problem_types import ProblemType
 from orderflow.messaging.http.problems import FromError, from_error
 
 
@@ -32,12 +34,14 @@ def http_api(
     reasons: Reasons,
     translate: FromError = from_error,
     expected: Iterable[type[Exception]] = (),
+    problem_types: Iterable[ProblemType] = (),
 ) -> Starlette:
     """
     An API of `routes`, its OpenAPI `document`, health and problem documents.
 
     `translate` makes a problem of an error; errors of the `expected` types are not logged with a
-    traceback. `reasons`: why the process is not ready.
+    traceback. `reasons`: why the process is not ready. `problem_types`: what its problems mean,
+    beside those that every API has.
 
     A path with a slash too many is 404, not a redirect. What `document` does not name is refused,
     see `routing`; `GET /` leads to the document.
@@ -45,7 +49,12 @@ def http_api(
     own = routing.strict(routes, document)
     return health.without_redirects(
         routing.with_other_methods(
-            [*own, *health.routes(reasons), *_documents(document, title)],
+            [
+                *own,
+                *health.routes(reasons),
+                *_documents(document, title),
+                *pages.routes(problem_types),
+            ],
         ),
         problems.handlers(*expected, translate=translate),
     )

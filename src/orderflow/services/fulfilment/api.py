@@ -19,6 +19,7 @@ from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.fulfilment import repository
 from orderflow.services.fulfilment.model import ShipmentStatus
 from orderflow.services.fulfilment.openapi import TITLE, document
+from orderflow.services.fulfilment.problem_types import PROBLEM_TYPES
 from orderflow.services.fulfilment.views import LIMIT, LIMIT_DEFAULT, ShipmentPage, shipment_view
 
 
@@ -54,7 +55,9 @@ def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
         Route("/shipments", get_page, methods=["GET"]),
         Route("/shipments/{order_id}", get_shipment, methods=["GET"]),
     ]
-    return http_api(routes, title=TITLE, document=document, reasons=reasons)
+    return http_api(
+        routes, title=TITLE, document=document, reasons=reasons, problem_types=PROBLEM_TYPES
+    )
 
 
 def no_such_shipment() -> Problem:

@@ -43,6 +43,7 @@ from orderflow.services.inventory.movements import (
     TooMany,
 )
 from orderflow.services.inventory.openapi import TITLE, document
+from orderflow.services.inventory.problem_types import PROBLEM_TYPES
 from orderflow.services.inventory.views import (
     MovementPage,
     ReceiptRequest,
@@ -106,7 +107,9 @@ def build_api(
             methods=["POST"],
         ),
     ]
-    return http_api(routes, title=TITLE, document=document, reasons=reasons)
+    return http_api(
+        routes, title=TITLE, document=document, reasons=reasons, problem_types=PROBLEM_TYPES
+    )
 
 
 def _get_page(pool: ConnectionPool, request: Request) -> Response:

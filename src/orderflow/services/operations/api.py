@@ -19,6 +19,7 @@ from orderflow.services.operations.cluster import ClusterRoutes
 from orderflow.services.operations.desk_routes import DeskRoutes
 from orderflow.services.operations.openapi import TITLE, document
 from orderflow.services.operations.orders import OrderApi
+from orderflow.services.operations.problem_types import PROBLEM_TYPES
 from orderflow.services.operations.questions import Questions
 from orderflow.services.operations.surveys import Surveys
 
@@ -52,6 +53,7 @@ def build_api(sources: Sources, reasons: Reasons) -> ASGIApp:
         document=document,
         reasons=reasons,
         translate=from_error,
+        problem_types=PROBLEM_TYPES,
     )
 
 

@@ -23,6 +23,7 @@ from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.payment import repository
 from orderflow.services.payment.open_references import OpenReferences
 from orderflow.services.payment.openapi import TITLE, document
+from orderflow.services.payment.problem_types import PROBLEM_TYPES
 from orderflow.services.payment.views import LedgerSummary, WebhookView, order_payments
 from orderflow.services.payment.webhooks import (
     WEBHOOKS,
@@ -74,7 +75,9 @@ def build_api(
         Route("/ledger/summary", get_summary, methods=["GET"]),
         Route("/webhooks/provider", post_webhook, methods=["POST"]),
     ]
-    return http_api(routes, title=TITLE, document=document, reasons=reasons)
+    return http_api(
+        routes, title=TITLE, document=document, reasons=reasons, problem_types=PROBLEM_TYPES
+    )
 
 
 def _open_references(pool: ConnectionPool, references: list[str]) -> set[UUID]:

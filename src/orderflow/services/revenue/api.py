@@ -23,6 +23,7 @@ from orderflow.messaging.schemas.avro import Decoder
 from orderflow.messaging.streams.interactive_queries import LIMIT_MAX, Queries
 from orderflow.services.revenue.model import HOURS as WINDOWS
 from orderflow.services.revenue.openapi import TITLE, document
+from orderflow.services.revenue.problem_types import PROBLEM_TYPES
 from orderflow.services.revenue.topology import CUSTOMERS, HOURS
 from orderflow.services.revenue.views import (
     DAYS_MAX,
@@ -92,7 +93,9 @@ def build_api(queries: Queries, decoder: Decoder, reasons: Reasons) -> ASGIApp:
         Route("/revenue/{customer_id}", get_customer, methods=["GET"]),
         *queries.routes(),
     ]
-    return http_api(routes, title=TITLE, document=document, reasons=reasons)
+    return http_api(
+        routes, title=TITLE, document=document, reasons=reasons, problem_types=PROBLEM_TYPES
+    )
 
 
 def _currency(query: QueryParams) -> str:

@@ -18,6 +18,7 @@ from orderflow.services.order import repository
 from orderflow.services.order.http import problems
 from orderflow.services.order.http.openapi import TITLE, document
 from orderflow.services.order.http.post_order import ROUTES, PostOrder
+from orderflow.services.order.http.problem_types import PROBLEM_TYPES
 from orderflow.services.order.http.requests import order_id_of
 from orderflow.services.order.http.views import history_page
 
@@ -44,6 +45,7 @@ class OrderApi:
             reasons=reasons,
             translate=problems.from_error,
             expected=problems.EXPECTED,
+            problem_types=PROBLEM_TYPES,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
