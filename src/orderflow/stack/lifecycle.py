@@ -65,7 +65,8 @@ def up(
     another environment. `publisher` of the order service's outbox, None for that of a running
     instance, is for the instance's life.
     `waiting` is called once when another `up` is at it and has to be waited for. Raises
-    StackFailed; then nothing runs. An interrupt stops again what had started.
+    StackFailed; then nothing runs, unless it names a process that refuses to go on: then everything
+    else does. An interrupt stops again what had started.
     """
     try:
         make_directory(settings.run)
@@ -229,6 +230,10 @@ def _follow(
         for event in ask(settings.run, {"do": "up"}):
             if event["event"] == "progress":
                 progress(event["name"], event["state"], event["reason"])
+            elif event["event"] == "incomplete":
+                raise StackFailed(
+                    f"{event['reason']}; everything else runs, until `orderflow down`"
+                )
             elif event["event"] == "stopped":
                 raise StackFailed("stopped by another command while it was starting")
             elif event["event"] == "failed":

@@ -99,9 +99,26 @@ class LocalStack:
         """Whether all that is wanted, and awaited, is ready."""
         return all(managed.is_up for managed in self._awaited() if managed.wanted)
 
-    def raise_failures(self) -> None:
-        """Raise StackFailed, naming the first component that could not be started."""
-        self._raise_failures(self._awaited())
+    def raise_failures(self, *, but_refusals: bool = False) -> None:
+        """
+        Raise StackFailed, naming the first component that could not be started. `but_refusals`: but
+        not for a process that refuses to go on.
+        """
+        self._raise_failures(
+            managed
+            for managed in self._awaited()
+            if not (but_refusals and managed.wanted and managed.has_refused)
+        )
+
+    def refusals(self) -> list[Managed]:
+        """The processes that refuse to go on, once all others are up or wait for one of them."""
+        refused = [managed for managed in self._awaited() if managed.wanted and managed.has_refused]
+        held = {managed.name for managed in refused}
+        for _ in self.managed:
+            held |= {each.name for each in self._awaited() if held & {*each.component.needs}}
+
+        others = (each for each in self._awaited() if each.wanted and each.name not in held)
+        return refused if all(each.is_up for each in others) else []
 
     def stop(self) -> None:
         """Stop everything, what depends on others first. Returns when nothing runs any more."""

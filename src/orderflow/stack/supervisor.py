@@ -5,7 +5,7 @@ The daemon that holds the local stack, started by `orderflow up`.
 
 One per instance, by a lock that the kernel releases however it dies; its children die with it. A
 child that dies is restarted with back-off. If the first start fails, everything is stopped again,
-and the waiting `up` gets the reason.
+and the waiting `up` gets the reason. A process that only refuses to go on stops no other.
 """
 
 from __future__ import annotations
@@ -91,17 +91,31 @@ class Supervisor:
 
     def _look_after(self) -> None:
         self._stack.begin()
-        ready = False
+        started = False
         while not self._stopping:
             self._do_work()
             self._stack.turn()
-            if not ready:
-                self._stack.raise_failures()
-                ready = self._stack.is_up
-                if ready:
-                    self._tell({"event": "ready"})
+            if not started:
+                started = self._look_at_the_start()
             self._trim_logs()
             self._stack.wait(IDLE_TURN_S if self._stack.is_up else 0.1)
+
+    def _look_at_the_start(self) -> bool:
+        """
+        Whether it is over: all is up, or all but what refuses to go on, and what waits for that.
+
+        An operator's way out needs the others, so a refusal stops none. Raises StackFailed.
+        """
+        self._stack.raise_failures(but_refusals=True)
+        if self._stack.is_up:
+            self._tell({"event": "ready"})
+            return True
+
+        refusals = self._stack.refusals()
+        if refusals:
+            reasons = "; ".join(f"{each.name}: {each.reason}" for each in refusals)
+            self._tell({"event": "incomplete", "reason": reasons})
+        return bool(refusals)
 
     def _finish(self) -> None:
         self._stopping = True
@@ -137,8 +151,8 @@ class Supervisor:
         yield {"event": "here"}
 
     def _up(self, _request: Message) -> Iterator[Message]:
-        """The events since the start, then the next ones, until it is ready, failed or stopped."""
-        return self._events_from(0, last=("ready", "failed", "stopped"))
+        """The events since the start, then the next ones, until the start is over."""
+        return self._events_from(0, last=("ready", "incomplete", "failed", "stopped"))
 
     def _down(self, _request: Message) -> Iterator[Message]:
         with self._changed:

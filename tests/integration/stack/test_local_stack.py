@@ -10,19 +10,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
 from tests.support.stack import OwnStack, private_stack, settings_for_tests, temporary_home
 
 from orderflow.messaging.testing.eventually import eventually
-from orderflow.stack import local_stack
+from orderflow.stack import local_stack, supervisor
 from orderflow.stack.local_stack import LocalStack, StackFailed, sweep
 from orderflow.stack.parts import kafka
 from orderflow.stack.ports import is_open
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import Command, Component, plain_environment
 from orderflow.stack.supervise.managed import State
+from orderflow.stack.supervisor import Supervisor
 
 
 @pytest.fixture
@@ -157,6 +159,61 @@ def test_a_service_that_refuses_its_settings_is_not_restarted(settings: StackSet
     assert app.restarts == 1
     assert "a wrong setting" in app.reason
     stack.stop()
+
+
+def test_a_process_that_refuses_to_go_on_leaves_the_others_up(
+    settings: StackSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter(range(5))
+    parts = [
+        server("relay", "import sys; print('no slot'); sys.exit(3)", probe=lambda: "not yet"),
+        server("behind", needs=("relay",)),
+        server("slow", probe=lambda: "" if next(asked, None) is None else "not yet"),
+        server("app"),
+    ]
+    monkeypatch.setattr(supervisor, "LocalStack", lambda *a, **more: LocalStack(*a, parts, **more))
+    supervising = Supervisor(settings)
+    ended = Thread(target=look_after, args=(supervising,))
+    ended.start()
+
+    *_, last = supervising._up({})
+    assert last == {
+        "event": "incomplete",
+        "reason": "relay: exit 3 (it refuses to go on): no slot",
+    }
+    states = {name: managed.state for name, managed in supervising._stack.managed.items()}
+    assert states == {
+        "relay": State.FAILED,
+        "behind": State.WAITING,
+        "slow": State.RUNNING,
+        "app": State.RUNNING,
+    }
+
+    # What fails from now on is restarted, as after any start.
+    app = supervising._stack.managed["app"]
+    assert app.child is not None
+    app.child.kill()
+    eventually(lambda: app.restarts == 1 and app.state is State.RUNNING, within_s=20)
+    supervising._finish()
+    ended.join(30)
+    assert not ended.is_alive()
+
+
+def test_a_wrong_setting_stops_the_others_again(settings: StackSettings) -> None:
+    parts = [server("app"), server("relay", "import sys; sys.exit(2)", probe=lambda: "not yet")]
+    stack = LocalStack(settings, parts)
+    with pytest.raises(StackFailed, match=r"relay did not start: exit 2 \(a wrong setting\)"):
+        stack.start()
+    assert stack.refusals() == []
+    assert not any(managed.is_alive for managed in stack.managed.values())
+
+
+def look_after(supervising: Supervisor) -> None:
+    """As `run`, without its signals. The stack belongs to the thread that made its children."""
+    try:
+        supervising._look_after()
+    finally:
+        supervising._stack.stop()
 
 
 def test_a_process_is_ended_by_force_once_patience_is_over(settings: StackSettings) -> None:

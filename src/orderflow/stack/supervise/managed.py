@@ -37,7 +37,8 @@ class State(StrEnum):
     DONE = "done"
 
 
-FINAL_EXITS = {2: "a wrong setting", 3: "it refuses to go on"}
+REFUSES = 3
+FINAL_EXITS = {2: "a wrong setting", REFUSES: "it refuses to go on"}
 """Exit codes of our services after which a restart would fail in the same way."""
 
 KNOWN_TROUBLE = {
@@ -62,6 +63,8 @@ class Managed:
     start_at: float = 0.0
     settings: dict[str, str] = field(default_factory=dict)
     """Of whoever started it since `up`, beside what the stack sets."""
+    has_refused: bool = False
+    """It runs, and so its settings are right, but only an operator can let it go on."""
     _failures: int = 0
 
     @property
@@ -78,7 +81,7 @@ class Managed:
 
     def start(self) -> None:
         """Spawn the child. What the operating system refuses is a failure of this start alone."""
-        self.start_at = 0.0
+        self.start_at, self.has_refused = 0.0, False
         try:
             for port in self.component.ports:
                 refuse_taken(port, purpose=self.name)
@@ -154,6 +157,7 @@ class Managed:
 
         ours = self.component.service not in ("kafka", "postgres", "registry", "zipkin", "connect")
         final = ours and code in FINAL_EXITS
+        self.has_refused = ours and code == REFUSES and not self.component.once
         # A killed process cannot log why: its last line is about something else.
         last_word = "" if code is not None and code < 0 else _last_word(self.log, child.log_offset)
         self._failed(f"{_describe(code, final=final)}{last_word}", final=final)
