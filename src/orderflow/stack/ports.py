@@ -15,6 +15,8 @@ HOST = "127.0.0.1"
 TEST_PORTS = range(20000, 32000)
 """Below the range of outgoing connections (from 32768), so no connection takes them."""
 
+OF_A_STACK = " of the local stack in "
+
 
 class PortTaken(OrderflowError):
     """A port that the stack needs belongs to another process."""
@@ -84,9 +86,17 @@ def refuse_taken(port: int, *, purpose: str) -> None:
     """Raise PortTaken, with the holder and what to do, unless the port is free."""
     if is_free(port):
         return
+
+    taker = holder(port)
+    # Its supervisor would start a process of a stack again.
+    stop_it = (
+        "stop that stack, with `orderflow down` in its checkout (`orderflow state list` names it)"
+        if OF_A_STACK in taker
+        else "stop that process"
+    )
     raise PortTaken(
-        f"port {port}, wanted for {purpose}, is taken by {holder(port)}: "
-        "stop that process, or move all ports with ORDERFLOW_STACK__PORT_OFFSET=1000"
+        f"port {port}, wanted for {purpose}, is taken by {taker}: "
+        f"{stop_it}, or move all ports with ORDERFLOW_STACK__PORT_OFFSET=1000"
     )
 
 
@@ -105,5 +115,6 @@ def _title(process: psutil.Process) -> str:
     for ancestor in process.parents():
         words = ancestor.cmdline()
         if "orderflow.stack.supervisor" in words:
-            return f"{process.name()} of the local stack in {json.loads(words[-1])['home']}"
-    return " ".join(process.cmdline() or [process.name()])[:80]
+            return f"{process.name()}{OF_A_STACK}{json.loads(words[-1])['home']}"
+    # A program that was given as an argument has several lines.
+    return " ".join(" ".join(process.cmdline() or [process.name()]).split())[:80]
