@@ -81,7 +81,7 @@ def test_the_readmes_four_curls_one_straight_after_the_other_end_delivered(
     order_id = ""
     for line in curls:
         typed = line.replace(
-            "http://localhost:8080", str(services.api.base_url).rstrip("/")
+            "http://127.0.0.1:8080", str(services.api.base_url).rstrip("/")
         ).replace("<id>", order_id)
         ran = subprocess.run(
             shlex.split(typed), capture_output=True, text=True, timeout=30, check=True

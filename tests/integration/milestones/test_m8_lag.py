@@ -232,7 +232,7 @@ def test_a_transaction_that_nobody_ends_is_seen_with_its_age_and_gone_when_it_is
 
 def test_what_cannot_be_asked_is_said_in_one_line(system: System) -> None:
     unknown = orderflow(system.stack, "lag", "--group", "nobody")
-    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "there is no group nobody; there are: order-service, payment-service" in unknown.stderr
     away = orderflow(system.stack, "lag", ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert (away.returncode, away.stdout) == (1, "")
