@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -227,15 +228,17 @@ def test_pages_follow_each_other_and_end(service: Service, client: httpx2.Client
 
 
 def test_a_reservation_can_be_looked_up(service: Service, client: httpx2.Client) -> None:
+    order_id, payment_id = str(uuid4()), str(uuid4())
     with service.connection() as connection:
         connection.execute(
-            "INSERT INTO reservation VALUES ('order-1', 'customer-1', 'payment-1', 'RELEASED',"
-            """ '[{"sku": "LAMP-01", "quantity": 2}]', now(), now())"""
+            "INSERT INTO reservation VALUES (%s, 'customer-1', %s, 'RELEASED',"
+            """ '[{"sku": "LAMP-01", "quantity": 2}]', now(), now())""",
+            (order_id, payment_id),
         )
-    assert client.get("/reservations/order-1").json() == {
-        "orderId": "order-1",
+    assert client.get(f"/reservations/{order_id}").json() == {
+        "orderId": order_id,
         "customerId": "customer-1",
-        "paymentId": "payment-1",
+        "paymentId": payment_id,
         "status": "RELEASED",
         "lines": [{"sku": "LAMP-01", "quantity": 2}],
     }
@@ -248,9 +251,8 @@ def test_a_reservation_is_found_however_its_order_is_spelt(
     order_id = "0198a0b2-aaaa-7bbb-8ccc-ddddeeeeffff"
     with service.connection() as connection:
         connection.execute(
-            "INSERT INTO reservation VALUES (%s, 'customer-1', 'payment-1', 'RELEASED',"
-            " '[]', now(), now())",
-            (order_id,),
+            "INSERT INTO reservation VALUES (%s, 'customer-1', %s, 'RELEASED', '[]', now(), now())",
+            (order_id, str(uuid4())),
         )
     for spelt in (order_id, order_id.upper(), order_id.replace("-", "")):
         assert client.get(f"/reservations/{spelt}").json()["orderId"] == order_id
