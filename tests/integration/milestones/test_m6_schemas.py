@@ -202,6 +202,8 @@ def test_a_registry_that_is_off_for_20_seconds_while_orders_are_placed_loses_not
         eventually(lambda: count(kafka, "order-events") >= len(placed), within_s=30)
     with closing(Registry(RegistrySettings(url=own_stack.registry_url))) as registry:
         cold = Decoder(registry)
+        # A registry that has just started may take longer for its first answers than a client.
+        eventually(lambda: registry.schema_text(1), within_s=60, why="the registry answers again")
         for topic, event_type in (("orders", OrderCreated), ("order-events", OrderEvent)):
             records = [record for record in read(kafka, topic, follow=False) if record is not None]
             decoded = [cold.decode_as(record.value, event_type).order_id for record in records]

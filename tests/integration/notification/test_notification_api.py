@@ -27,6 +27,9 @@ ROOM = Path(orderflow.services.notification.__file__).parent
 SCHEMA = (ROOM / "schema.sql").read_text()
 
 
+ORDERS = str(uuid4()), str(uuid4())
+
+
 @pytest.fixture(scope="module")
 def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     logs = tmp_path_factory.mktemp("notification")
@@ -38,7 +41,7 @@ def service(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def client(service: Service) -> httpx2.Client:
     with service.connection() as connection:
         for number in range(7):
-            ids = (str(uuid4()), "order-1" if number < 5 else "order-2", str(uuid4()))
+            ids = (str(uuid4()), ORDERS[number >= 5], str(uuid4()))
             connection.execute(_NOTED, ids)
         connection.execute(_SENT)
         connection.execute(_DUE)
@@ -63,8 +66,8 @@ def test_what_a_customer_was_told_comes_in_its_order_page_by_page(client: httpx2
             break
         page = asked(client, customerId="anna", limit=3, cursor=page["nextCursor"])
     assert seen == whole
-    assert [item["orderId"] for item in asked(client, orderId="order-2")["items"]] == [
-        "order-2"
+    assert [item["orderId"] for item in asked(client, orderId=ORDERS[1])["items"]] == [
+        ORDERS[1]
     ] * 2
     assert asked(client, orderId="no such order") == {"items": [], "nextCursor": None}
 
@@ -83,7 +86,7 @@ def test_it_answers_as_its_document_says(client: httpx2.Client) -> None:
     described = document["paths"]["/notifications"]["get"]["responses"]["200"]["content"][
         "application/json"
     ]
-    for shown in (asked(client, customerId="anna"), asked(client, orderId="order-2", limit=1)):
+    for shown in (asked(client, customerId="anna"), asked(client, orderId=ORDERS[1], limit=1)):
         schema = {**described["schema"], "components": document["components"]}
         jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate(
             shown

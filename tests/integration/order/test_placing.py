@@ -515,12 +515,13 @@ def test_the_catalogue_is_read_a_page_at_a_time(client: TestClient) -> None:
     skus = sorted(f"PAGE-{number}-{uuid4().hex[:6]}" for number in range(5))
     for sku in skus:
         put(client, sku, 1)
-    seen, cursor = [], "PAGE"
-    while cursor:
-        page = client.get(f"/products?limit=2&cursor={cursor}").json()
+    seen = list[str]()
+    more: dict[str, str] | None = {}
+    while more is not None:
+        page = client.get("/products", params={"limit": 2, **more}).json()
         assert len(page["items"]) <= 2
         seen += [item["sku"] for item in page["items"]]
-        cursor = page["nextCursor"]
+        more = {"cursor": page["nextCursor"]} if page["nextCursor"] else None
     assert [sku for sku in seen if sku in skus] == skus
 
 

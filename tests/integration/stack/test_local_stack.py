@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -171,7 +172,7 @@ def test_a_process_that_refuses_to_go_on_leaves_the_others_up(
         server("slow", probe=lambda: "" if next(asked, None) is None else "not yet"),
         server("app"),
     ]
-    monkeypatch.setattr(supervisor, "LocalStack", lambda *a, **more: LocalStack(*a, parts, **more))
+    monkeypatch.setattr(supervisor, "LocalStack", partial(LocalStack, components=parts))
     supervising = Supervisor(settings)
     ended = Thread(target=look_after, args=(supervising,))
     ended.start()

@@ -11,7 +11,7 @@ from orderflow.contracts.events import OrderLine, OrderStatus, PaymentMode
 from orderflow.contracts.ids import CustomerId, OrderId, PaymentId
 from orderflow.messaging.errors import Transient
 from orderflow.messaging.event import EventId
-from orderflow.messaging.postgres import RESOURCE, Cursor, array, columns
+from orderflow.messaging.postgres import RESOURCE, Cursor, UniqueViolation, array, columns
 from orderflow.services.order.model import (
     HistoryEntry,
     Order,
@@ -72,10 +72,15 @@ def save(cursor: Cursor, saved: Sequence[Saved]) -> None:
     entries = [_history_row(revision.change.after.order_id, revision.entry) for revision in saved]
     rows = [(*_update_row(order), locked_revisions[order_id]) for order_id, order in orders.items()]
 
-    cursor.execute(_SAVE, [*columns(rows), *columns(entries)])
-    # The lock makes this impossible. Should a lock ever be missing, no change is overwritten.
-    if cursor.fetchone() != (len(orders),):
-        raise Transient("an order changed although it was locked", resource=RESOURCE)
+    # The lock makes both impossible. Should a lock ever be missing, no change is overwritten.
+    why = "an order changed although it was locked"
+    try:
+        cursor.execute(_SAVE, [*columns(rows), *columns(entries)])
+        updated = cursor.fetchone()
+    except UniqueViolation as error:
+        raise Transient(why, resource=RESOURCE) from error
+    if updated != (len(orders),):
+        raise Transient(why, resource=RESOURCE)
 
 
 def history(cursor: Cursor, order_id: OrderId, *, facts_too: bool) -> list[HistoryEntry]:
