@@ -13,8 +13,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from orderflow.messaging.http import problem_types, problems
-from orderflow.messaging.http.problem_types import COMMON, ProblemType
+from orderflow.messaging.http import problems
+from orderflow.messaging.http.problem_types import COMMON, ProblemType, problem_pages
 
 ROOT = Path(__file__).parents[2] / "src/orderflow"
 COMMON_SLUGS = {each.slug for each in COMMON}
@@ -91,7 +91,7 @@ def test_no_other_service_has_problems_of_its_own() -> None:
 
 def test_an_address_in_a_problem_document_leads_to_its_page() -> None:
     own = ProblemType("too-small", HTTPStatus.CONFLICT, "It is < 1.", "Take a larger one.")
-    routes = problem_types.routes([own])
+    routes = problem_pages([own])
     client = TestClient(Starlette(routes=routes, exception_handlers=problems.handlers()))
     too_small = problems.problem(HTTPStatus.CONFLICT, "too-small", "It is too small")
     _, body, _ = problems.document(too_small)

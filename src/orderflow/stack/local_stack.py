@@ -113,10 +113,8 @@ class LocalStack:
     def refusals(self) -> list[Managed]:
         """The processes that refuse to go on, once all others are up or wait for one of them."""
         refused = [managed for managed in self._awaited() if managed.wanted and managed.has_refused]
-        held = {managed.name for managed in refused}
-        for _ in self.managed:
-            held |= {each.name for each in self._awaited() if held & {*each.component.needs}}
-
+        names = {managed.name for managed in refused}
+        held = names | self._dependents(names)
         others = (each for each in self._awaited() if each.wanted and each.name not in held)
         return refused if all(each.is_up for each in others) else []
 
@@ -250,7 +248,12 @@ class LocalStack:
 
     def _is_needed(self, managed: Managed) -> bool:
         """Whether a component that runs needs this one, directly or through others."""
-        reached, frontier = set[str](), {managed.name}
+        dependents = self._dependents({managed.name})
+        return any(self.managed[name].child is not None for name in dependents)
+
+    def _dependents(self, names: set[str]) -> set[str]:
+        """The components that need one of these, directly or through others."""
+        reached, frontier = set[str](), names
         while frontier:
             dependents = {
                 other.name
@@ -259,7 +262,7 @@ class LocalStack:
             }
             frontier = dependents - reached
             reached |= frontier
-        return any(self.managed[name].child is not None for name in reached)
+        return reached
 
     def _awaited(self) -> list[Managed]:
         return [managed for managed in self.managed.values() if managed.component.awaited]

@@ -20,9 +20,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from orderflow.messaging.http import health, problems, routing
-from orderflow.messaging.http import problem_types as pages
 from orderflow.messaging.http.health import Reasons, json_answer
-from orderflow.messaging.http.problem_types import ProblemType
+from orderflow.messaging.http.problem_types import ProblemType, problem_pages
 from orderflow.messaging.http.problems import FromError, from_error
 
 
@@ -53,7 +52,7 @@ def http_api(
                 *own,
                 *health.routes(reasons),
                 *_documents(document, title),
-                *pages.routes(problem_types),
+                *problem_pages(problem_types),
             ],
         ),
         problems.handlers(*expected, translate=translate),

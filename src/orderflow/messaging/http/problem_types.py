@@ -89,7 +89,7 @@ COMMON = (
 """What any API may answer."""
 
 
-def routes(types: Iterable[ProblemType] = ()) -> list[Route]:
+def problem_pages(types: Iterable[ProblemType] = ()) -> list[Route]:
     """`/problems`, and a page for each of the common types and of these."""
     known = {each.slug: each for each in (*COMMON, *types)}
     listed = _html(
