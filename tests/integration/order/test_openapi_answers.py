@@ -138,6 +138,9 @@ def test_every_operation_answers_as_documented(api: OrderProcess, document: dict
             for path in ("/products", "/livez", "/readyz", "/metrics", "/docs")
         ),
         ("/openapi.json", 200, client.get("/openapi.json")),
+        ("/problems", 200, client.get("/problems")),
+        ("/problems/{slug}", 200, client.get("/problems/unavailable")),
+        ("/problems/{slug}", 404, client.get("/problems/no-such-problem")),
     ]
     for path, status, answer in answers:
         assert answer.status_code == status, (path, answer.text)
