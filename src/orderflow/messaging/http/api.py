@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
-import swagger_ui
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -73,7 +71,8 @@ def _documents(document: Callable[[], Mapping[str, Any]], title: str) -> list[Ba
         # Without a host: the request's own is anybody's choice.
         return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers={"location": "/docs"})
 
-    assets = StaticFiles(directory=Path(swagger_ui.__file__).parent / "static")
+    # The package is found and not imported: its code is slow to load, and only its files are used.
+    assets = StaticFiles(packages=[("swagger_ui", "static")])
     return [
         Route("/", start),
         Route("/openapi.json", openapi),
