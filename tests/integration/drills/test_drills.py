@@ -23,16 +23,16 @@ from orderflow.drills.programme import Stage, staged
 
 IN_EACH_RUN = (
     "poison-record",
-    "slow-consumer",
     "killed-payment-mid-transaction",
-    "killed-relay",
     "provider-lies",
-    "unknown-payment",
-    "duplicate-delivery",
-    "hot-partition",
     "incompatible-schema",
 )
 LONG = (
+    "slow-consumer",
+    "killed-relay",
+    "unknown-payment",
+    "duplicate-delivery",
+    "hot-partition",
     "registry-down",
     "database-down",
     "broker-down",

@@ -87,6 +87,7 @@ def report_of_command(command: str, directory: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long  # On a stack of its own; the flow's smoke posts, too.
 def test_the_post_benchmark_finds_every_answered_order_in_the_database(tmp_path: Path) -> None:
     """And reports both sides."""
     found = report_of_command("post", tmp_path)
@@ -177,6 +178,7 @@ def test_a_payment_benchmark_pays_every_order_once_on_every_side(report: Report)
     assert set(found["ratios"]) == {"one transaction each", "no transactions"}
 
 
+@pytest.mark.long  # Mails go out, and are counted, in the flow's smoke.
 def test_a_notification_benchmark_sends_every_mail_once_under_its_number(report: Report) -> None:
     found = report("notification")
     assert {turn["target"] for turn in found["turns"]} == {
@@ -188,6 +190,7 @@ def test_a_notification_benchmark_sends_every_mail_once_under_its_number(report:
     assert found["mails"] == 2 * found["plan"]["orders"]
 
 
+@pytest.mark.long  # On a stack of its own.
 def test_a_revenue_benchmark_counts_every_payment_once_on_every_side(tmp_path: Path) -> None:
     """And ours has every customer's totals right: a turn whose totals are wrong gives no figure."""
     found = report_of_command("revenue", tmp_path)
