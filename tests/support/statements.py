@@ -82,9 +82,11 @@ def _constants(module: ModuleType) -> Iterator[Statement]:
         if isinstance(target, ast.Name)
     }
     for name in sorted(own):
-        text = getattr(module, name, None)
-        if isinstance(text, str) and _SQL.match(text):
-            yield Statement(module.__name__, name, text)
+        value = getattr(module, name, None)
+        texts = {f"[{key}]": text for key, text in value.items()} if isinstance(value, dict) else {}
+        for key, text in (texts or {"": value}).items():
+            if isinstance(text, str) and _SQL.match(text):
+                yield Statement(module.__name__, f"{name}{key}", text)
 
 
 def _literals(module: ModuleType) -> Iterator[Statement]:

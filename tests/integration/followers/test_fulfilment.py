@@ -196,9 +196,16 @@ def test_what_contradicts_the_feed_itself_is_poison_and_moves_nothing(worker: Wo
     assert worker.rows("shipment") == before
 
 
-def test_pages_follow_each_other_by_status_and_end(worker: Worker, client: httpx2.Client) -> None:
+def test_pages_follow_each_other_newest_first_by_customer_and_status_and_end(
+    service: Service, worker: Worker, client: httpx2.Client
+) -> None:
     lives = [life(LIVES[kind]) for _ in range(25) for kind in ("is to be packed", "is delivered")]
     handle(worker, [event for events in lives for event in events])
+    theirs = sorted((events[0].order_id for events in lives[20:30]), reverse=True)
+    with service.connection() as connection:
+        connection.execute(
+            "UPDATE shipment SET customer_id = 'customer-9' WHERE order_id = ANY (%s)", (theirs,)
+        )
 
     def pages(**query: Any) -> tuple[list[str], list[int]]:
         seen, sizes = [], []
@@ -210,10 +217,20 @@ def test_pages_follow_each_other_by_status_and_end(worker: Worker, client: httpx
             cursor = page["nextCursor"]
         return seen, sizes
 
-    assert pages(limit=20) == (sorted(events[0].order_id for events in lives), [20, 20, 10])
-    packed = sorted(events[0].order_id for events in lives[::2])
+    newest = sorted((events[0].order_id for events in lives), reverse=True)
+    assert pages(limit=20) == (newest, [20, 20, 10])
+    packed = sorted((events[0].order_id for events in lives[::2]), reverse=True)
     assert pages(status="PREPARED", limit=10) == (packed, [10, 10, 5])
     assert pages(status="CALLED_OFF") == ([], [0])
+    for both in (["PREPARED", "CLOSED"], "CLOSED,PREPARED", ["CLOSED", "PREPARED,CALLED_OFF"]):
+        assert pages(status=both, limit=20) == (newest, [20, 20, 10])
+
+    assert pages(customerId="customer-9", limit=4) == (theirs, [4, 4, 2])
+    assert pages(customerId="customer-9", status=["PREPARED", "TRACKED"]) == (
+        [order for order in theirs if order in packed],
+        [5],
+    )
+    assert pages(customerId="nobody") == ([], [0])
 
 
 @pytest.mark.parametrize(
@@ -227,6 +244,10 @@ def test_pages_follow_each_other_by_status_and_end(worker: Worker, client: httpx
         "limit=x",
         "limit=1.5",
         "cursor=%00",
+        "customerId=%00",
+        "customerId=",
+        "status=CLOSED&status=PAID",
+        "status=CLOSED,",
     ],
 )
 def test_a_filter_that_is_none_is_refused_with_its_name(client: httpx2.Client, query: str) -> None:

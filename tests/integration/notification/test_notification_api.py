@@ -72,6 +72,40 @@ def test_what_a_customer_was_told_comes_in_its_order_page_by_page(client: httpx2
     assert asked(client, orderId="no such order") == {"items": [], "nextCursor": None}
 
 
+def test_what_is_in_a_state_comes_newest_first_page_by_page(
+    service: Service, client: httpx2.Client
+) -> None:
+    with service.connection() as connection:
+        for state in ("HELD", "OVERTAKEN", "FAILED") * 2:
+            connection.execute(_IN_STATE, (str(uuid4()), state))
+
+    for state, count in (("HELD", 2), ("OVERTAKEN", 2), ("FAILED", 2), ("PENDING", 4)):
+        whole = asked(client, state=state)["items"]
+        assert [item["state"] for item in whole] == [state] * count
+        first = asked(client, state=state, limit=1)
+        second = asked(client, state=state, limit=1, cursor=first["nextCursor"])
+        assert [*first["items"], *second["items"]] == whole[:2]
+        last = asked(client, state=state, limit=count - 1)["nextCursor"]
+        assert asked(client, state=state, cursor=last) == {"items": whole[-1:], "nextCursor": None}
+
+    pending = asked(client, state="PENDING")["items"]
+    theirs = asked(client, customerId="anna", state="PENDING")["items"]
+    assert pending == theirs[::-1], "of a customer as they are told, of all the newest first"
+    assert [item["sequence"] for item in asked(client, customerId="anna", state="SENT")["items"]]
+    assert asked(client, customerId="anna", state="HELD")["items"] == []
+    assert asked(client, orderId=ORDERS[1], state="PENDING")["items"] == theirs[-2:]
+
+
+def test_a_cursor_of_one_list_is_none_of_the_other(client: httpx2.Client) -> None:
+    by_customer = asked(client, customerId="anna", limit=1)["nextCursor"]
+    by_state = asked(client, state="PENDING", limit=1)["nextCursor"]
+    for query in (
+        {"state": "PENDING", "cursor": by_customer},
+        {"customerId": "anna", "cursor": by_state},
+    ):
+        assert client.get("/notifications", params=query).status_code == 422
+
+
 def test_mails_that_wait_are_measured(client: httpx2.Client) -> None:
     eventually(
         lambda: "orderflow_mail_pending 4.0" in client.get("/metrics").text,
@@ -106,6 +140,10 @@ def test_it_answers_as_its_document_says(client: httpx2.Client) -> None:
         "orderId=a&limit=x",
         "orderId=a&cursor=-1",
         "orderId=a&cursor=9223372036854775808",
+        "state=SENT",
+        "state=",
+        "state=NONE",
+        "orderId=a&state=NONE",
     ],
 )
 def test_anything_else_is_not_valid(client: httpx2.Client, query: str) -> None:
@@ -147,5 +185,13 @@ VALUES (%s, 'anna', %s, 'ORDER_CREATED', 'EMAIL', 's', 't', %s, 'orderflow.Order
 _SENT = b"""
 UPDATE delivery SET state = 'SENT', sequence = position, occurred_at = now(),
     attempts = 1 WHERE position <= 3
+"""
+_IN_STATE = b"""
+INSERT INTO delivery (notification_id, customer_id, order_id, kind, channel, subject, text,
+    cause_id, cause_type, correlation_id, state, sequence, occurred_at)
+SELECT %s, 'otto', 'o', 'ORDER_CREATED', 'EMAIL', 's', 't', gen_random_uuid(),
+       'orderflow.OrderCreated', 'c', state, CASE state WHEN 'FAILED' THEN 1 END,
+       CASE state WHEN 'FAILED' THEN now() END
+FROM (SELECT %s::text AS state) AS stated
 """
 _DUE = b"INSERT INTO customer VALUES ('anna', 3, now(), NULL, 3)"

@@ -111,6 +111,70 @@ def test_what_is_owed_and_what_is_unknown_is_measured_with_its_age(
     assert (sums["unknown"], sums["unknownSince"]) == (1, AT)
 
 
+def test_payments_come_newest_order_first_by_customer_and_state_page_by_page(
+    service: Service, client: httpx2.Client
+) -> None:
+    orders = [f"0198a0b2-{number:04}-7222-8333-444455556666" for number in (9000, 9001, 9002, 9003)]
+    with service.connection() as connection:
+        for order, statements in zip(
+            orders, ((FAILED, CAPTURED, REFUND), (UNKNOWN,), (FAILED,), (UNKNOWN,)), strict=True
+        ):
+            for statement in (KNOWN, *statements):
+                connection.execute(statement.replace("'c'", "'lists'").encode(), {"order": order})
+
+    def pages(limit: int = 100, **query: str) -> list[tuple[str, int]]:
+        listed: list[tuple[str, int]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            answer = client.get("/payments", params={"cursor": cursor, "limit": limit, **query})
+            assert answer.status_code == 200, answer.text
+            items, cursor = answer.json()["items"], answer.json()["nextCursor"]
+            assert len(items) == limit or cursor is None
+            listed += [(item["orderId"], item["attempt"]) for item in items]
+        return listed
+
+    first, second, third, fourth = orders
+    newest = [(fourth, 1), (third, 1), (second, 1), (first, 2), (first, 1)]
+    for limit in (1, 2, 5, 100):
+        assert pages(limit, customerId="lists") == newest
+        every = pages(limit)
+        assert [place for place in every if place[0] in orders] == newest
+        assert every == sorted(every, reverse=True)
+        unknown = pages(limit, state="UNKNOWN")
+        assert [place for place in unknown if place[0] in orders] == [(fourth, 1), (second, 1)]
+        failed = pages(limit, state="FAILED")
+        assert [place for place in failed if place[0] in orders] == [(third, 1), (first, 1)]
+
+    assert pages(customerId="lists", state="SUCCEEDED") == [(first, 2)]
+    assert pages(customerId="lists", state="REQUESTED") == pages(customerId="nobody") == []
+    captured = client.get("/payments?customerId=lists&state=SUCCEEDED").json()["items"][0]
+    assert (captured["customerId"], captured["refund"]["amountMinor"]) == ("lists", 500)
+    assert captured in client.get(f"/payments/{first}").json()["payments"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "state=",
+        "state=DONE",
+        "state=SUCCEEDED",
+        "state=REQUESTED",
+        "state=UNKNOWN&state=FAILED",
+        "customerId=",
+        "customerId=%00",
+        "limit=0",
+        "limit=501",
+        "cursor=x",
+    ],
+)
+def test_a_list_that_there_is_not_is_refused_with_the_parameter(
+    client: httpx2.Client, query: str
+) -> None:
+    answer = client.get(f"/payments?{query}")
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
+    assert query.partition("=")[0] in answer.json()["detail"]
+
+
 def test_an_order_that_payment_has_not_heard_of_is_not_found(client: httpx2.Client) -> None:
     for order_id in (str(uuid4()), "no-order"):
         answer = client.get(f"/payments/{order_id}")

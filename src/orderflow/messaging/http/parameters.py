@@ -93,6 +93,26 @@ MOMENT_MIN = datetime(2, 1, 1, tzinfo=UTC)
 MOMENT_MAX = datetime(9998, 12, 31, tzinfo=UTC)
 
 
+def query_identifier(query: QueryParams, name: str) -> str | None:
+    """The parameter `name` as an id from outside; None if not sent. Raises a problem (422)."""
+    text = query.get(name)
+    if text is not None and not is_identifier(text):
+        raise problems.invalid(
+            f"{name} must be 1 to 64 letters, digits and . _ : @ + -, beginning with a letter or "
+            "digit"
+        )
+    return text
+
+
+def query_choices(query: QueryParams, name: str, choices: type[E]) -> tuple[E, ...]:
+    """
+    The parameter `name` as members of `choices`, each once; it may be repeated, and each may be
+    several with commas between. Empty if it was not sent. Raises a problem (422) that lists them.
+    """
+    values = [value for text in query.getlist(name) for value in text.split(",")]
+    return tuple(dict.fromkeys(_choice(name, value, choices) for value in values))
+
+
 def query_choice(query: QueryParams, name: str, choices: type[E]) -> E | None:
     """
     The parameter `name` as a member of `choices`; None if it was not sent.
@@ -100,7 +120,11 @@ def query_choice(query: QueryParams, name: str, choices: type[E]) -> E | None:
     Raises a problem (422) that lists the choices.
     """
     value = query.get(name)
+    return None if value is None else _choice(name, value, choices)
+
+
+def _choice(name: str, value: str, choices: type[E]) -> E:
     try:
-        return None if value is None else choices(value)
+        return choices(value)
     except ValueError:
         raise problems.invalid(f"{name} is one of {', '.join(choices)}, not {value!r}") from None

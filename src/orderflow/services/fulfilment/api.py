@@ -13,7 +13,12 @@ from orderflow.contracts.ids import known_order_id
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.health import Reasons, json_answer
 from orderflow.messaging.http.pages import Cursors, page
-from orderflow.messaging.http.parameters import is_identifier, query_choice, query_value
+from orderflow.messaging.http.parameters import (
+    is_identifier,
+    query_choices,
+    query_identifier,
+    query_value,
+)
 from orderflow.messaging.http.problems import Problem, problem
 from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.fulfilment import repository
@@ -26,12 +31,19 @@ from orderflow.services.fulfilment.views import LIMIT, LIMIT_DEFAULT, ShipmentPa
 def build_api(pool: ConnectionPool, reasons: Reasons) -> ASGIApp:
     def get_page(request: Request) -> Response:
         query = request.query_params
-        status = query_choice(query, "status", ShipmentStatus)
-        after = _SHIPMENTS.read(query) or ""
         limit = query_value(query, "limit", LIMIT, default=LIMIT_DEFAULT)
+        customer_id = query_identifier(query, "customerId")
+        statuses = query_choices(query, "status", ShipmentStatus)
+        before = _SHIPMENTS.read(query)
 
         with reading(pool) as cursor:
-            shipments = repository.page(cursor, status=status, after=after, limit=limit + 1)
+            shipments = repository.page(
+                cursor,
+                customer_id=customer_id,
+                statuses=statuses,
+                before=before,
+                limit=limit + 1,
+            )
 
         shown, next_cursor = page(
             shipments, limit=limit, cursor_of=lambda shipment: _SHIPMENTS.of(shipment.order_id)
@@ -66,4 +78,4 @@ def no_such_shipment() -> Problem:
     )
 
 
-_SHIPMENTS = Cursors("shipments", is_identifier)
+_SHIPMENTS = Cursors("newest-shipments", is_identifier)

@@ -39,19 +39,19 @@ _AWAY = {"503": "The database is away"}
 @cache
 def document() -> Schema:
     schemas = Schemas(ShipmentView, ShipmentPage, uuids=("orderId",))
-    wrong = {"422": "status, limit or cursor is none"}
+    wrong = {"422": "customerId, status, limit or cursor is none"}
 
     paths = {
         "/shipments": {
             "get": operation(
-                "Shipments, oldest order first",
+                "Shipments, newest order first",
                 {
                     "200": schemas.answer(
                         "A page", ShipmentPage, example={"items": [_SHIPMENT], "nextCursor": None}
                     ),
                     **schemas.problems({**wrong, **_AWAY}),
                 },
-                parameters=[_STATUS, _LIMIT, _CURSOR],
+                parameters=[_CUSTOMER, _STATUS, _LIMIT, _CURSOR],
             )
         },
         "/shipments/{orderId}": {
@@ -71,8 +71,11 @@ def document() -> Schema:
     return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)
 
 
+_CUSTOMER = query_parameter("customerId", openapi.IDENTIFIER_SCHEMA, "Only this customer's")
 _STATUS = query_parameter(
-    "status", {"type": "string", "enum": [*ShipmentStatus]}, "Only shipments in this status"
+    "status",
+    {"type": "array", "items": {"type": "string", "enum": [*ShipmentStatus]}},
+    "Only in one of these; repeated, or separated by commas",
 )
 _LIMIT = query_parameter(
     "limit",

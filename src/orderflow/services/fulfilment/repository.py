@@ -42,13 +42,27 @@ def write(cursor: Cursor, decision: Decision) -> None:
 
 
 def page(
-    cursor: Cursor, *, status: ShipmentStatus | None, after: str, limit: int
+    cursor: Cursor,
+    *,
+    customer_id: str | None,
+    statuses: Sequence[ShipmentStatus],
+    before: str | None,
+    limit: int,
 ) -> list[Shipment]:
-    """Up to `limit` shipments after order id `after`, which sorts by age; of one status, or all."""
-    if status is None:
-        cursor.execute(_PAGE, (after, limit))
+    """
+    Up to `limit` shipments before order id `before`, which sorts by age, the newest order first.
+
+    Of one customer, or of all; in one of `statuses`, or in any.
+    """
+    before = before or _BEHIND_ALL
+    if customer_id is not None:
+        wanted = array([status.value for status in statuses or ShipmentStatus])
+        cursor.execute(_PAGE_OF_CUSTOMER, (customer_id, wanted, before, limit))
+    elif statuses:
+        wanted = array([status.value for status in statuses])
+        cursor.execute(_PAGE_OF_EACH_STATUS, (wanted, before, limit, limit))
     else:
-        cursor.execute(_PAGE_OF_STATUS, (status.value, after, limit))
+        cursor.execute(_PAGE, (before, limit))
     return [_shipment(row) for row in cursor]
 
 
@@ -82,8 +96,21 @@ SELECT order_id, customer_id, status, version, reason, prepared_at, tracked_at, 
 FROM shipment
 """
 _LOCK = f"{_SELECT} WHERE order_id = ANY(%s::text[]) ORDER BY order_id FOR UPDATE"
-_PAGE = f"{_SELECT} WHERE order_id > %s ORDER BY order_id LIMIT %s"
-_PAGE_OF_STATUS = f"{_SELECT} WHERE status = %s AND order_id > %s ORDER BY order_id LIMIT %s"
+_NEWEST_FIRST = "ORDER BY order_id DESC LIMIT %s"
+_BEHIND_ALL = "\U0010ffff"
+_PAGE = f"{_SELECT} WHERE order_id < %s {_NEWEST_FIRST}"
+_PAGE_OF_CUSTOMER = f"""
+{_SELECT} WHERE customer_id = %s AND status = ANY (%s::text[]) AND order_id < %s {_NEWEST_FIRST}
+"""
+# A page of each status, from its place in the index; a range, so that the planner can't take the
+# order from the primary key and walk through all that have another status.
+_PAGE_OF_EACH_STATUS = f"""
+SELECT page.* FROM unnest(%s::text[]) AS wanted (status), LATERAL (
+    {_SELECT}
+    WHERE shipment.status BETWEEN wanted.status AND wanted.status AND order_id < %s
+    ORDER BY shipment.status DESC, order_id DESC LIMIT %s
+) AS page {_NEWEST_FIRST}
+"""  # noqa: S608 - constants
 _FIND = f"{_SELECT} WHERE order_id = %s"
 _OPEN = """
 INSERT INTO shipment (order_id, customer_id, status, version, reason, prepared_at, tracked_at,

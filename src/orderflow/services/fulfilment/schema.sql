@@ -17,6 +17,7 @@ CREATE TABLE shipment (
     lines         jsonb
 );
 CREATE INDEX shipment_by_status ON shipment (status, order_id);
+CREATE INDEX shipment_of_customer ON shipment (customer_id, order_id);
 
 CREATE TABLE inbox (
     listener    text        NOT NULL,

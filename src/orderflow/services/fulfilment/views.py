@@ -37,7 +37,7 @@ class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ShipmentPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Shipments by order id, oldest first. `nextCursor` is null on the last page."""
+    """Shipments, newest order first. `nextCursor` is null on the last page."""
 
     items: tuple[ShipmentView, ...]
     next_cursor: str | None

@@ -6,6 +6,7 @@ from functools import cache
 
 from orderflow.messaging.documents import openapi
 from orderflow.messaging.documents.openapi import Schema, Schemas, operation, query_parameter
+from orderflow.services.notification.model import NotificationState
 from orderflow.services.notification.views import LIMIT, LIMIT_MAX, NotificationPage
 
 TITLE = "Orderflow: notification API"
@@ -40,31 +41,38 @@ def document() -> Schema:
     schemas = Schemas(NotificationPage, uuids=("notificationId", "orderId"))
     answers = {
         "200": schemas.answer(
-            "Told, waiting, held, overtaken and failed, in the order of telling",
+            "Told, waiting, held, overtaken and failed: of an order or a customer in the order of "
+            "telling, else the newest first",
             NotificationPage,
             example=_EXAMPLE,
         ),
         **schemas.problems(
             {
-                "422": "Neither an order nor a customer, or both; cursor or limit wrong",
+                "422": (
+                    "An order and a customer, or neither and not a state that few are in; "
+                    "or state, cursor or limit is none"
+                ),
                 "503": "The database is away",
             }
         ),
     }
 
     listing = operation(
-        "What the customer of an order, or a customer, was told",
+        "What the customer of an order, or a customer, was told; or what is in a state",
         answers,
-        parameters=[_ID, _CUSTOMER, _CURSOR, _LIMIT],
+        parameters=[_ID, _CUSTOMER, _STATE, _CURSOR, _LIMIT],
     )
     return openapi.document(
         TITLE, DESCRIPTION, paths={"/notifications": {"get": listing}}, schemas=schemas
     )
 
 
-_ID = query_parameter("orderId", {"type": "string"}, "One of orderId and customerId is required")
-_CUSTOMER = query_parameter(
-    "customerId", {"type": "string"}, "One of orderId and customerId is required"
+_ID = query_parameter("orderId", {"type": "string"}, "Only this order's; not with customerId")
+_CUSTOMER = query_parameter("customerId", {"type": "string"}, "Only this customer's")
+_STATE = query_parameter(
+    "state",
+    {"type": "string", "enum": [*NotificationState]},
+    "Only in this state; required, and not SENT, without an order or a customer",
 )
 _CURSOR = query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before")
 _LIMIT = query_parameter(

@@ -34,6 +34,11 @@ from orderflow.services.notification.story import Fact, Telling, tell
 COUNT_MAX = 100_000
 """Whoever has more mails to send than that need not know how many more."""
 
+POSITION_MAX = 2**63 - 1
+
+SELDOM = (NotificationState.HELD, NotificationState.OVERTAKEN, NotificationState.FAILED)
+"""States that few notifications are in: those have an index of their own."""
+
 _REASONS = {
     NotificationState.HELD: "what happened before it is not known yet",
     NotificationState.OVERTAKEN: "a later fact of the order, or this one, was told before",
@@ -327,11 +332,36 @@ def count_pending(cursor: Cursor) -> tuple[int, float]:
 
 
 def page(
-    cursor: Cursor, *, order_id: str, customer_id: str, after: int, limit: int
+    cursor: Cursor,
+    *,
+    order_id: str,
+    customer_id: str,
+    state: NotificationState | None,
+    after: int,
+    limit: int,
 ) -> list[tuple[int, StoredNotification]]:
-    """Up to `limit` notifications of an order or a customer after a position, with theirs."""
+    """
+    Up to `limit` notifications of an order or a customer after a position, with theirs; in one
+    state, or in any.
+    """
     column, value = ("order_id", order_id) if order_id else ("customer_id", customer_id)
-    cursor.execute(_PAGES[column], (value, after, limit))
+    states = array([each.value for each in ([state] if state else NotificationState)])
+    cursor.execute(_PAGES[column], (value, after, states, limit))
+    return [(position, _stored(*row)) for position, *row in cursor]
+
+
+def newest(
+    cursor: Cursor, *, state: NotificationState, before: int | None, limit: int
+) -> list[tuple[int, StoredNotification]]:
+    """
+    Up to `limit` notifications in a state before a position, the newest first, with their
+    positions. `state`: one that few are in, see `SELDOM`, or PENDING.
+    """
+    before = POSITION_MAX if before is None else before
+    if state is NotificationState.PENDING:
+        cursor.execute(_NEWEST_PENDING, (before, limit, limit))
+    else:
+        cursor.execute(_NEWEST_SELDOM, (state.value, before, limit))
     return [(position, _stored(*row)) for position, *row in cursor]
 
 
@@ -515,11 +545,29 @@ FROM (SELECT letter.created_at FROM customer CROSS JOIN LATERAL (
       ) AS letter
       WHERE customer.due_at IS NOT NULL LIMIT %s) AS pending
 """
-_PAGES = {
-    column: f"""
+_STORED = """
 SELECT position, notification_id::text, customer_id, order_id, kind, channel, state, sequence,
        attempts, reason, subject, cause_id::text, cause_type, created_at, occurred_at
-FROM delivery WHERE {column} = %s AND position > %s ORDER BY position LIMIT %s
-"""  # noqa: S608 - one of two columns
+FROM delivery
+"""
+_PAGES = {
+    column: f"""
+{_STORED}
+WHERE {column} = %s AND position > %s AND state = ANY (%s::text[]) ORDER BY position LIMIT %s
+"""
     for column in ("order_id", "customer_id")
 }
+_NEWEST_SELDOM = f"""
+{_STORED} WHERE seldom_state = %s AND position < %s ORDER BY position DESC LIMIT %s
+"""
+# Nothing that an outcome changes is in an index, so what is PENDING is found by its customers: whom
+# anything is to be sent is due, now or later.
+_NEWEST_PENDING = f"""
+SELECT letter.* FROM customer CROSS JOIN LATERAL (
+    {_STORED}
+    WHERE delivery.customer_id = customer.customer_id AND position > customer.settled_position
+      AND position < %s AND state = 'PENDING'
+    ORDER BY position DESC LIMIT %s
+) AS letter
+WHERE customer.due_at IS NOT NULL ORDER BY letter.position DESC LIMIT %s
+"""  # noqa: S608 - constants

@@ -39,6 +39,7 @@ CREATE TABLE delivery (
     rank            integer     NOT NULL DEFAULT 0,
     follows         text,
     held_since      timestamptz GENERATED ALWAYS AS (CASE WHEN state = 'HELD' THEN created_at END) STORED,
+    seldom_state    text        GENERATED ALWAYS AS (CASE WHEN state IN ('HELD', 'OVERTAKEN', 'FAILED') THEN state END) STORED,
     PRIMARY KEY (order_id, notification_id),
     CONSTRAINT delivery_fits_its_event CHECK (octet_length(customer_id) <= 512 AND octet_length(order_id) <= 512),
     CONSTRAINT delivery_settled_has_a_number CHECK ((state IN ('SENT', 'FAILED')) = (sequence IS NOT NULL)),
@@ -46,6 +47,7 @@ CREATE TABLE delivery (
 ) WITH (fillfactor = 75);
 CREATE INDEX delivery_of_customer ON delivery (customer_id, position);
 CREATE INDEX delivery_held ON delivery (held_since) WHERE held_since IS NOT NULL;
+CREATE INDEX delivery_seldom ON delivery (seldom_state, position) WHERE seldom_state IS NOT NULL;
 
 CREATE TABLE inbox (
     listener    text        NOT NULL,

@@ -11,7 +11,7 @@ LIMIT_MAX = 500
 
 
 class NotificationPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Notifications in the order in which they are told."""
+    """Of an order or a customer: as they are told. Of a state alone: the newest first."""
 
     items: tuple[StoredNotification, ...]
     next_cursor: str | None

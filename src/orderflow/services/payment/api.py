@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
 from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,12 +21,24 @@ from orderflow.messaging.http import problems
 from orderflow.messaging.http.api import http_api
 from orderflow.messaging.http.bodies import read_body
 from orderflow.messaging.http.health import Reasons, json_answer
+from orderflow.messaging.http.pages import Cursors, page
+from orderflow.messaging.http.parameters import query_choice, query_identifier, query_value
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.payment import repository
+from orderflow.services.payment.model import Payment, PaymentState
 from orderflow.services.payment.open_references import OpenReferences
 from orderflow.services.payment.openapi import TITLE, document
 from orderflow.services.payment.problem_types import PROBLEM_TYPES
-from orderflow.services.payment.views import LedgerSummary, WebhookView, order_payments
+from orderflow.services.payment.repository import PaymentPlace
+from orderflow.services.payment.views import (
+    LIMIT,
+    LIMIT_DEFAULT,
+    LedgerSummary,
+    PaymentPage,
+    WebhookView,
+    order_payments,
+    payment_view,
+)
 from orderflow.services.payment.webhooks import (
     WEBHOOKS,
     Forged,
@@ -49,6 +63,22 @@ def build_api(
             raise _not_heard_of()
         return json_answer(order_payments(order_id, known[order_id]))
 
+    def get_page(request: Request) -> Response:
+        query = request.query_params
+        limit = query_value(query, "limit", LIMIT, default=LIMIT_DEFAULT)
+        customer_id, state = query_identifier(query, "customerId"), _state(query)
+        item = _PAYMENTS.read(query)
+        before = None if item is None else _place(item)
+
+        with reading(pool) as cursor:
+            payments = repository.page(
+                cursor, customer_id=customer_id, state=state, before=before, limit=limit + 1
+            )
+
+        shown, next_cursor = page(payments, limit=limit, cursor_of=_cursor_of)
+        items = tuple(map(payment_view, shown))
+        return json_answer(PaymentPage(items=items, next_cursor=next_cursor))
+
     def get_summary(_request: Request) -> Response:
         with reading(pool) as cursor:
             items = repository.summary(cursor)
@@ -71,6 +101,7 @@ def build_api(
         return await run_in_threadpool(_believe, pool, webhook_id, body)
 
     routes = [
+        Route("/payments", get_page, methods=["GET"]),
         Route("/payments/{order_id}", get_payments, methods=["GET"]),
         Route("/ledger/summary", get_summary, methods=["GET"]),
         Route("/webhooks/provider", post_webhook, methods=["POST"]),
@@ -125,6 +156,29 @@ def _forged() -> problems.Problem:
         "The webhook is not signed by the provider, or not within five minutes",
         WWW_Authenticate="Webhook-Signature",
     )
+
+
+def _state(query: QueryParams) -> PaymentState | None:
+    """The state that is asked for. Raises a problem if that of most, and no customer is named."""
+    state = query_choice(query, "state", PaymentState)
+    if state not in (None, *repository.FEW) and "customerId" not in query:
+        raise problems.invalid(
+            f"state without customerId is one that few are in: {', '.join(repository.FEW)}"
+        )
+    return state
+
+
+def _cursor_of(payment: Payment) -> str:
+    return _PAYMENTS.of(f"{payment.order_id}/{payment.attempt}")
+
+
+def _place(item: str) -> PaymentPlace | None:
+    match = _PLACE.fullmatch(item)
+    return (OrderId(match[1]), int(match[2])) if match else None
+
+
+_PLACE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/([1-9][0-9]{0,3})")
+_PAYMENTS = Cursors("payments", _place)
 
 
 def _order_id(request: Request) -> OrderId:

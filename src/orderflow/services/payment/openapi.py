@@ -5,8 +5,22 @@ from __future__ import annotations
 from functools import cache
 
 from orderflow.messaging.documents import openapi
-from orderflow.messaging.documents.openapi import Schema, Schemas, operation, path_parameter
-from orderflow.services.payment.views import LedgerSummary, OrderPayments, WebhookView
+from orderflow.messaging.documents.openapi import (
+    Schema,
+    Schemas,
+    operation,
+    path_parameter,
+    query_parameter,
+)
+from orderflow.services.payment.model import PaymentState
+from orderflow.services.payment.views import (
+    LIMIT_DEFAULT,
+    LIMIT_MAX,
+    LedgerSummary,
+    OrderPayments,
+    PaymentPage,
+    WebhookView,
+)
 
 TITLE = "Orderflow: payment API"
 DESCRIPTION = "What became of payments and refunds. Amounts are in minor units (cents)."
@@ -16,6 +30,8 @@ _PAYMENTS: Schema = {
     "closed": True,
     "payments": [
         {
+            "orderId": "0198a0b2-1111-7222-8333-444455556666",
+            "customerId": "customer-123",
             "paymentId": "9d1f5b3e-6f0d-5b0a-8a55-1d0f6f0a7c11",
             "attempt": 1,
             "state": "SUCCEEDED",
@@ -40,6 +56,7 @@ _PAYMENTS: Schema = {
         }
     ],
 }
+_PAGE: Schema = {"items": _PAYMENTS["payments"], "nextCursor": None}
 _SUMMARY: Schema = {
     "items": [
         {
@@ -65,10 +82,15 @@ _AWAY = {"503": "The database is away"}
 @cache
 def document() -> Schema:
     schemas = Schemas(
-        OrderPayments, LedgerSummary, WebhookView, uuids=("orderId", "paymentId", "refundId")
+        OrderPayments,
+        PaymentPage,
+        LedgerSummary,
+        WebhookView,
+        uuids=("orderId", "paymentId", "refundId"),
     )
 
     paths = {
+        "/payments": {"get": _list(schemas)},
         "/payments/{orderId}": {
             "get": operation(
                 "An order's payments, one for each attempt, with what went back",
@@ -114,3 +136,35 @@ def document() -> Schema:
     }
 
     return openapi.document(TITLE, DESCRIPTION, paths=paths, schemas=schemas)
+
+
+def _list(schemas: Schemas) -> Schema:
+    wrong = {
+        "422": (
+            "customerId, state, limit or cursor is none, "
+            "or the state is one that most are in and no customer is named"
+        )
+    }
+
+    return operation(
+        "Payments, those of the newest order first, each with what went back",
+        {
+            "200": schemas.answer("A page", PaymentPage, example=_PAGE),
+            **schemas.problems({**wrong, **_AWAY}),
+        },
+        parameters=[_CUSTOMER, _STATE, _LIMIT, _CURSOR],
+    )
+
+
+_CUSTOMER = query_parameter("customerId", openapi.IDENTIFIER_SCHEMA, "Only this customer's")
+_STATE = query_parameter(
+    "state",
+    {"type": "string", "enum": [*PaymentState]},
+    "Only in this state; without a customer UNKNOWN or FAILED",
+)
+_LIMIT = query_parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+    "The most in one page",
+)
+_CURSOR = query_parameter("cursor", {"type": "string"}, "The nextCursor of the page before")

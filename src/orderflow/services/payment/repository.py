@@ -8,7 +8,7 @@ only, and what is read under the lock is current.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, LiteralString
@@ -53,6 +53,12 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     unknown_since: datetime | None
 
 
+PaymentPlace = tuple[OrderId, int]
+"""An order and an attempt, by which payments are listed."""
+
+_BEHIND_ALL: PaymentPlace = (OrderId("ffffffff-ffff-ffff-ffff-ffffffffffff"), 2**15 - 1)
+
+
 class Open(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for the provider, in all currencies: how many, and since when the oldest does."""
 
@@ -85,6 +91,27 @@ def lock_again(cursor: Cursor, order_ids: Sequence[OrderId]) -> None:
 def find(cursor: Cursor, order_ids: Sequence[OrderId]) -> dict[OrderId, OrderAccount]:
     """The accounts of those of these orders that have one."""
     return _accounts(cursor, array(order_ids))
+
+
+def page(
+    cursor: Cursor,
+    *,
+    customer_id: str | None,
+    state: PaymentState | None,
+    before: PaymentPlace | None,
+    limit: int,
+) -> list[Payment]:
+    """
+    Up to `limit` payments before a place, those of the newest order first. Of one customer, or of
+    all; in one state, or in any. Of all customers: UNKNOWN or FAILED, which few are in.
+    """
+    before = before or _BEHIND_ALL
+    if customer_id is not None:
+        states = array([each.value for each in ([state] if state else PaymentState)])
+        cursor.execute(_PAGE_OF_CUSTOMER, (customer_id, states, *before, limit))
+    else:
+        cursor.execute(_PAGES[state], (*before, limit))
+    return [_payment(row) for row in cursor]
 
 
 def write(cursor: Cursor, decisions: Sequence[Decision], *, now: datetime) -> None:
@@ -402,9 +429,7 @@ def _refund(
 
 _LOCK_NEW = "INSERT INTO known_order SELECT unnest(%s::uuid[]) ON CONFLICT DO NOTHING"
 _LOCK = "SELECT FROM known_order WHERE order_id = ANY (%s::uuid[]) ORDER BY order_id FOR UPDATE"
-_FIND = """
-SELECT known_order.order_id::text, closed_order.closed_by::text, closed_order.reason,
-       closed_order.ahead,
+_OF_PAYMENT = """
        payment.attempt, payment.payment_id::text, payment.customer_id, payment.state,
        payment.amount_minor, payment.currency, payment.payment_method, payment.lines,
        payment.provider_reference, payment.reason, payment.message, payment.created_at,
@@ -412,13 +437,39 @@ SELECT known_order.order_id::text, closed_order.closed_by::text, closed_order.re
        payment.unknown_since, payment.waiting_record, payment.waiting_since,
        refund.refund_id::text, refund.amount_minor, refund.reason, refund.state,
        refund.provider_reference, refund.created_at, refund.created_by::text, refund.settled_at
+"""
+_FIND = f"""
+SELECT known_order.order_id::text, closed_order.closed_by::text, closed_order.reason,
+       closed_order.ahead, {_OF_PAYMENT}
 FROM known_order
 LEFT JOIN closed_order USING (order_id)
 LEFT JOIN payment ON payment.order_id = known_order.order_id
 LEFT JOIN refund ON refund.order_id = payment.order_id AND refund.attempt = payment.attempt
 WHERE known_order.order_id = ANY (%s::uuid[])
 ORDER BY known_order.order_id, payment.attempt
-"""
+"""  # noqa: S608 - constants, here and below
+
+
+def _page(condition: LiteralString) -> LiteralString:
+    return f"""
+SELECT payment.order_id::text, NULL, NULL, NULL, {_OF_PAYMENT}
+FROM (
+    SELECT * FROM payment WHERE {condition} (order_id, attempt) < (%s::uuid, %s)
+    ORDER BY order_id DESC, attempt DESC LIMIT %s
+) AS payment LEFT JOIN refund USING (order_id, attempt)
+ORDER BY payment.order_id DESC, payment.attempt DESC
+"""  # noqa: S608
+
+
+# Settling changes no index, so there is none by state: but what is UNKNOWN or FAILED has one.
+_PAGES: Mapping[PaymentState | None, LiteralString] = {
+    None: _page(""),
+    PaymentState.UNKNOWN: _page("unknown_since IS NOT NULL AND"),
+    PaymentState.FAILED: _page("NOT live AND"),
+}
+_PAGE_OF_CUSTOMER = _page("customer_id = %s AND state = ANY (%s::text[]) AND")
+FEW = tuple(state for state in _PAGES if state is not None)
+"""The states that few payments are in, or that want to be looked at: each has an index."""
 _INTENT = """
 INSERT INTO payment (order_id, attempt, payment_id, customer_id, state, live, amount_minor,
                      currency, payment_method, lines, reason, message, captured_minor, created_at,

@@ -55,6 +55,9 @@ CREATE TABLE payment (
 CREATE UNIQUE INDEX payment_one_live ON payment (order_id) WHERE live;
 CREATE INDEX payment_unknown ON payment (unknown_since) WHERE unknown_since IS NOT NULL;
 CREATE INDEX payment_unknown_by_id ON payment (payment_id) WHERE unknown_since IS NOT NULL;
+CREATE INDEX payment_unknown_by_order ON payment (order_id, attempt) WHERE unknown_since IS NOT NULL;
+CREATE INDEX payment_failed_by_order ON payment (order_id, attempt) WHERE NOT live;
+CREATE INDEX payment_of_customer ON payment (customer_id, order_id, attempt);
 
 -- A refund is counted in its payment's `refunded_minor` by the statement that inserts it.
 CREATE TABLE refund (

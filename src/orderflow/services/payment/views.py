@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from orderflow.contracts.ids import OrderId
 from orderflow.services.payment import repository
-from orderflow.services.payment.model import OrderAccount, PaymentState, RefundState
+from orderflow.services.payment.model import OrderAccount, Payment, PaymentState, RefundState
+
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 500
+LIMIT = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
 
 
 class RefundView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -24,6 +30,8 @@ class RefundView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class PaymentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    order_id: str
+    customer_id: str
     payment_id: str
     attempt: int
     state: PaymentState
@@ -47,6 +55,13 @@ class OrderPayments(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     payments: tuple[PaymentView, ...]
 
 
+class PaymentPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Payments, those of the newest order first. `nextCursor` is null on the last page."""
+
+    items: tuple[PaymentView, ...]
+    next_cursor: str | None
+
+
 class LedgerSummary(msgspec.Struct, frozen=True, kw_only=True):
     items: list[repository.Sum]
 
@@ -58,7 +73,9 @@ class WebhookView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def order_payments(order_id: OrderId, account: OrderAccount) -> OrderPayments:
-    payments = (
-        msgspec.convert(payment, PaymentView, from_attributes=True) for payment in account.payments
-    )
-    return OrderPayments(order_id=order_id, closed=account.closed, payments=tuple(payments))
+    payments = tuple(map(payment_view, account.payments))
+    return OrderPayments(order_id=order_id, closed=account.closed, payments=payments)
+
+
+def payment_view(payment: Payment) -> PaymentView:
+    return msgspec.convert(payment, PaymentView, from_attributes=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated
 
 import pytest
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from msgspec import Meta
 from starlette.datastructures import QueryParams
 
-from orderflow.messaging.http.parameters import query_moment, query_value, refuse_unknown
+from orderflow.messaging.http.parameters import (
+    query_choices,
+    query_identifier,
+    query_moment,
+    query_value,
+    refuse_unknown,
+)
 from orderflow.messaging.http.problems import Problem
 
 LIMIT = Annotated[int, Meta(ge=1, le=200)]
@@ -19,6 +26,33 @@ LIMIT = Annotated[int, Meta(ge=1, le=200)]
 
 def limit(text: str) -> object:
     return query_value(QueryParams([("limit", text)]), "limit", LIMIT, default=50)
+
+
+class Size(StrEnum):
+    SMALL = "SMALL"
+    LARGE = "LARGE"
+
+
+def test_choices_are_repeated_or_have_commas_between_and_each_counts_once() -> None:
+    for text in ("size=LARGE&size=SMALL", "size=LARGE,SMALL", "size=LARGE,SMALL&size=LARGE"):
+        assert query_choices(QueryParams(text), "size", Size) == (Size.LARGE, Size.SMALL)
+    assert query_choices(QueryParams(), "size", Size) == ()
+
+
+@pytest.mark.parametrize("text", ["size=", "size=SMALL,", "size=SMALL&size=", "size=small"])
+def test_a_choice_that_there_is_not_is_a_problem_that_lists_them(text: str) -> None:
+    with pytest.raises(Problem) as refused:
+        query_choices(QueryParams(text), "size", Size)
+    assert (refused.value.detail or "").startswith("size is one of SMALL, LARGE, not ")
+
+
+def test_an_id_from_outside_is_one_or_a_problem_that_names_the_parameter() -> None:
+    assert query_identifier(QueryParams("customerId=c-1"), "customerId") == "c-1"
+    assert query_identifier(QueryParams(), "customerId") is None
+    for text in ("customerId=", "customerId=%00", f"customerId={'c' * 65}", "customerId=-"):
+        with pytest.raises(Problem, match="not valid") as refused:
+            query_identifier(QueryParams(text), "customerId")
+        assert (refused.value.detail or "").startswith("customerId must be ")
 
 
 def test_a_whole_number_is_written_in_digits() -> None:

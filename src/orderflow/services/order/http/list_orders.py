@@ -20,7 +20,7 @@ from orderflow.contracts.events import OrderStatus
 from orderflow.contracts.ids import CustomerId, OrderId
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.pages import Cursors, page
-from orderflow.messaging.http.parameters import query_moment, query_value
+from orderflow.messaging.http.parameters import query_choices, query_moment, query_value
 from orderflow.messaging.http.problems import invalid
 from orderflow.messaging.postgres import ConnectionPool, reading
 from orderflow.services.order import queries, repository
@@ -79,7 +79,6 @@ def filter_of(query: QueryParams, *, limits: Limits, now: datetime) -> OrderFilt
         if name != STATUS and len(query.getlist(name)) > 1:
             raise invalid(f"{name} can be given once")
 
-    statuses = [status for value in query.getlist(STATUS) for status in value.split(",")]
     customer_id = query_value(query, "customerId", Identifier)
     is_overdue = query_value(query, "stuck", bool)
     return OrderFilter(
@@ -87,20 +86,13 @@ def filter_of(query: QueryParams, *, limits: Limits, now: datetime) -> OrderFilt
             query, "limit", Annotated[int, Meta(ge=1, le=LIMIT_MAX)], default=LIMIT_DEFAULT
         ),
         customer_id=None if customer_id is None else CustomerId(customer_id),
-        statuses=tuple(_status(status) for status in statuses),
+        statuses=query_choices(query, STATUS, OrderStatus),
         created_from=query_moment(query, "from"),
         created_to=query_moment(query, "to"),
         before=None if is_overdue else _before(query),
         overdue=cutoffs(limits, now=now) if is_overdue else None,
         after=_after(query) if is_overdue else None,
     )
-
-
-def _status(value: str) -> OrderStatus:
-    try:
-        return OrderStatus(value)
-    except ValueError:
-        raise invalid(f"{STATUS} is one of {', '.join(OrderStatus)}, not {value!r}") from None
 
 
 def cursor_of(order: Order) -> str:
