@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.types import Receive
 
 from orderflow.messaging.http import problems
-from orderflow.messaging.http.validation import field_errors
+from orderflow.messaging.http.repeated_members import repeated_members
+from orderflow.messaging.http.validation import ERRORS_MAX, FieldError, field_errors
 
 T = TypeVar("T")
 
@@ -62,14 +63,29 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """
     The body as the decoder's type.
 
-    Raises a problem: 400 if it is not JSON, 422 if it is not of that type, with all that is wrong.
+    Raises a problem: 400 if it is not JSON, 422 if it is not of that type or has a member twice,
+    with all that is wrong.
     """
     try:
-        return decoder.decode(body)
+        value = decoder.decode(body)
+        repeated = repeated_members(body)
     except msgspec.ValidationError as error:
-        raise problems.invalid_fields(field_errors(decoder.type, body, error)) from error
+        raise problems.invalid_fields(_all_errors(decoder.type, body, error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise problems.malformed(_why_not_json(body, error)) from error
+
+    if repeated:
+        raise problems.invalid_fields(repeated)
+    return value
+
+
+def _all_errors(wanted: Any, body: bytes, error: msgspec.ValidationError) -> list[FieldError]:
+    try:
+        repeated = repeated_members(body)
+    except (ValueError, RecursionError):
+        repeated = []
+    # What is there twice may be wrong the first time only, which a decoder alone can tell.
+    return [*repeated, *field_errors(wanted, body, error)][:ERRORS_MAX]
 
 
 def _why_not_json(body: bytes, error: Exception) -> str:

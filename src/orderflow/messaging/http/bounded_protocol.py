@@ -2,7 +2,8 @@
 HTTP connections that have an end: whoever sends a request slowly, or without end, is cut off.
 
 The server's own protocol limits neither headers nor the time that a request takes to arrive, so few
-clients could fill the memory, or hold every connection.
+clients could fill the memory, or hold every connection. And what the server itself refuses is
+answered with a problem document, as everything else is.
 """
 
 from __future__ import annotations
@@ -10,13 +11,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from orderflow.messaging.http import problems
 
 HEAD_BYTES_MAX = 65_536
 """Of a request's line and headers together."""
 
 REQUEST_WITHIN_S = 20.0
 """From a connection's beginning, or a request's first byte, to the request's last one."""
+
+
+async def _overloaded(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """In place of the server's own answer when there are too many connections."""
+    status, body, headers = problems.document(problems.unavailable("too many connections are open"))
+    headers = [*headers, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -49,6 +62,14 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._cut_off is None:
             self._begin()
 
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is refused as everything is."""
+        status, body, headers = problems.document(problems.malformed_request())
+        lines = [name + b": " + value for name, value in (*headers, (b"connection", b"close"))]
+        head = b"\r\n".join([b"HTTP/1.1 %d Bad Request" % status, *lines])
+        self.transport.write(head + b"\r\n\r\n" + body)
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         self._is_arriving = self._is_head = True
         self._head_bytes = 0
@@ -61,6 +82,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._is_arriving = False
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        answering: Any = _overloaded if app is service_unavailable else app
+        super()._start_asgi_task(cycle, answering)
 
     def _count(self, data_bytes: int) -> None:
         self._head_bytes += data_bytes

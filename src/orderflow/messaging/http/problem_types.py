@@ -29,6 +29,13 @@ class ProblemType(msgspec.Struct, frozen=True):
 
 COMMON = (
     ProblemType(
+        "malformed-request",
+        HTTPStatus.BAD_REQUEST,
+        "What was sent is not HTTP: mostly an address with characters that are not ASCII, or with "
+        "a blank. Nothing was done, and the connection is closed.",
+        "Percent-encode the address, as every client's library does.",
+    ),
+    ProblemType(
         "malformed-json",
         HTTPStatus.BAD_REQUEST,
         "The body is not JSON in UTF-8. Nothing was done.",

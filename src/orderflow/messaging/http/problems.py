@@ -64,6 +64,16 @@ def malformed(detail: str) -> Problem:
     return problem(HTTPStatus.BAD_REQUEST, "malformed-json", "The body is not JSON", detail)
 
 
+def malformed_request() -> Problem:
+    return problem(
+        HTTPStatus.BAD_REQUEST,
+        "malformed-request",
+        "The request is not HTTP",
+        "an address is ASCII: other characters are percent-encoded, as UTF-8; "
+        "so are blanks, as %20",
+    )
+
+
 def invalid(detail: str) -> Problem:
     return problem(
         HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid", detail

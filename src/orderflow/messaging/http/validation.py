@@ -78,7 +78,7 @@ def _first(error: msgspec.ValidationError) -> FieldError:
     """The decoder's own finding; its words, where a rule of ours did not write them, are Python."""
     place = _PATH.search(str(error))
     steps = _STEP.findall(place[1]) if place else ()
-    pointer = "#" + "".join(f"/{_escaped(name or index)}" for name, index in steps)
+    pointer = "#" + "".join(f"/{escaped(name or index)}" for name, index in steps)
     detail = str(error.__cause__) if error.__cause__ else "is not what this field can be"
     return FieldError(pointer=pointer, detail=detail)
 
@@ -102,7 +102,7 @@ def _wrong(kind: inspect.Type, value: Any, pointer: str) -> Iterator[tuple[str, 
         case inspect.DictType(key_type=key, value_type=item) if isinstance(value, dict):
             yield from _wrong_value(kind, value, pointer)
             for name, inner in value.items():
-                place = f"{pointer}/{_escaped(name)}"
+                place = f"{pointer}/{escaped(name)}"
                 yield from _wrong(key, name, place)
                 yield from _wrong(item, inner, place)
         case _:
@@ -114,7 +114,7 @@ def _wrong_fields(
 ) -> Iterator[tuple[str, str]]:
     fields = {field.encode_name: field for field in kind.fields}
     for name, inner in value.items():
-        place = f"{pointer}/{_escaped(name)}"
+        place = f"{pointer}/{escaped(name)}"
         if name in fields:
             yield from _wrong(fields[name].type, inner, place)
         elif kind.forbid_unknown_fields:
@@ -122,7 +122,7 @@ def _wrong_fields(
 
     for name, field in fields.items():
         if field.required and name not in value:
-            yield f"{pointer}/{_escaped(name)}", f"is missing; it must be {_expected(field.type)}"
+            yield f"{pointer}/{escaped(name)}", f"is missing; it must be {_expected(field.type)}"
 
 
 def _none_fits(
@@ -267,7 +267,7 @@ def _plain(kind: inspect.Type) -> tuple[inspect.Type, dict[str, Any]]:
     return kind, described
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
     """RFC 6901: `~` and `/` in a name, cut where it is longer than any field's."""
     return name[:100].replace("~", "~0").replace("/", "~1")
 

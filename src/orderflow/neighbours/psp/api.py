@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
@@ -13,10 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orderflow.messaging.http import health
+from orderflow.messaging.http import health, routing
+from orderflow.messaging.http.bodies import decoded
 from orderflow.messaging.http.health import json_answer
 from orderflow.messaging.http.measured import ROUTE
-from orderflow.messaging.http.validation import field_errors
+from orderflow.messaging.http.problems import Problem
 from orderflow.neighbours.psp.admission import Refusal
 from orderflow.neighbours.psp.faults import EFFECTS, Faults, Operation
 from orderflow.neighbours.psp.ledger import ChargeRequest, RefundRequest, VoidRequest
@@ -77,6 +79,7 @@ def build_api(provider: Provider) -> ASGIApp:
         *_routes_of_tests(provider),
         *health.routes(list),
     ]
+    routes = routing.with_other_methods(routes)
     handlers = {Refusal: _refused, HTTPException: _not_served}
     return _at_once(charge, otherwise=health.without_redirects(routes, handlers))
 
@@ -152,16 +155,11 @@ async def _body(request: Request, kind: type[T]) -> T:
         if len(data) > BODY_BYTES_MAX:
             raise Refusal(413, "body-too-large", f"at most {BODY_BYTES_MAX} bytes")
     try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
-        raise Refusal(422, "invalid-request", _words(kind, data, error)) from error
-
-
-def _words(kind: type, data: bytes, error: msgspec.DecodeError) -> str:
-    if not isinstance(error, msgspec.ValidationError):
-        return "the body is not JSON"
-    wrong = field_errors(kind, data, error)
-    return "; ".join(f"{field.pointer[2:] or 'the body'} {field.detail}" for field in wrong)
+        return decoded(msgspec.json.Decoder(kind), data)
+    except Problem as problem:
+        is_json = problem.status == HTTPStatus.UNPROCESSABLE_ENTITY
+        why = str(problem.detail) if is_json else "the body is not JSON"
+        raise Refusal(422, "invalid-request", why) from problem
 
 
 def _whole_number(request: Request, name: str, default: int, *, most: int) -> int:

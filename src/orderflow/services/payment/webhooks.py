@@ -20,6 +20,7 @@ from standardwebhooks import WebhookVerificationError
 
 from orderflow.contracts.events import PaymentFailureReason
 from orderflow.messaging.error_text import error_words
+from orderflow.messaging.http.repeated_members import repeated_members
 from orderflow.messaging.postgres import Cursor
 from orderflow.messaging.telemetry import counter
 from orderflow.services.payment import model, repository
@@ -106,6 +107,8 @@ def contents(body: bytes) -> tuple[ChargeBody | None, RefundBody | None]:
     """What a webhook is about; neither, if it is about nothing that concerns us."""
     try:
         envelope = msgspec.json.decode(body, type=Envelope)
+        if repeated_members(body):
+            raise Unreadable("a member is there more than once")
         match envelope.type:
             case "charge.captured" | "charge.declined":
                 return msgspec.json.decode(envelope.data, type=ChargeBody), None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 import uvicorn
@@ -28,11 +29,17 @@ async def application(_scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
-def answers_to(*pieces: bytes, closes: bool) -> bytes:
+def answers_to(*pieces: bytes, closes: bool, connections_max: int | None = None) -> bytes:
     """What the server sends to these pieces; `closes`: it must end the connection by itself."""
 
     async def exchange() -> bytes:
-        config = uvicorn.Config(application, lifespan="off", log_config=None, server_header=False)
+        config = uvicorn.Config(
+            application,
+            lifespan="off",
+            log_config=None,
+            server_header=False,
+            limit_concurrency=connections_max,
+        )
         config.load()
         state = ServerState()
         loop = asyncio.get_running_loop()
@@ -88,3 +95,32 @@ def test_headers_without_end_are_cut_off(header: bytes) -> None:
     endless = b"".join(header % number for number in range(HEAD_BYTES_MAX // 2))
     start = b"POST / HTTP/1.1\r\nHost: x\r\nX-Long: "
     assert ANSWERED not in answers_to(start, endless, closes=True)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "GET /orders/ü HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+        "GET /orders?customerId=ü HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+        b"GET /orders/\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /orders HTTP/1.1\r\nHost x\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"no request\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_answered_with_a_problem_document(sent: bytes) -> None:
+    head, _, body = answers_to(sent, closes=True).partition(b"\r\n\r\n")
+    status, *headers = head.lower().split(b"\r\n")
+    assert status == b"http/1.1 400 bad request"
+    assert {b"content-type: application/problem+json", b"connection: close"} <= {*headers}
+    assert b"content-length: %d" % len(body) in headers
+    problem = json.loads(body)
+    assert (problem["type"], problem["status"]) == ("/problems/malformed-request", 400)
+
+
+def test_a_connection_too_many_is_answered_with_a_problem_document() -> None:
+    head, _, body = answers_to(REQUEST, closes=True, connections_max=1).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 2" in head.lower()
+    assert b"content-type: application/problem+json" in head.lower()
+    assert json.loads(body)["type"] == "/problems/unavailable"

@@ -284,7 +284,15 @@ def test_whatever_is_refused_has_this_api_s_own_form_and_words(tmp_path: Path) -
         assert (missing.status_code, missing.json()["error"]) == (404, "not-found")
         other = await client.delete("/refunds")
         assert (other.status_code, other.json()["error"]) == (405, "method-not-allowed")
-        assert other.headers["allow"] == "POST"
+        assert other.headers["allow"] == "OPTIONS, POST"
+        for path, allow in (
+            ("/charges", "GET, HEAD, OPTIONS, POST"),
+            ("/charges/r/void", "OPTIONS, POST"),
+            ("/faults", "GET, HEAD, OPTIONS, PUT"),
+            ("/livez", "GET, HEAD, OPTIONS"),
+        ):
+            options = await client.options(path)
+            assert (options.status_code, options.headers["allow"]) == (204, allow)
         wrong = await charge(client, currency="euro", amountMinor=0)
         assert wrong.status_code == 422
         assert wrong.json()["detail"] == (
