@@ -32,7 +32,7 @@ def routes() -> set[tuple[str, str]]:
         routes=[
             *ListOrders(no_pool, SETTINGS.deadlines.limits).routes(),
             *CommandRoutes(no_pool, settings=SETTINGS, gate=gate).routes(),
-            *OperatorRoutes(no_pool, gate, SETTINGS.deadlines.limits).routes(),
+            *OperatorRoutes(no_pool, settings=SETTINGS, gate=gate).routes(),
             *ProductRoutes(no_pool, body_bytes_max=SETTINGS.api.body_bytes_max).routes(),
         ],
         pool=no_pool,

@@ -47,6 +47,17 @@ def test_an_order_that_missed_the_decision_gets_the_same_event_again(service: Se
     assert first == second
     assert again["eventId"] == first[1]
 
+    # Once in ten seconds, whatever was published before.
+    refused = process.client.post(f"/reservations/{order_id}/announce")
+    assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-soon")
+    assert 1 <= int(refused.headers["retry-after"]) <= 10
+    with service.connection() as connection:
+        connection.execute(
+            "UPDATE outbox SET created_at = created_at - interval '10 s' WHERE aggregateid = %s",
+            (order_id,),
+        )
+    assert process.client.post(f"/reservations/{order_id}/announce").status_code == 202
+
 
 def test_nothing_is_announced_of_an_order_that_inventory_never_heard_of(service: Service) -> None:
     with service.documented_api() as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -102,6 +103,75 @@ def test_a_refused_command_does_not_burn_its_key(api: httpx2.Client, order: str)
         refused = api.post(f"{order}/{command}", headers=key)
         assert (refused.status_code, refused.json()["type"]) == (409, "/problems/not-allowed")
     assert api.post(f"{order}/cancel", headers=key).status_code == 200
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel-by-operator"])
+def test_an_operator_s_command_has_a_key_and_a_condition_as_every_other(
+    service: OrderService, api: httpx2.Client, order: str, command: str
+) -> None:
+    api.post(f"{order}/pay", headers={"Prefer": "wait=0"})
+    path, key, body = f"{order}/{command}", keyed(), {"reason": "ticket 4711"}
+    late = api.post(path, json=body, headers={"If-Match": '"1"', **key})
+    assert (late.status_code, late.json()["type"]) == (412, "/problems/precondition-failed")
+    assert api.post(path, json=body, headers={"If-Match": "x", **key}).status_code == 422
+
+    now = {"If-Match": api.get(order).headers["etag"], **key}
+    first = api.post(path, json=body, headers=now)
+    assert first.status_code == (202 if command == "retry" else 200), first.text
+    assert REPLAYED not in first.headers
+    before = service.rows()
+    for prefix in ("", "/api"):
+        again = api.post(f"{prefix}{path}", json=body, headers=now)
+        assert (again.status_code, again.content) == (first.status_code, first.content)
+        assert (again.headers[REPLAYED], again.headers.get("etag")) == (
+            "true",
+            first.headers.get("etag"),
+        )
+    other = api.post(path, json={"reason": "ticket 4712"}, headers=key)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    malformed = api.post(path, headers={"Idempotency-Key": "with a blank"})
+    assert malformed.json()["type"] == "/problems/idempotency-key-malformed"
+    assert service.rows() == before
+
+
+def test_a_key_of_a_refused_act_is_free(api: httpx2.Client, order: str) -> None:
+    key = keyed()
+    refused = api.post(f"{order}/retry", headers=key)
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/nothing-to-retry")
+    api.post(f"{order}/pay", headers={"Prefer": "wait=0"})
+    assert api.post(f"{order}/retry", headers=key).status_code == 202
+    nobody = f"/orders/{uuid4()}/retry"
+    assert [api.post(nobody, headers=key).status_code for _ in range(2)] == [404, 404]
+
+
+def test_what_an_order_waits_for_is_asked_for_again_once_in_ten_seconds(
+    service: OrderService, api: httpx2.Client, order: str
+) -> None:
+    api.post(f"{order}/pay", headers={"Prefer": "wait=0"})
+    with ThreadPoolExecutor(8) as operators:
+        answers = [*operators.map(lambda _: api.post(f"{order}/retry"), range(8))]
+    # Who finds that the order moved on under the search is told to look again.
+    assert [answer.status_code for answer in answers].count(202) == 1
+    assert {answer.status_code for answer in answers} <= {202, 429, 503}
+
+    before = service.rows()
+    refused = api.post(f"{order}/retry")
+    assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-soon")
+    assert 1 <= int(refused.headers["retry-after"]) <= 10
+    assert service.rows() == before
+
+    order_id = order.rpartition("/")[2]
+    with service.connection() as connection:
+        connection.execute(
+            "UPDATE order_history SET occurred_at = occurred_at - interval '10 s' "
+            "WHERE order_id = %s AND cause_type = 'operator'",
+            (order_id,),
+        )
+        connection.execute(
+            "UPDATE orders SET waiting_since = waiting_since - interval '10 s' WHERE order_id = %s",
+            (order_id,),
+        )
+    assert api.post(f"{order}/retry").status_code == 202
 
 
 def test_two_customers_may_choose_the_same_key(api: httpx2.Client) -> None:

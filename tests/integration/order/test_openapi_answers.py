@@ -52,6 +52,8 @@ def test_every_operation_answers_as_documented(api: OrderProcess, document: dict
     form = {"content-type": "text/plain"}
     cancelled = new_order(client)
     client.post(f"{cancelled}/cancel")
+    waiting = client.post("/orders", json=LONG).headers["location"]
+    client.post(f"{waiting}/retry")
     product = "/products/MOUSE-01"
     seen = {**LONG, "expectedAmountMinor": 1}
     answers = [
@@ -113,6 +115,20 @@ def test_every_operation_answers_as_documented(api: OrderProcess, document: dict
             (f"/orders/{{orderId}}/{verb}", status, client.post(f"{target}/{verb}"))
             for verb, good in (("retry", 202), ("cancel-by-operator", 200))
             for status, target in ((404, NO_SUCH), (409, cancelled), (good, location))
+        ),
+        ("/orders/{orderId}/retry", 429, client.post(f"{waiting}/retry")),
+        *(
+            (
+                f"/orders/{{orderId}}/{verb}",
+                status,
+                client.post(f"{waiting}/{verb}", content=b"", headers=headers),
+            )
+            for verb in ("retry", "cancel-by-operator")
+            for status, headers in (
+                (400, {"idempotency-key": "with a blank"}),
+                (412, {"if-match": '"99"'}),
+                (422, {"if-match": "*"}),
+            )
         ),
         ("/orders", 409, client.post("/orders", json=seen)),
         ("/api/orders", 409, client.post("/api/orders", json=seen)),

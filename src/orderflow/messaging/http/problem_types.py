@@ -79,6 +79,13 @@ COMMON = (
         "Use one that the header Allow names.",
     ),
     ProblemType(
+        "too-soon",
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "The same was asked for a moment ago, and what comes of it is on its way. Nothing more was "
+        "done.",
+        "Look whether it has come; ask again after the seconds of Retry-After.",
+    ),
+    ProblemType(
         "unavailable",
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Something that the service needs is away, or too much waits already. Nothing was done, "

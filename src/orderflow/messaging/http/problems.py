@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from math import ceil
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -117,6 +118,17 @@ def unsupported_encoding() -> Problem:
         "The body must be sent as it is",
         "send it without Content-Encoding",
         Accept_Encoding="identity",
+    )
+
+
+def too_soon(wait_s: float, detail: str) -> Problem:
+    """`wait_s`: after how long the same request is taken."""
+    return problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too-soon",
+        "The same was asked for a moment ago",
+        detail,
+        Retry_After=str(max(1, ceil(wait_s))),
     )
 
 

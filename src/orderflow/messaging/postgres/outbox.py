@@ -324,6 +324,13 @@ def find_retained(cursor: Cursor, *, key: str, since: datetime, until: datetime)
     return list({row.metadata.id: row for row in rows}.values())
 
 
+def last_repeat(cursor: Cursor, *, key: str, since: datetime) -> datetime | None:
+    """When a row of this key was last appended again; None if not since `since`."""
+    cursor.execute(_LAST_REPEAT, (key, since, key))
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
 def _outbox_row(  # noqa: PLR0913, PLR0917 - a row has as many columns as it has
     key: str,
     event_id: EventId,
@@ -378,6 +385,13 @@ SELECT id, aggregatetype, type, payload, ce_source, ce_time, ce_subject, ce_caus
        ce_correlationid, traceparent, tracestate
 FROM {TABLE} WHERE aggregateid = %s AND created_at BETWEEN %s AND %s
 ORDER BY sequence
+"""  # noqa: S608 - the table's name is a constant
+_LAST_REPEAT = f"""
+SELECT max(again.created_at) FROM {TABLE} AS again
+WHERE again.aggregateid = %s AND again.created_at >= %s AND EXISTS (
+    SELECT FROM {TABLE} AS before
+    WHERE before.aggregateid = %s AND before.id = again.id AND before.sequence < again.sequence
+)
 """  # noqa: S608 - the table's name is a constant
 _FIRST_POSITION = f"""
 SELECT EXISTS (

@@ -29,18 +29,31 @@ class Announced(msgspec.Struct, frozen=True, kw_only=True):
     event_type: str
 
 
-def announce(cursor: Cursor, order_id: OrderId) -> list[Announced] | None:
+class AnnouncedAlready(OrderflowError):
+    """The order's events went out again a moment ago. `wait`: after how long they may once more."""
+
+    def __init__(self, wait: timedelta) -> None:
+        super().__init__("what was decided is on its way again")
+        self.wait = wait
+
+
+def announce(
+    cursor: Cursor, order_id: OrderId, *, every: timedelta = timedelta(0)
+) -> list[Announced] | None:
     """
     Append the order's events again, in their order; None if nothing was decided about the order.
 
-    Raises NotRetained.
+    Raises NotRetained; and AnnouncedAlready if that was done less than `every` ago.
     """
     cursor.execute(_TIMES, (order_id,))
     times = cursor.fetchone()
     if times is None:
         return None
 
-    decided_at, changed_at = times
+    now, decided_at, changed_at = times
+    last = outbox.last_repeat(cursor, key=order_id, since=now - every)
+    if last is not None and last + every > now:
+        raise AnnouncedAlready(last + every - now)
     rows = outbox.find_retained(
         cursor, key=order_id, since=decided_at - ROW_WITHIN, until=changed_at + ROW_WITHIN
     )
@@ -54,4 +67,7 @@ def announce(cursor: Cursor, order_id: OrderId) -> list[Announced] | None:
     ]
 
 
-_TIMES = "SELECT created_at, updated_at FROM reservation WHERE order_id = %s"
+# Locked: of two that ask at once, the second sees that the first has asked.
+_TIMES = """
+SELECT clock_timestamp(), created_at, updated_at FROM reservation WHERE order_id = %s FOR UPDATE
+"""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated
 
@@ -32,7 +33,7 @@ from orderflow.messaging.http.preconditions import etag, expected_version, only_
 from orderflow.messaging.http.problems import Problem, problem
 from orderflow.messaging.postgres import ConnectionPool, reading, writing
 from orderflow.services.inventory import movements, repository
-from orderflow.services.inventory.announcements import NotRetained, announce
+from orderflow.services.inventory.announcements import AnnouncedAlready, NotRetained, announce
 from orderflow.services.inventory.model import Movement, Stock
 from orderflow.services.inventory.movements import (
     BelowReserved,
@@ -61,7 +62,11 @@ SEQUENCE_MAX = 2**63 - 1
 
 
 def build_api(
-    pool: ConnectionPool, reasons: Reasons, *, body_bytes_max: int = BODY_BYTES_MAX
+    pool: ConnectionPool,
+    reasons: Reasons,
+    *,
+    body_bytes_max: int = BODY_BYTES_MAX,
+    announce_every: timedelta = timedelta(0),
 ) -> ASGIApp:
     stock_takes = msgspec.json.Decoder(StockRequest)
     receipts = msgspec.json.Decoder(ReceiptRequest)
@@ -103,7 +108,7 @@ def build_api(
         ),
         Route(
             "/reservations/{order_id}/announce",
-            lambda request: _announce(pool, request),
+            lambda request: _announce(pool, request, every=announce_every),
             methods=["POST"],
         ),
     ]
@@ -186,13 +191,15 @@ def _get_reservation(pool: ConnectionPool, request: Request) -> Response:
     return json_answer(reservation_view(reservation))
 
 
-def _announce(pool: ConnectionPool, request: Request) -> Response:
+def _announce(pool: ConnectionPool, request: Request, *, every: timedelta) -> Response:
     order_id = _order_id(request)
     with writing(pool) as cursor:
         try:
-            announced = announce(cursor, order_id)
+            announced = announce(cursor, order_id, every=every)
         except NotRetained as error:
             raise not_retained(error) from error
+        except AnnouncedAlready as error:
+            raise problems.too_soon(error.wait.total_seconds(), str(error)) from error
     if announced is None:
         raise no_such_reservation()
     return json_answer(announced_view(order_id, announced), status=202)

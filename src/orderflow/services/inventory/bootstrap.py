@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +20,12 @@ from orderflow.services.inventory.listeners import LISTENER
 
 
 def api(launch: Launch[Settings]) -> Role:
-    limit = launch.settings.inventory.api.body_bytes_max
-    build = partial(build_api, body_bytes_max=limit)
+    settings = launch.settings.inventory.api
+    build = partial(
+        build_api,
+        body_bytes_max=settings.body_bytes_max,
+        announce_every=timedelta(seconds=settings.announce_every_s),
+    )
     return api_role(build, table="stock", measurements=outbox_backlog(launch.service))(launch)
 
 

@@ -13,9 +13,13 @@ from orderflow.messaging.settings import ApiSection, ProcessSettings, RelaySecti
 
 
 class ApiSettings(ApiSection):
-    """`body_bytes_max`: a longer request is 413."""
+    """
+    `body_bytes_max`: a longer request is 413. `announce_every_s`: how often an order's decision may
+    be announced again; sooner, it is 429.
+    """
 
     body_bytes_max: Annotated[int, Field(ge=1024)] = BODY_BYTES_MAX
+    announce_every_s: Annotated[float, Field(ge=0)] = 10.0
 
 
 class InventorySettings(ServiceSection):

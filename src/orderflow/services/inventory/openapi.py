@@ -142,6 +142,7 @@ def _announce(schemas: Schemas) -> Schema:
                 {
                     "404": "Nothing was decided about such an order",
                     "409": "The events are not retained any more",
+                    "429": "They went out again a moment ago",
                     **_AWAY,
                 }
             ),

@@ -70,7 +70,7 @@ def api(launch: Launch[Settings]) -> Role:
     routes = [
         *ListOrders(pool, order.deadlines.limits).routes(),
         *commands.routes(),
-        *OperatorRoutes(pool, gate, order.deadlines.limits).routes(),
+        *OperatorRoutes(pool, settings=order, gate=gate).routes(),
         *ProductRoutes(pool, body_bytes_max=order.api.body_bytes_max).routes(),
     ]
     purging = threading.Event()

@@ -28,12 +28,14 @@ class ApiSettings(ApiSection):
     """
     `body_bytes_max`: a longer request is 413. `queue_max`: orders that may wait for the committer;
     beyond it, 503. `queue_s`: how long one may wait for it; after that, 503, and it is not placed.
+    `retry_every_s`: how often what an order waits for may be asked for again; sooner, it is 429.
     """
 
     body_bytes_max: Annotated[int, Field(ge=1024)] = BODY_BYTES_MAX
     batch_max: Annotated[int, Field(ge=1, le=500)] = 500
     queue_max: Annotated[int, Field(ge=1)] = 10_000
     queue_s: Seconds = 5.0
+    retry_every_s: Annotated[float, Field(ge=0)] = 10.0
 
 
 class SweeperSettings(RoleSection):

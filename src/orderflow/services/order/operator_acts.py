@@ -23,7 +23,7 @@ from orderflow.contracts.events import (
     PaymentRequested,
 )
 from orderflow.contracts.ids import OrderId
-from orderflow.messaging.errors import Transient
+from orderflow.messaging.errors import OrderflowError, Transient
 from orderflow.messaging.event import EventId, read_clock
 from orderflow.messaging.postgres import RESOURCE, Cursor, outbox
 from orderflow.messaging.postgres.outbox import OutboxRow
@@ -36,8 +36,12 @@ from orderflow.services.order.changes import (
     traceparent_of,
     write_changes,
 )
+from orderflow.services.order.commands import Overtaken
 from orderflow.services.order.model import HistoryEntry, Order, PaymentState, WaitingFor
 from orderflow.services.order.rules import cancel, demand_retry, with_note
+
+OPERATOR, RETRY = "operator", "retry"
+"""Type and id of a retry as the cause of a revision."""
 
 ROW_WITHIN = timedelta(hours=1)
 """How far the outbox row's time may be from the history's: the order waited in a queue between."""
@@ -59,16 +63,40 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[RetriedEvent, ...]
 
 
-def retry(cursor: Cursor, order_id: OrderId, *, origin: Origin, encode: Encode) -> Retried | None:
+class RetriedAlready(OrderflowError):
+    """What the order waits for was asked for a moment ago. `wait`: after how long it may be."""
+
+    def __init__(self, awaited: WaitingFor, wait: timedelta) -> None:
+        super().__init__(f"{_WORDS[awaited]} was asked for again, and the answer is on its way")
+        self.wait = wait
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What an operator wants of an order. `expected_revision`: the one that the operator has seen.
+
+    `retry_every`: how often what it waits for may be asked for again.
+    """
+
+    order_id: OrderId
+    origin: Origin
+    expected_revision: int | None = None
+    retry_every: timedelta = timedelta(0)
+
+
+def retry(cursor: Cursor, wish: Wish, *, encode: Encode) -> Retried | None:
     """
     Cause once more what the order waits for; None if there is no such order.
 
-    Raises NothingToRetry, or Transient if the order changed meanwhile.
+    Raises Overtaken, NothingToRetry or RetriedAlready; or Transient if the order changed meanwhile.
     """
+    order_id, origin = wish.order_id, wish.origin
     seen = repository.find(cursor, order_id)
     if seen is None:
         return None
+    _demand_revision(seen, wish)
     awaited = demand_retry(seen)
+    _demand_pause(cursor, seen, awaited, every=wish.retry_every)
 
     # Before the lock: the order's facts must not wait for this search.
     causes = _causes(cursor, seen, awaited)
@@ -96,17 +124,36 @@ def retry(cursor: Cursor, order_id: OrderId, *, origin: Origin, encode: Encode) 
     )
 
 
-def cancel_by_operator(
-    cursor: Cursor, order_id: OrderId, *, origin: Origin, encode: Encode
-) -> Order | None:
-    """Cancel the order; a payment is refunded. None without such an order. Raises NotAllowed."""
-    order = repository.lock(cursor, [order_id]).get(order_id)
+def cancel_by_operator(cursor: Cursor, wish: Wish, *, encode: Encode) -> Order | None:
+    """
+    Cancel the order; a payment is refunded. None without such an order.
+
+    Raises Overtaken or NotAllowed.
+    """
+    order = repository.lock(cursor, [wish.order_id]).get(wish.order_id)
     if order is None:
         return None
 
+    _demand_revision(order, wish)
     change = cancel(order, reason=CancelReason.OPERATOR, now=read_clock())
-    write_changes(cursor, [change], origin=origin, encode=encode)
+    write_changes(cursor, [change], origin=wish.origin, encode=encode)
     return change.after
+
+
+def _demand_revision(order: Order, wish: Wish) -> None:
+    if wish.expected_revision not in (None, order.revision):
+        raise Overtaken(order)
+
+
+def _demand_pause(cursor: Cursor, order: Order, awaited: WaitingFor, *, every: timedelta) -> None:
+    """Raises RetriedAlready while the answer to an earlier retry may be on its way."""
+    last = queries.commanded_at(cursor, order.order_id, command=RETRY, by=OPERATOR)
+    # What an order waits for since then is another thing: nobody has asked for that again.
+    if last is None or last < order.waiting_since:
+        return
+    wait = last + every - read_clock()
+    if wait > timedelta(0):
+        raise RetriedAlready(awaited, min(wait, every))
 
 
 def _causes(

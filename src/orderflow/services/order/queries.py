@@ -129,9 +129,14 @@ def unpaid(cursor: Cursor, *, since: datetime, limit: int) -> dict[OrderId, int]
     return {OrderId(str(order_id)): revision for order_id, revision in cursor}
 
 
-def commanded_at(cursor: Cursor, order_id: OrderId, *, command: str) -> datetime | None:
-    """When that command was last executed on the order; None if never."""
-    cursor.execute(_COMMANDED_AT, (order_id, command))
+def commanded_at(
+    cursor: Cursor, order_id: OrderId, *, command: str, by: str = "command"
+) -> datetime | None:
+    """
+    When that command was last executed on the order; None if never. `by`: the type of its cause,
+    `command` or `operator`.
+    """
+    cursor.execute(_COMMANDED_AT, (order_id, by, command))
     row = cursor.fetchone()
     return row[0] if row else None
 
@@ -194,5 +199,5 @@ FROM unnest(%s::text[], %s::timestamptz[]) AS wanted (waiting_for, cutoff),
 """
 _COMMANDED_AT = """
 SELECT max(occurred_at) FROM order_history
-WHERE order_id = %s AND cause_type = 'command' AND cause_id = %s
+WHERE order_id = %s AND cause_type = %s AND cause_id = %s
 """

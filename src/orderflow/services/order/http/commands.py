@@ -31,9 +31,9 @@ from orderflow.services.order.http import problems
 from orderflow.services.order.http.command_log import CommandLog
 from orderflow.services.order.http.long_poll import LongPoll
 from orderflow.services.order.http.readiness import StartGate
+from orderflow.services.order.http.repeats import demand_same, replayed, stored_answer
 from orderflow.services.order.http.requests import (
     IDEMPOTENCY_KEY,
-    REPLAYED,
     NoFields,
     PayRequest,
     applied_of,
@@ -42,8 +42,8 @@ from orderflow.services.order.http.requests import (
     origin_of,
     wait_of,
 )
-from orderflow.services.order.http.views import OrderViews, order_answer
-from orderflow.services.order.idempotency import Claim, ClaimedKey
+from orderflow.services.order.http.views import OrderViews
+from orderflow.services.order.idempotency import Claim
 from orderflow.services.order.model import Action, Order
 from orderflow.services.order.rules import StockNotSettled, is_payment_settled, is_unsettled
 from orderflow.services.order.traces import record_change
@@ -170,11 +170,11 @@ class CommandRoutes:
     def _result(self, result: CommandResult, command: Command) -> Response:
         """The answer of a command that is executed, now or by an earlier request with its key."""
         if result.earlier is not None and result.earlier.settled:
-            return _replayed(_stored_answer(result.earlier.answer, result.order))
+            return replayed(stored_answer(result.earlier.answer, result.order.order_id))
 
         status = 202 if is_to_be_shipped(result.order, command) else 200
         answer = self._answer(status, result.order)
-        return answer if result.earlier is None else _replayed(answer)
+        return answer if result.earlier is None else replayed(answer)
 
     def _answer(self, status: int, order: Order) -> Response:
         return self._views.answer(order, status=status)
@@ -184,7 +184,7 @@ class CommandRoutes:
     ) -> Response:
         """Wait until the payment attempt has ended; 202 if that takes too long."""
         if result.earlier is not None and result.earlier.settled:
-            return _replayed(_stored_answer(result.earlier.answer, result.order))
+            return replayed(stored_answer(result.earlier.answer, result.order.order_id))
 
         order = await self._long_poll.until(
             result.order,
@@ -199,7 +199,7 @@ class CommandRoutes:
         answer = msgspec.json.encode(self._views.of(order))
         if claim is not None:
             answer = await run_in_threadpool(self._settle, claim, answer)
-        return _stored_answer(answer, order)
+        return stored_answer(answer, order.order_id)
 
     def _execute(self, command: Command) -> CommandResult:
         encode, began_ns = self._gate.demand().encode, time.time_ns()
@@ -208,8 +208,8 @@ class CommandRoutes:
 
         if result is None:
             raise problems.no_such_order()
-        if result.earlier and not _is_same_request(result.earlier, command.claim):
-            raise problems.key_taken()
+        if result.earlier:
+            demand_same(result.earlier, command.claim)
         record_change(
             [result.order],
             f"POST /orders/{{orderId}}/{command.action}",
@@ -236,33 +236,12 @@ def _order_id_if_any(request: Request) -> str | UnsetType:
         return UNSET
 
 
-def _is_same_request(earlier: ClaimedKey, claim: Claim | None) -> bool:
-    return claim is not None and earlier.request_hash == claim.request_hash
-
-
 def _wait_s(request: Request) -> float:
     return wait_of(_prefer(request), at_most_s=WAIT_S_MAX)
 
 
 def _prefer(request: Request) -> str:
     return ",".join(request.headers.getlist("prefer"))
-
-
-class _Revision(msgspec.Struct):
-    revision: int
-
-
-_REVISION = msgspec.json.Decoder(_Revision)
-
-
-def _stored_answer(answer: bytes, order: Order) -> Response:
-    """A stored view of the order, byte for byte, with the ETag that it had."""
-    return order_answer(answer, order.order_id, _REVISION.decode(answer).revision)
-
-
-def _replayed(answer: Response) -> Response:
-    answer.headers[REPLAYED] = "true"
-    return answer
 
 
 def _waited(request: Request, answer: Response) -> Response:

@@ -105,6 +105,14 @@ _BODY = {
     "415": "The body is not declared as application/json",
     "422": "A field is unknown or wrong, or the actor is no name",
 }
+_OPERATORS_BODY = {
+    **_BODY,
+    "400": _PROBLEMS["400"],
+    "422": (
+        "A field is unknown or wrong, the actor is no name, "
+        "or the Idempotency-Key belongs to another body"
+    ),
+}
 _NO_SUCH_PRODUCT = {"404": "There is no such product"}
 _AWAY = {"503": "The database is away"}
 
@@ -391,15 +399,17 @@ def _retry(schemas: Schemas) -> Schema:
                 "It waits for nothing that this would bring; the detail says what to do instead",
                 ConflictDocument,
             ),
+            "412": _overtaken(schemas),
             **schemas.problems(
                 {
                     **_NO_SUCH,
-                    **_BODY,
+                    **_OPERATORS_BODY,
+                    "429": "It was asked for a moment ago: what comes of it is on its way",
                     "503": "Starting, the database is away, or the order moved on meanwhile",
                 }
             ),
         },
-        parameters=[_ORDER_ID, openapi.ACTOR],
+        parameters=_OF_OPERATORS,
     )
 
     return {**described, "requestBody": _reason(schemas)}
@@ -412,9 +422,12 @@ def _cancel_by_operator(schemas: Schemas) -> Schema:
         {
             "200": _order(schemas, "Cancelled", example=examples.shown(examples.CANCELLED)),
             "409": schemas.problem("The order's status does not allow it", ConflictDocument),
-            **schemas.problems({**_NO_SUCH, **_BODY, "503": "Starting, or the database is away"}),
+            "412": _overtaken(schemas),
+            **schemas.problems(
+                {**_NO_SUCH, **_OPERATORS_BODY, "503": "Starting, or the database is away"}
+            ),
         },
-        parameters=[_ORDER_ID, openapi.ACTOR],
+        parameters=_OF_OPERATORS,
     )
 
     return {
@@ -422,6 +435,10 @@ def _cancel_by_operator(schemas: Schemas) -> Schema:
         **described,
         "requestBody": _reason(schemas),
     }
+
+
+def _overtaken(schemas: Schemas) -> Schema:
+    return schemas.problem("The order has another revision than If-Match", ConflictDocument)
 
 
 def _reason(schemas: Schemas) -> Schema:
@@ -447,9 +464,7 @@ def _command(
         {
             "200": _order(schemas, done, example=examples.shown(example)),
             **others,
-            "412": schemas.problem(
-                "The order has another revision than If-Match", ConflictDocument
-            ),
+            "412": _overtaken(schemas),
             **schemas.problems({code: _PROBLEMS[code] for code in ("400", "413", "415", "422")}),
             "409": schemas.problem("The order's status does not allow it", ConflictDocument),
             **schemas.problems(refused),
@@ -498,6 +513,7 @@ _IDEMPOTENCY_KEY = {
         "Idempotent-Replayed; another body is 422. A key is the customer's, or the order's, own"
     ),
 }
+_OF_OPERATORS = [_ORDER_ID, openapi.ACTOR, _IF_REVISION, _IDEMPOTENCY_KEY]
 _PREFER = {
     "name": "Prefer",
     "in": "header",
