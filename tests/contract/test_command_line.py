@@ -173,9 +173,43 @@ def test_a_message_names_commands_as_this_one_was_called(
     by_path = text.replace("`orderflow s", "`bin/orderflow s").replace("1 o", "1 bin/o")
     assert called.as_called(text) == by_path
 
+    assert called.command("trace", "a b") == "bin/orderflow trace 'a b'"
+
     monkeypatch.setenv("PATH", str(script.parent))
     monkeypatch.setattr("sys.argv", [str(script)])
     assert called.as_called(text) == text
+    assert called.command("status") == "orderflow status"
+
+
+def test_a_path_that_a_shell_would_split_is_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "my tools" / "orderflow"
+    script.parent.mkdir()
+    script.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["my tools/orderflow"])
+    assert called.command("status") == "'my tools/orderflow' status"
+    assert called.as_called("see `A=1 orderflow up`") == "see `A=1 'my tools/orderflow' up`"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("dlt", "shwo"), "Try '{} dlt --help' for help"),
+        (("status", "--nonsense"), "Try '{} status --help' for help"),
+        (("revenue", "--from", "2026-01-31T09:00:00Z"), "`{} revenue hours --from …`"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_names_the_command_as_it_was_called(
+    words: tuple[str, ...], said: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("orderflow.cli.called.called", "orderflow.cli.main.called"):
+        monkeypatch.setattr(name, lambda: "bin/orderflow")
+    code, printed = run(*words)
+    assert code == 2
+    assert said.format("bin/orderflow") in printed
 
 
 def test_the_table_of_exit_codes_names_commands_that_exist() -> None:

@@ -12,16 +12,12 @@ import re
 import shlex
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
 from tests.support.alert_rules import rules_of
+from tests.support.printed_commands import refuse_unknown
 from tests.support.runbooks import RUNBOOKS, typed
-from typer.core import TyperGroup
 from typer.exceptions import TyperException
-
-from orderflow.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 ALERTS = {
@@ -47,19 +43,7 @@ def as_called(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_of_a_runbook_is_what_orderflow_takes(words: list[str]) -> None:
-    command = typer.main.get_command(app)
-    parse(command, command.make_context("orderflow", [*words]))
-
-
-def parse(command: Any, context: Any) -> None:
-    """All levels of a command's words, without running it. Raises TyperException."""
-    if isinstance(command, TyperGroup):
-        words = [*context._protected_args, *context.args]
-        if command.invoke_without_command and not words:
-            return
-        name, inner, rest = command.resolve_command(context, words)
-        assert inner is not None
-        parse(inner, inner.make_context(name, rest, parent=context))
+    refuse_unknown(words)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +51,7 @@ def parse(command: Any, context: Any) -> None:
 )
 def test_a_wrong_command_is_seen(words: list[str]) -> None:
     with pytest.raises(TyperException):
-        test_a_command_of_a_runbook_is_what_orderflow_takes(words)
+        refuse_unknown(words)
 
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))

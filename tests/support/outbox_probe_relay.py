@@ -39,7 +39,7 @@ def main() -> int:
         kafka=settings.kafka,
         rows_max=50 if "resync" in sys.argv else outbox.ROWS_MAX,
         tick_every_s=settings.probe.tick_every_s,
-        commands=OperatorCommands(resync="`orderflow relay resync`"),
+        commands=OperatorCommands(resync="`orderflow relay resync {service}`"),
     )
 
     try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from shlex import quote
 
 from orderflow.books.accounts import (
     CustomerAccount,
@@ -79,7 +80,7 @@ def explanation(account: OrderAccount, difference: Difference) -> str:
     """Which open dead letter of the order is why, and what shows it; "" if none is."""
     for letter in account.letters:
         if difference.check in EXPLAINS.get(letter.group, ALL_CHECKS):
-            return f"open dead letter: orderflow dlt show {letter.name}"
+            return f"open dead letter: `orderflow dlt show {letter.name}`"
     return ""
 
 
@@ -665,15 +666,16 @@ def _order_difference(account: OrderAccount, check: Check, words: Words) -> Diff
         id=account.order_id,
         expected=words[0],
         actual=words[1],
-        command=f"orderflow trace {account.order_id}",
+        command=f"orderflow trace {quote(account.order_id)}",
     )
 
 
 def _customer_difference(account: CustomerAccount, check: Check, words: Words) -> Difference:
+    customer = quote(account.customer_id)
     command = (
-        f"orderflow revenue {account.customer_id}"
+        f"orderflow revenue {customer}"
         if check is Check.REVENUE
-        else f"orderflow tail notifications --from-beginning --key {account.customer_id}"
+        else f"orderflow tail notifications --from-beginning --no-follow --key {customer}"
     )
 
     return Difference(

@@ -8,6 +8,7 @@ else; while a group has not finished an event it has those that the group will m
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Protocol
 
 import msgspec
@@ -152,7 +153,7 @@ def copy_explanation(account: _HasLetters, difference: CopyDifference) -> str:
     """Which open dead letter of the copy's group is why, and what shows it; "" if none is."""
     for event_id in difference.event_ids:
         if name := account.letters.open.get(event_id):
-            return f"open dead letter: orderflow dlt show {name}"
+            return f"open dead letter: `orderflow dlt show {name}`"
     return ""
 
 
@@ -230,5 +231,5 @@ def _difference(check: Check, name: str, order_id: str, words: tuple[str, str]) 
         id=name,
         expected=words[0],
         actual=words[1],
-        command=f"orderflow trace {order_id}",
+        command=f"orderflow trace {quote(order_id)}",
     )

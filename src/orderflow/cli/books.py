@@ -22,6 +22,7 @@ from orderflow.books.report import (
     Verdict,
 )
 from orderflow.books.settings import BooksSection, BooksSettings
+from orderflow.cli.called import as_called, line_as_called
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.output import printable, write_json
 from orderflow.cli.terminal import Terminal
@@ -102,7 +103,7 @@ def screen(report: BooksReport) -> RenderableType:
     parts: list[RenderableType] = [_table(report.checks)]
     parts += [_shown(each, "red") for each in report.differences[:SHOWN_MAX]]
     parts += [
-        Group(_shown(each.difference, "yellow"), Text(f"  {each.reason}", "yellow"))
+        Group(_shown(each.difference, "yellow"), _whole(as_called(each.reason), "yellow"))
         for each in report.explained[:SHOWN_MAX]
     ]
 
@@ -179,7 +180,7 @@ def show(console: Terminal, report: BooksReport, *, as_json: bool) -> None:
     if as_json:
         write_json(report)
     else:
-        console.print(screen(report), width=min(console.width, WIDTH_MAX))
+        console.print(screen(report), width=min(console.width, WIDTH_MAX), crop=False)
 
 
 def _table(checks: tuple[CheckCount, ...]) -> Table:
@@ -206,8 +207,13 @@ def _shown(difference: Difference, style: str) -> RenderableType:
         Text(f"  {printable(difference.actual)}"),
     ]
     if difference.command:
-        lines.append(Text(f"  {printable(difference.command)}", "cyan"))
+        lines.append(_whole(line_as_called(printable(difference.command)), "cyan"))
     return Group(*lines)
+
+
+def _whole(line: str, style: str) -> Text:
+    """A line that is not wrapped: its command is there to be copied."""
+    return Text(f"  {line}", style, no_wrap=True, overflow="ignore")
 
 
 def _verdict(report: BooksReport) -> Text:

@@ -161,7 +161,7 @@ def _show(
         raise OrderflowError(
             f"no line names order {wanted.order_id}: it is none of this instance, or its lines are "
             "older than what the log files keep, or of a lower level; its records may be there "
-            f"still: orderflow order {wanted.order_id}"
+            f"still: `orderflow order {wanted.order_id}`"
         )
 
 

@@ -10,6 +10,7 @@ import errno
 import inspect
 import os
 import sys
+from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from typer._click.shell_completion import CompletionItem
 from typer.exceptions import TyperException
 
 from orderflow import __version__
-from orderflow.cli.called import as_called
+from orderflow.cli.called import as_called, called
 from orderflow.cli.output import say
 from orderflow.cli.shell import settle_shell
 from orderflow.contracts.known_names import did_you_mean
@@ -111,8 +112,18 @@ COMPLETING = "_ORDERFLOW_COMPLETE"
 """Set by a shell's completion script, which calls without arguments."""
 
 
+class CalledContext(typer.Context):
+    """What usage lines and `Try '… --help'` begin with: the command as it was called."""
+
+    @property
+    def command_path(self) -> str:
+        return called()
+
+
 class LazyGroup(typer.core.TyperGroup):
     """Commands from the table; only the one that is called is imported."""
+
+    context_class = CalledContext
 
     def parse_args(self, context: Any, args: list[str]) -> list[str]:
         """`orderflow help COMMAND` is `orderflow COMMAND --help`."""
@@ -124,6 +135,9 @@ class LazyGroup(typer.core.TyperGroup):
         """An interrupt becomes its exit code here: with a word, whatever was interrupted."""
         try:
             return super().invoke(context)
+        except TyperException as error:
+            error.message = as_called(error.message)
+            raise
         except KeyboardInterrupt as error:
             say(f"orderflow: {str(error) or 'interrupted'}", to_stderr=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -168,6 +182,7 @@ def _stub(name: str) -> Any:
     return typer.main.get_command(listed)
 
 
+@cache
 def _load(target: str) -> Any:
     module, _, attribute = target.partition(":")
     command = getattr(import_module(module), attribute)
@@ -213,7 +228,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback(
     help="An event-driven order backbone on Apache Kafka and PostgreSQL.\n\n"
     "Start with [bold]orderflow up[/bold], then [bold]orderflow demo[/bold]; "
-    "[bold]orderflow help COMMAND[/bold] shows examples.\n\n"
+    "[bold]orderflow help <command>[/bold] shows examples.\n\n"
     "With --json a list is one array, [] where nothing is; what may go on (tail, logs, --follow, "
     "--watch) is one object per line."
 )
@@ -258,7 +273,7 @@ def main() -> None:
 
 
 def _fail(line: str, *, code: int) -> None:
-    say(f"orderflow: {as_called(line)}", to_stderr=True)
+    say(f"orderflow: {line}", to_stderr=True)
     sys.exit(code)
 
 

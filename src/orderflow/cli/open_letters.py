@@ -40,7 +40,7 @@ class OpenOfGroup(msgspec.Struct, frozen=True, kw_only=True):
         are = "dead letter is" if self.letters == 1 else "dead letters are"
         return (
             f"{printable(self.group)}: {self.letters:,} {are} open, the oldest for "
-            f"{duration(self.oldest_s * 1000)}: orderflow dlt list --group {self.group}"
+            f"{duration(self.oldest_s * 1000)}: `orderflow dlt list --group {self.group}`"
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
+from orderflow.cli.called import command
 from orderflow.cli.output import printable
 from orderflow.cli.trace.evidence import Answer, Missing, moment
 from orderflow.cli.trace.story import Kind, Node, Story
@@ -71,7 +72,11 @@ def shown(story: Story, *, now: datetime) -> Text:
     lines = [*head(story, now=now), Text(), *_parts(state)]
     if story.missing:
         lines += [Text("not known:", "bold yellow"), *gaps_of(story)]
-    lines.append(Text(f"how it came to this: orderflow trace {story.order_id}", "dim"))
+    # Not wrapped, here and below: a command is there to be copied.
+    lines += [
+        Text("how it came to this:", "dim"),
+        Text(f"  {command('trace', story.order_id)}", "dim"),
+    ]
     return Text("\n").join(lines)
 
 
@@ -115,8 +120,7 @@ def _parts(state: OrderState) -> Iterator[Text]:
     yield from _records(state.records)
     yield from _nodes("dead letters", state.dead_letters, nothing="none")
     for node in state.dead_letters:
-        # Not wrapped: it is there to be copied.
-        yield Text(f"{'':<{LABEL}}orderflow dlt show {letter_id(node)}", "dim")
+        yield Text(f"{'':<{LABEL}}{command('dlt', 'show', str(letter_id(node)))}", "dim")
 
 
 def _nodes(label: str, nodes: Sequence[Node], *, nothing: str) -> Iterator[Text]:

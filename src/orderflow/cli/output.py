@@ -16,9 +16,11 @@ import json
 import sys
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
+
+from orderflow.cli.called import as_called
 
 _LAYOUT = "\n\t"
 """What only moves text, and is written by the commands themselves."""
@@ -35,13 +37,13 @@ def harmless(text: str) -> str:
 
 
 def say(text: str, *, to_stderr: bool = False) -> None:
-    """Write plain lines at once."""
-    print(harmless(text), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+    """Write plain lines at once, the commands in them as this one was called."""
+    _write(as_called(text), sys.stderr if to_stderr else sys.stdout)
 
 
 def write_json(value: Any) -> None:
     """Write one JSON text and line at once, in ASCII; bytes are base64."""
-    say(json.dumps(msgspec.to_builtins(value)))
+    _write(json.dumps(msgspec.to_builtins(value)))
 
 
 def write_json_list(items: Iterable[Any]) -> int:
@@ -51,10 +53,14 @@ def write_json_list(items: Iterable[Any]) -> int:
     """
     count = 0
     for item in items:
-        say(f"{',' if count else '['}{json.dumps(msgspec.to_builtins(item))}")
+        _write(f"{',' if count else '['}{json.dumps(msgspec.to_builtins(item))}")
         count += 1
-    say("]" if count else "[]")
+    _write("]" if count else "[]")
     return count
+
+
+def _write(text: str, file: TextIO | None = None) -> None:
+    print(harmless(text), file=file, flush=True)
 
 
 def _escaped(text: str, *, keep: str) -> str:

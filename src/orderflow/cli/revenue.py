@@ -140,7 +140,9 @@ def _check_options(what: str, *, top: int | None, currency: str, range_given: bo
     if what and (top is not None or currency):
         raise typer.BadParameter("--top and --currency go without CUSTOMER and without hours")
     if what != HOURS and range_given:
-        raise typer.BadParameter("--from and --to go with hours: orderflow revenue hours --from …")
+        raise typer.BadParameter(
+            "--from and --to go with hours: `orderflow revenue hours --from …`"
+        )
 
 
 def _currency(api: Api) -> tuple[str, str]:

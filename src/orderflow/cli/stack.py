@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orderflow.cli import completion
-from orderflow.cli.called import called
+from orderflow.cli.called import command
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.open_letters import OpenOfGroup, open_letters
 from orderflow.cli.outboxes import outbox_table, outboxes
@@ -43,8 +43,6 @@ from orderflow.stack.supervise.managed import ProcessRow
 LAG_WITHIN_S = 3.0
 ROLES_FROM = 100
 """Columns of a terminal from which on roles are shown: the names of processes say most of it."""
-NEXT = ("status", "tail orders", "down")
-"""What whoever has started the stack may want next."""
 
 BrokersOption = Annotated[
     int | None,
@@ -150,8 +148,8 @@ def up(
     if "connect" in running.services:
         _await_connectors(running, console)
         console.print(f"warehouse: {database_url(settings, connect.WAREHOUSE)}")
-    after = " | ".join(f"{called()} {command}" for command in NEXT)
-    console.print(f"next: {after}", style="dim", soft_wrap=True)
+    after = (command("status"), command("tail", "orders"), command("down"))
+    console.print(f"next: {' | '.join(after)}", style="dim", soft_wrap=True, markup=False)
 
 
 def down(brokers: BrokersOption = None) -> None:

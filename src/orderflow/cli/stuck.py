@@ -10,6 +10,7 @@ from rich.text import Text
 
 from orderflow.cli.acting import actor_headers
 from orderflow.cli.api_client import Api
+from orderflow.cli.called import as_called
 from orderflow.cli.output import say, write_json, write_json_list
 from orderflow.cli.terminal import Terminal
 from orderflow.cli.trace.words import roughly
@@ -156,5 +157,5 @@ def _shown(order: dict[str, Any], *, now: datetime) -> Text:
         (order["orderId"], "bold"),
         f"  {order['status']}, waits for {waiting['for']} since {waiting['since']}",
         (f", {roughly(late)} past its deadline\n", "yellow"),
-        f"  {waiting['owner']}: {waiting['nextAction']}\n",
+        as_called(f"  {waiting['owner']}: {waiting['nextAction']}\n"),
     )

@@ -3,7 +3,7 @@
 from orderflow.messaging.errors import OperatorCommands
 
 OPERATOR_COMMANDS = OperatorCommands(
-    resync="`orderflow relay resync`",
+    resync="`orderflow relay resync {service}`",
     stop_relay=(
         "stop it first, on the local stack with `orderflow stop {service}-relay`, "
         "or `orderflow stop connect` where Debezium publishes"

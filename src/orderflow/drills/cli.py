@@ -147,7 +147,7 @@ def _chosen(name: str, *, every: bool) -> tuple[Drill, ...]:
     if every and name:
         raise ConfigurationError("give the name of a drill, or --all, not both")
     if not every and not name:
-        raise ConfigurationError("give the name of a drill (orderflow drill list), or --all")
+        raise ConfigurationError("give the name of a drill (`orderflow drill list`), or --all")
     return DRILLS if every else (find(name),)
 
 

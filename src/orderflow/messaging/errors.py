@@ -165,7 +165,8 @@ class OperatorCommands:
     """
     The commands that an operator runs, as messages name them: whoever embeds the kit names its own.
 
-    `stop_relay` is a clause; `{service}` in it and in `held_rows` stands for the service's name.
+    `stop_relay` is a clause; `{service}` in it, in `resync` and in `held_rows` stands for the
+    service's name.
     """
 
     resync: str = "a resync"

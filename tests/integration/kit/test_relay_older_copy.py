@@ -102,7 +102,7 @@ def test_an_older_copy_of_the_database_is_refused_and_a_resync_loses_nothing(
             refused = service.start("relay", wait=False)
             assert refused.popen.wait(60) == 3, refused.log.read_text()
             assert "older copy of itself" in refused.log.read_text()
-            assert "`orderflow relay resync`" in refused.log.read_text()
+            assert f"`orderflow relay resync {kind.name}`" in refused.log.read_text()
             assert outbox_ids(service) - set(told(service, kind)) == unpublished
             dsn = {f"ORDERFLOW_{kind.name.upper()}__DATABASE__DSN": service.database_url}
             done = orderflow(own_stack, "relay", "resync", kind.name, "--yes", timeout_s=120, **dsn)

@@ -326,7 +326,7 @@ def test_an_open_dead_letter_explains_what_its_group_holds_up(group: str, explai
     [difference] = judge_order(account)
     assert difference.check is Check.MONEY
     assert (unexplained(account) == []) is explained
-    reason = f"open dead letter: orderflow dlt show orders.{group}.dlt/0/7"
+    reason = f"open dead letter: `orderflow dlt show orders.{group}.dlt/0/7`"
     assert explanation(account, difference) == (reason if explained else "")
 
 

@@ -101,7 +101,7 @@ def test_an_open_dead_letter_explains_its_own_payment_only() -> None:
         each.difference.id: copy_explanation(account, each) for each in judge_warehouse(account)
     }
     assert found == {
-        PAYMENT: "open dead letter: orderflow dlt show payments.payments-warehouse.dlt/0/3",
+        PAYMENT: "open dead letter: `orderflow dlt show payments.payments-warehouse.dlt/0/3`",
         "payment-2": "",
     }
     left = unexplained_copies(account, judge_warehouse(account))

@@ -23,6 +23,7 @@ from orderflow.books.report import (
     Verdict,
 )
 from orderflow.cli.books import exit_code, screen
+from orderflow.cli.called import as_called, line_as_called
 
 ORDER = "019ac5d2-6c4e-7b1a-9d3f-2f6d0c8e4a10"
 MONEY = Difference(
@@ -46,7 +47,7 @@ REPORT = BooksReport(
 
 def text(report: BooksReport) -> str:
     out = StringIO()
-    Console(file=out, width=80).print(screen(report))
+    Console(file=out, width=80).print(screen(report), crop=False)
     return out.getvalue()
 
 
@@ -62,7 +63,7 @@ def test_a_difference_shows_both_figures_and_what_shows_more() -> None:
         replace(row, differences=1) if row.check is Check.MONEY else row for row in REPORT.checks
     )
     shown = text(replace(REPORT, verdict=Verdict.DIFFERENT, differences=(MONEY,), checks=counts))
-    for words in (MONEY.expected, MONEY.actual, MONEY.command, "differ in 1 place"):
+    for words in (MONEY.expected, MONEY.actual, line_as_called(MONEY.command), "differ in 1 place"):
         assert words in shown
 
 
@@ -73,9 +74,17 @@ def test_what_is_in_flight_names_whom_it_waits_for() -> None:
 
 
 def test_an_explained_difference_shows_its_reason() -> None:
-    reason = "open dead letter: orderflow dlt show orders.payment-service.dlt/0/7"
+    reason = "open dead letter: `orderflow dlt show orders.payment-service.dlt/0/7`"
     shown = text(replace(REPORT, explained=(Explained(difference=MONEY, reason=reason),)))
-    assert reason in shown
+    assert as_called(reason) in shown
+
+
+def test_a_command_is_not_wrapped_and_named_as_this_one_was_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("orderflow.cli.called.called", lambda: f"/{'deep/' * 20}bin/orderflow")
+    shown = text(replace(REPORT, verdict=Verdict.DIFFERENT, differences=(MONEY,)))
+    assert f"\n  /{'deep/' * 20}bin/{MONEY.command}\n" in shown
 
 
 def test_the_copies_that_were_compared_are_named_and_one_that_is_away_too() -> None:

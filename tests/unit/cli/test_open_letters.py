@@ -50,11 +50,11 @@ def test_each_group_with_open_letters_has_a_line_with_what_to_type() -> None:
     order, payment = of_metrics().sentences
     assert order == (
         "order-service: 1 dead letter is open, the oldest for 2.0 s: "
-        "orderflow dlt list --group order-service"
+        "`orderflow dlt list --group order-service`"
     )
     assert payment == (
         "payment-service: 3 dead letters are open, the oldest for 2 h 5 min: "
-        "orderflow dlt list --group payment-service"
+        "`orderflow dlt list --group payment-service`"
     )
     assert of_metrics().are_there
 

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from orderflow.cli.called import called
+from orderflow.cli.called import command
 from orderflow.cli.demo.console_consumer import Witnessed
 from orderflow.cli.demo.copies import Sums
 from orderflow.cli.demo.revenue import Moved
@@ -221,7 +221,7 @@ def sums(console: Terminal, sums: Sums) -> None:
 def traced(console: Terminal, story: Story, order_id: str, text: Text) -> None:
     """What `orderflow trace` says of one order."""
     heading(console, f"what happened to {story.customer}'s order, in one command")
-    console.print(Text(f"  {called()} trace {order_id}\n", "bold"), soft_wrap=True)
+    console.print(Text(f"  {command('trace', order_id)}\n", "bold"), soft_wrap=True)
     console.print(text, soft_wrap=True)
 
 
@@ -235,14 +235,14 @@ def farewell(console: Terminal, url: str) -> None:
 
     body = '{"customerId": "me", "lines": [{"sku": "MOUSE-01", "quantity": 1}]}'
     post = f"curl -s {url}/orders -H 'Content-Type: application/json' \\\n    -d '{body}'"
-    for command in (
+    for line in (
         post,
-        f"{called()} mail --customer me",
-        f"{called()} revenue",
-        f"{called()} status",
-        "make down",
+        command("mail", "--customer", "me"),
+        command("revenue"),
+        command("status"),
+        command("down"),
     ):
-        console.print(Text(f"  {command}", "bold"), soft_wrap=True)
+        console.print(Text(f"  {line}", "bold"), soft_wrap=True)
 
 
 def _customer(story: Story) -> Text:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from orderflow.cli import completion
 from orderflow.cli.api_client import Api
+from orderflow.cli.called import command
 from orderflow.cli.configuration import tool_settings
 from orderflow.cli.dlt.answers import answer, letter_answer
 from orderflow.cli.dlt.asking import actor, desk, is_any, letter_filter
@@ -149,7 +150,7 @@ def list_letters(
         write_json(answer(groups))
     elif groups:
         _print(list_lines(groups, now=now))
-        _hint("explain one: orderflow dlt show <letter>; each one: orderflow dlt list --each")
+        _hint("explain one: `orderflow dlt show <letter>`; each one: `orderflow dlt list --each`")
     else:
         _hint("no such dead letter" if closed else "no such dead letter is open")
 
@@ -353,7 +354,7 @@ def discard_letters(
             on_progress=on_progress,
             stop=stop,
         )
-    _finish(report, "discarded", as_json=as_json, next_commands=["orderflow dlt list"])
+    _finish(report, "discarded", as_json=as_json, next_commands=[command("dlt", "list")])
 
 
 def _chosen(chosen: LetterFilter, *, everything: bool) -> LetterFilter:
@@ -388,7 +389,7 @@ def _next_commands(chosen: LetterFilter, plan: ReplayPlan) -> list[str]:
     """What shows whether a replay has helped: the list, and one of its orders."""
     orders = (order_named(each.evidence, each.key) for each in plan.letters if each.to)
     example = chosen.order_id or next(filter(None, orders), None)
-    return ["orderflow dlt list", f"orderflow trace {example or '<order>'}"]
+    return [command("dlt", "list"), *([command("trace", example)] if example else [])]
 
 
 def _demand_consent(question: str, lines: Iterable[Text], *, yes: bool) -> None:

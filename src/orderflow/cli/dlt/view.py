@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 from rich.text import Text
 
+from orderflow.cli.called import command
 from orderflow.cli.dlt.order_history import Entry, OrderHistory, around, order_of
 from orderflow.cli.dlt.payload import hex_rows
 from orderflow.cli.dlt.words import (
@@ -258,18 +259,19 @@ def _replay(letter: Letter, planned: PlannedLetter | None) -> Iterator[Text]:
         yield from _wrapped("would not send it: it is dealt with", indent="  ")
         return
 
+    name = str(letter.id)
     if planned.to is None:
         yield from _wrapped(f"would not send it: {printable(planned.why)}", "yellow", indent="  ")
         if planned.older is not None:
-            yield Text(f"  orderflow dlt show {planned.older}", "dim")
+            yield Text(f"  {command('dlt', 'show', str(planned.older))}", "dim")
     else:
         yield from _wrapped(
             f"would send it to {planned.to}, for {letter.group} alone, under the same event id, "
             f"as replay {planned.replays + 1}",
             indent="  ",
         )
-        yield Text(f'  orderflow dlt replay {letter.id} --reason "…"', "dim")
-    yield Text(f'  orderflow dlt discard {letter.id} --reason "…"', "dim")
+        yield Text(f"  {command('dlt', 'replay', name, '--reason', '…')}", "dim")
+    yield Text(f"  {command('dlt', 'discard', name, '--reason', '…')}", "dim")
 
 
 def _staying(

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 
 from rich.text import Text
 
+from orderflow.cli.called import as_called, command
 from orderflow.cli.output import printable
 from orderflow.cli.trace.evidence import Answer, moment
 from orderflow.cli.trace.story import IN_BULK, OPEN, Node, Story, walk
@@ -47,7 +48,8 @@ def head(story: Story, *, now: datetime) -> Iterator[Text]:
         yield from _wrapped(_bounds(order))
     if story.waiting:
         yield from _wrapped(_waiting(story.waiting, now=now), "bold yellow")
-        yield from _wrapped(f"what helps: {story.waiting.get('nextAction')}", "yellow")
+        helps = as_called(f"what helps: {story.waiting.get('nextAction')}")
+        yield from _wrapped(helps, "yellow")
     elif order is not None:
         yield Text("it waits for nothing: it has come to its end", "green")
 
@@ -152,7 +154,7 @@ def _foot(story: Story, *, everything: bool) -> Iterator[Text]:
         yield from _wrapped("what failed in full, for an operator:", "dim")
     for node in letters[:LETTERS_SHOWN]:
         # Not wrapped: it is there to be copied.
-        yield Text(f"  orderflow dlt show {letter_id(node)}", "dim")
+        yield Text(f"  {command('dlt', 'show', str(letter_id(node)))}", "dim")
     if not story.complete:
         yield Text("this story is not complete:", "bold yellow")
     yield from gaps_of(story)
@@ -166,7 +168,9 @@ def _foot(story: Story, *, everything: bool) -> Iterator[Text]:
 def gaps_of(story: Story) -> Iterator[Text]:
     """What could not be learned, and why."""
     for missing in story.missing:
-        yield from _wrapped(printable(f"{missing.source}: {missing.why}"), "yellow", indent="  ")
+        yield from _wrapped(
+            printable(as_called(f"{missing.source}: {missing.why}")), "yellow", indent="  "
+        )
 
 
 def letter_id(node: Node) -> LetterId:
@@ -221,11 +225,16 @@ def _wrapped(words: str, style: str = "", *, indent: str = "") -> Iterator[Text]
 
 def broken(words: str, room: int) -> list[str]:
     """The words as lines of at most `room` columns."""
-    # A number and its unit stay together.
+    # A number and its unit stay together, and so does a command, to be copied, if it fits.
     joined = _UNIT.sub("\\1\xa0\\2", words)
+    joined = _COMMAND.sub(
+        lambda quoted: quoted[0].replace(" ", "\xa0") if len(quoted[0]) <= room else quoted[0],
+        joined,
+    )
     lines = textwrap.wrap(joined, room, break_on_hyphens=False) or [""]
     return [line.replace("\xa0", " ") for line in lines]
 
 
+_COMMAND = re.compile(r"`[^`]+`")
 _UNIT = re.compile(r"(\d) (ms|s|min|h|d|[A-Z]{3})\b")
 _STYLES = {"act": "bold", "record": "cyan", "replay": "magenta", "mail": "green"}

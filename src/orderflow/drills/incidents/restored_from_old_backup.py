@@ -72,7 +72,7 @@ class RestoredFromOldBackup(Incident):
         return (
             Expectation(
                 what="the relay refuses, and names the way out",
-                is_met=lambda: "orderflow relay resync" in self._refusal,
+                is_met=lambda: f"orderflow relay resync {SERVICE}" in self._refusal,
                 within_s=1.0,
             ),
             orders_are_taken(self.scene, self._restored),
@@ -92,7 +92,7 @@ class RestoredFromOldBackup(Incident):
             check=False,
         )
         if done.returncode:
-            raise OrderflowError(f"orderflow relay resync {SERVICE}: {done.stderr.strip()}")
+            raise OrderflowError(f"`orderflow relay resync {SERVICE}`: {done.stderr.strip()}")
 
     def _offsets(self) -> list[TopicPartition]:
         """What the group has committed, with its metadata."""

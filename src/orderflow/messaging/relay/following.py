@@ -182,9 +182,8 @@ class Following:
         try:
             yield
         except ResyncNeeded as error:
-            raise ResyncNeeded(
-                f"{error}; {self._settings.commands.resync} is the way out"
-            ) from error
+            resync = self._settings.commands.resync.format(service=self._settings.service)
+            raise ResyncNeeded(f"{error}; {resync} is the way out") from error
 
 
 _TAKE = "SELECT pg_try_advisory_lock(hashtext('caretaker'), hashtext(%s))"

@@ -537,8 +537,9 @@ class RelaySession:
         try:
             yield
         except ResyncNeeded as error:
+            resync = self._settings.commands.resync.format(service=self._settings.service)
             raise ResyncNeeded(
-                f"{error}; nothing was changed; {self._settings.commands.resync} "
+                f"{error}; nothing was changed; {resync} "
                 "starts a new slot and publishes the retained rows again"
             ) from error
 

@@ -81,7 +81,7 @@ STUCK: Schema = {
                 "overdue": True,
                 "owner": "inventory",
                 "nextAction": "have payment and inventory announce it again: "
-                f"orderflow stuck retry {ORDER_ID}; give up: orderflow stuck cancel {ORDER_ID}",
+                f"`orderflow stuck retry {ORDER_ID}`; give up: `orderflow stuck cancel {ORDER_ID}`",
             },
         }
     ],

@@ -23,6 +23,7 @@ from tests.unit.cli.trace.evidence_of_orders import (
     seen,
 )
 
+from orderflow.cli.called import called
 from orderflow.cli.trace.evidence import DeadLetter, Evidence, Missing, Seen
 from orderflow.cli.trace.story import tell
 from orderflow.cli.trace.view import shown
@@ -101,11 +102,12 @@ def test_what_it_waits_for_is_said_with_whose_turn_it_is_and_what_helps() -> Non
         "deadline": said(30_000),
         "overdue": True,
         "owner": "inventory",
-        "nextAction": "orderflow stuck retry",
+        "nextAction": "ask again: `orderflow stuck retry 1`; give up: `orderflow stuck cancel 1`",
     }
     rows = text(evidence([CREATED], order=order("PAID", waiting=waiting)))
     assert "waits for STOCK for 1 min · whose turn: inventory · OVERDUE by 30.0 s" in rows
-    assert "what helps: orderflow stuck retry" in rows
+    assert f"what helps: ask again: `{called()} stuck retry 1`; give up:\n" in rows
+    assert f"\n`{called()} stuck cancel 1`\n" in rows
 
 
 def test_who_has_not_handled_a_record_yet_is_not_folded_away() -> None:
@@ -157,7 +159,7 @@ def test_a_record_that_can_not_be_read_is_said_to_be_so_and_where_an_operator_lo
     dead = msgspec.structs.replace(SUCCEEDED, topic=topic, offset=4, letter=letter)
     rows = text(evidence([CREATED, SUCCEEDED, dead]))
     assert "DEAD LETTER of inventory-service: it can't be read (Poison), on" in sentences(rows)
-    assert f"  orderflow dlt show {topic}/0/4\n" in rows
+    assert f"  {called()} dlt show {topic}/0/4\n" in rows
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ PAGE = as_json(
                     deadline=AT + timedelta(minutes=30),
                     overdue=True,
                     owner="payment",
-                    next_action=f"ask payment again: orderflow stuck retry {ORDER_ID}",
+                    next_action=f"ask payment again: `orderflow stuck retry {ORDER_ID}`",
                 ),
             ),
         ),

@@ -202,26 +202,27 @@ _NEXT_ACTION: Mapping[WaitingFor, str] = {
         "before: POST /orders/{order_id}/pay"
     ),
     WaitingFor.PAYMENT: (
-        "ask payment again: orderflow stuck retry {order_id}; "
-        "give up: orderflow stuck cancel {order_id}"
+        "ask payment again: `orderflow stuck retry {order_id}`; "
+        "give up: `orderflow stuck cancel {order_id}`"
     ),
     WaitingFor.STOCK: (
-        "have payment and inventory announce it again: orderflow stuck retry {order_id}; "
-        "give up: orderflow stuck cancel {order_id}"
+        "have payment and inventory announce it again: `orderflow stuck retry {order_id}`; "
+        "give up: `orderflow stuck cancel {order_id}`"
     ),
     WaitingFor.SHIP: (
-        "POST /orders/{order_id}/ship once it has left; give up: orderflow stuck cancel {order_id}"
+        "POST /orders/{order_id}/ship once it has left; "
+        "give up: `orderflow stuck cancel {order_id}`"
     ),
     WaitingFor.DELIVER: "POST /orders/{order_id}/deliver once it has arrived",
     WaitingFor.REFUND: (
-        "ask for the refund again: orderflow stuck retry {order_id}; "
+        "ask for the refund again: `orderflow stuck retry {order_id}`; "
         "payment's ledger says what is owed"
     ),
     WaitingFor.RELEASE: (
-        "have payment and inventory announce it again: orderflow stuck retry {order_id}"
+        "have payment and inventory announce it again: `orderflow stuck retry {order_id}`"
     ),
 }
 _NO_ATTEMPT_LEFT = (
-    "every payment attempt failed: orderflow stuck cancel {order_id}, "
+    "every payment attempt failed: `orderflow stuck cancel {order_id}`, "
     "or the sweeper cancels it at its deadline"
 )
