@@ -72,6 +72,7 @@ def test_wrong_usage_is_2_and_help_is_0_and_offers_no_completion_of_its_own(
     [
         ("dlt", "list", "--group", "paymentservice"),
         ("drill", "run", "kiled-relay"),
+        ("kafka", "consumergroups"),
         ("listeners", "--group", "paymentservice"),
         ("relay", "resync", "orders", "--yes"),
     ],
@@ -115,6 +116,7 @@ def test_an_interrupt_is_130_with_a_word(run: Run, monkeypatch: pytest.MonkeyPat
         ("relay resync inv", {"inventory"}),
         ("connect restart pay", {"payments-warehouse"}),
         ("drill run killed-rel", {"killed-relay"}),
+        ("kafka consumer-g", {"consumer-groups"}),
         ("dlt rep", {"replay"}),
         ("up --re", {"--relay"}),
     ],

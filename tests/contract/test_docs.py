@@ -9,11 +9,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-import typer
 from pydantic import BaseModel
 
 from orderflow.books.settings import BooksSettings
-from orderflow.cli.main import COMMANDS
+from orderflow.cli.main import COMMANDS, _load
 from orderflow.connect.settings import ConnectSection, WarehouseSection
 from orderflow.contracts.roster import ROSTER
 from orderflow.messaging.kafka.topics import TopicSettings
@@ -72,10 +71,7 @@ def test_every_file_that_a_document_names_is_there(document: Path) -> None:
 
 def test_every_command_explains_itself() -> None:
     for name, (target, summary) in COMMANDS.items():
-        module, _, attribute = target.partition(":")
-        command = getattr(import_module(module), attribute)
-        explained = command.info.help if isinstance(command, typer.Typer) else command.__doc__
-        assert explained, f"orderflow {name} --help says nothing"
+        assert _load(target).help, f"orderflow {name} --help says nothing"
         assert summary.endswith(".")
 
 

@@ -81,6 +81,7 @@ Alerts
     promql              Prometheus' query language, evaluated over recorded series
     alert_rules         Prometheus' rules, and promtool's unit tests of them
     runbooks            the commands that runbooks tell an operator to type
+    printed_commands    the commands that our code prints, of the source
     metric_names        every sample that a process can export, with its labels
 
 Campaigns

@@ -16,9 +16,9 @@ import typer
 from rich.text import Text
 
 from orderflow.cli import completion
+from orderflow.cli.instance import BrokersOption, instance
 from orderflow.cli.moments import moment_of
 from orderflow.cli.output import printable, write_json
-from orderflow.cli.stack import BrokersOption, instance
 from orderflow.cli.terminal import Terminal
 from orderflow.cli.watching import until_ctrl_c
 from orderflow.contracts.known_names import there_are

@@ -77,6 +77,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "orderflow.cli.listeners:listeners",
         "Each group: topics, types, guarantee, attempts.",
     ),
+    "kafka": (
+        "orderflow.cli.kafka:app",
+        "Kafka's own tools, on the stack's broker: topics, groups, consumer.",
+    ),
     "topics": ("orderflow.cli.topics:app", "Compare the topics with the code, and make them so."),
     "schemas": ("orderflow.cli.schemas:app", "Check, compare and register event schemas."),
     "connect": (
@@ -187,6 +191,9 @@ def _load(target: str) -> Any:
     module, _, attribute = target.partition(":")
     command = getattr(import_module(module), attribute)
     if isinstance(command, typer.Typer):
+        if command.registered_callback is None and len(command.registered_commands) == 1:
+            # A command, made there for settings of its own; it has no completion of its own either.
+            return _reflowed(typer.main.get_command(command))
         # Completion is installed by the root alone: its script completes all that is below.
         return _reflowed(typer.main.get_group(command))
     single = typer.Typer(add_completion=False)

@@ -20,6 +20,7 @@ from rich.text import Text
 from orderflow.cli import completion
 from orderflow.cli.called import command
 from orderflow.cli.configuration import tool_settings
+from orderflow.cli.instance import BrokersOption, instance, known_size
 from orderflow.cli.open_letters import OpenOfGroup, open_letters
 from orderflow.cli.outboxes import outbox_table, outboxes
 from orderflow.cli.output import printable, say, write_json
@@ -44,14 +45,6 @@ LAG_WITHIN_S = 3.0
 ROLES_FROM = 100
 """Columns of a terminal from which on roles are shown: the names of processes say most of it."""
 
-BrokersOption = Annotated[
-    int | None,
-    typer.Option(
-        "--brokers",
-        metavar="1|3",
-        help="Which instance: 1 broker, or a cluster of 3. Default: what runs.",
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Name = Annotated[
     str,
@@ -105,7 +98,7 @@ def up(
       ORDERFLOW_STACK__PORT_OFFSET=1000 orderflow up
     """
     wanted = _extras(extras or [])
-    settings = from_environment(brokers=_brokers(brokers))
+    settings = from_environment(brokers=known_size(brokers))
     console = Terminal(stderr=True, highlight=False)
     publisher = _publisher(relay)
     chosen = settings.with_extras((*wanted, *([publisher] if publisher else [])))
@@ -161,7 +154,7 @@ def down(brokers: BrokersOption = None) -> None:
       orderflow down
       orderflow down --brokers 3
     """
-    settings = lifecycle.current(brokers=_brokers(brokers))
+    settings = instance(brokers)
     console = Terminal(stderr=True, highlight=False)
     with console.status("stopping …"):
         ran = lifecycle.down(settings)
@@ -186,7 +179,7 @@ def status(as_json: Json = False, brokers: BrokersOption = None) -> None:
       orderflow status --json | jq '.outboxes[] | {service, pending, oldest_s}'
       orderflow status --json | jq -r '.processes[] | select(.health != "ok").name'
     """
-    settings = lifecycle.current(brokers=_brokers(brokers))
+    settings = instance(brokers)
     processes = lifecycle.status(settings)
     # Together: neither what Kafka nor what an API does not answer adds to the other's wait.
     with ThreadPoolExecutor(2) as asking:
@@ -268,16 +261,15 @@ def restart(name: Name, brokers: BrokersOption = None) -> None:
 
 def env(as_json: Json = False, brokers: BrokersOption = None) -> None:
     """
-    Addresses as shell exports, so that any outside client can connect, Kafka's own Java tools
-    included.
+    Addresses as shell exports, so that any outside client can connect. Kafka's own Java tools have
+    a command: `orderflow kafka`.
 
     \b
     Examples:
       eval "$(orderflow env)" && curl $ORDER_API_URL/products
-      eval "$(orderflow env)" && $KAFKA_JAVA -cp "$KAFKA_CLASSPATH" \\
-        org.apache.kafka.tools.TopicCommand --bootstrap-server $KAFKA_BOOTSTRAP_SERVERS --list
+      eval "$(orderflow env)" && psql "$ORDER_DATABASE_URL"
     """
-    wanted = exports(lifecycle.current(brokers=_brokers(brokers)))
+    wanted = exports(instance(brokers))
     if os.environ.get("JAVA_HOME"):
         # Whoever has a Java of their own keeps it; Kafka's tools have KAFKA_JAVA.
         del wanted["JAVA_HOME"]
@@ -300,7 +292,7 @@ def reset(
       orderflow reset
       orderflow reset --yes --brokers 3
     """
-    settings = lifecycle.current(brokers=_brokers(brokers))
+    settings = instance(brokers)
     if not settings.home.exists():
         say(f"nothing to delete: {settings.home} does not exist")
         return
@@ -374,7 +366,7 @@ class _Progress:
 
 def _steer(verb: Literal["start", "stop", "restart"], name: str, brokers: int | None) -> None:
     console = Terminal(stderr=True, highlight=False)
-    settings = lifecycle.current(brokers=_brokers(brokers))
+    settings = instance(brokers)
     with console.status(f"{verb} {name} …"):
         fresh = lifecycle.steer(settings, verb, name)
     not_read = unread(fresh, service_of(settings, name))
@@ -385,11 +377,6 @@ def _steer(verb: Literal["start", "stop", "restart"], name: str, brokers: int | 
     console.print(f"{name}: {state}{passed_on}", soft_wrap=True)
     if not_read:
         console.print(f"{name} does not read {', '.join(not_read)}", style="yellow", soft_wrap=True)
-
-
-def instance(brokers: int | None) -> StackSettings:
-    """The instance that a command is about."""
-    return lifecycle.current(brokers=_brokers(brokers))
 
 
 def _extras(names: list[str]) -> tuple[str, ...]:
@@ -407,14 +394,6 @@ def _publisher(name: str | None) -> Publisher | None:
             f"there is no {name!r}; there are: {', '.join(RELAYS)}", param_hint="--relay"
         )
     return cast("Publisher | None", name)
-
-
-def _brokers(number: int | None) -> Literal[1, 3] | None:
-    if number not in (None, 1, 3):
-        raise typer.BadParameter(
-            "there are instances with 1 and with 3 brokers", param_hint="--brokers"
-        )
-    return cast("Literal[1, 3] | None", number)
 
 
 def _table(processes: list[ProcessRow], *, width: int) -> Table:

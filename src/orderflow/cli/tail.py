@@ -16,6 +16,7 @@ from orderflow.cli import completion
 from orderflow.cli.configuration import ToolSettings, tool_settings
 from orderflow.cli.dlt.answers import answer
 from orderflow.cli.dlt.words import evidence_line
+from orderflow.cli.instance import BrokersOption, chosen_instance
 from orderflow.cli.moments import moment_of
 from orderflow.cli.output import printable, write_json
 from orderflow.cli.records import ReadableRecord, readable_records
@@ -91,11 +92,13 @@ def tail(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per record and line.")
     ] = False,
+    brokers: BrokersOption = None,
 ) -> None:
     """
     Print a topic's committed records: partition, offset, key, headers, decoded value. It begins
     with what comes next and goes on until Ctrl-C, if not told otherwise. Of a dead letter, one line
-    says where it was, who gave it up, and why.
+    says where it was, who gave it up, and why. Another cluster than the local stack's is read with
+    ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS and ORDERFLOW_REGISTRY__URL.
 
     \b
     Examples:
@@ -105,7 +108,7 @@ def tail(
       orderflow tail order-events --partition 2 --offset 100 --max 5
       orderflow tail orders.payment-service.dlt --from-beginning --no-follow -v
     """
-    settings = tool_settings()
+    settings = tool_settings(of=chosen_instance(brokers))
     if (place := place_of(topic)) is not None:
         topic, partition, offset = place
         count_max, follow = count_max or 1, bool(follow)
