@@ -24,6 +24,8 @@ from orderflow.stack.lifecycle import current
 TIMEOUT_S = 10.0
 ASK_EVERY_S = 0.5
 LAST = 20
+SHORT = 12
+"""So much of an order's id tells orders apart: what is random in it stands at its end."""
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -61,7 +63,7 @@ def mail(
 ) -> None:
     """
     Show the last mails that the local mail sink got, in the order in which it accepted them:
-    nothing leaves this machine.
+    nothing leaves this machine. An order's id is shown once, its end; --json has all of it.
 
     \b
     Examples:
@@ -137,15 +139,21 @@ def _page(client: httpx2.Client, parameters: dict[str, Any]) -> Page:
 
 
 def _shown(message: Mail) -> Text:
+    """Within 80 columns, but for an address or a text that is wider; the order's id once, short."""
+    short = f"…{message.order_id[-SHORT:]}" if len(message.order_id) > SHORT else message.order_id
+    is_named = bool(message.order_id) and message.order_id in message.subject
+    subject = message.subject.replace(message.order_id, short) if is_named else message.subject
+    about = "" if is_named or not short else f"  order {short}"
     often = "" if message.offered == 1 else f"  offered {message.offered} times, kept once"
+
     return Text.assemble(
         (f"{message.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], "dim"),
         "  ",
         (printable(", ".join(message.to)), "cyan"),
-        "  ",
-        (printable(message.subject), "bold"),
+        printable(about),
         (often, "yellow"),
+        (f"\n  {printable(subject)}", "bold"),
         (f"\n  Message-ID {printable(message.message_id)}\n", "dim"),
-        "\n".join(f"  {printable(line)}" for line in message.text.rstrip().splitlines()),
+        "\n".join(f"    {printable(line)}" for line in message.text.rstrip().splitlines() if line),
         "\n",
     )
