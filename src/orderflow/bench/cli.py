@@ -12,6 +12,7 @@ import typer
 
 from orderflow.cli.output import say, write_json
 from orderflow.messaging.errors import ConfigurationError
+from orderflow.stack.interrupts import all_as_ctrl_c
 
 app = typer.Typer(no_args_is_help=True, help="Measure, each figure beside its baseline.")
 
@@ -355,6 +356,7 @@ def growth(
 def root() -> None:
     if "--help" in sys.argv or "-h" in sys.argv:
         return
+    all_as_ctrl_c()
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ConfigurationError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +20,7 @@ from orderflow.drills.report import markdown
 from orderflow.drills.screen import Screen, verdict
 from orderflow.messaging.errors import ConfigurationError
 from orderflow.stack.addresses import exports
+from orderflow.stack.interrupts import all_as_ctrl_c
 from orderflow.stack.local_stack import LocalStack
 from orderflow.trials.machine import this_machine
 
@@ -105,9 +104,7 @@ def run(
     """
     drills = _chosen(name, every=every)
     pace = Pace(rate_per_s=rate, hold_s=hold)
-    # SIGTERM as Ctrl-C: everything is healed and cleaned up.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    all_as_ctrl_c()
 
     screen = _VerdictScreen(Terminal(stderr=True, highlight=False), printed=not as_json)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Annotated
 
 import msgspec
@@ -12,6 +11,7 @@ from orderflow.cli.output import write_json
 from orderflow.cli.terminal import Terminal
 from orderflow.prove.ordering import Plan, run
 from orderflow.prove.report import StatusLine, print_report
+from orderflow.stack.interrupts import all_as_ctrl_c
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,7 +46,7 @@ def ordering(
     delivers some. Lets a worker join and leave, kills two with SIGKILL. At rest both topics are
     read from the beginning: each customer's messages and each order's versions must be there once
     each, gapless, in order, on one partition, and be what the databases hold. Takes some minutes,
-    leaves nothing behind. Exit 0 if everything is so, else 1.
+    leaves nothing behind, also if Ctrl-C ends it. Exit 0 if everything is so, else 1.
 
     \b
     Examples:
@@ -54,8 +54,7 @@ def ordering(
       orderflow prove ordering --customers 200 --orders 3000 --workers 2
       orderflow prove ordering --json | jq '.findings[] | {topic, records, gaps, inversions}'
     """
-    # SIGTERM as Ctrl-C: everything is cleaned up.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    all_as_ctrl_c()
     plan = Plan(customers=customers, orders=orders, workers=workers, partitions=partitions)
 
     console = Terminal(stderr=True, highlight=False)

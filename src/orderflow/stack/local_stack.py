@@ -19,6 +19,7 @@ import psutil
 from orderflow.contracts.known_names import there_are
 from orderflow.messaging.errors import ConfigurationError, OrderflowError
 from orderflow.stack.blueprint import everything
+from orderflow.stack.interrupts import undisturbed
 from orderflow.stack.ports import refuse_taken
 from orderflow.stack.settings import StackSettings
 from orderflow.stack.supervise.component import Component, make_directory
@@ -120,6 +121,10 @@ class LocalStack:
 
     def stop(self) -> None:
         """Stop everything, what depends on others first. Returns when nothing runs any more."""
+        with undisturbed():
+            self._stop()
+
+    def _stop(self) -> None:
         for managed in self.managed.values():
             managed.wanted = False
 

@@ -17,6 +17,8 @@ from orderflow.messaging.errors import OrderflowError
 T = TypeVar("T")
 
 STOP_WITHIN_S = 30.0
+OWN_GROUP = 0
+"""A terminal's Ctrl-C is for us, not for them: we end them, so they have nothing to complain of."""
 
 
 def python_module(module: str, *arguments: str) -> tuple[str, ...]:
@@ -39,7 +41,7 @@ def running(
     Raises OrderflowError if the process ended by itself before the block began. At the end it gets
     SIGTERM, and SIGKILL if it still runs after 30 s.
     """
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen(command, env=environment, process_group=OWN_GROUP)
     try:
         yield process.pid
         if process.poll() is not None:
@@ -49,6 +51,8 @@ def running(
         try:
             process.wait(STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
+            pass
+        finally:
             process.kill()
             process.wait()
 
@@ -57,7 +61,7 @@ class Generator(Generic[T]):
     """A process that generates load, then writes what it did, as JSON, to a file."""
 
     def __init__(self, command: tuple[str, ...], file: Path, kind: type[T]) -> None:
-        self.process = subprocess.Popen((*command, str(file)))
+        self.process = subprocess.Popen((*command, str(file)), process_group=OWN_GROUP)
         self._module = command[2]
         self._file = file
         self._kind = kind

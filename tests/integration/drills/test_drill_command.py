@@ -54,5 +54,6 @@ def test_ctrl_c_heals_and_takes_everything_down(own_tmp: Path) -> None:
         command.wait()
 
     assert "heals it" in said()
+    assert said().endswith("orderflow: interrupted: its stack is stopped, and its data deleted ")
     assert psutil.wait_procs(family, timeout=5)[1] == []
     assert [path.name for path in own_tmp.iterdir()] == ["log"]

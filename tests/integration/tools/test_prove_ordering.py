@@ -30,13 +30,18 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def proving(scratch: Path, **options: int) -> Iterator[subprocess.Popen[bytes]]:
+def proving(
+    scratch: Path, *, errors: int | None = None, **options: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """In a session of its own, as a terminal has it."""
     environment = {name: value for name, value in os.environ.items() if name != RUNNING_STACK}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     with subprocess.Popen(
         (sys.executable, "-m", "orderflow.cli.main", "prove", "ordering", "--json", *words),
         env={**environment, "TMPDIR": str(scratch)},
         stdout=subprocess.PIPE,
+        stderr=errors,
+        start_new_session=True,
     ) as running:
         try:
             yield running
@@ -77,14 +82,19 @@ def test_order_survives_workers_that_join_leave_and_are_killed(scratch: Path) ->
     assert_worth_something(report, orders=3_000)
 
 
-def test_a_proof_that_is_interrupted_leaves_nothing_behind(scratch: Path) -> None:
-    with proving(scratch) as running:
+def test_a_proof_that_is_interrupted_leaves_nothing_behind_and_says_so(scratch: Path) -> None:
+    """Ctrl-C of a terminal is for the whole group."""
+    with proving(scratch, errors=subprocess.PIPE) as running:
         process = psutil.Process(running.pid)
         children = eventually(
             lambda: process.children(recursive=True), within_s=60, why="its stack is starting"
         )
-        running.send_signal(signal.SIGINT)
-        assert running.wait(60) == 130
+        os.killpg(running.pid, signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    last = said.decode().splitlines()[-1]
+    assert last == "orderflow: interrupted: its stack is stopped, and its data deleted"
+    assert b"Traceback" not in said
     eventually(
         lambda: not any(child.is_running() for child in children),
         within_s=10,
