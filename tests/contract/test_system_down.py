@@ -7,14 +7,17 @@ The commands run in this process, as they are called; nothing listens where they
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer.main
+from tests.support.printed_commands import printed_commands
+from tests.support.runbooks import RUNBOOKS, typed
 
-from orderflow.cli.main import app, main
+from orderflow.cli.main import COMMANDS, app, main
 from orderflow.messaging.settings import PREFIX
 from orderflow.stack.ports import free_ports
 
@@ -43,6 +46,7 @@ NEED_THE_STACK = (
     "relay resync order --yes",
     "restart order-api",
     "revenue",
+    "revenue --watch",
     "revenue rebuild --dry-run",
     "schemas apply",
     "schemas plan",
@@ -58,6 +62,18 @@ NEED_THE_STACK = (
     "topics plan",
     f"trace {ORDER}",
 )
+STARTING = ("up", "demo", "prove", "bench", "drill run", "reset", "state prune")
+"""What would start something, or delete what is not this test's."""
+LINES = sorted(
+    line
+    for line in {
+        *(shlex.join(each.words) for each in printed_commands()),
+        *(shlex.join(words) for file in RUNBOOKS for words in typed(file.read_text(), order=ORDER)),
+    }
+    if line.split()[0] in COMMANDS and not line.startswith(STARTING)
+)
+CODES = {0, 1, 2}
+"""Of docs/exit-codes.md."""
 Run = Callable[[str], tuple[int | str | None, str]]
 
 
@@ -73,7 +89,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.setenv("COLUMNS", "400")
 
     def run(line: str) -> tuple[int | str | None, str]:
-        monkeypatch.setattr("sys.argv", ["orderflow", *line.split()])
+        monkeypatch.setattr("sys.argv", ["orderflow", *shlex.split(line)])
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capfd.readouterr()
@@ -93,3 +109,17 @@ def test_a_command_says_at_once_how_to_start_what_it_needs(line: str, run: Run) 
     assert "`orderflow up" in said
     assert "Traceback" not in said
     assert took_s < WITHIN_S, f"{line}: {took_s:.1f} s"
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_whatever_is_printed_or_stands_in_a_runbook_can_be_typed_when_nothing_runs(
+    line: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says at once what it can't do, and ends with a documented code."""
+    with Path(os.devnull).open() as nobody:
+        monkeypatch.setattr("sys.stdin", nobody)
+        code, said = run(line)
+    assert code in CODES, said
+    assert "Traceback" not in said
+    if code == 1 and not line.startswith("status"):
+        assert said.splitlines()[-1].startswith("orderflow: "), said

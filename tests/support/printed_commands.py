@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
+from tests.support.runbooks import SETTINGS
 from typer.core import TyperGroup
 
 from orderflow.cli.main import app
@@ -29,7 +30,6 @@ COMMAND = r"(?<![\w./-])orderflow(?= [a-z])"
 QUOTED = COMMAND.replace("[a-z]", f"[a-z{FILL}]")
 """Between backticks also one whose name is known only then: that can't be checked, and is wrong."""
 WHOLE = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:[A-Z_]+='[^']*' )*{COMMAND}[^`]*")
-SETTINGS = re.compile(r"^(?:\w+='[^']*' |\w+=\S+ )+")
 HELPER = re.compile(r"from orderflow\.cli\.called import [\w, ]*\bcommand\b")
 END_OF_A_COMMAND = set("|&;<>()")
 
@@ -90,6 +90,19 @@ def commands_in(source: str) -> Iterator[tuple[int, str, str]]:
         bare = re.sub(r"`[^`\n]*`", "", text)
         rest = re.findall(rf"{COMMAND}[^`;,)\[\n]*", bare)
         yield from ((node.lineno, line, "bare") for line in rest)
+
+
+def commands_shown(text: str, called: str) -> list[str]:
+    """
+    What a command has printed for somebody to type, as it stands there: between backticks, on a
+    line of its own, after `next:`. `called`: how the command that printed it was called.
+    """
+    command = rf"(?:[A-Z_]+=(?:'[^']*'|\S+) )*{re.escape(called)} [a-z]"
+    shown = re.findall(rf"`({command}[^`\n]*)`", text)
+    for line in re.sub(r"`[^`\n]*`", "", text).splitlines():
+        rest = line.partition("next: ")[2] or line
+        shown += [part for part in map(str.strip, rest.split(" | ")) if re.match(command, part)]
+    return list(dict.fromkeys(shown))
 
 
 def refuse_unknown(words: list[str]) -> None:

@@ -12,45 +12,58 @@ READING = (
         "connect plan",
         "connect status",
         "dlt list",
+        "env",
         "lag",
         "listeners",
         "logs",
         "mail",
+        "order",
+        "orders",
         "revenue",
+        "schemas check",
+        "schemas plan",
         "status",
         "stuck",
     ),
     *("topics plan", "trace"),
 )
-"""What changes nothing, and ends by itself."""
 LETTER = "orders.payment-service.dlt/0/12"
+SETTINGS = re.compile(r"^(?:\w+='[^']*' |\w+=\S+ )+")
+"""Variables before a command."""
 
 
 def typed(text: str, *, order: str, process: str = "payment") -> list[list[str]]:
+    """The words of each command in the console blocks, as a shell would pass them."""
+    return [words_of(line) for line in lines_of(text, order=order, process=process)]
+
+
+def words_of(line: str) -> list[str]:
+    return shlex.split(SETTINGS.sub("", line), comments=True)[1:]
+
+
+def lines_of(text: str, *, order: str, process: str = "payment") -> list[str]:
     """
-    The words of each command in the console blocks, as a shell would pass them. `<id>`, `<letter>`
-    and `<process>` stand for what the operator knows.
+    Each line of the console blocks that is a command of ours, whole. `<id>`, `<letter>` and
+    `<process>` stand for what the operator knows.
     """
     blocks = "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
     blocks = blocks.replace("<id>", order).replace("<process>", process)
     blocks = blocks.replace("<letter>", LETTER)
     lines = [line[2:] for line in blocks.splitlines() if line.startswith("$ ")]
     inner = [command for line in lines for command in re.findall(r"\$\((orderflow [^)]*)\)", line)]
-    own = [re.sub(r"^(?:\w+='[^']*' |\w+=\S+ )+", "", line) for line in lines]
-    return [
-        shlex.split(command, comments=True)[1:]
-        for command in [*own, *inner]
-        if command.startswith("orderflow ")
-    ]
+    return [line for line in [*lines, *inner] if SETTINGS.sub("", line).startswith("orderflow ")]
 
 
-def reading_commands(order: str) -> list[list[str]]:
-    """Those of all runbooks that change nothing, each once."""
-    every = {tuple(words) for file in RUNBOOKS for words in typed(file.read_text(), order=order)}
-    return sorted(list(words) for words in every if reads(words))
+def reading_lines(order: str) -> list[str]:
+    """Those of all runbooks that change nothing, each once, to be typed as they stand."""
+    every = {line for file in RUNBOOKS for line in lines_of(file.read_text(), order=order)}
+    return sorted(line for line in every if reads(tuple(words_of(line))))
 
 
 def reads(words: tuple[str, ...]) -> bool:
+    """Whether a command changes nothing, and ends by itself."""
+    if words[:2] in (("dlt", "replay"), ("dlt", "discard")):
+        return "--dry-run" in words
     if words[0] == "stuck":
         return len(words) == 1
     if words[:2] == ("relay", "held"):

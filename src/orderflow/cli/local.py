@@ -25,11 +25,16 @@ def refuse_away(local: StackSettings, server: Server, *, waits: bool = False) ->
     listening = _listening(local)[server]
     if any(is_open(port) for port in listening.values()):
         return
-    if not is_running(local):
-        raise NotRunning(NOT_RUNNING)
+    refuse_not_running(local)
     if not waits:
         starting = " or ".join(f"`orderflow start {name}`" for name in listening)
         raise OrderflowError(f"{server} does not run: start it with {starting}")
+
+
+def refuse_not_running(local: StackSettings) -> None:
+    """Raise NotRunning if no supervisor answers: what waits for a server would wait for nobody."""
+    if not is_running(local):
+        raise NotRunning(NOT_RUNNING)
 
 
 def way_back(*processes: str) -> str:

@@ -14,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from orderflow.cli.api_client import Api, NoAnswer, Refused
+from orderflow.cli.local import refuse_not_running
 from orderflow.cli.terminal import Terminal
 from orderflow.cli.watching import Answer, show, watch
 from orderflow.contracts.currencies import amount_text
 from orderflow.messaging.errors import OrderflowError
+from orderflow.stack.lifecycle import current
 
 HOURS = "hours"
 """What the API calls the view by hour: no customer can be asked for by this id there either."""
@@ -97,6 +99,8 @@ def revenue(
 
     console = Terminal(highlight=False)
     if watching:
+        if api.is_local:
+            refuse_not_running(current())
         watch(console, look, as_json=as_json, patience=_patience)
         return
     answer, shown = look()
