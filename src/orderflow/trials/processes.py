@@ -46,6 +46,7 @@ def running(
         yield process.pid
         if process.poll() is not None:
             raise OrderflowError(f"{command[2]} ended by itself with {process.returncode}")
+
     finally:
         process.terminate()
         try:

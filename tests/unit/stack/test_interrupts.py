@@ -37,6 +37,9 @@ except KeyboardInterrupt:
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *AS_CTRL_C)}
+    # The tests themselves may run under nohup.
+    for number in AS_CTRL_C:
+        signal.signal(number, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
