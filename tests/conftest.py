@@ -23,7 +23,7 @@ SECONDS = {
     "integration/milestones/test_m4_inventory.py": 219,
     "chaos/test_outages_of_the_whole.py": 218,
     "integration/tools/test_bench_smoke.py": 150,
-    "integration/milestones/test_stretch_connect.py": 197,
+    "integration/milestones/test_stretch_connect.py": 130,
     "integration/notification/test_notification.py": 178,
     "integration/drills/test_drills.py": 90,
     "integration/milestones/test_m8_traces.py": 149,
