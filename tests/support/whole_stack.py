@@ -50,6 +50,18 @@ class WholeStack:
             check=False,
         )
 
+    def shell(self, line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Type a line, as it is printed somewhere."""
+        return subprocess.run(
+            ["bash", "-c", line],
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=WITHIN_S,
+            check=False,
+        )
+
     def answers(self, *arguments: str) -> str:
         """What a command prints; it must end with 0."""
         done = self.orderflow(*arguments)

@@ -6,11 +6,16 @@ shows its own.
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from subprocess import CompletedProcess
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, CompletedProcess, Popen
 from typing import Any
 
 import httpx2
@@ -19,9 +24,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from tests.support.alert_rules import rule_queries, scrape_targets
 from tests.support.metric_names import observed, sample_names
+from tests.support.printed_commands import commands_shown
 from tests.support.promql import metric_names
 from tests.support.recorded_metrics import scraped
-from tests.support.runbooks import reading_commands
+from tests.support.runbooks import reading_lines
 from tests.support.stack import temporary_home
 from tests.support.whole_stack import WholeStack, free_offset
 
@@ -100,6 +106,17 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
+def tool() -> Iterator[Path]:
+    """The command, at a place that no shell looks at and that has to be quoted."""
+    with temporary_home() as home:
+        script = home.parent / "my tools" / "orderflow"
+        script.parent.mkdir()
+        script.write_text(f"#!{sys.executable}\nfrom orderflow.cli.main import main\nmain()\n")
+        script.chmod(0o755)
+        yield script
+
+
+@pytest.fixture(scope="module")
 def ran() -> Iterator[Ran]:
     with temporary_home() as state, pytest.MonkeyPatch.context() as patch:
         patch.setenv("ORDERFLOW_OPERATIONS__AUDITOR__EVERY_S", "5")
@@ -143,7 +160,7 @@ def test_the_demo_follows_five_kinds_of_order_to_their_ends(ran: Ran) -> None:
             f"all {sum(map(len, RECORDS.values()))} seen by Kafka's console consumer too" in output
         )
         assert count(r"Java saw +Partition:\d +Offset:\d+ +[0-9a-f-]{36}", output) == 1
-        assert "make down" in output
+        assert re.search(r"^  \S+ down$", output, re.MULTILINE)
         assert f":{8080 + stack.offset}/docs" in output
     for customer, moved in REVENUE.items():
         assert count(rf"^{customer} +{moved} *$", first.stdout) == 1, customer
@@ -237,17 +254,21 @@ def test_what_processes_export_is_what_alerts_and_dashboards_ask_for(ran: Ran) -
     assert asked_for & measured.keys() - exported <= NOT_EXPORTED
 
 
-def test_what_runbooks_tell_to_look_at_can_be_looked_at(ran: Ran) -> None:
-    order = min(order_ids(ran.first.stdout))
-    commands = reading_commands(order)
-    assert len(commands) > 10
+def test_what_runbooks_tell_to_look_at_can_be_looked_at(ran: Ran, tool: Path) -> None:
+    lines = reading_lines(min(order_ids(ran.first.stdout)))
+    assert len(lines) > 30
+    on_path = {"PATH": f"{tool.parent}{os.pathsep}{os.environ['PATH']}"}
+    done = typed(ran.stack, lines, **on_path)
+    assert {line: each.stderr for line, each in done.items() if each.returncode != 0} == {}
+
+
+def typed(
+    stack: WholeStack, lines: Sequence[str], **environment: str
+) -> dict[str, CompletedProcess[str]]:
+    """Each line in a shell, some at a time."""
     with ThreadPoolExecutor(4) as several:
-        results = list(several.map(lambda words: ran.stack.orderflow(*words), commands))
-    assert {result.returncode for result in results} == {0}, [
-        (words, result.stderr)
-        for words, result in zip(commands, results, strict=True)
-        if result.returncode != 0
-    ]
+        done = several.map(lambda line: stack.shell(line, **environment), lines)
+        return dict(zip(lines, done, strict=True))
 
 
 def test_the_books_of_both_runs_balance_and_operations_says_so_over_http(ran: Ran) -> None:
@@ -272,3 +293,83 @@ def test_the_books_of_both_runs_balance_and_operations_says_so_over_http(ran: Ra
         if name == "orderflow_books_differences"
     }
     assert exported == dict.fromkeys(checked, 0)
+
+
+LOOKED_AT = (
+    *("books", "dlt list", "dlt list --each", "lag", "mail", "orders", "relay held list"),
+    *("status", "stuck", "up"),
+)
+ENDED_BY_ITSELF = re.compile(
+    r"(books|dlt (list|show)|lag|logs|mail|order|orders|relay held|revenue|status|trace)\b"
+)
+CODES = {0, 1, 3}
+"""Of docs/exit-codes.md; 2 is wrong usage, which nobody prints."""
+
+
+def test_what_the_commands_print_can_be_typed_as_it_stands_up_and_down(
+    ran: Ran, tool: Path
+) -> None:
+    """
+    Method: a record that nobody can read becomes dead letters, an order gets late, and whoever
+    looks around types what he is shown, and what that shows. Then once more without a stack.
+    """
+    stack, called = ran.stack, shlex.quote(str(tool))
+    order = min(order_ids(ran.first.stdout))
+    nonsense = f"echo nonsense | {called} kafka console-producer --topic orders"
+    assert stack.shell(nonsense).returncode == 0
+    late = f"ORDERFLOW_ORDER__DEADLINES__SHIP_S=0.001 {called} restart order-api"
+    assert stack.shell(late).returncode == 0
+    eventually(
+        lambda: (
+            "`" in stack.shell(f"{called} stuck").stdout
+            and "dlt/" in stack.shell(f"{called} dlt list --each").stdout
+        ),
+        within_s=60,
+        every_s=1,
+        why="there is something to look at",
+    )
+
+    seen = shown_by(stack, called, [*LOOKED_AT, f"order {order}", f"trace {order}"])
+    for verb in ("dlt show", "dlt list", "down", "status", "stuck cancel", "tail orders", "trace"):
+        assert any(line.startswith(f"{called} {verb}") for line in seen), verb
+    for verb in ("dlt discard", "stuck cancel"):
+        done = stack.shell(min(line for line in seen if line.startswith(f"{called} {verb}")))
+        assert done.returncode == 0, done.stderr
+    assert_follows_until_ctrl_c(stack, f"{called} tail orders")
+
+    assert stack.shell(f"{called} down").returncode == 0
+    afterwards = shown_by(stack, called, [*LOOKED_AT[:2], "status", "stuck", f"trace {order}"])
+    assert f"{called} up" in afterwards
+
+
+def assert_follows_until_ctrl_c(stack: WholeStack, line: str) -> None:
+    command = ["bash", "-c", f"exec {line}"]
+    with Popen(command, env=stack.environment, stdout=DEVNULL, stderr=PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "waiting for more; Ctrl-C ends\n"
+        process.send_signal(signal.SIGINT)
+        assert (process.stderr.read(), process.wait(30)) == ("ended\n", 0)
+
+
+def shown_by(stack: WholeStack, called: str, commands: Sequence[str]) -> set[str]:
+    """What commands print to be typed, and what that prints; each ends as it is documented."""
+    seen: set[str] = set()
+    lines = [f"{called} {command}" for command in commands]
+    for _ in range(2):
+        seen |= set(lines)
+        done = typed(stack, lines)
+        for line, each in done.items():
+            assert each.returncode in CODES, (line, each.stderr)
+            assert "Traceback" not in each.stderr, (line, each.stderr)
+            said = each.stdout + each.stderr
+            assert not re.search(r"(?<![\w./-])orderflow (?!demo)[a-z]", said), (line, said)
+        shown = {
+            command
+            for each in done.values()
+            for command in commands_shown(each.stdout + each.stderr, called)
+        }
+        # One of each kind: CI's time is short.
+        matches = (ENDED_BY_ITSELF.match(line, len(called) + 1) for line in sorted(shown - seen))
+        lines = list({each[0]: each.string for each in matches if each}.values())
+        seen |= shown
+    return seen

@@ -150,7 +150,10 @@ def list_letters(
         write_json(answer(groups))
     elif groups:
         _print(list_lines(groups, now=now))
-        _hint("explain one: `orderflow dlt show <letter>`; each one: `orderflow dlt list --each`")
+        oldest = min(groups, key=lambda row: row.oldest).first_letter
+        _hint(
+            f"explain one: `orderflow dlt show {oldest}`; all of them: `orderflow dlt list --each`"
+        )
     else:
         _hint("no such dead letter" if closed else "no such dead letter is open")
 
