@@ -451,12 +451,17 @@ ORDER BY known_order.order_id, payment.attempt
 
 
 def _page(condition: LiteralString) -> LiteralString:
+    # Refunds are looked up for the rows of the page (OFFSET 0): a plan that does not know how long
+    # a page is would rather read all of them.
     return f"""
 SELECT payment.order_id::text, NULL, NULL, NULL, {_OF_PAYMENT}
 FROM (
     SELECT * FROM payment WHERE {condition} (order_id, attempt) < (%s::uuid, %s)
     ORDER BY order_id DESC, attempt DESC LIMIT %s
-) AS payment LEFT JOIN refund USING (order_id, attempt)
+) AS payment LEFT JOIN LATERAL (
+    SELECT * FROM refund
+    WHERE refund.order_id = payment.order_id AND refund.attempt = payment.attempt OFFSET 0
+) AS refund ON true
 ORDER BY payment.order_id DESC, payment.attempt DESC
 """  # noqa: S608
 
