@@ -42,6 +42,7 @@ from orderflow.stack.supervise.control import NOT_RUNNING
 from orderflow.stack.supervise.managed import ProcessRow
 
 LAG_WITHIN_S = 3.0
+CONNECT_STARTS_WITHIN_S = 180.0
 ROLES_FROM = 100
 """Columns of a terminal from which on roles are shown: the names of processes say most of it."""
 
@@ -343,7 +344,9 @@ def _await_connectors(settings: StackSettings, console: Terminal) -> None:
         ConnectClient(connect.url(settings)) as client,
     ):
         for sink in SINKS:
-            wait_until_running(client, sink.group)
+            wait_until_running(
+                client, sink.group, within_s=CONNECT_STARTS_WITHIN_S, is_starting=True
+            )
 
 
 class _Progress:

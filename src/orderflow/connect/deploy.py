@@ -16,7 +16,7 @@ from orderflow.connect.outbox_source import ORDER_HEARTBEATS, ORDER_OUTBOX
 from orderflow.connect.rest import ConnectClient, ConnectorState, NoConnector
 from orderflow.connect.settings import ConnectSettings
 from orderflow.connect.warehouse import make_table
-from orderflow.messaging.errors import ConfigurationError, OrderflowError
+from orderflow.messaging.errors import ConfigurationError, OrderflowError, Unavailable
 from orderflow.messaging.kafka import admin as topics
 from orderflow.messaging.kafka.admin import Admin
 from orderflow.messaging.kafka.topics import Topic, TopicSettings
@@ -100,12 +100,22 @@ def wait_until_running(
     name: str,
     *,
     within_s: float = RUNNING_WITHIN_S,
+    is_starting: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> ConnectorState:
-    """The state of a connector that runs. Raises ConnectorFailed."""
+    """
+    The state of a connector that runs. `is_starting`: the worker may not answer yet. Raises
+    ConnectorFailed.
+    """
     began = time.monotonic()
     while True:
-        state = _state(client, name)
+        try:
+            state = _state(client, name)
+        except Unavailable:
+            if not is_starting or time.monotonic() - began > within_s:
+                raise
+            sleep(LOOK_EVERY_S)
+            continue
         if state.is_running:
             return state
 

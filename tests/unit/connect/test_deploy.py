@@ -9,6 +9,7 @@ import pytest
 
 from orderflow.connect.deploy import ConnectorFailed, describe, wait_until_running
 from orderflow.connect.rest import ConnectClient, ConnectorState, Task
+from orderflow.messaging.errors import Unavailable
 
 NAME = "payments-warehouse"
 
@@ -43,6 +44,22 @@ def without_pause(_seconds: float) -> None:
 def test_one_that_was_just_made_has_no_state_for_a_moment() -> None:
     with worker([missing(), state("UNASSIGNED"), state("RUNNING")]) as client:
         assert wait_until_running(client, NAME, sleep=without_pause).is_running
+
+
+def test_a_worker_that_starts_may_not_answer_yet() -> None:
+    refusals = 2
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise httpx2.ConnectError("refused")
+        return state("RUNNING")
+
+    with ConnectClient("http://127.0.0.1:1", transport=httpx2.MockTransport(answer)) as client:
+        with pytest.raises(Unavailable):
+            wait_until_running(client, NAME, sleep=without_pause)
+        assert wait_until_running(client, NAME, is_starting=True, sleep=without_pause).is_running
 
 
 def test_one_that_was_never_made_is_told_as_such() -> None:
