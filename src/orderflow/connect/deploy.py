@@ -108,6 +108,7 @@ def wait_until_running(
     ConnectorFailed.
     """
     began = time.monotonic()
+
     while True:
         try:
             state = _state(client, name)
@@ -116,6 +117,7 @@ def wait_until_running(
                 raise
             sleep(LOOK_EVERY_S)
             continue
+
         if state.is_running:
             return state
 

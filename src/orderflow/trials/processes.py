@@ -42,6 +42,7 @@ def running(
     SIGTERM, and SIGKILL if it still runs after 30 s.
     """
     process = subprocess.Popen(command, env=environment, process_group=OWN_GROUP)
+
     try:
         yield process.pid
         if process.poll() is not None:
