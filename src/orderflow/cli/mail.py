@@ -154,6 +154,6 @@ def _shown(message: Mail) -> Text:
         (often, "yellow"),
         (f"\n  {printable(subject)}", "bold"),
         (f"\n  Message-ID {printable(message.message_id)}\n", "dim"),
-        "\n".join(f"    {printable(line)}" for line in message.text.rstrip().splitlines() if line),
+        "\n".join(f"  {printable(line)}" for line in message.text.rstrip().splitlines() if line),
         "\n",
     )

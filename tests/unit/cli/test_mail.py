@@ -33,9 +33,9 @@ def test_a_mail_fits_80_columns_and_has_its_orders_id_once() -> None:
         "2026-11-28 23:15:41.090  ada@customers.localhost",
         "  Your order …8562707a6662 was received",
         "  Message-ID ab0add75-461b-5922-8c2a-6f8b710ee9f1@orderflow.localhost",
-        "    Hello,",
-        "    Thank you: we have your order.",
-        "    Orderflow",
+        "  Hello,",
+        "  Thank you: we have your order.",
+        "  Orderflow",
     ]
 
 
