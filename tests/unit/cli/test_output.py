@@ -138,7 +138,7 @@ def test_no_mail_and_no_log_line_acts(capsys: pytest.CaptureFixture[str]) -> Non
     )
     assert acts(mail_shown(mail).plain) == set()
     assert "\nforged" not in mail_shown(mail).plain
-    assert "\n    second" in mail_shown(mail).plain
+    assert "\n  second" in mail_shown(mail).plain
 
     fields = {"timestamp": NOW.isoformat(), "level": EVIL, "message": f"{EVIL}\nforged"}
     for raw in (EVIL, f"2026-01-31 09:05:00,123 WARN {EVIL}", json.dumps(fields)):
