@@ -28,6 +28,8 @@ OF_WHAT_IS_OPEN = {
     "delivery_held",
     "delivery_pending",
     "payment_unknown",
+    "payment_unknown_by_id",
+    "payment_unknown_by_order",
     "refund_owed",
     "reservation_open",
 }
