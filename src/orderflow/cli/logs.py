@@ -48,7 +48,7 @@ def logs(
     ] = False,
     lines: Annotated[
         int | None,
-        typer.Option("--lines", "-n", min=0, help="Last lines of each; 50, with --since all."),
+        typer.Option("--last", "-n", min=0, help="Last lines of each; 50, with --since all."),
     ] = None,
     since: Annotated[
         str,
