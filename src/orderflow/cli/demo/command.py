@@ -99,8 +99,9 @@ def demo(
     settings, tools = current(), tool_settings()
     _refuse_partial(settings)
 
-    arrivals, decoder = Arrivals(), Decoder(Registry(tools.registry))
-    with closing(Services(settings)) as services, ExitStack() as running:
+    arrivals, registry = Arrivals(), Registry(tools.registry)
+    decoder = Decoder(registry)
+    with closing(registry), closing(Services(settings)) as services, ExitStack() as running:
         customers = [story.customer for story in STORIES]
         revenue = Revenue(services, tools.kafka, decoder, customers)
         running.enter_context(watching(settings, tools.kafka, decoder, arrivals))

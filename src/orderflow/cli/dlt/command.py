@@ -187,7 +187,8 @@ def show_letter(
         plan = at_desk.plan_replay(LetterFilter(ids=frozenset([letter_id])))
 
     planned = next((each for each in plan.letters if each.id == letter_id), None)
-    payload = payload_of(there.value, Decoder(Registry(settings.registry)), EVENT_TYPES)
+    with closing(Registry(settings.registry)) as registry:
+        payload = payload_of(there.value, Decoder(registry), EVENT_TYPES)
     history = order_history(there, Api("order", url))
     if as_json:
         write_json(

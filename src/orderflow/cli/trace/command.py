@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -219,7 +219,8 @@ def _records(
         missing.append(Missing(source="Kafka", why=why, unasked=True))
         return []
 
-    records, away = decoded(extracted, Decoder(Registry(tools.registry)))
+    with closing(Registry(tools.registry)) as registry:
+        records, away = decoded(extracted, Decoder(registry))
     missing += [*gaps(extracted), *away]
     if not records:
         why = "no topic has a record of this order: deleted by retention, or another cluster"

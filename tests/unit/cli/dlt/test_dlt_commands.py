@@ -273,7 +273,11 @@ def test_no_letters_are_an_empty_list(desk: AnsweringDesk) -> None:
     assert "no such dead letter is open" in done.stderr
 
 
-def test_a_letter_for_programs_has_evidence_headers_and_all_bytes(desk: AnsweringDesk) -> None:
+def test_a_letter_for_programs_has_evidence_headers_and_all_bytes(
+    desk: AnsweringDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody's: at the usual address somebody's own stack may run.
+    monkeypatch.setenv("ORDERFLOW_REGISTRY__URL", "http://127.0.0.1:9")
     desk.plan = ReplayPlan(
         to_send={REPLAY: 1}, letters=(PlannedLetter(id=LetterId(DLT, 0, 12), to=REPLAY),)
     )
