@@ -171,7 +171,8 @@ def _committed(account: OrderAccount, order: OrderSide) -> Iterator[Words]:
             yield f"order: {total}", f"orders: {_money(event.amount_minor, event.currency)}"
         if event.customer_id != order.customer_id:
             yield f"order: of {order.customer_id}", f"orders: of {event.customer_id}"
-    if account.payment is None:
+    # Before anybody asks for a payment, payment has nothing to write about an order.
+    if account.payment is None and order.payment_attempt > 0:
         yield "order: committed", "payment: does not know the order"
 
     yield from _once_per_change(account, order, CANCELLED, OrderCancelled.__name__)

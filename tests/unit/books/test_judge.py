@@ -273,6 +273,14 @@ def test_the_cases_break_every_rule() -> None:
     }
 
 
+def test_payment_need_not_know_an_order_before_it_is_asked_for_one() -> None:
+    life = Life(mode="ON_REQUEST")
+    assert judge_order(replace(life.account(), payment=None)) == []
+    life.pay()
+    [unknown, *_] = judge_order(replace(life.account(), payment=None))
+    assert unknown.check is Check.COMMITTED
+
+
 def test_an_order_that_only_others_know_is_named() -> None:
     [difference] = judge_order(replace(delivered(), order=None))
     assert "payment" in difference.expected
