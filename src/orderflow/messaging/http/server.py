@@ -24,6 +24,7 @@ from orderflow.messaging.http.bounded_protocol import BoundedProtocol
 from orderflow.messaging.http.health import Reasons, application
 from orderflow.messaging.http.measured import Measured
 from orderflow.messaging.http.snapshot import EVERY_S_NOT_READY, Snapshot
+from orderflow.messaging.process.garbage import collect_garbage_rarely
 from orderflow.messaging.telemetry import logger
 from orderflow.messaging.telemetry.traces import close_traces
 
@@ -92,6 +93,7 @@ async def _serve(build: Callable[[Fail], Role]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     role = build(fail)
+    collect_garbage_rarely()
 
     # The socket before `start`: a port that is taken is refused before anything runs.
     listener = listen(role.name, role.host, role.port)

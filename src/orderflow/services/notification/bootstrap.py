@@ -86,7 +86,9 @@ def _releaser(launch: Launch[Settings], name: str) -> Releaser:
     settings, notification = launch.settings, launch.settings.notification
     return Releaser(
         settings=notification.hold,
-        session=postgres.Session(notification.database, application_name=f"{name}-releaser"),
+        session=postgres.Session(
+            notification.database, application_name=f"{name}-releaser", session=postgres.BY_KEY
+        ),
         progress=GroupProgress(
             settings.kafka, group=LISTENER.group, topics=tuple(LISTENER.subscribed)
         ),

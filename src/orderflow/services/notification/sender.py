@@ -61,7 +61,7 @@ LETTERS_MAX = outbox.ROWS_MAX // 2
 """In one recording transaction; a customer's letters are never split."""
 CONTENDED_S = 1.0
 """How long a result rests whose customer's row somebody else holds."""
-CUSTOMERS_MAX = 512
+CUSTOMERS_MAX = 1_024
 """Leased at a time: two flights for each connection, so that they have work during a recording."""
 DEFERRED_IN_A_ROW_MAX = 20
 """When so many customers were deferred and no mail accepted meanwhile, the server is at fault."""

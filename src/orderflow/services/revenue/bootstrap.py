@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing
 from orderflow.contracts.roster import SECTIONS
 from orderflow.contracts.schemas import CATALOGUE
 from orderflow.messaging.http.server import Role
-from orderflow.messaging.process.garbage import collect_garbage_rarely
 from orderflow.messaging.process.role import Launch
 from orderflow.messaging.process.roles import listener_role
 from orderflow.messaging.process.service import Service
@@ -40,7 +39,6 @@ def listener(launch: Launch[Settings]) -> Role:
         # In the group's own description of its members the others find where to ask.
         "client.id": f"{_name(launch)}@{_url(launch)}",
     }
-    collect_garbage_rarely()
 
     return listener_role(
         LISTENER,
