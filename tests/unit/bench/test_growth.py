@@ -15,13 +15,21 @@ from orderflow.bench.growth.report import print_report
 from orderflow.messaging.errors import OrderflowError
 
 
-def test_a_drain_is_counted_from_the_first_order_that_was_through_to_the_last() -> None:
+def test_a_drain_is_counted_from_the_first_that_is_done_to_the_last_order_through() -> None:
     orders = [posted(order) for order in "abcd"]
     what = seen(*"abcd")
     for number, order in enumerate("abcd"):
         what.at_ns["inventory"][order] = [10 * S + number * 500 * MS]
     drained = the_drain(orders, what, OURS, started_ns=8 * S)
     assert drained == Drain(orders=4, per_s=2.0, seconds=3.5, missing=0, repeated=0)
+
+
+def test_mails_that_all_come_late_make_no_drain_faster() -> None:
+    orders, what = [posted(order) for order in "abcd"], seen(*"abcd", inventory=10 * S)
+    for number, order in enumerate("abcd"):
+        what.at_ns["notifications"][order] = [9 * S, 20 * S + number * 500 * MS]
+    drained = the_drain(orders, what, OURS, started_ns=8 * S)
+    assert drained.per_s == pytest.approx(4 / 11.5)
 
 
 def test_a_drain_says_what_is_missing_or_came_twice_and_is_none_without_a_backlog() -> None:

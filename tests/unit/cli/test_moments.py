@@ -13,7 +13,7 @@ NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("text", "ago"), [("90s", 90), ("10 min", 600), ("2h", 7_200), ("3d", 259_200)]
+    ("text", "ago"), [("90s", 90), ("10 min", 600), ("10m", 600), ("2h", 7_200), ("3d", 259_200)]
 )
 def test_a_time_may_be_how_long_ago(text: str, ago: int) -> None:
     assert moment_of(text, now=NOW) == NOW - timedelta(seconds=ago)
