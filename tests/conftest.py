@@ -2,6 +2,7 @@
 A test's folder gives its marker; a missing component fails, it never skips. Long files come first.
 """
 
+import os
 import signal
 from collections import defaultdict
 from operator import itemgetter
@@ -16,6 +17,9 @@ pytest_plugins = [
     "tests.support.mock_cluster",
     "tests.support.stack",
 ]
+
+# How wide a table is, with one worker or with more: a worker's terminal library sets it.
+os.environ.setdefault("COLUMNS", "80")
 
 TESTS = Path(__file__).parent
 
