@@ -22,6 +22,7 @@ from orderflow.books.accounts import CustomerAccount, LedgerEntry, OrderAccount
 from orderflow.books.copies import CopyBooks, CopyReport
 from orderflow.books.copy_positions import CopyPositions
 from orderflow.books.customer_accounts import CustomerAccounts
+from orderflow.books.ids import batches, merged, paged
 from orderflow.books.judge import (
     RULES,
     explanation,
@@ -200,7 +201,7 @@ class Books:
 
     def _compare_orders(self, audit: _Audit, *, full: bool, watch: Watch) -> None:
         done = 0
-        for ids in _batches(self._order_ids(audit, full=full)):
+        for ids in batches(self._order_ids(audit, full=full)):
             if not audit.compare_orders(self._orders, ids):
                 audit.notes.append(
                     f"more than {self._section.suspects_max:,} orders differ: the rest is compared"
@@ -212,21 +213,28 @@ class Books:
 
     def _order_ids(self, audit: _Audit, *, full: bool) -> Iterator[str]:
         """Those that a topic names; new ones; then a slice of each side's, or all."""
-        yield from _paged(self._store.touched_orders)
-        yield from self._new_ids()
-
+        sides = self._of_orders()
         audit.went_round = True
-        for name, side in self._of_orders().items():
-            first = "" if full else self._store.cursor(name)
-            last = first
-            limit = None if full else self._section.slice
+        if full:
+            # All at a time, in the order of their ids: each is compared once, however many there
+            # are.
+            everywhere = [self._store.touched_orders, *(side.order_ids for side in sides.values())]
+            yield from merged([paged(pages) for pages in everywhere])
+            yield from self._new_ids()
+            audit.cursors.update(dict.fromkeys(sides, ""))
+            return
+
+        yield from paged(self._store.touched_orders)
+        yield from self._new_ids()
+        for name, side in sides.items():
+            first = last = self._store.cursor(name)
             count = 0
-            for order_id in _paged(side.order_ids, first):
+            for order_id in paged(side.order_ids, first):
                 yield order_id
                 last, count = order_id, count + 1
-                if limit is not None and count >= limit:
+                if count >= self._section.slice:
                     break
-            is_through = limit is None or count < limit
+            is_through = count < self._section.slice
             audit.went_round = audit.went_round and is_through and not first
             audit.cursors[name] = "" if is_through else last
 
@@ -235,7 +243,7 @@ class Books:
         newest = self._store.cursor("newest")
         first = _earlier(newest) if newest else ""
         # Without a newest one this is the first run, in which the slice begins at the beginning.
-        for order_id in _paged(self._sides.order.order_ids, first) if first else ():
+        for order_id in paged(self._sides.order.order_ids, first) if first else ():
             yield order_id
             newest = max(newest, order_id)
         self._store.set_cursor("newest", newest or _now_id(self._clock))
@@ -253,7 +261,7 @@ class Books:
 
     def _compare_customers(self, audit: _Audit, *, full: bool) -> None:
         wanted = self._store.customer_ids if full else self._store.touched_customers
-        for ids in _batches(_paged(wanted)):
+        for ids in batches(paged(wanted)):
             if not audit.compare_customers(self._customers, ids):
                 return
 
@@ -469,34 +477,6 @@ def _strange(entry: LedgerEntry) -> Difference:
         expected="topics: a payment that was asked for",
         actual=f"ledger: {entry.status} {entry.amount_minor} {entry.currency}",
     )
-
-
-def _paged(pages: Callable[[str, int], Sequence[str]], first: str = "") -> Iterator[str]:
-    """All ids of a side after `first`, page by page."""
-    after = first
-    while page := pages(after, IDS_MAX):
-        yield from page
-        after = page[-1]
-
-
-def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
-    """Batches of ids without what came in one of the last batches."""
-    batch: dict[str, None] = {}
-    recent: set[str] = set()
-    for order_id in ids:
-        if order_id in recent:
-            continue
-        batch[order_id] = None
-        if len(batch) >= IDS_MAX:
-            yield [*batch]
-            recent = (recent if len(recent) < RECENT_MAX else set()) | batch.keys()
-            batch = {}
-    if batch:
-        yield [*batch]
-
-
-RECENT_MAX = 200_000
-"""Ids of one run that are remembered, so that few are compared twice."""
 
 
 def _earlier(order_id: str) -> str:
