@@ -315,7 +315,8 @@ def years(
     from orderflow.bench.years.bench import SMOKE, Plan, run  # noqa: PLC0415 - heavy, as above
     from orderflow.bench.years.report import print_report  # noqa: PLC0415 - the same
 
-    report = run(SMOKE if smoke else Plan(orders=orders, rate_per_s=rate, seconds=seconds))
+    plan = Plan(orders=orders, rate_per_s=rate, seconds=seconds)
+    report = run(SMOKE if smoke else plan, lambda line: say(line, to_stderr=True))
     if not _written_as_json(report, as_json=as_json, output=output):
         print_report(report)
 

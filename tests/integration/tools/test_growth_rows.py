@@ -1,4 +1,6 @@
-"""The rows of `bench growth`: many orders, and nothing on which a service would work."""
+"""
+The rows of `bench growth`: many orders, nothing on which a service would work, and no slot lost.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,11 @@ from tests.support.databases import database_settings, empty_database, migrate_s
 from tests.support.stack import Stack
 
 from orderflow.bench.growth.bench import fill
+from orderflow.bench.service_data import open_connection
+from orderflow.bench.years.log_kept import keep_whole_log
 from orderflow.messaging import postgres
+from orderflow.stack.addresses import database_url
+from orderflow.stack.temporary_stack import temporary_stack
 
 ORDERS = 2_000
 ROWS = {
@@ -44,3 +50,12 @@ def _count(connection: postgres.Connection, query: str) -> int:
     row = connection.execute(query.encode()).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def test_no_slot_loses_its_log_while_rows_are_generated() -> None:
+    with (
+        temporary_stack(("postgres",), change=keep_whole_log) as stack,
+        open_connection(database_url(stack.settings, "postgres")) as connection,
+    ):
+        row = connection.execute("SHOW max_slot_wal_keep_size").fetchone()
+        assert row == ("-1",)

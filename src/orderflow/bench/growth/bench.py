@@ -22,6 +22,7 @@ from orderflow.bench.growth.backlog import Drain, drain
 from orderflow.bench.growth.memory import Memory, Watched
 from orderflow.bench.service_data import open_connection
 from orderflow.bench.years.generated import SERVICES, generate
+from orderflow.bench.years.log_kept import keep_whole_log, wait_until_read
 from orderflow.messaging.postgres import Connection
 from orderflow.stack.addresses import database_url
 from orderflow.stack.local_stack import LocalStack
@@ -169,7 +170,7 @@ class GrowthBench:
 
 def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
     machine, quiet = this_machine(), {"ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning"}
-    with temporary_stack(ALL, environment=quiet) as stack:
+    with temporary_stack(ALL, environment=quiet, change=keep_whole_log) as stack:
         bench = GrowthBench(stack, plan, progress)
         with without(stack, BESIDE):
             bench.warm_up()
@@ -183,6 +184,8 @@ def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
             with without(stack, running(stack)):
                 progress(f"{plan.generated:,} generated orders")
                 _generate(stack, plan.generated)
+            progress("the relays read the log of these")
+            wait_until_read(database_url(stack.settings, "order"))
             bench.warm_up()
             full = bench.live()
     return Report(

@@ -9,13 +9,14 @@ beside it. The empty house is the baseline.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
 
 from orderflow.bench.service_data import count_orders, open_connection
 from orderflow.bench.years.generated import SERVICES, generate
+from orderflow.bench.years.log_kept import keep_whole_log, wait_until_read
 from orderflow.bench.years.questions import Asker, sample
 from orderflow.messaging.postgres import BY_KEY, Connection, Session, inbox
 from orderflow.stack.addresses import api_url, database_url
@@ -27,6 +28,8 @@ from orderflow.trials.latency import Percentiles
 from orderflow.trials.machine import Machine, this_machine
 from orderflow.trials.steady_load import SteadyLoad
 from orderflow.trials.stock_up import stock_up
+
+Progress = Callable[[str], None]
 
 EMPTY, FULL = "an empty house", "after years"
 CUSTOMERS = 1_000
@@ -74,18 +77,23 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     turns: tuple[Turn, ...]
 
 
-def run(plan: Plan) -> Report:
+def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
     """Raises OrderflowError if an order or a question is answered as nothing explains."""
     machine = this_machine()
-    with temporary_stack(ALL) as stack:
+    with temporary_stack(ALL, change=keep_whole_log) as stack:
         bench = _Bench(stack, plan)
+        progress(EMPTY)
         empty = bench.turn(EMPTY)
 
         began = time.monotonic()
         for service in SERVICES:
+            progress(f"{plan.orders:,} generated orders: {service}")
             with open_connection(bench.dsn(service)) as connection:
                 generate(connection, service, orders=plan.orders)
         generated_s = time.monotonic() - began
+        progress("the relays read the log of these")
+        wait_until_read(bench.dsn("order"))
+        progress(FULL)
         full = bench.turn(FULL, with_purges=True)
     return Report(machine=machine, plan=plan, generated_s=generated_s, turns=(empty, full))
 

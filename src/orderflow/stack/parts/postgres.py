@@ -13,6 +13,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -92,6 +93,18 @@ def components(settings: StackSettings, *, databases: tuple[str, ...]) -> list[C
             command=lambda: make_databases(settings.ports.postgres, databases),
         ),
     ]
+
+
+def with_settings(part: Component, settings: Mapping[str, str]) -> Component:
+    """The server with these settings of PostgreSQL over its own; another component as it is."""
+    if part.name != "postgres":
+        return part
+
+    def command() -> Command:
+        plain = part.command()
+        return replace(plain, argv=(*plain.argv, *_as_options(settings)))
+
+    return replace(part, command=command)
 
 
 INITDB_OPTIONS = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
@@ -177,10 +190,11 @@ def _program(name: str, *arguments: str) -> Command:
 
 
 def _options(port: int) -> list[str]:
-    settings = [
-        option for name, value in SERVER_SETTINGS.items() for option in ("-c", f"{name}={value}")
-    ]
-    return ["-p", str(port), *settings]
+    return ["-p", str(port), *_as_options(SERVER_SETTINGS)]
+
+
+def _as_options(settings: Mapping[str, str]) -> list[str]:
+    return [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
 
 
 def _clear(place: Path) -> None:

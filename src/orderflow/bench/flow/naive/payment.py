@@ -7,6 +7,7 @@ With our client's back-off settings: the defaults would cost 100 ms in each tran
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import httpx2
 import msgspec
@@ -15,6 +16,7 @@ from orderflow.bench.flow.naive.parts import (
     ORDERS,
     PAYMENTS,
     Fact,
+    Read,
     Task,
     headers_of,
     records,
@@ -44,20 +46,38 @@ def main(task: Task) -> None:
 
     with httpx2.Client(base_url=task.provider_url, timeout=TIMEOUT_S, trust_env=False) as client:
         for record in records(consumer):
-            fact, message = record.fact, record.message
-            charge(client, fact)
-            producer.begin_transaction()
-            producer.produce(
-                PAYMENTS,
-                msgspec.json.encode(fact),
-                fact.order_id,
-                headers=headers_of("PaymentSucceeded", fact),  # type: ignore[arg-type]
-            )
+            charge(client, record.fact)
+            try:
+                commit(producer, consumer, record)
+            except clients.KafkaException as error:
+                if not error.args[0].txn_requires_abort():
+                    raise
+                producer.abort_transaction(TIMEOUT_S)
+                go_back(consumer, record)
 
-            done = clients.TopicPartition(ORDERS, message.partition(), message.offset() + 1)
-            group = consumer.consumer_group_metadata()
-            producer.send_offsets_to_transaction([done], group, TIMEOUT_S)
-            producer.commit_transaction(TIMEOUT_S)
+
+def commit(producer: clients.Producer, consumer: clients.Consumer, record: Read) -> None:
+    """Raises KafkaException; after a rebalance the transaction must be aborted."""
+    fact, message = record.fact, record.message
+    producer.begin_transaction()
+    producer.produce(
+        PAYMENTS,
+        msgspec.json.encode(fact),
+        fact.order_id,
+        headers=headers_of("PaymentSucceeded", fact),  # type: ignore[arg-type]
+    )
+
+    done = clients.TopicPartition(ORDERS, message.partition(), message.offset() + 1)
+    group = consumer.consumer_group_metadata()
+    producer.send_offsets_to_transaction([done], group, TIMEOUT_S)
+    producer.commit_transaction(TIMEOUT_S)
+
+
+def go_back(consumer: clients.Consumer, record: Read) -> None:
+    """To this record, if its partition is still ours; another process reads it otherwise."""
+    message = record.message
+    with suppress(clients.KafkaException):
+        consumer.seek(clients.TopicPartition(ORDERS, message.partition(), message.offset()))
 
 
 if __name__ == "__main__":
