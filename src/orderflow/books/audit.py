@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import timedelta
+from heapq import merge
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from orderflow.books.accounts import CustomerAccount, LedgerEntry, OrderAccount
 from orderflow.books.copies import CopyBooks, CopyReport
 from orderflow.books.copy_positions import CopyPositions
 from orderflow.books.customer_accounts import CustomerAccounts
-from orderflow.books.ids import batches, merged, paged
+from orderflow.books.ids import batches, paged
 from orderflow.books.judge import (
     RULES,
     explanation,
@@ -216,10 +217,10 @@ class Books:
         sides = self._of_orders()
         audit.went_round = True
         if full:
-            # All at a time, in the order of their ids: each is compared once, however many there
-            # are.
+            # All at a time, in the order of their ids: the same ids come one after another, so each
+            # is compared once, however many there are.
             everywhere = [self._store.touched_orders, *(side.order_ids for side in sides.values())]
-            yield from merged([paged(pages) for pages in everywhere])
+            yield from merge(*(paged(pages) for pages in everywhere))
             yield from self._new_ids()
             audit.cursors.update(dict.fromkeys(sides, ""))
             return

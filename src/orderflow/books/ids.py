@@ -1,9 +1,8 @@
-"""The ids that an audit goes through: by pages, from several sides at a time, in batches."""
+"""The ids that an audit goes through: by pages, in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from heapq import merge
 
 from orderflow.books.sides.side import IDS_MAX
 
@@ -17,19 +16,6 @@ def paged(pages: Callable[[str, int], Sequence[str]], first: str = "") -> Iterat
     while page := pages(after, IDS_MAX):
         yield from page
         after = page[-1]
-
-
-def merged(sides: Iterable[Iterator[str]]) -> Iterator[str]:
-    """
-    The ids of sides, each of which is in order: an id that several have comes once.
-
-    One of a side that is not in order can come more than once, and none is left out.
-    """
-    last = ""
-    for each in merge(*sides):
-        if each != last:
-            yield each
-        last = each
 
 
 def batches(ids: Iterable[str]) -> Iterator[list[str]]:

@@ -10,8 +10,10 @@ from tests.support.stack import Stack
 
 from orderflow.bench.growth.bench import fill
 from orderflow.bench.service_data import open_connection
+from orderflow.bench.years.generated import generate
 from orderflow.bench.years.log_kept import keep_whole_log
 from orderflow.messaging import postgres
+from orderflow.services.notification.model import Kind
 from orderflow.stack.addresses import database_url
 from orderflow.stack.temporary_stack import temporary_stack
 
@@ -44,6 +46,17 @@ def test_the_tables_are_full_and_nothing_waits(stack: Stack, service: str) -> No
 
             assert _count(connection, ROWS[service]) > 0.9 * ORDERS
             assert service not in WORK or _count(connection, WORK[service]) == 0
+
+
+def test_every_generated_notification_is_of_a_kind_that_the_service_knows(stack: Stack) -> None:
+    """One that is held, or waits, ends the process that reads it otherwise."""
+    with empty_database(stack, "growth_kinds") as url:
+        migrate_service("notification", url)
+        settings = database_settings(url)
+        with postgres.connect(settings, application_name="growth", autocommit=True) as connection:
+            generate(connection, "notification", orders=ORDERS)
+            kinds = connection.execute(b"SELECT DISTINCT kind FROM delivery").fetchall()
+    assert {kind for (kind,) in kinds} <= set(Kind)
 
 
 def _count(connection: postgres.Connection, query: str) -> int:

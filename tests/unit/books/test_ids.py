@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
+from heapq import merge
 
-from orderflow.books.ids import RECENT_MAX, batches, merged, paged
+from orderflow.books.ids import RECENT_MAX, batches, paged
 from orderflow.books.sides.side import IDS_MAX
 
 
@@ -25,11 +26,7 @@ def test_an_order_that_six_sides_have_is_gone_through_once_however_many_there_ar
     sides = [orders, lacking, orders, lacking, orders, [*alone], []]
 
     gone_through = Counter[str]()
-    for ids in batches(merged([paged(side(sorted(each))) for each in sides])):
+    for ids in batches(merge(*(paged(side(sorted(each))) for each in sides))):
         assert len(ids) <= IDS_MAX
         gone_through.update(ids)
     assert gone_through == Counter([*orders, *alone])
-
-
-def test_a_side_that_is_not_in_order_loses_nothing() -> None:
-    assert {*merged([iter(["b", "a", "c"]), iter(["a", "b", "c"])])} == {"a", "b", "c"}

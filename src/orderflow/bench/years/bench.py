@@ -14,6 +14,8 @@ from contextlib import contextmanager
 
 import msgspec
 
+from orderflow.bench.flow.bench import BESIDE
+from orderflow.bench.flow.workers import without
 from orderflow.bench.service_data import count_orders, open_connection
 from orderflow.bench.years.generated import SERVICES, generate
 from orderflow.bench.years.log_kept import keep_whole_log, wait_until_read
@@ -23,7 +25,7 @@ from orderflow.stack.addresses import api_url, database_url
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
 from orderflow.stack.temporary_stack import temporary_stack
-from orderflow.trials.harness import POLL_EVERY_S, database
+from orderflow.trials.harness import POLL_EVERY_S, database, keep
 from orderflow.trials.latency import Percentiles
 from orderflow.trials.machine import Machine, this_machine
 from orderflow.trials.steady_load import SteadyLoad
@@ -79,8 +81,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
     """Raises OrderflowError if an order or a question is answered as nothing explains."""
-    machine = this_machine()
-    with temporary_stack(ALL, change=keep_whole_log) as stack:
+    machine, quiet = this_machine(), {"ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning"}
+    # The books would differ: nobody has placed the orders that are generated.
+    with (
+        temporary_stack(ALL, environment=quiet, change=keep_whole_log) as stack,
+        without(stack, BESIDE),
+    ):
         bench = _Bench(stack, plan)
         progress(EMPTY)
         empty = bench.turn(EMPTY)
@@ -109,14 +115,14 @@ class _Bench:
     def turn(self, target: str, *, with_purges: bool = False) -> Turn:
         orders_before = count_orders(self.dsn("order"))
         with self._load() as load:
-            time.sleep(self._plan.warm_up_s)
+            self._keep(self._plan.warm_up_s)
             with open_connection(self.dsn("order")) as connection:
                 asker = Asker(self._urls(), samples=sample(connection))
             placed, began = len(load.placed), time.monotonic()
             asker.start()
 
             purges = tuple(self._purges()) if with_purges else ()
-            time.sleep(max(0.0, began + self._plan.seconds - time.monotonic()))
+            self._keep(began + self._plan.seconds - time.monotonic())
             asker.stop()
             placed, elapsed_s = len(load.placed) - placed, time.monotonic() - began
 
@@ -131,6 +137,10 @@ class _Bench:
             refused=asker.refused,
             purges=purges,
         )
+
+    def _keep(self, seconds: float) -> None:
+        """The stack goes on; raises OrderflowError if one of its processes has ended for good."""
+        keep(self._stack, seconds, check=lambda: None)
 
     @contextmanager
     def _load(self) -> Iterator[SteadyLoad]:

@@ -222,8 +222,8 @@ _NOTIFICATION: tuple[LiteralString, ...] = (
 INSERT INTO delivery (notification_id, customer_id, order_id, kind, channel, subject, text,
                       cause_id, cause_type, correlation_id, created_at, state, sequence,
                       occurred_at)
-SELECT gen_random_uuid(), customer_id, order_id::text, 'ORDER_RECEIVED', 'email', 'generated',
-       repeat('generated ', 30), gen_random_uuid(), 'generated', order_id::text, made, state,
+SELECT gen_random_uuid(), customer_id, order_id::text, 'ORDER_CREATED', 'email', 'generated',
+       repeat('generated ', 30), gen_random_uuid(), 'OrderCreated', order_id::text, made, state,
        CASE state WHEN 'SENT' THEN 1000000 + n END, CASE state WHEN 'SENT' THEN made END
 FROM (SELECT *, CASE WHEN n <= 0.999 * pg_temp.orders() THEN 'SENT' WHEN n % 5 = 0 THEN 'HELD'
                      ELSE 'PENDING' END AS state FROM pg_temp.life) AS stated

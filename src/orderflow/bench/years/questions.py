@@ -66,7 +66,7 @@ class Asker:
         self._stop = threading.Event()
         self._latencies: defaultdict[str, Latencies] = defaultdict(Latencies)
         self._refused: defaultdict[str, int] = defaultdict(int)
-        self._failure: Exception | None = None
+        self._failure: OrderflowError | None = None
         self._thread = threading.Thread(target=self._run, name="asker", daemon=True)
 
     def start(self) -> None:
@@ -77,7 +77,7 @@ class Asker:
         self._stop.set()
         self._thread.join(ANSWER_WITHIN_S)
         if self._failure is not None:
-            raise OrderflowError(f"a question failed: {self._failure}") from self._failure
+            raise self._failure
 
     @property
     def percentiles(self) -> dict[str, Percentiles]:
@@ -95,7 +95,7 @@ class Asker:
                     for name, question in QUESTIONS.items():
                         self._ask(client, name, *question)
                         self._stop.wait(ASK_EVERY_S)
-        except (httpx2.HTTPError, OrderflowError) as error:
+        except OrderflowError as error:
             self._failure = error
 
     def _ask(self, client: httpx2.Client, name: str, service: str, path: str) -> None:
@@ -106,7 +106,10 @@ class Asker:
         )
 
         began_ns = time.perf_counter_ns()
-        status = client.get(f"{self._urls[service]}{place}").status_code
+        try:
+            status = client.get(f"{self._urls[service]}{place}").status_code
+        except httpx2.HTTPError as error:
+            raise OrderflowError(f"{service} gave no answer to {place}: {error}") from error
         self._latencies[name].record_ns(time.perf_counter_ns() - began_ns)
         if status >= 500:
             self._refused[name] += 1
