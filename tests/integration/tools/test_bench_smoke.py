@@ -217,7 +217,9 @@ def test_a_years_benchmark_asks_every_question_and_purges_what_is_old(tmp_path: 
     assert full["orders_before"] >= found["plan"]["orders"]
     assert empty["questions"].keys() == full["questions"].keys() == QUESTIONS.keys()
     assert all(turn["placed"] > 0 and turn["refused"] == {} for turn in found["turns"])
-    assert all(purge["rows"] > 0 for purge in full["purges"])
+    # The payment API may have been faster than the question.
+    assert all(purge["rows"] > 0 for purge in full["purges"] if "inbox" in purge["what"])
+    assert [purge["left"] for purge in full["purges"]] == [0] * 6
 
 
 @pytest.mark.long  # Connect has to be warm before it can be told from a loop.
@@ -243,10 +245,10 @@ def test_a_growth_benchmark_brings_every_order_through_before_and_over_generated
         way = found[name]["way"]
         assert (way["refused"], way["missing"], way["repeated"]) == (0, 0, 0)
     backlog = found["backlog"]
-    assert (backlog["orders"], backlog["missing"], backlog["repeated"]) == (100, 0, 0)
+    assert (backlog["orders"], backlog["missing"], backlog["repeated"]) == (1_200, 0, 0)
     assert backlog["per_s"] > 0
 
     before = [found[name]["way"]["posted"] for name in ("empty", "steady")]
-    assert found["orders"] == sum(before) + 100 + 20
+    assert found["orders"] == sum(before) + 1_200 + 20
     assert {"payment", "kafka", "order-api"} <= set(found["memory"])
     assert all(each["first_mib"] > 1 for each in found["memory"].values())

@@ -26,8 +26,8 @@ def print_report(report: Report) -> None:
         f"asked for: {report.plan.rate_per_s:.0f}/s; 5xx: {sum(full.refused.values())}"
     )
 
-    purges = Table("purge, under load", "rows", "rows/s")
+    purges = Table("purge, under load", "rows", "rows/s", "left")
     for purge in full.purges:
-        purges.add_row(purge.what, f"{purge.rows:,}", f"{purge.per_s:,.0f}")
+        purges.add_row(purge.what, f"{purge.rows:,}", f"{purge.per_s:,.0f}", f"{purge.left:,}")
     console.print(purges)
     console.print(str(report.machine))
