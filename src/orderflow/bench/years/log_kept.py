@@ -27,8 +27,8 @@ def keep_whole_log(part: Component) -> Component:
 
 def wait_until_read(dsn: str) -> None:
     """
-    Until every reader that is connected has read the log to its end. Raises OrderflowError if one
-    has not within an hour.
+    Until all slots' readers, also those that connect again, have read the log to its end. Raises
+    OrderflowError if one has not within an hour.
     """
     with open_connection(dsn) as connection:
 
@@ -40,6 +40,5 @@ def wait_until_read(dsn: str) -> None:
 
 
 _BEHIND = """
-SELECT coalesce(max(pg_current_wal_lsn() - confirmed_flush_lsn), 0)
-FROM pg_replication_slots WHERE active
+SELECT coalesce(max(pg_current_wal_lsn() - confirmed_flush_lsn), 0) FROM pg_replication_slots
 """
