@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -23,6 +23,9 @@ from orderflow.stack.parts import postgres
 from orderflow.stack.supervise.managed import State
 
 POLL_EVERY_S = 0.02
+
+QUIET: Mapping[str, str] = {"ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning"}
+"""For processes that are measured: no line for each record."""
 
 
 class Turn(Protocol):
@@ -49,9 +52,8 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 def access(stack: LocalStack) -> Access:
     """`environment` is this process's, with the stack's addresses and a quiet log."""
     addresses = process_environment(stack.settings)
-    quiet = {"ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning"}
     return Access(
-        environment={**os.environ, **addresses, **quiet},
+        environment={**os.environ, **addresses, **QUIET},
         kafka=KafkaSettings(bootstrap_servers=addresses["ORDERFLOW_KAFKA__BOOTSTRAP_SERVERS"]),
         registry=RegistrySettings(url=addresses["ORDERFLOW_REGISTRY__URL"]),
     )

@@ -30,3 +30,8 @@ def test_an_order_that_six_sides_have_is_gone_through_once_however_many_there_ar
         assert len(ids) <= IDS_MAX
         gone_through.update(ids)
     assert gone_through == Counter([*orders, *alone])
+
+
+def test_a_side_that_is_not_in_order_loses_nothing() -> None:
+    gone_through = batches(merge(iter(["b", "a", "c"]), iter(["a", "b", "c"])))
+    assert {order for ids in gone_through for order in ids} == {"a", "b", "c"}

@@ -25,7 +25,7 @@ from orderflow.stack.addresses import api_url
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
 from orderflow.stack.temporary_stack import temporary_stack
-from orderflow.trials.harness import access
+from orderflow.trials.harness import QUIET, access
 from orderflow.trials.machine import Machine, this_machine
 from orderflow.trials.stack_books import audit, sentences
 from orderflow.trials.stock_up import stock_up
@@ -129,7 +129,7 @@ def sustained(steps: list[Step]) -> int:
 def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
     machine = this_machine()
     environment = {
-        "ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning",
+        **QUIET,
         "ORDERFLOW_TOPICS__PARTITIONS": str(plan.partitions),
         **plan.settings,
     }

@@ -9,11 +9,9 @@ and the rate is measured again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
-from orderflow.bench.flow.bench import BESIDE, our_flow
+from orderflow.bench.flow.bench import BESIDE, Progress, our_flow
 from orderflow.bench.flow.poster import PostTask
 from orderflow.bench.flow.step import Clients, Step, measure
 from orderflow.bench.flow.subject import OnStack
@@ -28,11 +26,9 @@ from orderflow.stack.addresses import database_url
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
 from orderflow.stack.temporary_stack import temporary_stack
-from orderflow.trials.harness import access
+from orderflow.trials.harness import QUIET, access
 from orderflow.trials.machine import Machine, this_machine
 from orderflow.trials.stack_books import audit, sentences
-
-Progress = Callable[[str], None]
 
 TAKE_ORDERS = ("order-api", "order-relay")
 SAMPLES = 40
@@ -170,8 +166,8 @@ class GrowthBench:
 
 
 def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
-    machine, quiet = this_machine(), {"ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning"}
-    with temporary_stack(ALL, environment=quiet, change=keep_whole_log) as stack:
+    machine = this_machine()
+    with temporary_stack(ALL, environment=QUIET, change=keep_whole_log) as stack:
         bench = GrowthBench(stack, plan, progress)
         with without(stack, BESIDE):
             bench.warm_up()

@@ -9,12 +9,12 @@ beside it. The empty house is the baseline.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
 
-from orderflow.bench.flow.bench import BESIDE
+from orderflow.bench.flow.bench import BESIDE, Progress
 from orderflow.bench.flow.workers import without
 from orderflow.bench.service_data import count_orders, open_connection
 from orderflow.bench.years.generated import SERVICES, generate
@@ -25,13 +25,11 @@ from orderflow.stack.addresses import api_url, database_url
 from orderflow.stack.local_stack import LocalStack
 from orderflow.stack.settings import ALL
 from orderflow.stack.temporary_stack import temporary_stack
-from orderflow.trials.harness import POLL_EVERY_S, database, keep
+from orderflow.trials.harness import POLL_EVERY_S, QUIET, database, keep
 from orderflow.trials.latency import Percentiles
 from orderflow.trials.machine import Machine, this_machine
 from orderflow.trials.steady_load import SteadyLoad
 from orderflow.trials.stock_up import stock_up
-
-Progress = Callable[[str], None]
 
 EMPTY, FULL = "an empty house", "after years"
 CUSTOMERS = 1_000
@@ -88,10 +86,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(plan: Plan, progress: Progress = lambda _line: None) -> Report:
     """Raises OrderflowError if an order or a question is answered as nothing explains."""
-    machine, quiet = this_machine(), {"ORDERFLOW_TELEMETRY__LOG_LEVEL": "warning"}
+    machine = this_machine()
     # The books would differ: nobody has placed the orders that are generated.
     with (
-        temporary_stack(ALL, environment=quiet, change=keep_whole_log) as stack,
+        temporary_stack(ALL, environment=QUIET, change=keep_whole_log) as stack,
         without(stack, BESIDE),
     ):
         bench = _Bench(stack, plan)
